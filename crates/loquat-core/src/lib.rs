@@ -1,1 +1,67 @@
-//! placeholder
+//! The words every Loquat crate shares: what is asked ([`ChatRequest`]), what comes back ([`Answer`], a stream of
+//! [`Delta`]s with exactly one [`Ending`]), under which conditions ([`Context`]), and what can go wrong ([`Error`]).
+//!
+//! It deliberately knows no IO, no runtime, no HTTP and no JSON parser. The crates above meet in these types and
+//! never in each other; [`Model`] is the one waist that providers, engines, schedulers, routers and observers share.
+//!
+//! # The three endings
+//!
+//! | what happened | ending |
+//! |---|---|
+//! | the provider gave a finish reason, or its terminal event (reason `length` too; `[DONE]` not required) | [`Ending::Finished`] |
+//! | the stream stopped after deltas, with neither | [`Ending::Truncated`] |
+//! | an error event, or an end before any delta, or bytes that are no answer at all | [`Ending::Failed`] |
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `test-util` | no | [`test_util`]: a scripted [`Model`] and a [`Clock`] moved by hand |
+//!
+//! # Example
+//!
+//! ```
+//! use loquat_core::{Answer, Delta, Ending, Error};
+//!
+//! async fn print(mut answer: Answer) -> Result<(), Error> {
+//!     while let Some(delta) = answer.next().await {
+//!         match delta {
+//!             Delta::Text { text, .. } => print!("{text}"),
+//!             Delta::End(Ending::Finished { usage, .. }) => println!("\n{} tokens", usage.output_tokens),
+//!             Delta::End(ending) => return ending.clone().into_result().map(drop),
+//!             _ => {} // reasoning, tool calls, events this program does not know
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+#![forbid(unsafe_code)]
+
+mod answer;
+mod assemble;
+mod clock;
+mod context;
+mod delta;
+mod endpoint;
+mod error;
+mod message;
+mod model;
+mod request;
+mod response;
+mod secret;
+#[cfg(feature = "test-util")]
+pub mod test_util;
+
+pub use answer::{Answer, DEFAULT_MAX_ANSWER_BYTES, DeltaStream, Meta, Source, Step};
+pub use assemble::Assembler;
+pub use clock::{Clock, SystemClock};
+pub use context::{Context, TraceContext};
+pub use delta::{Delta, Ending, FinishReason, OwnedDelta};
+pub use endpoint::{Endpoint, ModelInfo};
+pub use error::{Delivery, Error, ErrorKind, Fault, Result, RetryHint};
+pub use message::{Media, MediaSource, Message, Part, Reasoning, Role, ToolCall, ToolResult};
+pub use model::{BoxFuture, Model};
+pub use request::{ChatRequest, ExtraHeaders, JsonText, ResponseFormat, Tool, ToolChoice};
+pub use response::{Choice, Response, Usage};
+pub use secret::Secret;
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,261 @@
+//! A streamed answer: pulled, lent, and always ended.
+//!
+//! Inside is a [`Source`], which first advances and then shows. The split lets [`Answer::next`] lend from the
+//! source's own buffer without an allocation per delta, and lets a layer look at a step before it passes it on.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::{self, Poll, ready},
+};
+
+use futures_core::Stream;
+
+use crate::{Assembler, Delta, Ending, Error, ErrorKind, OwnedDelta, Response, Result};
+
+/// Most bytes of content an [`Answer`] keeps by default: 64 MiB, a hundred times the longest answer a model gives.
+pub const DEFAULT_MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// What a [`Source`] did when it was asked to go on.
+#[derive(Debug)]
+pub enum Step {
+    /// There is a delta: [`Source::current`] shows it until the next advance.
+    Delta,
+    /// That was all. The source is not asked again.
+    End(Ending),
+}
+
+/// Where an answer's deltas come from.
+pub trait Source: Send {
+    /// Goes on to the next delta, or to the end.
+    fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step>;
+
+    /// The delta that the last [`Step::Delta`] announced. Never [`Delta::End`]; what it shows before the first
+    /// advance is unspecified.
+    fn current(&self) -> Delta<'_>;
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
+        (**self).poll_advance(cx)
+    }
+
+    fn current(&self) -> Delta<'_> {
+        (**self).current()
+    }
+}
+
+/// What is known of an answer besides its content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Meta {
+    /// The provider's name for the request, which its support asks for.
+    pub request_id: Option<String>,
+}
+
+/// A streamed answer. Pull it with [`next`](Self::next), or all at once with [`collect`](Self::collect).
+///
+/// It ends in exactly one [`Ending`] and keeps what arrived ([`so_far`](Self::so_far)), at most
+/// [`DEFAULT_MAX_ANSWER_BYTES`]. Nothing is fetched that is not pulled, and no task runs behind it. Dropping it gives
+/// the request up at once: an HTTP/2 stream is reset, an HTTP/1 connection closed, an engine stops at its next token.
+#[must_use = "an answer does nothing unless it is pulled, and dropping it cancels the request"]
+pub struct Answer {
+    /// Dropped at the ending, so that its connection is free again although the answer is still held.
+    source: Option<Box<dyn Source>>,
+    assembler: Option<Assembler>,
+    ending: Option<Ending>,
+    /// Whether [`Delta::End`] has been handed out.
+    shown_end: bool,
+    meta: Meta,
+}
+
+impl Answer {
+    /// An answer that pulls from that source.
+    pub fn new(source: impl Source + 'static) -> Self {
+        Self {
+            source: Some(Box::new(source)),
+            assembler: Some(Assembler::new(DEFAULT_MAX_ANSWER_BYTES)),
+            ending: None,
+            shown_end: false,
+            meta: Meta::default(),
+        }
+    }
+
+    /// With what is known besides.
+    pub fn with_meta(mut self, meta: Meta) -> Self {
+        if let Some(assembler) = &mut self.assembler {
+            assembler.response_mut().request_id.clone_from(&meta.request_id);
+        }
+        self.meta = meta;
+        self
+    }
+
+    /// Keeps at most that many bytes; an answer that is longer fails with [`ErrorKind::TooLarge`].
+    /// To be said before the first pull.
+    pub fn with_max_bytes(mut self, max_bytes: usize) -> Self {
+        let request_id = self.meta.request_id.clone();
+        let mut assembler = Assembler::new(max_bytes);
+        assembler.response_mut().request_id = request_id;
+        self.assembler = Some(assembler);
+        self
+    }
+
+    /// Keeps nothing: for those who only pass deltas on. [`so_far`](Self::so_far) is `None` from here.
+    pub fn without_history(mut self) -> Self {
+        self.assembler = None;
+        self
+    }
+
+    /// What is known besides the content.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The next delta; after [`Delta::End`], `None`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: the next call goes on where this one stood.
+    pub async fn next(&mut self) -> Option<Delta<'_>> {
+        if poll_fn(|cx| self.poll_advance(cx)).await { self.current() } else { None }
+    }
+
+    /// The next piece of the first alternative's text, `None` when the answer has finished. The shortest loop that
+    /// still cannot mistake a part for the whole.
+    ///
+    /// # Errors
+    /// What the answer failed of, or [`ErrorKind::Truncated`], with [`Error::partial`] holding what had arrived.
+    ///
+    /// # Cancel safety
+    /// As [`next`](Self::next).
+    pub async fn next_text(&mut self) -> Result<Option<&str>> {
+        loop {
+            if !poll_fn(|cx| self.poll_advance(cx)).await {
+                return match &self.ending {
+                    Some(ending) => ending.clone().into_result().map(|_| None),
+                    None => Ok(None),
+                };
+            }
+            match self.current() {
+                Some(Delta::Text { choice: 0, .. }) => break,
+                Some(Delta::End(ending)) => {
+                    let ending = ending.clone();
+                    return self.conclude(ending).map(|_| None);
+                }
+                _ => {}
+            }
+        }
+        Ok(self.current().and_then(|delta| delta.text()))
+    }
+
+    /// [`next`](Self::next) for those who poll: `true` when [`current`](Self::current) has something new to show.
+    pub fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<bool> {
+        if self.ending.is_some() {
+            return Poll::Ready(!std::mem::replace(&mut self.shown_end, true));
+        }
+        let Some(source) = &mut self.source else {
+            return Poll::Ready(false);
+        };
+        match ready!(source.poll_advance(cx)) {
+            Step::Delta => match &mut self.assembler {
+                Some(assembler) => match assembler.push(source.current()) {
+                    Ok(()) => Poll::Ready(true),
+                    Err(error) => Poll::Ready(self.end(Ending::Failed(error))),
+                },
+                None => Poll::Ready(true),
+            },
+            Step::End(ending) => Poll::Ready(self.end(ending)),
+        }
+    }
+
+    /// The delta that [`poll_advance`](Self::poll_advance) reached.
+    pub fn current(&self) -> Option<Delta<'_>> {
+        match (&self.ending, &self.source) {
+            (Some(ending), _) => Some(Delta::End(ending)),
+            (None, Some(source)) => Some(source.current()),
+            (None, None) => None,
+        }
+    }
+
+    fn end(&mut self, ending: Ending) -> bool {
+        self.source = None;
+        if let Some(assembler) = &mut self.assembler {
+            // Only a bound can be exceeded here, and an ending adds no content.
+            drop(assembler.push(Delta::End(&ending)));
+        }
+        self.ending = Some(ending);
+        self.shown_end = true;
+        true
+    }
+
+    /// How it ended; `None` while it has not.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
+    }
+
+    /// What has arrived so far; `None` after [`without_history`](Self::without_history).
+    pub fn so_far(&self) -> Option<&Response> {
+        self.assembler.as_ref().map(Assembler::response)
+    }
+
+    /// Pulls to the end and gives the whole answer, what was pulled before included.
+    ///
+    /// # Errors
+    /// What the answer failed of, or [`ErrorKind::Truncated`]; [`Error::partial`] holds what had arrived.
+    /// [`ErrorKind::Internal`] after [`without_history`](Self::without_history).
+    pub async fn collect(mut self) -> Result<Response> {
+        if self.assembler.is_none() {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "collect() after without_history(): nothing was kept",
+            ));
+        }
+        while poll_fn(|cx| self.poll_advance(cx)).await {}
+        match self.ending.take() {
+            Some(ending) => self.conclude(ending),
+            None => Err(Error::new(ErrorKind::Internal, "the answer has no source")),
+        }
+    }
+
+    fn conclude(&mut self, ending: Ending) -> Result<Response> {
+        let kept = self.assembler.as_ref().map(|assembler| assembler.response().clone()).unwrap_or_default();
+        match ending.into_result() {
+            Ok(_) => Ok(kept),
+            Err(error) if kept.choices.is_empty() => Err(error),
+            Err(error) => Err(error.with_partial(kept)),
+        }
+    }
+
+    /// A stream of owned deltas, [`OwnedDelta::End`] last, for those who need `'static`. One allocation per text.
+    pub fn into_stream(self) -> DeltaStream {
+        DeltaStream(self)
+    }
+
+    /// The source alone, for a layer that wraps it. `None` once the answer has ended.
+    pub fn into_source(self) -> Option<Box<dyn Source>> {
+        self.source
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("ending", &self.ending)
+            .field("meta", &self.meta)
+            .finish_non_exhaustive()
+    }
+}
+
+/// See [`Answer::into_stream`]. Dropping it gives the request up.
+#[derive(Debug)]
+#[must_use = "streams do nothing unless polled"]
+pub struct DeltaStream(Answer);
+
+impl Stream for DeltaStream {
+    type Item = OwnedDelta;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<OwnedDelta>> {
+        let more = ready!(self.0.poll_advance(cx));
+        Poll::Ready(if more { self.0.current().map(|delta| delta.to_owned()) } else { None })
+    }
+}

@@ -1,0 +1,272 @@
+//! The conditions of one operation: who asks, under which trace, until when, and whether still.
+//!
+//! A context is passed explicitly and never kept in a task-local: `spawn` does not inherit those. Following Go's
+//! `context` and W3C Trace Context (<https://www.w3.org/TR/trace-context/>).
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{Clock, Error, ErrorKind, SystemClock};
+
+/// The conditions of one operation. Cheap to clone; clones share the cancellation.
+#[derive(Clone)]
+#[must_use]
+pub struct Context {
+    trace: TraceContext,
+    tenant: Option<Arc<str>>,
+    deadline: Option<Instant>,
+    cancellation: CancellationToken,
+    clock: Arc<dyn Clock>,
+}
+
+impl Context {
+    /// A fresh trace, no tenant, no deadline, not cancelled, on the system's clock.
+    pub fn new() -> Self {
+        Self {
+            trace: TraceContext::random(),
+            tenant: None,
+            deadline: None,
+            cancellation: CancellationToken::new(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Joins a trace that began elsewhere.
+    pub fn with_trace(mut self, trace: TraceContext) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// On whose behalf: caches, budgets and queues keep tenants apart.
+    pub fn with_tenant(mut self, tenant: impl Into<Arc<str>>) -> Self {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// The absolute instant after which nobody wants the answer. It spans all attempts, queueing included; an
+    /// earlier deadline already set stays.
+    pub fn with_deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(self.deadline.map_or(deadline, |old| old.min(deadline)));
+        self
+    }
+
+    /// [`Context::with_deadline`] at that distance from now.
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        match self.clock.now().checked_add(timeout) {
+            Some(deadline) => self.with_deadline(deadline),
+            None => self, // further away than the clock can count: no deadline
+        }
+    }
+
+    /// Ends with that token, too.
+    pub fn with_cancellation(mut self, cancellation: CancellationToken) -> Self {
+        self.cancellation = cancellation;
+        self
+    }
+
+    /// Reads the time from that clock.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// A context for a part of this operation: cancelled with it, and by its own token alone.
+    pub fn child(&self) -> Self {
+        Self { cancellation: self.cancellation.child_token(), ..self.clone() }
+    }
+
+    /// The trace this operation belongs to.
+    pub fn trace(&self) -> TraceContext {
+        self.trace
+    }
+
+    /// On whose behalf, if anybody's in particular.
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    /// The absolute deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// What is left until the deadline; zero when it has passed, `None` without one.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(self.now()))
+    }
+
+    /// The present instant on this context's clock.
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The token that ends this operation.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.cancellation
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] or [`ErrorKind::Timeout`] when there is no point in going on.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.cancellation.is_cancelled() {
+            return Err(Error::new(ErrorKind::Cancelled, "the caller cancelled the request"));
+        }
+        match self.remaining() {
+            Some(Duration::ZERO) => Err(Error::new(ErrorKind::Timeout, "the request's deadline has passed")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("trace", &self.trace)
+            .field("tenant", &self.tenant)
+            .field("remaining", &self.remaining())
+            .field("cancelled", &self.cancellation.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A position in a distributed trace (W3C Trace Context, version 00).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceContext {
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+    sampled: bool,
+}
+
+impl TraceContext {
+    /// A new trace, not sampled.
+    pub fn random() -> Self {
+        let mut bytes = [0_u8; 24];
+        // Without the system's randomness the ids are zero, which W3C calls "invalid" and readers ignore: a request
+        // is worth more than its trace.
+        if getrandom::fill(&mut bytes).is_err() {
+            bytes = [0; 24];
+        }
+        let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
+        trace_id.copy_from_slice(&bytes[..16]);
+        span_id.copy_from_slice(&bytes[16..]);
+        Self { trace_id, span_id, sampled: false }
+    }
+
+    /// Reads a `traceparent` header. `None` for one that is malformed or all zeros: the standard says to start anew.
+    pub fn parse(header: &str) -> Option<Self> {
+        let mut fields = header.trim().split('-');
+        let version = fields.next().filter(|v| v.len() == 2 && *v != "ff")?;
+        let (trace, span, flags) = (fields.next()?, fields.next()?, fields.next()?);
+        if version == "00" && fields.next().is_some() {
+            return None;
+        }
+        let trace_id = parse_hex::<16>(trace).filter(|id| *id != [0; 16])?;
+        let span_id = parse_hex::<8>(span).filter(|id| *id != [0; 8])?;
+        parse_hex::<1>(version)?;
+        let [flags] = parse_hex::<1>(flags)?;
+        Some(Self { trace_id, span_id, sampled: flags & 1 == 1 })
+    }
+
+    /// The `traceparent` header for the next hop.
+    pub fn to_header(&self) -> String {
+        let flags = if self.sampled { "01" } else { "00" };
+        format!("00-{}-{}-{flags}", Hex(&self.trace_id), Hex(&self.span_id))
+    }
+
+    /// The trace's id.
+    pub fn trace_id(&self) -> [u8; 16] {
+        self.trace_id
+    }
+
+    /// The id of the span that is the parent of whatever comes next.
+    pub fn span_id(&self) -> [u8; 8] {
+        self.span_id
+    }
+
+    /// Whether the trace is being recorded.
+    pub fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+}
+
+impl fmt::Debug for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_header())
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Exactly `2 * N` lower-case hexadecimal digits, as the standard demands.
+fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let digit = |d: u8| match d {
+        b'0'..=b'9' => Some(d - b'0'),
+        b'a'..=b'f' => Some(d - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traceparent_round_trips_and_refuses_nonsense() {
+        let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let trace = TraceContext::parse(header).expect("the standard's own example");
+        assert!(trace.is_sampled());
+        assert_eq!(trace.to_header(), header);
+        for bad in [
+            "",
+            "00",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra",
+            "00-é0af7651916cd43dd8448eb211c803-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(TraceContext::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_earliest_deadline_wins_and_children_end_with_their_parent() {
+        let parent = Context::new().with_timeout(Duration::from_secs(5));
+        let deadline = parent.deadline();
+        assert_eq!(parent.clone().with_timeout(Duration::from_secs(500)).deadline(), deadline);
+        assert_eq!(parent.clone().with_timeout(Duration::MAX).deadline(), deadline);
+        let child = parent.child();
+        child.cancellation().cancel();
+        assert!(parent.check().is_ok(), "a child alone");
+        let child = parent.child();
+        parent.cancellation().cancel();
+        assert_eq!(child.check().map_err(|e| e.kind()), Err(ErrorKind::Cancelled));
+    }
+}

@@ -1,0 +1,50 @@
+//! Where a model can be asked, and what is known of it.
+
+use crate::Secret;
+
+/// A place to ask: an address, a model and the credential that is good there, and only there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// The provider's short name (`openai`, `anthropic`, `ollama`, …), for messages and metrics.
+    pub provider: String,
+    /// Scheme, host, port and path prefix, such as `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// The model's name as this endpoint knows it.
+    pub model: String,
+    /// What to authenticate with; `None` for servers that ask for nothing.
+    pub credential: Option<Secret>,
+}
+
+impl Endpoint {
+    /// An endpoint without a credential.
+    pub fn new(provider: impl Into<String>, base_url: impl Into<String>, model: impl Into<String>) -> Self {
+        Self { provider: provider.into(), base_url: base_url.into(), model: model.into(), credential: None }
+    }
+
+    /// Authenticates with that credential.
+    #[must_use]
+    pub fn with_credential(mut self, credential: impl Into<Secret>) -> Self {
+        self.credential = Some(credential.into());
+        self
+    }
+}
+
+/// What a listing says of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ModelInfo {
+    /// The name to ask for.
+    pub id: String,
+    /// Who made or serves it, where said.
+    pub owner: Option<String>,
+    /// Tokens of prompt and answer together that it can hold, where said.
+    pub context_window: Option<u64>,
+}
+
+impl ModelInfo {
+    /// A model of which only the name is known.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), ..Self::default() }
+    }
+}

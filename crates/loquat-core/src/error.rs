@@ -1,0 +1,400 @@
+//! One opaque error for the whole toolkit: what happened, who is at fault, whether a retry is safe.
+//!
+//! It is one pointer wide and cheap to clone, because an error travels inside [`crate::Ending`]. It never carries a
+//! credential; message content stays out of `Display` and `Debug`, and the provider's raw body is handed out only on
+//! request. Follows the shape of `std::io::Error` (kind and source), not of an enum with payloads: kinds can grow.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use crate::Response;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong. Match it with a wildcard arm: kinds are added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request cannot be sent or was refused as malformed (HTTP 400, 413, 422 and the like).
+    InvalidRequest,
+    /// No provider, model or address goes by that name here; the message says what exists.
+    NotConfigured,
+    /// The credential is missing, wrong or expired (HTTP 401).
+    Authentication,
+    /// The credential is valid and may not do this (HTTP 403).
+    Permission,
+    /// The model or path does not exist at the provider (HTTP 404).
+    NotFound,
+    /// Too many requests or tokens per time (HTTP 429); see [`Error::retry_hint`].
+    RateLimited,
+    /// The account's quota or credit is used up; waiting does not help.
+    QuotaExceeded,
+    /// The prompt does not fit into the model's context window.
+    ContextLength,
+    /// The provider refused the content.
+    ContentFiltered,
+    /// The provider is over capacity (HTTP 503, 529).
+    Overloaded,
+    /// The provider failed otherwise (HTTP 5xx, an error event).
+    Server,
+    /// The peer answered with bytes that are not what the protocol allows.
+    Protocol,
+    /// A bound was exceeded: an event, body, header or answer larger than its named limit.
+    TooLarge,
+    /// The provider does not have what was asked for (a part, a parameter, an operation).
+    Unsupported,
+    /// The name did not resolve or no connection could be made.
+    Connect,
+    /// The TLS handshake failed, or the certificate is not trusted.
+    Tls,
+    /// The proxy refused or failed.
+    Proxy,
+    /// The connection was lost after it had been made.
+    Connection,
+    /// A limit in time passed: connect, first byte, first token, idle, total, or the caller's deadline.
+    Timeout,
+    /// The caller cancelled, by token or by dropping.
+    Cancelled,
+    /// The answer stopped before its end; [`Error::partial`] holds what had arrived.
+    Truncated,
+    /// A local file, device or process did not do its part.
+    Local,
+    /// A bug of ours.
+    Internal,
+}
+
+/// Whose fault an error is, so that a person knows where to look and an alert knows whom to wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The calling program or its configuration.
+    Caller,
+    /// The company or server that was asked.
+    Provider,
+    /// What lies between: names, routes, proxies, connections.
+    Network,
+    /// This machine or this toolkit.
+    Local,
+}
+
+/// How far an attempt got: what a retry may assume of the other side (RFC 9110 §9.2.2 on idempotency).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Delivery {
+    /// Not a byte of the request left: repeating is always safe.
+    NotSent,
+    /// Some or all of it may have arrived: repeating may run it twice. The careful default.
+    #[default]
+    MaybeSent,
+    /// Response headers with status 2xx came back: the attempt counts as done.
+    Committed,
+}
+
+/// What the peer said about trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RetryHint {
+    /// How long to wait: `retry-after-ms`, or `Retry-After` (RFC 9110 §10.2.3) resolved against now.
+    pub after: Option<Duration>,
+    /// `x-should-retry`, where a provider sends it: overrides the guess from the status.
+    pub should_retry: Option<bool>,
+}
+
+impl RetryHint {
+    /// A hint to wait that long.
+    pub fn after(wait: Duration) -> Self {
+        Self { after: Some(wait), should_retry: None }
+    }
+}
+
+/// What went wrong, in one pointer. See the [module's words](ErrorKind) for kinds.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    delivery: Delivery,
+    retry: RetryHint,
+    status: Option<u16>,
+    code: Option<String>,
+    request_id: Option<String>,
+    raw_body: Option<Arc<[u8]>>,
+    partial: Option<Arc<Response>>,
+}
+
+/// Longest message kept, in bytes: a terminal's worth. A provider may send a page of HTML where a sentence belongs.
+const MAX_MESSAGE_BYTES: usize = 2048;
+/// Longest raw body kept for [`Error::raw_body`], in bytes.
+const MAX_RAW_BODY_BYTES: usize = 16 * 1024;
+
+impl Error {
+    /// An error of that kind. `message` says what happened and what to do; it is cut at 2 KiB.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = match message.into() {
+            Cow::Owned(mut text) if text.len() > MAX_MESSAGE_BYTES => {
+                let end = text.floor_char_boundary(MAX_MESSAGE_BYTES);
+                text.truncate(end);
+                text.push('…');
+                Cow::Owned(text)
+            }
+            message => message,
+        };
+        Self(Arc::new(Inner {
+            kind,
+            message,
+            source: None,
+            delivery: Delivery::default(),
+            retry: RetryHint::default(),
+            status: None,
+            code: None,
+            request_id: None,
+            raw_body: None,
+            partial: None,
+        }))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// The cause, shown by [`std::error::Error::source`] and not repeated by `Display`.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.change(|inner| inner.source = Some(Arc::from(source.into())))
+    }
+
+    /// How far the attempt got.
+    #[must_use]
+    pub fn with_delivery(self, delivery: Delivery) -> Self {
+        self.change(|inner| inner.delivery = delivery)
+    }
+
+    /// What the peer said about trying again.
+    #[must_use]
+    pub fn with_retry_hint(self, hint: RetryHint) -> Self {
+        self.change(|inner| inner.retry = hint)
+    }
+
+    /// The HTTP status that came with it.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        self.change(|inner| inner.status = Some(status))
+    }
+
+    /// The provider's own code or type (`insufficient_quota`, `overloaded_error`, …).
+    #[must_use]
+    pub fn with_code(self, code: impl Into<String>) -> Self {
+        self.change(|inner| inner.code = Some(code.into()))
+    }
+
+    /// The provider's name for the request, which its support asks for.
+    #[must_use]
+    pub fn with_request_id(self, id: impl Into<String>) -> Self {
+        self.change(|inner| inner.request_id = Some(id.into()))
+    }
+
+    /// The body as it came, cut at 16 KiB. Neither `Display` nor `Debug` shows it.
+    #[must_use]
+    pub fn with_raw_body(self, body: &[u8]) -> Self {
+        self.change(|inner| inner.raw_body = Some(Arc::from(&body[..body.len().min(MAX_RAW_BODY_BYTES)])))
+    }
+
+    /// What had arrived before things went wrong.
+    #[must_use]
+    pub fn with_partial(self, partial: Response) -> Self {
+        self.change(|inner| inner.partial = Some(Arc::new(partial)))
+    }
+
+    /// Rewrites the message; for a layer that knows more, or one that must blot out a credential.
+    #[must_use]
+    pub fn map_message(self, map: impl FnOnce(&str) -> String) -> Self {
+        self.change(|inner| inner.message = Cow::Owned(map(&inner.message)))
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The message alone, as `Display` shows it first.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Who is at fault.
+    pub fn fault(&self) -> Fault {
+        use ErrorKind as K;
+        match self.0.kind {
+            K::InvalidRequest
+            | K::NotConfigured
+            | K::Authentication
+            | K::Permission
+            | K::NotFound
+            | K::QuotaExceeded
+            | K::ContextLength
+            | K::Unsupported
+            | K::Cancelled => Fault::Caller,
+            K::RateLimited
+            | K::ContentFiltered
+            | K::Overloaded
+            | K::Server
+            | K::Protocol
+            | K::TooLarge
+            | K::Truncated => Fault::Provider,
+            K::Connect | K::Tls | K::Proxy | K::Connection | K::Timeout => Fault::Network,
+            K::Local | K::Internal => Fault::Local,
+        }
+    }
+
+    /// Whether the same request, sent again, may succeed *and* cannot run twice for it: nothing was sent, or the
+    /// peer itself refused before doing any work (429, 503, 529). The scheduler asks more than this; a caller with a
+    /// loop of their own should ask no less.
+    pub fn is_retryable(&self) -> bool {
+        use ErrorKind as K;
+        if self.0.delivery == Delivery::Committed {
+            return false;
+        }
+        if let Some(answer) = self.0.retry.should_retry {
+            return answer;
+        }
+        match self.0.kind {
+            K::RateLimited | K::Overloaded => true,
+            K::Connect | K::Proxy | K::Connection | K::Timeout => self.0.delivery == Delivery::NotSent,
+            _ => false,
+        }
+    }
+
+    /// How far the attempt got.
+    pub fn delivery(&self) -> Delivery {
+        self.0.delivery
+    }
+
+    /// What the peer said about trying again.
+    pub fn retry_hint(&self) -> RetryHint {
+        self.0.retry
+    }
+
+    /// The HTTP status, where there was one.
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// The provider's own code or type.
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// The provider's name for the request.
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    /// The provider's body as it came, at most 16 KiB. It may repeat parts of the prompt: mind where it is logged.
+    pub fn raw_body(&self) -> Option<&[u8]> {
+        self.0.raw_body.as_deref()
+    }
+
+    /// What had arrived before things went wrong, where something had.
+    pub fn partial(&self) -> Option<&Response> {
+        self.0.partial.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        let mut open = false;
+        let mut note = |f: &mut fmt::Formatter<'_>, name: &str, value: &dyn fmt::Display| {
+            let lead = if std::mem::replace(&mut open, true) { ", " } else { " (" };
+            write!(f, "{lead}{name} {value}")
+        };
+        if let Some(status) = self.0.status {
+            note(f, "HTTP status", &status)?;
+        }
+        if let Some(code) = &self.0.code {
+            note(f, "code", code)?;
+        }
+        if let Some(id) = &self.0.request_id {
+            note(f, "request", id)?;
+        }
+        if let Some(wait) = self.0.retry.after {
+            note(f, "retry after", &format_args!("{:.1} s", wait.as_secs_f64()))?;
+        }
+        if open { f.write_str(")") } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("delivery", &self.0.delivery)
+            .field("status", &self.0.status)
+            .field("code", &self.0.code)
+            .field("request_id", &self.0.request_id)
+            .field("raw_body_bytes", &self.0.raw_body.as_ref().map(|body| body.len()))
+            .field("has_partial", &self.0.partial.is_some())
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Equality of what a caller can act on (kind, message, status, code); causes and bodies do not take part.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.kind == other.0.kind
+                && self.0.message == other.0.message
+                && self.0.status == other.0.status
+                && self.0.code == other.0.code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_one_pointer_wide() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn retry_is_safe_only_where_nothing_can_run_twice() {
+        let lost = Error::new(ErrorKind::Connection, "lost");
+        assert!(!lost.is_retryable(), "may have been sent");
+        assert!(lost.clone().with_delivery(Delivery::NotSent).is_retryable());
+        assert!(Error::new(ErrorKind::Overloaded, "busy").is_retryable());
+        assert!(!Error::new(ErrorKind::Overloaded, "busy").with_delivery(Delivery::Committed).is_retryable());
+        assert!(!Error::new(ErrorKind::Authentication, "no").with_delivery(Delivery::NotSent).is_retryable());
+    }
+
+    #[test]
+    fn display_never_repeats_the_cause_and_debug_hides_the_body() {
+        let error = Error::new(ErrorKind::Server, "the provider failed")
+            .with_status(500)
+            .with_request_id("req_1")
+            .with_raw_body(b"a private prompt")
+            .with_source(std::io::Error::other("inner"));
+        assert_eq!(error.to_string(), "the provider failed (HTTP status 500, request req_1)");
+        assert!(!format!("{error:?}").contains("private"));
+        assert_eq!(std::error::Error::source(&error).map(ToString::to_string).as_deref(), Some("inner"));
+    }
+
+    #[test]
+    fn a_page_of_html_is_cut() {
+        let error = Error::new(ErrorKind::Server, "é".repeat(100_000));
+        assert!(error.message().len() <= MAX_MESSAGE_BYTES + '…'.len_utf8());
+    }
+}

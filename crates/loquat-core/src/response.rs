@@ -1,0 +1,85 @@
+//! A whole answer, or the part of one that arrived.
+
+use crate::{FinishReason, Message, Role, ToolCall};
+
+/// Tokens counted by the provider. Zero where it said nothing; numbers are never estimated here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens of the prompt, those read from a cache included.
+    pub input_tokens: u64,
+    /// Tokens generated, reasoning included.
+    pub output_tokens: u64,
+    /// Of the input: read from the provider's cache, at a lower price.
+    pub cache_read_tokens: u64,
+    /// Of the input: written to the provider's cache, at a higher price where it charges for that.
+    pub cache_write_tokens: u64,
+    /// Of the output: spent on reasoning.
+    pub reasoning_tokens: u64,
+}
+
+impl Usage {
+    /// Input and output together.
+    pub fn total_tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
+    /// Whether the provider said nothing at all.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One alternative of an answer.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Choice {
+    /// What the model said, ready to be appended to the conversation.
+    pub message: Message,
+    /// Why it stopped; `None` while it has not.
+    pub finish_reason: Option<FinishReason>,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self { message: Message::new(Role::Assistant, Vec::new()), finish_reason: None }
+    }
+}
+
+/// A whole answer; inside [`crate::Error::partial`] and [`crate::Answer::so_far`], the part that arrived.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Response {
+    /// The provider's name for the answer, or empty.
+    pub id: String,
+    /// The model that answered, as it calls itself, or empty.
+    pub model: String,
+    /// The alternatives; one, unless more were asked for, and none where nothing arrived.
+    pub choices: Vec<Choice>,
+    /// What was counted.
+    pub usage: Usage,
+    /// The provider's name for the request, which its support asks for.
+    pub request_id: Option<String>,
+}
+
+impl Response {
+    /// The first alternative's text.
+    pub fn text(&self) -> String {
+        self.choices.first().map(|choice| choice.message.text()).unwrap_or_default()
+    }
+
+    /// The first alternative's message, ready to be appended to the conversation.
+    pub fn message(&self) -> Option<&Message> {
+        self.choices.first().map(|choice| &choice.message)
+    }
+
+    /// Why the first alternative stopped.
+    pub fn finish_reason(&self) -> Option<&FinishReason> {
+        self.choices.first()?.finish_reason.as_ref()
+    }
+
+    /// The first alternative's tool calls.
+    pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
+        self.choices.first().into_iter().flat_map(|choice| choice.message.tool_calls())
+    }
+}
