@@ -1,1 +1,67 @@
-//! placeholder
+//! Streaming decoder for language-model traffic: framing of event streams, and one-pass extraction of chosen fields.
+//!
+//! Two halves that meet in a text. **Framing** ([`sse`], [`ndjson`], or [`Framer`] for either) cuts bytes into
+//! [`Event`]s, whatever the reads were: any split of the stream yields the same events. **Extraction** ([`Fields`],
+//! [`Extractor`]) finds a fixed set of JSON Pointers in one pass over an event, validates all of it, and lends what it
+//! found. Both hold little, never more than their limits, and allocate nothing per event once warm.
+//!
+//! The crate does no IO, reads no clock, spawns nothing and knows no provider: bytes come in by slices, values go
+//! out as borrows.
+//!
+//! ```
+//! use loquat_json::{Extractor, Fields, Limits, sse};
+//!
+//! let mut events = sse::Decoder::new(Limits::default());
+//! let mut json = Extractor::new(Fields::compile(&["/choices/0/delta/content"])?);
+//! let (mut scratch, mut text) = (String::new(), String::new());
+//! # let reads: [&[u8]; 3] = [
+//! #     b"data: {\"choices\":[{\"delta\":{\"content\":\"lo\"}}]}\n\nda",
+//! #     b"ta: {\"choices\":[{\"delta\":{\"content\":\"qu\\u0061t\"}}]}\n\n",
+//! #     b"data: [DONE]\n\n",
+//! # ];
+//! for mut read in reads {
+//!     while let Some(event) = events.next(&mut read)? {
+//!         if event.data == "[DONE]" {
+//!             break;
+//!         }
+//!         if let Some(delta) = json.extract_str(event.data)?.get(0).and_then(|value| value.as_str()) {
+//!             text.push_str(delta.decode(&mut scratch)?);
+//!         }
+//!     }
+//! }
+//! assert_eq!(text, "loquat");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | – | – | none yet: all of the above is always there, with `memchr` as the only dependency |
+#![forbid(unsafe_code)]
+
+mod error;
+mod event;
+mod framer;
+pub mod ndjson;
+pub mod sse;
+
+mod carry;
+
+mod extract;
+mod found;
+mod pointer;
+mod text;
+mod value;
+
+mod escape;
+mod scan;
+
+pub use error::{Error, ErrorKind};
+pub use event::{Event, Limits};
+pub use extract::Extractor;
+pub use found::{Found, Indices, Match};
+pub use framer::Framer;
+pub use pointer::{Fields, PointerError, PointerErrorKind};
+pub use text::{SplitPair, Str};
+pub use value::{Number, Raw, Value};

@@ -1,0 +1,104 @@
+//! What the escapes of a JSON string stand for (RFC 8259 §7). The string has been scanned: every escape is well-formed,
+//! only its meaning may be half a character.
+
+use memchr::memchr;
+
+/// A stretch of a string.
+pub(crate) enum Piece<'e> {
+    /// Characters that stand for themselves; never empty.
+    Text(&'e str),
+    /// One escaped character, a pair of surrogates included.
+    Char(char),
+    /// Half of a pair without the other.
+    Lone {
+        /// The UTF-16 code unit, 0xD800 to 0xDFFF.
+        unit: u16,
+        /// Where its escape starts in the string.
+        at: usize,
+    },
+}
+
+/// The pieces of the text between the quotes.
+#[derive(Clone)]
+pub(crate) struct Pieces<'e> {
+    raw: &'e str,
+    at: usize,
+}
+
+/// Length of `\uXXXX`.
+pub(crate) const UNICODE_ESCAPE_BYTES: usize = 6;
+
+pub(crate) fn pieces(raw: &str) -> Pieces<'_> {
+    Pieces { raw, at: 0 }
+}
+
+impl<'e> Iterator for Pieces<'e> {
+    type Item = Piece<'e>;
+
+    fn next(&mut self) -> Option<Piece<'e>> {
+        let start = self.at;
+        let rest = self.raw.get(start..)?;
+        let Some(escape) = rest.strip_prefix('\\') else {
+            let length = memchr(b'\\', rest.as_bytes()).unwrap_or(rest.len());
+            self.at += length;
+            return rest.get(..length).filter(|text| !text.is_empty()).map(Piece::Text);
+        };
+        self.at += 2;
+        let character = match *escape.as_bytes().first()? {
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => return self.unicode(start),
+            itself => char::from(itself),
+        };
+        Some(Piece::Char(character))
+    }
+}
+
+impl<'e> Pieces<'e> {
+    fn unicode(&mut self, start: usize) -> Option<Piece<'e>> {
+        let unit = unit_at(self.raw, start)?;
+        self.at = start + UNICODE_ESCAPE_BYTES;
+        if let Some(character) = char::from_u32(u32::from(unit)) {
+            return Some(Piece::Char(character));
+        }
+        let pair = unit_at(self.raw, self.at).and_then(|low| join(unit, low));
+        match pair {
+            Some(character) => {
+                self.at += UNICODE_ESCAPE_BYTES;
+                Some(Piece::Char(character))
+            }
+            None => Some(Piece::Lone { unit, at: start }),
+        }
+    }
+}
+
+/// The character of a high and a low surrogate, in this order.
+pub(crate) fn join(high: u16, low: u16) -> Option<char> {
+    char::decode_utf16([high, low]).next()?.ok().filter(|character| u32::from(*character) > 0xffff)
+}
+
+/// The code unit of the `\uXXXX` that starts at `at`, if one does.
+fn unit_at(raw: &str, at: usize) -> Option<u16> {
+    let digits = raw.get(at..at + UNICODE_ESCAPE_BYTES)?.strip_prefix("\\u")?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
+/// Whether a string written with escapes is `name`, without decoding it anywhere.
+pub(crate) fn equals(raw: &str, name: &str) -> bool {
+    let mut rest = name;
+    for piece in pieces(raw) {
+        let after = match piece {
+            Piece::Text(text) => rest.strip_prefix(text),
+            Piece::Char(character) => rest.strip_prefix(character),
+            Piece::Lone { .. } => None,
+        };
+        match after {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}

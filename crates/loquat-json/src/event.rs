@@ -1,0 +1,67 @@
+//! One event, and how large one may become: what both framings share. Knows nothing of what the data means.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Limits on what a framing decoder holds for one stream.
+///
+/// ```
+/// let limits = loquat_json::Limits::default().with_max_event_bytes(64 * 1024);
+/// assert_eq!(limits.max_event_bytes, 65_536);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The longest event, in bytes: for SSE all lines since the last blank line, comments included and line ends not;
+    /// for NDJSON the line. Default 8 MiB (8,388,608).
+    ///
+    /// Chosen so that an image of a few megabytes, inline as base64, still passes, while 64 streams stuck inside a
+    /// line that never ends hold half a gigabyte at worst. Text events are a thousand times smaller and memory is
+    /// taken only as bytes arrive, so a normal stream never pays for the limit.
+    pub max_event_bytes: usize,
+}
+
+impl Limits {
+    /// Replaces [`max_event_bytes`](Self::max_event_bytes).
+    #[must_use]
+    pub fn with_max_event_bytes(mut self, max_event_bytes: usize) -> Self {
+        self.max_event_bytes = max_event_bytes;
+        self
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_event_bytes: 8 * 1024 * 1024 }
+    }
+}
+
+/// One event, lent by the decoder (or by the bytes it was given) until its next call.
+///
+/// `Debug` shows lengths, not content.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The SSE event type: the value of the last `event:` field, `"message"` when absent or empty. Always `"message"`
+    /// for NDJSON.
+    pub name: &'a str,
+    /// The data: the `data:` lines joined by LF, or the NDJSON line. Borrowed from the input when the event lay in
+    /// one read with one data line; otherwise from the decoder's reused buffer.
+    pub data: &'a str,
+    /// The last event id seen so far, this event's own included. It persists from event to event until the server sends
+    /// another; an empty `id:` takes it away again. `None` for NDJSON.
+    pub id: Option<&'a str>,
+    /// The reconnection time the server last asked for (`retry:`, whole milliseconds), which likewise persists. `None`
+    /// until there is one, and for NDJSON.
+    pub retry: Option<Duration>,
+}
+
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("name_bytes", &self.name.len())
+            .field("data_bytes", &self.data.len())
+            .field("id_bytes", &self.id.map(str::len))
+            .field("retry", &self.retry)
+            .finish()
+    }
+}

@@ -1,0 +1,326 @@
+//! One pass over a JSON text: validates all of it and notes where the wanted values are.
+//!
+//! An iterative state machine with its own stack, so that nesting is a limit and not a stack overflow. It walks the tree of
+//! pointers in step with the document: beside each open array or object it knows which tree nodes that value is, and most
+//! of a document is none. Nothing is handed out before the last byte has been checked.
+//!
+//! Everything is linear in the document, hostile ones included: a repeated member name makes it look again only at what was
+//! found since the previous member of that name.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind};
+use crate::escape;
+use crate::found::{Found, Hit, Indices, Kind};
+use crate::pointer::{Fields, ROOT};
+use crate::scan;
+
+/// Nesting allowed by default. Provider events nest below 12; tool schemas echoed in a response stay below 40.
+const DEFAULT_MAX_DEPTH: usize = 64;
+
+/// Values allowed by default. A wildcard over an embedding of 3,072 numbers passes twenty times; what an extractor keeps
+/// for reuse stays at 3 MiB.
+const DEFAULT_MAX_MATCHES: usize = 65_536;
+
+/// Finds a fixed set of fields in JSON texts, one after the other.
+///
+/// Strict as of RFC 8259, also about what it skips; numbers may have any length, and half surrogate pairs written as escapes
+/// are valid until decoded. Takes time linear in the text; reuses its memory, so that it allocates nothing once warm.
+///
+/// ```
+/// use loquat_json::{Extractor, Fields};
+///
+/// let mut extractor = Extractor::new(Fields::compile(&["/tool_calls/*/function/name", "/model"])?);
+/// let found = extractor.extract(
+///     br#"{"model": "m", "tool_calls": [{"function": {"name": "search"}}, {"function": {"name": "open"}}]}"#,
+/// )?;
+/// let names: Vec<_> = found
+///     .iter()
+///     .filter(|found| found.field == 0)
+///     .map(|found| (found.indices.get(0), found.value.as_str().and_then(|name| name.borrowed())))
+///     .collect();
+/// assert_eq!(names, [(Some(0), Some("search")), (Some(1), Some("open"))]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Extractor {
+    fields: Fields,
+    max_depth: usize,
+    max_matches: usize,
+    hits: Vec<Hit>,
+    stack: Vec<Frame>,
+    /// The tree nodes that open values are, a stretch for each level; the last is that of the value to come.
+    active: Vec<usize>,
+    /// Per tree node, where its latest value was found.
+    latest: Vec<Latest>,
+    frames_opened: u64,
+}
+
+/// An open array or object.
+#[derive(Clone, Copy)]
+struct Frame {
+    is_object: bool,
+    /// Position of the current element of an array.
+    index: u32,
+    /// Which of `active` this value is.
+    active_start: usize,
+    active_end: usize,
+    /// Which of `hits` this value is: they wait for its end.
+    hit_start: usize,
+    hit_end: usize,
+    /// Distinguishes it from all other frames of this extractor, for ever.
+    serial: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Latest {
+    /// The frame of the object that had the member.
+    serial: u64,
+    /// How many hits there were before it.
+    hits_before: usize,
+}
+
+/// What must come next.
+enum Expect {
+    Value,
+    Member,
+    /// A comma or the end of the innermost array or object; the end of the text if there is none.
+    Next,
+}
+
+impl Extractor {
+    /// An extractor for these fields.
+    pub fn new(fields: Fields) -> Self {
+        let latest = vec![Latest::default(); fields.nodes().len()];
+        Self {
+            fields,
+            max_depth: DEFAULT_MAX_DEPTH,
+            max_matches: DEFAULT_MAX_MATCHES,
+            hits: Vec::new(),
+            stack: Vec::new(),
+            active: Vec::new(),
+            latest,
+            frames_opened: 0,
+        }
+    }
+
+    /// How deep arrays and objects may be nested. Default 64; a scalar alone has depth 0. Costs 64 bytes a level.
+    #[must_use]
+    pub fn with_max_depth(mut self, max_depth: usize) -> Self {
+        self.max_depth = max_depth;
+        self
+    }
+
+    /// How many values may be found in one text, those that a later member of the same name supersedes included. Default
+    /// 65,536; only wildcards and hostile texts ever come near. Costs 48 bytes a value, kept for reuse.
+    #[must_use]
+    pub fn with_max_matches(mut self, max_matches: usize) -> Self {
+        self.max_matches = max_matches;
+        self
+    }
+
+    /// Validates the whole text and lends what was found, in document order.
+    ///
+    /// # Errors
+    ///
+    /// Not UTF-8, not JSON, cut off, followed by more than white space, nested too deep, too many values. Nothing is
+    /// lent then; the extractor can be used again.
+    pub fn extract<'e>(&'e mut self, json: &'e [u8]) -> Result<Found<'e>, Error> {
+        match std::str::from_utf8(json) {
+            Ok(json) => self.extract_str(json),
+            Err(error) => Err(Error::new(ErrorKind::Utf8, error.valid_up_to())),
+        }
+    }
+
+    /// [`extract`](Self::extract) for what is already known to be UTF-8, such as an event's data.
+    ///
+    /// # Errors
+    ///
+    /// As [`extract`](Self::extract), but for the encoding.
+    pub fn extract_str<'e>(&'e mut self, json: &'e str) -> Result<Found<'e>, Error> {
+        self.hits.clear();
+        self.stack.clear();
+        self.active.clear();
+        self.active.push(ROOT);
+        self.run(json.as_bytes())?;
+        Ok(Found::new(json, &self.hits, &self.fields))
+    }
+
+    fn run(&mut self, json: &[u8]) -> Result<(), Error> {
+        let mut at = 0;
+        let mut expect = Expect::Value;
+        loop {
+            at = scan::skip_space(json, at);
+            (at, expect) = match expect {
+                Expect::Value => self.value(json, at)?,
+                Expect::Member => (self.member(json, at)?, Expect::Value),
+                Expect::Next => {
+                    let Some(frame) = self.stack.last().copied() else {
+                        return if at == json.len() {
+                            Ok(())
+                        } else {
+                            Err(Error::new(ErrorKind::TrailingBytes, at))
+                        };
+                    };
+                    self.active.truncate(frame.active_end);
+                    match (json.get(at), frame.is_object) {
+                        (Some(b','), true) => (at + 1, Expect::Member),
+                        (Some(b','), false) => {
+                            self.element(frame.index.saturating_add(1));
+                            (at + 1, Expect::Value)
+                        }
+                        (Some(b'}'), true) | (Some(b']'), false) => {
+                            self.close(at + 1);
+                            (at + 1, Expect::Next)
+                        }
+                        _ => return Err(scan::unexpected(json, at)),
+                    }
+                }
+            };
+        }
+    }
+
+    fn value(&mut self, json: &[u8], at: usize) -> Result<(usize, Expect), Error> {
+        let (end, kind) = match json.get(at) {
+            Some(b'"') => match scan::string(json, at + 1)? {
+                (end, false) => (end, Kind::PlainStr),
+                (end, true) => (end, Kind::EscapedStr),
+            },
+            Some(b'-' | b'0'..=b'9') => (scan::number(json, at)?, Kind::Number),
+            Some(b't') => (scan::literal(json, at, b"true")?, Kind::True),
+            Some(b'f') => (scan::literal(json, at, b"false")?, Kind::False),
+            Some(b'n') => (scan::literal(json, at, b"null")?, Kind::Null),
+            Some(b'{') => return self.open(json, at, Kind::Object, b'}'),
+            Some(b'[') => return self.open(json, at, Kind::Array, b']'),
+            _ => return Err(scan::unexpected(json, at)),
+        };
+        self.note(at, end, kind)?;
+        Ok((end, Expect::Next))
+    }
+
+    fn open(&mut self, json: &[u8], at: usize, kind: Kind, close: u8) -> Result<(usize, Expect), Error> {
+        if self.stack.len() >= self.max_depth {
+            return Err(Error::new(ErrorKind::Depth, at));
+        }
+        let is_object = kind == Kind::Object;
+        let active_start = self.stack.last().map_or(0, |frame| frame.active_end);
+        let hit_start = self.hits.len();
+        self.note(at, at, kind)?;
+        self.frames_opened += 1;
+        self.stack.push(Frame {
+            is_object,
+            index: 0,
+            active_start,
+            active_end: self.active.len(),
+            hit_start,
+            hit_end: self.hits.len(),
+            serial: self.frames_opened,
+        });
+        let inside = scan::skip_space(json, at + 1);
+        if json.get(inside) == Some(&close) {
+            self.close(inside + 1);
+            return Ok((inside + 1, Expect::Next));
+        }
+        if is_object {
+            return Ok((inside, Expect::Member));
+        }
+        self.element(0);
+        Ok((inside, Expect::Value))
+    }
+
+    /// The innermost array or object ends here.
+    fn close(&mut self, end: usize) {
+        if let Some(frame) = self.stack.pop() {
+            for hit in &mut self.hits[frame.hit_start..frame.hit_end] {
+                hit.end = end;
+            }
+        }
+    }
+
+    /// A member's name and colon; what it is goes to `active`.
+    fn member(&mut self, json: &[u8], at: usize) -> Result<usize, Error> {
+        if json.get(at) != Some(&b'"') {
+            return Err(scan::unexpected(json, at));
+        }
+        let (end, escaped) = scan::string(json, at + 1)?;
+        self.name(&json[at + 1..end - 1], escaped);
+        let colon = scan::skip_space(json, end);
+        if json.get(colon) != Some(&b':') {
+            return Err(scan::unexpected(json, colon));
+        }
+        Ok(colon + 1)
+    }
+
+    fn name(&mut self, name: &[u8], escaped: bool) {
+        let Some(frame) = self.stack.last().copied() else { return };
+        for parent in frame.active_start..frame.active_end {
+            let node = self.active[parent];
+            let is_named = |token: &str| match escaped {
+                false => token.as_bytes() == name,
+                true => std::str::from_utf8(name).is_ok_and(|name| escape::equals(name, token)),
+            };
+            let child = self.fields.nodes()[node].children.iter().find(|child| is_named(&child.token));
+            if let Some(child) = child.map(|child| child.node) {
+                self.supersede(child, frame.serial);
+                self.active.push(child);
+            }
+        }
+    }
+
+    /// What the `index`th element of the innermost array is goes to `active`.
+    fn element(&mut self, index: u32) {
+        let Some(frame) = self.stack.last_mut() else { return };
+        frame.index = index;
+        for parent in frame.active_start..frame.active_end {
+            let node = self.active[parent];
+            for child in &self.fields.nodes()[node].children {
+                if child.wildcard || child.index == Some(index) {
+                    self.active.push(child.node);
+                }
+            }
+        }
+    }
+
+    /// A member that is tree node `node` begins in the object `serial`. If it had one before, what was found there no
+    /// longer counts.
+    fn supersede(&mut self, node: usize, serial: u64) {
+        let latest = self.latest[node];
+        if latest.serial == serial {
+            for hit in &mut self.hits[latest.hits_before..] {
+                if self.fields.is_below(self.fields.field(hit.field).node, node) {
+                    hit.kind = Kind::Superseded;
+                }
+            }
+        }
+        self.latest[node] = Latest { serial, hits_before: self.hits.len() };
+    }
+
+    /// Notes a value for every field that it is.
+    fn note(&mut self, start: usize, end: usize, kind: Kind) -> Result<(), Error> {
+        let from = self.stack.last().map_or(0, |frame| frame.active_end);
+        for &node in &self.active[from..] {
+            for &field in &self.fields.nodes()[node].fields {
+                if self.hits.len() >= self.max_matches {
+                    return Err(Error::new(ErrorKind::TooMany, start));
+                }
+                let mut indices = Indices::default();
+                for (slot, &depth) in indices.values.iter_mut().zip(&self.fields.field(field).wildcard_depths)
+                {
+                    *slot = self.stack.get(depth).map_or(0, |frame| frame.index);
+                    indices.len += 1;
+                }
+                self.hits.push(Hit { start, end, field, indices, kind });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Extractor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extractor")
+            .field("fields", &self.fields)
+            .field("max_depth", &self.max_depth)
+            .field("max_matches", &self.max_matches)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,63 @@
+//! One type for both framings, so that a provider picks one by content type and writes its loop once.
+
+use crate::error::Error;
+use crate::event::Event;
+use crate::{ndjson, sse};
+
+/// A framing decoder picked at run time; see [`sse::Decoder`] and [`ndjson::Decoder`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Framer {
+    /// Server-sent events (`text/event-stream`).
+    Sse(sse::Decoder),
+    /// Newline-delimited JSON (`application/x-ndjson`).
+    Ndjson(ndjson::Decoder),
+}
+
+impl Framer {
+    /// The next complete event, or `None` when `input` is used up.
+    ///
+    /// # Errors
+    ///
+    /// As [`sse::Decoder::next`] and [`ndjson::Decoder::next`].
+    #[allow(clippy::should_implement_trait)] // lends, which `Iterator` cannot
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Event<'a>>, Error> {
+        match self {
+            Self::Sse(decoder) => decoder.next(input),
+            Self::Ndjson(decoder) => decoder.next(input),
+        }
+    }
+
+    /// At the end of the body: the event that was not ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`sse::Decoder::finish`] and [`ndjson::Decoder::finish`].
+    pub fn finish(&mut self) -> Result<Option<Event<'_>>, Error> {
+        match self {
+            Self::Sse(decoder) => decoder.finish(),
+            Self::Ndjson(decoder) => decoder.finish(),
+        }
+    }
+
+    /// Lines that were no SSE field; see [`sse::Decoder::stray`]. Always empty for NDJSON, where every line that is not
+    /// blank is an event.
+    pub fn stray(&self) -> &[u8] {
+        match self {
+            Self::Sse(decoder) => decoder.stray(),
+            Self::Ndjson(_) => &[],
+        }
+    }
+}
+
+impl From<sse::Decoder> for Framer {
+    fn from(decoder: sse::Decoder) -> Self {
+        Self::Sse(decoder)
+    }
+}
+
+impl From<ndjson::Decoder> for Framer {
+    fn from(decoder: ndjson::Decoder) -> Self {
+        Self::Ndjson(decoder)
+    }
+}

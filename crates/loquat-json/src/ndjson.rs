@@ -1,0 +1,158 @@
+//! Newline-delimited JSON: one value a line. Knows nothing of what the values are, nor whether they are values.
+//!
+//! There is no standard worth the name; this follows what servers send and <https://github.com/ndjson/ndjson-spec>: lines
+//! end in LF, a CR before it and blank lines are ignored. UTF-8 is not repaired as in [`sse`](crate::sse): RFC 8259 §8.1
+//! demands it, and a replaced character would pass for the server's own.
+
+use std::fmt;
+
+use memchr::memchr;
+
+use crate::carry::{self, BomSkipper};
+use crate::error::{Error, ErrorKind};
+use crate::event::{Event, Limits};
+
+/// Cuts a byte stream into the lines of NDJSON, whatever the reads.
+///
+/// The same contract as [`sse::Decoder`](crate::sse::Decoder): linear, bounded, no allocation per event in steady
+/// state, borrowed from the input when a line lies in one read.
+///
+/// ```
+/// use loquat_json::{Limits, ndjson};
+///
+/// let mut decoder = ndjson::Decoder::new(Limits::default());
+/// let mut read: &[u8] = b"{\"done\":false}\r\n\n{\"done\":true}";
+/// assert_eq!(decoder.next(&mut read)?.map(|event| event.data), Some("{\"done\":false}"));
+/// assert_eq!(decoder.next(&mut read)?, None);
+/// assert_eq!(decoder.finish()?.map(|event| event.data), Some("{\"done\":true}"));
+/// # Ok::<(), loquat_json::Error>(())
+/// ```
+pub struct Decoder {
+    limits: Limits,
+    bom: BomSkipper,
+    /// The buffer was lent with an event: the next call clears it.
+    lent: bool,
+    failed: Option<Error>,
+    /// Bytes taken from the stream so far.
+    offset: u64,
+    /// The unfinished line.
+    buffer: Vec<u8>,
+}
+
+impl Decoder {
+    /// A decoder for one body.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, bom: BomSkipper::default(), lent: false, failed: None, offset: 0, buffer: Vec::new() }
+    }
+
+    /// Consumes from the front of `input`, advancing the slice, until one line is complete. `None` means that the
+    /// input is used up; the unfinished line is kept. Lines of nothing but spaces, tabs and CR are skipped.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`](ErrorKind::TooLong) as soon as a line exceeds its limit, finished or not;
+    /// [`Utf8`](ErrorKind::Utf8) for a line that is not UTF-8. Errors are final: every later call returns the same.
+    #[allow(clippy::should_implement_trait)] // lends, which `Iterator` cannot
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Event<'a>>, Error> {
+        self.begin()?;
+        self.skip_bom(input);
+        // The line when it lies in the input; otherwise it is the buffer.
+        let direct = loop {
+            let end = memchr(b'\n', input);
+            let part = &input[..end.unwrap_or(input.len())];
+            let limit = self.limits.max_event_bytes;
+            carry::check_fits(self.buffer.len(), part.len(), limit, self.offset)
+                .map_err(|error| self.fail(error))?;
+            self.offset += part.len() as u64;
+            let Some(end) = end else {
+                carry::append(&mut self.buffer, part, limit);
+                *input = &[];
+                return Ok(None);
+            };
+            *input = &input[end + 1..];
+            self.offset += 1;
+            if !self.buffer.is_empty() {
+                carry::append(&mut self.buffer, part, limit);
+                if !is_blank(&self.buffer) {
+                    break None;
+                }
+                carry::release(&mut self.buffer);
+            } else if !is_blank(part) {
+                break Some(part);
+            }
+        };
+        self.lend(direct, 1).map(Some)
+    }
+
+    /// At the end of the body: the last line, if it had no line end. Unlike in SSE this is the ordinary end of many
+    /// streams; whether the line is whole shows when it is parsed.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn finish(&mut self) -> Result<Option<Event<'_>>, Error> {
+        self.begin()?;
+        let held_back = self.bom.finish();
+        self.buffer.extend_from_slice(held_back);
+        if is_blank(&self.buffer) {
+            carry::release(&mut self.buffer);
+            return Ok(None);
+        }
+        self.lend(None, 0).map(Some)
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.lent {
+            self.lent = false;
+            carry::release(&mut self.buffer);
+        }
+        Ok(())
+    }
+
+    fn skip_bom(&mut self, input: &mut &[u8]) {
+        let before = input.len();
+        let held_back = self.bom.skip(input);
+        self.offset += (before - input.len()) as u64;
+        self.buffer.extend_from_slice(held_back);
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.failed = Some(error);
+        carry::release(&mut self.buffer);
+        error
+    }
+
+    /// `line_end` is how many bytes ended the line.
+    fn lend<'a>(&'a mut self, direct: Option<&'a [u8]>, line_end: u64) -> Result<Event<'a>, Error> {
+        self.lent = true;
+        let line = direct.unwrap_or(&self.buffer);
+        let text = line.strip_suffix(b"\r").unwrap_or(line);
+        match std::str::from_utf8(text) {
+            Ok(data) => Ok(Event { name: "message", data, id: None, retry: None }),
+            Err(error) => {
+                let start = self.offset - line_end - line.len() as u64;
+                let error = Error::in_stream(ErrorKind::Utf8, start + error.valid_up_to() as u64);
+                self.failed = Some(error);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ndjson::Decoder")
+            .field("limits", &self.limits)
+            .field("offset", &self.offset)
+            .field("carried_bytes", &self.buffer.len())
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
+}

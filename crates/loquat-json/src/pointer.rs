@@ -1,0 +1,248 @@
+//! The set of fields to look for: JSON Pointers compiled into one tree, so that all are found in the same pass.
+//!
+//! [RFC 6901](https://www.rfc-editor.org/rfc/rfc6901) with one addition: the token `*` stands for every element of an array.
+//! The tree knows paths and nothing of documents; its nodes lie at the depth of the values they match, which lets the
+//! extractor walk both in step.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Wildcards allowed in one pointer. Four reach an array in an array in an array in an array, which no known format
+/// needs; the bound keeps a match a small copyable thing.
+pub(crate) const MAX_WILDCARDS: usize = 4;
+
+/// The root of the tree: the whole document.
+pub(crate) const ROOT: usize = 0;
+
+/// JSON Pointers compiled once, looked for together. Cloning shares them.
+///
+/// A token `*` matches every element of an array (and, as in the RFC, a member called `*` of an object); at most four of
+/// them in a pointer. The empty pointer is the whole document.
+///
+/// ```
+/// use loquat_json::{Extractor, Fields};
+///
+/// let fields = Fields::compile(&["/usage/total_tokens", "/choices/*/index"])?;
+/// let mut extractor = Extractor::new(fields);
+/// let found = extractor.extract(br#"{"choices":[{"index":0},{"index":1}],"usage":{"total_tokens":7}}"#)?;
+/// assert_eq!(found.get(0).and_then(|value| value.as_u64()), Some(7));
+/// assert_eq!(found.iter().filter(|found| found.field == 1).count(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Fields {
+    tree: Arc<Tree>,
+}
+
+struct Tree {
+    nodes: Vec<Node>,
+    fields: Vec<Field>,
+}
+
+#[derive(Default)]
+pub(crate) struct Node {
+    pub(crate) parent: usize,
+    pub(crate) children: Vec<Child>,
+    /// The fields whose pointer ends here; more than one when a pointer was given twice.
+    pub(crate) fields: Vec<usize>,
+}
+
+pub(crate) struct Child {
+    pub(crate) token: Box<str>,
+    /// The token as an array index.
+    pub(crate) index: Option<u32>,
+    pub(crate) wildcard: bool,
+    pub(crate) node: usize,
+}
+
+pub(crate) struct Field {
+    pub(crate) node: usize,
+    /// How deep the arrays are that its wildcards range over; the root is at 0.
+    pub(crate) wildcard_depths: Vec<usize>,
+}
+
+impl Fields {
+    /// Compiles pointers. A field is afterwards known by its index in this list.
+    ///
+    /// # Errors
+    ///
+    /// A pointer that is neither empty nor starts with `/`, a `~` that is followed by neither `0` nor `1`, more than
+    /// four wildcards.
+    pub fn compile(pointers: &[&str]) -> Result<Self, PointerError> {
+        let mut tree = Tree { nodes: vec![Node::default()], fields: Vec::with_capacity(pointers.len()) };
+        for (field, pointer) in pointers.iter().enumerate() {
+            tree.add(pointer).map_err(|kind| PointerError { kind, field })?;
+        }
+        Ok(Self { tree: Arc::new(tree) })
+    }
+
+    /// How many pointers were compiled.
+    pub fn len(&self) -> usize {
+        self.tree.fields.len()
+    }
+
+    /// True when there are none; an extractor without fields still validates.
+    pub fn is_empty(&self) -> bool {
+        self.tree.fields.is_empty()
+    }
+
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.tree.nodes
+    }
+
+    pub(crate) fn field(&self, index: usize) -> &Field {
+        &self.tree.fields[index]
+    }
+
+    /// Whether `node` is `ancestor` or lies below it.
+    pub(crate) fn is_below(&self, mut node: usize, ancestor: usize) -> bool {
+        while node != ancestor {
+            if node == ROOT {
+                return false;
+            }
+            node = self.tree.nodes[node].parent;
+        }
+        true
+    }
+}
+
+impl Tree {
+    fn add(&mut self, pointer: &str) -> Result<(), PointerErrorKind> {
+        let mut node = ROOT;
+        let mut wildcard_depths = Vec::new();
+        if !pointer.is_empty() {
+            let tokens = pointer.strip_prefix('/').ok_or(PointerErrorKind::NoLeadingSlash)?;
+            for (depth, token) in tokens.split('/').enumerate() {
+                if token == "*" {
+                    wildcard_depths.push(depth);
+                }
+                node = self.child(node, unescape(token)?, token == "*");
+            }
+        }
+        if wildcard_depths.len() > MAX_WILDCARDS {
+            return Err(PointerErrorKind::TooManyWildcards);
+        }
+        self.nodes[node].fields.push(self.fields.len());
+        self.fields.push(Field { node, wildcard_depths });
+        Ok(())
+    }
+
+    fn child(&mut self, parent: usize, token: String, wildcard: bool) -> usize {
+        if let Some(known) = self.nodes[parent].children.iter().find(|child| *child.token == *token) {
+            return known.node;
+        }
+        let node = self.nodes.len();
+        self.nodes.push(Node { parent, ..Node::default() });
+        let index = array_index(&token);
+        self.nodes[parent].children.push(Child { token: token.into(), index, wildcard, node });
+        node
+    }
+}
+
+/// "either … `0`, or digits without a leading `0`" (RFC 6901 §4).
+fn array_index(token: &str) -> Option<u32> {
+    let canonical = token == "0" || !token.starts_with(['0', '+']);
+    token.parse().ok().filter(|_| canonical)
+}
+
+fn unescape(token: &str) -> Result<String, PointerErrorKind> {
+    let mut pieces = token.split('~');
+    let mut name = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (escaped, rest) = match piece.as_bytes().first() {
+            Some(b'0') => ('~', &piece[1..]),
+            Some(b'1') => ('/', &piece[1..]),
+            _ => return Err(PointerErrorKind::BadEscape),
+        };
+        name.push(escaped);
+        name.push_str(rest);
+    }
+    Ok(name)
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fields").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// A pointer that cannot be compiled: a mistake of the program, not of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PointerError {
+    kind: PointerErrorKind,
+    field: usize,
+}
+
+/// The kinds of [`PointerError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PointerErrorKind {
+    /// Not empty, and does not start with `/`.
+    NoLeadingSlash,
+    /// A `~` without `0` or `1` after it.
+    BadEscape,
+    /// More than four `*`.
+    TooManyWildcards,
+}
+
+impl PointerError {
+    /// What is wrong.
+    pub fn kind(&self) -> PointerErrorKind {
+        self.kind
+    }
+
+    /// Which pointer, by its index in the list.
+    pub fn field(&self) -> usize {
+        self.field
+    }
+}
+
+impl fmt::Display for PointerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            PointerErrorKind::NoLeadingSlash => "is neither empty nor starts with `/`",
+            PointerErrorKind::BadEscape => "has a `~` that is not followed by `0` or `1`",
+            PointerErrorKind::TooManyWildcards => "has more than four `*`",
+        };
+        write!(f, "the pointer at index {} {what}", self.field)
+    }
+}
+
+impl std::error::Error for PointerError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_compile_or_say_why_not() {
+        fn check(pointer: &str, expected: Result<&[usize], PointerErrorKind>) {
+            match (Fields::compile(&["", pointer]), expected) {
+                (Ok(fields), Ok(depths)) => assert_eq!(fields.field(1).wildcard_depths, depths, "{pointer}"),
+                (Err(error), Err(kind)) => assert_eq!((error.kind(), error.field()), (kind, 1), "{pointer}"),
+                (got, expected) => panic!("{pointer}: {got:?} instead of {expected:?}"),
+            }
+        }
+        check("", Ok(&[]));
+        check("/", Ok(&[]));
+        check("/a~0b/~1", Ok(&[]));
+        check("/*", Ok(&[0]));
+        check("/a/*/b/*", Ok(&[1, 3]));
+        check("/*/*/*/*", Ok(&[0, 1, 2, 3]));
+        check("/*/*/*/*/*", Err(PointerErrorKind::TooManyWildcards));
+        check("a", Err(PointerErrorKind::NoLeadingSlash));
+        check("/a~", Err(PointerErrorKind::BadEscape));
+        check("/~2", Err(PointerErrorKind::BadEscape));
+        check("/~é", Err(PointerErrorKind::BadEscape));
+    }
+
+    #[test]
+    fn array_indices_are_canonical() {
+        for (token, index) in [("0", Some(0)), ("10", Some(10)), ("4294967295", Some(u32::MAX))] {
+            assert_eq!(array_index(token), index, "{token}");
+        }
+        for token in ["", "00", "01", "+1", "-", "-1", "1.0", "4294967296", "*"] {
+            assert_eq!(array_index(token), None, "{token}");
+        }
+    }
+}

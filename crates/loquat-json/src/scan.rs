@@ -1,0 +1,168 @@
+//! The tokens of JSON (RFC 8259 §2, §6, §7): where each ends, or what is wrong with it. Knows nothing of nesting or of
+//! what anybody looks for. The text is known to be UTF-8, so only ASCII is looked at.
+
+use crate::error::{Error, ErrorKind};
+
+/// One bit in each byte of a word.
+const ONES: u64 = u64::MAX / 255;
+/// The high bit of each byte of a word.
+const HIGHS: u64 = ONES << 7;
+
+/// The first byte at or after `at` that is not white space.
+pub(crate) fn skip_space(json: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = json.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// What stands at `at` and should not, or that nothing stands there.
+pub(crate) fn unexpected(json: &[u8], at: usize) -> Error {
+    let kind = if at < json.len() { ErrorKind::Syntax } else { ErrorKind::UnexpectedEnd };
+    Error::new(kind, at.min(json.len()))
+}
+
+/// The end of the string whose opening quote is right before `at`, its closing quote included, and whether it has
+/// escapes.
+pub(crate) fn string(json: &[u8], mut at: usize) -> Result<(usize, bool), Error> {
+    let mut escaped = false;
+    loop {
+        at = plain_run(json, at);
+        match json.get(at) {
+            Some(b'"') => return Ok((at + 1, escaped)),
+            Some(b'\\') => {
+                escaped = true;
+                at = escape(json, at + 1)?;
+            }
+            _ => return Err(unexpected(json, at)),
+        }
+    }
+}
+
+/// The first quote, backslash or control character at or after `at`, eight bytes at a time.
+fn plain_run(json: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = json.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*chunk);
+        // Borrows run upward only, so the lowest bit set in each mask, hence in all, is never a false one.
+        let quote = word ^ (ONES * u64::from(b'"'));
+        let backslash = word ^ (ONES * u64::from(b'\\'));
+        let quotes = quote.wrapping_sub(ONES) & !quote;
+        let backslashes = backslash.wrapping_sub(ONES) & !backslash;
+        let controls = word.wrapping_sub(ONES * 0x20) & !word;
+        let stops = (quotes | backslashes | controls) & HIGHS;
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while let Some(byte) = json.get(at) {
+        if matches!(byte, b'"' | b'\\' | 0..0x20) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// The end of the escape whose backslash is right before `at`. A lone surrogate is valid here: the grammar has it.
+fn escape(json: &[u8], at: usize) -> Result<usize, Error> {
+    match json.get(at) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 1),
+        Some(b'u') => {
+            for digit in at + 1..at + 5 {
+                if !json.get(digit).is_some_and(u8::is_ascii_hexdigit) {
+                    return Err(unexpected(json, digit));
+                }
+            }
+            Ok(at + 5)
+        }
+        _ => Err(unexpected(json, at)),
+    }
+}
+
+/// The end of the number that starts at `at`. Any length is valid.
+pub(crate) fn number(json: &[u8], mut at: usize) -> Result<usize, Error> {
+    if json.get(at) == Some(&b'-') {
+        at += 1;
+    }
+    at = if json.get(at) == Some(&b'0') { at + 1 } else { digits(json, at)? };
+    if json.get(at) == Some(&b'.') {
+        at = digits(json, at + 1)?;
+    }
+    if let Some(b'e' | b'E') = json.get(at) {
+        at += 1;
+        if let Some(b'+' | b'-') = json.get(at) {
+            at += 1;
+        }
+        at = digits(json, at)?;
+    }
+    Ok(at)
+}
+
+/// The end of one digit or more.
+fn digits(json: &[u8], start: usize) -> Result<usize, Error> {
+    let mut at = start;
+    while json.get(at).is_some_and(u8::is_ascii_digit) {
+        at += 1;
+    }
+    if at == start { Err(unexpected(json, at)) } else { Ok(at) }
+}
+
+/// The end of `word` (`true`, `false`, `null`), which starts at `at`.
+pub(crate) fn literal(json: &[u8], at: usize, word: &[u8]) -> Result<usize, Error> {
+    for (offset, expected) in word.iter().enumerate() {
+        if json.get(at + offset) != Some(expected) {
+            return Err(unexpected(json, at + offset));
+        }
+    }
+    Ok(at + word.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte value at every place of a run: the word-wise search stops where a plain search does.
+    #[test]
+    fn a_run_ends_where_a_plain_search_says() {
+        for length in [1, 7, 8, 9, 17] {
+            for place in 0..length {
+                for first in 0..=255u8 {
+                    for second in [b'a', b'"', b'\\', 0x1f, 0x20, 0x7f, 0x80, 0xff] {
+                        let mut text = vec![b'x'; length];
+                        text[place] = first;
+                        if place + 1 < length {
+                            text[place + 1] = second;
+                        }
+                        let expected = text
+                            .iter()
+                            .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
+                            .unwrap_or(length);
+                        assert_eq!(plain_run(&text, 0), expected, "{text:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_end_where_the_grammar_says() {
+        fn check(text: &str, expected: Result<usize, u64>) {
+            let got = number(text.as_bytes(), 0).map_err(|error| error.offset());
+            assert_eq!(got, expected, "{text}");
+        }
+        check("0", Ok(1));
+        check("-0,", Ok(2));
+        check("01", Ok(1));
+        check("12.50e+3]", Ok(8));
+        check("1E9", Ok(3));
+        check(&"9".repeat(1000), Ok(1000));
+        check("", Err(0));
+        check("-", Err(1));
+        check("+1", Err(0));
+        check(".5", Err(0));
+        check("1.", Err(2));
+        check("1e", Err(2));
+        check("1e-x", Err(3));
+    }
+}

@@ -1,0 +1,377 @@
+//! Server-sent events: bytes in, events out.
+//!
+//! Follows [WHATWG HTML §9.2](https://html.spec.whatwg.org/multipage/server-sent-events.html), "Parsing an event stream"
+//! and "Interpreting an event stream", to the letter, and knows nothing of providers, JSON or sockets. It works on
+//! bytes and not on decoded text, because everything the grammar looks at is ASCII; only what is handed out is checked
+//! to be UTF-8. There is one buffer: finished data lines at its front, the unfinished line behind them. An event that
+//! lies in one read with one data line never enters it.
+
+use std::fmt;
+use std::time::Duration;
+
+use memchr::{memchr, memchr2};
+
+use crate::carry::{self, BomSkipper};
+use crate::error::Error;
+use crate::event::{Event, Limits};
+
+/// How much of the lines that are no SSE is kept for [`Decoder::stray`], in bytes: enough for any error body that says
+/// what went wrong at its beginning.
+const MAX_STRAY_BYTES: usize = 4 * 1024;
+
+/// Cuts a byte stream into server-sent events, whatever the reads.
+///
+/// Linear in the input for every split, one buffer of at most [`Limits::max_event_bytes`], no allocation per event in
+/// steady state. One decoder serves one body.
+///
+/// ```
+/// use loquat_json::{Limits, sse};
+///
+/// let mut decoder = sse::Decoder::new(Limits::default());
+/// let mut seen = Vec::new();
+/// for mut read in [&b"event: ping\nda"[..], b"ta: {}\n\ndata: [DONE]\r\n", b"\r\n"] {
+///     while let Some(event) = decoder.next(&mut read)? {
+///         seen.push((event.name.to_owned(), event.data.to_owned()));
+///     }
+/// }
+/// assert_eq!(seen, [("ping".into(), "{}".into()), ("message".into(), "[DONE]".into())]);
+/// # Ok::<(), loquat_json::Error>(())
+/// ```
+pub struct Decoder {
+    limits: Limits,
+    bom: BomSkipper,
+    /// The last byte was CR: an LF right after it belongs to the same line end.
+    after_cr: bool,
+    /// An event was lent: what it borrowed is cleared by the next call.
+    lent: bool,
+    failed: Option<Error>,
+    /// Bytes taken from the stream so far.
+    offset: u64,
+    /// Length of the finished lines since the last blank line.
+    block_bytes: usize,
+    /// `[data_start..data_end]` is the event's data so far, `[data_end..]` the unfinished line.
+    buffer: Vec<u8>,
+    data_start: usize,
+    data_end: usize,
+    /// A data line was seen since the last blank line.
+    has_data: bool,
+    name: String,
+    id: String,
+    retry: Option<Duration>,
+    stray: Vec<u8>,
+    /// Data with invalid UTF-8 replaced; used only by events that have any.
+    repaired: String,
+}
+
+/// A line without its end.
+enum Line<'i> {
+    /// Lies in the input.
+    Whole(&'i [u8]),
+    /// Lies in the buffer from `data_end` on, because it came in more than one read.
+    Carried,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Data,
+    Event,
+    Id,
+    Retry,
+    Comment,
+    Unknown,
+}
+
+impl Decoder {
+    /// A decoder for one body.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            bom: BomSkipper::default(),
+            after_cr: false,
+            lent: false,
+            failed: None,
+            offset: 0,
+            block_bytes: 0,
+            buffer: Vec::new(),
+            data_start: 0,
+            data_end: 0,
+            has_data: false,
+            name: String::new(),
+            id: String::new(),
+            retry: None,
+            stray: Vec::new(),
+            repaired: String::new(),
+        }
+    }
+
+    /// Consumes from the front of `input`, advancing the slice, until one event is complete. `None` means that the
+    /// input is used up; the unfinished part is kept.
+    ///
+    /// Call it until it returns `None`, then read more. Events without a data line are not handed out.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`](crate::ErrorKind::TooLong) as soon as an event exceeds its limit, finished or not. The error is
+    /// final: it frees the buffer, and every later call returns it again.
+    #[allow(clippy::should_implement_trait)] // lends, which `Iterator` cannot
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Event<'a>>, Error> {
+        self.begin()?;
+        self.skip_bom(input);
+        // The event's only data line so far, as long as it can stay where it is.
+        let mut direct = None;
+        loop {
+            match self.take_line(input, &mut direct)? {
+                None => return Ok(None),
+                Some(Line::Whole(&[])) => {
+                    if self.end_block() {
+                        break;
+                    }
+                }
+                Some(Line::Whole(line)) => self.whole_line(line, &mut direct),
+                Some(Line::Carried) => self.carried_line(),
+            }
+        }
+        Ok(Some(self.lend(direct)))
+    }
+
+    /// At the end of the body: the event that no blank line ended, if it has data. `None` when nothing is left.
+    ///
+    /// The standard discards such an event and so does [`next`](Self::next). Some servers forget the last blank line,
+    /// though, and some streams are cut: whether what is here is whole, only its content can tell, and the caller has to.
+    ///
+    /// # Errors
+    ///
+    /// Only the error that [`next`](Self::next) has already returned.
+    pub fn finish(&mut self) -> Result<Option<Event<'_>>, Error> {
+        self.begin()?;
+        let held_back = self.bom.finish();
+        self.buffer.extend_from_slice(held_back);
+        if self.buffer.len() > self.data_end {
+            self.carried_line();
+        }
+        if !self.end_block() {
+            return Ok(None);
+        }
+        Ok(Some(self.lend(None)))
+    }
+
+    /// Lines that were no SSE field, joined by LF: the first 4 KiB since the last event handed out, those right before
+    /// it included. After [`finish`](Self::finish) an unfinished last line is among them.
+    ///
+    /// A conforming reader skips such lines in silence. Servers that break off in mid-stream with a bare JSON error
+    /// body, or with an `error: {…}` field, are found here.
+    pub fn stray(&self) -> &[u8] {
+        &self.stray
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.lent {
+            self.lent = false;
+            self.stray.clear();
+            self.clear_block();
+        }
+        Ok(())
+    }
+
+    fn clear_block(&mut self) {
+        self.data_start = 0;
+        self.data_end = 0;
+        self.block_bytes = 0;
+        carry::release(&mut self.buffer);
+        carry::release_text(&mut self.name);
+        carry::release_text(&mut self.repaired);
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.failed = Some(error);
+        self.clear_block();
+        error
+    }
+
+    fn skip_bom(&mut self, input: &mut &[u8]) {
+        let before = input.len();
+        let held_back = self.bom.skip(input);
+        self.offset += (before - input.len()) as u64;
+        self.buffer.extend_from_slice(held_back);
+    }
+
+    /// The next line, looking at each byte once: what is left without a line end goes to the buffer and only what
+    /// arrives after it is searched.
+    fn take_line<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        direct: &mut Option<&'i [u8]>,
+    ) -> Result<Option<Line<'i>>, Error> {
+        if self.after_cr && !input.is_empty() {
+            self.after_cr = false;
+            if let Some(rest) = input.strip_prefix(b"\n") {
+                *input = rest;
+                self.offset += 1;
+            }
+        }
+        let end = memchr2(b'\n', b'\r', input);
+        let part = &input[..end.unwrap_or(input.len())];
+        let carried = self.buffer.len() - self.data_end;
+        let limit = self.limits.max_event_bytes;
+        carry::check_fits(self.block_bytes + carried, part.len(), limit, self.offset)
+            .map_err(|error| self.fail(error))?;
+        self.offset += part.len() as u64;
+        let Some(end) = end else {
+            self.spill(direct);
+            carry::append(&mut self.buffer, part, limit);
+            *input = &[];
+            return Ok(None);
+        };
+        self.after_cr = input[end] == b'\r';
+        *input = &input[end + 1..];
+        self.offset += 1;
+        self.block_bytes += carried + part.len();
+        if carried == 0 {
+            return Ok(Some(Line::Whole(part)));
+        }
+        carry::append(&mut self.buffer, part, limit);
+        Ok(Some(Line::Carried))
+    }
+
+    /// Moves the one data line that was still in the input to the buffer, because more is to follow.
+    fn spill(&mut self, direct: &mut Option<&[u8]>) {
+        if let Some(data) = direct.take() {
+            carry::append(&mut self.buffer, data, self.limits.max_event_bytes);
+            self.data_end = self.buffer.len();
+        }
+    }
+
+    fn whole_line<'i>(&mut self, line: &'i [u8], direct: &mut Option<&'i [u8]>) {
+        let (field, value) = parse(line);
+        if field != Field::Data {
+            return self.other_field(field, line, value);
+        }
+        if !self.has_data {
+            self.has_data = true;
+            *direct = Some(&line[value..]);
+            return;
+        }
+        self.spill(direct);
+        self.buffer.push(b'\n');
+        carry::append(&mut self.buffer, &line[value..], self.limits.max_event_bytes);
+        self.data_end = self.buffer.len();
+    }
+
+    /// The line that ends here came in several reads: it is the tail of the buffer, and its value stays there.
+    fn carried_line(&mut self) {
+        let start = self.data_end;
+        let (field, value) = parse(&self.buffer[start..]);
+        if field == Field::Data {
+            if self.has_data {
+                // Joined by LF: one byte takes the place of `data:`, which was at least four.
+                self.buffer[start] = b'\n';
+                self.buffer.copy_within(start + value.., start + 1);
+                self.buffer.truncate(self.buffer.len() - (value - 1));
+            } else {
+                self.has_data = true;
+                self.data_start = start + value;
+            }
+            self.data_end = self.buffer.len();
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.other_field(field, &buffer[start..], value);
+        buffer.truncate(start);
+        self.buffer = buffer;
+    }
+
+    fn other_field(&mut self, field: Field, line: &[u8], value_start: usize) {
+        let value = &line[value_start..];
+        match field {
+            Field::Event => replace(&mut self.name, value),
+            // "If the field value does not contain U+0000 NULL, set the last event ID buffer."
+            Field::Id if memchr(0, value).is_none() => replace(&mut self.id, value),
+            Field::Retry => self.retry = milliseconds(value).or(self.retry),
+            Field::Unknown => {
+                if !self.stray.is_empty() && self.stray.len() < MAX_STRAY_BYTES {
+                    self.stray.push(b'\n');
+                }
+                let room = MAX_STRAY_BYTES - self.stray.len();
+                self.stray.extend_from_slice(&line[..line.len().min(room)]);
+            }
+            Field::Data | Field::Id | Field::Comment => {}
+        }
+    }
+
+    /// A blank line. True when there is an event to hand out.
+    fn end_block(&mut self) -> bool {
+        self.block_bytes = 0;
+        if !self.has_data {
+            self.clear_block();
+            return false;
+        }
+        self.has_data = false;
+        true
+    }
+
+    fn lend<'a>(&'a mut self, direct: Option<&'a [u8]>) -> Event<'a> {
+        self.lent = true;
+        let bytes = direct.unwrap_or(&self.buffer[self.data_start..self.data_end]);
+        let data = match std::str::from_utf8(bytes) {
+            Ok(data) => data,
+            Err(_) => {
+                carry::append_lossy(&mut self.repaired, bytes);
+                &self.repaired
+            }
+        };
+        Event {
+            name: if self.name.is_empty() { "message" } else { &self.name },
+            data,
+            id: (!self.id.is_empty()).then_some(self.id.as_str()),
+            retry: self.retry,
+        }
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("sse::Decoder")
+            .field("limits", &self.limits)
+            .field("offset", &self.offset)
+            .field("carried_bytes", &self.buffer.len())
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a non-empty line is, and where its value starts: after the colon and one space, at the end without a colon.
+fn parse(line: &[u8]) -> (Field, usize) {
+    let colon = memchr(b':', line);
+    let field = match &line[..colon.unwrap_or(line.len())] {
+        b"data" => Field::Data,
+        b"event" => Field::Event,
+        b"id" => Field::Id,
+        b"retry" => Field::Retry,
+        b"" => Field::Comment,
+        _ => Field::Unknown,
+    };
+    let value = match colon {
+        None => line.len(),
+        Some(colon) => colon + 1 + usize::from(line.get(colon + 1) == Some(&b' ')),
+    };
+    (field, value)
+}
+
+fn replace(text: &mut String, value: &[u8]) {
+    carry::release_text(text);
+    carry::append_lossy(text, value);
+}
+
+/// The reconnection time, if the value "consists of only ASCII digits"; larger than `u64` is the largest `u64`.
+fn milliseconds(value: &[u8]) -> Option<Duration> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = value
+        .iter()
+        .fold(0u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+    Some(Duration::from_millis(number))
+}

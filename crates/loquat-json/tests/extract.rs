@@ -1,0 +1,177 @@
+//! Extraction: named cases, serde_json on random and mutated documents, limits.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod oracle;
+
+use loquat_json::{ErrorKind, Extractor, Fields};
+use proptest::prelude::*;
+
+/// What the pointers find, as `field[indices]=raw value`, in document order.
+#[track_caller]
+fn check(pointers: &[&str], json: &str, expected: &[&str]) {
+    let mut extractor = Extractor::new(Fields::compile(pointers).unwrap());
+    let found = extractor.extract(json.as_bytes()).unwrap();
+    let got: Vec<_> = found
+        .iter()
+        .map(|found| {
+            let raw = std::str::from_utf8(found.value.raw()).unwrap();
+            format!("{}{:?}={raw}", found.field, found.indices.as_slice())
+        })
+        .collect();
+    assert_eq!(got, expected, "{json}");
+}
+
+#[test]
+fn pointers_find_their_values_in_document_order() {
+    check(&["/a", "/b"], r#"{"b":1,"a":"x"}"#, &["1[]=1", "0[]=\"x\""]);
+    check(&[""], " [1, 2] ", &["0[]=[1, 2]"]);
+    check(&["", "/0"], "[true]", &["0[]=[true]", "1[]=true"]);
+    check(&["/a", "/a"], r#"{"a":null}"#, &["0[]=null", "1[]=null"]);
+    check(&["/a/b", "/a"], r#"{"a":{"b":{"c":[]}}}"#, &["1[]={\"b\":{\"c\":[]}}", "0[]={\"c\":[]}"]);
+    check(&["/0"], r#"{"0":-1.5e+3}"#, &["0[]=-1.5e+3"]);
+    check(&["/1"], "[0,{},2]", &["0[]={}"]);
+    check(&["/", "/~1~0"], r#"{"":1,"/~":2}"#, &["0[]=1", "1[]=2"]);
+    check(&["/a/b"], r#"{"a":"b","b":{"a":{"b":1}}}"#, &[]);
+}
+
+#[test]
+fn wildcards_say_what_they_stood_for() {
+    check(&["/*"], "[7,8]", &["0[0]=7", "0[1]=8"]);
+    check(
+        &["/c/*/t/*/n"],
+        r#"{"c":[{"t":[{"n":1},{"n":2}]},{},{"t":[{"n":3}]}]}"#,
+        &["0[0, 0]=1", "0[0, 1]=2", "0[2, 0]=3"],
+    );
+    check(&["/*/a", "/0/a"], r#"[{"a":1},{"a":2}]"#, &["0[0]=1", "1[]=1", "0[1]=2"]);
+    check(&["/*/a"], r#"{"*":{"a":1},"b":{"a":2}}"#, &["0[0]=1"]);
+}
+
+#[test]
+fn names_are_compared_unescaped() {
+    check(&["/é/a\"b"], r#"{"\u00e9":{"a\"b":1}}"#, &["0[]=1"]);
+    check(&["/😀"], r#"{"\ud83d\ude00":1,"\ud83d":2}"#, &["0[]=1"]);
+    check(&["/ab"], r#"{"a\u0062":1,"a\u0062c":2,"a\u0061":3}"#, &["0[]=1"]);
+}
+
+#[test]
+fn the_last_member_of_a_name_counts() {
+    check(&["/a"], r#"{"a":1,"\u0061":2}"#, &["0[]=2"]);
+    check(&["/a/b", "/c"], r#"{"a":{"b":1},"c":0,"a":{}}"#, &["1[]=0"]);
+    check(&["/a/*", "/b"], r#"{"a":[1,2],"b":3,"a":[4],"b":5}"#, &["0[0]=4", "1[]=5"]);
+    check(&["/*/a"], r#"[{"a":1,"a":2},{"a":3}]"#, &["0[0]=2", "0[1]=3"]);
+    check(&["", "/a"], r#"{"a":1,"a":2}"#, &["0[]={\"a\":1,\"a\":2}", "1[]=2"]);
+}
+
+/// A name repeated, with much found in between: no slower than the document is long, and bounded.
+#[test]
+fn repeated_names_cost_no_more_than_others() {
+    let json = format!("{{\"a\":[{}1]{}}}", "1,".repeat(60_000), ",\"b\":1,\"c\":[2,3]".repeat(100_000));
+    let fields = Fields::compile(&["/a/*", "/b", "/c/*"]).unwrap();
+    let mut extractor = Extractor::new(fields.clone()).with_max_matches(1_000_000);
+    assert_eq!(extractor.extract_str(&json).unwrap().iter().count(), 60_001 + 3);
+    let error = Extractor::new(fields).extract_str(&json).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooMany);
+}
+
+#[track_caller]
+fn check_refused(json: &[u8], kind: ErrorKind, offset: u64) {
+    let mut extractor = Extractor::new(Fields::compile(&["/a"]).unwrap());
+    let error = extractor.extract(json).unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (kind, offset), "{}", String::from_utf8_lossy(json));
+    assert!(extractor.extract(b"{\"a\":1}").is_ok(), "the extractor can be used again");
+}
+
+#[test]
+fn errors_say_what_and_where() {
+    check_refused(b"", ErrorKind::UnexpectedEnd, 0);
+    check_refused(b"{\"a\":1", ErrorKind::UnexpectedEnd, 6);
+    check_refused(b"{\"a\":\"x\\", ErrorKind::UnexpectedEnd, 8);
+    check_refused(b"{\"a\":\"\\u12", ErrorKind::UnexpectedEnd, 10);
+    check_refused(b"tru", ErrorKind::UnexpectedEnd, 3);
+    check_refused(b"{\"a\":1}x", ErrorKind::TrailingBytes, 7);
+    check_refused(b"{\"a\":1,}", ErrorKind::Syntax, 7);
+    check_refused(b"[1,]", ErrorKind::Syntax, 3);
+    check_refused(b"[1}", ErrorKind::Syntax, 2);
+    check_refused(b"{\"a\" 1}", ErrorKind::Syntax, 5);
+    check_refused(b"{1:2}", ErrorKind::Syntax, 1);
+    check_refused(b"[01]", ErrorKind::Syntax, 2);
+    check_refused(b"[nul]", ErrorKind::Syntax, 4);
+    check_refused(b"\"a\nb\"", ErrorKind::Syntax, 2);
+    check_refused(b"[\"\xff\"]", ErrorKind::Utf8, 2);
+    check_refused(b"\xef\xbb\xbf{}", ErrorKind::Syntax, 0);
+    check_refused(&b"[".repeat(100_000), ErrorKind::Depth, 64);
+    check_refused(&b"{\"b\":".repeat(100_000), ErrorKind::Depth, 64 * 5);
+}
+
+#[test]
+fn depth_and_matches_are_limited() {
+    let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let fields = Fields::compile(&["/*"]).unwrap();
+    let mut extractor = Extractor::new(fields).with_max_depth(3).with_max_matches(2);
+    assert!(extractor.extract_str(&nested(3)).is_ok());
+    assert_eq!(extractor.extract_str(&nested(4)).unwrap_err().kind(), ErrorKind::Depth);
+    assert!(extractor.extract_str("[1,2]").is_ok());
+    let error = extractor.extract_str("[1,2,3]").unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::TooMany, 5));
+    assert!(extractor.extract_str("{\"a\":[1,2,3]}").is_ok());
+}
+
+/// Documents as text, so that white space, escapes and repeated names come in as well.
+fn document() -> impl Strategy<Value = String> {
+    let space = prop::sample::select(vec!["", "", "", " ", "\n\t"]);
+    let number =
+        prop::sample::select(vec!["0", "-0", "1", "12.5e-3", "18446744073709551616", "1e999", "-7", "0.10"]);
+    let string = prop_oneof![
+        "[a-zé\\\\]{0,9}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+        prop::sample::select(vec![
+            r#""""#,
+            r#""\u00e9\n""#,
+            r#""\ud83d\ude00""#,
+            r#""\ud83d""#,
+            r#""\ude00x""#,
+            r#""a long string with \"quotes\" in it""#
+        ])
+        .prop_map(str::to_owned),
+    ];
+    let scalar = prop_oneof![
+        prop::sample::select(vec!["null", "true", "false"]).prop_map(str::to_owned),
+        number.prop_map(str::to_owned),
+        string,
+    ];
+    let name = prop_oneof![
+        4 => prop::sample::select(oracle::json::NAMES).prop_map(|name| format!("{name:?}")),
+        1 => prop::sample::select(vec![r#""\u0061""#, r#""\u00e9""#, r#""\ud800""#]).prop_map(str::to_owned),
+    ];
+    scalar.prop_recursive(6, 48, 5, move |inner| {
+        let spaced = (space.clone(), inner).prop_map(|(space, value)| format!("{space}{value}{space}"));
+        prop_oneof![
+            prop::collection::vec(spaced.clone(), 0..5).prop_map(|values| format!("[{}]", values.join(","))),
+            prop::collection::vec((name.clone(), spaced), 0..5).prop_map(|members| {
+                let members: Vec<_> = members.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_serde_json(
+        document in document(),
+        mutations in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(b"[]{}:,\"\\0-e.u \x1f\xff".as_slice())), 0..3),
+    ) {
+        let mut extractor = oracle::json::extractor();
+        let mut json = document.into_bytes();
+        oracle::json::check(&json, &mut extractor);
+        oracle::json::check_limits(&json);
+        for (place, byte) in mutations {
+            let place = place.index(json.len());
+            json[place] = byte;
+            oracle::json::check(&json, &mut extractor);
+            oracle::json::check(&json[..place], &mut extractor);
+        }
+    }
+}
