@@ -109,7 +109,17 @@ async def route(number: int, scope, receive, send) -> str:
     return "complete"
 
 
+async def lifespan(receive, send) -> None:
+    while True:
+        phase = (await receive())["type"]
+        await send({"type": f"{phase}.complete"})
+        if phase == "lifespan.shutdown":
+            return
+
+
 async def app(scope, receive, send) -> None:
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
     if scope["type"] != "http":
         raise NotImplementedError(scope["type"])
     number = next(NUMBERS)

@@ -16,7 +16,7 @@ def main() -> None:
     signal.alarm(lifetime)
     params = xllamacpp.CommonParams()
     params.model.path = model
-    params.model_alias = "smollm2"
+    params.model_alias = {"smollm2"}
     params.hostnames = ["127.0.0.1"]
     params.port = port
     params.n_ctx = 8192

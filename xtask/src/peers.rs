@@ -146,7 +146,7 @@ fn start(up: &Up) -> Result<()> {
             command.arg(&server.script).arg(&model);
             command.args([port.to_string(), up.threads.to_string(), lifetime]);
             let pid = server.start(command, Readiness::Health, port)?;
-            say(format!("llama.cpp is up for {} minutes, {} threads", up.minutes, up.threads));
+            say(format!("llama.cpp is up, for {} min at most, on {} threads", up.minutes, up.threads));
             say(format!("  base URL   http://127.0.0.1:{port}/v1    (model `smollm2`)"));
             say(format!("  model      {}", model.display()));
             tell(&server, up.name, pid);
@@ -159,7 +159,7 @@ fn start(up: &Up) -> Result<()> {
             let mut command = Command::new(venv.python());
             command.arg(&server.script).arg(&server.folder).args([port.to_string(), lifetime]);
             let pid = server.start(command, Readiness::Connects, port)?;
-            say(format!("the HTTP/2 server is up for {} minutes", up.minutes));
+            say(format!("the HTTP/2 server is up, for {} min at most", up.minutes));
             say(format!("  base URL   https://localhost:{port}/v1    (model `h2`, ALPN h2)"));
             say(format!("  trust      {}", server.folder.join("ca.pem").display()));
             tell(&server, up.name, pid);
