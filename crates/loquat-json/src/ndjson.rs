@@ -121,7 +121,7 @@ impl Decoder {
 
     fn fail(&mut self, error: Error) -> Error {
         self.failed = Some(error);
-        carry::release(&mut self.buffer);
+        self.buffer = Vec::new();
         error
     }
 

@@ -188,6 +188,7 @@ impl Decoder {
     fn fail(&mut self, error: Error) -> Error {
         self.failed = Some(error);
         self.clear_block();
+        self.buffer = Vec::new();
         error
     }
 

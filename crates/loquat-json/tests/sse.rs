@@ -7,6 +7,7 @@ mod oracle;
 use loquat_json::{ErrorKind, Framer, Limits, sse};
 use oracle::{cut, transcribe};
 use proptest::prelude::*;
+use std::time::Instant;
 
 fn decoder() -> Framer {
     sse::Decoder::new(Limits::default()).into()
@@ -128,6 +129,29 @@ fn an_event_beyond_its_limit_is_refused_while_it_arrives() {
     let fits = [b"data: ".to_vec(), vec![b'x'; 994], b"\n\n".to_vec()].concat();
     let limits = Limits::default().with_max_event_bytes(1000);
     assert_eq!(transcribe(sse::Decoder::new(limits).into(), [&fits[..]]).events.len(), 1);
+}
+
+/// A long line in many reads is searched once. Were the unfinished part searched again with each read, this would take 500
+/// times as long; the bound leaves room for a busy machine and a debug build.
+#[test]
+fn a_long_line_in_many_reads_costs_little_more_than_in_one() {
+    let stream = [b"data: ".to_vec(), vec![b'x'; 8_000_000], b"\n\n".to_vec()].concat();
+    let time = |length: usize| {
+        let run = || {
+            let mut decoder = sse::Decoder::new(Limits::default());
+            let start = Instant::now();
+            let events: usize = stream
+                .chunks(length)
+                .map(|mut read| usize::from(decoder.next(&mut read).unwrap().is_some()))
+                .sum();
+            assert_eq!(events, 1);
+            start.elapsed()
+        };
+        (0..3).map(|_| run()).min().unwrap()
+    };
+    let (one, many) = (time(stream.len()), time(stream.len() / 1024));
+    println!("8 MB line: {one:?} in one read, {many:?} in 1,024");
+    assert!(many < one * 20, "{one:?} in one read, {many:?} in 1,024");
 }
 
 /// Pieces of streams, so that random streams are mostly events.

@@ -1,0 +1,150 @@
+//! What the decoders cost in memory: nothing per event once warm, and no more than their limits on hostile streams.
+//!
+//! A test binary of its own, because it counts what the global allocator is asked for.
+
+#![allow(unsafe_code, reason = "an allocator can only be written with it")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use loquat_json::{Extractor, Fields, Framer, Limits, ndjson, sse};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    /// Of this thread, so that tests beside each other do not count each other's.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count(allocated: usize, freed: usize) {
+    ALLOCATIONS.set(ALLOCATIONS.get() + usize::from(allocated > 0));
+    HELD.set((HELD.get() + allocated).saturating_sub(freed));
+    PEAK.set(PEAK.get().max(HELD.get()));
+}
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        // SAFETY: the caller's obligations are those of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, layout.size());
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size, layout.size());
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+/// Chunks as OpenAI's chat completions stream them, with escapes, Chinese and an emoji among the tokens.
+fn openai(events: usize) -> Vec<String> {
+    let tokens =
+        [" loquat", "枇杷", r"\n\n", " the", r#" \"ripe\""#, r"\ud83c\udf4a", "🍊", " tree", "", ","];
+    let chunk = |token: &str| {
+        format!(
+            r#"{{"id":"chatcmpl-B1x","object":"chat.completion.chunk","created":1700000000,"model":"m-1","choices":[{{"index":0,"delta":{{"content":"{token}"}},"logprobs":null,"finish_reason":null}}],"usage":null}}"#
+        )
+    };
+    (0..events).map(|event| chunk(tokens[event % tokens.len()])).collect()
+}
+
+/// Decodes a stream in reads of `length` bytes; how many bytes of text there were.
+fn decode(
+    framer: &mut Framer,
+    json: &mut Extractor,
+    scratch: &mut String,
+    stream: &[u8],
+    length: usize,
+) -> usize {
+    let mut text = 0;
+    for mut read in stream.chunks(length) {
+        while let Some(event) = framer.next(&mut read).unwrap() {
+            let found = json.extract_str(event.data).unwrap();
+            let content = found.get(0).and_then(|value| value.as_str()).unwrap();
+            text += content.decode(scratch).unwrap().len();
+        }
+    }
+    text
+}
+
+#[test]
+fn a_warm_stream_allocates_nothing() {
+    let sse: String =
+        openai(500).iter().map(|json| format!("event: chunk\nid: 7\ndata: {json}\n\n")).collect();
+    let lines: String = openai(500).iter().map(|json| format!("{json}\r\n")).collect();
+    for (name, stream, framer) in [
+        ("sse", sse, Framer::Sse(sse::Decoder::new(Limits::default()))),
+        ("ndjson", lines, Framer::Ndjson(ndjson::Decoder::new(Limits::default()))),
+    ] {
+        let mut framer = framer;
+        let fields =
+            ["/choices/0/delta/content", "/choices/*/finish_reason", "/usage/total_tokens", "/error"];
+        let mut json = Extractor::new(Fields::compile(&fields).unwrap());
+        let mut scratch = String::new();
+        for length in [1, 7, 64, 303, 16 * 1024] {
+            let warm = decode(&mut framer, &mut json, &mut scratch, stream.as_bytes(), length);
+            let before = ALLOCATIONS.get();
+            let again = decode(&mut framer, &mut json, &mut scratch, stream.as_bytes(), length);
+            let allocations = ALLOCATIONS.get() - before;
+            println!("{name}, reads of {length}: {allocations} allocations for 500 events");
+            assert_eq!((again, allocations), (warm, 0), "{name}, reads of {length}");
+        }
+    }
+}
+
+/// Streams that never end an event. Memory stays below the limit, and an error gives it back.
+#[test]
+fn memory_stays_below_the_limit_on_hostile_streams() {
+    const LIMIT: usize = 1024 * 1024;
+    let limits = Limits::default().with_max_event_bytes(LIMIT);
+    let endless: [(&str, &[u8]); 4] = [
+        ("one line", &[b'x'; 1000]),
+        ("data lines", b"data: 0123456789\n"),
+        ("short data lines", b"data\n"),
+        ("comments", b": 0123456789\n"),
+    ];
+    for (name, piece) in endless {
+        for mut framer in [Framer::from(sse::Decoder::new(limits)), ndjson::Decoder::new(limits).into()] {
+            let (held, mut fed) = (HELD.get(), 0);
+            PEAK.set(held);
+            let error = loop {
+                match framer.next(&mut &piece[..]) {
+                    Ok(_) => fed += piece.len(),
+                    Err(error) => break Some(error),
+                }
+                if fed > 4 * LIMIT {
+                    break None;
+                }
+            };
+            let (peak, left) = (PEAK.get() - held, HELD.get() - held);
+            println!("{name}: fed {fed} B, {peak} B held at most, {left} B in the end, {error:?}");
+            assert!(peak <= LIMIT + 1000, "{name}: {peak}");
+            assert!(left <= 64 * 1024, "{name}: {left}");
+            assert!(error.is_some() || matches!(framer, Framer::Ndjson(_)), "{name}");
+        }
+    }
+}
+
+/// One huge event does not stay in memory with the connection.
+#[test]
+fn the_buffer_shrinks_after_a_huge_event() {
+    let held = HELD.get();
+    let mut decoder = sse::Decoder::new(Limits::default());
+    for piece in [b"data: ".repeat(500_000), b"\n\ndata: 1\n\n".to_vec()] {
+        let mut read = &piece[..];
+        while decoder.next(&mut read).unwrap().is_some() {}
+    }
+    assert!(HELD.get() - held <= 64 * 1024, "{} B held", HELD.get() - held);
+}

@@ -1,0 +1,46 @@
+//! JSONTestSuite: every `y_` file accepted, every `n_` file refused, what becomes of the `i_` files listed.
+//!
+//! The suite is not part of this repository; `LOQUAT_DATA` says where it is.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use loquat_json::{Extractor, Fields};
+use std::path::Path;
+
+#[test]
+fn json_suite() {
+    let Some(data) = std::env::var_os("LOQUAT_DATA") else {
+        println!("skipped: LOQUAT_DATA is not set");
+        return;
+    };
+    let folder = Path::new(&data).join("suites/JSONTestSuite/test_parsing");
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+
+    let mut extractor = Extractor::new(Fields::compile(&["", "/0", "/a", "/*"]).unwrap());
+    let (mut passed, mut failed) = (0, 0);
+    for file in &files {
+        let name = file.file_name().unwrap().to_string_lossy();
+        let json = std::fs::read(file).unwrap();
+        let result = extractor.extract(&json).map(|_| ());
+        let as_demanded = match &name[..2] {
+            "y_" => result.is_ok(),
+            "n_" => result.is_err(),
+            "i_" => {
+                let outcome = result.map_or_else(|error| format!("refused: {error}"), |()| "accepted".into());
+                println!("{name}: {outcome}");
+                true
+            }
+            _ => panic!("{name} is neither y_, n_ nor i_"),
+        };
+        if as_demanded {
+            passed += 1;
+        } else {
+            failed += 1;
+            println!("FAILED {name}: {result:?}");
+        }
+    }
+    println!("conformance: json passed={passed} failed={failed} skipped=0");
+    assert!(passed > 0 && failed == 0);
+}
