@@ -138,6 +138,7 @@ impl Answer {
             }
             match self.current() {
                 Some(Delta::Text { choice: 0, .. }) => break,
+                Some(Delta::End(Ending::Finished { .. })) => return Ok(None),
                 Some(Delta::End(ending)) => {
                     let ending = ending.clone();
                     return self.conclude(ending).map(|_| None);
@@ -217,8 +218,9 @@ impl Answer {
         }
     }
 
+    /// What was kept, or why it is not the whole.
     fn conclude(&mut self, ending: Ending) -> Result<Response> {
-        let kept = self.assembler.as_ref().map(|assembler| assembler.response().clone()).unwrap_or_default();
+        let kept = self.assembler.take().map(Assembler::into_response).unwrap_or_default();
         match ending.into_result() {
             Ok(_) => Ok(kept),
             Err(error) if kept.choices.is_empty() => Err(error),
