@@ -64,7 +64,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn bench(group: &str, args: &Args) -> Result<()> {
-    let out = workspace::metadata("")?.target_directory.join("bench");
+    let target = workspace::metadata("")?.target_directory;
+    let out = target.join("bench");
     let criterion = out.join("criterion").join(group);
     let side = out.join(format!("{group}.side.jsonl"));
     // Figures of an earlier run must not pass for this one's.
@@ -75,7 +76,9 @@ fn bench(group: &str, args: &Args) -> Result<()> {
     fs::write(&side, "")?;
 
     let mut command = workspace::cargo();
-    command.args(["bench", "--manifest-path", "benches/Cargo.toml", "--bench", group]);
+    command
+        .args(["bench", "--manifest-path", "benches/Cargo.toml", "--bench", group, "--target-dir"])
+        .arg(&target);
     command.env("CRITERION_HOME", &criterion).env("LOQUAT_BENCH_SIDE", &side);
     if args.quick {
         command.env("LOQUAT_BENCH_QUICK", "1");

@@ -1,0 +1,29 @@
+//! Figures that criterion does not take: allocations, tokens per second. Appended as JSON lines to the file that
+//! `LOQUAT_BENCH_SIDE` names; without it (a plain `cargo bench`) they go to standard error.
+
+use std::{fs::OpenOptions, io::Write};
+
+use serde_json::{Value, json};
+
+/// Allocations of one operation, counted over `operations` of them after a first run that warms buffers.
+pub fn allocations(case: &str, who: &str, operations: u64, mut body: impl FnMut()) {
+    body();
+    let count = crate::alloc::during(&mut body);
+    append(&json!({"case": case, "who": who, "allocs_per_op": count as f64 / operations as f64}));
+}
+
+/// One figure; a unit that ends in `/s` is a rate, where more is better.
+pub fn figure(case: &str, who: &str, value: f64, unit: &str) {
+    append(&json!({"case": case, "who": who, "value": value, "unit": unit}));
+}
+
+fn append(line: &Value) {
+    match std::env::var_os("LOQUAT_BENCH_SIDE") {
+        Some(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(&path);
+            file.and_then(|mut file| writeln!(file, "{line}"))
+                .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.to_string_lossy()));
+        }
+        None => eprintln!("{line}"),
+    }
+}
