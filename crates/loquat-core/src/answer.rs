@@ -141,7 +141,8 @@ impl Answer {
                 Some(Delta::End(Ending::Finished { .. })) => return Ok(None),
                 Some(Delta::End(ending)) => {
                     let ending = ending.clone();
-                    return self.conclude(ending).map(|_| None);
+                    let kept = self.so_far().cloned().unwrap_or_default();
+                    return conclude(kept, ending).map(|_| None);
                 }
                 _ => {}
             }
@@ -212,19 +213,10 @@ impl Answer {
             ));
         }
         while poll_fn(|cx| self.poll_advance(cx)).await {}
-        match self.ending.take() {
-            Some(ending) => self.conclude(ending),
+        let kept = self.assembler.map(Assembler::into_response).unwrap_or_default();
+        match self.ending {
+            Some(ending) => conclude(kept, ending),
             None => Err(Error::new(ErrorKind::Internal, "the answer has no source")),
-        }
-    }
-
-    /// What was kept, or why it is not the whole.
-    fn conclude(&mut self, ending: Ending) -> Result<Response> {
-        let kept = self.assembler.take().map(Assembler::into_response).unwrap_or_default();
-        match ending.into_result() {
-            Ok(_) => Ok(kept),
-            Err(error) if kept.choices.is_empty() => Err(error),
-            Err(error) => Err(error.with_partial(kept)),
         }
     }
 
@@ -236,6 +228,15 @@ impl Answer {
     /// The source alone, for a layer that wraps it. `None` once the answer has ended.
     pub fn into_source(self) -> Option<Box<dyn Source>> {
         self.source
+    }
+}
+
+/// What was kept, or why it is not the whole.
+fn conclude(kept: Response, ending: Ending) -> Result<Response> {
+    match ending.into_result() {
+        Ok(_) => Ok(kept),
+        Err(error) if kept.choices.is_empty() => Err(error),
+        Err(error) => Err(error.with_partial(kept)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, future::FutureExt};
 use loquat_core::{
-    Answer, ChatRequest, Context, Delta, Ending, Error, ErrorKind, Model, OwnedDelta, Usage,
+    Answer, ChatRequest, Context, Delta, Ending, Error, ErrorKind, Model, OwnedDelta, Response, Usage,
     test_util::{Replay, Scripted},
 };
 
@@ -52,19 +52,19 @@ fn what_arrived_is_kept_whatever_the_ending() {
 
     let cut = now(Answer::new(Replay::new([text("lo")])).collect()).expect_err("truncated");
     assert_eq!(cut.kind(), ErrorKind::Truncated);
-    assert_eq!(cut.partial().map(|r| r.text()).as_deref(), Some("lo"));
+    assert_eq!(cut.partial().map(Response::text).as_deref(), Some("lo"));
     assert!(!cut.is_retryable());
 
     let broken = now(Answer::new(Replay::new([text("lo"), failed()])).collect()).expect_err("failed");
     assert_eq!(broken.kind(), ErrorKind::Overloaded);
-    assert_eq!(broken.partial().map(|r| r.text()).as_deref(), Some("lo"));
+    assert_eq!(broken.partial().map(Response::text).as_deref(), Some("lo"));
 }
 
 #[test]
 fn pulled_deltas_are_part_of_what_is_collected() {
     let mut answer = Answer::new(Replay::words(&["a", "b", "c"]));
     assert_eq!(now(answer.next()).and_then(|d| d.text()), Some("a"));
-    assert_eq!(answer.so_far().map(|r| r.text()).as_deref(), Some("a"));
+    assert_eq!(answer.so_far().map(Response::text).as_deref(), Some("a"));
     assert_eq!(now(answer.collect()).expect("finished").text(), "abc");
 }
 
@@ -81,8 +81,9 @@ fn next_text_cannot_mistake_a_part_for_the_whole() {
     let mut answer = Answer::new(Replay::new([text("a")]));
     assert_eq!(now(answer.next_text()).expect("a delta"), Some("a"));
     let cut = now(answer.next_text()).expect_err("truncated");
-    assert_eq!(cut.partial().map(|r| r.text()).as_deref(), Some("a"));
+    assert_eq!(cut.partial().map(Response::text).as_deref(), Some("a"));
     assert_eq!(now(answer.next_text()).map_err(|e| e.kind()), Err(ErrorKind::Truncated), "and again");
+    assert_eq!(answer.so_far().map(Response::text).as_deref(), Some("a"), "and what arrived stays");
 }
 
 #[test]
