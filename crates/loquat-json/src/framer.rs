@@ -5,6 +5,25 @@ use crate::event::Event;
 use crate::{ndjson, sse};
 
 /// A framing decoder picked at run time; see [`sse::Decoder`] and [`ndjson::Decoder`].
+///
+/// ```
+/// use loquat_json::{Framer, Limits, ndjson, sse};
+///
+/// fn events(content_type: &str, mut body: &[u8]) -> Result<usize, loquat_json::Error> {
+///     let mut framer: Framer = match content_type {
+///         "application/x-ndjson" => ndjson::Decoder::new(Limits::default()).into(),
+///         _ => sse::Decoder::new(Limits::default()).into(),
+///     };
+///     let mut events = 0;
+///     while framer.next(&mut body)?.is_some() {
+///         events += 1;
+///     }
+///     Ok(events + usize::from(framer.finish()?.is_some()))
+/// }
+///
+/// assert_eq!(events("text/event-stream", b"data: {}\n\ndata: {}\n\n"), Ok(2));
+/// assert_eq!(events("application/x-ndjson", b"{}\n{}\n{}"), Ok(3));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Framer {
