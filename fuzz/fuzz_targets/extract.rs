@@ -1,0 +1,18 @@
+//! Extraction against serde_json: the same texts accepted, the same values found.
+#![no_main]
+
+#[path = "../../crates/loquat-json/tests/oracle/mod.rs"]
+mod oracle;
+
+use loquat_json::Extractor;
+use std::sync::Mutex;
+
+/// Reused from input to input, so that what one leaves behind would show in the next.
+static EXTRACTOR: Mutex<Option<Extractor>> = Mutex::new(None);
+
+libfuzzer_sys::fuzz_target!(|json: &[u8]| {
+    if let Ok(mut extractor) = EXTRACTOR.lock() {
+        oracle::json::check(json, extractor.get_or_insert_with(oracle::json::extractor));
+    }
+    oracle::json::check_limits(json);
+});
