@@ -16,7 +16,7 @@ use crate::{
 
 /// Check each crate alone: no default features, defaults, each feature, all
 ///
-/// Every shape is type-checked with its tests and examples; shapes with the same set of features are
+/// Every shape is type-checked by itself and then with its tests and examples; shapes with the same set of features are
 /// checked once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -48,7 +48,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 crate::term::say(format!("{name} {}", shape.flags.join(" ")));
                 continue;
             }
-            steps.run(&name, || cargo(package, &["check", "--all-targets"], &shape));
+            // First without the tests: their dev-dependencies add features that would hide what the crate forgot to ask for.
+            steps.run(&name, || {
+                cargo(package, &["check"], &shape)?;
+                cargo(package, &["check", "--all-targets"], &shape)
+            });
             if args.test && shape.is_bare {
                 steps.run(&format!("{name} tests"), || cargo(package, &["test"], &shape));
             }

@@ -68,7 +68,8 @@ impl Server {
         let started = Instant::now();
         loop {
             let gone = child.try_wait()?;
-            if gone.is_none() && is_ready(readiness, port) {
+            // A process that has just been started has no command line for a moment.
+            if gone.is_none() && is_ready(readiness, port) && self.running().is_some() {
                 return Ok(child.id());
             }
             if gone.is_some() || started.elapsed() > START_LIMIT {

@@ -23,11 +23,14 @@ pub(crate) fn only(source: &str) -> String {
     out
 }
 
-/// The source's own lines of code before its unit tests: what a user of the crate runs.
+/// The source's own lines of code before its module of unit tests: what a user of the crate runs.
 pub(crate) fn without_tests(source: &str) -> String {
-    let code = only(source);
-    let end = code.find("#[cfg(test)]").unwrap_or(code.len());
-    code[..end].to_owned()
+    const MARK: &str = "#[cfg(test)]";
+    let mut code = only(source);
+    let starts_module = |at: &usize| code[at + MARK.len()..].trim_start().starts_with("mod ");
+    let end = code.match_indices(MARK).map(|(at, _)| at).find(starts_module);
+    code.truncate(end.unwrap_or(code.len()));
+    code
 }
 
 /// Where `word` occurs as a word of its own, as line numbers from 1.
@@ -150,5 +153,6 @@ mod tests {
     fn tests_are_cut_off() {
         assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests {}").trim(), "a");
         assert_eq!(without_tests("// #[cfg(test)]\na").trim(), "a");
+        assert_eq!(without_tests("#[cfg(test)]\nuse a;\nb").lines().last(), Some("b"));
     }
 }

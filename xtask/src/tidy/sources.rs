@@ -186,7 +186,7 @@ mod tests {
         let rust = [
             (
                 "crates/a/src/lib.rs".to_owned(),
-                "x();\nlet now = Instant::now();\n#[cfg(test)]\nInstant::now()".to_owned(),
+                "x();\nlet now = Instant::now();\n#[cfg(test)]\nmod tests { Instant::now() }".to_owned(),
             ),
             ("crates/ab/src/lib.rs".to_owned(), "Instant::now()".to_owned()),
         ];
