@@ -1,1 +1,68 @@
-//! placeholder
+//! Wire formats of language-model providers: a request into bytes, bytes into deltas, an error body into an error.
+//!
+//! Deliberately knows no socket, no clock and no runtime: bytes and headers come in from whoever has a connection, and
+//! the same code runs under a test, a fuzzer and a client. A format is stateless data behind the object-safe
+//! [`Format`]; what an answer needs while it arrives lives in its [`Decoder`].
+//!
+//! | format | spoken by | stream | whole |
+//! |---|---|---|---|
+//! | [`OPENAI_CHAT`], [`OPENAI_COMPATIBLE`] | OpenAI chat completions and the many who speak it; see [`profiles`] | SSE | JSON |
+//! | [`ANTHROPIC_MESSAGES`] | Anthropic Messages | SSE | JSON |
+//! | [`OLLAMA_CHAT`] | Ollama's own `/api/chat` | NDJSON | JSON |
+//!
+//! # The three endings
+//!
+//! A provider's error event is `Failed`, whatever came before it; so is an end before any delta. A finish reason or
+//! the terminal event (`[DONE]`, `message_stop`, `done: true`, the end of a whole document) is `Finished`. An end
+//! after deltas with neither is `Truncated`. A terminal event without a finish reason is `Finished` with
+//! `FinishReason::Other("")`: whole, and nobody said why it stopped.
+//!
+//! # Example
+//!
+//! ```
+//! use loquat_core::{ChatRequest, Delta};
+//! use loquat_provider::{Advance, DecodeLimits, Format, Head, OPENAI_CHAT};
+//!
+//! let request = ChatRequest::new("").with_user("Say hi");
+//! let encoded = OPENAI_CHAT.encode(&request, "gpt-4o")?;
+//! assert_eq!(encoded.path, "chat/completions");
+//!
+//! // … a client sends it, and hands over what comes back:
+//! let headers = http::HeaderMap::new();
+//! let mut decoder = OPENAI_CHAT.decoder(&Head { status: 200, headers: &headers }, DecodeLimits::default());
+//! decoder.push("data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n".into());
+//! let mut text = String::new();
+//! let ending = loop {
+//!     match decoder.advance() {
+//!         Advance::Delta => text.extend(decoder.current().text()),
+//!         Advance::NeedBytes => decoder.end(None),
+//!         Advance::End(ending) => break ending,
+//!     }
+//! };
+//! assert!(ending.is_finished() && text == "hi");
+//! # Ok::<(), loquat_core::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod format;
+mod head;
+mod profile;
+
+mod anthropic;
+mod ollama;
+mod openai;
+
+mod calls;
+mod decoder;
+mod encode;
+mod failure;
+mod fields;
+mod outbox;
+
+pub use anthropic::{ANTHROPIC_MESSAGES, AnthropicMessages};
+pub use decoder::{Advance, DecodeLimits, Decoder};
+pub use format::{Encoded, Format, by_name, format_names};
+pub use head::Head;
+pub use ollama::{OLLAMA_CHAT, OllamaChat};
+pub use openai::{OPENAI_CHAT, OPENAI_COMPATIBLE, OpenAiChat};
+pub use profile::{Profile, profile, profiles};

@@ -1,0 +1,373 @@
+//! Messages events, and whole messages, into deltas.
+//!
+//! Blocks are numbered by the server; the number is only compared, and only to find the tool call that a piece of
+//! arguments belongs to. Tools that the server runs itself (web search and the like) are not ours to run: their blocks
+//! come out raw, as do citations and whatever is new.
+
+use loquat_core::{FinishReason, Result, Usage};
+use loquat_json::{Extractor, Found, Match, Str, Value};
+
+use crate::{
+    calls::CallPiece,
+    decoder::{EventError, Incoming, Wire},
+    failure,
+    fields::fields,
+    outbox::{Kind, Outbox, Text},
+};
+
+fields! {
+    Type = "/type",
+    Error = "/error",
+    Index = "/index",
+    MessageId = "/message/id",
+    MessageModel = "/message/model",
+    MessageStopReason = "/message/stop_reason",
+    StartInputTokens = "/message/usage/input_tokens",
+    StartOutputTokens = "/message/usage/output_tokens",
+    StartCacheRead = "/message/usage/cache_read_input_tokens",
+    StartCacheWrite = "/message/usage/cache_creation_input_tokens",
+    InputTokens = "/usage/input_tokens",
+    OutputTokens = "/usage/output_tokens",
+    CacheRead = "/usage/cache_read_input_tokens",
+    CacheWrite = "/usage/cache_creation_input_tokens",
+    ThinkingTokens = "/usage/output_tokens_details/thinking_tokens",
+    BlockType = "/content_block/type",
+    BlockText = "/content_block/text",
+    BlockThinking = "/content_block/thinking",
+    BlockSignature = "/content_block/signature",
+    BlockData = "/content_block/data",
+    BlockId = "/content_block/id",
+    BlockName = "/content_block/name",
+    BlockInput = "/content_block/input",
+    DeltaType = "/delta/type",
+    DeltaText = "/delta/text",
+    DeltaThinking = "/delta/thinking",
+    DeltaSignature = "/delta/signature",
+    DeltaJson = "/delta/partial_json",
+    DeltaStopReason = "/delta/stop_reason",
+    Id = "/id",
+    Model = "/model",
+    StopReason = "/stop_reason",
+    Content = "/content",
+    Part = "/content/*",
+    PartType = "/content/*/type",
+    PartText = "/content/*/text",
+    PartThinking = "/content/*/thinking",
+    PartSignature = "/content/*/signature",
+    PartData = "/content/*/data",
+    PartId = "/content/*/id",
+    PartName = "/content/*/name",
+    PartInput = "/content/*/input",
+}
+
+/// The state of one answer.
+#[derive(Debug)]
+pub(super) struct Messages {
+    extractor: Extractor,
+    /// The tool call that is open, by the server's number of its block.
+    open: Option<OpenCall>,
+    counted: Counted,
+    /// Reused for comparing words.
+    word: String,
+}
+
+/// A tool call whose arguments are still coming.
+#[derive(Debug, Default)]
+struct OpenCall {
+    index: String,
+    /// What the block began with: the whole arguments, from servers that send no pieces.
+    input: String,
+    has_arguments: bool,
+}
+
+/// Tokens as the server counts them: a prompt in three parts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    input: u64,
+    cache_read: u64,
+    cache_write: u64,
+    output: u64,
+    thinking: u64,
+}
+
+/// A block at its beginning, or a whole one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Block<'e> {
+    raw: Option<Value<'e>>,
+    kind: Option<Str<'e>>,
+    text: Option<Str<'e>>,
+    thinking: Option<Str<'e>>,
+    signature: Option<Str<'e>>,
+    data: Option<Str<'e>>,
+    id: Option<Str<'e>>,
+    name: Option<Str<'e>>,
+    input: Option<Value<'e>>,
+}
+
+impl Messages {
+    pub(super) fn boxed() -> Result<Box<dyn Wire>> {
+        Ok(Box::new(Self {
+            extractor: Field::extractor()?,
+            open: None,
+            counted: Counted::default(),
+            word: String::new(),
+        }))
+    }
+}
+
+impl Wire for Messages {
+    fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
+        let Self { extractor, open, counted, word } = self;
+        let data = event.data;
+        if event.name == "error" {
+            out.fail(failure::of_event(data));
+            return Ok(true);
+        }
+        let found = extractor.extract_str(data)?;
+        let kind = Field::Type.text(found).map_or(event.name, |kind| kind.decode_lossy(word));
+        if kind == "error" || Field::Error.get(found).is_some_and(|error| !error.is_null()) {
+            out.fail(failure::of_event(data));
+            return Ok(true);
+        }
+        match kind {
+            "ping" => return Ok(false),
+            "content_block_delta" => delta(found, data, event.name, open, out)?,
+            "content_block_start" => {
+                let block = Block::started(found);
+                if block.is("tool_use") {
+                    close(open, out)?;
+                    *open = Some(OpenCall {
+                        index: Field::Index.get(found).map(raw_text).unwrap_or_default(),
+                        input: block.input.map(raw_text).unwrap_or_default(),
+                        has_arguments: false,
+                    });
+                    out.call(0, &block.call(Field::Index.get(found)))?;
+                } else if !block.say(out)? {
+                    out.raw(event.name, data)?;
+                }
+            }
+            "content_block_stop" => close(open, out)?,
+            "message_start" => {
+                counted.note(found, &START);
+                counted.tell(out);
+                out.start(Field::MessageId.text(found), Field::MessageModel.text(found))?;
+                if let Some(reason) = Field::MessageStopReason.text(found) {
+                    out.end_choice(0, finish_reason(reason))?;
+                }
+            }
+            "message_delta" => {
+                counted.note(found, &LATER);
+                counted.tell(out);
+                if let Some(reason) = Field::DeltaStopReason.text(found) {
+                    close(open, out)?;
+                    out.end_choice(0, finish_reason(reason))?;
+                }
+            }
+            "message_stop" => {
+                close(open, out)?;
+                out.finish();
+            }
+            "message" => whole(found, event, counted, out)?,
+            _ => out.raw(event.name, data)?,
+        }
+        Ok(true)
+    }
+}
+
+/// A whole message, or an unknown event that has no type of its own.
+fn whole(found: Found<'_>, event: Incoming<'_>, counted: &mut Counted, out: &mut Outbox) -> Result<()> {
+    if Field::Content.get(found).is_none() {
+        return out.raw(event.name, event.data);
+    }
+    counted.note(found, &LATER);
+    counted.tell(out);
+    out.start(Field::Id.text(found), Field::Model.text(found))?;
+    let mut position = None;
+    let mut block = Block::default();
+    for found in found.iter() {
+        let (Some(field), Some(here)) = (Field::of(&found), found.indices.get(0)) else { continue };
+        if position.is_some_and(|position| position != here) {
+            std::mem::take(&mut block).take_in(out)?;
+        }
+        position = Some(here);
+        block.note(field, &found);
+    }
+    if position.is_some() {
+        block.take_in(out)?;
+    }
+    match Field::StopReason.text(found) {
+        Some(reason) => out.end_choice(0, finish_reason(reason)),
+        None => Ok(()),
+    }
+}
+
+fn delta(
+    found: Found<'_>,
+    data: &str,
+    name: &str,
+    open: &mut Option<OpenCall>,
+    out: &mut Outbox,
+) -> Result<()> {
+    // By what is there and not by its declared type: servers that translate from other formats get the types wrong.
+    if let Some(text) = Field::DeltaText.text(found) {
+        return out.say(Kind::Text, 0, text);
+    }
+    if let Some(text) = Field::DeltaThinking.text(found) {
+        return out.say(Kind::Reasoning, 0, text);
+    }
+    if let Some(signature) = Field::DeltaSignature.text(found) {
+        return out.seal(0, signature, false);
+    }
+    if let Some(piece) = Field::DeltaJson.get(found).and_then(|piece| piece.as_str()) {
+        let index = Field::Index.get(found);
+        let ours =
+            open.as_mut().filter(|open| index.is_none_or(|index| open.index.as_bytes() == index.raw()));
+        return match ours {
+            Some(_) if piece.is_empty() => Ok(()),
+            Some(open) => {
+                open.has_arguments = true;
+                out.call(0, &CallPiece { index, arguments: Some(piece.into()), ..CallPiece::default() })
+            }
+            None => out.raw(name, data),
+        };
+    }
+    let known = ["text_delta", "thinking_delta", "signature_delta", "input_json_delta"];
+    let kind = Field::DeltaType.text(found).and_then(|kind| kind.borrowed());
+    if kind.is_some_and(|kind| known.contains(&kind)) { Ok(()) } else { out.raw(name, data) }
+}
+
+/// The open call is complete: one that had no pieces has what its block began with, or no arguments at all.
+fn close(open: &mut Option<OpenCall>, out: &mut Outbox) -> Result<()> {
+    match open.take() {
+        Some(open) if !open.has_arguments => {
+            let input = if open.input.is_empty() { "{}" } else { &open.input };
+            out.call(0, &CallPiece { arguments: Some(Text::Plain(input)), ..CallPiece::default() })
+        }
+        _ => Ok(()),
+    }
+}
+
+impl<'e> Block<'e> {
+    fn started(found: Found<'e>) -> Self {
+        Self {
+            raw: None,
+            kind: Field::BlockType.text(found),
+            text: Field::BlockText.text(found),
+            thinking: Field::BlockThinking.text(found),
+            signature: Field::BlockSignature.text(found),
+            data: Field::BlockData.text(found),
+            id: Field::BlockId.text(found),
+            name: Field::BlockName.text(found),
+            input: Field::BlockInput.get(found),
+        }
+    }
+
+    fn note(&mut self, field: Field, found: &Match<'e>) {
+        let text = found.value.as_str().filter(|text| !text.is_empty());
+        match field {
+            Field::Part => self.raw = Some(found.value),
+            Field::PartType => self.kind = text,
+            Field::PartText => self.text = text,
+            Field::PartThinking => self.thinking = text,
+            Field::PartSignature => self.signature = text,
+            Field::PartData => self.data = text,
+            Field::PartId => self.id = text,
+            Field::PartName => self.name = text,
+            Field::PartInput => self.input = Some(found.value),
+            _ => {}
+        }
+    }
+
+    fn is(&self, kind: &str) -> bool {
+        self.kind.and_then(|known| known.borrowed()) == Some(kind)
+    }
+
+    /// Says what a block of text or thoughts holds; `false` for any other block.
+    fn say(&self, out: &mut Outbox) -> Result<bool> {
+        if self.is("text") {
+            if let Some(text) = self.text {
+                out.say(Kind::Text, 0, text)?;
+            }
+        } else if self.is("thinking") {
+            if let Some(text) = self.thinking {
+                out.say(Kind::Reasoning, 0, text)?;
+            }
+            if let Some(signature) = self.signature {
+                out.seal(0, signature, false)?;
+            }
+        } else if self.is("redacted_thinking") {
+            if let Some(data) = self.data {
+                out.seal(0, data, true)?;
+            }
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn call(&self, index: Option<Value<'e>>) -> CallPiece<'e> {
+        CallPiece { id: self.id, index, name: self.name, arguments: None }
+    }
+
+    /// A block that came whole.
+    fn take_in(self, out: &mut Outbox) -> Result<()> {
+        if self.is("tool_use") {
+            let arguments = self.input.map(|input| match input {
+                Value::Str(text) => Text::Json(text),
+                Value::Null => Text::Plain("{}"),
+                input => Text::Plain(std::str::from_utf8(input.raw()).unwrap_or_default()),
+            });
+            return out.call(0, &CallPiece { arguments, ..self.call(None) });
+        }
+        if self.say(out)? {
+            return Ok(());
+        }
+        match self.raw {
+            Some(raw) => out.raw("content_block", std::str::from_utf8(raw.raw()).unwrap_or_default()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn raw_text(value: Value<'_>) -> String {
+    String::from_utf8_lossy(value.raw()).into_owned()
+}
+
+/// Where an event keeps its counts, in the order of [`Counted`].
+const START: [Field; 4] =
+    [Field::StartInputTokens, Field::StartCacheRead, Field::StartCacheWrite, Field::StartOutputTokens];
+const LATER: [Field; 4] = [Field::InputTokens, Field::CacheRead, Field::CacheWrite, Field::OutputTokens];
+
+impl Counted {
+    /// Counts are cumulative: what an event says replaces what was known, what it leaves out stays.
+    fn note(&mut self, found: Found<'_>, [input, cache_read, cache_write, output]: &[Field; 4]) {
+        let note = |count: &mut u64, field: &Field| *count = field.count(found).unwrap_or(*count);
+        note(&mut self.input, input);
+        note(&mut self.cache_read, cache_read);
+        note(&mut self.cache_write, cache_write);
+        note(&mut self.output, output);
+        note(&mut self.thinking, &Field::ThinkingTokens);
+    }
+
+    /// The server counts apart what it read from and wrote to its cache; our input is all of the prompt.
+    fn tell(&self, out: &mut Outbox) {
+        let mut usage = Usage::default();
+        usage.input_tokens = self.input.saturating_add(self.cache_read).saturating_add(self.cache_write);
+        usage.output_tokens = self.output;
+        usage.cache_read_tokens = self.cache_read;
+        usage.cache_write_tokens = self.cache_write;
+        usage.reasoning_tokens = self.thinking;
+        *out.usage_mut() = usage;
+    }
+}
+
+fn finish_reason(word: Str<'_>) -> FinishReason {
+    let mut scratch = String::new();
+    match word.decode_lossy(&mut scratch) {
+        "end_turn" | "stop_sequence" => FinishReason::Stop,
+        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "tool_use" => FinishReason::ToolCalls,
+        "refusal" => FinishReason::Refusal,
+        other => FinishReason::Other(other.to_owned()),
+    }
+}

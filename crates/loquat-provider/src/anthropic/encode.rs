@@ -1,0 +1,272 @@
+//! A request into the body of `POST messages`.
+//!
+//! System messages go to the top-level `system`, wherever in the conversation they stood. Results of tools and the
+//! user's words that follow them are one message, as the format demands. Left out: a `seed`, which the format does not
+//! have; thoughts without Anthropic's signature, which it refuses; empty texts, which it refuses likewise.
+
+use http::{HeaderName, HeaderValue};
+use loquat_core::{
+    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
+};
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
+
+use super::AnthropicMessages;
+use crate::{
+    Encoded,
+    encode::{Body, arguments, base64, check, checked, invalid, media_type, unsupported},
+};
+
+pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("anthropic-version");
+pub(super) const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+const FORMAT: &str = "the Anthropic Messages format";
+
+pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &str) -> Result<Encoded> {
+    check(request, model)?;
+    let mut body = Body::default();
+    body.set("model", model)?;
+    let budget = request.reasoning_budget_tokens.filter(|budget| *budget > 0);
+    let max_tokens = request
+        .max_output_tokens
+        .unwrap_or_else(|| format.default_max_tokens.saturating_add(budget.unwrap_or(0)));
+    body.set("max_tokens", max_tokens)?;
+    let (system, messages) = messages(request)?;
+    if !system.is_empty() {
+        body.set("system", system)?;
+    }
+    if messages.is_empty() {
+        return Err(invalid("messages: there are none besides those of the system".to_owned()));
+    }
+    body.set("messages", messages)?;
+    set_tools(&mut body, request)?;
+    match request.reasoning_budget_tokens {
+        Some(0) => body.set("thinking", json!({"type": "disabled"}))?,
+        Some(budget) => body.set("thinking", Thinking { kind: "enabled", budget_tokens: budget })?,
+        None => {}
+    }
+    let format = match &request.response_format {
+        ResponseFormat::Text => None,
+        ResponseFormat::JsonSchema { schema, .. } => {
+            let schema = checked(schema, || "response_format.schema".to_owned())?;
+            Some(OutputFormat { kind: "json_schema", schema })
+        }
+        _ => return Err(unsupported("response_format", "JSON without a schema", FORMAT)),
+    };
+    let effort = request.reasoning_effort.as_deref();
+    if format.is_some() || effort.is_some() {
+        body.set("output_config", OutputConfig { effort, format })?;
+    }
+    body.set_some("temperature", request.temperature)?;
+    body.set_some("top_p", request.top_p)?;
+    if !request.stop.is_empty() {
+        body.set("stop_sequences", &request.stop)?;
+    }
+    body.set("stream", request.stream)?;
+    let mut encoded = body.finish("messages", request)?;
+    encoded.headers.entry(VERSION_HEADER).or_insert(VERSION);
+    Ok(encoded)
+}
+
+#[derive(Serialize)]
+struct Thinking {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    budget_tokens: u32,
+}
+
+#[derive(Serialize)]
+struct OutputConfig<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effort: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<OutputFormat<'a>>,
+}
+
+#[derive(Serialize)]
+struct OutputFormat<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    schema: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct WireTool<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    input_schema: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct WireChoice<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disable_parallel_tool_use: Option<bool>,
+}
+
+fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
+    if request.tools.is_empty() {
+        return match &request.tool_choice {
+            ToolChoice::Auto | ToolChoice::None => Ok(()),
+            _ => Err(invalid("tool_choice demands a tool, and there are none".to_owned())),
+        };
+    }
+    let mut tools = Vec::with_capacity(request.tools.len());
+    for (position, tool) in request.tools.iter().enumerate() {
+        tools.push(WireTool {
+            name: &tool.name,
+            description: &tool.description,
+            input_schema: checked(&tool.parameters, || format!("tools[{position}].parameters"))?,
+            strict: tool.strict,
+        });
+    }
+    body.set("tools", tools)?;
+    let disable = request.parallel_tool_calls.map(|parallel| !parallel);
+    let (kind, name) = match &request.tool_choice {
+        ToolChoice::Auto if disable.is_none() => return Ok(()),
+        ToolChoice::Auto => ("auto", None),
+        ToolChoice::Required => ("any", None),
+        ToolChoice::Tool(name) => ("tool", Some(name.as_str())),
+        ToolChoice::None => ("none", None),
+        _ => return Err(unsupported("tool_choice", "this choice", FORMAT)),
+    };
+    let disable_parallel_tool_use = disable.filter(|_| kind != "none");
+    body.set("tool_choice", WireChoice { kind, name, disable_parallel_tool_use })
+}
+
+#[derive(Serialize)]
+struct WireMessage<'a> {
+    role: &'static str,
+    content: Vec<Block<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Block<'a> {
+    Text {
+        text: &'a str,
+    },
+    Image {
+        source: Source<'a>,
+    },
+    Document {
+        source: Source<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        title: Option<&'a str>,
+    },
+    ToolUse {
+        id: &'a str,
+        name: &'a str,
+        input: &'a RawValue,
+    },
+    ToolResult {
+        tool_use_id: &'a str,
+        content: &'a str,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        is_error: bool,
+    },
+    Thinking {
+        thinking: &'a str,
+        signature: &'a str,
+    },
+    RedactedThinking {
+        data: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Source<'a> {
+    Base64 { media_type: &'a str, data: String },
+    Text { media_type: &'static str, data: &'a str },
+    Url { url: &'a str },
+    File { file_id: &'a str },
+}
+
+/// The system's blocks, and the conversation with neighbours of one role merged.
+fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_>>)> {
+    let mut system = Vec::new();
+    let mut wire: Vec<WireMessage<'_>> = Vec::new();
+    for (position, message) in request.messages.iter().enumerate() {
+        let role = match message.role {
+            Role::System => {
+                blocks(message, position, &mut system)?;
+                continue;
+            }
+            Role::User | Role::Tool => "user",
+            Role::Assistant => "assistant",
+            _ => return Err(unsupported(format!("messages[{position}].role"), "this role", FORMAT)),
+        };
+        let mut content = Vec::with_capacity(message.parts.len());
+        blocks(message, position, &mut content)?;
+        match wire.last_mut() {
+            Some(last) if last.role == role => last.content.append(&mut content),
+            _ if content.is_empty() => {}
+            _ => wire.push(WireMessage { role, content }),
+        }
+    }
+    Ok((system, wire))
+}
+
+fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) -> Result<()> {
+    for (number, part) in message.parts.iter().enumerate() {
+        let place = || format!("messages[{position}].parts[{number}]");
+        let block = match (message.role, part) {
+            (_, Part::Text(text)) if text.is_empty() => continue,
+            (_, Part::Text(text)) => Block::Text { text },
+            (Role::User, Part::Image(media)) => Block::Image { source: image(media, &place())? },
+            (Role::User, Part::File(media)) => {
+                Block::Document { source: document(media, &place())?, title: media.name.as_deref() }
+            }
+            (Role::User | Role::Tool, Part::ToolResult(result)) => tool_result(result),
+            (Role::Assistant, Part::ToolCall(call)) => Block::ToolUse {
+                id: &call.id,
+                name: &call.name,
+                input: arguments(&call.arguments, &place())?,
+            },
+            (Role::Assistant, Part::Reasoning(thoughts)) => match (&thoughts.signature, thoughts.redacted) {
+                (Some(data), true) => Block::RedactedThinking { data },
+                (Some(signature), false) => Block::Thinking { thinking: &thoughts.text, signature },
+                (None, _) => continue,
+            },
+            (Role::Assistant, Part::Refusal(text)) if text.is_empty() => continue,
+            (Role::Assistant, Part::Refusal(text)) => Block::Text { text },
+            _ => return Err(unsupported(place(), "such a part in a message of this role", FORMAT)),
+        };
+        into.push(block);
+    }
+    Ok(())
+}
+
+fn tool_result(result: &ToolResult) -> Block<'_> {
+    Block::ToolResult { tool_use_id: &result.call_id, content: &result.content, is_error: result.is_error }
+}
+
+fn image<'a>(media: &'a Media, place: &str) -> Result<Source<'a>> {
+    Ok(match &media.source {
+        MediaSource::Bytes(bytes) => {
+            Source::Base64 { media_type: media_type(media, place)?, data: base64(bytes) }
+        }
+        MediaSource::Url(url) => Source::Url { url },
+        MediaSource::FileId(file_id) => Source::File { file_id },
+        _ => return Err(unsupported(place, "a picture from there", FORMAT)),
+    })
+}
+
+fn document<'a>(media: &'a Media, place: &str) -> Result<Source<'a>> {
+    let MediaSource::Bytes(bytes) = &media.source else { return image(media, place) };
+    let kind = media_type(media, place)?;
+    // Of text there is one kind only, and it goes as text.
+    if kind.starts_with("text/") {
+        let data =
+            std::str::from_utf8(bytes).map_err(|_| invalid(format!("{place}: the text is not UTF-8")))?;
+        return Ok(Source::Text { media_type: "text/plain", data });
+    }
+    image(media, place)
+}

@@ -1,0 +1,187 @@
+//! Whose piece is it: tool calls put in order although servers number them as they please.
+//!
+//! The rule is id, then index, then the latest call. Numbers and ids from the peer are only ever compared, never used to
+//! index or to reserve, so four billion, minus one or a word in place of a number costs nothing. Seen in the wild:
+//! ids repeated, empty, `null` or missing after the first piece; every call at index 0; no index at all; the name
+//! repeated in every piece; a whole call in one piece.
+
+use loquat_core::{Error, ErrorKind, Result};
+use loquat_json::{Str, Value};
+
+use crate::outbox::Text;
+
+/// What one event says of one call.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CallPiece<'a> {
+    pub(crate) id: Option<Str<'a>>,
+    /// Whatever stood in the place of the index.
+    pub(crate) index: Option<Value<'a>>,
+    pub(crate) name: Option<Str<'a>>,
+    pub(crate) arguments: Option<Text<'a>>,
+}
+
+/// The calls of one alternative, in the order they began.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    known: Vec<Call>,
+    /// The call the last piece belonged to.
+    latest: usize,
+    /// Calls before this one have all been announced.
+    announced: usize,
+    separate: bool,
+    /// Reused for comparing ids and names.
+    id: String,
+    name: String,
+}
+
+#[derive(Debug)]
+struct Call {
+    id: String,
+    index: Option<Box<str>>,
+    name: String,
+    announced: bool,
+    has_arguments: bool,
+}
+
+/// Where a piece belongs.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) call: u32,
+    /// Set when the call is to be announced before the piece's arguments.
+    pub(crate) announce: Option<Announced>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Announced {
+    pub(crate) id: String,
+    pub(crate) name: String,
+}
+
+/// Longest id, index or name that is kept and compared, in bytes: some providers hide a signature of a kilobyte in
+/// the id, and what is longer than this is nobody's name.
+const MAX_NAME_BYTES: usize = 64 * 1024;
+
+impl Calls {
+    pub(crate) fn place(&mut self, piece: &CallPiece<'_>, max_calls: usize) -> Result<Place> {
+        decode(piece.id, &mut self.id)?;
+        decode(piece.name, &mut self.name)?;
+        if self.id == "null" {
+            self.id.clear();
+        }
+        let index = piece.index.filter(|index| !index.is_null()).map(|index| index.raw());
+        let separate = std::mem::take(&mut self.separate);
+        let found = if separate { None } else { self.find(index) };
+        let position = match found {
+            Some(position) => position,
+            None => self.begin(index, max_calls)?,
+        };
+        self.latest = position;
+        let call = &mut self.known[position];
+        if !call.announced {
+            if call.id.is_empty() {
+                call.id.push_str(&self.id);
+            }
+            if call.name.is_empty() {
+                call.name.push_str(&self.name);
+            }
+        }
+        let brings_arguments = piece.arguments.is_some_and(|arguments| !arguments.is_empty());
+        call.has_arguments |= brings_arguments;
+        // Without a name it waits: a name may still come, but arguments cannot be held back.
+        let due = !call.announced && (!call.name.is_empty() || brings_arguments);
+        call.announced |= due;
+        let announce = due.then(|| Announced { id: call.id.clone(), name: call.name.clone() });
+        Ok(Place { call: u32::try_from(position).unwrap_or(u32::MAX), announce })
+    }
+
+    /// A call that has not been announced for want of a name, and its id.
+    pub(crate) fn next_unannounced(&mut self) -> Option<(u32, String)> {
+        while let Some(call) = self.known.get_mut(self.announced) {
+            let position = self.announced;
+            self.announced += 1;
+            if !call.announced {
+                call.announced = true;
+                return Some((u32::try_from(position).unwrap_or(u32::MAX), call.id.clone()));
+            }
+        }
+        None
+    }
+
+    /// The next piece begins a call of its own.
+    pub(crate) fn separate(&mut self) {
+        self.separate = true;
+    }
+
+    fn find(&self, index: Option<&[u8]>) -> Option<usize> {
+        let by_index = index.and_then(|index| self.with_index(index));
+        if !self.id.is_empty() {
+            let same_id = |call: &Call| call.id == self.id;
+            if self.known.get(self.latest).is_some_and(same_id) {
+                return Some(self.latest);
+            }
+            // An id that comes late, to a call that began without, is no new call.
+            return self.known.iter().rposition(same_id).or_else(|| {
+                by_index.filter(|&position| {
+                    let call = &self.known[position];
+                    call.id.is_empty() && (self.name.is_empty() || !call.announced)
+                })
+            });
+        }
+        match by_index {
+            // Whole calls, all at one index and without ids.
+            Some(position) => {
+                let call = &self.known[position];
+                let another = !self.name.is_empty() && call.has_arguments && call.name != self.name;
+                (!another).then_some(position)
+            }
+            None if self.name.is_empty() && !self.known.is_empty() => Some(self.latest),
+            None => None,
+        }
+    }
+
+    fn with_index(&self, index: &[u8]) -> Option<usize> {
+        let same = |call: &Call| call.index.as_deref().is_some_and(|known| known.as_bytes() == index);
+        if self.known.get(self.latest).is_some_and(same) {
+            return Some(self.latest);
+        }
+        self.known.iter().rposition(same)
+    }
+
+    fn begin(&mut self, index: Option<&[u8]>, max_calls: usize) -> Result<usize> {
+        if self.known.len() >= max_calls {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("the answer asks for more tool calls than max_tool_calls ({max_calls})"),
+            ));
+        }
+        if index.is_some_and(|index| index.len() > MAX_NAME_BYTES) {
+            return Err(too_long());
+        }
+        self.known.push(Call {
+            id: String::new(),
+            index: index.map(|index| String::from_utf8_lossy(index).into()),
+            name: String::new(),
+            announced: false,
+            has_arguments: false,
+        });
+        Ok(self.known.len() - 1)
+    }
+}
+
+fn decode(text: Option<Str<'_>>, into: &mut String) -> Result<()> {
+    into.clear();
+    if let Some(text) = text {
+        if text.raw().len() > MAX_NAME_BYTES {
+            return Err(too_long());
+        }
+        text.append_lossy_to(into);
+    }
+    Ok(())
+}
+
+fn too_long() -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!("the id, index or name of a tool call is longer than {MAX_NAME_BYTES} bytes"),
+    )
+}

@@ -1,0 +1,194 @@
+//! What all encoders share: a body whose members keep their order, checked JSON, media, headers, model listings.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use loquat_core::{ChatRequest, Error, ErrorKind, JsonText, Media, MediaSource, ModelInfo, Result, Secret};
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+
+use crate::Encoded;
+
+/// A JSON object in the making. Members keep the order they are set in, so that the same request gives the same bytes
+/// and a provider's prompt cache is hit.
+#[derive(Default)]
+pub(crate) struct Body {
+    members: Vec<(String, Box<RawValue>)>,
+}
+
+impl Body {
+    pub(crate) fn set(&mut self, name: &str, value: impl Serialize) -> Result<()> {
+        let value = serde_json::value::to_raw_value(&value)
+            .map_err(|error| invalid(format!("{name} cannot be written as JSON")).with_source(error))?;
+        self.set_raw(name, value);
+        Ok(())
+    }
+
+    pub(crate) fn set_some(&mut self, name: &str, value: Option<impl Serialize>) -> Result<()> {
+        value.map_or(Ok(()), |value| self.set(name, value))
+    }
+
+    fn set_raw(&mut self, name: &str, value: Box<RawValue>) {
+        match self.members.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => self.members.push((name.to_owned(), value)),
+        }
+    }
+
+    /// Merges the request's extra members, which replace ours of the same name, and adds its extra headers.
+    pub(crate) fn finish(mut self, path: &str, request: &ChatRequest) -> Result<Encoded> {
+        for (name, value) in &request.extra_body {
+            let value = checked(value, || format!("extra_body {name:?}"))?.to_owned();
+            self.set_raw(name, value);
+        }
+        let mut body = Vec::with_capacity(
+            self.members.iter().map(|(name, value)| name.len() + value.get().len() + 8).sum(),
+        );
+        let mut lead = b'{';
+        for (name, value) in &self.members {
+            body.push(lead);
+            lead = b',';
+            serde_json::to_writer(&mut body, name).map_err(|error| {
+                invalid("a member's name cannot be written".to_owned()).with_source(error)
+            })?;
+            body.push(b':');
+            body.extend_from_slice(value.get().as_bytes());
+        }
+        if lead == b'{' {
+            body.push(lead);
+        }
+        body.push(b'}');
+
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in &request.extra_headers.0 {
+            let parsed = HeaderName::try_from(name)
+                .map_err(|_| invalid(format!("extra_headers {name:?}: not a header name")))?;
+            let mut value = HeaderValue::try_from(value).map_err(|_| {
+                invalid(format!("extra_headers {name:?}: its value has forbidden characters"))
+            })?;
+            value.set_sensitive(true);
+            headers.insert(parsed, value);
+        }
+        Ok(Encoded { path: path.to_owned(), headers, body })
+    }
+}
+
+/// Adds `prefix` and the credential under that name.
+pub(crate) fn authenticate(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    prefix: &str,
+    secret: &Secret,
+) -> Result<()> {
+    let unusable =
+        |why| Error::new(ErrorKind::Authentication, format!("the credential cannot be sent: it {why}"));
+    if secret.is_empty() {
+        return Err(unusable("is empty"));
+    }
+    // Printable ASCII only: a header may carry more, no credential does, and a pasted quotation mark shows here.
+    if !secret.expose().bytes().all(|byte| (0x21..=0x7e).contains(&byte)) {
+        return Err(unusable("has a space, a line break or another character that no credential has"));
+    }
+    let mut value = HeaderValue::try_from(format!("{prefix}{}", secret.expose()))
+        .map_err(|_| unusable("has characters that no header may carry"))?;
+    value.set_sensitive(true);
+    headers.insert(name, value);
+    Ok(())
+}
+
+/// Refuses what no format can send.
+pub(crate) fn check(request: &ChatRequest, model: &str) -> Result<()> {
+    if model.is_empty() {
+        return Err(invalid("no model is named".to_owned()));
+    }
+    if request.messages.is_empty() {
+        return Err(invalid("messages: there are none".to_owned()));
+    }
+    for (name, number) in [("temperature", request.temperature), ("top_p", request.top_p)] {
+        if number.is_some_and(|number| !number.is_finite()) {
+            return Err(invalid(format!("{name} is not a finite number")));
+        }
+    }
+    Ok(())
+}
+
+/// The JSON text, once it is known to be some.
+pub(crate) fn checked(text: &JsonText, place: impl FnOnce() -> String) -> Result<&RawValue> {
+    serde_json::from_str(text.as_str())
+        .map_err(|error| invalid(format!("{} is not valid JSON", place())).with_source(error))
+}
+
+/// A tool call's arguments, which must be an object; none at all is an empty one.
+pub(crate) fn arguments<'a>(text: &'a str, place: &str) -> Result<&'a RawValue> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    let raw: &RawValue = serde_json::from_str(text)
+        .map_err(|error| invalid(format!("{place}: the arguments are not valid JSON")).with_source(error))?;
+    if raw.get().starts_with('{') {
+        Ok(raw)
+    } else {
+        Err(invalid(format!("{place}: the arguments are not a JSON object")))
+    }
+}
+
+/// The media type, which bytes need; guessed for pictures whose first bytes are unmistakable.
+pub(crate) fn media_type<'a>(media: &'a Media, place: &str) -> Result<&'a str> {
+    if !media.media_type.is_empty() {
+        return Ok(&media.media_type);
+    }
+    let MediaSource::Bytes(bytes) = &media.source else { return Ok("") };
+    match &bytes[..] {
+        [0x89, b'P', b'N', b'G', ..] => Ok("image/png"),
+        [0xff, 0xd8, 0xff, ..] => Ok("image/jpeg"),
+        [b'G', b'I', b'F', b'8', ..] => Ok("image/gif"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok("image/webp"),
+        [b'%', b'P', b'D', b'F', ..] => Ok("application/pdf"),
+        _ => Err(invalid(format!("{place}: bytes without a media type"))),
+    }
+}
+
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// `data:image/png;base64,…` (RFC 2397).
+pub(crate) fn data_url(media_type: &str, bytes: &[u8]) -> String {
+    let mut url = format!("data:{media_type};base64,");
+    STANDARD.encode_string(bytes, &mut url);
+    url
+}
+
+pub(crate) fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidRequest, message)
+}
+
+pub(crate) fn unsupported(place: impl AsRef<str>, what: &str, format: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{}: {format} cannot carry {what}", place.as_ref()))
+}
+
+/// The models of a listing: the first of these members that is a list, or the document itself if it is one.
+pub(crate) fn models(body: &[u8], lists: &[&str]) -> Result<Vec<ModelInfo>> {
+    let no_listing = |why: &str| Error::new(ErrorKind::Protocol, format!("the listing of models {why}"));
+    let document: Value =
+        serde_json::from_slice(body).map_err(|error| no_listing("is not valid JSON").with_source(error))?;
+    let list = match &document {
+        Value::Array(list) => list,
+        document => lists
+            .iter()
+            .find_map(|name| document.get(*name)?.as_array())
+            .ok_or_else(|| no_listing("has no list in it"))?,
+    };
+    // What has no name cannot be asked for, and is left out.
+    Ok(list.iter().filter_map(model).collect())
+}
+
+fn model(entry: &Value) -> Option<ModelInfo> {
+    let text = |names: &[&str]| names.iter().find_map(|name| entry.get(*name)?.as_str().map(str::to_owned));
+    let mut info = ModelInfo::new(text(&["id", "model", "name"])?);
+    info.owner = text(&["owned_by", "organization"]);
+    info.context_window =
+        ["context_length", "context_window", "max_model_len", "max_context_length", "max_input_tokens"]
+            .iter()
+            .find_map(|name| entry.get(*name)?.as_u64())
+            .or_else(|| entry.get("meta")?.get("n_ctx_train")?.as_u64());
+    Some(info)
+}

@@ -1,0 +1,351 @@
+//! What a provider says went wrong, in whatever shape it says so, as one [`Error`].
+//!
+//! Shapes seen: `{"error":{message,type,code}}` (OpenAI, Anthropic, Groq, OpenRouter), `{"error":"text"}` (Ollama),
+//! `{"message",…}` and `{"detail":…}` (Mistral, FastAPI), `{"code","message"}` (DashScope), a list around any of them
+//! (Gemini), a page of HTML (proxies). The kind comes from the provider's code or type where it names one, then from the
+//! status, because compatible servers send 400 for everything or 500 for a prompt that is too long.
+
+use std::borrow::Cow;
+
+use loquat_core::{Error, ErrorKind};
+use serde_json::Value;
+
+use crate::Head;
+
+/// Longest code kept, in bytes; longer ones are prose.
+const MAX_CODE_BYTES: usize = 128;
+/// Longest JSON body that is parsed, in bytes: a longer one keeps its status and its raw beginning.
+const MAX_PARSED_BYTES: usize = 1024 * 1024;
+
+/// The error of a response that is not 2xx.
+pub(crate) fn of_response(head: &Head<'_>, body: &[u8]) -> Error {
+    let parsed =
+        (body.len() <= MAX_PARSED_BYTES).then(|| serde_json::from_slice::<Value>(body).ok()).flatten();
+    let said = parsed.as_ref().map(Said::read).unwrap_or_default();
+    let message = match &said.message {
+        Some(message) => message.to_string(),
+        None => match plain_text(head, body) {
+            Some(text) => text.to_owned(),
+            None => format!("the provider answered with HTTP status {} and no explanation", head.status),
+        },
+    };
+    let mut error = Error::new(said.kind(Some(head.status)), message)
+        .with_status(head.status)
+        .with_retry_hint(head.own_retry_hint())
+        .with_raw_body(body);
+    if let Some(code) = said.best_code() {
+        error = error.with_code(code);
+    }
+    match head.request_id().or(said.request_id.as_deref()) {
+        Some(id) => error.with_request_id(id),
+        None => error,
+    }
+}
+
+/// The error that an event inside a stream, or a document under status 200, reports. `data` is the whole event.
+pub(crate) fn of_event(data: &str) -> Error {
+    let parsed = serde_json::from_str::<Value>(data).ok();
+    let said = parsed.as_ref().map(Said::read).unwrap_or_default();
+    let message = match (&said.message, &parsed) {
+        (Some(message), _) => message.to_string(),
+        (None, None) if !data.trim().is_empty() => data.trim().to_owned(),
+        _ => "the provider reported an error without explaining it".to_owned(),
+    };
+    let error = Error::new(said.kind(None), message).with_raw_body(data.as_bytes());
+    let error = match said.best_code() {
+        Some(code) => error.with_code(code),
+        None => error,
+    };
+    match &said.request_id {
+        Some(id) => error.with_request_id(&**id),
+        None => error,
+    }
+}
+
+/// The error among lines that were no event, if there is one: a bare JSON body, or an `error:` field.
+pub(crate) fn in_stray(stray: &[u8]) -> Option<Error> {
+    if stray.is_empty() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(stray);
+    let field = text.lines().find_map(|line| line.strip_prefix("error:"));
+    if let Some(value) = field {
+        return Some(of_event(value.trim()));
+    }
+    let bare = text.trim_start();
+    if !bare.starts_with(['{', '[']) {
+        return None;
+    }
+    match serde_json::from_str::<Value>(bare) {
+        Ok(value) if Said::read(&value).is_error => Some(of_event(bare)),
+        Ok(_) => None,
+        // Cut at the bound of what is kept, or on its way: what can be read of it is its beginning.
+        Err(_) if bare.contains("\"error\"") => Some(of_event(bare)),
+        Err(_) => None,
+    }
+}
+
+/// What an error body says.
+#[derive(Debug, Default)]
+struct Said<'a> {
+    message: Option<Cow<'a, str>>,
+    code: Option<Cow<'a, str>>,
+    kind: Option<Cow<'a, str>>,
+    request_id: Option<Cow<'a, str>>,
+    is_error: bool,
+}
+
+impl<'a> Said<'a> {
+    fn read(body: &'a Value) -> Self {
+        let body = match body {
+            Value::Array(list) => list.first().unwrap_or(body),
+            body => body,
+        };
+        let inner = match body.get("error") {
+            None | Some(Value::Null | Value::Bool(false)) => None,
+            Some(Value::String(text)) if text.is_empty() => None,
+            Some(inner) => Some(inner),
+        };
+        let request_id = ["request_id", "requestId"].iter().find_map(|key| text_of(body.get(*key)?));
+        let named = |from: &'a Value, keys: &[&str]| keys.iter().find_map(|key| text_of(from.get(*key)?));
+        const MESSAGE: &[&str] = &["message", "msg", "error", "detail", "error_msg", "errors"];
+        const CODE: &[&str] = &["code", "error_code", "status_code", "raw_status_code"];
+        match inner {
+            Some(Value::Object(_)) => {
+                let inner = inner.unwrap_or(body);
+                let detail = inner.get("metadata").and_then(|metadata| text_of(metadata.get("raw")?));
+                Self {
+                    message: joined(named(inner, MESSAGE).or_else(|| named(body, MESSAGE)), detail),
+                    code: named(inner, CODE),
+                    kind: named(inner, &["type", "status"]),
+                    request_id,
+                    is_error: true,
+                }
+            }
+            _ => {
+                let message = named(body, MESSAGE);
+                let code = named(body, CODE);
+                let kind = named(body, &["type", "object"]);
+                let looks_like_one = inner.is_some()
+                    || kind.as_deref() == Some("error")
+                    || body.get("detail").is_some()
+                    || (message.is_some() && code.is_some());
+                let kind = kind.filter(|kind| kind != "error");
+                Self { is_error: looks_like_one, message, code, kind, request_id }
+            }
+        }
+    }
+
+    /// The more telling of code and type: a word before a number.
+    fn best_code(&self) -> Option<&str> {
+        let short = |text: &&str| !text.is_empty() && text.len() <= MAX_CODE_BYTES;
+        let code = self.code.as_deref().filter(short);
+        let kind = self.kind.as_deref().filter(short);
+        match (code, kind) {
+            (Some(code), Some(kind)) if code.bytes().all(|byte| byte.is_ascii_digit()) => Some(kind),
+            (Some(code), _) => Some(code),
+            (None, kind) => kind,
+        }
+    }
+
+    fn kind(&self, status: Option<u16>) -> ErrorKind {
+        let code = self.code.as_deref().unwrap_or_default();
+        let kind = self.kind.as_deref().unwrap_or_default();
+        by_message(self.message.as_deref().unwrap_or_default(), status)
+            .or_else(|| by_word(code))
+            .or_else(|| by_word(kind))
+            .or_else(|| by_status(status.or_else(|| code.parse().ok())?))
+            .unwrap_or(ErrorKind::Server)
+    }
+}
+
+/// A value as text: a string, a number, or the messages of a list such as FastAPI's.
+fn text_of(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Some(text.trim().into()),
+        Value::Number(number) => Some(number.to_string().into()),
+        Value::Array(list) => list.first().and_then(text_of),
+        Value::Object(object) => {
+            ["message", "msg", "detail"].iter().find_map(|key| text_of(object.get(*key)?))
+        }
+        _ => None,
+    }
+}
+
+fn joined<'a>(message: Option<Cow<'a, str>>, detail: Option<Cow<'a, str>>) -> Option<Cow<'a, str>> {
+    match (message, detail) {
+        (Some(message), Some(detail)) if !message.contains(&*detail) => {
+            Some(format!("{message}: {detail}").into())
+        }
+        (message, detail) => message.or(detail),
+    }
+}
+
+/// What only the message tells: a prompt that is too long is "invalid request" to most providers.
+fn by_message(message: &str, status: Option<u16>) -> Option<ErrorKind> {
+    if status.is_some_and(|status| matches!(status, 401 | 403 | 404 | 429)) {
+        return None;
+    }
+    let message = message.to_ascii_lowercase();
+    const TOO_LONG: &[&str] = &[
+        "maximum context length",
+        "context window",
+        "context size",
+        "context length",
+        "prompt is too long",
+        "range of input length",
+    ];
+    TOO_LONG.iter().any(|phrase| message.contains(phrase)).then_some(ErrorKind::ContextLength)
+}
+
+fn by_word(word: &str) -> Option<ErrorKind> {
+    use ErrorKind as K;
+    const WORDS: &[(&str, ErrorKind)] = &[
+        ("insufficient_quota", K::QuotaExceeded),
+        ("insufficient_balance", K::QuotaExceeded),
+        ("quota_exceeded", K::QuotaExceeded),
+        ("billing", K::QuotaExceeded),
+        ("arrearage", K::QuotaExceeded),
+        ("credits", K::QuotaExceeded),
+        ("context_length", K::ContextLength),
+        ("exceed_context_size", K::ContextLength),
+        ("string_above_max_length", K::ContextLength),
+        ("content_filter", K::ContentFiltered),
+        ("content_policy", K::ContentFiltered),
+        ("data_inspection", K::ContentFiltered),
+        ("datainspection", K::ContentFiltered),
+        ("rate_limit", K::RateLimited),
+        ("ratelimit", K::RateLimited),
+        ("throttling", K::RateLimited),
+        ("too_many_requests", K::RateLimited),
+        ("resource_exhausted", K::RateLimited),
+        ("overloaded", K::Overloaded),
+        ("unavailable", K::Overloaded),
+        ("authentication", K::Authentication),
+        ("invalid_api_key", K::Authentication),
+        ("invalidapikey", K::Authentication),
+        ("unauthorized", K::Authentication),
+        ("permission", K::Permission),
+        ("access_denied", K::Permission),
+        ("model_not_found", K::NotFound),
+        ("not_found", K::NotFound),
+        ("server_error", K::Server),
+        ("api_error", K::Server),
+    ];
+    let word = word.to_ascii_lowercase();
+    WORDS.iter().find(|(part, _)| word.contains(part)).map(|(_, kind)| *kind)
+}
+
+fn by_status(status: u16) -> Option<ErrorKind> {
+    Some(match status {
+        401 => ErrorKind::Authentication,
+        402 => ErrorKind::QuotaExceeded,
+        403 => ErrorKind::Permission,
+        404 => ErrorKind::NotFound,
+        408 => ErrorKind::Timeout,
+        429 => ErrorKind::RateLimited,
+        503 | 529 => ErrorKind::Overloaded,
+        400..=499 => ErrorKind::InvalidRequest,
+        500..=599 => ErrorKind::Server,
+        300..=399 => ErrorKind::Protocol,
+        _ => return None,
+    })
+}
+
+/// A body that is a sentence and not a page.
+fn plain_text<'a>(head: &Head<'_>, body: &'a [u8]) -> Option<&'a str> {
+    if head.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html")) {
+        return None;
+    }
+    let text = std::str::from_utf8(body).ok()?.trim();
+    let readable = !text.is_empty() && text.len() <= 1024 && !text.starts_with(['<', '{', '[']);
+    (readable && !text.chars().any(|c| c.is_control() && c != '\n')).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: u16, body: &str, kind: ErrorKind, code: Option<&str>, message: &str) {
+        let headers = http::HeaderMap::new();
+        let error = of_response(&Head { status, headers: &headers }, body.as_bytes());
+        assert_eq!((error.kind(), error.code(), error.message()), (kind, code, message), "{body}");
+        assert_eq!(error.raw_body(), Some(body.as_bytes()));
+    }
+
+    #[test]
+    fn shapes_and_kinds() {
+        use ErrorKind as K;
+        check(
+            401,
+            r#"{"error":{"message":"Incorrect API key","type":"invalid_request_error","code":"invalid_api_key"}}"#,
+            K::Authentication,
+            Some("invalid_api_key"),
+            "Incorrect API key",
+        );
+        check(
+            529,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+            K::Overloaded,
+            Some("overloaded_error"),
+            "Overloaded",
+        );
+        check(404, r#"{"error":"model 'x' not found"}"#, K::NotFound, None, "model 'x' not found");
+        check(
+            429,
+            r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+            K::QuotaExceeded,
+            Some("insufficient_quota"),
+            "You exceeded your current quota",
+        );
+        check(
+            400,
+            r#"{"error":{"code":400,"message":"the request exceeds the available context size","type":"exceed_context_size_error"}}"#,
+            K::ContextLength,
+            Some("exceed_context_size_error"),
+            "the request exceeds the available context size",
+        );
+        check(
+            422,
+            r#"{"detail":[{"loc":["body"],"msg":"field required","type":"missing"}]}"#,
+            K::InvalidRequest,
+            None,
+            "field required",
+        );
+        check(
+            400,
+            r#"{"code":"DataInspectionFailed","message":"no","request_id":"r"}"#,
+            K::ContentFiltered,
+            Some("DataInspectionFailed"),
+            "no",
+        );
+        check(403, "forbidden", K::Permission, None, "forbidden");
+        check(
+            502,
+            "<html>",
+            K::Server,
+            None,
+            "the provider answered with HTTP status 502 and no explanation",
+        );
+        check(500, "", K::Server, None, "the provider answered with HTTP status 500 and no explanation");
+        check(
+            400,
+            r#"[{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}]"#,
+            K::InvalidRequest,
+            Some("INVALID_ARGUMENT"),
+            "bad",
+        );
+    }
+
+    #[test]
+    fn errors_among_lines_that_are_no_events() {
+        let message = |stray: &[u8]| in_stray(stray).map(|error| error.message().to_owned());
+        assert_eq!(message(br#"error: {"detail":"lost it"}"#).as_deref(), Some("lost it"));
+        assert_eq!(message(b"error: out of memory").as_deref(), Some("out of memory"));
+        assert_eq!(message(br#"{"error":{"message":"late"}}"#).as_deref(), Some("late"));
+        assert_eq!(message(b"{\n \"detail\": \"late\"\n}").as_deref(), Some("late"));
+        assert_eq!(message(b"foo: bar"), None);
+        assert_eq!(message(br#"{"a":1}"#), None);
+        assert_eq!(message(b""), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! The seam to clients: one wire format, object-safe and stateless.
+
+use std::fmt;
+
+use http::HeaderMap;
+use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
+
+use crate::{ANTHROPIC_MESSAGES, DecodeLimits, Decoder, Head, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_COMPATIBLE};
+
+/// One wire format: how a request is written, how an answer and an error are read.
+///
+/// Stateless; every format of this crate is a `static`. Open to implementation outside only as far as a [`Decoder`]
+/// can be had from one of ours.
+pub trait Format: Send + Sync + fmt::Debug {
+    /// The format's name, as [`by_name`] knows it.
+    fn name(&self) -> &'static str;
+
+    /// The request for a generation by that model. The same request always gives the same bytes.
+    ///
+    /// # Errors
+    /// `InvalidRequest` or `Unsupported`, naming the part of the request (`messages[2].parts[0]`) and never quoting
+    /// it. What a format cannot say is an error where leaving it out would change the meaning; a `seed` is left out
+    /// in silence where there is none, because it only ever asks for what a provider can.
+    fn encode(&self, request: &ChatRequest, model: &str) -> Result<Encoded>;
+
+    /// Adds the headers that carry the credential, marked sensitive.
+    ///
+    /// # Errors
+    /// `Authentication`, if it has characters that no header may carry. The message does not show it.
+    fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()>;
+
+    /// A decoder for the body of a 2xx response.
+    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder;
+
+    /// What a response that is not 2xx says: kind, code, the provider's own message, request id, retry hint, body.
+    /// `Retry-After` as a date is read against the response's own `Date`, as this crate has no clock.
+    fn error(&self, head: &Head<'_>, body: &[u8]) -> Error;
+
+    /// Where models are listed, relative to the base URL; asked with `GET`.
+    fn models_path(&self) -> &'static str;
+
+    /// The models in a listing, in its order.
+    ///
+    /// # Errors
+    /// `Protocol`, if it is none.
+    fn decode_models(&self, body: &[u8]) -> Result<Vec<ModelInfo>>;
+}
+
+/// A request, ready for the wire but for its address and its credential. `Debug` shows sizes only.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Encoded {
+    /// Relative to the base URL, without a leading slash.
+    pub path: String,
+    /// Headers without credentials, but with the request's own extra headers.
+    pub headers: HeaderMap,
+    /// The JSON body.
+    pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoded")
+            .field("path", &self.path)
+            .field("header_names", &self.headers.keys().collect::<Vec<_>>())
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
+}
+
+const FORMATS: [&dyn Format; 4] = [&OPENAI_CHAT, &OPENAI_COMPATIBLE, &ANTHROPIC_MESSAGES, &OLLAMA_CHAT];
+
+/// The format of that name.
+pub fn by_name(name: &str) -> Option<&'static dyn Format> {
+    FORMATS.into_iter().find(|format| format.name() == name)
+}
+
+/// The names that [`by_name`] knows, for a message that says what exists.
+pub fn format_names() -> impl Iterator<Item = &'static str> {
+    FORMATS.into_iter().map(|format| format.name())
+}

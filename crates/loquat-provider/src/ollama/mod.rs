@@ -1,0 +1,50 @@
+//! Ollama's own chat, `/api/chat`.
+//!
+//! Follows <https://github.com/ollama/ollama/blob/main/docs/api.md> and the server's own request types.
+
+mod decode;
+mod encode;
+
+use http::{HeaderMap, header};
+use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
+
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure};
+
+/// The Ollama chat format.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct OllamaChat;
+
+/// Ollama's own.
+pub static OLLAMA_CHAT: OllamaChat = OllamaChat;
+
+impl Format for OllamaChat {
+    fn name(&self) -> &'static str {
+        "ollama-chat"
+    }
+
+    fn encode(&self, request: &ChatRequest, model: &str) -> Result<Encoded> {
+        encode::encode(request, model)
+    }
+
+    /// A server at home asks for none; Ollama's cloud and proxies before a server do.
+    fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {
+        shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
+    }
+
+    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
+        Decoder::new(head, limits, true, decode::Chat::boxed())
+    }
+
+    fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {
+        failure::of_response(head, body)
+    }
+
+    fn models_path(&self) -> &'static str {
+        "api/tags"
+    }
+
+    fn decode_models(&self, body: &[u8]) -> Result<Vec<ModelInfo>> {
+        shared::models(body, &["models"])
+    }
+}

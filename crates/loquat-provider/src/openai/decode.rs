@@ -1,0 +1,448 @@
+//! Chat completion chunks, and whole completions, into deltas.
+//!
+//! A chunk and a whole completion differ only in `delta` against `message`, so both are read by the same code. Members
+//! come in any order (`index` after `delta`, `finish_reason` before it), so the matches of a choice are walked twice:
+//! once for what is single, then for the lists. Some servers send both `delta` and a growing `message`; in a stream
+//! the deltas count.
+
+use loquat_core::{Error, ErrorKind, FinishReason, Result, Usage};
+use loquat_json::{Extractor, Found, Match, Str, Value};
+
+use crate::{
+    calls::CallPiece,
+    decoder::{EventError, Incoming, Wire},
+    failure,
+    fields::fields,
+    outbox::{Kind, Outbox, Text},
+};
+
+/// The same member of `delta` and of `message`, which are declared in two blocks of one order.
+macro_rules! chat_fields {
+    ($($name:ident = $pointer:expr),* ; $($delta:ident, $message:ident = $leaf:literal),* $(,)?) => {
+        fields! {
+            $($name = $pointer,)*
+            $($delta = concat!("/choices/*/delta", $leaf),)*
+            $($message = concat!("/choices/*/message", $leaf),)*
+        }
+
+        /// Which member, and whether of `delta`.
+        fn member(field: Field) -> Option<(Field, bool)> {
+            match field {
+                $(Field::$delta => Some((Field::$delta, true)),)*
+                $(Field::$message => Some((Field::$delta, false)),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+chat_fields! {
+    Id = "/id",
+    Model = "/model",
+    Object = "/object",
+    Error = "/error",
+    Code = "/code",
+    Message = "/message",
+    Detail = "/detail",
+    InputTokens = "/usage/prompt_tokens",
+    OutputTokens = "/usage/completion_tokens",
+    TotalTokens = "/usage/total_tokens",
+    CachedTokens = "/usage/prompt_tokens_details/cached_tokens",
+    CacheWriteTokens = "/usage/prompt_tokens_details/cache_write_tokens",
+    ReasoningTokens = "/usage/completion_tokens_details/reasoning_tokens",
+    TopCachedTokens = "/usage/cached_tokens",
+    CacheHitTokens = "/usage/prompt_cache_hit_tokens",
+    CacheReadInput = "/usage/cache_read_input_tokens",
+    CacheCreationInput = "/usage/cache_creation_input_tokens",
+    TopReasoningTokens = "/usage/reasoning_tokens",
+    GroqInputTokens = "/x_groq/usage/prompt_tokens",
+    GroqOutputTokens = "/x_groq/usage/completion_tokens",
+    GroqTotalTokens = "/x_groq/usage/total_tokens",
+    GroqCachedTokens = "/x_groq/usage/prompt_tokens_details/cached_tokens",
+    GroqReasoningTokens = "/x_groq/usage/completion_tokens_details/reasoning_tokens",
+    GroqError = "/x_groq/error",
+    ChoiceInputTokens = "/choices/*/usage/prompt_tokens",
+    ChoiceOutputTokens = "/choices/*/usage/completion_tokens",
+    ChoiceTotalTokens = "/choices/*/usage/total_tokens",
+    ChoiceCachedTokens = "/choices/*/usage/cached_tokens",
+    Choices = "/choices",
+    Index = "/choices/*/index",
+    Finish = "/choices/*/finish_reason";
+    Role, MessageRole = "/role",
+    Content, MessageContent = "/content",
+    PartText, MessagePartText = "/content/*/text",
+    PartThinking, MessagePartThinking = "/content/*/thinking/*/text",
+    ReasoningContent, MessageReasoningContent = "/reasoning_content",
+    Reasoning, MessageReasoning = "/reasoning",
+    DetailText, MessageDetailText = "/reasoning_details/*/text",
+    DetailSummary, MessageDetailSummary = "/reasoning_details/*/summary",
+    DetailSignature, MessageDetailSignature = "/reasoning_details/*/signature",
+    DetailData, MessageDetailData = "/reasoning_details/*/data",
+    Refusal, MessageRefusal = "/refusal",
+    CallIndex, MessageCallIndex = "/tool_calls/*/index",
+    CallId, MessageCallId = "/tool_calls/*/id",
+    CallName, MessageCallName = "/tool_calls/*/function/name",
+    CallArguments, MessageCallArguments = "/tool_calls/*/function/arguments",
+    CustomName, MessageCustomName = "/tool_calls/*/custom/name",
+    CustomInput, MessageCustomInput = "/tool_calls/*/custom/input",
+    LegacyName, MessageLegacyName = "/function_call/name",
+    LegacyArguments, MessageLegacyArguments = "/function_call/arguments",
+}
+
+/// The state of one answer.
+#[derive(Debug)]
+pub(super) struct Chat {
+    extractor: Extractor,
+    /// Deltas were seen: whatever stands in `message` repeats them.
+    has_deltas: bool,
+    /// Reused for comparing words.
+    word: String,
+}
+
+/// What is single in a choice.
+#[derive(Debug, Clone, Copy, Default)]
+struct Choice<'e> {
+    /// Its position in the list, by which its matches are told apart.
+    position: u32,
+    matches: usize,
+    index: Option<Value<'e>>,
+    finish: Option<Str<'e>>,
+    has_delta: bool,
+    delta: Said<'e>,
+    message: Said<'e>,
+}
+
+/// What is single in a `delta` or `message`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said<'e> {
+    content: Option<Str<'e>>,
+    reasoning_content: Option<Str<'e>>,
+    reasoning: Option<Str<'e>>,
+    refusal: Option<Str<'e>>,
+    legacy_name: Option<Str<'e>>,
+    legacy_arguments: Option<Str<'e>>,
+    has_parts: bool,
+    has_details: bool,
+    has_calls: bool,
+}
+
+impl Chat {
+    pub(super) fn boxed() -> Result<Box<dyn Wire>> {
+        Ok(Box::new(Self { extractor: Field::extractor()?, has_deltas: false, word: String::new() }))
+    }
+}
+
+impl Wire for Chat {
+    fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
+        let data = event.data;
+        if data.trim_ascii() == "[DONE]" {
+            out.finish();
+            return Ok(true);
+        }
+        if event.name == "error" {
+            out.fail(failure::of_event(data));
+            return Ok(true);
+        }
+        let Self { extractor, has_deltas, word } = self;
+        let found = extractor.extract_str(data)?;
+        if is_error(found) {
+            out.fail(failure::of_event(data));
+            return Ok(true);
+        }
+        if let Some(usage) = usage(found) {
+            *out.usage_mut() = usage;
+        }
+        if Field::Choices.get(found).is_none() && Field::Object.text(found).is_none() {
+            // Neither an answer nor a part of one.
+            let known =
+                Field::InputTokens.get(found).is_some() || Field::GroqInputTokens.get(found).is_some();
+            if !known {
+                out.raw(event.name, data)?;
+            }
+            return Ok(true);
+        }
+        out.start(Field::Id.text(found), Field::Model.text(found))?;
+        choices(found, event.whole, has_deltas, word, out)?;
+        Ok(true)
+    }
+}
+
+fn is_error(found: Found<'_>) -> bool {
+    let reported = |field: Field| match field.get(found) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Str(text)) => !text.is_empty(),
+        Some(_) => true,
+    };
+    let has_choices = Field::Choices.get(found).is_some();
+    if reported(Field::Error) {
+        // `"error": {}` beside an answer says nothing.
+        let empty = Field::Error.get(found).is_some_and(|error| error.raw().len() <= 2);
+        return !(empty && has_choices);
+    }
+    let object_is_error = Field::Object.text(found).and_then(|text| text.borrowed()) == Some("error");
+    object_is_error
+        || reported(Field::GroqError)
+        || (!has_choices && (reported(Field::Detail) || (reported(Field::Code) && reported(Field::Message))))
+}
+
+/// The usage in an event; the last one wins. `None` where there is none.
+fn usage(found: Found<'_>) -> Option<Usage> {
+    let first = |fields: &[Field]| fields.iter().find_map(|field| field.count(found));
+    let input = first(&[Field::InputTokens, Field::GroqInputTokens, Field::ChoiceInputTokens]);
+    let output = first(&[Field::OutputTokens, Field::GroqOutputTokens, Field::ChoiceOutputTokens]);
+    if input.is_none() && output.is_none() {
+        return None;
+    }
+    let total = first(&[Field::TotalTokens, Field::GroqTotalTokens, Field::ChoiceTotalTokens]);
+    let mut usage = Usage::default();
+    usage.input_tokens = input.unwrap_or(0);
+    usage.output_tokens = output.unwrap_or(0);
+    usage.cache_read_tokens = first(&[
+        Field::CachedTokens,
+        Field::GroqCachedTokens,
+        Field::TopCachedTokens,
+        Field::CacheHitTokens,
+        Field::CacheReadInput,
+        Field::ChoiceCachedTokens,
+    ])
+    .unwrap_or(0);
+    usage.cache_write_tokens = first(&[Field::CacheWriteTokens, Field::CacheCreationInput]).unwrap_or(0);
+    usage.reasoning_tokens =
+        first(&[Field::ReasoningTokens, Field::GroqReasoningTokens, Field::TopReasoningTokens]).unwrap_or(0);
+    // xAI counts reasoning beside the completion instead of within it; its total tells.
+    let apart = usage.total_tokens().checked_add(usage.reasoning_tokens);
+    if usage.reasoning_tokens > 0 && total.is_some() && total == apart {
+        usage.output_tokens += usage.reasoning_tokens;
+    }
+    Some(usage)
+}
+
+fn choices(
+    found: Found<'_>,
+    whole: bool,
+    has_deltas: &mut bool,
+    word: &mut String,
+    out: &mut Outbox,
+) -> Result<()> {
+    // Three walks over the same matches: what is single in a choice, then its reasoning and text, then its calls.
+    let mut ahead = found.iter().filter_map(in_choice).peekable();
+    let mut parts = Walk::new(found.iter().filter_map(in_choice));
+    let mut calls = Walk::new(found.iter().filter_map(in_choice));
+    while let Some(&(position, ..)) = ahead.peek() {
+        let mut choice = Choice { position, ..Choice::default() };
+        while let Some((_, field, found)) = ahead.next_if(|(other, ..)| *other == position) {
+            choice.matches += 1;
+            choice.note(field, &found);
+        }
+        let from_delta = if whole { false } else { choice.has_delta || *has_deltas };
+        *has_deltas |= choice.has_delta && !whole;
+        let said = if from_delta { choice.delta } else { choice.message };
+        let index = choice.number()?;
+
+        let reasoning = said.reasoning_content.or(said.reasoning);
+        if let Some(text) = reasoning {
+            out.say(Kind::Reasoning, index, text)?;
+        }
+        if said.has_details || said.has_parts {
+            for (_, field, found) in parts.group(choice.matches) {
+                part(field, &found, from_delta, reasoning.is_some(), index, out)?;
+            }
+        } else {
+            parts.leave(choice.matches);
+        }
+        if let Some(text) = said.content {
+            out.say(Kind::Text, index, text)?;
+        }
+        if let Some(text) = said.refusal {
+            out.say(Kind::Refusal, index, text)?;
+        }
+        if said.has_calls {
+            tool_calls(calls.group(choice.matches), from_delta, index, out)?;
+        } else {
+            calls.leave(choice.matches);
+            if said.legacy_name.is_some() || said.legacy_arguments.is_some() {
+                let arguments = said.legacy_arguments.map(Text::Json);
+                let piece = CallPiece { name: said.legacy_name, arguments, ..CallPiece::default() };
+                out.call(index, &piece)?;
+            }
+        }
+        if let Some(reason) = choice.finish {
+            match finish_reason(reason.decode_lossy(word)) {
+                Some(reason) => out.end_choice(index, reason)?,
+                None => {
+                    out.fail(Error::new(ErrorKind::Server, "the provider ended the answer with an error"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl<'e> Choice<'e> {
+    fn note(&mut self, field: Field, found: &Match<'e>) {
+        let value = found.value;
+        match field {
+            Field::Index => self.index = Some(value),
+            // DashScope writes the word `null` while an answer goes on.
+            Field::Finish => self.finish = text(value).filter(|reason| reason.raw() != "null"),
+            _ => {
+                let Some((member, of_delta)) = member(field) else { return };
+                self.has_delta |= of_delta;
+                let said = if of_delta { &mut self.delta } else { &mut self.message };
+                said.note(member, value);
+            }
+        }
+    }
+
+    /// The alternative's number; 0 where there is none, as with servers that only ever give one.
+    fn number(&self) -> Result<u32> {
+        let Some(index) = self.index.filter(|index| !index.is_null()) else {
+            return Ok(self.position);
+        };
+        index.as_u64().and_then(|index| u32::try_from(index).ok()).ok_or_else(|| {
+            Error::new(ErrorKind::Protocol, "the index of an alternative is not a number in range")
+        })
+    }
+}
+
+impl<'e> Said<'e> {
+    fn note(&mut self, member: Field, value: Value<'e>) {
+        match member {
+            Field::Content => self.content = text(value),
+            Field::ReasoningContent => self.reasoning_content = text(value),
+            Field::Reasoning => self.reasoning = text(value),
+            Field::Refusal => self.refusal = text(value),
+            Field::LegacyName => self.legacy_name = text(value),
+            Field::LegacyArguments => self.legacy_arguments = text(value),
+            Field::PartText | Field::PartThinking => self.has_parts = true,
+            Field::DetailText | Field::DetailSummary | Field::DetailSignature | Field::DetailData => {
+                self.has_details = true;
+            }
+            Field::CallIndex
+            | Field::CallId
+            | Field::CallName
+            | Field::CallArguments
+            | Field::CustomName
+            | Field::CustomInput => self.has_calls = true,
+            _ => {}
+        }
+    }
+}
+
+/// A string with something in it: empty counts as absent throughout.
+fn text(value: Value<'_>) -> Option<Str<'_>> {
+    value.as_str().filter(|text| !text.is_empty())
+}
+
+/// A match inside a choice, with the choice's position.
+fn in_choice<'e>(found: Match<'e>) -> Option<(u32, Field, Match<'e>)> {
+    Some((found.indices.get(0)?, Field::of(&found)?, found))
+}
+
+/// A further walk over the matches, a choice at a time; choices that need none cost nothing until one does.
+struct Walk<I> {
+    matches: I,
+    behind: usize,
+}
+
+impl<I: Iterator> Walk<I> {
+    fn new(matches: I) -> Self {
+        Self { matches, behind: 0 }
+    }
+
+    /// Leaves a choice out.
+    fn leave(&mut self, matches: usize) {
+        self.behind += matches;
+    }
+
+    /// The matches of the next choice.
+    fn group(&mut self, matches: usize) -> impl Iterator<Item = I::Item> {
+        let behind = std::mem::take(&mut self.behind);
+        self.matches.by_ref().skip(behind).take(matches)
+    }
+}
+
+/// An element of a content list (Mistral) or of `reasoning_details` (OpenRouter).
+fn part(
+    field: Field,
+    found: &Match<'_>,
+    from_delta: bool,
+    has_reasoning: bool,
+    index: u32,
+    out: &mut Outbox,
+) -> Result<()> {
+    let (Some((member, of_delta)), Some(text)) = (member(field), text(found.value)) else { return Ok(()) };
+    if of_delta != from_delta {
+        return Ok(());
+    }
+    match member {
+        Field::PartText => out.say(Kind::Text, index, text),
+        Field::PartThinking => out.say(Kind::Reasoning, index, text),
+        // The details repeat `reasoning` where that is there as well.
+        Field::DetailText | Field::DetailSummary if !has_reasoning => out.say(Kind::Reasoning, index, text),
+        Field::DetailSignature => out.seal(index, text, false),
+        Field::DetailData => out.seal(index, text, true),
+        _ => Ok(()),
+    }
+}
+
+fn tool_calls<'e>(
+    matches: impl Iterator<Item = (u32, Field, Match<'e>)>,
+    from_delta: bool,
+    index: u32,
+    out: &mut Outbox,
+) -> Result<()> {
+    let mut position = None;
+    let mut piece = CallPiece::default();
+    for (_, field, found) in matches {
+        let Some((member, of_delta)) = member(field) else { continue };
+        let is_call = matches!(
+            member,
+            Field::CallIndex
+                | Field::CallId
+                | Field::CallName
+                | Field::CallArguments
+                | Field::CustomName
+                | Field::CustomInput
+        );
+        if of_delta != from_delta || !is_call {
+            continue;
+        }
+        let here = found.indices.get(1);
+        if position.is_some() && position != here {
+            out.call(index, &std::mem::take(&mut piece))?;
+        }
+        position = here;
+        let value = found.value;
+        match member {
+            Field::CallIndex => piece.index = Some(value),
+            Field::CallId => piece.id = text(value),
+            Field::CallName | Field::CustomName => piece.name = text(value).or(piece.name),
+            // An object instead of a string with an object in it: its text, as it came.
+            _ => {
+                let fragment = match value {
+                    Value::Object(raw) | Value::Array(raw) => Some(Text::Plain(raw.as_str())),
+                    value => text(value).map(Text::Json),
+                };
+                piece.arguments = fragment.or(piece.arguments);
+            }
+        }
+    }
+    if position.is_some() {
+        out.call(index, &piece)?;
+    }
+    Ok(())
+}
+
+/// The reason in our words. `None` for the one that says the provider failed.
+fn finish_reason(word: &str) -> Option<FinishReason> {
+    Some(match word {
+        "stop" | "end_turn" | "stop_sequence" | "eos" => FinishReason::Stop,
+        "length" | "max_tokens" | "model_length" => FinishReason::Length,
+        "tool_calls" | "function_call" | "tool_use" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        "refusal" => FinishReason::Refusal,
+        "error" => return None,
+        other => FinishReason::Other(other.to_owned()),
+    })
+}

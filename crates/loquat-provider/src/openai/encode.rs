@@ -1,0 +1,358 @@
+//! A request into the body of `POST chat/completions`.
+//!
+//! Left out where the format has no place: a `seed` never, reasoning of earlier turns unless the server takes it back
+//! ([`OpenAiChat::reasoning_field`]). A failed tool's result says so in its text, as the format has no flag for it.
+
+use std::borrow::Cow;
+
+use loquat_core::{
+    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, Tool, ToolCall, ToolChoice,
+    ToolResult,
+};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{json, value::RawValue};
+
+use super::{BudgetField, OpenAiChat};
+use crate::{
+    Encoded,
+    encode::{Body, base64, check, checked, data_url, invalid, media_type, unsupported},
+};
+
+const FORMAT: &str = "the chat completions format";
+
+pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) -> Result<Encoded> {
+    check(request, model)?;
+    let mut body = Body::default();
+    body.set("model", model)?;
+    body.set("messages", messages(format, request)?)?;
+    set_tools(&mut body, request)?;
+    match &request.response_format {
+        ResponseFormat::Text => {}
+        ResponseFormat::JsonObject => body.set("response_format", json!({"type": "json_object"}))?,
+        ResponseFormat::JsonSchema { name, schema } => {
+            let schema = checked(schema, || "response_format.schema".to_owned())?;
+            // Strict: asked for by schema, an answer is to follow it and not merely to be inspired by it.
+            let json_schema = JsonSchema { name, schema, strict: true };
+            body.set("response_format", ResponseSchema { kind: "json_schema", json_schema })?;
+        }
+        _ => return Err(unsupported("response_format", "this form", FORMAT)),
+    }
+    body.set_some(format.max_tokens_field, request.max_output_tokens)?;
+    body.set_some("temperature", request.temperature)?;
+    body.set_some("top_p", request.top_p)?;
+    if !request.stop.is_empty() {
+        body.set("stop", &request.stop)?;
+    }
+    body.set_some("seed", request.seed)?;
+    body.set_some("reasoning_effort", request.reasoning_effort.as_deref())?;
+    if let Some(budget) = request.reasoning_budget_tokens {
+        match format.budget {
+            BudgetField::ThinkingBudget => {
+                body.set("enable_thinking", budget > 0)?;
+                if budget > 0 {
+                    body.set("thinking_budget", budget)?;
+                }
+            }
+            BudgetField::ReasoningMaxTokens => body.set("reasoning", json!({"max_tokens": budget}))?,
+            BudgetField::None => {
+                return Err(unsupported(
+                    "reasoning_budget_tokens",
+                    "a budget (say reasoning_effort)",
+                    FORMAT,
+                ));
+            }
+        }
+    }
+    body.set("stream", request.stream)?;
+    if request.stream && format.stream_options {
+        body.set("stream_options", json!({"include_usage": true}))?;
+    }
+    body.finish("chat/completions", request)
+}
+
+#[derive(Serialize)]
+struct ResponseSchema<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    json_schema: JsonSchema<'a>,
+}
+
+#[derive(Serialize)]
+struct JsonSchema<'a> {
+    name: &'a str,
+    schema: &'a RawValue,
+    strict: bool,
+}
+
+#[derive(Serialize)]
+struct WireTool<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: WireFunction<'a>,
+}
+
+#[derive(Serialize)]
+struct WireFunction<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    parameters: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
+    if request.tools.is_empty() {
+        // OpenAI refuses a choice among no tools; to be told to use none of them is no contradiction.
+        return match &request.tool_choice {
+            ToolChoice::Auto | ToolChoice::None => Ok(()),
+            _ => Err(invalid("tool_choice demands a tool, and there are none".to_owned())),
+        };
+    }
+    let tool = |(position, tool): (usize, &'_ Tool)| -> Result<_> {
+        let parameters = checked(&tool.parameters, || format!("tools[{position}].parameters"))?.to_owned();
+        Ok((position, parameters))
+    };
+    let schemas = request.tools.iter().enumerate().map(tool).collect::<Result<Vec<_>>>()?;
+    let tools: Vec<_> = schemas
+        .iter()
+        .map(|(position, parameters)| {
+            let tool = &request.tools[*position];
+            let function = WireFunction {
+                name: &tool.name,
+                description: &tool.description,
+                parameters,
+                strict: tool.strict,
+            };
+            WireTool { kind: "function", function }
+        })
+        .collect();
+    body.set("tools", tools)?;
+    match &request.tool_choice {
+        ToolChoice::Auto => {}
+        ToolChoice::None => body.set("tool_choice", "none")?,
+        ToolChoice::Required => body.set("tool_choice", "required")?,
+        ToolChoice::Tool(name) => {
+            body.set("tool_choice", json!({"type": "function", "function": {"name": name}}))?;
+        }
+        _ => return Err(unsupported("tool_choice", "this choice", FORMAT)),
+    }
+    body.set_some("parallel_tool_calls", request.parallel_tool_calls)
+}
+
+/// One message on the wire.
+enum WireMessage<'a> {
+    Said { role: &'static str, content: Content<'a> },
+    Assistant(Assistant<'a>),
+    Result(&'a ToolResult),
+}
+
+struct Assistant<'a> {
+    content: Option<String>,
+    refusal: Option<String>,
+    reasoning: Option<(&'static str, String)>,
+    calls: Vec<&'a ToolCall>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(&'a str),
+    Parts(Vec<WirePart<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum WirePart<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: Url<'a> },
+    InputAudio { input_audio: Audio<'a> },
+    File { file: File<'a> },
+}
+
+#[derive(Serialize)]
+struct Url<'a> {
+    url: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+struct Audio<'a> {
+    data: String,
+    format: &'a str,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filename: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_data: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_id: Option<&'a str>,
+}
+
+impl Serialize for WireMessage<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match self {
+            Self::Said { role, content } => {
+                map.serialize_entry("role", role)?;
+                map.serialize_entry("content", content)?;
+            }
+            Self::Result(result) => {
+                map.serialize_entry("role", "tool")?;
+                map.serialize_entry("tool_call_id", &result.call_id)?;
+                if result.is_error {
+                    map.serialize_entry("content", &format!("Error: {}", result.content))?;
+                } else {
+                    map.serialize_entry("content", &result.content)?;
+                }
+            }
+            Self::Assistant(said) => {
+                map.serialize_entry("role", "assistant")?;
+                map.serialize_entry("content", &said.content)?;
+                if let Some(refusal) = &said.refusal {
+                    map.serialize_entry("refusal", refusal)?;
+                }
+                if let Some((member, text)) = &said.reasoning {
+                    map.serialize_entry(member, text)?;
+                }
+                if !said.calls.is_empty() {
+                    let calls: Vec<_> = said.calls.iter().map(|call| WireCall::new(call)).collect();
+                    map.serialize_entry("tool_calls", &calls)?;
+                }
+            }
+        }
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct WireCall<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: CalledFunction<'a>,
+}
+
+#[derive(Serialize)]
+struct CalledFunction<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+impl<'a> WireCall<'a> {
+    fn new(call: &'a ToolCall) -> Self {
+        // Servers that parse the arguments fail on an empty text.
+        let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
+        Self { id: &call.id, kind: "function", function: CalledFunction { name: &call.name, arguments } }
+    }
+}
+
+fn messages<'a>(format: &OpenAiChat, request: &'a ChatRequest) -> Result<Vec<WireMessage<'a>>> {
+    let mut wire = Vec::with_capacity(request.messages.len());
+    for (position, message) in request.messages.iter().enumerate() {
+        match message.role {
+            Role::System => {
+                wire.push(WireMessage::Said { role: "system", content: said(message, position, true)? });
+            }
+            Role::User | Role::Tool => {
+                let results = message.parts.iter().filter_map(|part| match part {
+                    Part::ToolResult(result) => Some(WireMessage::Result(result)),
+                    _ => None,
+                });
+                let before = wire.len();
+                wire.extend(results);
+                if wire.len() - before < message.parts.len() || message.parts.is_empty() {
+                    if message.role == Role::Tool {
+                        return Err(invalid(format!(
+                            "messages[{position}]: a tool's message holds tool results only"
+                        )));
+                    }
+                    wire.push(WireMessage::Said { role: "user", content: said(message, position, false)? });
+                }
+            }
+            Role::Assistant => wire.push(WireMessage::Assistant(assistant(format, message, position)?)),
+            _ => return Err(unsupported(format!("messages[{position}].role"), "this role", FORMAT)),
+        }
+    }
+    Ok(wire)
+}
+
+fn said<'a>(message: &'a Message, position: usize, text_only: bool) -> Result<Content<'a>> {
+    if let [Part::Text(text)] = &message.parts[..] {
+        return Ok(Content::Text(text));
+    }
+    let mut parts = Vec::with_capacity(message.parts.len());
+    for (number, part) in message.parts.iter().enumerate() {
+        let place = || format!("messages[{position}].parts[{number}]");
+        parts.push(match part {
+            Part::Text(text) => WirePart::Text { text },
+            Part::ToolResult(_) if !text_only => continue,
+            Part::Image(media) if !text_only => image(media, &place())?,
+            Part::Audio(media) if !text_only => audio(media, &place())?,
+            Part::File(media) if !text_only => file(media, &place())?,
+            _ => return Err(unsupported(place(), "such a part in a message of this role", FORMAT)),
+        });
+    }
+    Ok(Content::Parts(parts))
+}
+
+fn image<'a>(media: &'a Media, place: &str) -> Result<WirePart<'a>> {
+    let url = match &media.source {
+        MediaSource::Url(url) => Cow::Borrowed(url.as_str()),
+        MediaSource::Bytes(bytes) => data_url(media_type(media, place)?, bytes).into(),
+        _ => return Err(unsupported(place, "a picture by file id", FORMAT)),
+    };
+    Ok(WirePart::ImageUrl { image_url: Url { url } })
+}
+
+fn audio<'a>(media: &'a Media, place: &str) -> Result<WirePart<'a>> {
+    let MediaSource::Bytes(bytes) = &media.source else {
+        return Err(unsupported(place, "sound by address or file id", FORMAT));
+    };
+    let format = match media_type(media, place)? {
+        "audio/wav" | "audio/x-wav" | "audio/wave" | "audio/vnd.wave" => "wav",
+        "audio/mpeg" | "audio/mp3" => "mp3",
+        // Compatible servers know more than OpenAI does, by the names of the subtypes.
+        other => other.strip_prefix("audio/").unwrap_or(other),
+    };
+    Ok(WirePart::InputAudio { input_audio: Audio { data: base64(bytes), format } })
+}
+
+fn file<'a>(media: &'a Media, place: &str) -> Result<WirePart<'a>> {
+    let filename = media.name.as_deref();
+    let file = match &media.source {
+        MediaSource::Bytes(bytes) => {
+            let data = data_url(media_type(media, place)?, bytes);
+            File { filename: Some(filename.unwrap_or("file")), file_data: Some(data), file_id: None }
+        }
+        MediaSource::FileId(id) => File { filename: None, file_data: None, file_id: Some(id) },
+        _ => return Err(unsupported(place, "a file by address", FORMAT)),
+    };
+    Ok(WirePart::File { file })
+}
+
+fn assistant<'a>(format: &OpenAiChat, message: &'a Message, position: usize) -> Result<Assistant<'a>> {
+    let mut said = Assistant { content: None, refusal: None, reasoning: None, calls: Vec::new() };
+    for (number, part) in message.parts.iter().enumerate() {
+        match part {
+            Part::Text(text) => said.content.get_or_insert_default().push_str(text),
+            Part::Refusal(text) => said.refusal.get_or_insert_default().push_str(text),
+            Part::ToolCall(call) => said.calls.push(call),
+            Part::Reasoning(thoughts) => {
+                if let (Some(member), false) = (format.reasoning_field, thoughts.text.is_empty()) {
+                    said.reasoning.get_or_insert_with(|| (member, String::new())).1.push_str(&thoughts.text);
+                }
+            }
+            _ => {
+                let place = format!("messages[{position}].parts[{number}]");
+                return Err(unsupported(place, "such a part in an assistant's message", FORMAT));
+            }
+        }
+    }
+    if said.content.is_none() && said.calls.is_empty() && said.refusal.is_none() {
+        said.content = Some(String::new());
+    }
+    Ok(said)
+}

@@ -1,0 +1,104 @@
+//! OpenAI chat completions, as OpenAI and those compatible with it speak it.
+//!
+//! What distinguishes one speaker from another is data ([`OpenAiChat`]), not code. Follows
+//! <https://platform.openai.com/docs/api-reference/chat> and, where servers differ from it, recordings of them.
+
+mod decode;
+mod encode;
+
+use http::{HeaderMap, header};
+use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
+
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure};
+
+/// How a thinking budget in tokens is said, where it can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BudgetField {
+    /// Not at all: a budget is an `Unsupported` error.
+    None,
+    /// `enable_thinking` and `thinking_budget` (DashScope).
+    ThinkingBudget,
+    /// `reasoning.max_tokens` (OpenRouter).
+    ReasoningMaxTokens,
+}
+
+/// The chat completions format with the habits of one family of servers.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct OpenAiChat {
+    /// See [`Format::name`].
+    pub name: &'static str,
+    /// The member for the most tokens to generate: `max_completion_tokens` at OpenAI, whose reasoning models refuse the
+    /// older `max_tokens`, which is what most others know.
+    pub max_tokens_field: &'static str,
+    /// Whether `stream_options.include_usage` may be sent. Without it most servers stream no usage; a few refuse it and
+    /// send usage anyway.
+    pub stream_options: bool,
+    /// The member of an assistant's message in which its earlier reasoning is sent back. `None`: it is left out, as
+    /// the format itself has no place for it.
+    pub reasoning_field: Option<&'static str>,
+    /// How a thinking budget is said.
+    pub budget: BudgetField,
+}
+
+/// OpenAI's own.
+pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
+    name: "openai-chat",
+    max_tokens_field: "max_completion_tokens",
+    stream_options: true,
+    reasoning_field: None,
+    budget: BudgetField::None,
+};
+
+/// What servers that call themselves compatible understand (llama.cpp, vLLM, SGLang, LM Studio and most companies).
+pub static OPENAI_COMPATIBLE: OpenAiChat =
+    OpenAiChat { name: "openai-compatible", max_tokens_field: "max_tokens", ..OPENAI_CHAT };
+
+/// DeepSeek wants the reasoning back with the tool calls it led to.
+pub(crate) static DEEPSEEK_CHAT: OpenAiChat =
+    OpenAiChat { reasoning_field: Some("reasoning_content"), ..OPENAI_COMPATIBLE };
+
+/// DashScope's compatible mode.
+pub(crate) static QWEN_CHAT: OpenAiChat =
+    OpenAiChat { budget: BudgetField::ThinkingBudget, ..OPENAI_COMPATIBLE };
+
+/// OpenRouter.
+pub(crate) static OPENROUTER_CHAT: OpenAiChat = OpenAiChat {
+    reasoning_field: Some("reasoning"),
+    budget: BudgetField::ReasoningMaxTokens,
+    ..OPENAI_COMPATIBLE
+};
+
+/// Mistral refuses members it does not know, and streams usage without being asked.
+pub(crate) static MISTRAL_CHAT: OpenAiChat = OpenAiChat { stream_options: false, ..OPENAI_COMPATIBLE };
+
+impl Format for OpenAiChat {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn encode(&self, request: &ChatRequest, model: &str) -> Result<Encoded> {
+        encode::encode(self, request, model)
+    }
+
+    fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {
+        shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
+    }
+
+    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
+        Decoder::new(head, limits, false, decode::Chat::boxed())
+    }
+
+    fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {
+        failure::of_response(head, body)
+    }
+
+    fn models_path(&self) -> &'static str {
+        "models"
+    }
+
+    fn decode_models(&self, body: &[u8]) -> Result<Vec<ModelInfo>> {
+        shared::models(body, &["data", "models"])
+    }
+}

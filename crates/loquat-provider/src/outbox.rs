@@ -1,0 +1,394 @@
+//! The deltas an event gave, waiting to be pulled, and what has been learnt of the answer so far.
+//!
+//! Every format writes into this one type, so the rules they share live here: empty text is no delta, tool calls get
+//! our own ordinals, numbers from the peer are bounded and never index anything, and there is one truthful ending.
+//! Text lies in one reused string; a delta in the queue is a few ranges into it, so that a steady stream allocates
+//! nothing. Knows no JSON layout and no provider.
+
+use std::{collections::VecDeque, ops::Range};
+
+use loquat_core::{Delivery, Delta, Ending, Error, ErrorKind, FinishReason, Result, Usage};
+use loquat_json::{SplitPair, Str};
+
+use crate::{
+    DecodeLimits,
+    calls::{CallPiece, Calls},
+};
+
+/// Most alternatives of one answer; the same bound as the assembler's, twice what any provider documents.
+const MAX_CHOICES: u32 = 256;
+/// Scratch kept from one event to the next, in bytes: above every text event, below one inline image.
+const RETAINED_BYTES: usize = 64 * 1024;
+/// Queue slots kept likewise.
+const RETAINED_SLOTS: usize = 256;
+
+/// Text on its way into a delta.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Text<'a> {
+    /// A JSON string, still escaped.
+    Json(Str<'a>),
+    /// Ready as it is.
+    Plain(&'a str),
+}
+
+impl Text<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Json(text) => text.is_empty(),
+            Self::Plain(text) => text.is_empty(),
+        }
+    }
+}
+
+impl<'a> From<Str<'a>> for Text<'a> {
+    fn from(text: Str<'a>) -> Self {
+        Self::Json(text)
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Plain(text)
+    }
+}
+
+/// Which sort of running text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Reasoning,
+    Refusal,
+}
+
+type Span = Range<usize>;
+
+#[derive(Debug)]
+enum Slot {
+    Start { id: Span, model: Span },
+    Running { kind: Kind, choice: u32, text: Span },
+    Signature { choice: u32, signature: Span, redacted: bool },
+    ToolCall { choice: u32, call: u32, id: Span, name: Span },
+    ToolArguments { choice: u32, call: u32, fragment: Span },
+    ChoiceEnd { choice: u32, reason: FinishReason },
+    Raw { event: Span, data: Span },
+}
+
+/// What is known of one alternative.
+#[derive(Debug, Default)]
+struct Choice {
+    /// Said something, or was given a reason to stop.
+    begun: bool,
+    reason: Option<FinishReason>,
+    calls: Calls,
+    /// Halves of surrogate pairs that a peer split over two events, one for each kind of running text.
+    pairs: [SplitPair; 3],
+}
+
+/// See the [module's words](self).
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    scratch: String,
+    queue: VecDeque<Slot>,
+    current: Option<Slot>,
+    choices: Vec<Choice>,
+    usage: Usage,
+    answer_id: String,
+    started: bool,
+    /// Any delta at all has been queued.
+    any: bool,
+    terminal: bool,
+    failure: Option<Error>,
+    answer_bytes: usize,
+    limits: DecodeLimits,
+}
+
+impl Outbox {
+    pub(crate) fn new(limits: DecodeLimits) -> Self {
+        Self {
+            scratch: String::new(),
+            queue: VecDeque::new(),
+            current: None,
+            choices: Vec::new(),
+            usage: Usage::default(),
+            answer_id: String::new(),
+            started: false,
+            any: false,
+            terminal: false,
+            failure: None,
+            answer_bytes: 0,
+            limits,
+        }
+    }
+
+    /// Takes the next delta for [`current`](Self::current); `false` when the queue is empty.
+    pub(crate) fn advance(&mut self) -> bool {
+        self.current = self.queue.pop_front();
+        self.current.is_some()
+    }
+
+    /// Forgets what has been pulled. To be called before an event is decoded, with the queue empty.
+    pub(crate) fn recycle(&mut self) {
+        self.current = None;
+        self.scratch.clear();
+        self.scratch.shrink_to(RETAINED_BYTES);
+        self.queue.shrink_to(RETAINED_SLOTS);
+    }
+
+    pub(crate) fn current(&self) -> Delta<'_> {
+        let text = |span: &Span| self.scratch.get(span.clone()).unwrap_or_default();
+        match &self.current {
+            None => Delta::Start { id: "", model: "" },
+            Some(Slot::Start { id, model }) => Delta::Start { id: text(id), model: text(model) },
+            Some(Slot::Running { kind, choice, text: span }) => match kind {
+                Kind::Text => Delta::Text { choice: *choice, text: text(span) },
+                Kind::Reasoning => Delta::Reasoning { choice: *choice, text: text(span) },
+                Kind::Refusal => Delta::Refusal { choice: *choice, text: text(span) },
+            },
+            Some(Slot::Signature { choice, signature, redacted }) => {
+                Delta::ReasoningSignature { choice: *choice, signature: text(signature), redacted: *redacted }
+            }
+            Some(Slot::ToolCall { choice, call, id, name }) => {
+                Delta::ToolCall { choice: *choice, call: *call, id: text(id), name: text(name) }
+            }
+            Some(Slot::ToolArguments { choice, call, fragment }) => {
+                Delta::ToolArguments { choice: *choice, call: *call, fragment: text(fragment) }
+            }
+            Some(Slot::ChoiceEnd { choice, reason }) => Delta::ChoiceEnd { choice: *choice, reason },
+            Some(Slot::Raw { event, data }) => Delta::Raw { event: text(event), data: text(data) },
+        }
+    }
+
+    /// The answer has begun; only the first call that names anything counts.
+    pub(crate) fn start(&mut self, id: Option<Str<'_>>, model: Option<Str<'_>>) -> Result<()> {
+        let empty = |text: &Option<Str<'_>>| text.is_none_or(|text| text.is_empty());
+        if self.started || (empty(&id) && empty(&model)) {
+            return Ok(());
+        }
+        self.started = true;
+        let id = self.span(id.map_or(Text::Plain(""), Text::Json))?;
+        let model = self.span(model.map_or(Text::Plain(""), Text::Json))?;
+        self.answer_id = self.scratch.get(id.clone()).unwrap_or_default().to_owned();
+        self.queue(Slot::Start { id, model });
+        Ok(())
+    }
+
+    /// Running text; nothing, if there is none.
+    pub(crate) fn say<'a>(&mut self, kind: Kind, choice: u32, text: impl Into<Text<'a>>) -> Result<()> {
+        let text = text.into();
+        if text.is_empty() {
+            return Ok(());
+        }
+        let start = self.scratch.len();
+        let pair = &mut choice_at(&mut self.choices, choice)?.pairs[kind as usize];
+        match text {
+            Text::Json(text) => text.append_joined_to(&mut self.scratch, pair),
+            Text::Plain(text) => {
+                pair.finish(&mut self.scratch);
+                self.scratch.push_str(text);
+            }
+        }
+        self.grow(start)?;
+        let text = start..self.scratch.len();
+        if !text.is_empty() {
+            self.queue(Slot::Running { kind, choice, text });
+        }
+        Ok(())
+    }
+
+    /// The provider's seal on the reasoning so far.
+    pub(crate) fn seal(&mut self, choice: u32, signature: Str<'_>, redacted: bool) -> Result<()> {
+        if signature.is_empty() {
+            return Ok(());
+        }
+        self.close_pairs(choice)?;
+        let signature = self.span(signature.into())?;
+        self.queue(Slot::Signature { choice, signature, redacted });
+        Ok(())
+    }
+
+    /// A piece of a tool call: its beginning, more of its arguments, or both. See [`Calls`] for whose it is.
+    pub(crate) fn call(&mut self, choice: u32, piece: &CallPiece<'_>) -> Result<()> {
+        let max_calls = self.limits.max_tool_calls;
+        let place = choice_at(&mut self.choices, choice)?.calls.place(piece, max_calls)?;
+        if let Some(announced) = place.announce {
+            let id = if announced.id.is_empty() {
+                let made_up = made_up_id(&self.answer_id, choice, place.call);
+                self.span(Text::Plain(&made_up))?
+            } else {
+                self.span(Text::Plain(&announced.id))?
+            };
+            let name = self.span(Text::Plain(&announced.name))?;
+            self.queue(Slot::ToolCall { choice, call: place.call, id, name });
+        }
+        match piece.arguments {
+            Some(arguments) if !arguments.is_empty() => {
+                let fragment = self.span(arguments)?;
+                self.queue(Slot::ToolArguments { choice, call: place.call, fragment });
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A tool call that came whole, and is nobody else's whatever its index says.
+    pub(crate) fn whole_call(&mut self, choice: u32, piece: &CallPiece<'_>) -> Result<()> {
+        choice_at(&mut self.choices, choice)?.calls.separate();
+        let arguments = piece.arguments.or(Some(Text::Plain("{}")));
+        self.call(choice, &CallPiece { arguments, ..*piece })
+    }
+
+    /// What is still held back is handed out, as no more comes.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        for choice in 0..u32::try_from(self.choices.len()).unwrap_or(MAX_CHOICES) {
+            if self.choices.get(choice as usize).is_some_and(|known| known.begun && known.reason.is_none()) {
+                self.close_pairs(choice)?;
+                self.announce_nameless(choice)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Announces calls whose name never came, so that none is lost.
+    fn announce_nameless(&mut self, choice: u32) -> Result<()> {
+        while let Some((call, id)) = choice_at(&mut self.choices, choice)?.calls.next_unannounced() {
+            let id = if id.is_empty() { made_up_id(&self.answer_id, choice, call) } else { id };
+            let id = self.span(Text::Plain(&id))?;
+            let name = id.end..id.end;
+            self.queue(Slot::ToolCall { choice, call, id, name });
+        }
+        Ok(())
+    }
+
+    /// An alternative has come to its end. Said again with the same reason it is nothing new; with another, the
+    /// later one counts.
+    pub(crate) fn end_choice(&mut self, choice: u32, reason: FinishReason) -> Result<()> {
+        self.close_pairs(choice)?;
+        self.announce_nameless(choice)?;
+        let known = choice_at(&mut self.choices, choice)?;
+        if known.reason.as_ref() != Some(&reason) {
+            known.reason = Some(reason.clone());
+            self.queue(Slot::ChoiceEnd { choice, reason });
+        }
+        Ok(())
+    }
+
+    /// An event as it came.
+    pub(crate) fn raw(&mut self, event: &str, data: &str) -> Result<()> {
+        let event = self.span(Text::Plain(event))?;
+        let data = self.span(Text::Plain(data))?;
+        self.queue(Slot::Raw { event, data });
+        Ok(())
+    }
+
+    /// The provider's terminal event, or the end of a whole document: there will be no more.
+    pub(crate) fn finish(&mut self) {
+        self.terminal = true;
+    }
+
+    /// The provider reported an error, or sent what is no answer. The first one stands.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert(error.with_delivery(Delivery::Committed));
+    }
+
+    pub(crate) fn usage_mut(&mut self) -> &mut Usage {
+        &mut self.usage
+    }
+
+    /// Whether nothing that comes now can change the ending.
+    pub(crate) fn is_over(&self) -> bool {
+        self.terminal || self.failure.is_some()
+    }
+
+    /// Whether every alternative that began has been given its reason.
+    pub(crate) fn has_finish(&self) -> bool {
+        let mut begun = self.choices.iter().filter(|choice| choice.begun).peekable();
+        begun.peek().is_some() && begun.all(|choice| choice.reason.is_some())
+    }
+
+    /// The one ending, by the rules of the core's table. `cause` is why the bytes stopped, where that is known;
+    /// `empty` says what a body without a delta was.
+    pub(crate) fn ending(&mut self, cause: Option<Error>, empty: impl FnOnce() -> Error) -> Ending {
+        if let Some(error) = self.failure.take() {
+            return Ending::Failed(error);
+        }
+        if self.has_finish() || (self.terminal && self.any) {
+            let reasons = self.choices.iter().filter_map(|choice| choice.reason.clone());
+            // A terminal event without a reason: the answer is whole, and why it stopped nobody said.
+            let reason = reasons.into_iter().next().unwrap_or(FinishReason::Other(String::new()));
+            return Ending::Finished { reason, usage: self.usage };
+        }
+        if self.any {
+            return Ending::Truncated { cause };
+        }
+        Ending::Failed(cause.unwrap_or_else(empty).with_delivery(Delivery::Committed))
+    }
+
+    fn queue(&mut self, slot: Slot) {
+        self.any = true;
+        self.queue.push_back(slot);
+    }
+
+    fn span(&mut self, text: Text<'_>) -> Result<Span> {
+        let start = self.scratch.len();
+        match text {
+            Text::Json(text) => text.append_lossy_to(&mut self.scratch),
+            Text::Plain(text) => self.scratch.push_str(text),
+        }
+        self.grow(start)?;
+        Ok(start..self.scratch.len())
+    }
+
+    /// Counts what was appended to the scratch since `start`.
+    fn grow(&mut self, start: usize) -> Result<()> {
+        self.answer_bytes = self.answer_bytes.saturating_add(self.scratch.len() - start);
+        let max = self.limits.max_answer_bytes;
+        if self.answer_bytes > max {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("the answer is longer than max_answer_bytes ({max})"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// A half of a surrogate pair whose other half never came is one U+FFFD of text.
+    fn close_pairs(&mut self, choice: u32) -> Result<()> {
+        for kind in [Kind::Text, Kind::Reasoning, Kind::Refusal] {
+            let start = self.scratch.len();
+            choice_at(&mut self.choices, choice)?.pairs[kind as usize].finish(&mut self.scratch);
+            self.grow(start)?;
+            let text = start..self.scratch.len();
+            if !text.is_empty() {
+                self.queue(Slot::Running { kind, choice, text });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An alternative, made on first use. Bounded, so a hostile number costs at most the bound.
+fn choice_at(choices: &mut Vec<Choice>, index: u32) -> Result<&mut Choice> {
+    if index >= MAX_CHOICES {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("alternative {index} is beyond the bound of {MAX_CHOICES}"),
+        ));
+    }
+    let index = index as usize;
+    if choices.len() <= index {
+        choices.resize_with(index + 1, Choice::default);
+    }
+    let choice = &mut choices[index];
+    choice.begun = true;
+    Ok(choice)
+}
+
+/// A name for a call that the provider left nameless: unique within a conversation as far as the answer's own is.
+fn made_up_id(answer: &str, choice: u32, call: u32) -> String {
+    match (answer, choice) {
+        ("", 0) => format!("call_{call}"),
+        ("", _) => format!("call_{choice}_{call}"),
+        (answer, 0) => format!("{answer}-{call}"),
+        (answer, _) => format!("{answer}-{choice}-{call}"),
+    }
+}

@@ -1,0 +1,115 @@
+//! Providers as data: where they are, which variable holds the key, which format they speak.
+//!
+//! A new one is a line here and a recording in the tests. Whether a listed address answers is for `doctor` to find out.
+
+use crate::{
+    ANTHROPIC_MESSAGES, Format, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_COMPATIBLE,
+    openai::{DEEPSEEK_CHAT, MISTRAL_CHAT, OPENROUTER_CHAT, QWEN_CHAT},
+};
+
+/// What is known of a provider before it is asked anything.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Profile {
+    /// The short name, the part before the colon in `openai:gpt-4o`.
+    pub name: &'static str,
+    /// Scheme, host and path prefix, without a slash at its end; a path of the format is put behind it with one between.
+    pub base_url: &'static str,
+    /// The environment variable that holds the key; `None` for servers that ask for none.
+    pub key_variable: Option<&'static str>,
+    /// The environment variable that may replace [`base_url`](Self::base_url), as the provider's own tools read it.
+    pub base_url_variable: Option<&'static str>,
+    /// The wire format.
+    pub format: &'static dyn Format,
+}
+
+impl Profile {
+    const fn new(
+        name: &'static str,
+        base_url: &'static str,
+        key_variable: &'static str,
+        format: &'static dyn Format,
+    ) -> Self {
+        Self { name, base_url, key_variable: Some(key_variable), base_url_variable: None, format }
+    }
+
+    const fn local(name: &'static str, base_url: &'static str, format: &'static dyn Format) -> Self {
+        Self { name, base_url, key_variable: None, base_url_variable: None, format }
+    }
+
+    const fn movable(self, base_url_variable: &'static str) -> Self {
+        Self { base_url_variable: Some(base_url_variable), ..self }
+    }
+
+    /// Whether it runs on this machine unless said otherwise.
+    pub fn is_local(&self) -> bool {
+        self.key_variable.is_none()
+    }
+}
+
+static PROFILES: &[Profile] = &[
+    Profile::new("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", &OPENAI_CHAT)
+        .movable("OPENAI_BASE_URL"),
+    Profile::new("anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", &ANTHROPIC_MESSAGES),
+    Profile::local("ollama", "http://127.0.0.1:11434", &OLLAMA_CHAT),
+    Profile::new(
+        "qwen",
+        "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        "DASHSCOPE_API_KEY",
+        &QWEN_CHAT,
+    )
+    .movable("DASHSCOPE_BASE_URL"),
+    Profile::new(
+        "qwen-intl",
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+        "DASHSCOPE_API_KEY",
+        &QWEN_CHAT,
+    ),
+    Profile::new("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", &DEEPSEEK_CHAT),
+    Profile::new("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", &OPENAI_CHAT),
+    Profile::new("xai", "https://api.x.ai/v1", "XAI_API_KEY", &OPENAI_CHAT),
+    Profile::new("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", &OPENROUTER_CHAT),
+    Profile::new("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", &MISTRAL_CHAT),
+    Profile::new("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", &OPENAI_COMPATIBLE),
+    Profile::new(
+        "fireworks",
+        "https://api.fireworks.ai/inference/v1",
+        "FIREWORKS_API_KEY",
+        &OPENAI_COMPATIBLE,
+    ),
+    Profile::new("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", &OPENAI_CHAT),
+    Profile::new("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", &OPENAI_COMPATIBLE),
+    Profile::new("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY", &OPENAI_COMPATIBLE),
+    Profile::new("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", &OPENAI_COMPATIBLE),
+    Profile::new("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN", &OPENAI_COMPATIBLE),
+    Profile::new("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", &OPENAI_COMPATIBLE),
+    Profile::local("llamacpp", "http://127.0.0.1:8080/v1", &OPENAI_COMPATIBLE),
+    Profile::local("vllm", "http://127.0.0.1:8000/v1", &OPENAI_COMPATIBLE),
+    Profile::local("sglang", "http://127.0.0.1:30000/v1", &OPENAI_COMPATIBLE),
+    Profile::local("lmstudio", "http://127.0.0.1:1234/v1", &OPENAI_COMPATIBLE),
+];
+
+/// The provider of that name.
+pub fn profile(name: &str) -> Option<&'static Profile> {
+    PROFILES.iter().find(|profile| profile.name == name)
+}
+
+/// All known providers, the best known first.
+pub fn profiles() -> &'static [Profile] {
+    PROFILES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_keys_travel_encrypted() {
+        for (position, known) in PROFILES.iter().enumerate() {
+            assert!(PROFILES[..position].iter().all(|other| other.name != known.name), "{}", known.name);
+            assert!(!known.base_url.ends_with('/'), "{}", known.name);
+            assert_eq!(known.base_url.starts_with("https://"), !known.is_local(), "{}", known.name);
+            assert!(std::ptr::eq(profile(known.name).expect("listed"), known));
+        }
+    }
+}

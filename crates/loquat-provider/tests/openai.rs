@@ -1,0 +1,364 @@
+//! Chat completions: bytes in, deltas out, as tables.
+
+mod support;
+
+use loquat_core::ErrorKind;
+use loquat_provider::{DecodeLimits, OPENAI_CHAT};
+use support::{JSON, SSE};
+
+fn stream(body: &str, expected: &[&str]) {
+    support::check(&OPENAI_CHAT, SSE, body, expected);
+}
+
+fn whole(body: &str, expected: &[&str]) {
+    support::check(&OPENAI_CHAT, JSON, body, expected);
+}
+
+/// Each line an event.
+fn events(lines: &[&str]) -> String {
+    lines.iter().map(|line| format!("data: {line}\n\n")).collect()
+}
+
+#[test]
+fn text_reasoning_usage_and_the_terminal_event() {
+    stream(
+        &events(&[
+            r#"{"id":"c1","model":"m","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}"#,
+            r#"{"id":"c1","model":"m","choices":[{"index":0,"delta":{"reasoning_content":"hm"}}]}"#,
+            r#"{"id":"c1","model":"m","choices":[{"delta":{"content":"a \"b\" "},"index":0}]}"#,
+            r#"{"choices":[{"delta":{"content":"caf\u00e9 \ud83d"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"\ude00"}}]}"#,
+            r#"{"choices":[{"finish_reason":"stop","index":0,"delta":{}}]}"#,
+            r#"{"id":"c1","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":2},"completion_tokens_details":{"reasoning_tokens":3}}}"#,
+            "[DONE]",
+        ]),
+        &[
+            "start: c1 m",
+            "reasoning: hm",
+            "text: a \"b\" café 😀",
+            "choice end: stop",
+            "finished: stop in=5 out=7 read=2 thought=3",
+        ],
+    );
+}
+
+#[test]
+fn the_three_endings() {
+    let hello = r#"{"choices":[{"delta":{"content":"hello"}}]}"#;
+    let finish = r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#;
+    stream(&events(&[hello, finish]), &["text: hello", "choice end: length", "finished: length"]);
+    stream(&events(&[hello]), &["text: hello", "truncated"]);
+    stream(&events(&[hello, "[DONE]"]), &["text: hello", "finished: "]);
+    stream(
+        &events(&[hello, r#"{"error":{"message":"boom","type":"server_error"}}"#, "[DONE]"]),
+        &["text: hello", "failed: Server boom"],
+    );
+    stream(
+        &events(&[hello, finish, r#"{"error":{"message":"late"}}"#]),
+        &["text: hello", "choice end: length", "failed: Server late"],
+    );
+    let empty =
+        "failed: Protocol the body ended without an answer in it (content type \"text/event-stream\")";
+    stream("", &[empty]);
+    stream(": ping\n\n", &[empty]);
+    stream(&events(&["[DONE]"]), &[empty]);
+}
+
+#[test]
+fn errors_hide_in_strange_places() {
+    let hello = events(&[r#"{"choices":[{"delta":{"content":"hello"}}]}"#]);
+    stream(
+        &format!("{hello}error: {{\"detail\":\"lost it\"}}\n\n"),
+        &["text: hello", "failed: Server lost it"],
+    );
+    stream(
+        &format!("{hello}error: {{\"detail\":\"lost it\"}}\n\ndata: [DONE]\n\n"),
+        &["text: hello", "failed: Server lost it"],
+    );
+    stream(
+        &format!("{hello}{{\"error\":{{\"message\":\"bare\",\"code\":429}}}}\n"),
+        &["text: hello", "failed: RateLimited bare"],
+    );
+    stream(
+        &format!("{hello}event: error\ndata: out of memory\n\n"),
+        &["text: hello", "failed: Server out of memory"],
+    );
+    stream(r#"{"error":{"message":"no","code":"invalid_api_key"}}"#, &["failed: Authentication no"]);
+    stream(
+        &events(&[r#"{"object":"error","message":"too long","code":400,"type":"BadRequestError"}"#]),
+        &["failed: InvalidRequest too long"],
+    );
+    stream(
+        &events(&[r#"{"code":"Throttling","message":"slow down","request_id":"r"}"#]),
+        &["failed: RateLimited slow down"],
+    );
+    stream(
+        &events(&[r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"error"}]}"#]),
+        &["text: x", "failed: Server the provider ended the answer with an error"],
+    );
+    // Beside an answer, an empty error says nothing.
+    stream(
+        &events(&[r#"{"error":null,"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#]),
+        &["text: x", "choice end: stop", "finished: stop"],
+    );
+}
+
+#[test]
+fn what_is_no_json_is_never_skipped() {
+    stream(
+        "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"choices\":oops}\n\n",
+        &["text: a", "failed: Protocol an event is not valid JSON at its byte 11 (1 events before it)"],
+    );
+    whole("{\"choices\":", &["failed: Protocol the answer is not valid JSON"]);
+}
+
+#[test]
+fn a_stream_without_its_last_blank_line() {
+    let start = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let last = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}";
+    for end in ["", "\n", "\r\n"] {
+        stream(&format!("{start}{last}{end}"), &["text: a", "choice end: stop", "finished: stop"]);
+    }
+    stream(&format!("{start}{}", &last[..30]), &["text: a", "truncated"]);
+    stream(&format!("{start}data: [DON"), &["text: a", "truncated"]);
+    stream(&format!("{start}data: [DONE]"), &["text: a", "finished: "]);
+}
+
+#[test]
+fn tool_calls_however_they_are_numbered() {
+    let call = |piece: &str| format!(r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":[{piece}]}}}}]}}"#);
+    let run = |pieces: &[&str], expected: &[&str]| {
+        let mut lines: Vec<String> = pieces.iter().map(|piece| call(piece)).collect();
+        lines.push(r#"{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}"#.into());
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let mut expected = expected.to_vec();
+        expected.extend(["choice end: tool_calls", "finished: tool_calls"]);
+        stream(&events(&lines), &expected);
+    };
+    // Interleaved by index, as documented.
+    run(
+        &[
+            r#"{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}"#,
+            r#"{"index":1,"id":"b","type":"function","function":{"name":"g","arguments":"{"}}"#,
+            r#"{"index":0,"function":{"arguments":"{\"x\":"}}"#,
+            r#"{"index":0,"function":{"arguments":"1}"}},{"index":1,"function":{"arguments":"}"}}"#,
+        ],
+        &["call: 0 a f", "call: 1 b g", "arguments 1: {", "arguments 0: {\"x\":1}", "arguments 1: }"],
+    );
+    // Qwen: later pieces with an empty id; others: no index, or the name again and again.
+    run(
+        &[
+            r#"{"index":0,"id":"a","function":{"name":"f","arguments":"{"}}"#,
+            r#"{"index":0,"id":"","function":{"name":"","arguments":"}"}}"#,
+            r#"{"id":"b","function":{"name":"g","arguments":"{"}}"#,
+            r#"{"function":{"arguments":"}"}}"#,
+        ],
+        &["call: 0 a f", "arguments 0: {}", "call: 1 b g", "arguments 1: {}"],
+    );
+    run(
+        &[
+            r#"{"index":0,"id":"a","function":{"name":"f","arguments":"{"}}"#,
+            r#"{"index":0,"id":"a","function":{"name":"f","arguments":"}"}}"#,
+        ],
+        &["call: 0 a f", "arguments 0: {}"],
+    );
+    // The same index with a new id is a new call; a whole call in one piece.
+    run(
+        &[
+            r#"{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}"#,
+            r#"{"index":0,"id":"b","function":{"name":"f","arguments":"{}"}}"#,
+        ],
+        &["call: 0 a f", "arguments 0: {}", "call: 1 b f", "arguments 1: {}"],
+    );
+    // No ids at all: names are made up.
+    run(
+        &[
+            r#"{"index":0,"function":{"name":"f","arguments":"{}"}},{"index":1,"function":{"name":"g","arguments":"{}"}}"#,
+        ],
+        &["call: 0 call_0 f", "arguments 0: {}", "call: 1 call_1 g", "arguments 1: {}"],
+    );
+    // Hostile indices are names like any other.
+    run(
+        &[
+            r#"{"index":4000000000,"id":"a","function":{"name":"f","arguments":"{"}}"#,
+            r#"{"index":-1,"id":"b","function":{"name":"g","arguments":"["}}"#,
+            r#"{"index":"x","function":{"name":"h","arguments":"("}}"#,
+            r#"{"index":4000000000,"function":{"arguments":"}"}}"#,
+            r#"{"index":-1,"function":{"arguments":"]"}}"#,
+            r#"{"index":99,"function":{"arguments":"!"}}"#,
+        ],
+        &[
+            "call: 0 a f",
+            "arguments 0: {",
+            "call: 1 b g",
+            "arguments 1: [",
+            "call: 2 call_2 h",
+            "arguments 2: (",
+            "arguments 0: }",
+            "arguments 1: ]!",
+        ],
+    );
+    // An id that is followed by its name later; a call that never gets one.
+    run(
+        &[r#"{"index":0,"id":"a"}"#, r#"{"index":0,"function":{"name":"f"}}"#, r#"{"index":1,"id":"b"}"#],
+        &["call: 0 a f", "call: 1 b "],
+    );
+    // Arguments as an object.
+    run(
+        &[r#"{"index":0,"id":"a","function":{"name":"f","arguments":{"x": 1}}}"#],
+        &["call: 0 a f", "arguments 0: {\"x\": 1}"],
+    );
+}
+
+#[test]
+fn dialects() {
+    // Mistral: content as a list of parts.
+    stream(
+        &events(&[
+            r#"{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"hi"}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":""},"finish_reason":"stop"}]}"#,
+        ]),
+        &["reasoning: hm", "text: hi", "choice end: stop", "finished: stop"],
+    );
+    // OpenRouter: reasoning twice, and its signature.
+    stream(
+        &events(&[
+            r#"{"choices":[{"delta":{"content":"","reasoning":"hm","reasoning_details":[{"type":"reasoning.text","text":"hm"}]}}]}"#,
+            r#"{"choices":[{"delta":{"reasoning_details":[{"type":"reasoning.text","signature":"s"}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}"#,
+        ]),
+        &["reasoning: hm", "signature: s", "text: hi", "choice end: stop", "finished: stop"],
+    );
+    // DashScope: `"null"` while it goes on. Perplexity: a growing message beside the deltas.
+    stream(
+        &events(&[
+            r#"{"choices":[{"delta":{"content":"a"},"message":{"content":"a"},"finish_reason":"null"}]}"#,
+            r#"{"choices":[{"delta":{"content":"b"},"message":{"content":"ab"},"finish_reason":""}]}"#,
+            r#"{"choices":[{"message":{"content":"ab"},"finish_reason":"stop"}]}"#,
+        ]),
+        &["text: ab", "choice end: stop", "finished: stop"],
+    );
+    // Groq's usage, Moonshot's, xAI's.
+    let end = r#""choices":[{"delta":{"content":"a"},"finish_reason":"stop""#;
+    for (usage, expected) in [
+        (r#"}],"x_groq":{"usage":{"prompt_tokens":1,"completion_tokens":2}}"#, "finished: stop in=1 out=2"),
+        (
+            r#","usage":{"prompt_tokens":1,"completion_tokens":2,"cached_tokens":1}}]"#,
+            "finished: stop in=1 out=2 read=1",
+        ),
+        (
+            r#"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":13,"completion_tokens_details":{"reasoning_tokens":10}}"#,
+            "finished: stop in=1 out=12 thought=10",
+        ),
+    ] {
+        stream(&events(&[&format!("{{{end}{usage}}}")]), &["text: a", "choice end: stop", expected]);
+    }
+    // A refusal, an unknown event, a whole completion inside a stream.
+    stream(
+        &events(&[
+            r#"{"kind":"news"}"#,
+            r#"{"object":"chat.completion","choices":[{"message":{"refusal":"no"},"finish_reason":"stop"}]}"#,
+        ]),
+        &["raw: message {\"kind\":\"news\"}", "refusal: no", "choice end: stop", "finished: stop"],
+    );
+}
+
+#[test]
+fn alternatives_end_each_for_itself() {
+    let both = [
+        r#"{"choices":[{"index":0,"delta":{"content":"a"}},{"index":1,"delta":{"content":"b"}}]}"#,
+        r#"{"choices":[{"index":1,"delta":{"content":"c"},"finish_reason":"length"}]}"#,
+    ];
+    let start = ["text: a", "text 1: bc", "choice end 1: length"];
+    stream(&events(&both), &[&start[..], &["truncated"]].concat());
+    let last = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    stream(
+        &events(&[both[0], both[1], last]),
+        &[&start[..], &["choice end: stop", "finished: stop"]].concat(),
+    );
+    stream(
+        &events(&[r#"{"choices":[{"index":4000000000,"delta":{"content":"a"}}]}"#]),
+        &["failed: TooLarge alternative 4000000000 is beyond the bound of 256"],
+    );
+}
+
+#[test]
+fn whole_answers_say_the_same() {
+    whole(
+        r#"{"id":"c1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","reasoning":"hm","content":"hi","tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}},{"id":"b","type":"function","function":{"name":"g","arguments":"{}"}}]},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#,
+        &[
+            "start: c1 m",
+            "reasoning: hm",
+            "text: hi",
+            "call: 0 a f",
+            "arguments 0: {}",
+            "call: 1 b g",
+            "arguments 1: {}",
+            "choice end: tool_calls",
+            "finished: tool_calls in=1 out=2",
+        ],
+    );
+    // Asked whole, answered in a stream; asked for a stream, answered whole.
+    whole(
+        "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n",
+        &["text: a", "choice end: stop", "finished: stop"],
+    );
+    stream(
+        r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#,
+        &["text: a", "choice end: stop", "finished: stop"],
+    );
+    // A deprecated call, and an answer without a finish reason: its document is whole.
+    whole(
+        r#"{"choices":[{"message":{"content":null,"function_call":{"name":"f","arguments":"{}"}}}]}"#,
+        &["call: 0 call_0 f", "arguments 0: {}", "finished: "],
+    );
+    whole(
+        r#"{"object":"chat.completion","choices":[]}"#,
+        &["failed: Protocol the body ended without an answer in it (content type \"application/json\")"],
+    );
+}
+
+#[test]
+fn limits_are_named() {
+    let endless = "data: ".to_owned() + &"x".repeat(4096);
+    let calls: Vec<String> = (0..5)
+        .map(|n| {
+            format!(
+                r#"{{"choices":[{{"delta":{{"tool_calls":[{{"id":"{n}","function":{{"name":"f"}}}}]}}}}]}}"#
+            )
+        })
+        .collect();
+    let calls = events(&calls.iter().map(String::as_str).collect::<Vec<_>>());
+    let long = events(&[r#"{"choices":[{"delta":{"content":"0123456789"}}]}"#; 3]);
+    let document = format!("{{\"choices\":\"{}\"}}", "x".repeat(4096));
+    let limits = DecodeLimits::default();
+    for (body, limits, name) in [
+        (&endless, limits.with_max_event_bytes(1024), "max_event_bytes (1024)"),
+        (&calls, limits.with_max_tool_calls(4), "max_tool_calls (4)"),
+        (&long, limits.with_max_answer_bytes(25), "max_answer_bytes (25)"),
+        (&document, limits.with_max_body_bytes(1024), "max_body_bytes (1024)"),
+    ] {
+        let decoder = support::decoder(&OPENAI_CHAT, SSE, limits);
+        let outcome = support::run(decoder, body.as_bytes().chunks(7), None);
+        let loquat_core::Ending::Failed(error) = outcome.ending else {
+            panic!("{name}: {:?}", outcome.ending)
+        };
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert!(error.message().contains(name), "{}", error.message());
+    }
+}
+
+#[test]
+fn a_lost_connection_is_told_from_an_early_end() {
+    let lost = loquat_core::Error::new(ErrorKind::Connection, "reset");
+    let run = |body: &str| {
+        support::ending(&support::decode(&OPENAI_CHAT, SSE, [body.as_bytes()], Some(&lost)).ending)
+    };
+    assert_eq!(run(""), "failed: Connection reset");
+    assert_eq!(run("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"), "truncated: Connection");
+    assert_eq!(
+        run("data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n"),
+        "finished: stop"
+    );
+    assert_eq!(run("{\"choices\":[{\"mess"), "failed: Connection reset");
+}
