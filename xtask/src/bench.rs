@@ -7,6 +7,9 @@
 //! - what criterion does not measure (allocations, tokens per second) the bench appends, one JSON object a line, to the file
 //!   named by `LOQUAT_BENCH_SIDE`: `{"case","who","value","unit"}` or `{"case","who","allocs_per_op"}`.
 //!
+//! The group `engine` gets a llama.cpp server to be measured beside: its address is in `LOQUAT_LLAMA_URL`, the model file it
+//! serves in `LOQUAT_GGUF`.
+//!
 //! The result is a table, and `target/bench/<group>.json` for whoever keeps figures over time.
 
 mod read;
@@ -16,11 +19,16 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    peers,
     shell::{self, Steps},
     term, workspace,
 };
 
+use peers::BenchLlama;
 use read::Row;
+
+/// The group whose peer is llama.cpp.
+const LLAMA_GROUP: &str = "engine";
 
 /// Run the benchmarks beside their peers and print the ratios
 ///
@@ -86,7 +94,13 @@ fn bench(group: &str, args: &Args) -> Result<()> {
     if !args.rest.is_empty() {
         command.arg("--").args(&args.rest);
     }
-    shell::run(&mut command)?;
+    let llama = if group == LLAMA_GROUP { Some(BenchLlama::start()?) } else { None };
+    if let Some(llama) = &llama {
+        command.env("LOQUAT_LLAMA_URL", &llama.address).env("LOQUAT_GGUF", &llama.model);
+    }
+    let measured = shell::run(&mut command);
+    llama.map_or(Ok(()), BenchLlama::stop)?;
+    measured?;
 
     let mut figures = read::criterion(&criterion)?;
     figures.extend(read::side(&fs::read_to_string(&side)?)?);

