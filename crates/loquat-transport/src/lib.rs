@@ -1,1 +1,72 @@
-//! placeholder
+//! Bytes over pooled HTTP/1.1 and HTTP/2: one attempt at a time, each stage with a limit, each failure with its exact
+//! [`Delivery`](loquat_core::Delivery).
+//!
+//! [`Transport::send`] resolves when the response's head is in; the [`Body`] is then pulled by the caller's own task,
+//! with no task behind a request. HTTP/1.1 is hyper's `conn::http1`, driven in place; HTTP/2 is the raw `h2` crate
+//! with one driver task per connection; TLS is rustls with the platform's certificate authorities.
+//!
+//! It deliberately knows no JSON, no provider and no retry policy. It follows no redirect, keeps no cookie, asks for
+//! no compression, and uses a proxy only where [`Config::proxy`] says so.
+//!
+//! # What is limited where
+//!
+//! | stage | limit | who |
+//! |---|---|---|
+//! | waiting for a connection, name, TCP, proxy | [`Limits::connect`] | here |
+//! | TLS | [`Limits::tls`] | here |
+//! | request written to response head | [`Limits::first_byte`], [`Request::first_byte`] | here |
+//! | all of the above together | [`loquat_core::Context::deadline`] | here |
+//! | first token, gaps, total while the body is read | – | the caller, who can tell an event from a comment |
+//!
+//! # Example
+//!
+//! ```no_run
+//! use loquat_core::Context;
+//! use loquat_transport::{Config, Request, Transport};
+//!
+//! # async fn run() -> Result<(), loquat_core::Error> {
+//! let transport = Transport::new(Config::default())?;
+//! let request = Request::post("https://api.example.com/v1/chat", r#"{"stream":true}"#)?;
+//! let mut response = transport.send(&Context::new(), request).await?;
+//! println!("{} over {}", response.status, response.connection);
+//! while let Some(chunk) = response.body.chunk().await {
+//!     println!("{} bytes", chunk?.len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | none yet | | decompression will be one |
+#![forbid(unsafe_code)]
+
+mod body;
+mod config;
+mod connect;
+mod http1;
+mod http2;
+mod io;
+mod origin;
+mod pool;
+mod request;
+mod response;
+mod stats;
+mod trail;
+mod transport;
+
+pub use body::Body;
+/// Cheaply shared bytes, in which bodies are sent and come.
+pub use bytes::Bytes;
+pub use config::{
+    Config, ExtraRoot, HeadLimits, Http2Limits, Http2Mode, Limits, PoolConfig, Proxy, TcpConfig,
+};
+/// The types of `http` that appear in this crate's own.
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+pub use origin::{Origin, Url};
+pub use request::Request;
+pub use response::{ConnectionInfo, Protocol, Response};
+pub use stats::Stats;
+pub use transport::Transport;

@@ -1,0 +1,272 @@
+//! A response's body, pulled: each poll reads the socket (HTTP/1.1) or the stream's buffer (HTTP/2) in the caller's
+//! own task. Nothing is read that is not asked for.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use hyper::body::{Body as _, Incoming};
+use loquat_core::{CancellationToken, Error, ErrorKind, Result};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use crate::{PoolConfig, http1::Http1, http2, pool::Slot, trail::Trail};
+
+/// The body of a [`Response`](crate::Response).
+///
+/// Read it to the end, and the connection serves the next request. Dropping it before gives the request up at once:
+/// an HTTP/2 stream is reset (`CANCEL`), an HTTP/1.1 connection closed. Cancelling the request's context ends it with
+/// [`ErrorKind::Cancelled`], also while somebody waits for the next chunk. The context's deadline and any limit in
+/// time while reading are the caller's.
+#[must_use = "dropping a body cancels the request"]
+pub struct Body {
+    inner: Inner,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    trail: Box<Trail>,
+}
+
+enum Inner {
+    Http1 { connection: Box<Http1>, incoming: Incoming, drain: Drain },
+    Http2 { stream: RecvStream, slot: Slot },
+    Done,
+}
+
+/// See [`PoolConfig`].
+#[derive(Debug, Clone, Copy)]
+struct Drain {
+    bytes: usize,
+    time: Duration,
+}
+
+impl Body {
+    pub(crate) fn http1(
+        connection: Box<Http1>,
+        incoming: Incoming,
+        config: &PoolConfig,
+        cancellation: &CancellationToken,
+        trail: Trail,
+    ) -> Self {
+        let drain = Drain { bytes: config.drain_bytes, time: config.drain_time };
+        let inner = Inner::Http1 { connection, incoming, drain };
+        Self::new(inner, cancellation, trail)
+    }
+
+    pub(crate) fn http2(
+        stream: RecvStream,
+        slot: Slot,
+        cancellation: &CancellationToken,
+        trail: Trail,
+    ) -> Self {
+        Self::new(Inner::Http2 { stream, slot }, cancellation, trail)
+    }
+
+    fn new(inner: Inner, cancellation: &CancellationToken, trail: Trail) -> Self {
+        let cancelled = Box::pin(cancellation.clone().cancelled_owned());
+        let mut body = Self { inner, cancelled, trail: Box::new(trail) };
+        // One without content is over before it is polled.
+        body.settle();
+        body
+    }
+
+    /// The next chunk, as large as it came; `None` at the end and after an error. An HTTP/1.1 body without length
+    /// ends where the connection does: whether it was whole is for its content to say.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`] when the connection was lost in mid-body, [`ErrorKind::Protocol`] for bytes that are
+    /// not HTTP, [`ErrorKind::Cancelled`].
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        if matches!(self.inner, Inner::Done) {
+            return Poll::Ready(None);
+        }
+        if self.cancelled.as_mut().poll(cx).is_ready() {
+            self.inner = Inner::Done;
+            return Poll::Ready(Some(Err(self.trail.cancelled())));
+        }
+        let chunk = match &mut self.inner {
+            Inner::Http1 { connection, incoming, .. } => {
+                let polled = ready!(connection.poll_body(incoming, cx));
+                polled.map(|chunk| chunk.map_err(|error| http1_failure(error, &self.trail)))
+            }
+            Inner::Http2 { stream, .. } => {
+                let polled = ready!(http2::poll_body(stream, cx));
+                polled.map(|chunk| chunk.map_err(|error| http2::failure(error, &self.trail)))
+            }
+            Inner::Done => None,
+        };
+        match &chunk {
+            Some(Ok(_)) => self.settle(),
+            Some(Err(_)) => self.inner = Inner::Done,
+            None => self.complete(),
+        }
+        Poll::Ready(chunk)
+    }
+
+    /// The next chunk: [`Body::poll_chunk`] for those who wait.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn chunk(&mut self) -> Option<Result<Bytes>> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// Those of [`Body::poll_chunk`], and [`ErrorKind::TooLarge`] once more than `max_bytes` have come. What came
+    /// before an error is lost; pull the chunks where it is of use.
+    pub async fn collect(mut self, max_bytes: usize) -> Result<Bytes> {
+        let Some(first) = self.chunk().await.transpose()? else {
+            return Ok(Bytes::new());
+        };
+        let too_large = |trail: &Trail| {
+            trail.error(
+                ErrorKind::TooLarge,
+                format_args!("the body is longer than the {max_bytes} bytes allowed"),
+            )
+        };
+        if first.len() > max_bytes {
+            return Err(too_large(&self.trail));
+        }
+        // Most bodies are one chunk, which is not copied.
+        let Some(second) = self.chunk().await.transpose()? else {
+            return Ok(first);
+        };
+        let mut whole = BytesMut::from(first);
+        let mut next = Some(second);
+        while let Some(chunk) = next {
+            if chunk.len() > max_bytes - whole.len() {
+                return Err(too_large(&self.trail));
+            }
+            whole.extend_from_slice(&chunk);
+            next = self.chunk().await.transpose()?;
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Stops reading although the end has not been seen, for those who know that nothing of use follows (`[DONE]`
+    /// came). An HTTP/1.1 connection is read on for a moment, in the background if need be
+    /// ([`PoolConfig::drain_bytes`], [`PoolConfig::drain_time`]), and kept if the end comes; else this is a drop.
+    pub fn finish(mut self) {
+        let Inner::Http1 { connection, incoming, drain } = std::mem::replace(&mut self.inner, Inner::Done)
+        else {
+            return;
+        };
+        let mut rest = Draining { connection: Some(connection), incoming, left: drain.bytes };
+        if rest.poll_end(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                // Out of time: dropped, which closes the connection.
+                let _ = tokio::time::timeout(drain.time, poll_fn(move |cx| rest.poll_end(cx))).await;
+            });
+        }
+    }
+
+    /// Whether the end has been reached: the connection is already free for others.
+    pub fn is_done(&self) -> bool {
+        matches!(self.inner, Inner::Done)
+    }
+
+    /// Gives the connection back as soon as the end is known, which is often before the caller asks for more.
+    fn settle(&mut self) {
+        let at_end = match &self.inner {
+            Inner::Http1 { incoming, .. } => incoming.is_end_stream(),
+            Inner::Http2 { stream, .. } => stream.is_end_stream(),
+            Inner::Done => false,
+        };
+        if at_end {
+            self.complete();
+        }
+    }
+
+    fn complete(&mut self) {
+        match std::mem::replace(&mut self.inner, Inner::Done) {
+            Inner::Http1 { connection, .. } => give_back(connection),
+            Inner::Http2 { stream, slot } => {
+                drop(stream);
+                drop(slot);
+            }
+            Inner::Done => {}
+        }
+    }
+}
+
+fn give_back(connection: Box<Http1>) {
+    let site = Arc::clone(connection.permit().site());
+    site.rest(connection);
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        // The stream before its slot: the reset must be queued before another request takes the place.
+        if let Inner::Http2 { stream, slot } = std::mem::replace(&mut self.inner, Inner::Done) {
+            drop(stream);
+            drop(slot);
+        }
+    }
+}
+
+/// The rest of a body that nobody wants.
+struct Draining {
+    connection: Option<Box<Http1>>,
+    incoming: Incoming,
+    left: usize,
+}
+
+impl Draining {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(connection) = &mut self.connection {
+            match ready!(connection.poll_body(&mut self.incoming, cx)) {
+                Some(Ok(chunk)) if chunk.len() <= self.left => self.left -= chunk.len(),
+                Some(_) => self.connection = None,
+                None => self.connection.take().into_iter().for_each(give_back),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// The error of an HTTP/1.1 attempt that failed with that.
+pub(crate) fn http1_failure(error: hyper::Error, trail: &Trail) -> Error {
+    let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    // Hyper has a question for this on the server's side only; a test holds the words.
+    let (kind, what) = if error.is_parse() && error.to_string().contains("too large") {
+        (ErrorKind::TooLarge, "the response head is larger than the limit")
+    } else if error.is_parse() {
+        (ErrorKind::Protocol, "the response is not HTTP/1.1")
+    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        (ErrorKind::Connection, "the server closed the connection before the response was complete")
+    } else {
+        match io.map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::UnexpectedEof) => {
+                (ErrorKind::Connection, "the server closed the connection before the response was complete")
+            }
+            Some(std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput) => {
+                (ErrorKind::Protocol, "the response's body is not framed as HTTP/1.1 demands")
+            }
+            _ => (ErrorKind::Connection, "the connection was lost"),
+        }
+    };
+    trail.error(kind, what).with_source(error)
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.inner {
+            Inner::Http1 { .. } => "HTTP/1.1",
+            Inner::Http2 { .. } => "HTTP/2",
+            Inner::Done => "done",
+        };
+        f.debug_struct("Body").field("state", &state).finish_non_exhaustive()
+    }
+}

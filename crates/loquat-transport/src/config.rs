@@ -1,0 +1,362 @@
+//! Every limit and choice of the transport, as data: unit, default, reason.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// How a [`Transport`](crate::Transport) connects, waits, and what it keeps.
+///
+/// `Config::default()` is what a careful operator would choose; change it with the `with_` methods or field by field.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// How long each stage of an attempt may take.
+    pub limits: Limits,
+    /// Where HTTP/2 is spoken. Default: where a TLS server chooses it.
+    pub http2: Http2Mode,
+    /// Windows and streams of an HTTP/2 connection.
+    pub http2_limits: Http2Limits,
+    /// What goes through a proxy. Default: nothing, because a proxy sees every request.
+    pub proxy: Proxy,
+    /// Certificate authorities trusted beside the platform's own. Default: none.
+    pub extra_roots: Vec<ExtraRoot>,
+    /// What is kept open for the next request.
+    pub pool: PoolConfig,
+    /// How much a response head may hold.
+    pub head: HeadLimits,
+    /// Socket options.
+    pub tcp: TcpConfig,
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With these limits in time.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// With HTTP/2 there.
+    #[must_use]
+    pub fn with_http2(mut self, mode: Http2Mode) -> Self {
+        self.http2 = mode;
+        self
+    }
+
+    /// With these windows and streams.
+    #[must_use]
+    pub fn with_http2_limits(mut self, limits: Http2Limits) -> Self {
+        self.http2_limits = limits;
+        self
+    }
+
+    /// With that proxy.
+    #[must_use]
+    pub fn with_proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = proxy;
+        self
+    }
+
+    /// Trusts that certificate authority, too.
+    #[must_use]
+    pub fn with_extra_root(mut self, root: ExtraRoot) -> Self {
+        self.extra_roots.push(root);
+        self
+    }
+
+    /// With that pool.
+    #[must_use]
+    pub fn with_pool(mut self, pool: PoolConfig) -> Self {
+        self.pool = pool;
+        self
+    }
+
+    /// With these bounds on response heads.
+    #[must_use]
+    pub fn with_head(mut self, head: HeadLimits) -> Self {
+        self.head = head;
+        self
+    }
+}
+
+/// How long each stage of an attempt may take. The caller's own deadline ([`loquat_core::Context::deadline`]) cuts
+/// each of them short. What happens while a body is read (first token, idle, total) is the caller's to limit: only
+/// those who parse the body know an event from a keep-alive comment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Getting a TCP connection: the wait for a free place in the pool, and again name look-up, connecting over all
+    /// addresses and a proxy's answer. Default 10 s: a lost SYN is repeated after 1 s and 3 s, so three tries fit,
+    /// and nobody who waits longer gets through.
+    pub connect: Duration,
+    /// The TLS handshake. Default 10 s: two round trips and one loss, even by satellite.
+    pub tls: Duration,
+    /// From the last byte of the request written (HTTP/2: from the request handed to the connection) to the response
+    /// head; [`crate::Request::first_byte`] overrides it. Default 60 s, what a loaded server may take to its first
+    /// token, which is when most send the head. `None`: the deadline alone.
+    pub first_byte: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            tls: Duration::from_secs(10),
+            first_byte: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl Limits {
+    /// With that limit for getting a connection.
+    #[must_use]
+    pub fn with_connect(mut self, limit: Duration) -> Self {
+        self.connect = limit;
+        self
+    }
+
+    /// With that limit for the TLS handshake.
+    #[must_use]
+    pub fn with_tls(mut self, limit: Duration) -> Self {
+        self.tls = limit;
+        self
+    }
+
+    /// With that limit for the response head.
+    #[must_use]
+    pub fn with_first_byte(mut self, limit: Option<Duration>) -> Self {
+        self.first_byte = limit;
+        self
+    }
+}
+
+/// Where HTTP/2 is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Http2Mode {
+    /// Over TLS where the server chooses it by ALPN (RFC 7301); HTTP/1.1 in clear.
+    #[default]
+    Auto,
+    /// In clear, too, without asking (RFC 9113 §3.3); over TLS as [`Http2Mode::Auto`].
+    PriorKnowledge,
+    /// Nowhere.
+    Never,
+}
+
+/// Windows and streams of an HTTP/2 connection.
+///
+/// The connection window should hold `max_streams` × `stream_window_bytes`: then streams that nobody reads cannot
+/// stop their neighbours.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Http2Limits {
+    /// Most streams used at once on one connection, below the peer's own limit; more requests open another
+    /// connection. Default 100, what servers allow most often.
+    pub max_streams: usize,
+    /// Bytes a peer may send ahead on one stream, 65,535 to 2³¹ − 1. Default 256 KiB: a token stream needs a few
+    /// hundred bytes, a download gets 5 MB/s over a 50 ms round trip, and 100 unread streams cost 25 MiB.
+    pub stream_window_bytes: u32,
+    /// Bytes a peer may send ahead on all streams together, 65,535 to 2³¹ − 1. Default 25 MiB: 100 × 256 KiB.
+    pub connection_window_bytes: u32,
+    /// What `h2` allows for small DATA frames not yet read: each costs 256 bytes less its size, and a connection
+    /// that spends the budget is closed. Tokens come in small frames, so `h2`'s own default kills a busy connection.
+    /// Default 8 MiB, more than `max_streams` × 64 KiB: 32,000 unread one-byte frames.
+    pub data_frame_budget_bytes: usize,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            max_streams: 100,
+            stream_window_bytes: 256 * 1024,
+            connection_window_bytes: 100 * 256 * 1024,
+            data_frame_budget_bytes: 8 * 1024 * 1024,
+        }
+    }
+}
+
+impl Http2Limits {
+    /// With that many streams on a connection.
+    #[must_use]
+    pub fn with_max_streams(mut self, streams: usize) -> Self {
+        self.max_streams = streams;
+        self
+    }
+
+    /// With these windows, in bytes.
+    #[must_use]
+    pub fn with_windows(mut self, stream_bytes: u32, connection_bytes: u32) -> Self {
+        self.stream_window_bytes = stream_bytes;
+        self.connection_window_bytes = connection_bytes;
+        self
+    }
+}
+
+/// What goes through a proxy. Loopback addresses never do. The proxy is asked for a tunnel (HTTP CONNECT, RFC 9110
+/// §9.3.6) for `https` and `http` alike; SOCKS is not spoken yet.
+#[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Proxy {
+    /// Nothing.
+    #[default]
+    None,
+    /// Everything, through the proxy at that address: `http://[user:password@]host[:port]`.
+    Url(String),
+    /// What the environment says: `HTTPS_PROXY` or `https_proxy` for `https`, `http_proxy` for `http` (the
+    /// upper-case name can be set by a request's header under CGI and is not read), else `ALL_PROXY`; not the hosts
+    /// in `NO_PROXY`. Read once, when the transport is made.
+    FromEnvironment,
+}
+
+impl fmt::Debug for Proxy {
+    /// The address may hold a password: it is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Url(_) => "Url(…)",
+            Self::FromEnvironment => "FromEnvironment",
+        })
+    }
+}
+
+/// A certificate authority to trust, in PEM; a bundle of several is fine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExtraRoot {
+    /// A file, read when the transport is made.
+    File(PathBuf),
+    /// The PEM text itself.
+    Pem(Vec<u8>),
+}
+
+/// What is kept open for the next request, and how many connections there may be.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PoolConfig {
+    /// Most idle HTTP/1.1 connections kept per origin; the oldest goes first. Default 100.
+    pub max_idle_per_origin: usize,
+    /// How long an idle connection is kept. Default 90 s, a ceiling: many servers close far earlier, and a
+    /// `Keep-Alive: timeout` is obeyed.
+    pub idle_timeout: Duration,
+    /// How long an HTTP/1.1 connection may have been idle to carry a request that cannot be replayed. Default 4 s:
+    /// uvicorn, and with it vLLM, closes at 5 s, and a request that meets the close is lost without a safe retry.
+    pub reuse_within: Duration,
+    /// Most connections per origin, idle and connecting ones included; more requests wait, at most
+    /// [`Limits::connect`]. Default 1,024, below the usual limit on open files.
+    pub max_connections_per_origin: usize,
+    /// Most connections being made at once per origin. Default 256: a burst on HTTP/1.1 needs one each.
+    pub max_connecting_per_origin: usize,
+    /// After [`Body::finish`](crate::Body::finish), most bytes read to reach the end of an HTTP/1.1 body so that the
+    /// connection can be used again. Default 64 KiB; a new connection is cheaper than reading more.
+    pub drain_bytes: usize,
+    /// As `drain_bytes`, in time. Default 50 ms: about a new connection's cost.
+    pub drain_time: Duration,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            max_idle_per_origin: 100,
+            idle_timeout: Duration::from_secs(90),
+            reuse_within: Duration::from_secs(4),
+            max_connections_per_origin: 1024,
+            max_connecting_per_origin: 256,
+            drain_bytes: 64 * 1024,
+            drain_time: Duration::from_millis(50),
+        }
+    }
+}
+
+impl PoolConfig {
+    /// Keeps at most that many idle connections per origin; 0 keeps none.
+    #[must_use]
+    pub fn with_max_idle_per_origin(mut self, connections: usize) -> Self {
+        self.max_idle_per_origin = connections;
+        self
+    }
+
+    /// Keeps idle connections that long.
+    #[must_use]
+    pub fn with_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// Trusts an idle connection with a request that cannot be replayed for that long.
+    #[must_use]
+    pub fn with_reuse_within(mut self, age: Duration) -> Self {
+        self.reuse_within = age;
+        self
+    }
+
+    /// With at most that many connections per origin.
+    #[must_use]
+    pub fn with_max_connections_per_origin(mut self, connections: usize) -> Self {
+        self.max_connections_per_origin = connections;
+        self
+    }
+}
+
+/// How much a response head may hold.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HeadLimits {
+    /// Most bytes of a response head, 8 KiB to 16 MiB. Default 64 KiB, four times what proxies commonly pass on. On
+    /// HTTP/1.1 it is also the largest piece in which a body is read.
+    pub max_bytes: usize,
+    /// Most header fields in an HTTP/1.1 response head. Default 200; `max_bytes` bounds them on HTTP/2.
+    pub max_fields: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { max_bytes: 64 * 1024, max_fields: 200 }
+    }
+}
+
+impl HeadLimits {
+    /// With at most that many bytes.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+}
+
+/// Socket options. `TCP_NODELAY` is always on: a request is written whole, and waiting to fill a segment only adds
+/// latency.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TcpConfig {
+    /// How long a connection is silent before the kernel probes the peer. Default 60 s: address translators drop a
+    /// silent connection after 120 s and more, while a model may think for longer. `None`: never.
+    pub keep_alive: Option<Duration>,
+    /// How long one address has before the next is tried beside it. Default 250 ms (RFC 8305 §5).
+    pub attempt_delay: Duration,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        Self { keep_alive: Some(Duration::from_secs(60)), attempt_delay: Duration::from_millis(250) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unread_streams_fit_into_the_connection_window_and_debug_hides_the_password() {
+        let limits = Http2Limits::default();
+        assert!(
+            limits.connection_window_bytes as usize
+                >= limits.max_streams * limits.stream_window_bytes as usize
+        );
+        assert!(limits.data_frame_budget_bytes >= limits.max_streams * 64 * 1024);
+        let config = Config::new().with_proxy(Proxy::Url("http://u:hunter2@proxy".into()));
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

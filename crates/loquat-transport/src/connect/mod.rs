@@ -1,0 +1,123 @@
+//! From an origin to a byte stream: names, addresses, proxy, TLS, each stage with its own limit and its own error.
+//!
+//! Knows nothing of HTTP messages beyond the proxy's CONNECT, and nothing of the pool.
+
+mod proxy;
+mod tcp;
+mod tls;
+
+use loquat_core::{Error, ErrorKind, Result};
+use tokio::net::TcpStream;
+
+use crate::{
+    Config, ConnectionInfo, Http2Mode, Limits, Origin, Protocol, TcpConfig,
+    io::Stream,
+    trail::{Stage, Trail, within},
+};
+
+/// A connection on which nothing has been said yet.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) stream: Stream,
+    pub(crate) info: ConnectionInfo,
+}
+
+/// Makes connections.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    limits: Limits,
+    tcp: TcpConfig,
+    http2: Http2Mode,
+    tls: tls::Tls,
+    proxies: proxy::Proxies,
+}
+
+impl Connector {
+    pub(crate) fn new(config: &Config) -> Result<Self> {
+        Ok(Self {
+            limits: config.limits.clone(),
+            tcp: config.tcp.clone(),
+            http2: config.http2,
+            tls: tls::Tls::new(&config.extra_roots, config.http2)?,
+            proxies: proxy::Proxies::new(&config.proxy)?,
+        })
+    }
+
+    /// Which protocol a connection to that origin will speak; `None` where the server has a say.
+    pub(crate) fn protocol(&self, origin: &Origin) -> Option<Protocol> {
+        match (self.http2, origin.is_secure()) {
+            (Http2Mode::Never, _) | (Http2Mode::Auto, false) => Some(Protocol::Http1),
+            (Http2Mode::PriorKnowledge, false) => Some(Protocol::Http2),
+            (Http2Mode::Auto | Http2Mode::PriorKnowledge, true) => None,
+        }
+    }
+
+    /// A new connection. `trail` says where it stood when it failed.
+    pub(crate) async fn connect(&self, origin: &Origin, trail: &mut Trail) -> Result<Link> {
+        let proxy = self.proxies.of(origin);
+        // The proxy's address is dialled in the origin's place; the limit spans look-up, TCP and the proxy's answer.
+        let dialled = proxy.map_or(origin, |proxy| proxy.origin());
+        let mut progress = tcp::Progress::default();
+        let opened = within(Some(self.limits.connect), trail.deadline, async {
+            let tcp = tcp::open(dialled, &self.tcp, &mut progress).await?;
+            if let Some(proxy) = proxy {
+                progress.stage = Stage::Proxy;
+                proxy.tunnel(&tcp, origin).await.map_err(|what| (ErrorKind::Proxy, what, None))?;
+            }
+            Ok(tcp)
+        })
+        .await;
+        trail.stage = progress.stage;
+        let via = proxy.map(|proxy| format!(" through the proxy {}", proxy.origin())).unwrap_or_default();
+        let tcp: TcpStream = match opened {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err((kind, what, source))) => {
+                // Not reaching the proxy is the proxy's failure, not the origin's.
+                let kind = if proxy.is_some() { ErrorKind::Proxy } else { kind };
+                let error = trail.error(kind, format_args!("{what}{via}"));
+                return Err(match source {
+                    Some(source) => error.with_source(source),
+                    None => error,
+                });
+            }
+            Err(expired) => {
+                let tried = progress.describe();
+                let named = if proxy.is_some() { "connect, proxy included" } else { "connect" };
+                return Err(trail
+                    .expired(expired, named)
+                    .map_message(|message| format!("{message}{tried}{via}")));
+            }
+        };
+        let (peer, local) = (tcp.peer_addr().ok(), tcp.local_addr().ok());
+        let mut info = ConnectionInfo { peer, local, protocol: Protocol::Http1, reused: false };
+        if !origin.is_secure() {
+            info.protocol = self.protocol(origin).unwrap_or(Protocol::Http1);
+            return Ok(Link { stream: Stream::plain(tcp), info });
+        }
+        trail.stage = Stage::Tls;
+        let at = peer.map(|peer| format!(" at {peer}")).unwrap_or_default();
+        match within(Some(self.limits.tls), trail.deadline, self.tls.handshake(origin, tcp)).await {
+            Ok(Ok(stream)) => {
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    info.protocol = Protocol::Http2;
+                }
+                Ok(Link { stream: Stream::tls(stream), info })
+            }
+            Ok(Err(failed)) => {
+                let error = trail.error(ErrorKind::Tls, format_args!("{}{at}", failed.what));
+                Err(match failed.source {
+                    Some(source) => error.with_source(source),
+                    None => error,
+                })
+            }
+            Err(expired) => {
+                Err(trail.expired(expired, "tls").map_message(|message| format!("{message}{at}")))
+            }
+        }
+    }
+}
+
+/// A configuration that cannot work.
+fn misconfigured(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::NotConfigured, what.into()).with_delivery(loquat_core::Delivery::NotSent)
+}

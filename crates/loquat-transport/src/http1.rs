@@ -1,0 +1,255 @@
+//! One HTTP/1.1 connection, driven by whoever waits for it.
+//!
+//! hyper's `conn::http1` splits a connection into a handle and a future that does the work. Here both stay together:
+//! the caller's own poll drives the future, so there is no task behind a request and no wake-up between tasks per
+//! chunk. While the connection is idle nobody drives it; [`Http1::is_usable`] looks before it is used again.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use hyper::{
+    body::{Body as _, Frame, Incoming, SizeHint},
+    client::conn::http1,
+};
+use hyper_util::rt::TokioIo;
+
+use crate::{
+    ConnectionInfo, HeadLimits, Request,
+    connect::Link,
+    io::{Meter, Stream},
+    pool::Permit,
+};
+
+/// See the [module](self).
+pub(crate) struct Http1 {
+    sender: http1::SendRequest<OneChunk>,
+    connection: http1::Connection<TokioIo<Stream>, OneChunk>,
+    /// Whether `connection` has completed; it must not be polled after that.
+    finished: bool,
+    info: ConnectionInfo,
+    meter: Arc<Meter>,
+    /// What the peer promised in `Keep-Alive: timeout`, less a margin for the way.
+    keep_alive: Option<Duration>,
+    idle_since: Instant,
+    /// The place this connection takes in its origin's pool.
+    permit: Permit,
+}
+
+impl Http1 {
+    /// Hyper's handshake sends nothing; it only puts the two halves together.
+    pub(crate) async fn new(link: Link, head: &HeadLimits, permit: Permit) -> Result<Self, hyper::Error> {
+        let meter = Arc::clone(link.stream.meter());
+        // Hyper panics below 8 KiB; the other end keeps the buffer within reason.
+        let max_bytes = head.max_bytes.clamp(8 * 1024, 16 * 1024 * 1024);
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(max_bytes)
+            .max_headers(head.max_fields)
+            .handshake(TokioIo::new(link.stream))
+            .await?;
+        let info = link.info;
+        Ok(Self {
+            sender,
+            connection,
+            finished: false,
+            info,
+            meter,
+            keep_alive: None,
+            idle_since: Instant::now(),
+            permit,
+        })
+    }
+
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        self.info
+    }
+
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    pub(crate) fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    pub(crate) fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.idle_since)
+    }
+
+    /// How long the peer said it would keep the connection, less a margin.
+    pub(crate) fn keep_alive(&self) -> Option<Duration> {
+        self.keep_alive
+    }
+
+    /// Marks the start of its idleness.
+    pub(crate) fn rest(&mut self, now: Instant) {
+        self.idle_since = now;
+        self.info.reused = true;
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        if self.finished {
+            return Poll::Ready(Ok(()));
+        }
+        let done = ready!(Pin::new(&mut self.connection).poll(cx));
+        self.finished = true;
+        Poll::Ready(done)
+    }
+
+    /// Whether the next request can go out: looks, without waiting, whether the peer closed the connection or sent
+    /// what nobody asked for.
+    pub(crate) fn is_usable(&mut self) -> bool {
+        let looked = self.drive(&mut Context::from_waker(Waker::noop()));
+        looked.is_pending() && !self.finished && self.sender.is_ready()
+    }
+
+    /// Sends the request and waits for the head. The body is read with [`Http1::poll_body`].
+    pub(crate) async fn exchange(
+        &mut self,
+        request: http::Request<OneChunk>,
+    ) -> Result<http::Response<Incoming>, hyper::Error> {
+        let mut response = pin!(self.sender.send_request(request));
+        let mut connection_error = None;
+        let response = poll_fn(|cx| {
+            if !self.finished
+                && let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx)
+            {
+                self.finished = true;
+                connection_error = done.err();
+            }
+            response.as_mut().poll(cx)
+        })
+        .await;
+        match (response, connection_error) {
+            (Ok(response), _) => {
+                self.keep_alive = keep_alive(response.headers());
+                Ok(response)
+            }
+            // The connection knows better why it ended than the request that was waiting for it.
+            (Err(_), Some(error)) => Err(error),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// The next data of that body, which must be the one of the last exchange.
+    pub(crate) fn poll_body(
+        &mut self,
+        incoming: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+        loop {
+            let mut frame = Pin::new(&mut *incoming).poll_frame(cx);
+            if frame.is_pending() {
+                // Its error also comes out of the body, which is asked once more.
+                let _ = self.drive(cx);
+                frame = Pin::new(&mut *incoming).poll_frame(cx);
+            }
+            match ready!(frame) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if data.is_empty() => {}
+                    Ok(data) => return Poll::Ready(Some(Ok(data))),
+                    // Trailers: nothing here reads them.
+                    Err(_) => {}
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Http1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http1")
+            .field("info", &self.info)
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `Keep-Alive: timeout=5, max=100` as 4 s: a fifth is left for the way, so that a request does not meet the close.
+fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    value.split(',').find_map(|parameter| {
+        let (name, seconds) = parameter.split_once('=')?;
+        let seconds: u32 =
+            name.trim().eq_ignore_ascii_case("timeout").then(|| seconds.trim().parse().ok())??;
+        Some(Duration::from_millis(u64::from(seconds) * 800))
+    })
+}
+
+/// The request as hyper takes it: origin-form, with `Host`.
+pub(crate) fn encode(request: &Request) -> http::Request<OneChunk> {
+    let mut encoded = http::Request::new(OneChunk(Some(request.body.clone())));
+    *encoded.method_mut() = request.method.clone();
+    *encoded.uri_mut() = request.url.path_and_query().clone().into();
+    let mut headers = request.headers.clone();
+    // Hyper frames the message; a caller's own length or coding could only contradict it.
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::CONTENT_LENGTH);
+    if request.body.is_empty() && !has_no_body_by_nature(&request.method) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    headers.entry(header::HOST).or_insert_with(|| request.url.origin().host_header().clone());
+    *encoded.headers_mut() = headers;
+    encoded
+}
+
+/// Whether a request of that method is expected to come without a body (RFC 9110 §8.6).
+pub(crate) fn has_no_body_by_nature(method: &http::Method) -> bool {
+    matches!(method.as_str(), "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT")
+}
+
+/// A body that is one piece of memory.
+#[derive(Debug)]
+pub(crate) struct OneChunk(Option<Bytes>);
+
+impl hyper::body::Body for OneChunk {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let bytes = self.0.take().filter(|bytes| !bytes.is_empty());
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keep_alive_leaves_a_margin() {
+        for (text, millis) in [
+            ("timeout=5", Some(4000)),
+            ("max=100, Timeout = 1", Some(800)),
+            ("timeout=0", Some(0)),
+            ("timeout=-1", None),
+            ("timeout=99999999999", None),
+            ("max=3", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("keep-alive", HeaderValue::from_static(text));
+            assert_eq!(keep_alive(&headers), millis.map(Duration::from_millis), "{text}");
+        }
+    }
+}

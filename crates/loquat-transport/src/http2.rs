@@ -1,0 +1,260 @@
+//! One HTTP/2 connection on the raw `h2` crate: many streams, one driver task.
+//!
+//! Raw `h2` and not hyper, for the knobs that decide whether token streams live (windows, the budget for small DATA
+//! frames) and for the peer's stream limit, which the pool reserves against. The driver moves frames between the
+//! socket and bounded per-stream buffers; callers read their stream from their own task.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, client};
+use http::{HeaderValue, header, uri};
+use loquat_core::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+
+use crate::{
+    ConnectionInfo, HeadLimits, Http2Limits, Request,
+    connect::Link,
+    http1::has_no_body_by_nature,
+    io::{Meter, Stream},
+    pool::Permit,
+    trail::Trail,
+};
+
+/// Stands for the peer's stream limit until its first SETTINGS are in. No peer can send it.
+const UNSETTLED: usize = usize::MAX - 1;
+/// How long a connection that is no longer wanted may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Streams that were reset here are remembered so that what the peer still sends on them is ignored, not answered
+/// with an error: `h2`'s defaults (50 for 1 s) are spent by one cancelled batch.
+const REMEMBERED_RESETS: usize = 1024;
+const REMEMBER_RESETS_FOR: Duration = Duration::from_secs(10);
+
+/// See the [module](self). Dropping the last handle lets the driver close the connection.
+pub(crate) struct Http2 {
+    sender: client::SendRequest<Bytes>,
+    status: Arc<Status>,
+    pub(crate) info: ConnectionInfo,
+    meter: Arc<Meter>,
+    /// Streams reserved. Raised under the pool's lock only.
+    pub(crate) in_use: AtomicUsize,
+    own_limit: usize,
+    /// Declared after `sender`: when this is dropped the driver finds no handle left.
+    _unwanted: oneshot::Sender<()>,
+}
+
+/// What the driver tells.
+#[derive(Debug)]
+struct Status {
+    /// The peer's limit on streams, or [`UNSETTLED`].
+    peer_limit: AtomicUsize,
+    closing: AtomicBool,
+}
+
+impl Http2 {
+    /// Starts HTTP/2 on that link and spawns its driver, which keeps the permit until the socket is closed.
+    pub(crate) async fn new(
+        link: Link,
+        limits: &Http2Limits,
+        head: &HeadLimits,
+        permit: Permit,
+    ) -> Result<Self, h2::Error> {
+        let meter = Arc::clone(link.stream.meter());
+        let window = |bytes: u32| bytes.clamp(65_535, (1 << 31) - 1);
+        let (sender, connection) = client::Builder::new()
+            .initial_window_size(window(limits.stream_window_bytes))
+            .initial_connection_window_size(window(limits.connection_window_bytes))
+            .data_frame_budget(limits.data_frame_budget_bytes)
+            .max_header_list_size(u32::try_from(head.max_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_reset_streams(REMEMBERED_RESETS)
+            .reset_stream_duration(REMEMBER_RESETS_FOR)
+            .initial_max_send_streams(UNSETTLED)
+            .enable_push(false)
+            .handshake::<_, Bytes>(link.stream)
+            .await?;
+        let status =
+            Arc::new(Status { peer_limit: AtomicUsize::new(UNSETTLED), closing: AtomicBool::new(false) });
+        let (unwanted_sender, unwanted) = oneshot::channel();
+        let own_limit = limits.max_streams.max(1);
+        tokio::spawn(drive(connection, Arc::clone(&status), unwanted, permit, own_limit));
+        Ok(Self {
+            sender,
+            status,
+            info: link.info,
+            meter,
+            in_use: AtomicUsize::new(0),
+            own_limit,
+            _unwanted: unwanted_sender,
+        })
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Streams that may be reserved now, used ones included: one until the peer has said its limit, so that a
+    /// limit of one is not exceeded by the first burst.
+    pub(crate) fn limit(&self) -> usize {
+        match self.status.peer_limit.load(Relaxed) {
+            UNSETTLED => 1,
+            limit => limit.min(self.own_limit),
+        }
+    }
+
+    /// Whether the peer has said its limit.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.status.peer_limit.load(Relaxed) != UNSETTLED
+    }
+
+    /// Whether new streams should go elsewhere.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.status.closing.load(Relaxed)
+    }
+
+    /// Sends no new stream here.
+    pub(crate) fn retire(&self) {
+        self.status.closing.store(true, Relaxed);
+    }
+
+    /// Hands the request over: head and body lie in `h2`'s buffers after this, the body without a copy.
+    ///
+    /// # Errors
+    /// Nothing was sent, then: the connection is closing.
+    pub(crate) fn start(&self, request: &Request) -> Result<client::ResponseFuture, h2::Error> {
+        let head = encode(request);
+        let no_body = request.body.is_empty();
+        let (response, mut stream) = self.sender.clone().send_request(head, no_body)?;
+        if !no_body {
+            stream.send_data(request.body.clone(), true)?;
+        }
+        Ok(response)
+    }
+}
+
+impl fmt::Debug for Http2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http2")
+            .field("info", &self.info)
+            .field("status", &self.status)
+            .field("in_use", &self.in_use)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn drive(
+    mut connection: client::Connection<Stream, Bytes>,
+    status: Arc<Status>,
+    mut unwanted: oneshot::Receiver<()>,
+    permit: Permit,
+    own_limit: usize,
+) {
+    let site = Arc::clone(permit.site());
+    let work = poll_fn(|cx| {
+        let done = Pin::new(&mut connection).poll(cx);
+        let limit = connection.max_concurrent_send_streams();
+        if status.peer_limit.swap(limit, Relaxed) != limit {
+            site.learnt(Some(limit.min(own_limit)));
+        }
+        if done.is_ready() {
+            return Poll::Ready(true);
+        }
+        Pin::new(&mut unwanted).poll(cx).map(|_| false)
+    });
+    let finished = work.await;
+    status.closing.store(true, Relaxed);
+    if !finished {
+        // No handle is left: `h2` says GOAWAY and closes when polled. A peer that does not take it is not waited for.
+        let _ = tokio::time::timeout(GOODBYE, pin!(connection)).await;
+    } else {
+        drop(connection);
+    }
+    drop(permit);
+    site.learnt(None);
+}
+
+/// The request as `h2` takes it: all parts of the address, and no field that belongs to an HTTP/1.1 connection
+/// (RFC 9113 §8.2.2).
+fn encode(request: &Request) -> http::Request<()> {
+    let origin = request.url.origin();
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(if origin.is_secure() { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
+    parts.authority = Some(origin.authority().clone());
+    parts.path_and_query = Some(request.url.path_and_query().clone());
+    let mut encoded = http::Request::new(());
+    *encoded.version_mut() = http::Version::HTTP_2;
+    *encoded.method_mut() = request.method.clone();
+    // With all three parts there is nothing that could be missing.
+    *encoded.uri_mut() = uri::Uri::from_parts(parts).unwrap_or_default();
+    let mut headers = request.headers.clone();
+    for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "host", "te"]
+    {
+        headers.remove(name);
+    }
+    headers.remove(header::CONTENT_LENGTH);
+    if !request.body.is_empty() || !has_no_body_by_nature(&request.method) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+    }
+    *encoded.headers_mut() = headers;
+    encoded
+}
+
+/// The next data of that stream; its window grows by what is handed out.
+pub(crate) fn poll_body(
+    stream: &mut RecvStream,
+    cx: &mut std::task::Context<'_>,
+) -> Poll<Option<Result<Bytes, h2::Error>>> {
+    loop {
+        match std::task::ready!(stream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // It cannot be more than what was received.
+                let _ = stream.flow_control().release_capacity(data.len());
+                if !data.is_empty() {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+            // An answer that was complete before the upload was (RFC 9113 §8.1).
+            Some(Err(error))
+                if error.is_remote() && error.reason() == Some(Reason::NO_ERROR) && error.is_reset() =>
+            {
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => return Poll::Ready(None),
+        }
+    }
+}
+
+/// Whether the peer says that it did not begin with the request: REFUSED_STREAM (RFC 9113 §8.7), or a GOAWAY that
+/// does not cover the stream (§6.8), which is when `h2` gives a stream the peer's GOAWAY as its error.
+pub(crate) fn is_refusal(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+}
+
+/// The error of an attempt that failed with that.
+pub(crate) fn failure(error: h2::Error, trail: &Trail) -> Error {
+    let reason = error.reason();
+    let whose = if error.is_remote() { "the server" } else { "this side" };
+    let (kind, what) = match reason {
+        _ if error.is_io() => (ErrorKind::Connection, "the connection was lost".to_owned()),
+        Some(Reason::REFUSED_STREAM) => (ErrorKind::Connection, format!("{whose} refused the stream")),
+        Some(reason) if error.is_go_away() && error.is_remote() => {
+            (ErrorKind::Connection, format!("the server closed the connection (GOAWAY {reason:?})"))
+        }
+        Some(reason) if error.is_reset() && error.is_remote() => {
+            (ErrorKind::Connection, format!("the server reset the stream ({reason:?})"))
+        }
+        Some(reason) => (ErrorKind::Protocol, format!("{whose} ended the HTTP/2 exchange with {reason:?}")),
+        None => (ErrorKind::Connection, "the HTTP/2 exchange failed".to_owned()),
+    };
+    trail.error(kind, what).with_source(error)
+}

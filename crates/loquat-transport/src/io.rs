@@ -1,0 +1,155 @@
+//! A byte stream, plain or TLS, that counts what passes.
+//!
+//! The count is what makes [`Delivery`](loquat_core::Delivery) exact: an attempt whose connection failed before it
+//! took a byte was surely not sent.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
+
+/// What passed through a connection. Counted in plain bytes, above TLS.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    start: Instant,
+    written: AtomicU64,
+    read: AtomicU64,
+    last_write_micros: AtomicU64,
+}
+
+impl Meter {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            written: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            last_write_micros: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    pub(crate) fn read(&self) -> u64 {
+        self.read.load(Relaxed)
+    }
+
+    /// When the connection last took a byte.
+    pub(crate) fn last_write(&self) -> Instant {
+        self.start + Duration::from_micros(self.last_write_micros.load(Relaxed))
+    }
+
+    fn wrote(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Relaxed);
+        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last_write_micros.store(micros, Relaxed);
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Stream {
+    inner: Inner,
+    meter: Arc<Meter>,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    pub(crate) fn plain(tcp: TcpStream) -> Self {
+        Self { inner: Inner::Plain(tcp), meter: Arc::new(Meter::new()) }
+    }
+
+    pub(crate) fn tls(tls: TlsStream<TcpStream>) -> Self {
+        Self { inner: Inner::Tls(Box::new(tls)), meter: Arc::new(Meter::new()) }
+    }
+
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = match &mut self.inner {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Inner::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        };
+        let bytes = buf.filled().len() - before;
+        if bytes > 0 {
+            self.meter.read.fetch_add(bytes as u64, Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = match &mut self.inner {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Inner::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        };
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.meter.wrote(bytes);
+        }
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = match &mut self.inner {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Inner::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+        };
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.meter.wrote(bytes);
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.inner {
+            Inner::Plain(tcp) => tcp.is_write_vectored(),
+            Inner::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.inner {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Inner::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.inner {
+            Inner::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Inner::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Connections kept for the next request, per origin.
+//!
+//! [`Pool`] finds the [`Site`] of an origin; the site decides, under one short lock and without waiting, between an
+//! HTTP/2 stream, an idle HTTP/1.1 connection, a new connection, and a wait.
+
+mod site;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+pub(crate) use site::{Checkout, Making, Permit, Site, Slot, Ticket, Wants};
+
+use crate::{Http2Limits, Origin, PoolConfig, Protocol, stats::Counters};
+
+/// How often the whole pool is looked through for connections that have been idle for too long.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Pool {
+    sites: Mutex<Sites>,
+    pub(crate) config: PoolConfig,
+    streams: usize,
+    pub(crate) counters: Arc<Counters>,
+}
+
+#[derive(Debug)]
+struct Sites {
+    of: HashMap<Origin, Arc<Site>>,
+    swept: Instant,
+}
+
+impl Pool {
+    pub(crate) fn new(config: PoolConfig, http2: &Http2Limits) -> Self {
+        Self {
+            sites: Mutex::new(Sites { of: HashMap::new(), swept: Instant::now() }),
+            config,
+            streams: http2.max_streams.max(1),
+            counters: Arc::default(),
+        }
+    }
+
+    /// The place of that origin. `protocol` is what its connections will speak, where that is known beforehand.
+    pub(crate) fn site(&self, origin: &Origin, protocol: Option<Protocol>) -> Arc<Site> {
+        let now = Instant::now();
+        let mut expired = Vec::new();
+        let site = {
+            let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+            if now.saturating_duration_since(sites.swept) >= SWEEP_EVERY {
+                sites.swept = now;
+                // A site that somebody holds is about to be used, whatever it holds now.
+                sites.of.retain(|_, site| !site.sweep(now, &mut expired) || Arc::strong_count(site) > 1);
+            }
+            match sites.of.get(origin) {
+                Some(site) => Arc::clone(site),
+                None => {
+                    let site =
+                        Site::new(self.config.clone(), self.streams, Arc::clone(&self.counters), protocol);
+                    sites.of.insert(origin.clone(), Arc::clone(&site));
+                    site
+                }
+            }
+        };
+        drop(expired); // sockets are closed outside the lock
+        site
+    }
+
+    pub(crate) fn stats(&self) -> crate::Stats {
+        self.counters.snapshot()
+    }
+
+    pub(crate) fn count_replaced(&self) {
+        self.counters.replaced.fetch_add(1, Relaxed);
+    }
+}

@@ -1,0 +1,180 @@
+//! The way of one attempt: which stage it is at, over which connection, since when. Every error is made from it, so
+//! that each says the address, the stage, the protocol, how long it waited, and how far the request got.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use loquat_core::{Delivery, Error, ErrorKind};
+
+use crate::{ConnectionInfo, Origin, io::Meter};
+
+/// Where an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Pool,
+    Resolving,
+    Connecting,
+    Proxy,
+    Tls,
+    Sending,
+    Head,
+    Body,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pool => "waiting for a free connection to",
+            Self::Resolving => "resolving",
+            Self::Connecting => "connecting to",
+            Self::Proxy => "asking the proxy for a tunnel to",
+            Self::Tls => "TLS handshake with",
+            Self::Sending => "sending to",
+            Self::Head => "waiting for the response head of",
+            Self::Body => "reading the body from",
+        })
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Trail {
+    pub(crate) started: Instant,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) origin: Origin,
+    pub(crate) stage: Stage,
+    pub(crate) info: Option<ConnectionInfo>,
+    delivery: Delivery,
+    /// An HTTP/1.1 connection and its count before this request: the delivery is `NotSent` while it has not moved.
+    mark: Option<(Arc<Meter>, u64)>,
+}
+
+impl Trail {
+    pub(crate) fn new(origin: Origin, deadline: Option<Instant>) -> Self {
+        Self {
+            started: Instant::now(),
+            deadline,
+            origin,
+            stage: Stage::Pool,
+            info: None,
+            delivery: Delivery::NotSent,
+            mark: None,
+        }
+    }
+
+    /// Starts over for another connection: nothing of this request is out.
+    pub(crate) fn restart(&mut self) {
+        self.stage = Stage::Pool;
+        self.info = None;
+        self.mark = None;
+        self.delivery = Delivery::NotSent;
+    }
+
+    /// From now on the request counts as sent once that connection takes another byte.
+    pub(crate) fn sending(&mut self, info: ConnectionInfo, meter: &Arc<Meter>) {
+        self.stage = Stage::Sending;
+        self.info = Some(info);
+        self.mark = Some((Arc::clone(meter), meter.written()));
+    }
+
+    /// From now on the request may have been sent.
+    pub(crate) fn handed_over(&mut self, info: ConnectionInfo) {
+        self.stage = Stage::Head;
+        self.info = Some(info);
+        self.delivery = Delivery::MaybeSent;
+    }
+
+    /// The head is in.
+    pub(crate) fn head(&mut self, success: bool) {
+        self.stage = Stage::Body;
+        self.mark = None;
+        self.delivery = if success { Delivery::Committed } else { Delivery::MaybeSent };
+    }
+
+    /// The peer says that it did not process the request.
+    pub(crate) fn refused(&mut self) {
+        self.mark = None;
+        self.delivery = Delivery::NotSent;
+    }
+
+    /// Bytes of this request that an HTTP/1.1 connection has taken.
+    pub(crate) fn written(&self) -> u64 {
+        self.mark.as_ref().map_or(0, |(meter, before)| meter.written() - before)
+    }
+
+    pub(crate) fn delivery(&self) -> Delivery {
+        match &self.mark {
+            Some(_) if self.written() > 0 => Delivery::MaybeSent,
+            Some(_) => Delivery::NotSent,
+            None => self.delivery,
+        }
+    }
+
+    /// An error at this point: `what` happened, then where.
+    pub(crate) fn error(&self, kind: ErrorKind, what: impl fmt::Display) -> Error {
+        let waited = self.started.elapsed().as_secs_f64();
+        let message = match &self.info {
+            Some(info) => format!("{what} ({} {}, {info}, after {waited:.2} s)", self.stage, self.origin),
+            None => format!("{what} ({} {}, after {waited:.2} s)", self.stage, self.origin),
+        };
+        Error::new(kind, message).with_delivery(self.delivery())
+    }
+
+    pub(crate) fn expired(&self, expired: Expired, limit_name: &str) -> Error {
+        match expired {
+            Expired::Deadline => self.error(ErrorKind::Timeout, "the request's deadline passed"),
+            Expired::Limit(limit) => self.error(
+                ErrorKind::Timeout,
+                format_args!("the limit of {:.2} s ({limit_name}) passed", limit.as_secs_f64()),
+            ),
+        }
+    }
+
+    pub(crate) fn cancelled(&self) -> Error {
+        self.error(ErrorKind::Cancelled, "the caller cancelled the request")
+    }
+}
+
+/// Which of two ends came first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expired {
+    Limit(Duration),
+    Deadline,
+}
+
+/// The earlier of `from + limit` and `deadline`; `None` when there is neither.
+pub(crate) fn earlier(
+    from: Instant,
+    limit: Option<Duration>,
+    deadline: Option<Instant>,
+) -> Option<(Instant, Expired)> {
+    let limited = limit.and_then(|limit| Some((from.checked_add(limit)?, Expired::Limit(limit))));
+    let deadline = deadline.map(|deadline| (deadline, Expired::Deadline));
+    match (limited, deadline) {
+        (Some(limited), Some(deadline)) if deadline.0 <= limited.0 => Some(deadline),
+        (limited, deadline) => limited.or(deadline),
+    }
+}
+
+/// Waits for `work` until the earlier of `limit` from now and `deadline`. One timer.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    deadline: Option<Instant>,
+    work: impl Future<Output = T>,
+) -> Result<T, Expired> {
+    let Some((end, expired)) = earlier(Instant::now(), limit, deadline) else {
+        return Ok(work.await);
+    };
+    let (mut work, mut sleep) = (pin!(work), pin!(tokio::time::sleep_until(end.into())));
+    std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => sleep.as_mut().poll(cx).map(|()| Err(expired)),
+    })
+    .await
+}

@@ -1,0 +1,325 @@
+//! One attempt: from a request to the head of its response.
+//!
+//! Nothing is repeated here except what was certainly not taken by anybody, once: a reused connection that turned out
+//! to be closed, a stream the peer refused. Everything else is the scheduler's to decide, from the error's
+//! [`Delivery`](loquat_core::Delivery).
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use loquat_core::{Context, Error, Result};
+
+use crate::{
+    Body, Config, ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request, Response, Stats,
+    body::http1_failure,
+    connect::Connector,
+    http1::{self, Http1},
+    http2::{self, Http2},
+    pool::{Checkout, Making, Pool, Site, Slot, Ticket, Wants},
+    trail::{Expired, Stage, Trail, earlier, within},
+};
+
+/// Bytes over pooled connections. Cheap to clone; clones share the pool. Dropping the last closes what is idle.
+#[derive(Clone)]
+pub struct Transport(Arc<Inner>);
+
+struct Inner {
+    limits: Limits,
+    http2: Http2Limits,
+    head: HeadLimits,
+    connector: Connector,
+    pool: Pool,
+}
+
+/// Why one try failed, and what became of the request.
+struct Failed {
+    error: Error,
+    /// Nobody took it, and another connection may do better.
+    try_another: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, try_another: false }
+    }
+}
+
+impl Transport {
+    /// A transport by that configuration. Needs no runtime; opens nothing.
+    ///
+    /// # Errors
+    /// [`loquat_core::ErrorKind::NotConfigured`] for a certificate that cannot be read, a proxy that is none.
+    pub fn new(config: Config) -> Result<Self> {
+        let connector = Connector::new(&config)?;
+        let pool = Pool::new(config.pool, &config.http2_limits);
+        let Config { limits, http2_limits: http2, head, .. } = config;
+        Ok(Self(Arc::new(Inner { limits, http2, head, connector, pool })))
+    }
+
+    /// One attempt: waits for the response's head. Needs a tokio runtime with IO and time.
+    ///
+    /// The context's cancellation ends it at every stage, and so does its deadline; the deadline does not reach into
+    /// the body.
+    ///
+    /// # Errors
+    /// What failed, where, after how long; [`Error::delivery`] says what the peer may have of the request.
+    /// A response with an error status is a response.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the request up: an HTTP/2 stream is reset, an HTTP/1.1 connection closed, a place in
+    /// the pool's queue returned. Whether the peer got the request is then unknown.
+    pub async fn send(&self, context: &Context, request: Request) -> Result<Response> {
+        let mut trail = Trail::new(request.url.origin().clone(), context.deadline());
+        if let Err(error) = context.check() {
+            return Err(trail.error(error.kind(), error.message()));
+        }
+        let answered = {
+            let mut cancelled = pin!(context.cancellation().cancelled());
+            let mut attempt = pin!(self.0.attempt(&request, &mut trail));
+            poll_fn(|cx| match cancelled.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => attempt.as_mut().poll(cx).map(Some),
+            })
+            .await
+        };
+        let (head, source) = match answered {
+            Some(Ok(answered)) => answered,
+            Some(Err(error)) => return Err(error),
+            None => return Err(trail.cancelled()),
+        };
+        trail.head(head.status.is_success());
+        let (cancellation, connection) = (context.cancellation(), source.info());
+        let body = match source {
+            Source::Http1(http1, incoming) => {
+                Body::http1(http1, incoming, &self.0.pool.config, cancellation, trail)
+            }
+            Source::Http2(stream, slot) => Body::http2(stream, slot, cancellation, trail),
+        };
+        Ok(Response { status: head.status, headers: head.headers, body, connection })
+    }
+
+    /// What was opened, reused, and is open now.
+    pub fn stats(&self) -> Stats {
+        self.0.pool.stats()
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("limits", &self.0.limits)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the body will come from.
+enum Source {
+    Http1(Box<Http1>, hyper::body::Incoming),
+    Http2(h2::RecvStream, Slot),
+}
+
+impl Source {
+    fn info(&self) -> ConnectionInfo {
+        match self {
+            Self::Http1(connection, _) => connection.info(),
+            Self::Http2(_, slot) => slot.info(),
+        }
+    }
+}
+
+type Answered = (http::response::Parts, Source);
+
+impl Inner {
+    async fn attempt(&self, request: &Request, trail: &mut Trail) -> Result<Answered> {
+        let site = self.pool.site(request.url.origin(), self.connector.protocol(request.url.origin()));
+        let mut wants = Wants { replayable: request.replayable, fresh: false };
+        loop {
+            let tried = match self.checkout(&site, wants, trail).await? {
+                Ready::Http1(connection) => self.exchange_http1(connection, request, trail).await,
+                Ready::Http2(slot) => self.exchange_http2(slot, request, trail).await,
+            };
+            match tried {
+                Ok(answered) => return Ok(answered),
+                Err(failed) if failed.try_another && !wants.fresh => {
+                    wants.fresh = true;
+                    self.pool.count_replaced();
+                    trail.restart();
+                }
+                Err(failed) => return Err(failed.error),
+            }
+        }
+    }
+
+    async fn checkout(&self, site: &Arc<Site>, wants: Wants, trail: &mut Trail) -> Result<Ready> {
+        // Somebody else may be connecting for us, so the wait may take as long as that.
+        let limit = self.limits.connect.saturating_add(self.limits.tls);
+        let checkout = within(Some(limit), trail.deadline, site.checkout(wants)).await;
+        match checkout.map_err(|expired| trail.expired(expired, "connect + tls"))? {
+            Checkout::Http1(connection) => Ok(Ready::Http1(connection)),
+            Checkout::Http2(slot) => Ok(Ready::Http2(slot)),
+            Checkout::Failed(error) => Err(error),
+            Checkout::Connect(Ticket { permit, making }) => {
+                let origin = trail.origin.clone();
+                let link = match self.connector.connect(&origin, trail).await {
+                    Ok(link) => link,
+                    Err(error) => return Err(give_up(making, error, trail)),
+                };
+                let mut permit = permit;
+                permit.opened(link.info.protocol);
+                trail.info = Some(link.info);
+                match link.info.protocol {
+                    Protocol::Http1 => match Http1::new(link, &self.head, permit).await {
+                        Ok(connection) => {
+                            making.made_http1();
+                            Ok(Ready::Http1(Box::new(connection)))
+                        }
+                        Err(error) => Err(give_up(making, http1_failure(error, trail), trail)),
+                    },
+                    Protocol::Http2 => {
+                        let started = Http2::new(link, &self.http2, &self.head, permit);
+                        match within(Some(self.limits.tls), trail.deadline, started).await {
+                            Ok(Ok(connection)) => Ok(Ready::Http2(making.made_http2(connection))),
+                            Ok(Err(error)) => Err(give_up(making, http2::failure(error, trail), trail)),
+                            Err(expired) => Err(give_up(making, trail.expired(expired, "tls"), trail)),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn exchange_http1(
+        &self,
+        mut connection: Box<Http1>,
+        request: &Request,
+        trail: &mut Trail,
+    ) -> Result<Answered, Failed> {
+        trail.sending(connection.info(), connection.meter());
+        let meter = Arc::clone(connection.meter());
+        let limit = self.first_byte(request);
+        let answered = {
+            let mut exchange = pin!(connection.exchange(http1::encode(request)));
+            let mut expiry = earlier(Instant::now(), limit, trail.deadline);
+            let mut sleep = pin!(expiry.map(|(end, _)| tokio::time::sleep_until(end.into())));
+            poll_fn(|cx| {
+                if let Poll::Ready(done) = exchange.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(done));
+                }
+                while let (Some(timer), Some((end, expired))) = (sleep.as_mut().as_pin_mut(), expiry) {
+                    if timer.poll(cx).is_pending() {
+                        break;
+                    }
+                    // The limit counts from the last byte written, which the timer was armed without knowing.
+                    let after_write = earlier(meter.last_write(), limit, trail.deadline);
+                    match (expired, after_write) {
+                        (Expired::Limit(_), Some((later, expired))) if later > end => {
+                            expiry = Some((later, expired));
+                            if let Some(timer) = sleep.as_mut().as_pin_mut() {
+                                timer.reset(later.into());
+                            }
+                        }
+                        _ => return Poll::Ready(Err(expired)),
+                    }
+                }
+                Poll::Pending
+            })
+            .await
+        };
+        // More than the body is out, so the head is, and only the answer was missing.
+        if trail.written() > request.body.len() as u64 {
+            trail.stage = Stage::Head;
+        }
+        match answered {
+            Ok(Ok(response)) => {
+                let (head, incoming) = response.into_parts();
+                Ok((head, Source::Http1(connection, incoming)))
+            }
+            Ok(Err(error)) => {
+                let untouched = trail.written() == 0;
+                let reused = connection.info().reused;
+                let lost = error.is_incomplete_message()
+                    || error.is_closed()
+                    || error.is_canceled()
+                    || is_io(&error);
+                Err(Failed {
+                    error: http1_failure(error, trail),
+                    try_another: reused && (untouched || (request.replayable && lost)),
+                })
+            }
+            Err(expired) => Err(trail.expired(expired, "first_byte").into()),
+        }
+    }
+
+    async fn exchange_http2(
+        &self,
+        slot: Slot,
+        request: &Request,
+        trail: &mut Trail,
+    ) -> Result<Answered, Failed> {
+        trail.info = Some(slot.info());
+        trail.stage = Stage::Sending;
+        let read_before = slot.connection().meter().read();
+        let response = match slot.connection().start(request) {
+            Ok(response) => response,
+            Err(error) => {
+                // The connection is on its way out and took nothing.
+                let try_another = error.is_go_away() || error.is_io() || error.is_reset();
+                slot.connection().retire();
+                return Err(Failed { error: http2::failure(error, trail), try_another });
+            }
+        };
+        trail.handed_over(slot.info());
+        match within(self.first_byte(request), trail.deadline, response).await {
+            Ok(Ok(response)) => {
+                let (head, stream) = response.into_parts();
+                Ok((head, Source::Http2(stream, slot)))
+            }
+            Ok(Err(error)) => {
+                let refused = http2::is_refusal(&error);
+                if refused {
+                    trail.refused();
+                }
+                if error.is_go_away() || error.is_io() {
+                    slot.connection().retire();
+                }
+                Err(Failed { error: http2::failure(error, trail), try_another: refused })
+            }
+            Err(expired) => {
+                if slot.connection().meter().read() == read_before {
+                    // Not a byte all the while, on any stream: the connection may be dead without knowing it.
+                    slot.connection().retire();
+                }
+                Err(trail.expired(expired, "first_byte").into())
+            }
+        }
+    }
+
+    fn first_byte(&self, request: &Request) -> Option<Duration> {
+        request.first_byte.or(self.limits.first_byte)
+    }
+}
+
+/// A connection ready to take a request.
+enum Ready {
+    Http1(Box<Http1>),
+    Http2(Slot),
+}
+
+/// Tells those who waited for this connection, unless it was only this request that ran out of time.
+fn give_up(making: Making, error: Error, trail: &Trail) -> Error {
+    if trail.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        making.failed(&error);
+    }
+    error
+}
+
+fn is_io(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
