@@ -1,2 +1,109 @@
-//! placeholder
-fn main() {}
+//! The `loquat` program: chat with any model from a shell.
+//!
+//! Words and flags in, the facade's calls, words out: no algorithm lives here. One file per command; `exit` has the
+//! codes a script can rely on, `neutral` what keeps a terminal safe from a model, `console` what keeps keys out of
+//! every message.
+#![forbid(unsafe_code)]
+
+mod chat;
+mod completions;
+mod doctor;
+mod models;
+mod pull;
+
+mod connect;
+mod console;
+mod exit;
+mod interrupt;
+mod json;
+mod listing;
+mod local;
+mod neutral;
+#[cfg(feature = "engine")]
+mod progress;
+mod size;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use loquat::{Error, ErrorKind, Result};
+
+use console::Console;
+use exit::{EXIT_CODES, Exit};
+
+const EXAMPLES: &str = "\
+Examples:
+  loquat chat \"Write one sentence about loquats.\"    no key, no set-up: the embedded engine answers
+  loquat chat                                        a conversation
+  loquat chat -m openai:gpt-4o \"…\"                   any provider whose key is in the environment
+  loquat doctor                                      what is configured, reachable, missing";
+
+/// Chat with language models: OpenAI-compatible, Anthropic and Ollama servers, or the embedded engine
+#[derive(Debug, Parser)]
+#[command(name = "loquat", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+struct Cli {
+    /// Say more on stderr
+    #[arg(short, long, global = true)]
+    verbose: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Chat(Box<chat::ChatArgs>),
+    Models(models::ModelsArgs),
+    Pull(pull::PullArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let key_variable = match &cli.command {
+        Command::Chat(args) => args.key_variable(),
+        Command::Models(args) => args.key_variable(),
+        _ => None,
+    };
+    let console = Console::new(cli.verbose, key_variable);
+    let exit = match &cli.command {
+        Command::Chat(args) => chat::run(args, &console),
+        Command::Models(args) => models::run(args, &console),
+        Command::Pull(args) => pull::run(args, &console),
+        Command::Doctor(args) => doctor::run(args, &console),
+        Command::Completions(args) => Ok(completions::run(args, Cli::command())),
+    };
+    exit.unwrap_or_else(|error| {
+        console.error(&error);
+        Exit::of(&error)
+    })
+    .into()
+}
+
+/// A runtime of one thread: every command waits for one thing at a time, or for sockets alone.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::new(ErrorKind::Local, "cannot start the runtime").with_source(cause))
+}
+
+/// What a build without the engine says of it.
+#[cfg(not(feature = "engine"))]
+fn no_engine() -> Error {
+    Error::new(
+        ErrorKind::NotConfigured,
+        "this build has no embedded engine: build it with the feature `engine`, which is there by default",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

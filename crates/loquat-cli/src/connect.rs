@@ -1,0 +1,189 @@
+//! The flags that say where to ask and how to get there, and the [`Client`] they make.
+
+use std::{env, path::PathBuf, time::Duration};
+
+use clap::Args;
+use loquat::{
+    Client, Error, ErrorKind, Result, Secret,
+    client::GenerationLimits,
+    transport::{Config, ExtraRoot, Http2Mode, Proxy},
+};
+
+/// How to get there.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct NetworkArgs {
+    /// Speak HTTP/2 without TLS, too, without asking the server first
+    #[arg(long)]
+    pub(crate) http2_prior_knowledge: bool,
+
+    /// Trust the certificate authorities in this PEM file beside the system's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_cert: Vec<PathBuf>,
+
+    /// Go through a proxy: its address, or `env` for what HTTPS_PROXY and NO_PROXY say [default: no proxy]
+    #[arg(long, value_name = "URL|env")]
+    pub(crate) proxy: Option<String>,
+}
+
+impl NetworkArgs {
+    fn config(&self) -> Config {
+        let mut config = Config::new();
+        if self.http2_prior_knowledge {
+            config = config.with_http2(Http2Mode::PriorKnowledge);
+        }
+        match self.proxy.as_deref() {
+            None => {}
+            Some("env") => config = config.with_proxy(Proxy::FromEnvironment),
+            Some(url) => config = config.with_proxy(Proxy::Url(url.to_owned())),
+        }
+        self.ca_cert.iter().fold(config, |config, file| config.with_extra_root(ExtraRoot::File(file.clone())))
+    }
+}
+
+/// Where to ask.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServerArgs {
+    /// Ask the server at this address, such as http://127.0.0.1:8080/v1, in place of the providers' own
+    ///
+    /// It is taken to speak like OpenAI, unless the model's name begins with another provider's: `anthropic:NAME`,
+    /// `ollama:NAME`. No provider's key is sent to it: see --key-env. Where it is not given, LOQUAT_BASE_URL is read.
+    #[arg(long, value_name = "URL", value_parser = not_blank)]
+    pub(crate) base_url: Option<String>,
+
+    /// Read the key from this environment variable (the variable's name, never the key itself)
+    ///
+    /// With --base-url, the key for that server, which gets none otherwise. Without it, the key for the provider that
+    /// the model's name begins with, in place of its usual variable.
+    #[arg(long, value_name = "VARIABLE", value_parser = not_blank)]
+    pub(crate) key_env: Option<String>,
+}
+
+/// The flags of a client in one hand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connection<'a> {
+    pub(crate) network: &'a NetworkArgs,
+    pub(crate) server: &'a ServerArgs,
+    pub(crate) limits: GenerationLimits,
+    /// The provider whose key `--key-env` names where there is no server.
+    pub(crate) provider: Option<&'a str>,
+}
+
+impl Connection<'_> {
+    /// The client, with the environment's configuration below the flags'.
+    ///
+    /// # Errors
+    /// What cannot be used, naming it.
+    #[cfg_attr(not(feature = "engine"), allow(unused_mut, reason = "only the engine adds to it afterwards"))]
+    pub(crate) fn client(
+        &self,
+        #[cfg(feature = "engine")] progress: Option<loquat::pull::Progress>,
+    ) -> Result<Client> {
+        let mut builder = Client::builder().env().transport(self.network.config()).limits(self.limits);
+        #[cfg(feature = "engine")]
+        if let Some(progress) = progress {
+            builder = builder.on_pull(progress);
+        }
+        let ServerArgs { base_url, key_env } = self.server;
+        match (base_url, key_env, self.provider) {
+            (Some(url), None, _) => builder = builder.base_url(url),
+            (Some(url), Some(variable), _) => builder = builder.base_url(url).base_url_key_variable(variable),
+            (None, Some(variable), _) if has_variable("LOQUAT_BASE_URL") => {
+                builder = builder.base_url_key_variable(variable);
+            }
+            (None, Some(variable), Some(provider)) => builder = builder.key(provider, key(variable)?),
+            (None, Some(_), None) => {
+                return Err(Error::new(
+                    ErrorKind::InvalidRequest,
+                    "--key-env needs to know whose key it is: give --base-url, or a model as provider:name",
+                ));
+            }
+            (None, None, _) => {}
+        }
+        builder.build()
+    }
+}
+
+/// The key in that variable.
+fn key(variable: &str) -> Result<Secret> {
+    let value = env::var(variable).ok().map(Secret::new).filter(|key| !key.is_empty());
+    value.ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotConfigured,
+            format!("the environment variable {variable}, named by --key-env, is not set"),
+        )
+    })
+}
+
+/// Whether that environment variable is set and not blank.
+pub(crate) fn has_variable(name: &str) -> bool {
+    env::var(name).is_ok_and(|value| !value.trim().is_empty())
+}
+
+/// Limits in time from flags, in seconds.
+pub(crate) fn limits(
+    total: Option<Duration>,
+    first_token: Option<Duration>,
+    idle: Option<Duration>,
+) -> GenerationLimits {
+    let limits = GenerationLimits::default();
+    let limits = total.map_or(limits, |limit| limits.with_total(limit));
+    let limits = first_token.map_or(limits, |limit| limits.with_first_token(limit));
+    idle.map_or(limits, |limit| limits.with_idle(limit))
+}
+
+/// Reads a number of seconds, such as `30` or `0.5`.
+///
+/// # Errors
+/// What is no positive number of seconds.
+pub(crate) fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    let seconds: f64 =
+        text.strip_suffix('s').unwrap_or(text).parse().map_err(|_| "not a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(limit) if !limit.is_zero() => Ok(limit),
+        _ => Err("must be more than 0".to_owned()),
+    }
+}
+
+/// A value with something in it.
+fn not_blank(text: &str) -> std::result::Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// An address without its user name, password and query, fit to be shown.
+pub(crate) fn shown_url(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{host}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_positive() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds("30s"), Ok(Duration::from_secs(30)));
+        for bad in ["", "0", "-1", "nan", "inf", "1e300", "1m"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_shown_without_what_may_be_secret() {
+        for (url, shown) in [
+            ("http://user:pass@host:80/v1?key=x", "http://host:80/v1"),
+            ("https://a:b@c@host", "https://host"),
+            ("proxy:3128", "proxy:3128"),
+            ("user:pass@proxy:3128", "proxy:3128"),
+            ("http://host/a@b", "http://host/a@b"),
+        ] {
+            assert_eq!(shown_url(url), shown, "{url}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Where words to the person go: notes and errors on stderr, colours only where they are wanted, no key anywhere.
+
+use std::{
+    borrow::Cow,
+    env,
+    error::Error as _,
+    io::{self, IsTerminal as _, Write as _},
+};
+
+use anstyle::{AnsiColor, Style};
+use loquat::{Error, ErrorKind, Secret};
+
+use crate::neutral;
+
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Shortest value that is blotted out: a shorter one is no key, and would blot out half the text.
+const MIN_SECRET_BYTES: usize = 8;
+/// Most causes shown under an error: deeper chains are nobody's reading.
+const MAX_CAUSES: usize = 8;
+
+/// What is known of the terminal, and what must never be shown on it.
+pub(crate) struct Console {
+    /// Whether a person reads stdout.
+    pub(crate) out_is_terminal: bool,
+    /// Whether a person reads stderr.
+    pub(crate) err_is_terminal: bool,
+    pub(crate) verbose: bool,
+    out_color: bool,
+    err_color: bool,
+    secrets: Vec<Secret>,
+}
+
+impl Console {
+    /// Reads the terminals and the environment (`NO_COLOR`, `CLICOLOR_FORCE`, `TERM`; and which keys there are).
+    /// `key_variable` names one more variable that holds a key.
+    pub(crate) fn new(verbose: bool, key_variable: Option<&str>) -> Self {
+        let color = |choice| choice != anstream::ColorChoice::Never;
+        Self {
+            out_is_terminal: io::stdout().is_terminal(),
+            err_is_terminal: io::stderr().is_terminal(),
+            verbose,
+            out_color: color(anstream::AutoStream::choice(&io::stdout())),
+            err_color: color(anstream::AutoStream::choice(&io::stderr())),
+            secrets: secrets(key_variable),
+        }
+    }
+
+    /// `text` in that style, for stdout.
+    pub(crate) fn out_paint(&self, style: Style, text: &str) -> String {
+        paint(self.out_color, style, text)
+    }
+
+    /// `text` in that style, for stderr.
+    pub(crate) fn err_paint(&self, style: Style, text: &str) -> String {
+        paint(self.err_color, style, text)
+    }
+
+    /// What a peer said, without keys.
+    pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.secrets.iter().fold(Cow::Borrowed(text), |text, secret| {
+            if text.contains(secret.expose()) { Cow::Owned(secret.redact(&text)) } else { text }
+        })
+    }
+
+    /// A line on stderr, not of the answer.
+    pub(crate) fn note(&self, text: &str) {
+        let text = neutral::paragraph(&self.redact(text));
+        write_err(&format!("{}\n", self.err_paint(DIM, &text)));
+    }
+
+    /// A line on stderr where `-v` asked for it.
+    pub(crate) fn detail(&self, text: impl FnOnce() -> String) {
+        if self.verbose {
+            self.note(&text());
+        }
+    }
+
+    /// An error, its causes, and what may help.
+    pub(crate) fn error(&self, error: &Error) {
+        let mut text = format!("{} {}\n", self.err_paint(BAD, "error:"), self.said(&error.to_string()));
+        for cause in causes(error) {
+            text += &format!("{} {}\n", self.err_paint(DIM, "caused by:"), self.said(&cause));
+        }
+        if let Some(hint) = hint(error) {
+            text += &format!("{} {hint}\n", self.err_paint(BOLD, "hint:"));
+        }
+        write_err(&text);
+        self.detail(|| format!("{error:?}"));
+    }
+
+    fn said(&self, text: &str) -> String {
+        neutral::paragraph(&self.redact(text))
+    }
+}
+
+/// The chain of causes, nearest first.
+pub(crate) fn causes(error: &Error) -> Vec<String> {
+    let mut said = Vec::new();
+    let mut cause = error.source();
+    while let Some(next) = cause.filter(|_| said.len() < MAX_CAUSES) {
+        let text = next.to_string();
+        // Some libraries repeat their cause in their own words.
+        if said.last() != Some(&text) {
+            said.push(text);
+        }
+        cause = next.source();
+    }
+    said
+}
+
+/// Writes to stderr; a stderr that cannot be written to leaves nobody to tell.
+pub(crate) fn write_err(text: &str) {
+    drop(io::stderr().write_all(text.as_bytes()));
+}
+
+/// What a person may do about it, where that is not in the message.
+fn hint(error: &Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        ErrorKind::NotConfigured => {
+            "`loquat doctor` shows what is configured, `loquat models` what can be asked"
+        }
+        ErrorKind::Authentication => "check the key; `loquat doctor` shows which variables are read",
+        ErrorKind::NotFound => "`loquat models` lists what a provider has",
+        ErrorKind::QuotaExceeded => "waiting does not help: see the plan and the bill at the provider",
+        ErrorKind::ContextLength => "shorten the prompt; in a conversation, /clear begins anew",
+        ErrorKind::Connect => "is the server running, and is the address right?",
+        ErrorKind::Tls => "`--ca-cert FILE` trusts a certificate authority of your own",
+        ErrorKind::Timeout => {
+            "`--timeout`, `--first-token-timeout` and `--idle-timeout` change how long is waited"
+        }
+        _ => return None,
+    })
+}
+
+fn paint(on: bool, style: Style, text: &str) -> String {
+    if on { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+/// Every value in the environment that its name calls a secret.
+fn secrets(key_variable: Option<&str>) -> Vec<Secret> {
+    let is_secret = |name: &str| {
+        let upper = name.to_ascii_uppercase();
+        Some(name) == key_variable
+            || ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| upper.contains(word))
+    };
+    // LOQUAT_KEY_ENV holds the name of a variable, which may be called anything.
+    let named = env::var("LOQUAT_KEY_ENV").ok();
+    let mut secrets: Vec<_> = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name != "LOQUAT_KEY_ENV" && (is_secret(name) || Some(name) == named.as_ref()))
+        .map(|(_, value)| Secret::new(value))
+        .filter(|secret| secret.expose().len() >= MIN_SECRET_BYTES)
+        .collect();
+    // The longest first: one may be a part of another.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+    secrets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(secrets: &[&str]) -> Console {
+        Console {
+            out_is_terminal: false,
+            err_is_terminal: false,
+            verbose: false,
+            out_color: false,
+            err_color: true,
+            secrets: secrets.iter().map(Secret::new).collect(),
+        }
+    }
+
+    #[test]
+    fn a_key_is_blotted_out_of_what_a_peer_says() {
+        let console = console(&["sk-planted-long", "sk-planted"]);
+        assert_eq!(console.redact("bad sk-planted-long, sk-planted!"), "bad [redacted], [redacted]!");
+        assert_eq!(console.said("x\u{1b}[31m\nerror: y"), "x␛[31m\n    error: y");
+    }
+
+    #[test]
+    fn causes_are_listed_once_and_boundedly() {
+        let inner = Error::new(ErrorKind::Local, "inner");
+        let error = Error::new(ErrorKind::Connect, "outer")
+            .with_source(Error::new(ErrorKind::Local, "inner").with_source(inner));
+        assert_eq!(causes(&error), ["inner"]);
+        let deep = (0..100).fold(Error::new(ErrorKind::Local, "0"), |error, n| {
+            Error::new(ErrorKind::Local, n.to_string()).with_source(error)
+        });
+        assert_eq!(causes(&deep).len(), MAX_CAUSES);
+    }
+}
