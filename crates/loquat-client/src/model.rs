@@ -1,0 +1,218 @@
+//! [`HttpModel`]: where a wire format meets a connection, and where it is decided where a credential may go.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use loquat_core::{
+    Answer, BoxFuture, ChatRequest, Context, Endpoint, Error, ErrorKind, Meta, Model, ModelInfo, Result,
+};
+use loquat_provider::{DecodeLimits, Format, Head};
+use loquat_transport::{Request, Response, Transport};
+use tokio::time::Instant;
+
+use crate::{
+    GenerationLimits,
+    source::{BodySource, Watch},
+};
+
+/// Most bytes read of an error's body: a message, not a download.
+const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
+/// Most bytes read of a model listing: OpenRouter's, the longest, is under 1 MiB.
+const MAX_LISTING_BYTES: usize = 16 * 1024 * 1024;
+
+/// A model at an endpoint, asked once per call. Cheap to clone.
+///
+/// The endpoint's credential goes to the endpoint's own origin and nowhere else: redirects are not followed, and a
+/// credential is refused over plain HTTP unless the peer is this machine.
+#[derive(Clone)]
+pub struct HttpModel(Arc<Inner>);
+
+struct Inner {
+    transport: Transport,
+    format: &'static dyn Format,
+    endpoint: Endpoint,
+    /// With exactly one slash at its end.
+    base_url: String,
+    limits: GenerationLimits,
+    decode_limits: DecodeLimits,
+}
+
+impl HttpModel {
+    /// A model at that endpoint.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`] for a base URL that is none, [`ErrorKind::NotConfigured`] for a credential that
+    /// would travel over plain HTTP to another machine.
+    pub fn new(transport: Transport, format: &'static dyn Format, endpoint: Endpoint) -> Result<Self> {
+        let base_url = format!("{}/", endpoint.base_url.trim_end_matches('/'));
+        let origin = Request::get(&base_url)?.url.origin().clone();
+        if endpoint.credential.is_some() && !origin.is_secure() && !origin.is_loopback() {
+            return Err(Error::new(
+                ErrorKind::NotConfigured,
+                format!(
+                    "refusing to send a credential over plain HTTP to {origin}: use https://, or no key for this address"
+                ),
+            ));
+        }
+        Ok(Self(Arc::new(Inner {
+            transport,
+            format,
+            endpoint,
+            base_url,
+            limits: GenerationLimits::default(),
+            decode_limits: DecodeLimits::default(),
+        })))
+    }
+
+    /// With these limits in time.
+    #[must_use]
+    pub fn with_limits(self, limits: GenerationLimits) -> Self {
+        self.change(|inner| inner.limits = limits)
+    }
+
+    /// With these limits in size.
+    #[must_use]
+    pub fn with_decode_limits(self, limits: DecodeLimits) -> Self {
+        self.change(|inner| inner.decode_limits = limits)
+    }
+
+    fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
+            transport: shared.transport.clone(),
+            format: shared.format,
+            endpoint: shared.endpoint.clone(),
+            base_url: shared.base_url.clone(),
+            limits: shared.limits,
+            decode_limits: shared.decode_limits,
+        });
+        change(&mut inner);
+        Self(Arc::new(inner))
+    }
+
+    /// The endpoint it asks.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+
+    /// The models that the endpoint lists, in its order.
+    ///
+    /// # Errors
+    /// As [`Model::infer`]; the whole call is bounded by [`GenerationLimits::listing`].
+    pub async fn list_models(&self, context: &Context) -> Result<Vec<ModelInfo>> {
+        let inner = &*self.0;
+        let context = context.clone().with_timeout(inner.limits.listing);
+        let mut request = Request::get(format!("{}{}", inner.base_url, inner.format.models_path()))?;
+        inner.authenticate(&mut request.headers)?;
+        add_headers(&mut request.headers, &[])?;
+        let response = inner.transport.send(&context, request).await.map_err(|error| inner.redact(error))?;
+        if !response.status.is_success() {
+            return Err(inner.refusal(response).await);
+        }
+        let status = response.status.as_u16();
+        let remaining = context.remaining().unwrap_or(inner.limits.listing);
+        let body = tokio::time::timeout(remaining, response.body.collect(MAX_LISTING_BYTES))
+            .await
+            .unwrap_or_else(|_| {
+                let limit = inner.limits.listing.as_secs_f64();
+                Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("the listing was not complete within its limit of {limit:.1} s"),
+                ))
+            })?;
+        inner.format.decode_models(&body).map_err(|error| error.with_status(status).with_raw_body(&body))
+    }
+
+    async fn ask(&self, context: &Context, request: &ChatRequest) -> Result<Answer> {
+        context.check()?;
+        let inner = &*self.0;
+        let model = if request.model.is_empty() { &inner.endpoint.model } else { &request.model };
+        let encoded = inner.format.encode(request, model)?;
+
+        let mut outgoing =
+            Request::post(format!("{}{}", inner.base_url, encoded.path), Bytes::from(encoded.body))?;
+        outgoing.headers = encoded.headers;
+        inner.authenticate(&mut outgoing.headers)?;
+        add_headers(&mut outgoing.headers, &request.extra_headers.0)?;
+        // A server that answers whole sends its head when it has done everything.
+        outgoing.first_byte =
+            Some(if request.stream { inner.limits.first_token } else { inner.limits.total });
+
+        let started = Instant::now();
+        let response = inner.transport.send(context, outgoing).await.map_err(|error| inner.redact(error))?;
+        if !response.status.is_success() {
+            return Err(inner.refusal(response).await);
+        }
+        let head = Head { status: response.status.as_u16(), headers: &response.headers };
+        let mut meta = Meta::default();
+        meta.request_id = head.request_id().map(str::to_owned);
+        let decoder = inner.format.decoder(&head, inner.decode_limits);
+        let watch = Watch::new(inner.limits, started, context.deadline(), request.stream);
+        let source = BodySource::new(response.body, decoder, watch, inner.endpoint.credential.clone());
+        Ok(Answer::new(source).with_meta(meta))
+    }
+}
+
+impl Inner {
+    fn authenticate(&self, headers: &mut HeaderMap) -> Result<()> {
+        match &self.endpoint.credential {
+            Some(secret) => self.format.authenticate(secret, headers),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of an answer that is not 2xx. A body that cannot be read costs the message, not the status.
+    async fn refusal(&self, response: Response) -> Error {
+        let Response { status, headers, mut body, .. } = response;
+        let mut read = Vec::new();
+        let reading = async {
+            while let Some(Ok(chunk)) = body.chunk().await {
+                let room = MAX_ERROR_BODY_BYTES - read.len();
+                read.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if read.len() == MAX_ERROR_BODY_BYTES {
+                    break;
+                }
+            }
+        };
+        // Ample for a message; whoever is slower than that gets an error without one.
+        let _ = tokio::time::timeout(self.limits.after_finish, reading).await;
+        self.redact(self.format.error(&Head { status: status.as_u16(), headers: &headers }, &read))
+    }
+
+    fn redact(&self, error: Error) -> Error {
+        match &self.endpoint.credential {
+            Some(secret) => error.map_message(|message| secret.redact(message)),
+            None => error,
+        }
+    }
+}
+
+/// The caller's headers, which replace ours of the same name, and our name.
+fn add_headers(headers: &mut HeaderMap, extra: &[(String, String)]) -> Result<()> {
+    const OURS: HeaderValue = HeaderValue::from_static(concat!("loquat/", env!("CARGO_PKG_VERSION")));
+    headers.insert(header::USER_AGENT, OURS);
+    for (name, value) in extra {
+        let refused = |what| Error::new(ErrorKind::InvalidRequest, format!("extra header {name:?}: {what}"));
+        let parsed = HeaderName::try_from(name).map_err(|_| refused("not a header name"))?;
+        let mut value =
+            HeaderValue::try_from(value).map_err(|_| refused("its value has forbidden characters"))?;
+        value.set_sensitive(true);
+        headers.insert(parsed, value);
+    }
+    Ok(())
+}
+
+impl Model for HttpModel {
+    fn infer<'a>(&'a self, context: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
+        Box::pin(async move { self.ask(context, &request).await })
+    }
+}
+
+impl fmt::Debug for HttpModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpModel")
+            .field("format", &self.0.format.name())
+            .field("endpoint", &self.0.endpoint)
+            .finish_non_exhaustive()
+    }
+}

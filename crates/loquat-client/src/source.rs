@@ -1,0 +1,210 @@
+//! Body bytes into deltas, under the limits that need parsed events: first token, idle, total.
+//!
+//! One reading of the clock per socket read, and one timer per stream, moved only when it fires or when the limit
+//! comes nearer. Time that the caller spends between pulls is not the peer's: the idle limit counts from the moment
+//! somebody waits.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{self, Poll},
+    time::Duration,
+};
+
+use loquat_core::{Delivery, Delta, Ending, Error, ErrorKind, Secret, Source, Step};
+use loquat_provider::{Advance, Decoder};
+use loquat_transport::Body;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::GenerationLimits;
+
+/// The instants that bound one answer.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    limits: GenerationLimits,
+    /// When the request was sent.
+    started: Instant,
+    /// The caller's deadline.
+    deadline: Option<Instant>,
+    /// Whether the answer comes in pieces: a whole one has no first token to wait for.
+    streamed: bool,
+    /// Since when the caller has been waiting for content; `None` while content is at hand.
+    waiting_since: Option<Instant>,
+    /// Events with content that had been parsed when the wait began.
+    seen_events: u64,
+}
+
+/// A limit and when it is reached.
+struct Due {
+    at: Instant,
+    name: &'static str,
+    limit: Duration,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        limits: GenerationLimits,
+        started: Instant,
+        deadline: Option<std::time::Instant>,
+        streamed: bool,
+    ) -> Self {
+        let deadline = deadline.map(Instant::from_std);
+        Self { limits, started, deadline, streamed, waiting_since: None, seen_events: 0 }
+    }
+
+    /// Somebody waits for bytes; what has been parsed so far ends the wait before.
+    fn wait(&mut self, events: u64, now: Instant) {
+        if events != self.seen_events {
+            self.seen_events = events;
+            self.waiting_since = None;
+        }
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// The limit that is reached first.
+    fn due(&self, finishing: bool) -> Due {
+        let limits = &self.limits;
+        let after = |from: Instant, limit: Duration, name| Due { at: after(from, limit), name, limit };
+        let since = self.waiting_since.unwrap_or(self.started);
+        let pace = match self.seen_events {
+            0 if self.streamed => after(self.started, limits.first_token, "first-token"),
+            0 => after(self.started, limits.total, "total"),
+            _ if finishing => after(since, limits.after_finish, "after-finish"),
+            _ => after(since, limits.idle, "idle"),
+        };
+        let total = after(self.started, limits.total, "total");
+        let deadline = self.deadline.map(|at| Due {
+            at,
+            name: "deadline",
+            limit: at.saturating_duration_since(self.started),
+        });
+        [Some(total), deadline].into_iter().flatten().fold(pace, |a, b| if b.at < a.at { b } else { a })
+    }
+
+    /// The error of a limit that has been reached.
+    fn overdue(&self, due: &Due) -> Error {
+        let Due { name, limit, .. } = due;
+        let limit = limit.as_secs_f64();
+        let what = match (*name, self.seen_events) {
+            ("total" | "deadline", _) => "the answer was not complete",
+            (_, 0) => "no token came",
+            _ => "no further token came",
+        };
+        Error::new(ErrorKind::Timeout, format!("{what} within the {name} limit of {limit:.1} s"))
+            .with_delivery(Delivery::Committed)
+    }
+}
+
+/// `from + limit`, or far enough away to mean never where that overflows.
+fn after(from: Instant, limit: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    from.checked_add(limit.min(NEVER)).unwrap_or(from)
+}
+
+/// An answer being read from a body.
+pub(crate) struct BodySource {
+    /// `None` once it has ended.
+    body: Option<Body>,
+    decoder: Decoder,
+    watch: Watch,
+    timer: Pin<Box<Sleep>>,
+    /// Blotted out of whatever a peer says in an error.
+    secret: Option<Secret>,
+}
+
+impl BodySource {
+    pub(crate) fn new(body: Body, decoder: Decoder, watch: Watch, secret: Option<Secret>) -> Self {
+        let timer = Box::pin(sleep_until(watch.due(false).at));
+        Self { body: Some(body), decoder, watch, timer, secret }
+    }
+
+    fn end_body(&mut self, cause: Option<Error>) {
+        self.decoder.end(cause);
+        self.body = None;
+    }
+
+    /// Bytes from the socket into the decoder, or word of why there are none. Pending while there is neither.
+    fn poll_bytes(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        let Some(body) = &mut self.body else {
+            // Told of the end, a decoder owes an ending, not a question.
+            let bug =
+                Error::new(ErrorKind::Internal, "the decoder asked for bytes after the end of the body");
+            self.decoder.end(Some(bug));
+            return Poll::Ready(());
+        };
+        let now = Instant::now();
+        self.watch.wait(self.decoder.events(), now);
+        match body.poll_chunk(cx) {
+            Poll::Ready(Some(Ok(chunk))) => {
+                // A peer that never stops, or sends nothing but pings, keeps the socket ready and the timer unasked.
+                let due = self.watch.due(self.decoder.has_finish());
+                if now >= due.at {
+                    let error = self.watch.overdue(&due);
+                    self.end_body(Some(error));
+                } else {
+                    self.decoder.push(chunk);
+                }
+                Poll::Ready(())
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.end_body(Some(error));
+                Poll::Ready(())
+            }
+            Poll::Ready(None) => {
+                self.end_body(None);
+                Poll::Ready(())
+            }
+            Poll::Pending => self.poll_timer(cx),
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        loop {
+            let due = self.watch.due(self.decoder.has_finish());
+            if due.at < self.timer.deadline() {
+                self.timer.as_mut().reset(due.at);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= due.at {
+                let error = self.watch.overdue(&due);
+                self.end_body(Some(error));
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(due.at);
+        }
+    }
+}
+
+impl Source for BodySource {
+    fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
+        loop {
+            match self.decoder.advance() {
+                Advance::Delta => return Poll::Ready(Step::Delta),
+                Advance::End(ending) => {
+                    if let Some(body) = self.body.take() {
+                        // The terminal event came before the end of the body: the connection may be of use yet.
+                        body.finish();
+                    }
+                    return Poll::Ready(Step::End(redacted(ending, self.secret.as_ref())));
+                }
+                Advance::NeedBytes => task::ready!(self.poll_bytes(cx)),
+            }
+        }
+    }
+
+    fn current(&self) -> Delta<'_> {
+        self.decoder.current()
+    }
+}
+
+/// Blots the credential out of what a peer said.
+fn redacted(ending: Ending, secret: Option<&Secret>) -> Ending {
+    match (ending, secret) {
+        (Ending::Failed(error), Some(secret)) => {
+            Ending::Failed(error.map_message(|message| secret.redact(message)))
+        }
+        (ending, _) => ending,
+    }
+}

@@ -1,0 +1,273 @@
+//! One attempt against real sockets: what a peer does, and what the answer says of it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use loquat_client::{GenerationLimits, HttpModel};
+use loquat_core::{
+    Answer, ChatRequest, Context, Ending, Endpoint, Error, ErrorKind, FinishReason, Model, Result,
+};
+use loquat_transport::{Config, Transport};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-request-id: req-7\r\n\r\n";
+const KEY: &str = "sk-planted-0123456789";
+
+/// What the peer does after it has read the request.
+enum Do {
+    Send(String),
+    Wait(Duration),
+    /// Sends this over and over until the other side is gone.
+    Forever(String, Duration),
+    /// Closes with a reset instead of an orderly end.
+    Reset,
+}
+
+fn chunk(text: &str) -> Do {
+    Do::Send(format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n"))
+}
+
+fn finish() -> Do {
+    Do::Send("data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n".into())
+}
+
+/// A peer for one connection; gives its address and the request it read.
+async fn peer(script: Vec<Do>) -> (SocketAddr, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let task = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("a client");
+        let request = read_request(&mut socket).await;
+        for step in script {
+            match step {
+                Do::Send(text) => drop(socket.write_all(text.as_bytes()).await),
+                Do::Wait(pause) => tokio::time::sleep(pause).await,
+                Do::Forever(text, pause) => {
+                    while socket.write_all(text.as_bytes()).await.is_ok() {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+                Do::Reset => socket.set_zero_linger().expect("a socket"),
+            }
+        }
+        request
+    });
+    (address, task)
+}
+
+async fn read_request(socket: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&request).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok())
+                .unwrap_or(0);
+            if body.len() >= length {
+                return text;
+            }
+        }
+        match socket.read(&mut buffer).await {
+            Ok(0) | Err(_) => return text,
+            Ok(n) => request.extend_from_slice(&buffer[..n]),
+        }
+    }
+}
+
+fn quick() -> GenerationLimits {
+    GenerationLimits::default()
+        .with_first_token(Duration::from_millis(400))
+        .with_idle(Duration::from_millis(400))
+        .with_total(Duration::from_millis(1500))
+}
+
+fn model(address: SocketAddr, limits: GenerationLimits) -> HttpModel {
+    let endpoint = Endpoint::new("test", format!("http://{address}/v1"), "m").with_credential(KEY);
+    let transport = Transport::new(Config::default()).expect("a transport");
+    HttpModel::new(transport, &loquat_provider::OPENAI_CHAT, endpoint).expect("a model").with_limits(limits)
+}
+
+async fn ask(script: Vec<Do>) -> Result<Answer> {
+    let (address, _) = peer(script).await;
+    let request = Arc::new(ChatRequest::new("").with_user("hello"));
+    model(address, quick()).infer(&Context::new(), request).await
+}
+
+/// Pulls to the end.
+async fn ended(mut answer: Answer) -> (String, Ending) {
+    while answer.next().await.is_some() {}
+    let text = answer.so_far().map(|response| response.text()).unwrap_or_default();
+    (text, answer.ending().cloned().expect("every answer ends"))
+}
+
+fn head() -> Do {
+    Do::Send(HEAD.into())
+}
+
+fn cut_by(ending: &Ending) -> Option<ErrorKind> {
+    match ending {
+        Ending::Truncated { cause } => cause.as_ref().map(Error::kind),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_finished_and_says_what_it_knows() {
+    let (address, peer) =
+        peer(vec![head(), chunk("lo"), chunk("quat"), finish(), Do::Send("data: [DONE]\n\n".into())]).await;
+    let request = Arc::new(ChatRequest::new("").with_user("hello"));
+    let answer = model(address, quick()).infer(&Context::new(), request).await.expect("accepted");
+    assert_eq!(answer.meta().request_id.as_deref(), Some("req-7"));
+    let (text, ending) = ended(answer).await;
+    assert_eq!(text, "loquat");
+    assert!(matches!(ending, Ending::Finished { reason: FinishReason::Stop, .. }), "{ending:?}");
+    let sent = peer.await.expect("the peer");
+    assert!(sent.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{sent}");
+    assert!(sent.contains(&format!("authorization: Bearer {KEY}\r\n")), "{sent}");
+    assert!(sent.contains("\"model\":\"m\""), "{sent}");
+}
+
+#[tokio::test]
+async fn a_peer_that_dies_in_the_middle_leaves_a_truncated_answer() {
+    let (text, ending) = ended(ask(vec![head(), chunk("lo"), Do::Reset]).await.expect("accepted")).await;
+    assert_eq!((text.as_str(), cut_by(&ending)), ("lo", Some(ErrorKind::Connection)));
+    // An orderly end that comes too early is no better.
+    let (text, ending) = ended(ask(vec![head(), chunk("lo")]).await.expect("accepted")).await;
+    assert_eq!((text.as_str(), cut_by(&ending)), ("lo", None));
+}
+
+#[tokio::test]
+async fn an_end_before_any_delta_is_a_failure() {
+    let (_, ending) = ended(ask(vec![head()]).await.expect("accepted")).await;
+    assert!(matches!(&ending, Ending::Failed(error) if error.kind() == ErrorKind::Protocol), "{ending:?}");
+}
+
+#[tokio::test]
+async fn silence_meets_the_limit_to_the_first_token_and_between_tokens() {
+    let pause = || Do::Wait(Duration::from_secs(5));
+    let (_, ending) = ended(ask(vec![head(), pause()]).await.expect("accepted")).await;
+    assert!(
+        matches!(&ending, Ending::Failed(e) if e.kind() == ErrorKind::Timeout && e.message().contains("first-token")),
+        "{ending:?}"
+    );
+    let (text, ending) = ended(ask(vec![head(), chunk("lo"), pause()]).await.expect("accepted")).await;
+    assert_eq!((text.as_str(), cut_by(&ending)), ("lo", Some(ErrorKind::Timeout)));
+}
+
+#[tokio::test]
+async fn pings_keep_no_answer_alive() {
+    let pings = Do::Forever(": ping\n\n".into(), Duration::from_millis(20));
+    let (_, ending) = ended(ask(vec![head(), pings]).await.expect("accepted")).await;
+    assert!(matches!(&ending, Ending::Failed(e) if e.kind() == ErrorKind::Timeout), "{ending:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_never_stops_meets_the_total_limit() {
+    let Do::Send(token) = chunk("x") else { unreachable!() };
+    let tokens = Do::Forever(token, Duration::from_millis(20));
+    let (text, ending) = ended(ask(vec![head(), tokens]).await.expect("accepted")).await;
+    assert!(!text.is_empty());
+    assert_eq!(cut_by(&ending), Some(ErrorKind::Timeout));
+}
+
+#[tokio::test]
+async fn a_finish_reason_without_the_end_of_the_stream_is_finished() {
+    let script = vec![head(), chunk("lo"), finish(), Do::Wait(Duration::from_secs(5))];
+    let (text, ending) = ended(ask(script).await.expect("accepted")).await;
+    assert_eq!(text, "lo");
+    assert!(ending.is_finished(), "{ending:?}");
+}
+
+#[tokio::test]
+async fn the_callers_own_pauses_are_not_the_peers() {
+    let script = vec![head(), chunk("lo"), Do::Send(": ping\n\n".into()), chunk("quat"), finish()];
+    let mut answer = ask(script).await.expect("accepted");
+    while answer.next().await.and_then(|delta| delta.text().map(drop)).is_none() {}
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let (text, ending) = ended(answer).await;
+    assert_eq!(text, "loquat");
+    assert!(ending.is_finished(), "{ending:?}");
+}
+
+#[tokio::test]
+async fn the_callers_deadline_and_token_are_obeyed_while_reading() {
+    for cancel in [false, true] {
+        let (address, _) = peer(vec![head(), chunk("lo"), Do::Wait(Duration::from_secs(5))]).await;
+        let request = Arc::new(ChatRequest::new("").with_user("hello"));
+        let mut context = Context::new();
+        if !cancel {
+            context = context.with_timeout(Duration::from_millis(300));
+        }
+        let answer =
+            model(address, GenerationLimits::default()).infer(&context, request).await.expect("accepted");
+        let token = context.cancellation().clone();
+        let stop = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            if cancel {
+                token.cancel();
+            }
+        });
+        let (text, ending) = ended(answer).await;
+        let expected = if cancel { ErrorKind::Cancelled } else { ErrorKind::Timeout };
+        assert_eq!((text.as_str(), cut_by(&ending)), ("lo", Some(expected)));
+        stop.await.expect("done");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_its_kind_and_never_the_key() {
+    let body = format!(
+        "{{\"error\":{{\"message\":\"Incorrect API key provided: {KEY}\",\"code\":\"invalid_api_key\"}}}}"
+    );
+    let answer = format!(
+        "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\nx-request-id: req-9\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let error = ask(vec![Do::Send(answer)]).await.expect_err("refused");
+    assert_eq!((error.kind(), error.status()), (ErrorKind::Authentication, Some(401)));
+    assert_eq!(error.request_id(), Some("req-9"));
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("Incorrect API key") && !shown.contains("planted"), "{shown}");
+}
+
+#[tokio::test]
+async fn an_error_event_that_repeats_the_key_is_blotted() {
+    let event = Do::Send(format!("data: {{\"error\":{{\"message\":\"bad key {KEY}\"}}}}\n\n"));
+    let (_, ending) = ended(ask(vec![head(), chunk("x"), event]).await.expect("accepted")).await;
+    let shown = format!("{ending:?}");
+    assert!(matches!(ending, Ending::Failed(_)) && !shown.contains("planted"), "{shown}");
+}
+
+#[test]
+fn a_key_never_travels_in_the_clear_to_another_machine() {
+    let transport = Transport::new(Config::default()).expect("a transport");
+    let endpoint = Endpoint::new("test", "http://192.0.2.1/v1", "m").with_credential(KEY);
+    let error =
+        HttpModel::new(transport.clone(), &loquat_provider::OPENAI_CHAT, endpoint).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::NotConfigured);
+    let endpoint = Endpoint::new("test", "http://192.0.2.1/v1", "m");
+    assert!(
+        HttpModel::new(transport, &loquat_provider::OPENAI_CHAT, endpoint).is_ok(),
+        "without a key it may"
+    );
+}
+
+#[tokio::test]
+async fn models_are_listed_within_their_limit() {
+    let body = "{\"object\":\"list\",\"data\":[{\"id\":\"m1\",\"owned_by\":\"us\"},{\"id\":\"m2\"}]}";
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (address, _) = peer(vec![Do::Send(answer)]).await;
+    let listed = model(address, quick()).list_models(&Context::new()).await.expect("listed");
+    assert_eq!(listed.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["m1", "m2"]);
+
+    let (address, _) = peer(vec![Do::Wait(Duration::from_secs(5))]).await;
+    let error = model(address, quick()).list_models(&Context::new()).await.expect_err("too slow");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
