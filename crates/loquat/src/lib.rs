@@ -1,1 +1,70 @@
-//! placeholder
+//! Loquat: a toolkit for programs that talk to large language models, under one name.
+//!
+//! This crate holds no algorithm. It re-exports the others under short names and wires them into one [`Client`]:
+//!
+#![cfg_attr(feature = "client", doc = "```no_run")]
+#![cfg_attr(not(feature = "client"), doc = "```ignore")]
+//! # async fn run() -> Result<(), loquat::Error> {
+//! use loquat::Client;
+//!
+//! let client = Client::from_env()?;
+//! let mut answer = client.chat("openai:gpt-4o").user("Write one sentence about loquats.").stream().await?;
+//! while let Some(text) = answer.next_text().await? {
+//!     print!("{text}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Models by name
+//!
+//! | name | what answers |
+//! |---|---|
+//! | `engine`, `engine:PATH.gguf` | the embedded engine (feature `engine`): no key, no network |
+//! | `openai:gpt-4o`, `anthropic:…`, `ollama:…`, `qwen:…` | that provider, with the key its environment variable holds |
+//! | `gpt-4o` | the one configured provider that lists it; an error where several or none do |
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `client` | yes | [`Client`], and `json`, `transport`, `provider`, `client` as modules |
+//! | `engine` | no | `engine` as a module and as a model |
+//! | `full` | no | both |
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "client")]
+mod chat;
+#[cfg(all(feature = "client", feature = "engine"))]
+mod engines;
+#[cfg(all(feature = "client", feature = "engine"))]
+pub mod pull;
+#[cfg(feature = "client")]
+mod resolve;
+#[cfg(feature = "client")]
+mod wiring;
+
+#[cfg(feature = "client")]
+pub use chat::Chat;
+#[cfg(feature = "client")]
+pub use loquat_client as client;
+pub use loquat_core as core;
+pub use loquat_core::{
+    Answer, ChatRequest, Context, Delta, Ending, Error, ErrorKind, FinishReason, Message, Model, ModelInfo,
+    OwnedDelta, Part, Response, Result, Role, Secret, Tool, ToolCall, ToolResult, Usage,
+};
+#[cfg(feature = "engine")]
+pub use loquat_engine as engine;
+#[cfg(feature = "client")]
+pub use loquat_json as json;
+#[cfg(feature = "client")]
+pub use loquat_provider as provider;
+#[cfg(feature = "client")]
+pub use loquat_transport as transport;
+#[cfg(feature = "client")]
+pub use wiring::{Client, ClientBuilder, ProviderStatus};
+
+/// The README's program, compiled.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

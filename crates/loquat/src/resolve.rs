@@ -1,0 +1,271 @@
+//! A model's name into the model.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use loquat_client::HttpModel;
+use loquat_core::{Context, Endpoint, Error, ErrorKind, Model, ModelInfo, Result};
+use loquat_provider::{Format, Profile};
+
+use crate::{Client, wiring::Server};
+
+/// The names of the embedded engine.
+const ENGINE: &str = "engine";
+
+/// What a server given by its address speaks unless the model's name says otherwise.
+const COMPATIBLE: &dyn Format = &loquat_provider::OPENAI_COMPATIBLE;
+
+impl Client {
+    /// The model of that name, and its name at the endpoint.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotConfigured`] where nothing or several things go by that name, or a key is missing; the
+    /// message says what exists and how to configure it.
+    pub async fn resolve(&self, context: &Context, name: &str) -> Result<(Arc<dyn Model>, String)> {
+        let name = name.trim();
+        if let Some(server) = &self.0.server {
+            return self.at_server(context, server, name).await;
+        }
+        if let Some(which) = engine_name(name) {
+            return self.engine(which).await;
+        }
+        match provider_prefix(name) {
+            Prefix::Known(profile, model) => {
+                let model = self.http_model(profile, model)?;
+                let name = model.endpoint().model.clone();
+                Ok((Arc::new(model), name))
+            }
+            Prefix::Unknown(provider) => Err(unknown_provider(provider)),
+            Prefix::Bare => self.by_listing(context, name).await,
+        }
+    }
+
+    /// The models that a provider (or `--base-url`'s server, for an empty name) lists.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve), and whatever kept the listing from arriving within 800 ms.
+    pub async fn list_models(&self, context: &Context, provider: &str) -> Result<Vec<ModelInfo>> {
+        if let Some(server) = &self.0.server {
+            return self.server_model(server, format_of(provider)?, "")?.list_models(context).await;
+        }
+        let profile = loquat_provider::profile(provider).ok_or_else(|| unknown_provider(provider))?;
+        self.http_model(profile, "")?.list_models(context).await
+    }
+
+    fn http_model(&self, profile: &Profile, model: &str) -> Result<HttpModel> {
+        let mut endpoint = Endpoint::new(profile.name, self.0.base_url(profile), model);
+        match (self.0.keys.get(profile.name), profile.key_variable) {
+            (Some(key), _) => endpoint = endpoint.with_credential(key.clone()),
+            (None, Some(variable)) => return Err(missing_key(profile.name, variable)),
+            (None, None) => {}
+        }
+        Ok(HttpModel::new(self.0.transport.clone(), profile.format, endpoint)?.with_limits(self.0.limits))
+    }
+
+    fn server_model(&self, server: &Server, format: &'static dyn Format, model: &str) -> Result<HttpModel> {
+        let mut endpoint = Endpoint::new("server", &server.base_url, model);
+        endpoint.credential.clone_from(&server.key);
+        Ok(HttpModel::new(self.0.transport.clone(), format, endpoint)?.with_limits(self.0.limits))
+    }
+
+    /// A model of a server given by address. `anthropic:` and `ollama:` before the name choose the wire format;
+    /// without a name, the server's only model is taken.
+    async fn at_server(
+        &self,
+        context: &Context,
+        server: &Server,
+        name: &str,
+    ) -> Result<(Arc<dyn Model>, String)> {
+        let (format, name) = match provider_prefix(name) {
+            Prefix::Known(profile, model) => (profile.format, model),
+            _ => (COMPATIBLE, name),
+        };
+        if !name.is_empty() {
+            return Ok((Arc::new(self.server_model(server, format, name)?), name.to_owned()));
+        }
+        let model = self.server_model(server, format, "")?;
+        let listed = model.list_models(context).await?;
+        match listed.as_slice() {
+            [only] => {
+                let only = only.id.clone();
+                Ok((Arc::new(model), only))
+            }
+            [] => Err(Error::new(
+                ErrorKind::NotConfigured,
+                format!("{} lists no model: name one", server.base_url),
+            )),
+            several => Err(Error::new(
+                ErrorKind::NotConfigured,
+                format!("{} has several models, name one: {}", server.base_url, names(several)),
+            )),
+        }
+    }
+
+    /// The one configured provider that lists a bare name.
+    async fn by_listing(&self, context: &Context, name: &str) -> Result<(Arc<dyn Model>, String)> {
+        if name.is_empty() {
+            return Err(Error::new(
+                ErrorKind::NotConfigured,
+                format!("no model was named; {}", what_exists()),
+            ));
+        }
+        let configured: Vec<_> =
+            loquat_provider::profiles().iter().filter_map(|p| self.http_model(p, name).ok()).collect();
+        let listings = join_all(configured.iter().map(|model| model.list_models(context))).await;
+        let mut found: Vec<_> = configured
+            .iter()
+            .zip(&listings)
+            .filter(|(_, listing)| listing.as_ref().is_ok_and(|models| models.iter().any(|m| m.id == name)))
+            .map(|(model, _)| model)
+            .collect();
+        match (found.pop(), found.as_slice()) {
+            (Some(model), []) => Ok((Arc::new(model.clone()), name.to_owned())),
+            (Some(last), others) => {
+                let who: Vec<_> =
+                    others.iter().chain([&last]).map(|m| m.endpoint().provider.as_str()).collect();
+                let choose = who.iter().map(|who| format!("{who}:{name}")).collect::<Vec<_>>().join(" or ");
+                Err(Error::new(
+                    ErrorKind::NotConfigured,
+                    format!("several providers list a model {name:?}: say {choose}"),
+                ))
+            }
+            (None, _) => {
+                let asked: Vec<_> = configured
+                    .iter()
+                    .zip(&listings)
+                    .map(|(model, listing)| {
+                        let provider = &model.endpoint().provider;
+                        match listing {
+                            Ok(models) => format!("{provider} ({} models)", models.len()),
+                            Err(error) => format!("{provider} (no answer: {:?})", error.kind()),
+                        }
+                    })
+                    .collect();
+                Err(Error::new(
+                    ErrorKind::NotConfigured,
+                    format!(
+                        "no configured provider lists a model {name:?}; asked: {}. {}",
+                        asked.join(", "),
+                        what_exists()
+                    ),
+                ))
+            }
+        }
+    }
+
+    #[cfg(feature = "engine")]
+    async fn engine(&self, which: &str) -> Result<(Arc<dyn Model>, String)> {
+        Ok((Arc::new(self.0.engines.load(which).await?), which.to_owned()))
+    }
+
+    #[cfg(not(feature = "engine"))]
+    #[allow(clippy::unused_async, reason = "the same signature as with the engine")]
+    async fn engine(&self, _which: &str) -> Result<(Arc<dyn Model>, String)> {
+        Err(Error::new(
+            ErrorKind::NotConfigured,
+            "this build has no embedded engine: build with the feature `engine`, or name a provider's model",
+        ))
+    }
+}
+
+/// What stands before the first colon of a model's name.
+enum Prefix<'a> {
+    /// A provider, and the model's name at it.
+    Known(&'static Profile, &'a str),
+    /// A word that looks like a provider and is none.
+    Unknown(&'a str),
+    /// No provider: `gpt-4o`, or Ollama's `llama3.2:3b`, whose colon belongs to the name.
+    Bare,
+}
+
+fn provider_prefix(name: &str) -> Prefix<'_> {
+    match name.split_once(':') {
+        None => Prefix::Bare,
+        Some((prefix, model)) => match loquat_provider::profile(prefix) {
+            Some(profile) => Prefix::Known(profile, model),
+            // Ollama's tags follow a model's name, which has a digit, a dash or a dot more often than not.
+            None if prefix.contains(|c: char| c.is_ascii_digit() || "-./_".contains(c)) => Prefix::Bare,
+            None => Prefix::Unknown(prefix),
+        },
+    }
+}
+
+/// The part after `engine:`, empty for `engine` alone; a path that ends in `.gguf` needs no prefix.
+fn engine_name(name: &str) -> Option<&str> {
+    match name.split_once(':') {
+        Some((ENGINE, which)) => Some(which),
+        _ if name == ENGINE => Some(""),
+        _ if name.ends_with(".gguf") => Some(name),
+        _ => None,
+    }
+}
+
+fn format_of(provider: &str) -> Result<&'static dyn Format> {
+    if provider.is_empty() {
+        return Ok(COMPATIBLE);
+    }
+    loquat_provider::profile(provider).map(|p| p.format).ok_or_else(|| unknown_provider(provider))
+}
+
+fn names(models: &[ModelInfo]) -> String {
+    const SHOWN: usize = 20;
+    let mut shown: Vec<_> = models.iter().take(SHOWN).map(|model| model.id.as_str()).collect();
+    if models.len() > SHOWN {
+        shown.push("…");
+    }
+    shown.join(", ")
+}
+
+fn what_exists() -> String {
+    let known: Vec<_> = loquat_provider::profiles()
+        .iter()
+        .map(|profile| match profile.key_variable {
+            Some(variable) => format!("{}: ({variable})", profile.name),
+            None => format!("{}: (no key)", profile.name),
+        })
+        .collect();
+    format!("Models are named engine or provider:model, with these providers: {}", known.join(", "))
+}
+
+pub(crate) fn unknown_provider(name: &str) -> Error {
+    Error::new(ErrorKind::NotConfigured, format!("no provider is called {name:?}. {}", what_exists()))
+}
+
+fn missing_key(provider: &str, variable: &str) -> Error {
+    Error::new(
+        ErrorKind::NotConfigured,
+        format!("{provider} needs a key: set the environment variable {variable}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(name: &str) -> String {
+        if let Some(which) = engine_name(name) {
+            return format!("engine {which}");
+        }
+        match provider_prefix(name) {
+            Prefix::Known(profile, model) => format!("{} {model}", profile.name),
+            Prefix::Unknown(provider) => format!("unknown {provider}"),
+            Prefix::Bare => format!("bare {name}"),
+        }
+    }
+
+    #[test]
+    fn names_are_read() {
+        for (name, kind) in [
+            ("engine", "engine "),
+            ("engine:/tmp/m.gguf", "engine /tmp/m.gguf"),
+            ("./m.gguf", "engine ./m.gguf"),
+            ("openai:gpt-4o", "openai gpt-4o"),
+            ("ollama:llama3.2:3b", "ollama llama3.2:3b"),
+            ("llama3.2:3b", "bare llama3.2:3b"),
+            ("gpt-4o", "bare gpt-4o"),
+            ("opneai:gpt-4o", "unknown opneai"),
+        ] {
+            assert_eq!(kind_of(name), kind, "{name}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! [`Client`]: the crates wired into one call, configured from code or from the environment.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use loquat_client::GenerationLimits;
+use loquat_core::{Error, ErrorKind, Result, Secret};
+use loquat_provider::Profile;
+use loquat_transport::{Config, Transport};
+
+use crate::Chat;
+
+/// Asks models by name. Cheap to clone; clones share the pool of connections and the loaded engines.
+#[derive(Clone)]
+pub struct Client(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) transport: Transport,
+    pub(crate) limits: GenerationLimits,
+    /// Keys by provider name.
+    pub(crate) keys: HashMap<&'static str, Secret>,
+    /// Other addresses of providers that need no key, by provider name.
+    pub(crate) addresses: HashMap<&'static str, String>,
+    /// One server for everything, in place of the providers' own.
+    pub(crate) server: Option<Server>,
+    #[cfg(feature = "engine")]
+    pub(crate) engines: crate::engines::Engines,
+}
+
+/// A server that is none of the known providers' own.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) base_url: String,
+    pub(crate) key: Option<Secret>,
+}
+
+impl Client {
+    /// A client configured by the environment: each provider's key from its own variable (`OPENAI_API_KEY`,
+    /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, and `LOQUAT_BASE_URL` with `LOQUAT_KEY_ENV` (the
+    /// *name* of the variable that holds that server's key).
+    ///
+    /// # Errors
+    /// Values that cannot be used: an address that is none, a named variable that is not set.
+    pub fn from_env() -> Result<Self> {
+        Self::builder().env().build()
+    }
+
+    /// A client configured by hand.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Begins a request to that model; see the [crate's words](crate) for names.
+    pub fn chat(&self, model: impl Into<String>) -> Chat {
+        Chat::new(self.clone(), model.into())
+    }
+
+    /// The providers this client knows, in the order of their listing, and what each lacks.
+    pub fn providers(&self) -> Vec<ProviderStatus> {
+        loquat_provider::profiles()
+            .iter()
+            .map(|profile| ProviderStatus {
+                name: profile.name,
+                base_url: self.0.base_url(profile).to_owned(),
+                key_variable: profile.key_variable,
+                has_key: self.0.keys.contains_key(profile.name),
+            })
+            .collect()
+    }
+
+    /// The server that stands in place of the providers' own, where one was configured.
+    pub fn base_url(&self) -> Option<&str> {
+        self.0.server.as_ref().map(|server| server.base_url.as_str())
+    }
+
+    /// The connections behind this client.
+    pub fn transport(&self) -> &Transport {
+        &self.0.transport
+    }
+}
+
+impl Inner {
+    pub(crate) fn base_url<'a>(&'a self, profile: &'a Profile) -> &'a str {
+        self.addresses.get(profile.name).map_or(profile.base_url, String::as_str)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut with_keys: Vec<_> = self.0.keys.keys().collect();
+        with_keys.sort_unstable();
+        f.debug_struct("Client")
+            .field("server", &self.0.server)
+            .field("providers_with_keys", &with_keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`Client`] knows of a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProviderStatus {
+    /// Its name, as in `name:model`.
+    pub name: &'static str,
+    /// Where it is asked.
+    pub base_url: String,
+    /// The environment variable that holds its key; `None` where it needs none.
+    pub key_variable: Option<&'static str>,
+    /// Whether a key is at hand.
+    pub has_key: bool,
+}
+
+impl ProviderStatus {
+    /// Whether it can be asked: it has its key, or needs none.
+    pub fn is_configured(&self) -> bool {
+        self.has_key || self.key_variable.is_none()
+    }
+}
+
+/// Builds a [`Client`].
+#[derive(Default)]
+#[must_use = "a builder builds nothing until .build()"]
+pub struct ClientBuilder {
+    transport: Config,
+    limits: GenerationLimits,
+    keys: Vec<(String, Secret)>,
+    base_url: Option<String>,
+    base_url_key: Option<Secret>,
+    base_url_key_variable: Option<String>,
+    from_env: bool,
+    #[cfg(feature = "engine")]
+    progress: Option<crate::pull::Progress>,
+}
+
+impl ClientBuilder {
+    /// Reads what [`Client::from_env`] reads; what is said here by other methods comes first.
+    pub fn env(mut self) -> Self {
+        self.from_env = true;
+        self
+    }
+
+    /// A provider's key.
+    pub fn key(mut self, provider: impl Into<String>, key: impl Into<Secret>) -> Self {
+        self.keys.push((provider.into(), key.into()));
+        self
+    }
+
+    /// One server for all requests, in place of the providers' own. No provider's key is sent to it; give it one by
+    /// [`base_url_key`](Self::base_url_key) or [`base_url_key_variable`](Self::base_url_key_variable).
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// The key of the server at [`base_url`](Self::base_url).
+    pub fn base_url_key(mut self, key: impl Into<Secret>) -> Self {
+        self.base_url_key = Some(key.into());
+        self
+    }
+
+    /// The environment variable that holds the key of the server at [`base_url`](Self::base_url).
+    pub fn base_url_key_variable(mut self, name: impl Into<String>) -> Self {
+        self.base_url_key_variable = Some(name.into());
+        self
+    }
+
+    /// The transport's configuration: proxy, extra roots, HTTP/2, pool, connection limits.
+    pub fn transport(mut self, config: Config) -> Self {
+        self.transport = config;
+        self
+    }
+
+    /// The limits in time of a generation.
+    pub fn limits(mut self, limits: GenerationLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Is told how far the download is when the first use of `engine` has to fetch its model.
+    #[cfg(feature = "engine")]
+    pub fn on_pull(mut self, progress: crate::pull::Progress) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Builds the client. No connection is made yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotConfigured`] for what cannot be used, naming it.
+    pub fn build(self) -> Result<Client> {
+        let mut keys = HashMap::new();
+        for (name, key) in self.keys {
+            let profile =
+                loquat_provider::profile(&name).ok_or_else(|| crate::resolve::unknown_provider(&name))?;
+            keys.insert(profile.name, key);
+        }
+        let (mut base_url, mut key_variable) = (self.base_url, self.base_url_key_variable);
+        let mut addresses = HashMap::new();
+        if self.from_env {
+            for profile in loquat_provider::profiles() {
+                if let Some(key) = profile.key_variable.and_then(variable) {
+                    keys.entry(profile.name).or_insert_with(|| Secret::new(key));
+                }
+            }
+            if let Some(host) = variable("OLLAMA_HOST") {
+                addresses.insert("ollama", ollama_address(&host));
+            }
+            if base_url.is_none() {
+                base_url = variable("LOQUAT_BASE_URL");
+                key_variable = key_variable.or_else(|| variable("LOQUAT_KEY_ENV"));
+            }
+        }
+        let key = match (self.base_url_key, key_variable) {
+            (Some(key), _) => Some(key),
+            (None, Some(name)) => Some(Secret::new(variable(&name).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::NotConfigured,
+                    format!(
+                        "the environment variable {name}, named as the one that holds the key, is not set"
+                    ),
+                )
+            })?)),
+            (None, None) => None,
+        };
+        let server = base_url.map(|base_url| Server { base_url, key });
+        Ok(Client(Arc::new(Inner {
+            transport: Transport::new(self.transport)?,
+            limits: self.limits,
+            keys,
+            addresses,
+            server,
+            #[cfg(feature = "engine")]
+            engines: crate::engines::Engines::new(self.progress),
+        })))
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("base_url", &self.base_url)
+            .field("from_env", &self.from_env)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An environment variable that is set and not blank.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// `OLLAMA_HOST` as Ollama itself reads it: scheme and port may be missing, and 0.0.0.0 means this machine.
+/// <https://github.com/ollama/ollama/blob/main/envconfig/config.go>
+fn ollama_address(host: &str) -> String {
+    let host = host.trim().trim_end_matches('/');
+    let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
+    let rest = rest.replacen("0.0.0.0", "127.0.0.1", 1);
+    let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']') && !port.is_empty());
+    match (has_port, scheme) {
+        (true, _) => format!("{scheme}://{rest}"),
+        (false, "https") => format!("https://{rest}:443"),
+        (false, _) => format!("{scheme}://{rest}:11434"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ollama_host_is_read_as_ollama_reads_it() {
+        for (host, address) in [
+            ("127.0.0.1", "http://127.0.0.1:11434"),
+            ("0.0.0.0:1234", "http://127.0.0.1:1234"),
+            ("https://ollama.example", "https://ollama.example:443"),
+            ("[::1]", "http://[::1]:11434"),
+            ("http://host:80/", "http://host:80"),
+        ] {
+            assert_eq!(ollama_address(host), address, "{host}");
+        }
+    }
+
+    #[test]
+    fn no_key_is_ever_shown() {
+        let client = Client::builder()
+            .key("openai", "sk-planted-secret")
+            .base_url("http://127.0.0.1:1/v1")
+            .base_url_key("sk-planted-too")
+            .build()
+            .expect("valid");
+        let shown = format!("{client:?} {:?} {:#?}", client.providers(), client.chat("m").user("x"));
+        assert!(!shown.contains("planted"), "{shown}");
+    }
+}
