@@ -75,9 +75,9 @@ impl<'e> Pieces<'e> {
     }
 }
 
-/// The character of a high and a low surrogate, in this order.
-pub(crate) fn join(high: u16, low: u16) -> Option<char> {
-    char::decode_utf16([high, low]).next()?.ok().filter(|character| u32::from(*character) > 0xffff)
+/// The character of a surrogate and the unit after it, if they are a high and a low one.
+pub(crate) fn join(surrogate: u16, next: u16) -> Option<char> {
+    char::decode_utf16([surrogate, next]).next()?.ok()
 }
 
 /// The code unit of the `\uXXXX` that starts at `at`, if one does.

@@ -58,6 +58,7 @@ fn invalid_utf8_is_replaced_by_maximal_subparts() {
         "",
     );
     check(b"\xef\xbbdata: a\n\ndata: b\n\n", &["message|b|-|-"], None, "");
+    check(b"data: \xff1\n\ndata: \xff2\n\n", &["message|\u{fffd}1|-|-", "message|\u{fffd}2|-|-"], None, "");
 }
 
 #[test]
@@ -156,9 +157,29 @@ fn a_long_line_in_many_reads_costs_little_more_than_in_one() {
 
 /// Pieces of streams, so that random streams are mostly events.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
+    const SAMPLES: [&[u8]; 19] = [
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b": ",
+        b":",
+        b"\0",
+        b" ",
+        b"data",
+        b"data:",
+        b"event: ",
+        b"id: ",
+        b"retry:",
+        b"12",
+        b"\ndata: x",
+        b"\ndata: \xff\n\n",
+        b"\r\rdata:\xe2\x82",
+        b"\xf0\x9f\x8d\x8a",
+        b"\xef\xbb\xbf",
+    ];
     let piece = prop_oneof![
-        3 => prop::sample::select(vec!["\n", "\r", "\r\n", "\n\n", ": ", ":", "\0", " "]).prop_map(|text| text.as_bytes().to_vec()),
-        3 => prop::sample::select(vec!["data", "data:", "event: ", "id: ", "retry:", "\u{feff}", "12"]).prop_map(|text| text.as_bytes().to_vec()),
+        6 => prop::sample::select(SAMPLES.as_slice()).prop_map(<[u8]>::to_vec),
         1 => "\\PC{0,12}".prop_map(String::into_bytes),
         1 => prop::collection::vec(any::<u8>(), 0..4),
     ];
