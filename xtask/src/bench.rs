@@ -10,7 +10,7 @@
 //! The group `engine` gets a llama.cpp server to be measured beside: its address is in `LOQUAT_LLAMA_URL`, the model file it
 //! serves in `LOQUAT_GGUF`.
 //!
-//! The result is a table, and `target/bench/<group>.json` for whoever keeps figures over time.
+//! The result is a table, and `target/bench/GROUP.json` for whoever keeps figures over time.
 
 mod read;
 
@@ -32,8 +32,8 @@ const LLAMA_GROUP: &str = "engine";
 
 /// Run the benchmarks beside their peers and print the ratios
 ///
-/// Groups are the [[bench]] programs of benches/. The table shows the median of ours, of each peer and the ratio (above 1 we
-/// are better), and the floor where one is known; target/bench/<group>.json has the same. Figures hold for the machine's
+/// Groups are the bench programs of benches/. The table shows the median of ours, of each peer and the ratio (above 1 we
+/// are better), and the floor where one is known; target/bench/GROUP.json has the same. Figures hold for the machine's
 /// default target, so RUSTFLAGS that choose a CPU are refused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

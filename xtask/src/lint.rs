@@ -62,12 +62,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             shell::run(command.arg(target).args(["--", "-D", "warnings"]))
         });
     }
-    steps.run("documentation", || {
-        let mut command = workspace::cargo();
-        command
-            .args(["doc", "--workspace", "--no-deps", "--all-features"])
-            .env("RUSTDOCFLAGS", "-D warnings");
-        shell::run(&mut command)
-    });
+    // Apart, and the libraries last: the program `loquat` and the library `loquat` are documented at the same path.
+    for (what, which) in [("documentation of programs", "--bins"), ("documentation of libraries", "--lib")] {
+        steps.run(what, || {
+            let mut command = workspace::cargo();
+            command.args(["doc", "--workspace", "--no-deps", "--all-features", which]);
+            shell::run(command.env("RUSTDOCFLAGS", "-D warnings"))
+        });
+    }
     steps.finish()
 }

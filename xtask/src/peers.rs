@@ -27,7 +27,7 @@ use process::{Readiness, Server};
 /// Start, stop or look at real servers: llama.cpp with a small model, an HTTP/2 server with TLS
 ///
 /// A peer runs in the background, on the loopback only, and ends by itself after `--minutes`. State and log are in
-/// target/peers/<name>; `down` ends only the process that `up` started.
+/// `target/peers/NAME`; `down` ends only the process that `up` started.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
