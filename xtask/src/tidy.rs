@@ -19,7 +19,7 @@ use crate::{shell::Steps, term, workspace};
 /// - crates import each other only along the arrows of ARCHITECTURE.md, and keep the absences stated there;
 /// - every source file opens with `//!`; unsafe code only in the modules ARCHITECTURE.md lists;
 /// - no unfinished code, no ignored test, `[lints] workspace = true` and a description in every crate;
-/// - no dead relative link, and no unknown crate name, in any Markdown file or `//!` header.
+/// - no dead link or path in any Markdown file, no unknown crate name there or in a `//!` header.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -47,7 +47,8 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     steps.run("unsafe", || report(sources::unsafe_code(&map, &rust)?));
     steps.run("links", || {
         let exists = |path: &str| workspace::root().join(path).exists();
-        report(markdown.iter().flat_map(|(file, text)| links::dead(file, text, exists)))
+        let paths = markdown.iter().flat_map(|(file, text)| links::dead_paths(file, text, exists));
+        report(markdown.iter().flat_map(|(file, text)| links::dead(file, text, exists)).chain(paths))
     });
     steps.run("crate names", || {
         let known: BTreeSet<String> = arrows::names(&map)?;

@@ -1,8 +1,11 @@
-//! Dead relative links in Markdown: `[text](path)`, `[text](path#part)`, `[text](#part)` and `[label]: path`.
+//! Dead relative links in Markdown: `[text](path)`, `[text](path#part)`, `[text](#part)` and `[label]: path`; and paths in
+//! backticks below `crates/` or `xtask/` that lead nowhere, since a map's paths age as links do.
 //!
 //! Addresses with a scheme are not followed: a check must give the same answer without a network.
 
 use std::path::{Component, Path};
+
+use super::arrows::quoted;
 
 /// The links of one file that lead nowhere; `exists` is asked about paths in the repository.
 pub(crate) fn dead(file: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
@@ -24,6 +27,16 @@ pub(crate) fn dead(file: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec
         }
     }
     findings
+}
+
+/// The paths in backticks of one file that lead nowhere. A part in capitals (`crates/X`) stands for any name.
+pub(crate) fn dead_paths(file: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let is_path =
+        |word: &&str| ["crates/", "xtask/"].iter().any(|top| word.starts_with(top)) && !word.contains(' ');
+    let is_placeholder = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_uppercase());
+    let paths = text.lines().flat_map(quoted).filter(is_path);
+    let dead = paths.filter(|path| !path.split('/').any(is_placeholder) && !exists(path));
+    dead.map(|path| format!("{file}: dead path `{path}`")).collect()
 }
 
 /// The text without code: fenced blocks blanked, inline code removed.
@@ -125,6 +138,13 @@ mod tests {
         check("# Here\n[there](#there)", &["#there"]);
         check("[label]: gone.md", &["gone.md"]);
         check("![picture](gone.png)", &["gone.png"]);
+    }
+
+    #[test]
+    fn paths_in_backticks_exist_too() {
+        let text = "`crates/a/src` `crates/b` `crates/X` `xtask/gone.rs` `cargo run` `target/x` `crates/a b`";
+        let findings = dead_paths("m.md", text, |path| path == "crates/a/src");
+        assert_eq!(findings, ["m.md: dead path `crates/b`", "m.md: dead path `xtask/gone.rs`"]);
     }
 
     #[test]
