@@ -76,3 +76,13 @@ impl Pool {
         self.counters.replaced.fetch_add(1, Relaxed);
     }
 }
+
+impl Drop for Pool {
+    /// Connections hold their site and sites their connections: the ring is cut here.
+    fn drop(&mut self) {
+        let sites = self.sites.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for site in sites.of.values() {
+            site.shut();
+        }
+    }
+}

@@ -43,6 +43,8 @@ struct State {
     /// How often making a connection failed, and why the last time: those who waited for it fail with it.
     failures: u64,
     last_failure: Option<Error>,
+    /// The pool is gone: nothing is kept any more.
+    shut: bool,
 }
 
 struct Shared {
@@ -92,6 +94,7 @@ impl Site {
             streams,
             failures: 0,
             last_failure: None,
+            shut: false,
         };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), config, counters })
     }
@@ -206,6 +209,10 @@ impl Site {
         connection.rest(Instant::now());
         let oldest = {
             let mut state = self.lock();
+            if state.shut {
+                drop(state);
+                return;
+            }
             let full = state.idle.len() >= self.config.max_idle_per_origin;
             let oldest = if full { Some(state.idle.remove(0)) } else { None };
             state.idle.push(connection);
@@ -235,6 +242,15 @@ impl Site {
             self.lock().streams = streams.max(1);
         }
         self.changed.notify_waiters();
+    }
+
+    /// Lets go of everything idle, now and later. What is in use ends with its use.
+    pub(super) fn shut(&self) {
+        let mut state = self.lock();
+        state.shut = true;
+        let (idle, http2) = (std::mem::take(&mut state.idle), std::mem::take(&mut state.http2));
+        drop(state);
+        drop((idle, http2));
     }
 
     fn release(&self, connection: &Arc<Http2>) {
@@ -343,7 +359,9 @@ impl Making {
         let site = Arc::clone(&self.site);
         let mut state = site.lock();
         state.speaks = Some(Protocol::Http2);
-        state.http2.push(Shared { connection: Arc::clone(&connection), idle_since: Instant::now() });
+        if !state.shut {
+            state.http2.push(Shared { connection: Arc::clone(&connection), idle_since: Instant::now() });
+        }
         drop(state);
         Slot { connection, site, reused: false }
     }
