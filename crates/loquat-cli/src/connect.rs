@@ -120,16 +120,10 @@ pub(crate) fn has_variable(name: &str) -> bool {
     env::var(name).is_ok_and(|value| !value.trim().is_empty())
 }
 
-/// Limits in time from flags, in seconds.
-pub(crate) fn limits(
-    total: Option<Duration>,
-    first_token: Option<Duration>,
-    idle: Option<Duration>,
-) -> GenerationLimits {
+/// The limits of a command that only lists models.
+pub(crate) fn listing_limits(limit: Option<Duration>) -> GenerationLimits {
     let limits = GenerationLimits::default();
-    let limits = total.map_or(limits, |limit| limits.with_total(limit));
-    let limits = first_token.map_or(limits, |limit| limits.with_first_token(limit));
-    idle.map_or(limits, |limit| limits.with_idle(limit))
+    limit.map_or(limits, |limit| limits.with_listing(limit))
 }
 
 /// Reads a number of seconds, such as `30` or `0.5`.

@@ -130,7 +130,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorKind::Connect => "is the server running, and is the address right?",
         ErrorKind::Tls => "`--ca-cert FILE` trusts a certificate authority of your own",
         ErrorKind::Timeout => {
-            "`--timeout`, `--first-token-timeout` and `--idle-timeout` change how long is waited"
+            "`--timeout` changes how long is waited, and in chat `--first-token-timeout`, `--idle-timeout`"
         }
         _ => return None,
     })

@@ -4,6 +4,7 @@ use std::{
     env,
     io::{self, Write as _},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
@@ -12,7 +13,7 @@ use loquat::{Client, Error, ErrorKind, Result};
 use serde::Serialize;
 
 use crate::{
-    connect::{Connection, NetworkArgs, ServerArgs, has_variable, limits, shown_url},
+    connect::{Connection, NetworkArgs, ServerArgs, has_variable, listing_limits, seconds, shown_url},
     console::{BAD, BOLD, Console, DIM, GOOD},
     exit::Exit,
     json::to_json,
@@ -50,6 +51,10 @@ pub(crate) struct DoctorArgs {
     /// Ask nobody: look at this machine only
     #[arg(long)]
     offline: bool,
+
+    /// Seconds that each server has to answer [default: 0.8]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
 
     #[command(flatten)]
     network: NetworkArgs,
@@ -95,7 +100,7 @@ pub(crate) fn run(args: &DoctorArgs, console: &Console) -> Result<Exit> {
     let connection = Connection {
         network: &args.network,
         server: &server,
-        limits: limits(None, None, None),
+        limits: listing_limits(args.timeout),
         provider: None,
     };
     let mut checks = engine_checks();

@@ -1,13 +1,16 @@
 //! `loquat models`: what can be asked.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use clap::Args;
-use loquat::{Error, ErrorKind, ModelInfo, Result};
+use loquat::{Client, Error, ErrorKind, ModelInfo, Result};
 use serde::Serialize;
 
 use crate::{
-    connect::{Connection, NetworkArgs, ServerArgs, limits, shown_url},
+    connect::{Connection, NetworkArgs, ServerArgs, listing_limits, seconds, shown_url},
     console::{Console, DIM},
     exit::{EXIT_CODES, Exit},
     json::{ErrorLine, to_json},
@@ -38,6 +41,10 @@ pub(crate) struct ModelsArgs {
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+
+    /// Seconds that each server has to answer [default: 0.8]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
 
     #[command(flatten)]
     network: NetworkArgs,
@@ -103,7 +110,7 @@ pub(crate) fn run(args: &ModelsArgs, console: &Console) -> Result<Exit> {
     let connection = Connection {
         network: &args.network,
         server: &args.server,
-        limits: limits(None, None, None),
+        limits: listing_limits(args.timeout),
         provider: asked_for,
     };
     let client = connection.client(
@@ -137,11 +144,22 @@ pub(crate) fn run(args: &ModelsArgs, console: &Console) -> Result<Exit> {
         let prefix = listing.provider.as_str();
         match listing.models {
             Ok(models) => rows.extend(models.into_iter().map(|model| Row::of(prefix, &shown, model))),
+            // A local server that nobody spoke of may be absent.
+            Err(error)
+                if asked_for.is_none() && error.kind() == ErrorKind::Connect && is_local(&client, &shown) =>
+            {
+                console.detail(|| format!("{shown}: {error}"));
+            }
             Err(error) => missing.push((shown, error)),
         }
     }
     print(&rows, &missing, args.json, console)?;
     conclude(rows.is_empty(), missing, asked_for.is_some() || server.is_some(), console)
+}
+
+/// Whether that provider runs on this machine and needs no key.
+fn is_local(client: &Client, name: &str) -> bool {
+    client.providers().iter().any(|provider| provider.name == name && provider.key_variable.is_none())
 }
 
 /// The engine's models.

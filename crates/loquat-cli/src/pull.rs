@@ -39,15 +39,11 @@ pub(crate) struct PullArgs {
 pub(crate) fn run(args: &PullArgs, console: &Console) -> Result<Exit> {
     use std::io::Write as _;
 
-    use crate::connect::{Connection, ServerArgs, limits, shown_url};
+    use crate::connect::{Connection, ServerArgs, listing_limits, shown_url};
 
     let server = ServerArgs::default();
-    let connection = Connection {
-        network: &args.network,
-        server: &server,
-        limits: limits(None, None, None),
-        provider: None,
-    };
+    let connection =
+        Connection { network: &args.network, server: &server, limits: listing_limits(None), provider: None };
     let client = connection.client(None)?;
     let display = crate::progress::PullDisplay::new(console, shown_url(&args.what));
     let runtime = crate::runtime()?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use loquat::{ChatRequest, Context, Error, ErrorKind, Message, Result};
+use loquat::{ChatRequest, Context, Error, ErrorKind, Message, Result, client::GenerationLimits};
 
 use crate::{
     connect::{NetworkArgs, ServerArgs, has_variable, seconds},
@@ -177,6 +177,15 @@ impl ChatArgs {
         request.stop.clone_from(stop);
         request.seed = *seed;
         request
+    }
+
+    /// The limits in time of one answer.
+    pub(super) fn limits(&self) -> GenerationLimits {
+        let TimeArgs { timeout, first_token_timeout, idle_timeout } = self.time;
+        let limits = GenerationLimits::default();
+        let limits = timeout.map_or(limits, |limit| limits.with_total(limit));
+        let limits = first_token_timeout.map_or(limits, |limit| limits.with_first_token(limit));
+        idle_timeout.map_or(limits, |limit| limits.with_idle(limit))
     }
 
     /// The conditions of one request, cancelled by its token.

@@ -16,7 +16,7 @@ use std::{io::IsTerminal as _, sync::Arc};
 use loquat::{Client, Context, Message, Model, Result};
 
 use crate::{
-    connect::{Connection, limits, shown_url},
+    connect::{Connection, shown_url},
     console::Console,
     exit::Exit,
     interrupt::Interrupts,
@@ -71,12 +71,8 @@ pub(crate) fn run(args: &ChatArgs, console: &Console) -> Result<Exit> {
     let piped = !std::io::stdin().is_terminal();
     let model = args.model_name()?;
     let provider = model.split_once(':').map(|(provider, _)| provider);
-    let connection = Connection {
-        network: &args.network,
-        server: &args.server,
-        limits: limits(args.time.timeout, args.time.first_token_timeout, args.time.idle_timeout),
-        provider,
-    };
+    let connection =
+        Connection { network: &args.network, server: &args.server, limits: args.limits(), provider };
     #[cfg(feature = "engine")]
     let pull = crate::progress::PullDisplay::new(console, "smollm2, the engine's default model");
     let client = connection.client(

@@ -1,0 +1,88 @@
+//! Keys go where they belong and nowhere else, least of all onto a screen.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use support::{Program, Received, Server, openai, response, stream_head, text_event};
+
+const PLANTED: &str = "sk-planted-0123456789abcdef";
+const ANOTHER: &str = "sk-another-fedcba9876543210";
+
+fn has_key(request: &Received, key: &str) -> bool {
+    request.head.contains(key) || request.body.contains(key)
+}
+
+#[test]
+fn a_server_of_ones_own_gets_no_providers_key() {
+    let server = Server::saying(openai(&["hi"]));
+    let url = server.url();
+    for model in ["openai:gpt-4o", "anthropic:claude", "plain"] {
+        let program = Program::new(["chat", "--base-url", &url, "-m", model, "hi"]);
+        program.variable("OPENAI_API_KEY", PLANTED).variable("ANTHROPIC_API_KEY", ANOTHER).run();
+    }
+    let received = server.received();
+    assert_eq!(received.len(), 3);
+    assert!(
+        received.iter().all(|request| !has_key(request, PLANTED) && !has_key(request, ANOTHER)),
+        "{received:?}"
+    );
+}
+
+#[test]
+fn a_server_gets_the_key_that_is_named_for_it() {
+    let server = Server::saying(openai(&["hi"]));
+    let program = Program::chat(&server, &["--key-env", "MINE", "hi"]);
+    program.variable("MINE", PLANTED).variable("OPENAI_API_KEY", ANOTHER).run().check(0, "hi\n", &[]);
+    let [request] = &server.received()[..] else { panic!("one request") };
+    assert!(
+        request.head.to_ascii_lowercase().contains(&format!("authorization: bearer {PLANTED}")),
+        "{request:?}"
+    );
+    assert!(!has_key(request, ANOTHER));
+}
+
+#[test]
+fn no_key_travels_in_clear() {
+    // TEST-NET-1 (RFC 5737): nobody is there, and nobody is asked.
+    let ask = ["chat", "--base-url", "http://192.0.2.1/v1", "--key-env", "MINE", "-m", "m", "hi"];
+    let ran = Program::new(ask).variable("MINE", PLANTED).run();
+    ran.check(3, "", &["plain HTTP", "192.0.2.1"]);
+    assert!(!ran.stderr.contains(PLANTED));
+}
+
+#[test]
+fn a_key_that_a_server_repeats_is_not_shown() {
+    let body = format!(r#"{{"error":{{"message":"bad key {PLANTED}","code":"{PLANTED}"}}}}"#);
+    let headers = format!("x-request-id: {PLANTED}\r\n");
+    let failing = Server::saying(response("401 Unauthorized", &headers, &body));
+    let event = format!("data: {{\"error\":{{\"message\":\"about {PLANTED}\",\"code\":\"{PLANTED}\"}}}}\n\n");
+    let breaking = Server::saying(stream_head("text/event-stream") + &text_event("x") + &event);
+    let garbled = Server::saying(format!("{PLANTED}\r\n\r\n"));
+    for server in [&failing, &breaking, &garbled] {
+        for flags in [&["hi"][..], &["-v", "hi"], &["--json", "hi"], &["--stats", "-v", "hi"]] {
+            let flags: Vec<_> = ["--key-env", "MINE"].iter().chain(flags).copied().collect();
+            let ran = Program::chat(server, &flags).variable("MINE", PLANTED).run();
+            assert_ne!(ran.code, Some(0), "{ran:#?}");
+            assert!(!format!("{ran:?}").contains("planted"), "{ran:#?}");
+        }
+        assert!(has_key(&server.received()[0], PLANTED), "it was sent, so it could be repeated");
+    }
+}
+
+#[test]
+fn no_command_shows_a_key() {
+    let proxy = format!("http://user:{PLANTED}@127.0.0.1:9");
+    for arguments in
+        [&["doctor", "--offline"][..], &["doctor", "--offline", "--json"], &["-v", "doctor", "--offline"]]
+    {
+        let program = Program::new(arguments.iter().copied());
+        let ran = program.variable("OPENAI_API_KEY", PLANTED).variable("HTTPS_PROXY", &proxy).run();
+        assert!(ran.stdout.contains("OPENAI_API_KEY") && ran.stdout.contains("127.0.0.1:9"), "{ran:#?}");
+        assert!(!format!("{ran:?}").contains("planted"), "{ran:#?}");
+    }
+    let ran = Program::new(["chat", "--proxy", &proxy, "-m", "openai:m", "hi"])
+        .variable("OPENAI_API_KEY", PLANTED)
+        .run();
+    ran.check(5, "", &["127.0.0.1:9"]);
+    assert!(!format!("{ran:?}").contains("planted"), "{ran:#?}");
+}
