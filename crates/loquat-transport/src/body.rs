@@ -29,11 +29,20 @@ pub struct Body {
     inner: Inner,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     trail: Box<Trail>,
+    drain: Drain,
 }
 
 enum Inner {
-    Http1 { connection: Box<Http1>, incoming: Incoming, drain: Drain },
-    Http2 { stream: RecvStream, slot: Slot },
+    Http1 {
+        connection: Box<Http1>,
+        incoming: Incoming,
+    },
+    Http2 {
+        stream: RecvStream,
+        /// Declared after the stream, and so dropped after it: its reset must be queued before another request takes
+        /// the place.
+        _slot: Slot,
+    },
     Done,
 }
 
@@ -44,31 +53,29 @@ struct Drain {
     time: Duration,
 }
 
+/// What a body inherits from its exchange, whatever the protocol.
+pub(crate) struct Exchange<'a> {
+    pub(crate) pool: &'a PoolConfig,
+    pub(crate) cancellation: &'a CancellationToken,
+    pub(crate) trail: Trail,
+}
+
 impl Body {
-    pub(crate) fn http1(
-        connection: Box<Http1>,
-        incoming: Incoming,
-        config: &PoolConfig,
-        cancellation: &CancellationToken,
-        trail: Trail,
-    ) -> Self {
-        let drain = Drain { bytes: config.drain_bytes, time: config.drain_time };
-        let inner = Inner::Http1 { connection, incoming, drain };
-        Self::new(inner, cancellation, trail)
+    pub(crate) fn http1(connection: Box<Http1>, incoming: Incoming, of: Exchange<'_>) -> Self {
+        Self::new(Inner::Http1 { connection, incoming }, of)
     }
 
-    pub(crate) fn http2(
-        stream: RecvStream,
-        slot: Slot,
-        cancellation: &CancellationToken,
-        trail: Trail,
-    ) -> Self {
-        Self::new(Inner::Http2 { stream, slot }, cancellation, trail)
+    pub(crate) fn http2(stream: RecvStream, slot: Slot, of: Exchange<'_>) -> Self {
+        Self::new(Inner::Http2 { stream, _slot: slot }, of)
     }
 
-    fn new(inner: Inner, cancellation: &CancellationToken, trail: Trail) -> Self {
-        let cancelled = Box::pin(cancellation.clone().cancelled_owned());
-        let mut body = Self { inner, cancelled, trail: Box::new(trail) };
+    fn new(inner: Inner, of: Exchange<'_>) -> Self {
+        let mut body = Self {
+            inner,
+            cancelled: Box::pin(of.cancellation.clone().cancelled_owned()),
+            trail: Box::new(of.trail),
+            drain: Drain { bytes: of.pool.drain_bytes, time: of.pool.drain_time },
+        };
         // One without content is over before it is polled.
         body.settle();
         body
@@ -89,7 +96,7 @@ impl Body {
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         }
         let chunk = match &mut self.inner {
-            Inner::Http1 { connection, incoming, .. } => {
+            Inner::Http1 { connection, incoming } => {
                 let polled = ready!(connection.poll_body(incoming, cx));
                 polled.map(|chunk| chunk.map_err(|error| http1_failure(error, &self.trail)))
             }
@@ -153,22 +160,27 @@ impl Body {
     }
 
     /// Stops reading although the end has not been seen, for those who know that nothing of use follows (`[DONE]`
-    /// came). An HTTP/1.1 connection is read on for a moment, in the background if need be
-    /// ([`PoolConfig::drain_bytes`], [`PoolConfig::drain_time`]), and kept if the end comes; else this is a drop.
+    /// came). The body is read on for a moment, in the background if need be ([`PoolConfig::drain_bytes`],
+    /// [`PoolConfig::drain_time`]): if the end comes, an HTTP/1.1 connection is kept and an HTTP/2 stream needs no
+    /// reset; else this is a drop.
     pub fn finish(mut self) {
-        let Inner::Http1 { connection, incoming, drain } = std::mem::replace(&mut self.inner, Inner::Done)
-        else {
-            return;
-        };
-        let mut rest = Draining { connection: Some(connection), incoming, left: drain.bytes };
-        if rest.poll_end(&mut Context::from_waker(Waker::noop())).is_ready() {
-            return;
-        }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                // Out of time: dropped, which closes the connection.
-                let _ = tokio::time::timeout(drain.time, poll_fn(move |cx| rest.poll_end(cx))).await;
-            });
+        let Drain { bytes, time } = self.drain;
+        let mut left = bytes;
+        let mut rest = poll_fn(move |cx| {
+            while let Some(chunk) = ready!(self.poll_chunk(cx)) {
+                match chunk {
+                    Ok(chunk) if chunk.len() <= left => left -= chunk.len(),
+                    _ => self.inner = Inner::Done,
+                }
+            }
+            Poll::Ready(())
+        });
+        // Most often the end has come with what was read last.
+        if Pin::new(&mut rest).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // Out of time, it is dropped with the task.
+            runtime.spawn(tokio::time::timeout(time, rest));
         }
     }
 
@@ -191,48 +203,12 @@ impl Body {
 
     fn complete(&mut self) {
         match std::mem::replace(&mut self.inner, Inner::Done) {
-            Inner::Http1 { connection, .. } => give_back(connection),
-            Inner::Http2 { stream, slot } => {
-                drop(stream);
-                drop(slot);
+            Inner::Http1 { connection, .. } => {
+                let site = Arc::clone(connection.permit().site());
+                site.rest(connection);
             }
-            Inner::Done => {}
+            Inner::Http2 { .. } | Inner::Done => {}
         }
-    }
-}
-
-fn give_back(connection: Box<Http1>) {
-    let site = Arc::clone(connection.permit().site());
-    site.rest(connection);
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        // The stream before its slot: the reset must be queued before another request takes the place.
-        if let Inner::Http2 { stream, slot } = std::mem::replace(&mut self.inner, Inner::Done) {
-            drop(stream);
-            drop(slot);
-        }
-    }
-}
-
-/// The rest of a body that nobody wants.
-struct Draining {
-    connection: Option<Box<Http1>>,
-    incoming: Incoming,
-    left: usize,
-}
-
-impl Draining {
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(connection) = &mut self.connection {
-            match ready!(connection.poll_body(&mut self.incoming, cx)) {
-                Some(Ok(chunk)) if chunk.len() <= self.left => self.left -= chunk.len(),
-                Some(_) => self.connection = None,
-                None => self.connection.take().into_iter().for_each(give_back),
-            }
-        }
-        Poll::Ready(())
     }
 }
 

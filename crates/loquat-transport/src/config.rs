@@ -239,7 +239,8 @@ pub struct PoolConfig {
     /// Most idle HTTP/1.1 connections kept per origin; the oldest goes first. Default 100.
     pub max_idle_per_origin: usize,
     /// How long an idle connection is kept. Default 90 s, a ceiling: many servers close far earlier, and a
-    /// `Keep-Alive: timeout` is obeyed.
+    /// `Keep-Alive: timeout` is obeyed. Looked after whenever a request is sent: an unused transport has no task that
+    /// would.
     pub idle_timeout: Duration,
     /// How long an HTTP/1.1 connection may have been idle to carry a request that cannot be replayed. Default 4 s:
     /// uvicorn, and with it vLLM, closes at 5 s, and a request that meets the close is lost without a safe retry.
@@ -249,8 +250,8 @@ pub struct PoolConfig {
     pub max_connections_per_origin: usize,
     /// Most connections being made at once per origin. Default 256: a burst on HTTP/1.1 needs one each.
     pub max_connecting_per_origin: usize,
-    /// After [`Body::finish`](crate::Body::finish), most bytes read to reach the end of an HTTP/1.1 body so that the
-    /// connection can be used again. Default 64 KiB; a new connection is cheaper than reading more.
+    /// After [`Body::finish`](crate::Body::finish), most bytes read to reach the end of the body, so that the
+    /// connection can be used again without a reset. Default 64 KiB; a new connection is cheaper than reading more.
     pub drain_bytes: usize,
     /// As `drain_bytes`, in time. Default 50 ms: about a new connection's cost.
     pub drain_time: Duration,
@@ -307,7 +308,7 @@ pub struct HeadLimits {
     /// Most bytes of a response head, 8 KiB to 16 MiB. Default 64 KiB, four times what proxies commonly pass on. On
     /// HTTP/1.1 it is also the largest piece in which a body is read.
     pub max_bytes: usize,
-    /// Most header fields in an HTTP/1.1 response head. Default 200; `max_bytes` bounds them on HTTP/2.
+    /// Most header fields in an HTTP/1.1 response head, up to 16,384. Default 200; `max_bytes` bounds them on HTTP/2.
     pub max_fields: usize,
 }
 

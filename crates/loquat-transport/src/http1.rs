@@ -51,7 +51,8 @@ impl Http1 {
         let max_bytes = head.max_bytes.clamp(8 * 1024, 16 * 1024 * 1024);
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(max_bytes)
-            .max_headers(head.max_fields)
+            // More do not fit into a `HeaderMap`, which panics.
+            .max_headers(head.max_fields.min(16 * 1024))
             .handshake(TokioIo::new(link.stream))
             .await?;
         let info = link.info;

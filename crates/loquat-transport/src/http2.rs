@@ -152,34 +152,44 @@ impl fmt::Debug for Http2 {
 }
 
 async fn drive(
-    mut connection: client::Connection<Stream, Bytes>,
+    connection: client::Connection<Stream, Bytes>,
     status: Arc<Status>,
     mut unwanted: oneshot::Receiver<()>,
     permit: Permit,
     own_limit: usize,
 ) {
-    let site = Arc::clone(permit.site());
-    let work = poll_fn(|cx| {
+    // Also where the runtime goes away under it: then nothing below is reached, but this is dropped.
+    let leaving = Leaving { status: Arc::clone(&status), permit };
+    let mut connection = connection; // declared after it, and so closed before it
+    let finished = poll_fn(|cx| {
         let done = Pin::new(&mut connection).poll(cx);
         let limit = connection.max_concurrent_send_streams();
         if status.peer_limit.swap(limit, Relaxed) != limit {
-            site.learnt(Some(limit.min(own_limit)));
+            leaving.permit.site().learnt(Some(limit.min(own_limit)));
         }
         if done.is_ready() {
             return Poll::Ready(true);
         }
         Pin::new(&mut unwanted).poll(cx).map(|_| false)
-    });
-    let finished = work.await;
-    status.closing.store(true, Relaxed);
+    })
+    .await;
     if !finished {
         // No handle is left: `h2` says GOAWAY and closes when polled. A peer that does not take it is not waited for.
         let _ = tokio::time::timeout(GOODBYE, pin!(connection)).await;
-    } else {
-        drop(connection);
     }
-    drop(permit);
-    site.learnt(None);
+}
+
+/// What is true once a driver has ended.
+struct Leaving {
+    status: Arc<Status>,
+    permit: Permit,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.status.closing.store(true, Relaxed);
+        self.permit.site().learnt(None);
+    }
 }
 
 /// The request as `h2` takes it: all parts of the address, and no field that belongs to an HTTP/1.1 connection

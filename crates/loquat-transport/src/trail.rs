@@ -51,8 +51,16 @@ pub(crate) struct Trail {
     pub(crate) stage: Stage,
     pub(crate) info: Option<ConnectionInfo>,
     delivery: Delivery,
-    /// An HTTP/1.1 connection and its count before this request: the delivery is `NotSent` while it has not moved.
-    mark: Option<(Arc<Meter>, u64)>,
+    mark: Option<Mark>,
+}
+
+/// An HTTP/1.1 connection as it was before this request.
+#[derive(Debug)]
+struct Mark {
+    meter: Arc<Meter>,
+    /// Its count then: the request is not sent while that has not moved.
+    before: u64,
+    body_bytes: u64,
 }
 
 impl Trail {
@@ -77,10 +85,11 @@ impl Trail {
     }
 
     /// From now on the request counts as sent once that connection takes another byte.
-    pub(crate) fn sending(&mut self, info: ConnectionInfo, meter: &Arc<Meter>) {
+    pub(crate) fn sending(&mut self, info: ConnectionInfo, meter: &Arc<Meter>, body_bytes: usize) {
         self.stage = Stage::Sending;
         self.info = Some(info);
-        self.mark = Some((Arc::clone(meter), meter.written()));
+        let (meter, before) = (Arc::clone(meter), meter.written());
+        self.mark = Some(Mark { meter, before, body_bytes: body_bytes as u64 });
     }
 
     /// From now on the request may have been sent.
@@ -105,7 +114,15 @@ impl Trail {
 
     /// Bytes of this request that an HTTP/1.1 connection has taken.
     pub(crate) fn written(&self) -> u64 {
-        self.mark.as_ref().map_or(0, |(meter, before)| meter.written() - before)
+        self.mark.as_ref().map_or(0, |mark| mark.meter.written() - mark.before)
+    }
+
+    /// Once more than the body is out, the head is too, and what is missing is the answer.
+    fn stage(&self) -> Stage {
+        match &self.mark {
+            Some(mark) if self.written() > mark.body_bytes => Stage::Head,
+            _ => self.stage,
+        }
     }
 
     pub(crate) fn delivery(&self) -> Delivery {
@@ -120,8 +137,8 @@ impl Trail {
     pub(crate) fn error(&self, kind: ErrorKind, what: impl fmt::Display) -> Error {
         let waited = self.started.elapsed().as_secs_f64();
         let message = match &self.info {
-            Some(info) => format!("{what} ({} {}, {info}, after {waited:.2} s)", self.stage, self.origin),
-            None => format!("{what} ({} {}, after {waited:.2} s)", self.stage, self.origin),
+            Some(info) => format!("{what} ({} {}, {info}, after {waited:.2} s)", self.stage(), self.origin),
+            None => format!("{what} ({} {}, after {waited:.2} s)", self.stage(), self.origin),
         };
         Error::new(kind, message).with_delivery(self.delivery())
     }

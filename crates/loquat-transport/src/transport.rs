@@ -17,13 +17,16 @@ use loquat_core::{Context, Error, Result};
 
 use crate::{
     Body, Config, ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request, Response, Stats,
-    body::http1_failure,
+    body::{Exchange, http1_failure},
     connect::Connector,
     http1::{self, Http1},
     http2::{self, Http2},
     pool::{Checkout, Making, Pool, Site, Slot, Ticket, Wants},
     trail::{Expired, Stage, Trail, earlier, within},
 };
+
+/// Most connections passed over for one request because they were closing. More than a pool holds of them in practice.
+const MAX_STALE: usize = 64;
 
 /// Bytes over pooled connections. Cheap to clone; clones share the pool. Dropping the last closes what is idle.
 #[derive(Clone)]
@@ -40,13 +43,22 @@ struct Inner {
 /// Why one try failed, and what became of the request.
 struct Failed {
     error: Error,
-    /// Nobody took it, and another connection may do better.
-    try_another: bool,
+    again: Again,
+}
+
+/// Whether another connection may do better, and is safe to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    No,
+    /// The peer did not take the request; if it does the same again, that is for the caller to know.
+    Once,
+    /// The connection was on its way out before the request came, and is out of the pool now.
+    Surely,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, try_another: false }
+        Self { error, again: Again::No }
     }
 }
 
@@ -62,7 +74,7 @@ impl Transport {
         Ok(Self(Arc::new(Inner { limits, http2, head, connector, pool })))
     }
 
-    /// One attempt: waits for the response's head. Needs a tokio runtime with IO and time.
+    /// One attempt: waits for the response's head.
     ///
     /// The context's cancellation ends it at every stage, and so does its deadline; the deadline does not reach into
     /// the body.
@@ -70,6 +82,9 @@ impl Transport {
     /// # Errors
     /// What failed, where, after how long; [`Error::delivery`] says what the peer may have of the request.
     /// A response with an error status is a response.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with IO and time enabled, as tokio's own sockets do.
     ///
     /// # Cancel safety
     /// Dropping the future gives the request up: an HTTP/2 stream is reset, an HTTP/1.1 connection closed, a place in
@@ -94,12 +109,11 @@ impl Transport {
             None => return Err(trail.cancelled()),
         };
         trail.head(head.status.is_success());
-        let (cancellation, connection) = (context.cancellation(), source.info());
+        let connection = source.info();
+        let of = Exchange { pool: &self.0.pool.config, cancellation: context.cancellation(), trail };
         let body = match source {
-            Source::Http1(http1, incoming) => {
-                Body::http1(http1, incoming, &self.0.pool.config, cancellation, trail)
-            }
-            Source::Http2(stream, slot) => Body::http2(stream, slot, cancellation, trail),
+            Source::Http1(http1, incoming) => Body::http1(http1, incoming, of),
+            Source::Http2(stream, slot) => Body::http2(stream, slot, of),
         };
         Ok(Response { status: head.status, headers: head.headers, body, connection })
     }
@@ -140,6 +154,7 @@ impl Inner {
     async fn attempt(&self, request: &Request, trail: &mut Trail) -> Result<Answered> {
         let site = self.pool.site(request.url.origin(), self.connector.protocol(request.url.origin()));
         let mut wants = Wants { replayable: request.replayable, fresh: false };
+        let mut stale = 0;
         loop {
             let tried = match self.checkout(&site, wants, trail).await? {
                 Ready::Http1(connection) => self.exchange_http1(connection, request, trail).await,
@@ -147,13 +162,14 @@ impl Inner {
             };
             match tried {
                 Ok(answered) => return Ok(answered),
-                Err(failed) if failed.try_another && !wants.fresh => {
+                Err(Failed { again: Again::Surely, .. }) if stale < MAX_STALE => stale += 1,
+                Err(Failed { again: Again::Once, .. }) if !wants.fresh => {
                     wants.fresh = true;
                     self.pool.count_replaced();
-                    trail.restart();
                 }
                 Err(failed) => return Err(failed.error),
             }
+            trail.restart();
         }
     }
 
@@ -201,7 +217,7 @@ impl Inner {
         request: &Request,
         trail: &mut Trail,
     ) -> Result<Answered, Failed> {
-        trail.sending(connection.info(), connection.meter());
+        trail.sending(connection.info(), connection.meter(), request.body.len());
         let meter = Arc::clone(connection.meter());
         let limit = self.first_byte(request);
         let answered = {
@@ -232,10 +248,6 @@ impl Inner {
             })
             .await
         };
-        // More than the body is out, so the head is, and only the answer was missing.
-        if trail.written() > request.body.len() as u64 {
-            trail.stage = Stage::Head;
-        }
         match answered {
             Ok(Ok(response)) => {
                 let (head, incoming) = response.into_parts();
@@ -250,7 +262,11 @@ impl Inner {
                     || is_io(&error);
                 Err(Failed {
                     error: http1_failure(error, trail),
-                    try_another: reused && (untouched || (request.replayable && lost)),
+                    again: if reused && (untouched || (request.replayable && lost)) {
+                        Again::Once
+                    } else {
+                        Again::No
+                    },
                 })
             }
             Err(expired) => Err(trail.expired(expired, "first_byte").into()),
@@ -270,9 +286,10 @@ impl Inner {
             Ok(response) => response,
             Err(error) => {
                 // The connection is on its way out and took nothing.
-                let try_another = error.is_go_away() || error.is_io() || error.is_reset();
+                let leaving = error.is_go_away() || error.is_io() || error.is_reset();
                 slot.connection().retire();
-                return Err(Failed { error: http2::failure(error, trail), try_another });
+                let again = if leaving { Again::Surely } else { Again::No };
+                return Err(Failed { error: http2::failure(error, trail), again });
             }
         };
         trail.handed_over(slot.info());
@@ -289,7 +306,8 @@ impl Inner {
                 if error.is_go_away() || error.is_io() {
                     slot.connection().retire();
                 }
-                Err(Failed { error: http2::failure(error, trail), try_another: refused })
+                let again = if refused { Again::Once } else { Again::No };
+                Err(Failed { error: http2::failure(error, trail), again })
             }
             Err(expired) => {
                 if slot.connection().meter().read() == read_before {

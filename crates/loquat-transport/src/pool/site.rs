@@ -160,6 +160,8 @@ impl Site {
                 } else if wants.replayable || idle < self.config.reuse_within {
                     self.counters.reused.fetch_add(1, Relaxed);
                     return Decision::Got(Checkout::Http1(state.idle.remove(index)));
+                } else {
+                    break; // those before it have been idle for longer
                 }
             }
         }

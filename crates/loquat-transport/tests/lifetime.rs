@@ -1,0 +1,189 @@
+//! What is held and given back over time: runtimes that come and go, callers that give up at any moment.
+
+mod support;
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::server;
+use loquat_core::Context;
+use loquat_transport::{Config, Http2Mode, PoolConfig, Transport};
+use support::{LONG, eventually, listen, post, read_request, send, text, with, write};
+use tokio::runtime::{Builder, Runtime};
+
+/// A small generator (SplitMix64): what happens is random and repeatable.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+/// A server whose every step may be late, and which sometimes hangs up; on HTTP/2 it allows four streams.
+async fn moody(http2: bool, seed: u64) -> SocketAddr {
+    static DRAW: AtomicU64 = AtomicU64::new(0);
+    let random = move || Random(seed ^ DRAW.fetch_add(1, Relaxed));
+    listen(move |_, mut socket| async move {
+        if !http2 {
+            while read_request(&mut socket).await.is_some() {
+                let mut random = random();
+                if random.below(20) == 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(random.below(4))).await;
+                write(&mut socket, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n").await;
+                tokio::time::sleep(Duration::from_millis(random.below(4))).await;
+                write(&mut socket, "0\r\n\r\n").await;
+            }
+            return;
+        }
+        let Ok(mut connection) = server::Builder::new().max_concurrent_streams(4).handshake(socket).await
+        else {
+            return;
+        };
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let mut random = random();
+            match random.below(40) {
+                0 => return,
+                1 => connection.graceful_shutdown(),
+                2 => {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                    continue;
+                }
+                _ => {}
+            }
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(random.below(4))).await;
+                let Ok(mut stream) = respond.send_response(http::Response::new(()), false) else { return };
+                let _ = stream.send_data(Bytes::from_static(b"hi"), false);
+                tokio::time::sleep(Duration::from_millis(random.below(4))).await;
+                let _ = stream.send_data(Bytes::new(), true);
+            });
+        }
+    })
+    .await
+}
+
+/// One request, given up at a random point if at all. Whether it was read to its end.
+async fn whim(transport: Transport, address: SocketAddr, mut random: Random) -> bool {
+    let context = Context::new();
+    let patience = Duration::from_millis(match random.below(3) {
+        0 => random.below(8),
+        _ => 10_000,
+    });
+    let work = async {
+        let Ok(mut response) = transport.send(&context, post(address)).await else { return false };
+        match random.below(4) {
+            0 => return false, // dropped with the head
+            1 => {
+                let _ = response.body.chunk().await;
+                response.body.finish();
+                return false;
+            }
+            2 => context.cancellation().cancel(),
+            _ => {}
+        }
+        response.body.collect(100).await.is_ok_and(|body| body == "hi")
+    };
+    tokio::time::timeout(patience, work).await.unwrap_or(false)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_leaks_whoever_gives_up_and_whenever() {
+    for http2 in [false, true] {
+        let seed = 20_261_123;
+        let address = moody(http2, seed).await;
+        let mode = if http2 { Http2Mode::PriorKnowledge } else { Http2Mode::Auto };
+        let pool = PoolConfig::default().with_max_connections_per_origin(8);
+        let transport = with(Config::default().with_http2(mode).with_pool(pool));
+        let mut whole = 0;
+        for round in 0..20 {
+            let tasks: Vec<_> = (0..50)
+                .map(|n| tokio::spawn(whim(transport.clone(), address, Random(seed + round * 1000 + n))))
+                .collect();
+            for task in tasks {
+                whole += usize::from(task.await.expect("no panic"));
+            }
+        }
+        assert!(whole > 80, "seed {seed}: only {whole} of 1000 were answered");
+        let open = || transport.stats().http1_open + transport.stats().http2_open;
+        assert!(open() <= 8, "seed {seed}: {:?}", transport.stats());
+        // Had a place or a slot been lost, these would wait for it.
+        let mut answered = 0;
+        for _ in 0..200 {
+            let sent = tokio::time::timeout(LONG, transport.send(&Context::new(), post(address))).await;
+            if let Ok(response) =
+                sent.unwrap_or_else(|_| panic!("seed {seed}: stuck {:?}", transport.stats()))
+            {
+                answered += usize::from(response.body.collect(10).await.is_ok());
+            }
+        }
+        assert!(answered > 100, "seed {seed}: {answered} of 200");
+        drop(transport);
+    }
+}
+
+#[test]
+fn a_transport_outlives_the_runtime_it_was_first_used_in() {
+    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
+    for http2 in [false, true] {
+        let address = servers.block_on(async {
+            listen(move |_, mut socket| async move {
+                if !http2 {
+                    while read_request(&mut socket).await.is_some() {
+                        write(&mut socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+                    }
+                    return;
+                }
+                let Ok(mut connection) = server::handshake(socket).await else { return };
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let mut stream = respond.send_response(http::Response::new(()), false).expect("open");
+                    stream.send_data(Bytes::from_static(b"hi"), true).expect("open");
+                }
+            })
+            .await
+        });
+        let mode = if http2 { Http2Mode::PriorKnowledge } else { Http2Mode::Auto };
+        let transport = with(Config::default().with_http2(mode));
+        let runtime = || -> Runtime { Builder::new_current_thread().enable_all().build().expect("runtime") };
+        for _ in 0..3 {
+            runtime().block_on(async {
+                for _ in 0..2 {
+                    assert_eq!(
+                        text(send(&transport, post(address)).await.expect("head")).await.expect("body"),
+                        "hi"
+                    );
+                }
+            });
+        }
+        let stats = transport.stats();
+        assert_eq!(stats.http1_opened + stats.http2_opened, 3, "{stats:?}");
+        assert_eq!(stats.http1_open + stats.http2_open, usize::from(!http2), "{stats:?}");
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_are_let_go_of_when_their_time_is_over() {
+    let address = moody(false, 1).await;
+    let pool = PoolConfig::default().with_idle_timeout(Duration::from_millis(30));
+    let transport = with(Config::default().with_pool(pool));
+    let mut reused = 0;
+    for _ in 0..5 {
+        if let Ok(response) = send(&transport, post(address)).await {
+            reused += usize::from(response.connection.reused);
+            let _ = response.body.collect(10).await;
+        }
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    assert_eq!(reused, 0);
+    eventually("at most the last is open", || transport.stats().http1_open <= 1).await;
+}
