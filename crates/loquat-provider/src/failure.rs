@@ -155,6 +155,8 @@ impl<'a> Said<'a> {
             .or_else(|| by_word(code))
             .or_else(|| by_word(kind))
             .or_else(|| by_status(status.or_else(|| code.parse().ok())?))
+            // Last, as compatible servers say this of everything.
+            .or_else(|| kind.contains("invalid_request").then_some(ErrorKind::InvalidRequest))
             .unwrap_or(ErrorKind::Server)
     }
 }
@@ -190,7 +192,7 @@ fn by_message(message: &str, status: Option<u16>) -> Option<ErrorKind> {
     const TOO_LONG: &[&str] = &[
         "maximum context length",
         "context window",
-        "context size",
+        "available context size",
         "context length",
         "prompt is too long",
         "range of input length",

@@ -83,6 +83,18 @@ pub(crate) fn run<'a>(
     }
 }
 
+/// How a body ends that comes at once and then stops; what it says is not looked at.
+pub(crate) fn end_of_body(mut decoder: Decoder, body: Bytes) -> Ending {
+    decoder.push(body);
+    loop {
+        match decoder.advance() {
+            Advance::Delta => {}
+            Advance::NeedBytes => decoder.end(None),
+            Advance::End(ending) => return ending,
+        }
+    }
+}
+
 fn is_running(delta: Delta<'_>) -> bool {
     matches!(
         delta,

@@ -1,0 +1,88 @@
+//! A steady stream of text allocates nothing: at most 0.1 allocations per text delta, in every format.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use loquat_core::Delta;
+use loquat_provider::{ANTHROPIC_MESSAGES, Advance, DecodeLimits, Format, Head, OLLAMA_CHAT, OPENAI_CHAT};
+
+struct Counting;
+
+thread_local! {
+    // Per thread, so that the test harness's own threads do not count.
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+#[allow(unsafe_code, reason = "counting allocations takes an allocator")]
+// SAFETY: everything is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: the caller keeps `alloc`'s contract, which is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const EVENTS: usize = 2000;
+
+fn check(format: &dyn Format, event: &str) {
+    let headers = HeaderMap::new();
+    let mut decoder = format.decoder(&Head { status: 200, headers: &headers }, DecodeLimits::default());
+    // Reads end wherever they like, as from a socket.
+    let body = Bytes::from(event.repeat(EVENTS));
+    let reads: Vec<Bytes> =
+        (0..body.len()).step_by(1000).map(|at| body.slice(at..(at + 1000).min(body.len()))).collect();
+    let mut texts = 0_u64;
+    let mut bytes = 0;
+    let before = COUNT.get();
+    for read in reads {
+        decoder.push(read);
+        while decoder.advance() == Advance::Delta {
+            if let Delta::Text { text, .. } = decoder.current() {
+                texts += 1;
+                bytes += text.len();
+            }
+        }
+    }
+    let allocations = COUNT.get() - before;
+    assert_eq!((texts, bytes), (2000, 2000 * 8), "{}", format.name());
+    assert!(
+        allocations * 10 <= texts,
+        "{}: {allocations} allocations for {texts} text deltas",
+        format.name()
+    );
+}
+
+#[test]
+fn text_deltas_allocate_nothing_in_steady_state() {
+    check(
+        &OPENAI_CHAT,
+        "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" loqu\\n\\u00e9\"},\"logprobs\":null,\"finish_reason\":null}]}\n\n",
+    );
+    check(
+        &ANTHROPIC_MESSAGES,
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" loquats\"}}\n\n",
+    );
+    check(
+        &OLLAMA_CHAT,
+        "{\"model\":\"m\",\"created_at\":\"t\",\"message\":{\"role\":\"assistant\",\"content\":\" loquats\"},\"done\":false}\n",
+    );
+}

@@ -1,0 +1,311 @@
+//! An independent reading of recorded answers: serde_json and plain loops, none of the provider's code. Slow, whole,
+//! and written from the formats' documentation, so that it can be wrong only in other ways than the decoder.
+
+use serde_json::Value;
+
+/// How an answer must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Finished,
+    Truncated,
+    Failed,
+}
+
+/// What a body says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Reading {
+    pub(crate) text: String,
+    pub(crate) reasoning: String,
+    /// Id, name, arguments of each call of the first alternative.
+    pub(crate) calls: Vec<(String, String, String)>,
+    pub(crate) reason: Option<String>,
+    /// Input, output, cache read, cache written, reasoning.
+    pub(crate) usage: [u64; 5],
+    /// Something was said: an id, a model, any content, any event at all that is no error.
+    any: bool,
+    failed: bool,
+    terminal: bool,
+    choices: Vec<(u64, bool)>,
+    /// Anthropic: kinds of the blocks, and the three parts of a prompt.
+    blocks: Vec<(u64, Option<usize>)>,
+    prompt: [u64; 3],
+    saw_delta: bool,
+}
+
+impl Reading {
+    pub(crate) fn end(&self) -> End {
+        let all_ended = !self.choices.is_empty() && self.choices.iter().all(|(_, ended)| *ended);
+        match self {
+            Self { failed: true, .. } => End::Failed,
+            _ if all_ended || (self.terminal && self.any) => End::Finished,
+            Self { any: true, .. } => End::Truncated,
+            _ => End::Failed,
+        }
+    }
+
+    /// One event of a stream, or (`whole`) a document.
+    pub(crate) fn take(&mut self, api: &str, name: &str, data: &str, whole: bool) {
+        if self.failed || self.terminal {
+            return;
+        }
+        if data.trim() == "[DONE]" {
+            self.terminal = true;
+            return;
+        }
+        let event: Value = match serde_json::from_str(data) {
+            Ok(event) => event,
+            Err(_) => {
+                self.failed = true;
+                return;
+            }
+        };
+        if name == "error"
+            || truthy(&event["error"])
+            || event["object"] == "error"
+            || event["type"] == "error"
+        {
+            self.failed = true;
+            return;
+        }
+        match api {
+            "openai-chat" => self.chat(&event, whole),
+            "anthropic-messages" => self.messages(&event),
+            "ollama-chat" => self.ollama(&event),
+            other => panic!("no reading for {other}"),
+        }
+        self.terminal |= whole;
+    }
+
+    /// A line that is no event, such as an error in the place of one.
+    pub(crate) fn stray(&mut self, line: &str) {
+        self.failed |= line.starts_with("error:") && !self.terminal;
+    }
+
+    fn choice(&mut self, index: u64) -> &mut bool {
+        let position = self.choices.iter().position(|(known, _)| *known == index).unwrap_or_else(|| {
+            self.choices.push((index, false));
+            self.choices.len() - 1
+        });
+        &mut self.choices[position].1
+    }
+
+    fn chat(&mut self, event: &Value, whole: bool) {
+        self.any |=
+            ["id", "model"].iter().any(|key| event[*key].as_str().is_some_and(|text| !text.is_empty()));
+        self.any |= event["choices"].is_null() && event["usage"].is_null() && event["object"].is_null();
+        let usage = if event["usage"].is_object() { &event["usage"] } else { &event["x_groq"]["usage"] };
+        if usage.is_object() {
+            let count =
+                |paths: &[&str]| paths.iter().find_map(|path| usage.pointer(path)?.as_u64()).unwrap_or(0);
+            let reasoning = count(&["/completion_tokens_details/reasoning_tokens", "/reasoning_tokens"]);
+            let (input, mut output) = (count(&["/prompt_tokens"]), count(&["/completion_tokens"]));
+            if reasoning > 0 && count(&["/total_tokens"]) == input + output + reasoning {
+                output += reasoning;
+            }
+            let read = count(&[
+                "/prompt_tokens_details/cached_tokens",
+                "/cached_tokens",
+                "/prompt_cache_hit_tokens",
+                "/cache_read_input_tokens",
+            ]);
+            let written =
+                count(&["/prompt_tokens_details/cache_write_tokens", "/cache_creation_input_tokens"]);
+            self.usage = [input, output, read, written, reasoning];
+        }
+        for (position, choice) in event["choices"].as_array().into_iter().flatten().enumerate() {
+            let index = choice["index"].as_u64().unwrap_or(position as u64);
+            self.saw_delta |= choice["delta"].is_object() && !whole;
+            let said = if self.saw_delta && !whole { &choice["delta"] } else { &choice["message"] };
+            let mut text = String::new();
+            let mut reasoning = String::new();
+            match &said["content"] {
+                Value::String(content) => text.push_str(content),
+                Value::Array(parts) => {
+                    for part in parts {
+                        text.push_str(part["text"].as_str().unwrap_or_default());
+                        for thought in part["thinking"].as_array().into_iter().flatten() {
+                            reasoning.push_str(thought["text"].as_str().unwrap_or_default());
+                        }
+                    }
+                }
+                _ => {}
+            }
+            let named = ["reasoning_content", "reasoning"];
+            match named.iter().find_map(|key| said[*key].as_str().filter(|text| !text.is_empty())) {
+                Some(thought) => reasoning.push_str(thought),
+                None => {
+                    for detail in said["reasoning_details"].as_array().into_iter().flatten() {
+                        for key in ["text", "summary"] {
+                            reasoning.push_str(detail[key].as_str().unwrap_or_default());
+                        }
+                    }
+                }
+            }
+            let calls = said["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let signed = said["reasoning_details"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|detail| detail["data"].is_string() || detail["signature"].is_string());
+            let refusal = said["refusal"].as_str().is_some_and(|text| !text.is_empty());
+            let reason = choice["finish_reason"].as_str().filter(|word| !word.is_empty() && *word != "null");
+            if !text.is_empty()
+                || !reasoning.is_empty()
+                || !calls.is_empty()
+                || signed
+                || refusal
+                || reason.is_some()
+            {
+                self.any = true;
+                *self.choice(index) |= reason.is_some();
+            }
+            if reason == Some("error") {
+                self.failed = true;
+            }
+            if index != 0 {
+                continue;
+            }
+            self.text.push_str(&text);
+            self.reasoning.push_str(&reasoning);
+            for call in calls {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let custom = call["custom"]["name"].as_str().is_some_and(|name| !name.is_empty());
+                let function = if custom { &call["custom"] } else { &call["function"] };
+                let arguments = if custom { text(&function["input"]) } else { text(&function["arguments"]) };
+                let (id, name) = (text(&call["id"]), text(&function["name"]));
+                // Recorded servers either repeat a call's id or number their calls properly.
+                let number = call["index"].as_u64().unwrap_or(u64::MAX);
+                let by_id = self.calls.iter().position(|(known, ..)| *known == id);
+                let by_number = self.blocks.iter().rposition(|(known, _)| *known == number);
+                match if id.is_empty() { by_number } else { by_id } {
+                    Some(known) => self.calls[known].2.push_str(&arguments),
+                    None => {
+                        self.calls.push((id, name, arguments));
+                        self.blocks.push((number, None));
+                    }
+                }
+            }
+            if let Some(reason) = reason {
+                self.reason = Some(
+                    match reason {
+                        "function_call" => "tool_calls",
+                        reason => reason,
+                    }
+                    .to_owned(),
+                );
+            }
+        }
+    }
+
+    fn messages(&mut self, event: &Value) {
+        let kind = event["type"].as_str().unwrap_or_default();
+        self.any |= kind != "ping";
+        match kind {
+            "message_start" => self.counts(&event["message"]["usage"]),
+            "content_block_start" => {
+                let call = self.block(&event["content_block"], false);
+                self.blocks.push((event["index"].as_u64().unwrap_or(0), call));
+            }
+            "content_block_delta" => {
+                let delta = &event["delta"];
+                self.text.push_str(delta["text"].as_str().unwrap_or_default());
+                self.reasoning.push_str(delta["thinking"].as_str().unwrap_or_default());
+                let index = event["index"].as_u64().unwrap_or(0);
+                let call =
+                    self.blocks.iter().rev().find(|(known, _)| *known == index).and_then(|(_, call)| *call);
+                if let (Some(call), Some(json)) = (call, delta["partial_json"].as_str()) {
+                    self.calls[call].2.push_str(json);
+                }
+            }
+            "message_delta" => {
+                self.counts(&event["usage"]);
+                self.stop(&event["delta"]["stop_reason"]);
+            }
+            "message_stop" => {
+                self.terminal = true;
+                for call in &mut self.calls {
+                    if call.2.is_empty() {
+                        call.2.push_str("{}");
+                    }
+                }
+            }
+            "message" => {
+                for block in event["content"].as_array().into_iter().flatten() {
+                    self.block(block, true);
+                }
+                self.counts(&event["usage"]);
+                self.stop(&event["stop_reason"]);
+            }
+            _ => {}
+        }
+    }
+
+    fn block(&mut self, block: &Value, whole: bool) -> Option<usize> {
+        let text = |key: &str| block[key].as_str().unwrap_or_default().to_owned();
+        match block["type"].as_str() {
+            Some("text") => self.text.push_str(&text("text")),
+            Some("thinking") => self.reasoning.push_str(&text("thinking")),
+            Some("tool_use") => {
+                let input = if whole { block["input"].to_string() } else { String::new() };
+                self.calls.push((text("id"), text("name"), input));
+                return Some(self.calls.len() - 1);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn counts(&mut self, usage: &Value) {
+        for (position, key) in
+            ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"].into_iter().enumerate()
+        {
+            self.prompt[position] = usage[key].as_u64().unwrap_or(self.prompt[position]);
+        }
+        let [input, read, written] = self.prompt;
+        let output = usage["output_tokens"].as_u64().unwrap_or(self.usage[1]);
+        let thought = usage["output_tokens_details"]["thinking_tokens"].as_u64().unwrap_or(self.usage[4]);
+        self.usage = [input + read + written, output, read, written, thought];
+    }
+
+    fn stop(&mut self, reason: &Value) {
+        if let Some(reason) = reason.as_str() {
+            *self.choice(0) = true;
+            self.reason = Some(
+                match reason {
+                    "end_turn" | "stop_sequence" => "stop",
+                    "max_tokens" => "length",
+                    "tool_use" => "tool_calls",
+                    other => other,
+                }
+                .to_owned(),
+            );
+        }
+    }
+
+    fn ollama(&mut self, event: &Value) {
+        self.any = true;
+        let message = &event["message"];
+        self.text.push_str(message["content"].as_str().unwrap_or_default());
+        self.reasoning.push_str(message["thinking"].as_str().unwrap_or_default());
+        for call in message["tool_calls"].as_array().into_iter().flatten() {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let function = &call["function"];
+            self.calls.push((text(&call["id"]), text(&function["name"]), function["arguments"].to_string()));
+        }
+        if event["done"] == true {
+            self.terminal = true;
+            self.reason = event["done_reason"].as_str().map(str::to_owned);
+            let count = |key: &str| event[key].as_u64().unwrap_or(0);
+            self.usage = [count("prompt_eval_count"), count("eval_count"), 0, 0, 0];
+        }
+    }
+}
+
+fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+        _ => true,
+    }
+}
