@@ -2,7 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use loquat_core::{ChatRequest, Error, ErrorKind, JsonText, Media, MediaSource, ModelInfo, Result, Secret};
+use loquat_core::{
+    ChatRequest, Error, ErrorKind, JsonText, Media, MediaSource, ModelInfo, Result, Secret, Tool, ToolChoice,
+};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
@@ -148,6 +150,51 @@ pub(crate) fn media_type<'a>(media: &'a Media, place: &str) -> Result<&'a str> {
 
 pub(crate) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
+}
+
+/// A tool as OpenAI writes it, and those after it.
+#[derive(Serialize)]
+pub(crate) struct FunctionTool<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    parameters: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+/// The tools as functions.
+pub(crate) fn function_tools(tools: &[Tool]) -> Result<Vec<FunctionTool<'_>>> {
+    let mut written = Vec::with_capacity(tools.len());
+    for (position, tool) in tools.iter().enumerate() {
+        let Tool { name, description, strict, .. } = tool;
+        let function =
+            Function { name, description, parameters: parameters(tool, position)?, strict: *strict };
+        written.push(FunctionTool { kind: "function", function });
+    }
+    Ok(written)
+}
+
+/// A tool's schema.
+pub(crate) fn parameters(tool: &Tool, position: usize) -> Result<&RawValue> {
+    checked(&tool.parameters, || format!("tools[{position}].parameters"))
+}
+
+/// Whether there are tools to write; a demand for one where there are none is an error.
+pub(crate) fn has_tools(request: &ChatRequest) -> Result<bool> {
+    match &request.tool_choice {
+        _ if !request.tools.is_empty() => Ok(true),
+        // To be told to use none of no tools is no contradiction.
+        ToolChoice::Auto | ToolChoice::None => Ok(false),
+        _ => Err(invalid("tool_choice demands a tool, and there are none".to_owned())),
+    }
 }
 
 /// `data:image/png;base64,…` (RFC 2397).

@@ -14,7 +14,9 @@ use serde_json::{json, value::RawValue};
 use super::AnthropicMessages;
 use crate::{
     Encoded,
-    encode::{Body, arguments, base64, check, checked, invalid, media_type, unsupported},
+    encode::{
+        Body, arguments, base64, check, checked, has_tools, invalid, media_type, parameters, unsupported,
+    },
 };
 
 pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("anthropic-version");
@@ -111,18 +113,15 @@ struct WireChoice<'a> {
 }
 
 fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
-    if request.tools.is_empty() {
-        return match &request.tool_choice {
-            ToolChoice::Auto | ToolChoice::None => Ok(()),
-            _ => Err(invalid("tool_choice demands a tool, and there are none".to_owned())),
-        };
+    if !has_tools(request)? {
+        return Ok(());
     }
     let mut tools = Vec::with_capacity(request.tools.len());
     for (position, tool) in request.tools.iter().enumerate() {
         tools.push(WireTool {
             name: &tool.name,
             description: &tool.description,
-            input_schema: checked(&tool.parameters, || format!("tools[{position}].parameters"))?,
+            input_schema: parameters(tool, position)?,
             strict: tool.strict,
         });
     }

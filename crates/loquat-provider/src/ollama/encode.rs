@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Encoded,
-    encode::{Body, arguments, base64, checked, invalid, unsupported},
+    encode::{Body, arguments, base64, checked, function_tools, invalid, unsupported},
 };
 
 const FORMAT: &str = "the Ollama format";
@@ -79,21 +79,6 @@ impl Options<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct WireTool<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: WireFunction<'a>,
-}
-
-#[derive(Serialize)]
-struct WireFunction<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    description: &'a str,
-    parameters: &'a RawValue,
-}
-
 fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
     match &request.tool_choice {
         ToolChoice::Auto => {}
@@ -106,13 +91,7 @@ fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
     if request.parallel_tool_calls == Some(false) {
         return Err(unsupported("parallel_tool_calls", "a ban on parallel calls", FORMAT));
     }
-    let mut tools = Vec::with_capacity(request.tools.len());
-    for (position, tool) in request.tools.iter().enumerate() {
-        let parameters = checked(&tool.parameters, || format!("tools[{position}].parameters"))?;
-        let function = WireFunction { name: &tool.name, description: &tool.description, parameters };
-        tools.push(WireTool { kind: "function", function });
-    }
-    body.set("tools", tools)
+    body.set("tools", function_tools(&request.tools)?)
 }
 
 #[derive(Serialize, Default)]

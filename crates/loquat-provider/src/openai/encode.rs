@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use loquat_core::{
-    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, Tool, ToolCall, ToolChoice,
+    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, ToolCall, ToolChoice,
     ToolResult,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -15,7 +15,9 @@ use serde_json::{json, value::RawValue};
 use super::{BudgetField, OpenAiChat};
 use crate::{
     Encoded,
-    encode::{Body, base64, check, checked, data_url, invalid, media_type, unsupported},
+    encode::{
+        Body, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type, unsupported,
+    },
 };
 
 const FORMAT: &str = "the chat completions format";
@@ -84,50 +86,11 @@ struct JsonSchema<'a> {
     strict: bool,
 }
 
-#[derive(Serialize)]
-struct WireTool<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: WireFunction<'a>,
-}
-
-#[derive(Serialize)]
-struct WireFunction<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    description: &'a str,
-    parameters: &'a RawValue,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    strict: Option<bool>,
-}
-
 fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
-    if request.tools.is_empty() {
-        // OpenAI refuses a choice among no tools; to be told to use none of them is no contradiction.
-        return match &request.tool_choice {
-            ToolChoice::Auto | ToolChoice::None => Ok(()),
-            _ => Err(invalid("tool_choice demands a tool, and there are none".to_owned())),
-        };
+    if !has_tools(request)? {
+        return Ok(());
     }
-    let tool = |(position, tool): (usize, &'_ Tool)| -> Result<_> {
-        let parameters = checked(&tool.parameters, || format!("tools[{position}].parameters"))?.to_owned();
-        Ok((position, parameters))
-    };
-    let schemas = request.tools.iter().enumerate().map(tool).collect::<Result<Vec<_>>>()?;
-    let tools: Vec<_> = schemas
-        .iter()
-        .map(|(position, parameters)| {
-            let tool = &request.tools[*position];
-            let function = WireFunction {
-                name: &tool.name,
-                description: &tool.description,
-                parameters,
-                strict: tool.strict,
-            };
-            WireTool { kind: "function", function }
-        })
-        .collect();
-    body.set("tools", tools)?;
+    body.set("tools", function_tools(&request.tools)?)?;
     match &request.tool_choice {
         ToolChoice::Auto => {}
         ToolChoice::None => body.set("tool_choice", "none")?,

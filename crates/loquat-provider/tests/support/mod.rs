@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
-use loquat_core::{Assembler, Delta, Ending, Error, Response};
+use loquat_core::{Assembler, Delta, Ending, Error, ErrorKind, Response};
 use loquat_provider::{Advance, DecodeLimits, Decoder, Format, Head};
 
 pub(crate) const SSE: &str = "text/event-stream";
@@ -163,4 +163,32 @@ pub(crate) fn check(format: &dyn Format, content_type: &str, body: &str, expecte
     }
     let bytewise = decode(format, content_type, body.chunks(1), None);
     assert_eq!(bytewise, whole, "byte by byte: {}", String::from_utf8_lossy(body));
+}
+
+/// For fuzzing: the first bytes choose the content type and the split, the rest is the body. No panic, one ending, the
+/// same for every split, bounded output, and no `Finished` out of nothing.
+pub(crate) fn check_any(format: &dyn Format, input: &[u8]) {
+    let Some((head, body)) = input.split_at_checked(4) else { return };
+    let content_type = [SSE, JSON, NDJSON, ""][usize::from(head[0] % 4)];
+    let cause = (head[0] & 4 != 0).then(|| Error::new(ErrorKind::Connection, "lost"));
+    let limits = DecodeLimits::default().with_max_event_bytes(2048).with_max_tool_calls(8);
+    let fresh = || decoder(format, content_type, limits.with_max_answer_bytes(4096));
+    let whole = run(fresh(), [body], cause.as_ref());
+
+    let mut rest = body;
+    let mut chunks = Vec::new();
+    for size in head[1..].iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (chunk, tail) = rest.split_at(usize::from(*size % 64 + 1).min(rest.len()));
+        chunks.push(chunk);
+        rest = tail;
+    }
+    assert_eq!(run(fresh(), chunks, cause.as_ref()), whole, "a split changes the answer");
+
+    let said: usize = whole.lines.iter().map(String::len).sum();
+    // Every delta is a line at most, with a lead and a made-up id; its text counts against the limit.
+    assert!(said <= 4096 + whole.deltas * 64, "{said} bytes in {} deltas", whole.deltas);
+    assert!(!whole.ending.is_finished() || whole.deltas > 0, "finished out of nothing");
 }
