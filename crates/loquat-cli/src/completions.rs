@@ -1,11 +1,10 @@
 //! `loquat completions`: a script that completes the program's commands and flags.
 
-use std::io::Write as _;
-
 use clap::{Args, Command};
 use clap_complete::Shell;
+use loquat::Result;
 
-use crate::exit::Exit;
+use crate::{console::write_out, exit::Exit};
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
@@ -17,10 +16,12 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &CompletionsArgs, mut command: Command) -> Exit {
+///
+/// # Errors
+/// Where stdout cannot be written.
+pub(crate) fn run(args: &CompletionsArgs, mut command: Command) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "loquat", &mut script);
-    // Nobody is told where the reader of a script has gone.
-    drop(std::io::stdout().write_all(&script));
-    Exit::Finished
+    write_out(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Finished)
 }

@@ -84,21 +84,21 @@ impl Connection<'_> {
         if let Some(progress) = progress {
             builder = builder.on_pull(progress);
         }
-        let ServerArgs { base_url, key_env } = self.server;
-        match (base_url, key_env, self.provider) {
-            (Some(url), None, _) => builder = builder.base_url(url),
-            (Some(url), Some(variable), _) => builder = builder.base_url(url).base_url_key_variable(variable),
-            (None, Some(variable), _) if has_variable("LOQUAT_BASE_URL") => {
-                builder = builder.base_url_key_variable(variable);
-            }
-            (None, Some(variable), Some(provider)) => builder = builder.key(provider, key(variable)?),
-            (None, Some(_), None) => {
-                return Err(Error::new(
-                    ErrorKind::InvalidRequest,
-                    "--key-env needs to know whose key it is: give --base-url, or a model as provider:name",
-                ));
-            }
-            (None, None, _) => {}
+        if let Some(url) = &self.server.base_url {
+            builder = builder.base_url(url);
+        }
+        if let Some(variable) = &self.server.key_env {
+            let has_server = self.server.base_url.is_some() || has_variable("LOQUAT_BASE_URL");
+            builder = match self.provider {
+                _ if has_server => builder.base_url_key(key(variable)?),
+                Some(provider) => builder.key(provider, key(variable)?),
+                None => {
+                    return Err(Error::new(
+                        ErrorKind::InvalidRequest,
+                        "--key-env needs to know whose key it is: give --base-url, or a model as provider:name",
+                    ));
+                }
+            };
         }
         builder.build()
     }
@@ -108,11 +108,23 @@ impl Connection<'_> {
 fn key(variable: &str) -> Result<Secret> {
     let value = env::var(variable).ok().map(Secret::new).filter(|key| !key.is_empty());
     value.ok_or_else(|| {
+        let named = if looks_like_a_name(variable) { format!(" {variable}") } else { String::new() };
         Error::new(
             ErrorKind::NotConfigured,
-            format!("the environment variable {variable}, named by --key-env, is not set"),
+            format!(
+                "the environment variable{named} named by --key-env is not set (it takes a variable's name, not a key)"
+            ),
         )
     })
+}
+
+/// Whether it can be repeated in a message. Who gives the key itself in place of a name must not see it in a log:
+/// keys have dashes, or digits among small letters, or are long.
+fn looks_like_a_name(text: &str) -> bool {
+    let is = |test: fn(&char) -> bool| text.chars().any(|c| test(&c));
+    text.len() <= 40
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !(is(char::is_ascii_digit) && is(char::is_ascii_lowercase))
 }
 
 /// Whether that environment variable is set and not blank.
@@ -165,6 +177,15 @@ mod tests {
         assert_eq!(seconds("30s"), Ok(Duration::from_secs(30)));
         for bad in ["", "0", "-1", "nan", "inf", "1e300", "1m"] {
             assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_given_in_place_of_a_name_is_not_repeated() {
+        assert!(looks_like_a_name("OPENAI_API_KEY_2") && looks_like_a_name("my_key"));
+        for key in ["sk-abcdef", "hf_abc123def", "gsk_9x8y", "AKIA".repeat(11).as_str()] {
+            assert!(!looks_like_a_name(key), "{key}");
+            assert!(!super::key(key).expect_err("not set").to_string().contains(key));
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use loquat::{Error, ErrorKind, Secret};
+use loquat::{Error, ErrorKind, Result, Secret};
 
 use crate::neutral;
 
@@ -110,6 +110,20 @@ pub(crate) fn causes(error: &Error) -> Vec<String> {
         cause = next.source();
     }
     said
+}
+
+/// Writes a command's whole output to stdout. A reader that went away has what it wanted.
+///
+/// # Errors
+/// [`ErrorKind::Local`] where it cannot be written.
+pub(crate) fn write_out(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(ErrorKind::Local, "cannot write to stdout").with_source(cause))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes to stderr; a stderr that cannot be written to leaves nobody to tell.

@@ -1,11 +1,6 @@
 //! `loquat doctor`: what is configured, reachable, missing.
 
-use std::{
-    env,
-    io::{self, Write as _},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{env, path::PathBuf, time::Duration};
 
 use clap::Args;
 use etcetera::BaseStrategy as _;
@@ -14,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     connect::{Connection, NetworkArgs, ServerArgs, has_variable, listing_limits, seconds, shown_url},
-    console::{BAD, BOLD, Console, DIM, GOOD},
+    console::{BAD, BOLD, Console, DIM, GOOD, write_out},
     exit::Exit,
     json::to_json,
     listing::{Listing, list_all},
@@ -116,13 +111,8 @@ pub(crate) fn run(args: &DoctorArgs, console: &Console) -> Result<Exit> {
     let healthy =
         checks.iter().all(|check| check.state != State::Bad) && checks.iter().any(|check| check.answers);
     let text = if args.json { json(&checks, console)? } else { table(&checks, healthy, console) };
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::new(ErrorKind::Local, "cannot write to stdout").with_source(cause))
-        }
-        _ => Ok(if healthy { Exit::Finished } else { Exit::Other }),
-    }
+    write_out(&text)?;
+    Ok(if healthy { Exit::Finished } else { Exit::Other })
 }
 
 #[cfg(feature = "engine")]

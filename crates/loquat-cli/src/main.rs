@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(args, &console),
         Command::Pull(args) => pull::run(args, &console),
         Command::Doctor(args) => doctor::run(args, &console),
-        Command::Completions(args) => Ok(completions::run(args, Cli::command())),
+        Command::Completions(args) => completions::run(args, Cli::command()),
     };
     exit.unwrap_or_else(|error| {
         console.error(&error);

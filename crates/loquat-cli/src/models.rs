@@ -1,9 +1,6 @@
 //! `loquat models`: what can be asked.
 
-use std::{
-    io::{self, Write as _},
-    time::Duration,
-};
+use std::time::Duration;
 
 use clap::Args;
 use loquat::{Client, Error, ErrorKind, ModelInfo, Result};
@@ -11,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     connect::{Connection, NetworkArgs, ServerArgs, listing_limits, seconds, shown_url},
-    console::{Console, DIM},
+    console::{Console, DIM, write_out},
     exit::{EXIT_CODES, Exit},
     json::{ErrorLine, to_json},
     listing::list_all,
@@ -211,13 +208,7 @@ fn print(rows: &[Row], missing: &[(String, Error)], as_json: bool, console: &Con
             text.push('\n');
         }
     }
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::new(ErrorKind::Local, "cannot write to stdout").with_source(cause))
-        }
-        _ => Ok(()),
-    }
+    write_out(&text)
 }
 
 /// Names those who did not answer; an error where nobody did, or the one who was asked for.

@@ -37,9 +37,10 @@ pub(crate) struct PullArgs {
 /// What kept the model from being fetched.
 #[cfg(feature = "engine")]
 pub(crate) fn run(args: &PullArgs, console: &Console) -> Result<Exit> {
-    use std::io::Write as _;
-
-    use crate::connect::{Connection, ServerArgs, listing_limits, shown_url};
+    use crate::{
+        connect::{Connection, ServerArgs, listing_limits, shown_url},
+        console::write_out,
+    };
 
     let server = ServerArgs::default();
     let connection =
@@ -51,8 +52,7 @@ pub(crate) fn run(args: &PullArgs, console: &Console) -> Result<Exit> {
     let pulled = runtime.block_on(loquat::pull::pull(&client, &context, &args.what, display.progress()));
     display.finish();
     let place = pulled?;
-    // A closed stdout is no reason to fail: the file is here.
-    drop(writeln!(std::io::stdout(), "{}", place.display()));
+    write_out(&format!("{}\n", place.display()))?;
     Ok(Exit::Finished)
 }
 

@@ -70,6 +70,23 @@ fn a_key_that_a_server_repeats_is_not_shown() {
 }
 
 #[test]
+fn a_key_in_the_wrong_place_is_not_repeated() {
+    for arguments in [
+        &["chat", "--base-url", "http://127.0.0.1:1/v1", "--key-env", PLANTED, "-m", "m", "hi"][..],
+        &["chat", "--key-env", PLANTED, "-m", "openai:m", "hi"],
+        &["chat", "--base-url", &format!("http://u:{PLANTED}@127.0.0.1:1/v1"), "-m", "m", "hi"],
+        &["models", "--base-url", &format!("http://u:{PLANTED}@127.0.0.1:1/v1")],
+        &["chat", "--proxy", &format!("http://u:{PLANTED}@bad host"), "-m", "m", "hi"],
+    ] {
+        for verbose in [&[][..], &["-v"]] {
+            let ran = Program::new(arguments.iter().chain(verbose).copied()).run();
+            assert!(matches!(ran.code, Some(2 | 3)), "{ran:#?}");
+            assert!(!format!("{ran:?}").contains("planted"), "{ran:#?}");
+        }
+    }
+}
+
+#[test]
 fn no_command_shows_a_key() {
     let proxy = format!("http://user:{PLANTED}@127.0.0.1:9");
     for arguments in

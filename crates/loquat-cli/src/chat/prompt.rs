@@ -50,9 +50,8 @@ fn join(argument: &str, piped: &str) -> String {
 /// Reads stdin to its end, and says so if that end does not come: some callers leave a pipe open for ever.
 fn read_patiently(console: &Console) -> Result<String> {
     let (done, finished) = mpsc::channel::<()>();
-    let note = console.err_is_terminal || console.verbose;
     thread::scope(|scope| {
-        if note && !io::stdin().is_terminal() {
+        if !io::stdin().is_terminal() {
             scope.spawn(move || {
                 if finished.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
                     console.note(
