@@ -3,16 +3,12 @@
 
 use std::path::Path;
 
-use loquat::{ChatRequest, Client, Context, Ending, Message, Part, Result};
+use loquat::{ChatRequest, Ending, Message, Part, Result, core::CancellationToken};
 
-use crate::{
-    console::{Console, write_err},
-    exit::Exit,
-    interrupt::Interrupts,
-};
+use crate::{console::write_err, exit::Exit};
 
 use super::{
-    ChatArgs, Party,
+    Chat, Party,
     ask::{Asked, Outcome, ask, finish_line},
     command::{self, Command, Line},
     editor::{Input, LineEditor},
@@ -25,17 +21,9 @@ use super::{
 ///
 /// # Errors
 /// What kept the conversation from beginning. Later errors are shown, and the conversation goes on.
-pub(super) async fn converse(
-    args: &ChatArgs,
-    console: &Console,
-    client: &Client,
-    interrupts: &Interrupts,
-    model: String,
-) -> Result<Exit> {
-    let context = Context::new();
-    interrupts.cancel(context.cancellation());
-    let found = context.cancellation().run_until_cancelled(Party::find(client, &context, &model)).await;
-    let Some(party) = found.transpose()? else {
+pub(super) async fn converse(chat: &Chat<'_>, model: String) -> Result<Exit> {
+    let Chat { args, console, interrupts, .. } = chat;
+    let Some(party) = chat.find(&CancellationToken::new(), &model).await.transpose()? else {
         return Ok(Asked::interrupted().tell(console));
     };
     console.note(&format!(
@@ -44,10 +32,7 @@ pub(super) async fn converse(
         party.shown(&model)
     ));
     let mut session = Session {
-        args,
-        console,
-        client,
-        interrupts,
+        chat,
         party,
         asked_as: model,
         system: args.sampling.system.clone(),
@@ -86,10 +71,7 @@ enum Go {
 }
 
 struct Session<'a> {
-    args: &'a ChatArgs,
-    console: &'a Console,
-    client: &'a Client,
-    interrupts: &'a Interrupts,
+    chat: &'a Chat<'a>,
     party: Party,
     /// The model's name as the person gave it.
     asked_as: String,
@@ -102,7 +84,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn line(&mut self, line: &str) -> Go {
-        let console = self.console;
+        let console = self.chat.console;
         let command = match command::parse(line) {
             Line::Empty => return Go::On,
             Line::Words(words) => return self.turn(words.to_owned()).await,
@@ -136,22 +118,19 @@ impl Session<'_> {
     }
 
     fn toggled(&self, what: &str, shown: bool) -> bool {
-        self.console.note(&format!("[{what} {}]", if shown { "hidden" } else { "shown" }));
+        self.chat.console.note(&format!("[{what} {}]", if shown { "hidden" } else { "shown" }));
         !shown
     }
 
     async fn change_model(&mut self, name: &str) {
-        let context = Context::new();
-        self.interrupts.cancel(context.cancellation());
-        let found = Party::find(self.client, &context, name);
-        match context.cancellation().run_until_cancelled(found).await {
+        match self.chat.find(&CancellationToken::new(), name).await {
             Some(Ok(party)) => {
                 self.party = party;
                 name.clone_into(&mut self.asked_as);
-                self.console.note(&self.party.shown(&self.asked_as));
+                self.chat.console.note(&self.party.shown(&self.asked_as));
             }
-            Some(Err(error)) => self.console.error(&error),
-            None => self.console.note("[interrupted; the model stays]"),
+            Some(Err(error)) => self.chat.console.error(&error),
+            None => self.chat.console.note("[interrupted; the model stays]"),
         }
     }
 
@@ -159,8 +138,8 @@ impl Session<'_> {
         let system = self.system.as_ref().map(Message::system);
         let messages: Vec<_> = system.into_iter().chain(self.messages.iter().cloned()).collect();
         match transcript::save(file, &messages) {
-            Ok(()) => self.console.note(&format!("[{} messages in {}]", messages.len(), file.display())),
-            Err(error) => self.console.error(&error),
+            Ok(()) => self.chat.console.note(&format!("[{} messages in {}]", messages.len(), file.display())),
+            Err(error) => self.chat.console.error(&error),
         }
     }
 
@@ -168,7 +147,7 @@ impl Session<'_> {
     async fn retry(&mut self) -> Go {
         let last = self.messages.iter().rposition(|message| message.role == loquat::Role::User);
         let Some(last) = last else {
-            self.console.note("[nothing was asked yet]");
+            self.chat.console.note("[nothing was asked yet]");
             return Go::On;
         };
         let question = self.messages[last].text();
@@ -177,17 +156,17 @@ impl Session<'_> {
     }
 
     async fn turn(&mut self, words: String) -> Go {
-        let context = self.args.context();
-        self.interrupts.cancel(context.cancellation());
+        let context = self.chat.args.context();
+        self.chat.interrupts.cancel(context.cancellation());
         self.messages.push(Message::user(words));
-        let mut stopwatch = Stopwatch::start(!self.args.output.no_stream);
-        let mut text = Text::new(self.console, self.shows_reasoning);
+        let mut stopwatch = Stopwatch::start(!self.chat.args.output.no_stream);
+        let mut text = Text::new(self.chat.console, self.shows_reasoning);
         let asked = ask(&*self.party.model, &context, self.request(), &mut text, &mut stopwatch).await;
         let asked = finish_line(asked, &mut text);
-        self.interrupts.quit();
-        let exit = asked.tell(self.console);
+        self.chat.interrupts.quit();
+        let exit = asked.tell(self.chat.console);
         if self.shows_stats {
-            self.console.note(&stopwatch.report(&asked, &self.party.shown(&self.asked_as)));
+            self.chat.console.note(&stopwatch.report(&asked, &self.party.shown(&self.asked_as)));
         }
         if let Outcome::Unwritable(_) = asked.outcome {
             return Go::Leave(exit);
@@ -197,7 +176,7 @@ impl Session<'_> {
     }
 
     fn request(&self) -> ChatRequest {
-        let mut request = self.args.request(&self.party.name);
+        let mut request = self.chat.args.request(&self.party.name);
         request.messages = self.system.as_ref().map(Message::system).into_iter().collect();
         request.messages.extend(self.messages.iter().cloned());
         request
@@ -209,7 +188,7 @@ impl Session<'_> {
         let text = asked.response.text();
         if text.is_empty() {
             self.messages.pop();
-            self.console.note("[no answer: the question is not kept, the Up key brings it back]");
+            self.chat.console.note("[no answer: the question is not kept, the Up key brings it back]");
             return;
         }
         let is_whole = matches!(asked.outcome, Outcome::Ended(Ending::Finished { .. }));

@@ -13,7 +13,7 @@ mod transcript;
 
 use std::{io::IsTerminal as _, sync::Arc};
 
-use loquat::{Client, Context, Message, Model, Result};
+use loquat::{Client, Context, Message, Model, Result, core::CancellationToken};
 
 use crate::{
     connect::{Connection, shown_url},
@@ -38,12 +38,6 @@ struct Party {
 }
 
 impl Party {
-    /// Finds who goes by that name. Loads the engine, and fetches its model, where that is asked for.
-    async fn find(client: &Client, context: &Context, name: &str) -> Result<Self> {
-        let (model, at_endpoint) = client.resolve(context, name).await?;
-        Ok(Self { model, place: place(client, name), name: at_endpoint })
-    }
-
     fn shown(&self, asked_as: &str) -> String {
         let name = if self.name.is_empty() { asked_as } else { &self.name };
         format!("{name} at {}", self.place)
@@ -63,6 +57,16 @@ fn place(client: &Client, name: &str) -> String {
     }
 }
 
+/// What all questions of a run share.
+struct Chat<'a> {
+    args: &'a ChatArgs,
+    console: &'a Console,
+    client: Client,
+    interrupts: Interrupts,
+    #[cfg(feature = "engine")]
+    pull: crate::progress::PullDisplay,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -70,67 +74,85 @@ fn place(client: &Client, name: &str) -> String {
 pub(crate) fn run(args: &ChatArgs, console: &Console) -> Result<Exit> {
     let piped = !std::io::stdin().is_terminal();
     let model = args.model_name()?;
-    let provider = model.split_once(':').map(|(provider, _)| provider);
-    let connection =
-        Connection { network: &args.network, server: &args.server, limits: args.limits(), provider };
-    #[cfg(feature = "engine")]
-    let pull = crate::progress::PullDisplay::new(console, "smollm2, the engine's default model");
-    let client = connection.client(
-        #[cfg(feature = "engine")]
-        Some(pull.progress()),
-    )?;
-    let interrupts = Interrupts::listen()?;
-
+    let chat = Chat::new(args, console, &model)?;
     // One thread is enough: it reads the socket, decodes and prints, and no chunk changes threads on its way.
     let runtime = crate::runtime()?;
     let wants_conversation = args.prompt.is_none() && !piped && console.out_is_terminal && !args.output.json;
     let exit = if wants_conversation {
-        runtime.block_on(interactive::converse(args, console, &client, &interrupts, model))
+        runtime.block_on(interactive::converse(&chat, model))
     } else {
         let prompt = prompt::read(args.prompt.as_deref(), console)?;
-        runtime.block_on(one_shot(args, console, &client, &interrupts, &model, prompt))
+        Ok(runtime.block_on(chat.one_shot(&model, prompt)))
     };
     // A blocking thread (a model being loaded) is not waited for.
     runtime.shutdown_background();
     exit
 }
 
-/// Asks once.
-async fn one_shot(
-    args: &ChatArgs,
-    console: &Console,
-    client: &Client,
-    interrupts: &Interrupts,
-    model: &str,
-    prompt: String,
-) -> Result<Exit> {
-    let context = args.context();
-    interrupts.cancel(context.cancellation());
-    let mut lines = JsonLines::stdout();
-    let found = context.cancellation().run_until_cancelled(Party::find(client, &context, model)).await;
-    let asked = match found {
-        None => Asked::interrupted(),
-        Some(Err(error)) => Asked::failed(error),
-        Some(Ok(party)) => {
-            console.detail(|| format!("asking {}, trace {:?}", party.shown(model), context.trace()));
-            let mut request = args.request(&party.name);
-            request.messages.push(Message::user(prompt));
-            let mut stopwatch = Stopwatch::start(!args.output.no_stream);
-            let asked = if args.output.json {
-                ask(&*party.model, &context, request, &mut lines, &mut stopwatch).await
-            } else {
-                let mut text = Text::new(console, args.shows_reasoning(console));
-                let asked = ask(&*party.model, &context, request, &mut text, &mut stopwatch).await;
-                finish_line(asked, &mut text)
-            };
-            if args.output.stats {
-                console.note(&stopwatch.report(&asked, &party.shown(model)));
-            }
-            asked
-        }
-    };
-    if args.output.json {
-        return Ok(lines.end(&asked, console));
+impl<'a> Chat<'a> {
+    fn new(args: &'a ChatArgs, console: &'a Console, model: &str) -> Result<Self> {
+        let provider = model.split_once(':').map(|(provider, _)| provider);
+        let connection =
+            Connection { network: &args.network, server: &args.server, limits: args.limits(), provider };
+        #[cfg(feature = "engine")]
+        let pull = crate::progress::PullDisplay::new(console, "smollm2, the engine's default model");
+        let client = connection.client(
+            #[cfg(feature = "engine")]
+            Some(pull.progress()),
+        )?;
+        Ok(Self {
+            args,
+            console,
+            client,
+            interrupts: Interrupts::listen()?,
+            #[cfg(feature = "engine")]
+            pull,
+        })
     }
-    Ok(asked.tell(console))
+
+    /// Finds who goes by that name; loads the engine, and fetches its model, where that is asked for. `None` after
+    /// Ctrl-C. The limits of an answer do not count yet: a download takes as long as it takes.
+    async fn find(&self, cancellation: &CancellationToken, name: &str) -> Option<Result<Party>> {
+        self.interrupts.cancel(cancellation);
+        let context = Context::new().with_cancellation(cancellation.clone());
+        let found = cancellation.run_until_cancelled(self.client.resolve(&context, name)).await;
+        #[cfg(feature = "engine")]
+        self.pull.finish();
+        let found = found?.map(|(model, at_endpoint)| Party {
+            model,
+            place: place(&self.client, name),
+            name: at_endpoint,
+        });
+        Some(found)
+    }
+
+    /// Asks once.
+    async fn one_shot(&self, model: &str, prompt: String) -> Exit {
+        let Self { args, console, .. } = self;
+        let cancellation = CancellationToken::new();
+        let mut lines = JsonLines::stdout();
+        let asked = match self.find(&cancellation, model).await {
+            None => Asked::interrupted(),
+            Some(Err(error)) => Asked::failed(error),
+            Some(Ok(party)) => {
+                let context = args.context().with_cancellation(cancellation);
+                console.detail(|| format!("asking {}, trace {:?}", party.shown(model), context.trace()));
+                let mut request = args.request(&party.name);
+                request.messages.push(Message::user(prompt));
+                let mut stopwatch = Stopwatch::start(!args.output.no_stream);
+                let asked = if args.output.json {
+                    ask(&*party.model, &context, request, &mut lines, &mut stopwatch).await
+                } else {
+                    let mut text = Text::new(console, args.shows_reasoning(console));
+                    let asked = ask(&*party.model, &context, request, &mut text, &mut stopwatch).await;
+                    finish_line(asked, &mut text)
+                };
+                if args.output.stats {
+                    console.note(&stopwatch.report(&asked, &party.shown(model)));
+                }
+                asked
+            }
+        };
+        if args.output.json { lines.end(&asked, console) } else { asked.tell(console) }
+    }
 }
