@@ -69,6 +69,11 @@ impl BomSkipper {
         &[]
     }
 
+    /// True once the first bytes have been looked at.
+    pub(crate) fn is_done(self) -> bool {
+        self.done
+    }
+
     /// The stream ends, or goes on with something else: whatever was held back is content.
     pub(crate) fn finish(&mut self) -> &'static [u8] {
         if self.done {

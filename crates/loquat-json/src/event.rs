@@ -39,7 +39,7 @@ impl Default for Limits {
 /// One event, lent by the decoder (or by the bytes it was given) until its next call.
 ///
 /// `Debug` shows lengths, not content.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Event<'a> {
     /// The SSE event type: the value of the last `event:` field, `"message"` when absent or empty. Always `"message"`
@@ -54,7 +54,35 @@ pub struct Event<'a> {
     /// The reconnection time the server last asked for (`retry:`, whole milliseconds), which likewise persists. `None`
     /// until there is one, and for NDJSON.
     pub retry: Option<Duration>,
+    /// The extractor that has already found this event's fields, while it still knows them.
+    pub(crate) found_by: Option<Mark>,
 }
+
+/// The length of the line end that starts at `at`, if one does that is certain to be whole: LF or CRLF.
+#[inline]
+pub(crate) fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at..)? {
+        [b'\n', ..] => Some(1),
+        [b'\r', b'\n', ..] => Some(2),
+        _ => None,
+    }
+}
+
+/// One extractor at one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) extractor: u64,
+    pub(crate) turn: u64,
+}
+
+/// By what was sent, whoever has looked at it.
+impl PartialEq for Event<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.name, self.data, self.id, self.retry) == (other.name, other.data, other.id, other.retry)
+    }
+}
+
+impl Eq for Event<'_> {}
 
 impl fmt::Debug for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::pattern::Shift;
 use crate::pointer::{Fields, MAX_WILDCARDS};
 use crate::text::Str;
 use crate::value::{Number, Raw, Value};
@@ -10,8 +11,18 @@ use crate::value::{Number, Raw, Value};
 #[derive(Clone, Copy)]
 pub struct Found<'e> {
     json: &'e str,
-    hits: &'e [Hit],
+    places: Places<'e>,
     fields: &'e Fields,
+}
+
+/// Where the values are: straight from the full pass, or in a pattern that the document matched.
+#[derive(Clone, Copy)]
+pub(crate) struct Places<'e> {
+    pub(crate) hits: &'e [Hit],
+    /// By field: one more than the index of its last hit, or 0.
+    pub(crate) last: &'e [u32],
+    /// What to add to a place, by the number of holes before it; empty for nothing.
+    pub(crate) shifts: &'e [Shift],
 }
 
 /// One value that a field's pointer leads to.
@@ -39,9 +50,33 @@ pub struct Indices {
 pub(crate) struct Hit {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    pub(crate) field: usize,
+    pub(crate) field: u32,
     pub(crate) indices: Indices,
     pub(crate) kind: Kind,
+    /// In a pattern, the holes that end before the value starts, and before it ends.
+    pub(crate) holes_before: u16,
+    pub(crate) holes_until: u16,
+}
+
+impl Hit {
+    pub(crate) fn start_among(&self, shifts: &[Shift]) -> usize {
+        self.start.wrapping_add(shifts.get(usize::from(self.holes_before)).map_or(0, |shift| shift.by))
+    }
+
+    pub(crate) fn end_among(&self, shifts: &[Shift]) -> usize {
+        self.end.wrapping_add(shifts.get(usize::from(self.holes_until)).map_or(0, |shift| shift.by))
+    }
+
+    /// The kind of a string: if it is a hole, that of what is in it now.
+    pub(crate) fn kind_among(&self, shifts: &[Shift]) -> Kind {
+        if self.holes_before == self.holes_until {
+            return self.kind;
+        }
+        match shifts.get(usize::from(self.holes_until)) {
+            Some(shift) if shift.escaped => Kind::EscapedStr,
+            _ => Kind::PlainStr,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,26 +94,30 @@ pub(crate) enum Kind {
 }
 
 impl<'e> Found<'e> {
-    pub(crate) fn new(json: &'e str, hits: &'e [Hit], fields: &'e Fields) -> Self {
-        Self { json, hits, fields }
+    pub(crate) fn new(json: &'e str, places: Places<'e>, fields: &'e Fields) -> Self {
+        Self { json, places, fields }
     }
 
     /// The value of a field, the last one in document order if its wildcards matched several. `None` when there is none,
     /// and for an index that names no field. A `null` is a value.
     ///
-    /// Looks through what was found from the end: cheap for the handful of values an event has. To go through many,
-    /// use [`iter`](Self::iter).
+    /// One look into a table, however much was found.
+    #[inline]
     pub fn get(&self, field: usize) -> Option<Value<'e>> {
-        let hit = self.hits.iter().rev().find(|hit| hit.field == field && hit.kind != Kind::Superseded)?;
-        Some(self.value(hit))
+        let last = *self.places.last.get(field)? as usize;
+        Some(self.value(self.places.hits.get(last.checked_sub(1)?)?))
     }
 
     /// Everything found, in document order. An array or object that was asked for comes before what was found inside.
     /// Where a name occurs more than once in an object, only its last member counts.
     pub fn iter(&self) -> impl Iterator<Item = Match<'e>> + use<'e> {
         let found = *self;
-        let live = self.hits.iter().filter(|hit| hit.kind != Kind::Superseded);
-        live.map(move |hit| Match { field: hit.field, indices: hit.indices, value: found.value(hit) })
+        let live = self.places.hits.iter().filter(|hit| hit.kind != Kind::Superseded);
+        live.map(move |hit| Match {
+            field: hit.field as usize,
+            indices: hit.indices,
+            value: found.value(hit),
+        })
     }
 
     /// True when no field has a value.
@@ -88,14 +127,17 @@ impl<'e> Found<'e> {
 
     fn value(&self, hit: &Hit) -> Value<'e> {
         // Places lie on the ASCII of quotes, brackets and digits, inside the document that they were found in.
-        let text = self.json.get(hit.start..hit.end).unwrap_or_default();
+        let shifts = self.places.shifts;
+        let start = hit.start_among(shifts);
+        let text = self.json.get(start..hit.end_among(shifts)).unwrap_or_default();
         match hit.kind {
             Kind::Null | Kind::Superseded => Value::Null,
             Kind::True => Value::Bool(true),
             Kind::False => Value::Bool(false),
             Kind::Number => Value::Number(Number(text)),
-            Kind::PlainStr => Value::Str(Str::new(text, false, hit.start)),
-            Kind::EscapedStr => Value::Str(Str::new(text, true, hit.start)),
+            Kind::PlainStr | Kind::EscapedStr => {
+                Value::Str(Str::new(text, hit.kind_among(shifts) == Kind::EscapedStr, start))
+            }
             Kind::Array => Value::Array(Raw(text)),
             Kind::Object => Value::Object(Raw(text)),
         }
@@ -104,7 +146,7 @@ impl<'e> Found<'e> {
 
 impl fmt::Debug for Found<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Found").field("fields", &self.fields).field("hits", &self.hits.len()).finish()
+        f.debug_struct("Found").field("fields", &self.fields).field("hits", &self.places.hits.len()).finish()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::event::Event;
+use crate::extract::Extractor;
 use crate::{ndjson, sse};
 
 /// A framing decoder picked at run time; see [`sse::Decoder`] and [`ndjson::Decoder`].
@@ -44,6 +45,23 @@ impl Framer {
         match self {
             Self::Sse(decoder) => decoder.next(input),
             Self::Ndjson(decoder) => decoder.next(input),
+        }
+    }
+
+    /// [`next`](Self::next) for events that go to `json` afterwards, by [`Extractor::extract_event`]: one that looks like the
+    /// last few and lies in one read is framed and extracted in the same pass. What comes out is the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn next_for<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        json: &mut Extractor,
+    ) -> Result<Option<Event<'a>>, Error> {
+        match self {
+            Self::Sse(decoder) => decoder.next_for(input, json),
+            Self::Ndjson(decoder) => decoder.next_for(input, json),
         }
     }
 

@@ -54,6 +54,10 @@ mod pointer;
 mod text;
 mod value;
 
+mod pattern;
+mod predict;
+mod shape;
+
 mod escape;
 mod scan;
 

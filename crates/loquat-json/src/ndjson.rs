@@ -10,7 +10,8 @@ use memchr::memchr;
 
 use crate::carry::{self, BomSkipper};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, Limits};
+use crate::event::{Event, Limits, line_end};
+use crate::extract::Extractor;
 
 /// Cuts a byte stream into the lines of NDJSON, whatever the reads.
 ///
@@ -84,6 +85,31 @@ impl Decoder {
         self.lend(direct, 1).map(Some)
     }
 
+    /// [`next`](Self::next) for events that go to `json` afterwards; see [`Framer::next_for`](crate::Framer::next_for).
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn next_for<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        json: &mut Extractor,
+    ) -> Result<Option<Event<'a>>, Error> {
+        self.begin()?;
+        if self.bom.is_done()
+            && self.buffer.is_empty()
+            && let Some((length, mark)) = json.predict(input, |end| line_end(input, end).is_some())
+            && length < self.limits.max_event_bytes
+            && let Some(data) = input.get(..length).and_then(|line| std::str::from_utf8(line).ok())
+        {
+            let taken = length + line_end(input, length).unwrap_or(0);
+            self.offset += taken as u64;
+            *input = input.get(taken..).unwrap_or_default();
+            return Ok(Some(Event { name: "message", data, id: None, retry: None, found_by: Some(mark) }));
+        }
+        self.next(input)
+    }
+
     /// At the end of the body: the last line, if it had no line end. Unlike in SSE this is the ordinary end of many
     /// streams; whether the line is whole shows when it is parsed.
     ///
@@ -131,7 +157,7 @@ impl Decoder {
         let line = direct.unwrap_or(&self.buffer);
         let text = line.strip_suffix(b"\r").unwrap_or(line);
         match std::str::from_utf8(text) {
-            Ok(data) => Ok(Event { name: "message", data, id: None, retry: None }),
+            Ok(data) => Ok(Event { name: "message", data, id: None, retry: None, found_by: None }),
             Err(error) => {
                 let start = self.offset - line_end - line.len() as u64;
                 let error = Error::in_stream(ErrorKind::Utf8, start + error.valid_up_to() as u64);

@@ -7,13 +7,15 @@
 //! lies in one read with one data line never enters it.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use memchr::{memchr, memchr2};
 
 use crate::carry::{self, BomSkipper};
 use crate::error::Error;
-use crate::event::{Event, Limits};
+use crate::event::{Event, Limits, Mark, line_end};
+use crate::extract::Extractor;
 
 /// How much of the lines that are no SSE is kept for [`Decoder::stray`], in bytes: enough for any error body that says
 /// what went wrong at its beginning.
@@ -134,6 +136,41 @@ impl Decoder {
         Ok(Some(self.lend(direct)))
     }
 
+    /// [`next`](Self::next) for events that go to `json` afterwards; see [`Framer::next_for`](crate::Framer::next_for).
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn next_for<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        json: &mut Extractor,
+    ) -> Result<Option<Event<'a>>, Error> {
+        self.begin()?;
+        self.skip_lf(input);
+        let is_between = self.bom.is_done() && self.block_bytes == 0 && self.buffer.is_empty();
+        if is_between
+            && !self.has_data
+            && self.name.is_empty()
+            && let Some(predicted) = Predicted::new(input, json)
+            && predicted.length <= self.limits.max_event_bytes
+            && let Some(text) =
+                input.get(..predicted.data_end).and_then(|text| std::str::from_utf8(text).ok())
+        {
+            self.offset += predicted.length as u64;
+            *input = input.get(predicted.length..).unwrap_or_default();
+            self.lent = true;
+            return Ok(Some(Event {
+                name: text.get(predicted.name).filter(|name| !name.is_empty()).unwrap_or("message"),
+                data: text.get(predicted.data_start..).unwrap_or_default(),
+                id: (!self.id.is_empty()).then_some(self.id.as_str()),
+                retry: self.retry,
+                found_by: Some(predicted.mark),
+            }));
+        }
+        self.next(input)
+    }
+
     /// At the end of the body: the event that no blank line ended, if it has data. `None` when nothing is left.
     ///
     /// The standard discards such an event and so does [`next`](Self::next). Some servers forget the last blank line,
@@ -199,13 +236,8 @@ impl Decoder {
         self.buffer.extend_from_slice(held_back);
     }
 
-    /// The next line, looking at each byte once: what is left without a line end goes to the buffer and only what
-    /// arrives after it is searched.
-    fn take_line<'i>(
-        &mut self,
-        input: &mut &'i [u8],
-        direct: &mut Option<&'i [u8]>,
-    ) -> Result<Option<Line<'i>>, Error> {
+    /// The LF of a CRLF whose CR has already ended the line.
+    fn skip_lf(&mut self, input: &mut &[u8]) {
         if self.after_cr && !input.is_empty() {
             self.after_cr = false;
             if let Some(rest) = input.strip_prefix(b"\n") {
@@ -213,6 +245,16 @@ impl Decoder {
                 self.offset += 1;
             }
         }
+    }
+
+    /// The next line, looking at each byte once: what is left without a line end goes to the buffer and only what
+    /// arrives after it is searched.
+    fn take_line<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        direct: &mut Option<&'i [u8]>,
+    ) -> Result<Option<Line<'i>>, Error> {
+        self.skip_lf(input);
         let end = memchr2(b'\n', b'\r', input);
         let part = &input[..end.unwrap_or(input.len())];
         let carried = self.buffer.len() - self.data_end;
@@ -328,7 +370,44 @@ impl Decoder {
             data,
             id: (!self.id.is_empty()).then_some(self.id.as_str()),
             retry: self.retry,
+            found_by: None,
         }
+    }
+}
+
+/// A whole event at the front of the input: at most one `event:` line, one `data:` line that is JSON as predicted, a blank
+/// line. The data has no line end in it, because valid JSON has none in its strings, and none outside of them that was not in
+/// the text it was predicted from, which was a line.
+struct Predicted {
+    name: Range<usize>,
+    data_start: usize,
+    data_end: usize,
+    /// The blank line included.
+    length: usize,
+    mark: Mark,
+}
+
+impl Predicted {
+    #[inline]
+    fn new(input: &[u8], json: &mut Extractor) -> Option<Self> {
+        let mut at = 0;
+        let mut name = 0..0;
+        if let Some(rest) = input.strip_prefix(b"event:") {
+            let start = 6 + usize::from(rest.first() == Some(&b' '));
+            let end = start + memchr2(b'\n', b'\r', input.get(start..)?)?;
+            at = end + line_end(input, end)?;
+            name = start..end;
+        }
+        let value = input.get(at..)?.strip_prefix(b"data:")?;
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        let data_start = input.len() - value.len();
+        let blank_line = |end| {
+            let blank = end + line_end(value, end)?;
+            Some(blank + line_end(value, blank)?)
+        };
+        let (length, mark) = json.predict(value, |end| blank_line(end).is_some())?;
+        let data_end = data_start + length;
+        Some(Self { name, data_start, data_end, length: data_start + blank_line(length)?, mark })
     }
 }
 

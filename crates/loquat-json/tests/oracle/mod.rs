@@ -8,6 +8,7 @@
 pub mod json;
 pub mod ndjson;
 pub mod sse;
+pub mod template;
 
 use loquat_json::{Error, Event, Framer};
 use std::time::Duration;

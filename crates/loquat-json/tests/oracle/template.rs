@@ -1,0 +1,80 @@
+//! Prediction against the full pass: the same texts accepted, the same values found, whatever came before.
+
+use super::{cut, json};
+use loquat_json::{Error, Extractor, Fields, Found, Framer, Limits, ndjson, sse};
+
+/// A value that outlives its document: field, indices, as written, whether it has escapes.
+type Owned = (usize, Vec<u32>, String, Option<bool>);
+
+/// All that is found in a document.
+fn owned(found: Result<Found<'_>, Error>) -> Result<Vec<Owned>, Error> {
+    let found = found?;
+    let all: Vec<Owned> = found
+        .iter()
+        .map(|found| {
+            let raw = String::from_utf8(found.value.raw().to_vec()).expect("a part of a text");
+            let is_plain = found.value.as_str().map(|text| text.borrowed().is_some());
+            (found.field, found.indices.as_slice().to_vec(), raw, is_plain)
+        })
+        .collect();
+    for field in 0..json::POINTERS.len() {
+        let last = all.iter().rev().find(|found| found.0 == field).map(|found| found.2.as_bytes());
+        assert_eq!(found.get(field).map(|value| value.raw()), last);
+    }
+    Ok(all)
+}
+
+/// Extractors that have not seen anything yet: one that predicts, one that does not.
+pub fn extractors() -> [Extractor; 2] {
+    let fields = Fields::compile(json::POINTERS).expect("the pointers are valid");
+    [true, false].map(|predicts| Extractor::new(fields.clone()).with_prediction(predicts).with_max_depth(16))
+}
+
+/// Documents one after the other, alone and as the events of streams in whole reads and as cut.
+pub fn check(documents: &[&[u8]], lengths: &[u8], [predicting, plain]: &mut [Extractor; 2]) {
+    for document in documents {
+        assert_eq!(owned(predicting.extract(document)), owned(plain.extract(document)));
+    }
+    let events = |before: &str, line_end: &str, after: &str| -> Vec<u8> {
+        let end = |text: &str| text.replace('|', line_end).into_bytes();
+        documents.iter().flat_map(|document| [&end(before), *document, &end(after)].concat()).collect()
+    };
+    for line_end in ["\n", "\r\n", "\r"] {
+        for before in ["data: ", "event: a b|data:", "event:|data: ", ": x|data:"] {
+            check_stream(&events(before, line_end, "||"), lengths, [predicting, plain], || {
+                Framer::Sse(sse::Decoder::new(Limits::default().with_max_event_bytes(300)))
+            });
+        }
+        check_stream(&events("", line_end, "|"), lengths, [predicting, plain], || {
+            Framer::Ndjson(ndjson::Decoder::new(Limits::default().with_max_event_bytes(300)))
+        });
+    }
+}
+
+/// One stream, framed for the predicting extractor, and framed and extracted apart.
+pub fn check_stream(
+    stream: &[u8],
+    lengths: &[u8],
+    [predicting, plain]: [&mut Extractor; 2],
+    framer: impl Fn() -> Framer,
+) {
+    for reads in [vec![stream], cut(stream, lengths)] {
+        let (mut fused, mut apart) = (framer(), framer());
+        for read in reads {
+            let (mut left, mut right) = (read, read);
+            loop {
+                let got = fused.next_for(&mut left, predicting);
+                let expected = apart.next(&mut right);
+                assert_eq!(got, expected);
+                // The LF of a last CRLF may be taken with this event or the next.
+                assert_eq!(left, right.strip_prefix(b"\n").filter(|_| left != right).unwrap_or(right));
+                let (Ok(Some(event)), Ok(Some(same))) = (got, expected) else { break };
+                assert_eq!(owned(predicting.extract_event(&event)), owned(plain.extract_str(same.data)));
+                assert_eq!(owned(predicting.extract_event(&event)), owned(plain.extract_event(&same)));
+                assert_eq!(fused.stray(), apart.stray());
+            }
+        }
+        assert_eq!(fused.finish(), apart.finish());
+        assert_eq!(fused.stray(), apart.stray());
+    }
+}

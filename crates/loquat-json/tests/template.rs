@@ -1,0 +1,157 @@
+//! Prediction: what is found never depends on it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod oracle;
+
+use loquat_json::{Extractor, Fields, Framer, Limits, sse};
+use oracle::template::{check, extractors};
+use proptest::prelude::*;
+
+/// Documents in a row, to extractors that have seen nothing else.
+fn check_row(documents: &[&str]) {
+    let documents: Vec<&[u8]> = documents.iter().map(|document| document.as_bytes()).collect();
+    check(&documents, &[50, 7], &mut extractors());
+}
+
+#[test]
+fn values_that_change_are_found_where_they_are() {
+    check_row(&[
+        r#"{"a":{"b":"x"},"b":[1,2]}"#,
+        r#"{"a":{"b":"yy"},"b":[1,2]}"#,
+        r#"{"a":{"b":""},"b":[1,2]}"#,
+        r#"{"a":{"b":"\n\"é"},"b":[1,-2.5e3]}"#,
+        r#"{"a":{"b":"z"},"b":[0,2]}"#,
+        r#"{"a":{"b":"z"},"b":[00,2]}"#,
+        r#"{"a":{"b":"z"},"b":[0,2]} "#,
+        r#"{"a":{"b":"z"},"b":[0,2],"b":[3]}"#,
+        r#"{"a":{"b":"z"},"b":[7,8],"b":[9]}"#,
+        r#"{"a":{"b":"z"},"b":[7,8],"b":[9]}}"#,
+    ]);
+}
+
+#[test]
+fn shapes_alternate_and_are_told_apart() {
+    let row: Vec<String> = (0..60)
+        .map(|n| match n % 6 {
+            0 => format!(r#"{{"a":{n}}}"#),
+            1 => format!(r#"{{"a":"{n}"}}"#),
+            2 => format!(r#"{{"a":[{n},{n}]}}"#),
+            3 => format!(r#"{{"a":[{n}]}}"#),
+            4 => format!(r#"{{"b":"{n}"}}"#),
+            _ => "{\"a\":\n{\"b\":\"x\"}}".to_owned(),
+        })
+        .collect();
+    check_row(&row.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// Data that came in two lines looks like data with a line end in it, which no single line has.
+#[test]
+fn a_template_with_line_ends_frames_nothing() {
+    let mut json = Extractor::new(Fields::compile(&["/a"]).unwrap());
+    let mut framer = Framer::Sse(sse::Decoder::new(Limits::default()));
+    let mut read: &[u8] = b"data: {\ndata: \"a\":1}\n\ndata: {\n\"a\":1}\n\ndata: {\n\ndata: {\n\"a\":1}\n\n";
+    let mut seen = Vec::new();
+    while let Some(event) = framer.next_for(&mut read, &mut json).unwrap() {
+        seen.push((event.data.to_owned(), json.extract_event(&event).is_ok()));
+    }
+    let lone = ("{".to_owned(), false);
+    assert_eq!(seen, [("{\n\"a\":1}".to_owned(), true), lone.clone(), lone.clone(), lone]);
+}
+
+/// An event is only taken for extracted by the extractor that it was framed for, and until that one extracts another.
+#[test]
+fn a_mark_is_good_for_one_event_of_one_extractor() {
+    let fields = Fields::compile(&["/a"]).unwrap();
+    let (mut one, mut other) = (Extractor::new(fields.clone()), Extractor::new(fields));
+    let mut framer = Framer::Sse(sse::Decoder::new(Limits::default()));
+    let stream = (0..9).map(|n| format!("data: {{\"a\":{n}}}\n\n")).collect::<String>();
+    let mut read = stream.as_bytes();
+    let mut n = 0;
+    while let Some(event) = framer.next_for(&mut read, &mut one).unwrap() {
+        let get = |json: &mut Extractor| json.extract_event(&event).unwrap().get(0).unwrap().as_u64();
+        assert_eq!((get(&mut other), get(&mut one)), (Some(n), Some(n)));
+        assert_eq!(other.extract_str("{\"a\":100}").unwrap().get(0).unwrap().as_u64(), Some(100));
+        assert_eq!(one.extract_str("{\"a\":100}").unwrap().get(0).unwrap().as_u64(), Some(100));
+        assert_eq!((get(&mut other), get(&mut one)), (Some(n), Some(n)));
+        n += 1;
+    }
+    assert_eq!(n, 9);
+}
+
+/// What another extractor has learned is used within one's own limits.
+#[test]
+fn shared_shapes_do_not_lift_limits() {
+    let fields = Fields::compile(&["/*"]).unwrap();
+    let mut generous = Extractor::new(fields.clone());
+    for n in 0..9 {
+        assert!(generous.extract_str(&format!("[[[[{n}]]],{n}]")).is_ok());
+    }
+    assert!(Extractor::new(fields.clone()).with_max_depth(3).extract_str("[[[[1]]],1]").is_err());
+    assert!(Extractor::new(fields.clone()).with_max_matches(1).extract_str("[[[[1]]],1]").is_err());
+    assert!(generous.with_max_depth(3).extract_str("[[[[1]]],1]").is_err());
+}
+
+/// Scalars to put in the place of others.
+const SCALARS: &[&str] = &[
+    "null",
+    "true",
+    "0",
+    "-1",
+    "12.5e-3",
+    "1e999",
+    "01",
+    "\"\"",
+    "\"x\"",
+    "\"long enough for a word\"",
+    "\"é\"",
+    r#""\n""#,
+    r#""\ud83d""#,
+    r#""\ud83d\ude00""#,
+    r#""\x""#,
+    "\"\t\"",
+    "\"a",
+    "[]",
+    "{}",
+    "-",
+    " 7 ",
+    "\n7",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_the_full_pass(
+        bases in prop::collection::vec(prop::sample::select(vec![
+            r#"{"a":@,"b":[@,@]}"#,
+            r#"{"choices":[{"index":@,"delta":{"content":@}}],"a":{"b":@}}"#,
+            r#"{"a":[{"b":@},{"b":@,"b":@}],"b":@}"#,
+            r#"[{"a":@},@]"#,
+            r#"{"é":@, "x~y/z" : @}"#,
+            "@",
+        ]), 1..4),
+        row in prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(prop::sample::select(SCALARS), 3)), 1..24),
+        lengths in prop::collection::vec(1..120u8, 1..5),
+        broken in prop::option::of((any::<prop::sample::Index>(), any::<prop::sample::Index>(), prop::sample::select(b"[]{}:,\"\\0-e.u \x1f\xff\n".as_slice()))),
+    ) {
+        let mut documents: Vec<Vec<u8>> = row.iter().map(|(base, scalars)| {
+            let mut scalars = scalars.iter().cycle();
+            let mut text = String::new();
+            for piece in base.get(&bases).split_inclusive('@') {
+                match piece.strip_suffix('@') {
+                    Some(piece) => { text.push_str(piece); text.push_str(scalars.next().unwrap()); }
+                    None => text.push_str(piece),
+                }
+            }
+            text.into_bytes()
+        }).collect();
+        if let Some((which, place, byte)) = broken {
+            let document = &mut documents[which.index(row.len())];
+            let place = place.index(document.len());
+            document[place] = byte;
+        }
+        let documents: Vec<&[u8]> = documents.iter().map(Vec::as_slice).collect();
+        check(&documents, &lengths, &mut extractors());
+    }
+}
