@@ -26,8 +26,8 @@ pub(crate) struct Calls {
     known: Vec<Call>,
     /// The call the last piece belonged to.
     latest: usize,
-    /// Calls before this one have all been announced.
-    announced: usize,
+    /// How many have been announced; they are numbered in that order.
+    announced: u32,
     separate: bool,
     /// Reused for comparing ids and names.
     id: String,
@@ -39,20 +39,35 @@ struct Call {
     id: String,
     index: Option<Box<str>>,
     name: String,
-    announced: bool,
+    /// Our own number, given when it is announced.
+    number: Option<u32>,
     has_arguments: bool,
+}
+
+impl Call {
+    fn announce(&mut self, announced: &mut u32) -> Announced {
+        let call = *announced;
+        *announced += 1;
+        self.number = Some(call);
+        Announced { call, id: self.id.clone(), name: self.name.clone() }
+    }
 }
 
 /// Where a piece belongs.
 #[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) call: u32,
-    /// Set when the call is to be announced before the piece's arguments.
-    pub(crate) announce: Option<Announced>,
+pub(crate) enum Place {
+    /// To a call that has been announced.
+    Known(u32),
+    /// To one that is to be announced before the piece's arguments.
+    New(Announced),
+    /// To one that waits for its name; the piece has no arguments.
+    Waiting,
 }
 
+/// A call as it is announced.
 #[derive(Debug)]
 pub(crate) struct Announced {
+    pub(crate) call: u32,
     pub(crate) id: String,
     pub(crate) name: String,
 }
@@ -77,7 +92,7 @@ impl Calls {
         };
         self.latest = position;
         let call = &mut self.known[position];
-        if !call.announced {
+        if call.number.is_none() {
             if call.id.is_empty() {
                 call.id.push_str(&self.id);
             }
@@ -87,24 +102,21 @@ impl Calls {
         }
         let brings_arguments = piece.arguments.is_some_and(|arguments| !arguments.is_empty());
         call.has_arguments |= brings_arguments;
-        // Without a name it waits: a name may still come, but arguments cannot be held back.
-        let due = !call.announced && (!call.name.is_empty() || brings_arguments);
-        call.announced |= due;
-        let announce = due.then(|| Announced { id: call.id.clone(), name: call.name.clone() });
-        Ok(Place { call: u32::try_from(position).unwrap_or(u32::MAX), announce })
+        Ok(match call.number {
+            Some(call) => Place::Known(call),
+            // Without a name it waits: a name may still come, but arguments cannot be held back.
+            None if call.name.is_empty() && !brings_arguments => Place::Waiting,
+            None => Place::New(call.announce(&mut self.announced)),
+        })
     }
 
-    /// A call that has not been announced for want of a name, and its id.
-    pub(crate) fn next_unannounced(&mut self) -> Option<(u32, String)> {
-        while let Some(call) = self.known.get_mut(self.announced) {
-            let position = self.announced;
-            self.announced += 1;
-            if !call.announced {
-                call.announced = true;
-                return Some((u32::try_from(position).unwrap_or(u32::MAX), call.id.clone()));
-            }
+    /// A call that has not been announced for want of a name.
+    pub(crate) fn next_waiting(&mut self) -> Option<Announced> {
+        if self.announced as usize == self.known.len() {
+            return None;
         }
-        None
+        let call = self.known.iter_mut().find(|call| call.number.is_none())?;
+        Some(call.announce(&mut self.announced))
     }
 
     /// The next piece begins a call of its own.
@@ -123,7 +135,7 @@ impl Calls {
             return self.known.iter().rposition(same_id).or_else(|| {
                 by_index.filter(|&position| {
                     let call = &self.known[position];
-                    call.id.is_empty() && (self.name.is_empty() || !call.announced)
+                    call.id.is_empty() && (self.name.is_empty() || call.number.is_none())
                 })
             });
         }
@@ -161,7 +173,7 @@ impl Calls {
             id: String::new(),
             index: index.map(|index| String::from_utf8_lossy(index).into()),
             name: String::new(),
-            announced: false,
+            number: None,
             has_arguments: false,
         });
         Ok(self.known.len() - 1)

@@ -12,7 +12,7 @@ use loquat_json::{SplitPair, Str};
 
 use crate::{
     DecodeLimits,
-    calls::{CallPiece, Calls},
+    calls::{Announced, CallPiece, Calls, Place},
 };
 
 /// Most alternatives of one answer; the same bound as the assembler's, twice what any provider documents.
@@ -209,25 +209,30 @@ impl Outbox {
     /// A piece of a tool call: its beginning, more of its arguments, or both. See [`Calls`] for whose it is.
     pub(crate) fn call(&mut self, choice: u32, piece: &CallPiece<'_>) -> Result<()> {
         let max_calls = self.limits.max_tool_calls;
-        let place = choice_at(&mut self.choices, choice)?.calls.place(piece, max_calls)?;
-        if let Some(announced) = place.announce {
-            let id = if announced.id.is_empty() {
-                let made_up = made_up_id(&self.answer_id, choice, place.call);
-                self.span(Text::Plain(&made_up))?
-            } else {
-                self.span(Text::Plain(&announced.id))?
-            };
-            let name = self.span(Text::Plain(&announced.name))?;
-            self.queue(Slot::ToolCall { choice, call: place.call, id, name });
-        }
+        let call = match choice_at(&mut self.choices, choice)?.calls.place(piece, max_calls)? {
+            Place::Known(call) => call,
+            Place::New(announced) => self.announce(choice, announced)?,
+            Place::Waiting => return Ok(()),
+        };
         match piece.arguments {
             Some(arguments) if !arguments.is_empty() => {
                 let fragment = self.span(arguments)?;
-                self.queue(Slot::ToolArguments { choice, call: place.call, fragment });
+                self.queue(Slot::ToolArguments { choice, call, fragment });
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    fn announce(&mut self, choice: u32, announced: Announced) -> Result<u32> {
+        let Announced { call, mut id, name } = announced;
+        if id.is_empty() {
+            id = made_up_id(&self.answer_id, choice, call);
+        }
+        let id = self.span(Text::Plain(&id))?;
+        let name = self.span(Text::Plain(&name))?;
+        self.queue(Slot::ToolCall { choice, call, id, name });
+        Ok(call)
     }
 
     /// A tool call that came whole, and is nobody else's whatever its index says.
@@ -250,11 +255,8 @@ impl Outbox {
 
     /// Announces calls whose name never came, so that none is lost.
     fn announce_nameless(&mut self, choice: u32) -> Result<()> {
-        while let Some((call, id)) = choice_at(&mut self.choices, choice)?.calls.next_unannounced() {
-            let id = if id.is_empty() { made_up_id(&self.answer_id, choice, call) } else { id };
-            let id = self.span(Text::Plain(&id))?;
-            let name = id.end..id.end;
-            self.queue(Slot::ToolCall { choice, call, id, name });
+        while let Some(announced) = choice_at(&mut self.choices, choice)?.calls.next_waiting() {
+            self.announce(choice, announced)?;
         }
         Ok(())
     }

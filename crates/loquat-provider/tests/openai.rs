@@ -203,6 +203,14 @@ fn tool_calls_however_they_are_numbered() {
         &[r#"{"index":0,"id":"a"}"#, r#"{"index":0,"function":{"name":"f"}}"#, r#"{"index":1,"id":"b"}"#],
         &["call: 0 a f", "call: 1 b "],
     );
+    // One waits for its name while another has it: calls are numbered as they are announced.
+    run(
+        &[
+            r#"{"index":0,"id":"a"},{"index":1,"id":"b","function":{"name":"g"}}"#,
+            r#"{"index":0,"function":{"name":"f","arguments":"{}"}}"#,
+        ],
+        &["call: 0 b g", "call: 1 a f", "arguments 1: {}"],
+    );
     // Arguments as an object.
     run(
         &[r#"{"index":0,"id":"a","function":{"name":"f","arguments":{"x": 1}}}"#],
