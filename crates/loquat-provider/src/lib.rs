@@ -64,5 +64,5 @@ pub use decoder::{Advance, DecodeLimits, Decoder};
 pub use format::{Encoded, Format, by_name, format_names};
 pub use head::Head;
 pub use ollama::{OLLAMA_CHAT, OllamaChat};
-pub use openai::{OPENAI_CHAT, OPENAI_COMPATIBLE, OpenAiChat};
+pub use openai::{BudgetField, OPENAI_CHAT, OPENAI_COMPATIBLE, OpenAiChat};
 pub use profile::{Profile, profile, profiles};
