@@ -17,8 +17,6 @@ pub struct Profile {
     pub base_url: &'static str,
     /// The environment variable that holds the key; `None` for servers that ask for none.
     pub key_variable: Option<&'static str>,
-    /// The environment variable that may replace [`base_url`](Self::base_url), as the provider's own tools read it.
-    pub base_url_variable: Option<&'static str>,
     /// The wire format.
     pub format: &'static dyn Format,
 }
@@ -30,15 +28,11 @@ impl Profile {
         key_variable: &'static str,
         format: &'static dyn Format,
     ) -> Self {
-        Self { name, base_url, key_variable: Some(key_variable), base_url_variable: None, format }
+        Self { name, base_url, key_variable: Some(key_variable), format }
     }
 
     const fn local(name: &'static str, base_url: &'static str, format: &'static dyn Format) -> Self {
-        Self { name, base_url, key_variable: None, base_url_variable: None, format }
-    }
-
-    const fn movable(self, base_url_variable: &'static str) -> Self {
-        Self { base_url_variable: Some(base_url_variable), ..self }
+        Self { name, base_url, key_variable: None, format }
     }
 
     /// Whether it runs on this machine unless said otherwise.
@@ -48,8 +42,7 @@ impl Profile {
 }
 
 static PROFILES: &[Profile] = &[
-    Profile::new("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", &OPENAI_CHAT)
-        .movable("OPENAI_BASE_URL"),
+    Profile::new("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", &OPENAI_CHAT),
     Profile::new("anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", &ANTHROPIC_MESSAGES),
     Profile::local("ollama", "http://127.0.0.1:11434", &OLLAMA_CHAT),
     Profile::new(
@@ -57,8 +50,7 @@ static PROFILES: &[Profile] = &[
         "https://dashscope.aliyuncs.com/compatible-mode/v1",
         "DASHSCOPE_API_KEY",
         &QWEN_CHAT,
-    )
-    .movable("DASHSCOPE_BASE_URL"),
+    ),
     Profile::new(
         "qwen-intl",
         "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
