@@ -22,15 +22,21 @@ pub(crate) fn append(buffer: &mut Vec<u8>, bytes: &[u8], ceiling: usize) {
 }
 
 /// Empties a buffer and gives back what one unusual event made it grow to.
+#[inline]
 pub(crate) fn release(buffer: &mut Vec<u8>) {
     buffer.clear();
-    buffer.shrink_to(RETAINED_BYTES);
+    if buffer.capacity() > RETAINED_BYTES {
+        buffer.shrink_to(RETAINED_BYTES);
+    }
 }
 
 /// [`release`] for text.
+#[inline]
 pub(crate) fn release_text(text: &mut String) {
     text.clear();
-    text.shrink_to(RETAINED_BYTES);
+    if text.capacity() > RETAINED_BYTES {
+        text.shrink_to(RETAINED_BYTES);
+    }
 }
 
 /// Appends bytes as text, each maximal subpart of an ill-formed sequence as one U+FFFD (WHATWG Encoding, "UTF-8

@@ -38,7 +38,6 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | – | – | none yet: all of the above is always there, with `memchr` as the only dependency |
-#![forbid(unsafe_code)]
 
 mod error;
 mod event;
@@ -60,6 +59,7 @@ mod shape;
 
 mod escape;
 mod scan;
+mod utf8;
 
 pub use error::{Error, ErrorKind};
 pub use event::{Event, Limits};

@@ -42,6 +42,7 @@ impl Pattern {
     ///
     /// Looks at no byte beyond the match, but for the one that ends a number. Whether `input` is UTF-8 is the caller's
     /// concern; no hole ends inside a character.
+    #[inline]
     pub(crate) fn match_front(&self, input: &[u8], shifts: &mut Vec<Shift>) -> Option<usize> {
         shifts.clear();
         shifts.push(Shift::default());

@@ -60,21 +60,36 @@ impl Predictor {
     ) -> Option<usize> {
         self.clock += 1;
         let front = self.front;
-        let others = (0..self.templates.len()).filter(|&template| template != front);
-        for position in std::iter::once(front).chain(others) {
-            let Some(template) = self.templates.get_mut(position) else { break };
-            if in_line && template.has_line_ends {
-                continue;
-            }
-            let end = template.pattern.match_front(input, &mut self.shifts);
-            if let Some(end) = end.filter(|&end| accept(end)) {
-                template.used = self.clock;
+        if let Some(end) = self.try_template(front, input, in_line, &accept) {
+            return Some(end);
+        }
+        for position in 0..self.templates.len() {
+            if position != front
+                && let Some(end) = self.try_template(position, input, in_line, &accept)
+            {
                 self.front = position;
-                self.in_vain = 0;
                 return Some(end);
             }
         }
         None
+    }
+
+    #[inline]
+    fn try_template(
+        &mut self,
+        position: usize,
+        input: &[u8],
+        in_line: bool,
+        accept: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let template = self.templates.get_mut(position)?;
+        if in_line && template.has_line_ends {
+            return None;
+        }
+        let end = template.pattern.match_front(input, &mut self.shifts).filter(|&end| accept(end))?;
+        template.used = self.clock;
+        self.in_vain = 0;
+        Some(end)
     }
 
     /// Whether a known shape fits the whole document, whose template is then made or mended, and in front.

@@ -24,10 +24,17 @@ pub(crate) fn unexpected(json: &[u8], at: usize) -> Error {
 
 /// The end of the string whose opening quote is right before `at`, its closing quote included, and whether it has
 /// escapes.
-pub(crate) fn string(json: &[u8], mut at: usize) -> Result<(usize, bool), Error> {
+#[inline]
+pub(crate) fn string(json: &[u8], at: usize) -> Result<(usize, bool), Error> {
+    let end = plain_run(json, at);
+    if json.get(end) == Some(&b'"') { Ok((end + 1, false)) } else { string_rest(json, end) }
+}
+
+/// What follows the first stretch without escapes.
+#[cold]
+fn string_rest(json: &[u8], mut at: usize) -> Result<(usize, bool), Error> {
     let mut escaped = false;
     loop {
-        at = plain_run(json, at);
         match json.get(at) {
             Some(b'"') => return Ok((at + 1, escaped)),
             Some(b'\\') => {
@@ -36,10 +43,12 @@ pub(crate) fn string(json: &[u8], mut at: usize) -> Result<(usize, bool), Error>
             }
             _ => return Err(unexpected(json, at)),
         }
+        at = plain_run(json, at);
     }
 }
 
 /// The first quote, backslash or control character at or after `at`, eight bytes at a time.
+#[inline]
 fn plain_run(json: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = json.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*chunk);

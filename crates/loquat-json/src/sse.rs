@@ -16,6 +16,7 @@ use crate::carry::{self, BomSkipper};
 use crate::error::Error;
 use crate::event::{Event, Limits, Mark, line_end};
 use crate::extract::Extractor;
+use crate::utf8;
 
 /// How much of the lines that are no SSE is kept for [`Decoder::stray`], in bytes: enough for any error body that says
 /// what went wrong at its beginning.
@@ -147,6 +148,9 @@ impl Decoder {
         json: &mut Extractor,
     ) -> Result<Option<Event<'a>>, Error> {
         self.begin()?;
+        if input.is_empty() {
+            return Ok(None);
+        }
         self.skip_lf(input);
         let is_between = self.bom.is_done() && self.block_bytes == 0 && self.buffer.is_empty();
         if is_between
@@ -154,8 +158,7 @@ impl Decoder {
             && self.name.is_empty()
             && let Some(predicted) = Predicted::new(input, json)
             && predicted.length <= self.limits.max_event_bytes
-            && let Some(text) =
-                input.get(..predicted.data_end).and_then(|text| std::str::from_utf8(text).ok())
+            && let Some(text) = input.get(..predicted.data_end).and_then(utf8::text)
         {
             self.offset += predicted.length as u64;
             *input = input.get(predicted.length..).unwrap_or_default();
@@ -358,9 +361,9 @@ impl Decoder {
     fn lend<'a>(&'a mut self, direct: Option<&'a [u8]>) -> Event<'a> {
         self.lent = true;
         let bytes = direct.unwrap_or(&self.buffer[self.data_start..self.data_end]);
-        let data = match std::str::from_utf8(bytes) {
-            Ok(data) => data,
-            Err(_) => {
+        let data = match utf8::text(bytes) {
+            Some(data) => data,
+            None => {
                 carry::append_lossy(&mut self.repaired, bytes);
                 &self.repaired
             }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use loquat_core::{DEFAULT_MAX_ANSWER_BYTES, Delta, Ending, Error, ErrorKind, Result};
-use loquat_json::{Framer, Limits, ndjson, sse};
+use loquat_json::{Event, Extractor, Found, Framer, Limits, ndjson, sse};
 
 use crate::{Head, failure, outbox::Outbox};
 
@@ -80,6 +80,9 @@ pub enum Advance {
 
 /// What a format makes of its events.
 pub(crate) trait Wire: Send + fmt::Debug {
+    /// What [`event`](Self::event) extracts with: events that look like the last few are framed and extracted in one pass.
+    fn extractor(&mut self) -> &mut Extractor;
+
     /// Puts what an event says into `out`; says whether it carried anything (a ping does not).
     ///
     /// An error from here is what makes an event no event: not JSON, a bound exceeded. What a provider reports goes to
@@ -94,6 +97,26 @@ pub(crate) struct Incoming<'a> {
     pub(crate) data: &'a str,
     /// The body was one JSON document and this is it.
     pub(crate) whole: bool,
+    /// The event, if it was framed: its fields may be known already.
+    framed: Option<Event<'a>>,
+}
+
+impl<'a> Incoming<'a> {
+    fn framed(event: Event<'a>) -> Self {
+        Self { name: event.name, data: event.data, whole: false, framed: Some(event) }
+    }
+
+    fn unframed(data: &'a str, whole: bool) -> Self {
+        Self { name: "message", data, whole, framed: None }
+    }
+
+    /// The fields in the data.
+    pub(crate) fn extract(self, extractor: &'a mut Extractor) -> Result<Found<'a>, loquat_json::Error> {
+        match self.framed {
+            Some(event) => extractor.extract_event(&event),
+            None => extractor.extract_str(self.data),
+        }
+    }
 }
 
 /// Why an event could not be taken.
@@ -270,15 +293,14 @@ impl Decoder {
                     return Ok(false);
                 }
                 Framing::Events(framer) => {
-                    let taken = framer.next(&mut rest);
+                    let taken = framer.next_for(&mut rest, wire.extractor());
                     *used = input.len() - rest.len();
                     let event = match taken {
                         Ok(Some(event)) => event,
                         Ok(None) => return Ok(false),
                         Err(error) => return Err(unframed(error, limits)),
                     };
-                    let incoming = Incoming { name: event.name, data: event.data, whole: false };
-                    match wire.event(incoming, out) {
+                    match wire.event(Incoming::framed(event), out) {
                         Ok(counts) => *events += u64::from(counts),
                         Err(error) => return Err(refused(error, *events)),
                     }
@@ -301,8 +323,7 @@ impl Decoder {
                 Framing::Events(framer) => {
                     let result = match framer.finish() {
                         Ok(Some(event)) => {
-                            let incoming = Incoming { name: event.name, data: event.data, whole: false };
-                            match wire.event(incoming, out) {
+                            match wire.event(Incoming::framed(event), out) {
                                 Ok(counts) => {
                                     *events += u64::from(counts);
                                     Ok(())
@@ -362,7 +383,7 @@ fn document(wire: &mut dyn Wire, body: &[u8], cut: bool, out: &mut Outbox) -> Re
         let place = error.valid_up_to();
         Error::new(ErrorKind::Protocol, format!("the answer is not UTF-8 at byte {place}"))
     })?;
-    match wire.event(Incoming { name: "message", data, whole: true }, out) {
+    match wire.event(Incoming::unframed(data, true), out) {
         Ok(_) => {
             out.finish();
             Ok(())
@@ -372,7 +393,7 @@ fn document(wire: &mut dyn Wire, body: &[u8], cut: bool, out: &mut Outbox) -> Re
         Err(EventError::Json(error)) if error.kind() == loquat_json::ErrorKind::TrailingBytes => {
             let mut number = 0;
             for data in data.lines().filter(|line| !line.trim().is_empty()) {
-                match wire.event(Incoming { name: "message", data, whole: false }, out) {
+                match wire.event(Incoming::unframed(data, false), out) {
                     Ok(_) => number += 1,
                     Err(EventError::Json(_)) if cut => return Ok(()),
                     Err(error) => return Err(refused(error, number)),

@@ -116,6 +116,10 @@ impl Messages {
 }
 
 impl Wire for Messages {
+    fn extractor(&mut self) -> &mut Extractor {
+        &mut self.extractor
+    }
+
     fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
         let Self { extractor, open, counted, word } = self;
         let data = event.data;
@@ -123,7 +127,7 @@ impl Wire for Messages {
             out.fail(failure::of_event(data));
             return Ok(true);
         }
-        let found = extractor.extract_str(data)?;
+        let found = event.extract(extractor)?;
         let kind = Field::Type.text(found).map_or(event.name, |kind| kind.decode_lossy(word));
         if kind == "error" || Field::Error.get(found).is_some_and(|error| !error.is_null()) {
             out.fail(failure::of_event(data));

@@ -42,9 +42,13 @@ impl Chat {
 }
 
 impl Wire for Chat {
+    fn extractor(&mut self) -> &mut Extractor {
+        &mut self.extractor
+    }
+
     fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
         let data = event.data;
-        let found = self.extractor.extract_str(data)?;
+        let found = event.extract(&mut self.extractor)?;
         let reported = match Field::Error.get(found) {
             None | Some(Value::Null | Value::Bool(false)) => false,
             Some(error) => error.raw().len() > 2,

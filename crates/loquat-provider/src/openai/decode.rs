@@ -133,6 +133,10 @@ impl Chat {
 }
 
 impl Wire for Chat {
+    fn extractor(&mut self) -> &mut Extractor {
+        &mut self.extractor
+    }
+
     fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
         let data = event.data;
         if data.trim_ascii() == "[DONE]" {
@@ -144,7 +148,7 @@ impl Wire for Chat {
             return Ok(true);
         }
         let Self { extractor, has_deltas, word } = self;
-        let found = extractor.extract_str(data)?;
+        let found = event.extract(extractor)?;
         if is_error(found) {
             out.fail(failure::of_event(data));
             return Ok(true);

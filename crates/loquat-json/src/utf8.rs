@@ -1,0 +1,94 @@
+//! Whether bytes are UTF-8, for text that is ASCII but for a few characters, as JSON in English, code or any other
+//! language with short values is: the ASCII before and after those characters is skipped a vector at a time.
+//!
+//! The standard library's check goes on byte by byte after the first character that is not ASCII. This one gives the same
+//! answers, and only the standard library decides about what is not ASCII.
+#![allow(unsafe_code, reason = "text that has just been checked becomes a `str` without a second check")]
+
+/// The bytes as text, if they are UTF-8.
+#[inline]
+pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
+    if !is_ascii(bytes) && !is_utf8_between(bytes) {
+        return None;
+    }
+    // SAFETY: the bytes are ASCII, or ASCII around a stretch that the standard library has found to be UTF-8. ASCII bytes
+    // are whole characters, so the concatenation is UTF-8 too.
+    Some(unsafe { std::str::from_utf8_unchecked(bytes) })
+}
+
+/// Bytes looked at together: one vector register of every x86-64 and aarch64.
+const STRIDE: usize = 16;
+
+/// Whether all bytes are ASCII.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128};
+    let load = |chunk: &[u8; STRIDE]| {
+        // SAFETY: the load reads 16 bytes from anywhere, and the chunk has 16; SSE2 belongs to every x86-64.
+        unsafe { _mm_loadu_si128(chunk.as_ptr().cast::<__m128i>()) }
+    };
+    let Some(last) = bytes.last_chunk::<STRIDE>() else { return bytes.is_ascii() };
+    let mut seen = load(last);
+    for chunk in bytes.as_chunks::<STRIDE>().0 {
+        // SAFETY: SSE2 belongs to every x86-64.
+        seen = unsafe { _mm_or_si128(seen, load(chunk)) };
+    }
+    // SAFETY: as above.
+    unsafe { _mm_movemask_epi8(seen) == 0 }
+}
+
+/// Whether all bytes are ASCII.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    bytes.is_ascii()
+}
+
+/// Whether what stands between the ASCII at the beginning and that at the end is UTF-8.
+fn is_utf8_between(bytes: &[u8]) -> bool {
+    const HIGHS: u128 = (u128::MAX / 255) << 7;
+    let is_ascii = |chunk: &&[u8; STRIDE]| u128::from_ne_bytes(**chunk) & HIGHS == 0;
+    let (chunks, _) = bytes.as_chunks::<STRIDE>();
+    let before = chunks.iter().take_while(is_ascii).count() * STRIDE;
+    let rest = bytes.get(before..).unwrap_or_default();
+    let (_, chunks) = rest.as_rchunks::<STRIDE>();
+    let after = chunks.iter().rev().take_while(is_ascii).count() * STRIDE;
+    std::str::from_utf8(rest.get(..rest.len() - after).unwrap_or(rest)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every short sequence of bytes that matter to UTF-8, at every place of a text of two vectors and more.
+    #[test]
+    fn agrees_with_the_standard_library() {
+        const BYTES: [u8; 16] =
+            [b'a', 0x00, 0x7f, 0x80, 0x9f, 0xa0, 0xbf, 0xc0, 0xc3, 0xe0, 0xe6, 0xed, 0xef, 0xf0, 0xf4, 0xf5];
+        let step = if cfg!(miri) { 97 } else { 1 };
+        for place in [0, 1, 13, 15, 16, 29, 32, 36] {
+            for sequence in (0..1u32 << 16).step_by(step) {
+                let mut bytes = [b'x'; 40];
+                for (position, byte) in bytes[place..].iter_mut().take(4).enumerate() {
+                    *byte = BYTES[(sequence >> (4 * position)) as usize % 16];
+                }
+                assert_eq!(text(&bytes), std::str::from_utf8(&bytes).ok(), "{bytes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn characters_survive_at_every_place_and_length() {
+        for length in 0..70 {
+            for place in 0..=length {
+                let whole = format!("{}枇🍊é{}", "a".repeat(place), "b".repeat(length - place));
+                assert_eq!(text(whole.as_bytes()), Some(whole.as_str()));
+                for cut in place + 1..place + 9 {
+                    let bytes = &whole.as_bytes()[..cut];
+                    assert_eq!(text(bytes), std::str::from_utf8(bytes).ok());
+                }
+            }
+        }
+    }
+}
