@@ -1,0 +1,49 @@
+//! Prediction against the full pass: documents in a row, alone and as the events of streams, over random splits.
+//!
+//! The input is lines: each starts with a byte that says which earlier line it is made from and how often what follows is put
+//! into it; a fuzzer seldom writes the same shape twice by itself.
+#![no_main]
+
+#[path = "../../crates/loquat-json/tests/oracle/mod.rs"]
+mod oracle;
+
+use std::sync::Mutex;
+
+use loquat_json::Extractor;
+
+/// Reused from input to input, so that templates pile up; renewed now and then, so that findings can be told apart.
+static EXTRACTORS: Mutex<Option<(u32, [Extractor; 2])>> = Mutex::new(None);
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let (lengths, rest) = oracle::plan(input);
+    let mut documents: Vec<Vec<u8>> = Vec::new();
+    for line in rest.split(|&byte| byte == b'\n').take(8) {
+        let Some((&how, text)) = line.split_first() else { continue };
+        let base = documents.get(usize::from(how % 4));
+        documents.push(match base.filter(|_| how < 128) {
+            None => text.to_vec(),
+            Some(base) => edit(base, text),
+        });
+    }
+    let documents: Vec<&[u8]> = documents.iter().map(Vec::as_slice).collect();
+    let Ok(mut shared) = EXTRACTORS.lock() else { return };
+    if shared.as_ref().is_some_and(|(uses, _)| *uses > 50) {
+        *shared = None;
+    }
+    let (uses, extractors) = shared.get_or_insert_with(|| (0, oracle::template::extractors()));
+    *uses += 1;
+    oracle::template::check(&documents, lengths, extractors);
+});
+
+/// The document with stretches replaced: a byte for where, one for how many bytes go and how many come, and those.
+fn edit(base: &[u8], mut edits: &[u8]) -> Vec<u8> {
+    let mut text = base.to_vec();
+    while let [place, lengths, rest @ ..] = edits {
+        let (gone, come) = (usize::from(lengths % 8), usize::from(lengths / 8 % 16).min(rest.len()));
+        let start = usize::from(*place).min(text.len());
+        let end = (start + gone).min(text.len());
+        text.splice(start..end, rest[..come].iter().copied());
+        edits = &rest[come..];
+    }
+    text
+}
