@@ -138,7 +138,7 @@ fn hint(error: &Error) -> Option<&'static str> {
             "`loquat doctor` shows what is configured, `loquat models` what can be asked"
         }
         ErrorKind::Authentication => "check the key; `loquat doctor` shows which variables are read",
-        ErrorKind::NotFound => "`loquat models` lists what a provider has",
+        ErrorKind::NotFound => "is the name right? `loquat models` lists what a provider has",
         ErrorKind::QuotaExceeded => "waiting does not help: see the plan and the bill at the provider",
         ErrorKind::ContextLength => "shorten the prompt; in a conversation, /clear begins anew",
         ErrorKind::Connect => "is the server running, and is the address right?",

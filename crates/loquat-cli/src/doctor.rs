@@ -3,7 +3,6 @@
 use std::{env, path::PathBuf, time::Duration};
 
 use clap::Args;
-use etcetera::BaseStrategy as _;
 use loquat::{Client, Error, ErrorKind, Result};
 use serde::Serialize;
 
@@ -253,8 +252,18 @@ fn environment_checks(proxy_used: bool) -> Vec<Check> {
 }
 
 /// Where models are kept.
+#[cfg(feature = "engine")]
 fn cache_folder() -> Option<PathBuf> {
-    Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("loquat"))
+    loquat::engine::store::cache_dir().ok()
+}
+
+/// Where a build with the engine keeps models.
+#[cfg(not(feature = "engine"))]
+fn cache_folder() -> Option<PathBuf> {
+    use etcetera::BaseStrategy as _;
+
+    let set = env::var_os("LOQUAT_CACHE").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    set.or_else(|| Some(etcetera::base_strategy::choose_native_strategy().ok()?.cache_dir().join("loquat")))
 }
 
 fn json(checks: &[Check], console: &Console) -> Result<String> {

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 /// Most entries looked at when a folder is measured: a cache, not a file system.
 const MAX_ENTRIES: usize = 10_000;
 
-/// A model file of the engine.
+/// A model of the engine.
 #[cfg(feature = "engine")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pulled {
-    /// What to call it: `engine`, or `engine:NAME.gguf`.
+    /// What to call it: `engine` for the default one, else `engine:NAME`.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
@@ -20,29 +20,25 @@ pub(crate) struct Pulled {
 /// The engine's models that have been pulled, its default one first.
 ///
 /// # Errors
-/// Where the cache folder cannot be told.
+/// Where the folder of models cannot be told or read.
 #[cfg(feature = "engine")]
 pub(crate) fn pulled_models() -> loquat::Result<Vec<Pulled>> {
-    let default = loquat::engine::find_model("")?;
-    let mut pulled: Vec<_> = default.iter().map(|path| described("engine".to_owned(), path)).collect();
-    let mut others: Vec<_> = std::fs::read_dir(loquat::engine::models_dir()?)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "gguf"))
-        .filter(|path| Some(path) != default.as_ref())
-        .filter_map(|path| Some((format!("engine:{}", path.file_name()?.to_str()?), path)))
-        .map(|(name, path)| described(name, &path))
-        .collect();
-    others.sort_by(|a, b| a.name.cmp(&b.name));
-    pulled.append(&mut others);
-    Ok(pulled)
-}
+    use loquat::engine::store;
 
-#[cfg(feature = "engine")]
-fn described(name: String, path: &Path) -> Pulled {
-    let bytes = path.metadata().map_or(0, |metadata| metadata.len());
-    Pulled { name, path: path.to_owned(), bytes }
+    let mut pulled: Vec<_> = store::list()?
+        .into_iter()
+        .map(|stored| Pulled {
+            name: if stored.name == store::SMOLLM2 {
+                "engine".to_owned()
+            } else {
+                format!("engine:{}", stored.name)
+            },
+            path: stored.path,
+            bytes: stored.bytes,
+        })
+        .collect();
+    pulled.sort_by_key(|model| model.name != "engine");
+    Ok(pulled)
 }
 
 /// The first of these programs in PATH.

