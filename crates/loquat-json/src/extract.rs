@@ -224,7 +224,7 @@ impl Extractor {
         if self.predictor.is_studying() {
             let shape = Shape::new(json, &self.tokens, &self.hits, self.fields.len(), self.deepest);
             if let Some(shape) = shape {
-                self.predictor.learn(json, shape);
+                self.predictor.learn(json, shape, self.fields.shapes());
             }
         }
     }

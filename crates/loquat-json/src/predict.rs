@@ -28,8 +28,12 @@ pub(crate) struct Predictor {
     templates: Vec<Template>,
     /// Which of them fitted last.
     front: usize,
+    /// The shared shape that the current event has, when it was no template that fitted.
+    direct: Option<usize>,
     shifts: Vec<Shift>,
     shared: Snapshot,
+    /// Addresses of the shared shapes met last, by which the second event of a shape is told from its first.
+    met: [usize; MAX_TEMPLATES],
     /// Counts events, to tell which template has been idle the longest.
     clock: u64,
     /// Events studied since a template or a shape last fitted.
@@ -59,6 +63,7 @@ impl Predictor {
         accept: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         self.clock += 1;
+        self.direct = None;
         let front = self.front;
         if let Some(end) = self.try_template(front, input, in_line, &accept) {
             return Some(end);
@@ -110,8 +115,21 @@ impl Predictor {
             }
         }
         store.refresh(&mut self.shared);
-        for known in self.shared.shapes.iter().filter(|known| is_allowed(&known.shape)) {
+        for (position, known) in self.shared.shapes.iter().enumerate() {
+            let is_tried = self.templates.iter().any(|template| Arc::ptr_eq(&template.shape, &known.shape));
+            if is_tried || !is_allowed(&known.shape) {
+                continue;
+            }
             if is_whole(known.shape.pattern.match_front(json, &mut self.shifts)) {
+                self.in_vain = 0;
+                let address = Arc::as_ptr(&known.shape).addr();
+                if !self.met.contains(&address) {
+                    // Many shapes occur once in a stream: its first event, its last. They are served as they are.
+                    self.met.rotate_right(1);
+                    self.met[0] = address;
+                    self.direct = Some(position);
+                    return true;
+                }
                 let (shape, changing) = (Arc::clone(&known.shape), known.changing);
                 self.front = self.room();
                 return self.write(json, shape, changing);
@@ -127,19 +145,23 @@ impl Predictor {
     }
 
     /// Makes a template of a document that had to be passed in full.
-    pub(crate) fn learn(&mut self, json: &[u8], shape: Shape) {
+    pub(crate) fn learn(&mut self, json: &[u8], shape: Shape, store: &Shapes) {
         if shape.pattern.match_front(json, &mut self.shifts) == Some(json.len()) {
             self.front = self.room();
-            self.write(json, Arc::new(shape), 0);
+            let shape = Arc::new(shape);
+            store.publish(&shape, 0);
+            self.write(json, shape, 0);
         }
     }
 
     /// What the current event has. Valid after [`predict`](Self::predict) or [`adapt`](Self::adapt) have succeeded.
     pub(crate) fn places(&self) -> Places<'_> {
-        match self.templates.get(self.front) {
-            Some(Template { pattern, .. }) => {
-                Places { hits: &pattern.hits, last: &pattern.last, shifts: &self.shifts }
-            }
+        let pattern = match self.direct {
+            None => self.templates.get(self.front).map(|template| &template.pattern),
+            Some(position) => self.shared.shapes.get(position).map(|known| &known.shape.pattern),
+        };
+        match pattern {
+            Some(pattern) => Places { hits: &pattern.hits, last: &pattern.last, shifts: &self.shifts },
             None => Places { hits: &[], last: &[], shifts: &[] },
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A shape is a document without its strings and numbers: member names, brackets, `true`, `false`, `null` and white space.
 //! It holds no content, so it may outlive the stream that it was seen in, and serve another. The store is read when a
-//! stream meets something new and written when a shape has been seen to recur; never per event.
+//! stream meets something new and written when it has learned something; never per event.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -126,8 +126,18 @@ impl Shapes {
             return;
         }
         let first = Known { shape: known.map_or(shape, |known| &known.shape).clone(), changing: merged };
-        let others = latest.iter().filter(|known| !known.shape.is_same(shape)).take(MAX_SHARED - 1);
-        *latest = std::iter::once(first.clone()).chain(others.cloned()).collect();
+        let others = || latest.iter().filter(|known| !known.shape.is_same(shape));
+        // When there is no room, the oldest that was never seen to recur goes; if all were, the oldest.
+        let gone = match others().count() < MAX_SHARED {
+            true => None,
+            false => others()
+                .collect::<Vec<_>>()
+                .iter()
+                .rposition(|known| known.changing == 0)
+                .or(Some(MAX_SHARED - 1)),
+        };
+        let kept = others().enumerate().filter(|(position, _)| Some(*position) != gone);
+        *latest = std::iter::once(first.clone()).chain(kept.map(|(_, known)| known.clone())).collect();
         self.version.fetch_add(1, Ordering::Release);
     }
 }
