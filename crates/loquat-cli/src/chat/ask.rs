@@ -68,7 +68,9 @@ impl Asked {
                 }))
             }
             Outcome::Interrupted => {
-                Some(Error::new(ErrorKind::Cancelled, "interrupted; what was printed is a part"))
+                let nothing_came = self.response.choices.is_empty();
+                let what = if nothing_came { "before anything came" } else { "what was printed is a part" };
+                Some(Error::new(ErrorKind::Cancelled, format!("interrupted: {what}")))
             }
             Outcome::Unwritable(cause) if cause.kind() == io::ErrorKind::BrokenPipe => None,
             Outcome::Unwritable(cause) => {
