@@ -96,14 +96,6 @@ struct Latest {
     hits_before: usize,
 }
 
-/// What must come next.
-enum Expect {
-    Value,
-    Member,
-    /// A comma or the end of the innermost array or object; the end of the text if there is none.
-    Next,
-}
-
 impl Extractor {
     /// An extractor for these fields.
     pub fn new(fields: Fields) -> Self {
@@ -245,55 +237,75 @@ impl Extractor {
     }
 
     fn run(&mut self, json: &[u8]) -> Result<(), Error> {
-        let mut at = 0;
-        let mut expect = Expect::Value;
+        let mut at = scan::skip_space(json, 0);
         loop {
-            at = scan::skip_space(json, at);
-            (at, expect) = match expect {
-                Expect::Value => self.value(json, at)?,
-                Expect::Member => (self.member(json, at)?, Expect::Value),
-                Expect::Next => {
-                    let Some(&Frame { is_object, index, active_end, .. }) = self.stack.last() else {
-                        return if at == json.len() {
-                            Ok(())
-                        } else {
-                            Err(Error::new(ErrorKind::TrailingBytes, at))
-                        };
-                    };
-                    self.active.truncate(active_end);
-                    match (json.get(at), is_object) {
-                        (Some(b','), true) => (at + 1, Expect::Member),
-                        (Some(b','), false) => {
-                            self.element(index.saturating_add(1));
-                            (at + 1, Expect::Value)
-                        }
-                        (Some(b'}'), true) | (Some(b']'), false) => {
+            at = match json.get(at) {
+                Some(&bracket @ (b'{' | b'[')) => {
+                    self.open(at, bracket == b'{')?;
+                    at = scan::skip_space(json, at + 1);
+                    match (bracket, json.get(at)) {
+                        (b'{', Some(b'}')) | (b'[', Some(b']')) => {
                             self.close(at + 1);
-                            (at + 1, Expect::Next)
+                            at + 1
                         }
-                        _ => return Err(scan::unexpected(json, at)),
+                        (b'{', _) => {
+                            at = self.member(json, at)?;
+                            continue;
+                        }
+                        _ => {
+                            self.element(0);
+                            continue;
+                        }
                     }
                 }
+                Some(&first) => self.scalar(json, at, first)?,
+                None => return Err(scan::unexpected(json, at)),
             };
+            loop {
+                at = scan::skip_space(json, at);
+                let Some(&Frame { is_object, index, active_end, .. }) = self.stack.last() else {
+                    return if at == json.len() {
+                        Ok(())
+                    } else {
+                        Err(Error::new(ErrorKind::TrailingBytes, at))
+                    };
+                };
+                self.active.truncate(active_end);
+                match (json.get(at), is_object) {
+                    (Some(b','), true) => {
+                        at = self.member(json, scan::skip_space(json, at + 1))?;
+                        break;
+                    }
+                    (Some(b','), false) => {
+                        self.element(index.saturating_add(1));
+                        at = scan::skip_space(json, at + 1);
+                        break;
+                    }
+                    (Some(b'}'), true) | (Some(b']'), false) => {
+                        at += 1;
+                        self.close(at);
+                    }
+                    _ => return Err(scan::unexpected(json, at)),
+                }
+            }
         }
     }
-
-    fn value(&mut self, json: &[u8], at: usize) -> Result<(usize, Expect), Error> {
-        let (end, kind) = match json.get(at) {
-            Some(b'"') => match scan::string(json, at + 1)? {
+    /// The end of the string, number or literal that starts at `at`.
+    #[inline]
+    fn scalar(&mut self, json: &[u8], at: usize, first: u8) -> Result<usize, Error> {
+        let (end, kind) = match first {
+            b'"' => match scan::string(json, at + 1)? {
                 (end, false) => (end, Kind::PlainStr),
                 (end, true) => (end, Kind::EscapedStr),
             },
-            Some(b'-' | b'0'..=b'9') => (scan::number(json, at)?, Kind::Number),
-            Some(b't') => (scan::literal(json, at, b"true")?, Kind::True),
-            Some(b'f') => (scan::literal(json, at, b"false")?, Kind::False),
-            Some(b'n') => (scan::literal(json, at, b"null")?, Kind::Null),
-            Some(b'{') => return self.open(json, at, Kind::Object, b'}'),
-            Some(b'[') => return self.open(json, at, Kind::Array, b']'),
+            b'-' | b'0'..=b'9' => (scan::number(json, at)?, Kind::Number),
+            b't' => (scan::literal(json, at, b"true")?, Kind::True),
+            b'f' => (scan::literal(json, at, b"false")?, Kind::False),
+            b'n' => (scan::literal(json, at, b"null")?, Kind::Null),
             _ => return Err(scan::unexpected(json, at)),
         };
         self.note(at, end, kind)?;
-        if self.tokens.len() <= MAX_SLOTS {
+        if self.predicts && self.tokens.len() <= MAX_SLOTS {
             match kind {
                 Kind::PlainStr | Kind::EscapedStr => {
                     self.tokens.push(Token { start: at + 1, end: end - 1, number: false });
@@ -302,17 +314,17 @@ impl Extractor {
                 _ => {}
             }
         }
-        Ok((end, Expect::Next))
+        Ok(end)
     }
 
-    fn open(&mut self, json: &[u8], at: usize, kind: Kind, close: u8) -> Result<(usize, Expect), Error> {
+    /// An array or object begins at `at`.
+    fn open(&mut self, at: usize, is_object: bool) -> Result<(), Error> {
         if self.stack.len() >= self.max_depth {
             return Err(Error::new(ErrorKind::Depth, at));
         }
-        let is_object = kind == Kind::Object;
         let active_start = self.stack.last().map_or(0, |frame| frame.active_end);
         let hit_start = self.hits.len();
-        self.note(at, at, kind)?;
+        self.note(at, at, if is_object { Kind::Object } else { Kind::Array })?;
         self.frames_opened += 1;
         self.stack.push(Frame {
             is_object,
@@ -324,16 +336,7 @@ impl Extractor {
             serial: self.frames_opened,
         });
         self.deepest = self.deepest.max(self.stack.len());
-        let inside = scan::skip_space(json, at + 1);
-        if json.get(inside) == Some(&close) {
-            self.close(inside + 1);
-            return Ok((inside + 1, Expect::Next));
-        }
-        if is_object {
-            return Ok((inside, Expect::Member));
-        }
-        self.element(0);
-        Ok((inside, Expect::Value))
+        Ok(())
     }
 
     /// The innermost array or object ends here.
@@ -345,7 +348,7 @@ impl Extractor {
         }
     }
 
-    /// A member's name and colon; what it is goes to `active`.
+    /// A member's name and colon; what it is goes to `active`. Where its value starts.
     fn member(&mut self, json: &[u8], at: usize) -> Result<usize, Error> {
         if json.get(at) != Some(&b'"') {
             return Err(scan::unexpected(json, at));
@@ -356,7 +359,7 @@ impl Extractor {
         if json.get(colon) != Some(&b':') {
             return Err(scan::unexpected(json, colon));
         }
-        Ok(colon + 1)
+        Ok(scan::skip_space(json, colon + 1))
     }
 
     fn name(&mut self, name: &[u8], escaped: bool) {
@@ -404,8 +407,13 @@ impl Extractor {
     }
 
     /// Notes a value for every field that it is.
+    #[inline(always)] // most of a document is nobody's
     fn note(&mut self, start: usize, end: usize, kind: Kind) -> Result<(), Error> {
         let from = self.stack.last().map_or(0, |frame| frame.active_end);
+        if from < self.active.len() { self.note_from(from, start, end, kind) } else { Ok(()) }
+    }
+
+    fn note_from(&mut self, from: usize, start: usize, end: usize, kind: Kind) -> Result<(), Error> {
         for &node in &self.active[from..] {
             for &field in &self.fields.nodes()[node].fields {
                 if self.hits.len() >= self.max_matches {

@@ -59,7 +59,7 @@ mod shape;
 
 mod escape;
 mod scan;
-mod utf8;
+mod vector;
 
 pub use error::{Error, ErrorKind};
 pub use event::{Event, Limits};

@@ -12,7 +12,7 @@ use crate::carry::{self, BomSkipper};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Limits, line_end};
 use crate::extract::Extractor;
-use crate::utf8;
+use crate::vector;
 
 /// Cuts a byte stream into the lines of NDJSON, whatever the reads.
 ///
@@ -104,7 +104,7 @@ impl Decoder {
             && self.buffer.is_empty()
             && let Some((length, mark)) = json.predict(input, |end| line_end(input, end).is_some())
             && length < self.limits.max_event_bytes
-            && let Some(data) = input.get(..length).and_then(utf8::text)
+            && let Some(data) = input.get(..length).and_then(vector::text)
         {
             let taken = length + line_end(input, length).unwrap_or(0);
             self.offset += taken as u64;
@@ -160,7 +160,7 @@ impl Decoder {
         self.lent = true;
         let line = direct.unwrap_or(&self.buffer);
         let text = line.strip_suffix(b"\r").unwrap_or(line);
-        if let Some(data) = utf8::text(text) {
+        if let Some(data) = vector::text(text) {
             return Ok(Event { name: "message", data, id: None, retry: None, found_by: None });
         }
         match std::str::from_utf8(text) {

@@ -2,6 +2,7 @@
 //! what anybody looks for. The text is known to be UTF-8, so only ASCII is looked at.
 
 use crate::error::{Error, ErrorKind};
+use crate::vector;
 
 /// One bit in each byte of a word.
 const ONES: u64 = u64::MAX / 255;
@@ -9,7 +10,13 @@ const ONES: u64 = u64::MAX / 255;
 const HIGHS: u64 = ONES << 7;
 
 /// The first byte at or after `at` that is not white space.
-pub(crate) fn skip_space(json: &[u8], mut at: usize) -> usize {
+#[inline]
+pub(crate) fn skip_space(json: &[u8], at: usize) -> usize {
+    // Few texts have any.
+    if json.get(at).is_some_and(|&byte| byte > b' ') { at } else { space_end(json, at) }
+}
+
+fn space_end(json: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = json.get(at) {
         at += 1;
     }
@@ -26,7 +33,7 @@ pub(crate) fn unexpected(json: &[u8], at: usize) -> Error {
 /// escapes.
 #[inline]
 pub(crate) fn string(json: &[u8], at: usize) -> Result<(usize, bool), Error> {
-    let end = plain_run(json, at);
+    let end = vector::plain_run(json, at);
     if json.get(end) == Some(&b'"') { Ok((end + 1, false)) } else { string_rest(json, end) }
 }
 
@@ -43,13 +50,13 @@ fn string_rest(json: &[u8], mut at: usize) -> Result<(usize, bool), Error> {
             }
             _ => return Err(unexpected(json, at)),
         }
-        at = plain_run(json, at);
+        at = vector::plain_run(json, at);
     }
 }
 
-/// The first quote, backslash or control character at or after `at`, eight bytes at a time.
-#[inline]
-fn plain_run(json: &[u8], mut at: usize) -> usize {
+/// The first quote, backslash or control character at or after `at`, eight bytes at a time: the scalar twin of
+/// [`vector::plain_run`].
+pub(crate) fn plain_run(json: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = json.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*chunk);
         // Borrows run upward only, so the lowest bit set in each mask, hence in all, is never a false one.
@@ -118,7 +125,11 @@ fn digits(json: &[u8], start: usize) -> Result<usize, Error> {
 }
 
 /// The end of `word` (`true`, `false`, `null`), which starts at `at`.
+#[inline]
 pub(crate) fn literal(json: &[u8], at: usize, word: &[u8]) -> Result<usize, Error> {
+    if json.get(at..).is_some_and(|rest| rest.starts_with(word)) {
+        return Ok(at + word.len());
+    }
     for (offset, expected) in word.iter().enumerate() {
         if json.get(at + offset) != Some(expected) {
             return Err(unexpected(json, at + offset));

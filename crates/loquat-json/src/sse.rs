@@ -16,7 +16,7 @@ use crate::carry::{self, BomSkipper};
 use crate::error::Error;
 use crate::event::{Event, Limits, Mark, line_end};
 use crate::extract::Extractor;
-use crate::utf8;
+use crate::vector;
 
 /// How much of the lines that are no SSE is kept for [`Decoder::stray`], in bytes: enough for any error body that says
 /// what went wrong at its beginning.
@@ -158,7 +158,7 @@ impl Decoder {
             && self.name.is_empty()
             && let Some(predicted) = Predicted::new(input, json)
             && predicted.length <= self.limits.max_event_bytes
-            && let Some(text) = input.get(..predicted.data_end).and_then(utf8::text)
+            && let Some(text) = input.get(..predicted.data_end).and_then(vector::text)
         {
             self.offset += predicted.length as u64;
             *input = input.get(predicted.length..).unwrap_or_default();
@@ -361,7 +361,7 @@ impl Decoder {
     fn lend<'a>(&'a mut self, direct: Option<&'a [u8]>) -> Event<'a> {
         self.lent = true;
         let bytes = direct.unwrap_or(&self.buffer[self.data_start..self.data_end]);
-        let data = match utf8::text(bytes) {
+        let data = match vector::text(bytes) {
             Some(data) => data,
             None => {
                 carry::append_lossy(&mut self.repaired, bytes);
@@ -427,6 +427,10 @@ impl fmt::Debug for Decoder {
 
 /// What a non-empty line is, and where its value starts: after the colon and one space, at the end without a colon.
 fn parse(line: &[u8]) -> (Field, usize) {
+    // Nearly every line is one of these.
+    if line.starts_with(b"data:") {
+        return (Field::Data, 5 + usize::from(line.get(5) == Some(&b' ')));
+    }
     let colon = memchr(b':', line);
     let field = match &line[..colon.unwrap_or(line.len())] {
         b"data" => Field::Data,

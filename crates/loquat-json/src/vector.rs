@@ -1,9 +1,19 @@
-//! Whether bytes are UTF-8, for text that is ASCII but for a few characters, as JSON in English, code or any other
-//! language with short values is: the ASCII before and after those characters is skipped a vector at a time.
+//! The vector code, and all unsafe code of this crate: searches that look at sixteen bytes at a time.
 //!
-//! The standard library's check goes on byte by byte after the first character that is not ASCII. This one gives the same
-//! answers, and only the standard library decides about what is not ASCII.
-#![allow(unsafe_code, reason = "text that has just been checked becomes a `str` without a second check")]
+//! Only what every x86-64 has (SSE2), so that nothing has to be detected while running; other machines use the scalar
+//! twins, which are also what the tests compare with. Text is checked to be UTF-8 by skipping the ASCII before and after what
+//! is not: the standard library's check goes on byte by byte after the first such character, but it alone decides about them.
+#![allow(
+    unsafe_code,
+    reason = "vector loads, and text that has just been checked becomes a `str` without a second check"
+)]
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{
+    __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+};
+
+use crate::scan;
 
 /// The bytes as text, if they are UTF-8.
 #[inline]
@@ -19,15 +29,46 @@ pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
 /// Bytes looked at together: one vector register of every x86-64 and aarch64.
 const STRIDE: usize = 16;
 
+/// The first quote, backslash or control character at or after `at`; the length if there is none.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn plain_run(json: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = json.get(at..).and_then(<[u8]>::first_chunk::<STRIDE>) {
+        let bytes = load(chunk);
+        // SAFETY: SSE2 belongs to every x86-64.
+        let stops = unsafe {
+            let quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x22));
+            let backslashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x5c));
+            let last_control = _mm_set1_epi8(0x1f);
+            let controls = _mm_cmpeq_epi8(_mm_max_epu8(bytes, last_control), last_control);
+            _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quotes, backslashes), controls))
+        };
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize;
+        }
+        at += STRIDE;
+    }
+    scan::plain_run(json, at)
+}
+
+/// The first quote, backslash or control character at or after `at`; the length if there is none.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+pub(crate) fn plain_run(json: &[u8], at: usize) -> usize {
+    scan::plain_run(json, at)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn load(chunk: &[u8; STRIDE]) -> __m128i {
+    // SAFETY: the load reads 16 bytes from any address, and the chunk has 16; SSE2 belongs to every x86-64.
+    unsafe { _mm_loadu_si128(chunk.as_ptr().cast::<__m128i>()) }
+}
+
 /// Whether all bytes are ASCII.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128};
-    let load = |chunk: &[u8; STRIDE]| {
-        // SAFETY: the load reads 16 bytes from anywhere, and the chunk has 16; SSE2 belongs to every x86-64.
-        unsafe { _mm_loadu_si128(chunk.as_ptr().cast::<__m128i>()) }
-    };
     let Some(last) = bytes.last_chunk::<STRIDE>() else { return bytes.is_ascii() };
     let mut seen = load(last);
     for chunk in bytes.as_chunks::<STRIDE>().0 {
@@ -60,6 +101,22 @@ fn is_utf8_between(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_ends_where_the_scalar_twin_says() {
+        for length in [0, 1, 15, 16, 17, 31, 32, 40, 70] {
+            for place in 0..length {
+                for byte in 0..=255u8 {
+                    let mut bytes = vec![0xe9; length];
+                    bytes[place] = byte;
+                    bytes[length - 1] ^= byte;
+                    for start in [0, place / 2, place, place + 1, length] {
+                        assert_eq!(plain_run(&bytes, start), scan::plain_run(&bytes, start), "{bytes:?}");
+                    }
+                }
+            }
+        }
+    }
 
     /// Every short sequence of bytes that matter to UTF-8, at every place of a text of two vectors and more.
     #[test]
