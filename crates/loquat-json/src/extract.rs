@@ -21,7 +21,7 @@ use crate::scan;
 use crate::shape::{MAX_SLOTS, Shape, Token};
 
 /// Nesting allowed by default. Of 20,000 recorded events of thirty providers the deepest nests 12 levels.
-const DEFAULT_MAX_DEPTH: usize = 64;
+pub(crate) const DEFAULT_MAX_DEPTH: usize = 64;
 
 /// Values allowed by default. A wildcard over an embedding of 3,072 numbers passes twenty times; what an extractor keeps
 /// for reuse stays at 3 MiB.

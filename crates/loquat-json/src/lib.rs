@@ -49,6 +49,7 @@ mod carry;
 
 mod extract;
 mod found;
+mod partial;
 mod pointer;
 mod text;
 mod value;
@@ -66,6 +67,7 @@ pub use event::{Event, Limits};
 pub use extract::Extractor;
 pub use found::{Found, Indices, Match};
 pub use framer::Framer;
+pub use partial::{Partial, Progress};
 pub use pointer::{Fields, PointerError, PointerErrorKind};
 pub use text::{SplitPair, Str};
 pub use value::{Number, Raw, Value};

@@ -81,7 +81,7 @@ pub(crate) fn plain_run(json: &[u8], mut at: usize) -> usize {
 }
 
 /// The end of the escape whose backslash is right before `at`. A lone surrogate is valid here: the grammar has it.
-fn escape(json: &[u8], at: usize) -> Result<usize, Error> {
+pub(crate) fn escape(json: &[u8], at: usize) -> Result<usize, Error> {
     match json.get(at) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 1),
         Some(b'u') => {

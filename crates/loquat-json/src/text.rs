@@ -114,8 +114,14 @@ impl<'e> Str<'e> {
     /// [`append_lossy_to`](Self::append_lossy_to), except that half of a pair at the very end is kept in `pair` and joined
     /// with the other half if the next string starts with it: for text that comes in deltas.
     pub fn append_joined_to(&self, out: &mut String, pair: &mut SplitPair) {
-        let end = self.raw().len();
-        for piece in pieces(self.raw()) {
+        Self::append_raw_joined_to(self.raw(), out, pair);
+    }
+
+    /// [`append_joined_to`](Self::append_joined_to) for what stands between quotes, or for a part of it that no escape is
+    /// cut by.
+    pub(crate) fn append_raw_joined_to(raw: &str, out: &mut String, pair: &mut SplitPair) {
+        let end = raw.len();
+        for piece in pieces(raw) {
             // Set at most once, before the first piece: half a pair is only ever kept at the end of a string.
             if let Some(high) = pair.high.take() {
                 let joined = match piece {

@@ -5,13 +5,13 @@
 mod oracle;
 
 use loquat_json::{Extractor, Fields, Framer, Limits, sse};
-use oracle::template::{check, extractors};
+use oracle::template::{FRAMINGS, check, extractors};
 use proptest::prelude::*;
 
 /// Documents in a row, to extractors that have seen nothing else.
 fn check_row(documents: &[&str]) {
     let documents: Vec<&[u8]> = documents.iter().map(|document| document.as_bytes()).collect();
-    check(&documents, &[50, 7], &mut extractors());
+    check(&documents, &[50, 7], FRAMINGS, &mut extractors());
 }
 
 #[test]
@@ -152,6 +152,6 @@ proptest! {
             document[place] = byte;
         }
         let documents: Vec<&[u8]> = documents.iter().map(Vec::as_slice).collect();
-        check(&documents, &lengths, &mut extractors());
+        check(&documents, &lengths, FRAMINGS, &mut extractors());
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod json;
 pub mod ndjson;
+pub mod partial;
 pub mod sse;
 pub mod template;
 

@@ -30,23 +30,38 @@ pub fn extractors() -> [Extractor; 2] {
     [true, false].map(|predicts| Extractor::new(fields.clone()).with_prediction(predicts).with_max_depth(16))
 }
 
+/// Ways to make a stream of documents: line end, before the data (`|` stands for a line end), whether it is SSE.
+pub const FRAMINGS: &[(&str, &str, bool)] = &[
+    ("\n", "data: ", true),
+    ("\r\n", "data: ", true),
+    ("\n", "", false),
+    ("\n", "event: a b|data:", true),
+    ("\r\n", "event:|data: ", true),
+    ("\r", "data: ", true),
+    ("\n", ": x|data:", true),
+    ("\r\n", "", false),
+    ("\r", "event: a b|data:", true),
+];
+
 /// Documents one after the other, alone and as the events of streams in whole reads and as cut.
-pub fn check(documents: &[&[u8]], lengths: &[u8], [predicting, plain]: &mut [Extractor; 2]) {
+pub fn check(
+    documents: &[&[u8]],
+    lengths: &[u8],
+    framings: &[(&str, &str, bool)],
+    [predicting, plain]: &mut [Extractor; 2],
+) {
     for document in documents {
         assert_eq!(owned(predicting.extract(document)), owned(plain.extract(document)));
     }
-    let events = |before: &str, line_end: &str, after: &str| -> Vec<u8> {
-        let end = |text: &str| text.replace('|', line_end).into_bytes();
-        documents.iter().flat_map(|document| [&end(before), *document, &end(after)].concat()).collect()
-    };
-    for line_end in ["\n", "\r\n", "\r"] {
-        for before in ["data: ", "event: a b|data:", "event:|data: ", ": x|data:"] {
-            check_stream(&events(before, line_end, "||"), lengths, [predicting, plain], || {
-                Framer::Sse(sse::Decoder::new(Limits::default().with_max_event_bytes(300)))
-            });
-        }
-        check_stream(&events("", line_end, "|"), lengths, [predicting, plain], || {
-            Framer::Ndjson(ndjson::Decoder::new(Limits::default().with_max_event_bytes(300)))
+    for (line_end, before, is_sse) in framings {
+        let before = before.replace('|', line_end).into_bytes();
+        let after = line_end.repeat(if *is_sse { 2 } else { 1 }).into_bytes();
+        let stream: Vec<u8> =
+            documents.iter().flat_map(|document| [&before, *document, &after].concat()).collect();
+        let limits = Limits::default().with_max_event_bytes(300);
+        check_stream(&stream, lengths, [predicting, plain], || match is_sse {
+            true => sse::Decoder::new(limits).into(),
+            false => ndjson::Decoder::new(limits).into(),
         });
     }
 }

@@ -1,0 +1,123 @@
+//! Partial JSON: named cases, and the extractor on the whole text for random ones.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod oracle;
+
+use loquat_json::{ErrorKind, Fields, Partial, Progress};
+use oracle::partial::check;
+use proptest::prelude::*;
+
+#[test]
+fn texts_end_as_the_extractor_says() {
+    let cases = [
+        "",
+        " ",
+        "1",
+        "-",
+        "1.",
+        "12 ",
+        "nul",
+        "null",
+        "nulx",
+        "[1,2]",
+        "[1,",
+        "[01]",
+        "[1.e]",
+        "{}",
+        "{ }",
+        "[ ]",
+        "[1}",
+        "{]",
+        "[]]",
+        "tru e",
+        "[tru",
+        "[1 2]",
+        "[[[[[[[[[[[[[[[[[]]]]",
+        "1e5",
+        "01",
+        "[-]",
+    ];
+    for text in cases {
+        check(text, &[2, 3]);
+    }
+    let cases = [
+        r#""a""#,
+        r#""a"#,
+        r#"{"a":1}"#,
+        r#"{"a":{"b":"x\n\u00e9"}}"#,
+        r#"{"a":1,}"#,
+        r#"{"a" 1}"#,
+        r#"{"a":1} x"#,
+        r#""\ud83d\ude00""#,
+        r#"{"a":"\ud83d"}"#,
+        r#"{"a":"\x"}"#,
+        "\"\t\"",
+        r#"{"b":[1,{"a":[]}]}"#,
+        r#"{"a":-}"#,
+        r#"{"a":1,"a":{"b":2},"\u0061":3}"#,
+        r#"{"choices":[{"delta":{"content":"枇杷"}}]}"#,
+        r#"{"é":true}"#,
+    ];
+    for text in cases {
+        check(text, &[2, 3]);
+    }
+}
+
+#[test]
+fn nothing_is_whole_before_its_end() {
+    let mut partial = Partial::new(Fields::compile(&["/a", "/b"]).unwrap());
+    partial.push(r#"{"a": "one", "b": "tw"#).unwrap();
+    assert!(partial.get(0).is_some() && partial.get(1).is_none());
+    assert_eq!(partial.finish().unwrap_err().kind(), ErrorKind::UnexpectedEnd);
+    let (mut progress, mut out) = (Progress::default(), String::new());
+    assert!(!partial.append_str_to(1, &mut progress, &mut out));
+    partial.push(r"o\ud83d").unwrap();
+    assert!(!partial.append_str_to(1, &mut progress, &mut out));
+    assert_eq!(out, "two");
+    partial.push(r#"\ude00"}"#).unwrap();
+    assert!(partial.append_str_to(1, &mut progress, &mut out));
+    assert_eq!((out.as_str(), partial.finish().is_ok()), ("two😀", true));
+}
+
+#[test]
+fn length_and_depth_are_limited() {
+    let fields = Fields::compile(&[""]).unwrap();
+    let mut partial = Partial::new(fields.clone()).with_max_bytes(10);
+    partial.push("[1,2,3").unwrap();
+    let error = partial.push(",4,5]").unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::TooLong, 10));
+    assert_eq!((partial.push("]"), partial.text()), (Err(error), "[1,2,3"));
+    let mut deep = Partial::new(fields);
+    assert_eq!(deep.push(&"[".repeat(1000)).unwrap_err().kind(), ErrorKind::Depth);
+}
+
+/// Linear: a long string in pieces of four bytes, followed as it comes, is done at once; quadratic time would be minutes.
+#[test]
+fn many_small_pieces_cost_no_more_than_their_bytes() {
+    let mut partial = Partial::new(Fields::compile(&["/content"]).unwrap());
+    let (mut progress, mut out) = (Progress::default(), String::new());
+    partial.push(r#"{"content":""#).unwrap();
+    for _ in 0..500_000 {
+        partial.push(r"ab\n").unwrap();
+        partial.append_str_to(0, &mut progress, &mut out);
+    }
+    partial.push("\"}").unwrap();
+    assert!(partial.append_str_to(0, &mut progress, &mut out));
+    assert_eq!((out.len(), partial.finish().is_ok()), (1_500_000, true));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_the_extractor(
+        pieces in prop::collection::vec(prop::sample::select(vec![
+            "{", "}", "[", "]", ",", ":", r#""a":"#, r#""b":"#, r#""x""#, r#""\n\u00e9""#, r#""\ud83d"#, r#"\ude00""#, "1",
+            "-2.5e3", "0", "true", "nul", "null", " ", r#""é":"#, "\"", "\\", r#"{"a":{"b":1}}"#, r#"{"b":[1,{"a":"q"}]}"#,
+        ]), 0..14),
+        lengths in prop::collection::vec(1..9u8, 1..4),
+    ) {
+        check(&pieces.concat(), &lengths);
+    }
+}
