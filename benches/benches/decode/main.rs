@@ -1,229 +1,97 @@
-//! The decoder: event streams as OpenAI-compatible servers send them, one event per read unless said otherwise.
+//! The decoder: from bytes as they arrive to the text of each delta, beside what else a Rust program could use.
 //!
-//! | case | what is done per event |
+//! Cases are `stream/reads`: a kind of stream, in reads of one event (`event`), of 16 KiB (`16k`) or of 1 to 64 bytes
+//! (`tiny`). Figures are nanoseconds per event.
+//!
+//! | stream | what it is |
 //! |---|---|
-//! | `frames` | the event is cut out of the stream |
-//! | `frames-16` | the same, from reads of 16 bytes |
-//! | `content` | the event is cut out and `/choices/0/delta/content` found and decoded |
+//! | `openai`, `openai-obfuscated`, `openai-tools`, `anthropic`, `ollama` | made up after real traffic; see `streams.rs` |
+//! | `short-20` | fresh replies of 20 events each; only other replies have been seen before |
+//! | `miss` | `openai` with prediction turned off: the full pass |
+//! | `recorded` | OpenAI chat streams of `$LOQUAT_DATA`, each after eight others; left out, and said so, without |
 //!
-//! Peers: `eventsource-stream`, which most Rust SDKs build on; the same with serde_json into structs, which is what
-//! async-openai does; `lines`, a loop over complete lines as hand-written SDKs have it (no split across reads, no CR, no
-//! multi-line data: less than a decoder must do), with serde_json and with sonic-rs's lazy look-up. The floor is one memchr
-//! scan for line ends.
+//! Peers are in `contenders.rs`. They validate less than we do: sonic-rs's `get` stops at the target, serde with borrowed
+//! strings and async-openai's types stop at nothing but check no UTF-8 twice, none but simd-json notices bytes that no field
+//! covers. The floor is one memchr scan for line ends.
+//!
+//! All contenders of a case take turns in one process, a slice of less than a millisecond each; medians over the rounds are
+//! reported, so that a neighbour's burst on a shared machine strikes all alike, or nobody.
 
-use std::{
-    hint::black_box,
-    pin::pin,
-    task::{Context, Poll, Waker},
-};
+mod contenders;
+mod recorded;
+mod streams;
 
-use criterion::{BenchmarkId, Criterion, Throughput};
-use eventsource_stream::Eventsource;
-use futures_util::{Stream, stream};
-use loquat_benches::{alloc, side};
-use loquat_json::{Extractor, Fields, Limits, sse};
+use std::{hint::black_box, time::Instant};
+
+use contenders::Contender;
+use loquat_benches::{alloc, is_quick, side};
+use streams::Stream;
 
 #[global_allocator]
 static ALLOCATOR: alloc::Counting = alloc::Counting;
 
-/// Events in one iteration: a short answer.
-const EVENTS: usize = 64;
+/// How long a contender's turn should take, in nanoseconds: short enough to be seldom interrupted.
+const TURN_NANOS: f64 = 400_000.0;
 
 fn main() {
-    let mut criterion = loquat_benches::criterion();
-    let events: Vec<Vec<u8>> = (0..EVENTS).map(event).collect();
-    let whole: Vec<&[u8]> = events.iter().map(Vec::as_slice).collect();
-    let joined = events.concat();
-    let small: Vec<&[u8]> = joined.chunks(16).collect();
+    // cargo passes `--bench`; anything else chooses cases.
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |case: &str| wanted.is_empty() || wanted.iter().any(|part| case.contains(part.as_str()));
+    for stream in streams::all() {
+        for (reads, cut) in streams::READS {
+            let case = format!("{}/{reads}", stream.name);
+            if is_wanted(&case) && (stream.in_all_reads || *reads == "event") {
+                measure(&case, &stream, &cut(&stream));
+            }
+        }
+    }
+    if is_wanted("recorded/event") {
+        recorded::measure("recorded/event");
+    }
+}
 
+fn measure(case: &str, stream: &Stream, reads: &[&[u8]]) {
+    let contenders = contenders::of(stream);
     // Every contender must have found the same before its speed is of interest.
-    let words = EVENTS - 1;
-    assert_eq!(
-        (frames_ours(&whole), frames_eventsource(&whole), frames_lines(&whole)),
-        (EVENTS, EVENTS, EVENTS)
-    );
-    assert_eq!((frames_ours(&small), frames_eventsource(&small)), (EVENTS, EVENTS));
-    let expected: usize = (0..words).map(|n| word(n).len()).sum();
-    let found =
-        [content_ours(&whole), content_eventsource(&whole), content_lines(&whole), content_sonic(&whole)];
-    assert_eq!(found, [expected; 4]);
-
-    let mut bench = Bench { criterion: &mut criterion };
-    bench.case("frames", "ours", &whole, frames_ours);
-    bench.case("frames", "eventsource-stream", &whole, frames_eventsource);
-    bench.case("frames", "lines", &whole, frames_lines);
-    bench.case("frames", "floor", &whole, line_ends);
-    bench.case("frames-16", "ours", &small, frames_ours);
-    bench.case("frames-16", "eventsource-stream", &small, frames_eventsource);
-    bench.case("frames-16", "floor", &small, line_ends);
-    bench.case("content", "ours", &whole, content_ours);
-    bench.case("content", "eventsource-stream+serde_json", &whole, content_eventsource);
-    bench.case("content", "lines+serde_json", &whole, content_lines);
-    bench.case("content", "lines+sonic-rs", &whole, content_sonic);
-    bench.case("content", "floor", &whole, line_ends);
-    criterion.final_summary();
-}
-
-struct Bench<'a> {
-    criterion: &'a mut Criterion,
-}
-
-impl Bench<'_> {
-    fn case(&mut self, case: &str, who: &str, reads: &[&[u8]], run: fn(&[&[u8]]) -> usize) {
-        side::allocations(case, who, EVENTS as u64, || {
-            black_box(run(black_box(reads)));
+    for contender in &contenders {
+        if let Some(text) = (contender.run)(stream, reads) {
+            assert_eq!(text, stream.text_bytes, "{case}: {}", contender.name);
+        }
+    }
+    for contender in contenders.iter().filter(|contender| contender.name != "floor") {
+        side::allocations(case, contender.name, stream.events as u64, || {
+            black_box((contender.run)(stream, black_box(reads)));
         });
-        let mut group = self.criterion.benchmark_group("decode");
-        group.throughput(Throughput::Elements(EVENTS as u64));
-        group.bench_function(BenchmarkId::new(case, who), |bencher| bencher.iter(|| run(black_box(reads))));
-        group.finish();
     }
-}
-
-/// Event `n` of an answer, about 300 bytes; the last one carries the finish reason.
-fn event(n: usize) -> Vec<u8> {
-    let (delta, finish) = match n + 1 == EVENTS {
-        true => ("{}".to_owned(), r#""stop""#),
-        false => (format!(r#"{{"content":"{}"}}"#, word(n)), "null"),
-    };
-    format!(
-        "data: {{\"id\":\"chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT\",\"object\":\"chat.completion.chunk\",\
-         \"created\":1741569952,\"model\":\"gpt-4.1-2025-04-14\",\"service_tier\":\"default\",\
-         \"system_fingerprint\":\"fp_44709d6fcb\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\
-         \"finish_reason\":{finish}}}],\"obfuscation\":\"x7Tq\"}}\n\n"
-    )
-    .into_bytes()
-}
-
-/// What event `n` says: words of one to nine letters, as tokens are.
-fn word(n: usize) -> &'static str {
-    const WORDS: [&str; 8] = [" lo", " quat", " is", " a", " small", ",", " yellow", " fruiting"];
-    WORDS[n % WORDS.len()]
-}
-
-fn frames_ours(reads: &[&[u8]]) -> usize {
-    let mut decoder = sse::Decoder::new(Limits::default());
-    let mut count = 0;
-    for mut read in reads.iter().copied() {
-        while let Some(event) = decoder.next(&mut read).expect("the bench's stream is sound") {
-            black_box(event.data);
-            count += 1;
-        }
-    }
-    count
-}
-
-fn content_ours(reads: &[&[u8]]) -> usize {
-    let mut decoder = sse::Decoder::new(Limits::default());
-    let mut json = Extractor::new(Fields::compile(&["/choices/0/delta/content"]).expect("a pointer"));
-    let mut scratch = String::new();
-    let mut bytes = 0;
-    for mut read in reads.iter().copied() {
-        while let Some(event) = decoder.next(&mut read).expect("the bench's stream is sound") {
-            let found = json.extract_str(event.data).expect("the bench's JSON is sound");
-            if let Some(text) = found.get(0).and_then(|value| value.as_str()) {
-                bytes += text.decode(&mut scratch).expect("no lone surrogate").len();
+    let repeats: Vec<u32> = contenders.iter().map(|contender| repeats(contender, stream, reads)).collect();
+    let mut times = vec![Vec::new(); contenders.len()];
+    for _ in 0..rounds() {
+        for ((contender, repeats), times) in contenders.iter().zip(&repeats).zip(&mut times) {
+            let start = Instant::now();
+            for _ in 0..*repeats {
+                black_box((contender.run)(stream, black_box(reads)));
             }
+            times.push(start.elapsed().as_nanos() as f64 / f64::from(*repeats) / stream.events as f64);
         }
     }
-    bytes
-}
-
-fn frames_eventsource(reads: &[&[u8]]) -> usize {
-    let mut count = 0;
-    each_eventsource(reads, |data| {
-        black_box(data);
-        count += 1;
-    });
-    count
-}
-
-fn content_eventsource(reads: &[&[u8]]) -> usize {
-    let mut bytes = 0;
-    each_eventsource(reads, |data| bytes += typed(data.as_bytes()));
-    bytes
-}
-
-/// Every read is there at once, so the stream is polled without an executor, in its favour.
-fn each_eventsource(reads: &[&[u8]], mut seen: impl FnMut(&str)) {
-    let reads = reads.iter().map(|read| Ok::<_, std::convert::Infallible>(*read));
-    let mut events = pin!(stream::iter(reads).eventsource());
-    let mut context = Context::from_waker(Waker::noop());
-    while let Poll::Ready(Some(event)) = events.as_mut().poll_next(&mut context) {
-        seen(&event.expect("the bench's stream is sound").data);
+    for (contender, times) in contenders.iter().zip(&mut times) {
+        side::figure(case, contender.name, median(times), "ns/event");
     }
 }
 
-fn frames_lines(reads: &[&[u8]]) -> usize {
-    let mut count = 0;
-    each_line(reads, |data| {
-        black_box(data);
-        count += 1;
-    });
-    count
+/// Turns of each contender.
+fn rounds() -> usize {
+    if is_quick() { 21 } else { 101 }
 }
 
-fn content_lines(reads: &[&[u8]]) -> usize {
-    let mut bytes = 0;
-    each_line(reads, |data| bytes += typed(data));
-    bytes
+fn repeats(contender: &Contender, stream: &Stream, reads: &[&[u8]]) -> u32 {
+    let start = Instant::now();
+    black_box((contender.run)(stream, reads));
+    (TURN_NANOS / start.elapsed().as_nanos() as f64).clamp(1.0, 10_000.0) as u32
 }
 
-fn content_sonic(reads: &[&[u8]]) -> usize {
-    use sonic_rs::JsonValueTrait;
-    let mut bytes = 0;
-    each_line(reads, |data| {
-        let path = sonic_rs::pointer!["choices", 0, "delta", "content"];
-        if let Ok(value) = sonic_rs::get(data, path) {
-            bytes += value.as_str().map_or(0, str::len);
-        }
-    });
-    bytes
-}
-
-fn each_line(reads: &[&[u8]], mut seen: impl FnMut(&[u8])) {
-    for read in reads {
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', read) {
-            if let Some(data) = read[start..end].strip_prefix(b"data: ") {
-                seen(data);
-            }
-            start = end + 1;
-        }
-    }
-}
-
-/// The content as the structs of a typical SDK hold it.
-fn typed(data: &[u8]) -> usize {
-    #[derive(serde::Deserialize)]
-    struct Chunk {
-        id: String,
-        object: String,
-        created: u64,
-        model: String,
-        system_fingerprint: Option<String>,
-        choices: Vec<Choice>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Choice {
-        index: u32,
-        delta: Delta,
-        finish_reason: Option<String>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Delta {
-        role: Option<String>,
-        content: Option<String>,
-    }
-    let chunk: Chunk = serde_json::from_slice(data).expect("the bench's JSON is sound");
-    black_box((&chunk.id, &chunk.object, chunk.created, &chunk.model, &chunk.system_fingerprint));
-    let text = |choice: &Choice| {
-        black_box((choice.index, &choice.finish_reason, &choice.delta.role));
-        choice.delta.content.as_ref().map_or(0, String::len)
-    };
-    chunk.choices.iter().map(text).sum()
-}
-
-fn line_ends(reads: &[&[u8]]) -> usize {
-    reads.iter().map(|read| memchr::memchr_iter(b'\n', read).count()).sum()
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
