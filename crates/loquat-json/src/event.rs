@@ -61,9 +61,9 @@ pub struct Event<'a> {
 /// The length of the line end that starts at `at`, if one does that is certain to be whole: LF or CRLF.
 #[inline]
 pub(crate) fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
-    match bytes.get(at..)? {
-        [b'\n', ..] => Some(1),
-        [b'\r', b'\n', ..] => Some(2),
+    match bytes.get(at)? {
+        b'\n' => Some(1),
+        b'\r' if bytes.get(at + 1) == Some(&b'\n') => Some(2),
         _ => None,
     }
 }

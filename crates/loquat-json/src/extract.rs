@@ -190,21 +190,25 @@ impl Extractor {
         self.extract_str(event.data)
     }
 
-    /// The length of the JSON text at the front of `input`, if it is as predicted, has no line end in it and `accept` takes that length, and the
-    /// mark of the event that it becomes.
+    /// The length of the JSON text at the front of `input`, if it is as predicted, has no line end in it and `accept` takes
+    /// that length; what it makes of it; and the mark of the event.
     #[inline]
-    pub(crate) fn predict(&mut self, input: &[u8], accept: impl Fn(usize) -> bool) -> Option<(usize, Mark)> {
+    pub(crate) fn predict(
+        &mut self,
+        input: &[u8],
+        accept: impl Fn(usize) -> Option<usize>,
+    ) -> Option<(usize, usize, Mark)> {
         self.mark.turn += 1;
         if !self.predicts {
             return None;
         }
-        let length = self.predictor.predict(input, true, accept)?;
-        Some((length, self.mark))
+        let (length, accepted) = self.predictor.predict(input, true, accept)?;
+        Some((length, accepted, self.mark))
     }
 
     fn is_predicted(&mut self, json: &[u8]) -> bool {
         let Self { predictor, fields, max_depth, max_matches, .. } = self;
-        if predictor.predict(json, false, |end| end == json.len()).is_some() {
+        if predictor.predict(json, false, |end| (end == json.len()).then_some(end)).is_some() {
             return true;
         }
         let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;

@@ -54,6 +54,7 @@ impl Framer {
     /// # Errors
     ///
     /// As [`next`](Self::next).
+    #[inline]
     pub fn next_for<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],

@@ -102,11 +102,10 @@ impl Decoder {
         }
         if self.bom.is_done()
             && self.buffer.is_empty()
-            && let Some((length, mark)) = json.predict(input, |end| line_end(input, end).is_some())
+            && let Some((length, taken, mark)) = json.predict(input, |end| Some(end + line_end(input, end)?))
             && length < self.limits.max_event_bytes
             && let Some(data) = input.get(..length).and_then(vector::text)
         {
-            let taken = length + line_end(input, length).unwrap_or(0);
             self.offset += taken as u64;
             *input = input.get(taken..).unwrap_or_default();
             return Ok(Some(Event { name: "message", data, id: None, retry: None, found_by: Some(mark) }));

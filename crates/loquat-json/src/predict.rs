@@ -53,15 +53,15 @@ struct Template {
 }
 
 impl Predictor {
-    /// The end of the document at the front of `input`, if a template fits and `accept` takes that end. `in_line`: the
-    /// document must have no line end in it.
+    /// The end of the document at the front of `input`, if a template fits and `accept` takes that end, and what it makes of
+    /// it. `in_line`: the document must have no line end in it.
     #[inline]
     pub(crate) fn predict(
         &mut self,
         input: &[u8],
         in_line: bool,
-        accept: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
+        accept: impl Fn(usize) -> Option<usize>,
+    ) -> Option<(usize, usize)> {
         self.clock += 1;
         self.direct = None;
         let front = self.front;
@@ -85,16 +85,17 @@ impl Predictor {
         position: usize,
         input: &[u8],
         in_line: bool,
-        accept: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
+        accept: impl Fn(usize) -> Option<usize>,
+    ) -> Option<(usize, usize)> {
         let template = self.templates.get_mut(position)?;
         if in_line && template.has_line_ends {
             return None;
         }
-        let end = template.pattern.match_front(input, &mut self.shifts).filter(|&end| accept(end))?;
+        let end = template.pattern.match_front(input, &mut self.shifts)?;
+        let accepted = accept(end)?;
         template.used = self.clock;
         self.in_vain = 0;
-        Some(end)
+        Some((end, accepted))
     }
 
     /// Whether a known shape fits the whole document, whose template is then made or mended, and in front.

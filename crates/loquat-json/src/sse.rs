@@ -142,15 +142,25 @@ impl Decoder {
     /// # Errors
     ///
     /// As [`next`](Self::next).
+    #[inline]
     pub fn next_for<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],
         json: &mut Extractor,
     ) -> Result<Option<Event<'a>>, Error> {
-        self.begin()?;
         if input.is_empty() {
+            self.begin()?;
             return Ok(None);
         }
+        self.next_predicted(input, json)
+    }
+
+    fn next_predicted<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        json: &mut Extractor,
+    ) -> Result<Option<Event<'a>>, Error> {
+        self.begin()?;
         self.skip_lf(input);
         let is_between = self.bom.is_done() && self.block_bytes == 0 && self.buffer.is_empty();
         if is_between
@@ -162,9 +172,10 @@ impl Decoder {
         {
             self.offset += predicted.length as u64;
             *input = input.get(predicted.length..).unwrap_or_default();
-            self.lent = true;
+            // Nothing was put into any buffer for it; only stray lines may have been there before.
+            self.lent = !self.stray.is_empty();
             return Ok(Some(Event {
-                name: text.get(predicted.name).filter(|name| !name.is_empty()).unwrap_or("message"),
+                name: predicted.name.and_then(|name| text.get(name)).unwrap_or("message"),
                 data: text.get(predicted.data_start..).unwrap_or_default(),
                 id: (!self.id.is_empty()).then_some(self.id.as_str()),
                 retry: self.retry,
@@ -382,7 +393,8 @@ impl Decoder {
 /// line. The data has no line end in it, because valid JSON has none in its strings, and none outside of them that was not in
 /// the text it was predicted from, which was a line.
 struct Predicted {
-    name: Range<usize>,
+    /// Where the event's name is, if it has one.
+    name: Option<Range<usize>>,
     data_start: usize,
     data_end: usize,
     /// The blank line included.
@@ -394,23 +406,21 @@ impl Predicted {
     #[inline]
     fn new(input: &[u8], json: &mut Extractor) -> Option<Self> {
         let mut at = 0;
-        let mut name = 0..0;
+        let mut name = None;
         if let Some(rest) = input.strip_prefix(b"event:") {
             let start = 6 + usize::from(rest.first() == Some(&b' '));
             let end = start + memchr2(b'\n', b'\r', input.get(start..)?)?;
             at = end + line_end(input, end)?;
-            name = start..end;
+            name = Some(start..end).filter(|name| !name.is_empty());
         }
         let value = input.get(at..)?.strip_prefix(b"data:")?;
         let value = value.strip_prefix(b" ").unwrap_or(value);
         let data_start = input.len() - value.len();
-        let blank_line = |end| {
+        let (length, until, mark) = json.predict(value, |end| {
             let blank = end + line_end(value, end)?;
             Some(blank + line_end(value, blank)?)
-        };
-        let (length, mark) = json.predict(value, |end| blank_line(end).is_some())?;
-        let data_end = data_start + length;
-        Some(Self { name, data_start, data_end, length: data_start + blank_line(length)?, mark })
+        })?;
+        Some(Self { name, data_start, data_end: data_start + length, length: data_start + until, mark })
     }
 }
 

@@ -70,13 +70,25 @@ fn load(chunk: &[u8; STRIDE]) -> __m128i {
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<STRIDE>() else { return bytes.is_ascii() };
+    let (fours, rest) = bytes.as_chunks::<{ 4 * STRIDE }>();
     let mut seen = load(last);
-    for chunk in bytes.as_chunks::<STRIDE>().0 {
-        // SAFETY: SSE2 belongs to every x86-64.
-        seen = unsafe { _mm_or_si128(seen, load(chunk)) };
+    for four in fours {
+        for chunk in four.as_chunks::<STRIDE>().0 {
+            seen = or(seen, load(chunk));
+        }
     }
-    // SAFETY: as above.
+    for chunk in rest.as_chunks::<STRIDE>().0 {
+        seen = or(seen, load(chunk));
+    }
+    // SAFETY: SSE2 belongs to every x86-64.
     unsafe { _mm_movemask_epi8(seen) == 0 }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn or(left: __m128i, right: __m128i) -> __m128i {
+    // SAFETY: SSE2 belongs to every x86-64.
+    unsafe { _mm_or_si128(left, right) }
 }
 
 /// Whether all bytes are ASCII.
