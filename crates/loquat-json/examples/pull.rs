@@ -17,11 +17,11 @@ fn pull(mut body: impl Read, out: &mut impl Write) -> Result<(), Box<dyn Error>>
             0 => return Err("the stream ended before [DONE]".into()),
             length => &bytes[..length],
         };
-        while let Some(event) = events.next(&mut read)? {
+        while let Some(event) = events.next_for(&mut read, &mut json)? {
             if event.data == "[DONE]" {
                 return Ok(());
             }
-            if let Some(text) = json.extract_str(event.data)?.get(0).and_then(|value| value.as_str()) {
+            if let Some(text) = json.extract_event(&event)?.get(0).and_then(|value| value.as_str()) {
                 out.write_all(text.decode(&mut scratch)?.as_bytes())?;
                 out.flush()?;
             }

@@ -5,6 +5,11 @@
 //! [`Extractor`]) finds a fixed set of JSON Pointers in one pass over an event, validates all of it, and lends what it
 //! found. Both hold little, never more than their limits, and allocate nothing per event once warm.
 //!
+//! **Prediction** is what makes the two fast together: the events of a stream resemble each other, so each is compared with
+//! the last few, and only the strings and numbers that change are scanned ([`Framer::next_for`],
+//! [`Extractor::extract_event`]). What comes out never depends on it. For a JSON text that itself arrives in pieces, as the
+//! arguments of a tool call do, there is [`Partial`].
+//!
 //! The crate does no IO, reads no clock, spawns nothing and knows no provider: bytes come in by slices, values go
 //! out as borrows.
 //!
@@ -20,11 +25,11 @@
 //! #     b"data: [DONE]\n\n",
 //! # ];
 //! for mut read in reads {
-//!     while let Some(event) = events.next(&mut read)? {
+//!     while let Some(event) = events.next_for(&mut read, &mut json)? {
 //!         if event.data == "[DONE]" {
 //!             break;
 //!         }
-//!         if let Some(delta) = json.extract_str(event.data)?.get(0).and_then(|value| value.as_str()) {
+//!         if let Some(delta) = json.extract_event(&event)?.get(0).and_then(|value| value.as_str()) {
 //!             text.push_str(delta.decode(&mut scratch)?);
 //!         }
 //!     }
