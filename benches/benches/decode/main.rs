@@ -9,6 +9,7 @@
 //! | `short-20` | fresh replies of 20 events each; only other replies have been seen before |
 //! | `miss` | `openai` with prediction turned off: the full pass |
 //! | `recorded` | OpenAI chat streams of `$LOQUAT_DATA`, each after eight others; left out, and said so, without |
+//! | `arguments` | a tool call's arguments, 64 KiB in pieces of 4 bytes, against one parse at the end (ns for all) |
 //!
 //! Peers are in `contenders.rs`. They validate less than we do: sonic-rs's `get` stops at the target, serde with borrowed
 //! strings and async-openai's types stop at nothing but check no UTF-8 twice, none but simd-json notices bytes that no field
@@ -17,6 +18,7 @@
 //! All contenders of a case take turns in one process, a slice of less than a millisecond each; medians over the rounds are
 //! reported, so that a neighbour's burst on a shared machine strikes all alike, or nobody.
 
+mod arguments;
 mod contenders;
 mod recorded;
 mod streams;
@@ -45,6 +47,9 @@ fn main() {
                 measure(&case, &stream, &cut(&stream));
             }
         }
+    }
+    if is_wanted("arguments/4-bytes") {
+        arguments::measure("arguments/4-bytes");
     }
     if is_wanted("recorded/event") {
         recorded::measure("recorded/event");
