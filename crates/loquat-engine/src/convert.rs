@@ -1,0 +1,222 @@
+//! Files whose weights no fast kernel reads, converted once to eight bits and kept.
+//!
+//! Q4_0, Q4_1 and Q8_0 are computed with as they are. Everything else (K-quants, Q5, halves) is turned into Q8_0, which takes
+//! seconds for a larger model; so the result is kept as a GGUF of its own in the user's cache, under a name made of the
+//! source's size, time, header and this converter's version. It is written beside its name and renamed when complete, and ends
+//! in a SHA-256 of itself: one that is cut short or altered is made anew. Where the cache cannot be written, nothing is lost
+//! but the time.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Result, local};
+use crate::gguf::Gguf;
+
+/// Part of the name: a converter that does something else must not find this one's files.
+const VERSION: u32 = 1;
+/// Converted files kept; the one unused for longest goes first.
+const MAX_KEPT: usize = 4;
+const SUM_BYTES: usize = 32;
+
+/// The file to load instead of `source`: itself where nothing needs converting.
+pub(crate) fn prepared(source: Gguf, folder: Option<&Path>) -> Gguf {
+    let needs = source.places().any(|(_, place)| place.rows > 1 && !place.is_native());
+    let (true, Some(folder)) = (needs, folder) else { return source };
+    match kept(&source, folder) {
+        Ok(converted) => converted,
+        // Without the cache the weights are converted in memory, at every start.
+        Err(_) => source,
+    }
+}
+
+fn kept(source: &Gguf, folder: &Path) -> Result<Gguf> {
+    let path = folder.join(name(source)?);
+    if is_sound(&path)
+        && let Ok(converted) = Gguf::open(&path)
+    {
+        // Its time says when it was last used.
+        drop(File::open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now())));
+        return Ok(converted);
+    }
+    let failed = |e| local(format!("cannot write {}", path.display()), e);
+    fs::create_dir_all(folder).map_err(failed)?;
+    let temporary = folder.join(format!(".{}.part", std::process::id()));
+    let written = write(source, &temporary).and_then(|()| fs::rename(&temporary, &path).map_err(failed));
+    if written.is_err() {
+        drop(fs::remove_file(&temporary));
+    }
+    written?;
+    evict(folder, &path);
+    Gguf::open(&path)
+}
+
+fn name(source: &Gguf) -> Result<String> {
+    let failed = |e| local(format!("cannot read {}", source.path().display()), e);
+    let found = fs::metadata(source.path()).map_err(failed)?;
+    let modified =
+        found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let mut hash = Sha256::new();
+    hash.update(VERSION.to_le_bytes());
+    hash.update(found.len().to_le_bytes());
+    hash.update(modified.as_nanos().to_le_bytes());
+    let file = File::open(source.path()).map_err(failed)?;
+    std::io::copy(&mut file.take(1 << 20), &mut hash_writer(&mut hash)).map_err(failed)?;
+    Ok(format!("{}.gguf", hex(&hash.finalize()[..16])))
+}
+
+fn write(source: &Gguf, path: &Path) -> Result<()> {
+    let failed = |e| local(format!("cannot convert {}", source.path().display()), e);
+    let mut from = File::open(source.path()).map_err(|e| local("cannot open the model", e))?;
+    let mut tensors = Vec::new();
+    let mut places: Vec<_> = source.places().collect();
+    // In order, so that the same source gives the same file.
+    places.sort_by_key(|(name, _)| *name);
+    for (name, place) in places {
+        let tensor = source.tensor(&mut from, name)?;
+        let convert = || -> candle_core::Result<QTensor> {
+            if place.rows == 1 || place.is_native() || !place.columns.is_multiple_of(32) {
+                return Ok(tensor);
+            }
+            let values: Tensor = tensor.dequantize(&Device::Cpu)?;
+            QTensor::quantize(&values, GgmlDType::Q8_0)
+        };
+        tensors.push((name, convert().map_err(failed)?));
+    }
+    let mut metadata: Vec<(&str, &Value)> =
+        source.metadata().filter(|(key, _)| *key != "general.alignment").collect();
+    metadata.sort_by_key(|(key, _)| *key);
+    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    let io = |e| local(format!("cannot write {}", path.display()), e);
+    let mut to = BufWriter::new(File::create(path).map_err(io)?);
+    gguf_file::write(&mut to, &metadata, &tensors).map_err(failed)?;
+    let end = to.seek(SeekFrom::End(0)).map_err(io)?;
+    to.write_all(&vec![0; usize::try_from(end.next_multiple_of(32) - end).unwrap_or(0)]).map_err(io)?;
+    to.into_inner().map_err(|e| io(e.into_error()))?;
+    let sum = sum_of(path, end.next_multiple_of(32)).map_err(io)?;
+    let mut to = fs::OpenOptions::new().append(true).open(path).map_err(io)?;
+    to.write_all(&sum).and_then(|()| to.sync_all()).map_err(io)
+}
+
+/// Whether the file is as it was written.
+fn is_sound(path: &Path) -> bool {
+    let check = || -> std::io::Result<bool> {
+        let Some(length) = fs::metadata(path)?.len().checked_sub(SUM_BYTES as u64) else { return Ok(false) };
+        let mut sum = [0; SUM_BYTES];
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(length))?;
+        file.read_exact(&mut sum)?;
+        Ok(sum_of(path, length)? == sum)
+    };
+    check().unwrap_or(false)
+}
+
+fn sum_of(path: &Path, length: u64) -> std::io::Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    let file = BufReader::with_capacity(1 << 20, File::open(path)?);
+    std::io::copy(&mut file.take(length), &mut hash_writer(&mut hash))?;
+    Ok(hash.finalize().into())
+}
+
+/// Removes what is too much: the longest unused first, never `newest`.
+fn evict(folder: &Path, newest: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let mut files: Vec<(std::time::SystemTime, PathBuf)> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path != newest && path.extension().is_some_and(|extension| extension == "gguf"))
+        .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
+        .collect();
+    files.sort();
+    let surplus = (files.len() + 1).saturating_sub(MAX_KEPT);
+    for (_, path) in files.into_iter().take(surplus) {
+        // Another process may have been faster.
+        drop(fs::remove_file(path));
+    }
+}
+
+fn hash_writer(hash: &mut Sha256) -> impl Write + '_ {
+    struct Into<'a>(&'a mut Sha256);
+    impl Write for Into<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    Into(hash)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::tiny::Recipe;
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+        entries.flatten().map(|entry| entry.path()).collect()
+    }
+
+    #[test]
+    fn conversion_happens_once_and_changes_no_answer() {
+        let source = Recipe::new().write();
+        let folder = tempfile::tempdir().unwrap();
+        let open = || prepared(Gguf::open(&source.path).unwrap(), Some(folder.path()));
+        let converted = open();
+        assert_eq!(files(folder.path()), [converted.path()]);
+        assert!(converted.places().all(|(_, place)| place.rows == 1 || place.is_native()));
+        let written = fs::read(converted.path()).unwrap();
+        assert_eq!(open().path(), converted.path());
+        assert_eq!(fs::read(converted.path()).unwrap(), written);
+
+        let logits = |file: &Gguf| crate::tests::oracle::logits_of(file, &[1, 2, 3]);
+        assert_eq!(logits(&converted), logits(&Gguf::open(&source.path).unwrap()));
+    }
+
+    #[test]
+    fn a_corrupt_copy_is_made_anew() {
+        let source = Recipe::new().write();
+        let folder = tempfile::tempdir().unwrap();
+        let open = || prepared(Gguf::open(&source.path).unwrap(), Some(folder.path()));
+        let path = open().path().to_owned();
+        let whole = fs::read(&path).unwrap();
+        let flipped =
+            [&whole[..whole.len() / 2], &[!whole[whole.len() / 2]], &whole[whole.len() / 2 + 1..]].concat();
+        for broken in [&whole[..1000], &whole[..whole.len() - 40], &[], &flipped] {
+            fs::write(&path, broken).unwrap();
+            assert_eq!(open().path(), path);
+            assert_eq!(fs::read(&path).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn a_changed_source_is_converted_anew_and_old_copies_go() {
+        let folder = tempfile::tempdir().unwrap();
+        for seed in 0..6 {
+            let source = Recipe::new().set("general.name", Value::String(format!("model {seed}"))).write();
+            prepared(Gguf::open(&source.path).unwrap(), Some(folder.path()));
+        }
+        assert_eq!(files(folder.path()).len(), MAX_KEPT);
+    }
+
+    #[test]
+    fn without_a_cache_the_source_itself_is_used() {
+        let source = Recipe::new().write();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let used = prepared(Gguf::open(&source.path).unwrap(), Some(&file.path().join("folder")));
+        assert_eq!(used.path(), source.path);
+    }
+}
