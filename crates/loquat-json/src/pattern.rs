@@ -45,6 +45,7 @@ impl Pattern {
     #[inline]
     pub(crate) fn match_front(&self, input: &[u8], shifts: &mut Vec<Shift>) -> Option<usize> {
         shifts.clear();
+        shifts.reserve(self.holes.len() + 1);
         shifts.push(Shift::default());
         let (mut literal, mut at) = (0, 0);
         for hole in &self.holes {
@@ -61,6 +62,13 @@ impl Pattern {
             at = end;
         }
         after_equal(self.text.get(literal..)?, input, at)
+    }
+
+    /// Whether all of `input` matches. Looks at its end first, which tells most shapes of one stream apart at once: they begin
+    /// alike.
+    pub(crate) fn matches(&self, input: &[u8], shifts: &mut Vec<Shift>) -> bool {
+        let tail = self.text.get(self.holes.last().map_or(0, |hole| hole.end)..).unwrap_or_default();
+        input.ends_with(tail) && self.match_front(input, shifts) == Some(input.len())
     }
 
     /// Where the hole is in a text that matched.

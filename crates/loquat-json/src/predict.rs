@@ -105,9 +105,8 @@ impl Predictor {
         if json.len() > MAX_TEXT_BYTES || !is_patient {
             return false;
         }
-        let is_whole = |end: Option<usize>| end == Some(json.len());
         for (position, template) in self.templates.iter_mut().enumerate() {
-            if is_whole(template.shape.pattern.match_front(json, &mut self.shifts)) {
+            if template.shape.pattern.matches(json, &mut self.shifts) {
                 template.note_changes(json, &self.shifts);
                 store.publish(&template.shape, template.changing);
                 let (shape, changing) = (Arc::clone(&template.shape), template.changing);
@@ -121,7 +120,7 @@ impl Predictor {
             if is_tried || !is_allowed(&known.shape) {
                 continue;
             }
-            if is_whole(known.shape.pattern.match_front(json, &mut self.shifts)) {
+            if known.shape.pattern.matches(json, &mut self.shifts) {
                 self.in_vain = 0;
                 let address = Arc::as_ptr(&known.shape).addr();
                 if !self.met.contains(&address) {
@@ -147,7 +146,7 @@ impl Predictor {
 
     /// Makes a template of a document that had to be passed in full.
     pub(crate) fn learn(&mut self, json: &[u8], shape: Shape, store: &Shapes) {
-        if shape.pattern.match_front(json, &mut self.shifts) == Some(json.len()) {
+        if shape.pattern.matches(json, &mut self.shifts) {
             self.front = self.room();
             let shape = Arc::new(shape);
             store.publish(&shape, 0);
@@ -197,7 +196,7 @@ impl Predictor {
         let Some(template) = self.templates.get_mut(self.front) else { return false };
         template.write(json, shape, changing, &self.shifts);
         template.used = self.clock;
-        template.pattern.match_front(json, &mut self.shifts) == Some(json.len())
+        template.pattern.matches(json, &mut self.shifts)
     }
 }
 
@@ -217,7 +216,9 @@ impl Template {
         pattern.text.clear();
         pattern.text.extend_from_slice(json);
         pattern.holes.clear();
+        pattern.holes.reserve(changing.count_ones() as usize);
         slots.clear();
+        slots.reserve(shape.pattern.holes.len());
         for (slot, hole) in shape.pattern.holes.iter().enumerate() {
             let (start, end) = shape.pattern.hole_at(slot, shifts).unwrap_or_default();
             slots.push((start, end));
