@@ -181,7 +181,7 @@ impl Inner {
 
     fn redact(&self, error: Error) -> Error {
         match &self.endpoint.credential {
-            Some(secret) => error.map_message(|message| secret.redact(message)),
+            Some(secret) => error.redact(secret),
             None => error,
         }
     }

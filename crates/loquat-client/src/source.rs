@@ -202,8 +202,9 @@ impl Source for BodySource {
 /// Blots the credential out of what a peer said.
 fn redacted(ending: Ending, secret: Option<&Secret>) -> Ending {
     match (ending, secret) {
-        (Ending::Failed(error), Some(secret)) => {
-            Ending::Failed(error.map_message(|message| secret.redact(message)))
+        (Ending::Failed(error), Some(secret)) => Ending::Failed(error.redact(secret)),
+        (Ending::Truncated { cause: Some(cause) }, Some(secret)) => {
+            Ending::Truncated { cause: Some(cause.redact(secret)) }
         }
         (ending, _) => ending,
     }

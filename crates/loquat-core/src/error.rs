@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use crate::Response;
+use crate::{Response, Secret};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -208,10 +208,31 @@ impl Error {
         self.change(|inner| inner.partial = Some(Arc::new(partial)))
     }
 
-    /// Rewrites the message; for a layer that knows more, or one that must blot out a credential.
+    /// Rewrites the message, for a layer that knows more.
     #[must_use]
     pub fn map_message(self, map: impl FnOnce(&str) -> String) -> Self {
         self.change(|inner| inner.message = Cow::Owned(map(&inner.message)))
+    }
+
+    /// Blots a credential out of everything this error shows. A peer may repeat what it was sent, so whoever sent a
+    /// credential calls this on what came back. [`raw_body`](Self::raw_body) stays as it came.
+    #[must_use]
+    pub fn redact(self, secret: &Secret) -> Self {
+        let shows = |text: &str| !secret.is_empty() && text.contains(secret.expose());
+        let inner = &*self.0;
+        if ![Some(&*inner.message), inner.code.as_deref(), inner.request_id.as_deref()]
+            .into_iter()
+            .flatten()
+            .any(shows)
+        {
+            return self;
+        }
+        self.change(|inner| {
+            inner.message = Cow::Owned(secret.redact(&inner.message));
+            for text in [&mut inner.code, &mut inner.request_id].into_iter().flatten() {
+                *text = secret.redact(text);
+            }
+        })
     }
 
     /// What went wrong.
@@ -390,6 +411,17 @@ mod tests {
         assert_eq!(error.to_string(), "the provider failed (HTTP status 500, request req_1)");
         assert!(!format!("{error:?}").contains("private"));
         assert_eq!(std::error::Error::source(&error).map(ToString::to_string).as_deref(), Some("inner"));
+    }
+
+    #[test]
+    fn a_credential_that_a_peer_repeats_is_blotted_out() {
+        let error = Error::new(ErrorKind::Authentication, "bad key sk-planted")
+            .with_code("sk-planted")
+            .with_request_id("req-sk-planted")
+            .redact(&Secret::new("sk-planted"));
+        assert!(!format!("{error} {error:?}").contains("planted"), "{error:?}");
+        let same = error.clone().redact(&Secret::new(""));
+        assert_eq!(same, error, "no credential, no change");
     }
 
     #[test]

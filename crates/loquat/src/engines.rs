@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::PathBuf};
 
 use loquat_core::{Error, ErrorKind, Result};
-use loquat_engine::Engine;
+use loquat_engine::{Engine, store};
 use tokio::sync::Mutex;
 
 use crate::pull::{Progress, blocking, shipped};
@@ -34,10 +34,15 @@ impl Engines {
     }
 
     async fn find(&self, which: &str) -> Result<PathBuf> {
-        if let Some(path) = loquat_engine::find_model(which)? {
+        let path = PathBuf::from(which);
+        if path.is_file() {
             return Ok(path);
         }
-        if matches!(which, "" | "smollm2") {
+        let name = if which.is_empty() { store::SMOLLM2 } else { which };
+        if let Some(path) = store::find(name)? {
+            return Ok(path);
+        }
+        if name == store::SMOLLM2 {
             let silent: Progress = std::sync::Arc::new(|_| {});
             return shipped(self.progress.clone().unwrap_or(silent)).await;
         }

@@ -59,7 +59,7 @@ pub async fn pull(client: &Client, context: &Context, name: &str, progress: Prog
     match name {
         "" | "engine" | "smollm2" => shipped(progress).await,
         url if url.starts_with("https://") || url.starts_with("http://") => {
-            download(client, context, url, &loquat_engine::models_dir()?, progress).await
+            download(client, context, url, &loquat_engine::store::models_dir()?, progress).await
         }
         other => Err(Error::new(
             ErrorKind::InvalidRequest,
@@ -70,9 +70,14 @@ pub async fn pull(client: &Client, context: &Context, name: &str, progress: Prog
 
 /// The model the engine has by default.
 pub(crate) async fn shipped(progress: Progress) -> Result<PathBuf> {
+    use loquat_engine::pull::Progress as Stage;
     blocking(move || {
-        loquat_engine::pull::smollm2(&mut |bytes, total_bytes| {
-            progress(PullProgress::new(bytes, total_bytes))
+        loquat_engine::pull::smollm2(&mut |stage| match stage {
+            Stage::Begin { download_bytes, .. } => progress(PullProgress::new(0, Some(download_bytes))),
+            Stage::Downloading { bytes, total_bytes } => {
+                progress(PullProgress::new(bytes, Some(total_bytes)));
+            }
+            _ => {}
         })
     })
     .await
@@ -101,7 +106,7 @@ async fn download(
     std::fs::create_dir_all(folder).map_err(|e| local("create", folder, e))?;
     let mut part = Part::open(&place)?;
 
-    let response = ask(client, context, url, &part).await?;
+    let response = ask(client, context, url, &part).await.inspect_err(|_| part.discard_if_empty())?;
     let total = part.accept(&response)?;
     let mut body = response.body;
     progress(PullProgress::new(part.bytes, total));
@@ -227,6 +232,13 @@ impl Part {
         }
     }
 
+    /// Leaves nothing behind where nothing came.
+    fn discard_if_empty(&self) {
+        if self.bytes == 0 {
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+
     fn write(&mut self, chunk: &[u8], total: Option<u64>) -> Result<()> {
         self.bytes += chunk.len() as u64;
         if self.bytes > total.unwrap_or(MAX_FILE_BYTES) {
@@ -254,7 +266,7 @@ impl Part {
     /// The whole file to its place, if it can be read.
     fn finish(self) -> Result<PathBuf> {
         self.file.sync_all().map_err(|cause| local("write", &self.path, cause))?;
-        if let Err(error) = loquat_engine::verify_gguf(&self.path) {
+        if let Err(error) = loquat_engine::gguf::verify(&self.path) {
             // Going on from such a file would never end well.
             drop(std::fs::remove_file(&self.path));
             return Err(error);

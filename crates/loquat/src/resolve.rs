@@ -23,11 +23,11 @@ impl Client {
     /// message says what exists and how to configure it.
     pub async fn resolve(&self, context: &Context, name: &str) -> Result<(Arc<dyn Model>, String)> {
         let name = name.trim();
-        if let Some(server) = &self.0.server {
-            return self.at_server(context, server, name).await;
-        }
-        if let Some(which) = engine_name(name) {
-            return self.engine(which).await;
+        match (&self.0.server, engine_name(name)) {
+            (Some(server), None) => return self.at_server(context, server, name).await,
+            (Some(server), _) if !server.is_default => return self.at_server(context, server, name).await,
+            (_, Some(which)) => return self.engine(which).await,
+            (None, None) => {}
         }
         match provider_prefix(name) {
             Prefix::Known(profile, model) => {

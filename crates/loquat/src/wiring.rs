@@ -31,6 +31,8 @@ pub(crate) struct Inner {
 pub(crate) struct Server {
     pub(crate) base_url: String,
     pub(crate) key: Option<Secret>,
+    /// Whether the environment named it: then it is a default, and a name that can only mean the engine still does.
+    pub(crate) is_default: bool,
 }
 
 impl Client {
@@ -194,6 +196,7 @@ impl ClientBuilder {
             keys.insert(profile.name, key);
         }
         let (mut base_url, mut key_variable) = (self.base_url, self.base_url_key_variable);
+        let is_default = base_url.is_none();
         let mut addresses = HashMap::new();
         if self.from_env {
             for profile in loquat_provider::profiles() {
@@ -221,7 +224,7 @@ impl ClientBuilder {
             })?)),
             (None, None) => None,
         };
-        let server = base_url.map(|base_url| Server { base_url, key });
+        let server = base_url.map(|base_url| Server { base_url, key, is_default });
         Ok(Client(Arc::new(Inner {
             transport: Transport::new(self.transport)?,
             limits: self.limits,
