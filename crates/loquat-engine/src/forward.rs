@@ -10,8 +10,8 @@ use std::sync::{PoisonError, RwLock};
 use crate::cache::{self, Shard};
 use crate::error::Result;
 use crate::kernel::{
-    Activations, BLOCK, Matrix, Partial, ROWS, add_assign, attend_block, merge_partials, rms_norm, rotate,
-    silu_mul,
+    Activations, BLOCK, Matrix, Partial, RECORD_HEAD, ROWS, add_assign, attend_block, clear_records,
+    merge_partials, rms_norm, rotate, silu_mul,
 };
 use crate::team::{Barrier, Broken, Exchange, Gate, Membership};
 use crate::weights::{Layer, Weights};
@@ -272,25 +272,18 @@ impl<'a, 's> Worker<'a, 's> {
         }
 
         // Per token and head: peak and sum of the softmax, then the mixed values.
-        let record = dim + 2;
+        let record = RECORD_HEAD + dim;
         self.shared.attended.write(self.index, tokens * shape.heads * record, |records| {
-            for record in records.chunks_exact_mut(record) {
-                record.fill(0.0);
-                record[0] = Partial::EMPTY.peak;
-            }
+            clear_records(records, dim);
             for kv_head in 0..shape.kv_heads {
                 for (local, (keys, values)) in self.shard.blocks(shape, index, kv_head).enumerate() {
                     let first = (local * threads + self.index) * BLOCK;
                     for token in first.saturating_sub(start)..tokens {
                         let valid = (start + token + 1 - first).min(BLOCK);
-                        for head in kv_head * per_kv..(kv_head + 1) * per_kv {
-                            let at = token * shape.heads + head;
-                            let query = &self.queries[at * dim..(at + 1) * dim];
-                            let (head, mixed) = records[at * record..(at + 1) * record].split_at_mut(2);
-                            let mut partial = Partial { peak: head[0], sum: head[1] };
-                            attend_block(query, keys, values, valid, &mut partial, mixed);
-                            head.copy_from_slice(&[partial.peak, partial.sum]);
-                        }
+                        let from = token * shape.heads + kv_head * per_kv;
+                        let queries = &self.queries[from * dim..(from + per_kv) * dim];
+                        let records = &mut records[from * record..(from + per_kv) * record];
+                        attend_block(queries, dim, keys, values, valid, records);
                     }
                 }
             }
@@ -302,7 +295,7 @@ impl<'a, 's> Worker<'a, 's> {
         for (at, to) in self.wide.chunks_exact_mut(dim).enumerate() {
             let parts = all.iter().map(|part| {
                 let record = &part[at * record..(at + 1) * record];
-                (Partial { peak: record[0], sum: record[1] }, &record[2..])
+                (Partial { peak: record[0], sum: record[1] }, &record[RECORD_HEAD..])
             });
             merge_partials(parts, to);
         }

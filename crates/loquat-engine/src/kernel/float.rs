@@ -1,10 +1,7 @@
-//! The float loops: normalization, rotation, activation, attention over one block of cached positions.
+//! The float loops between the matrices: normalization, rotation, activation.
 //!
 //! Written as plain loops over fixed-size arrays that the compiler turns into vectors; [`dispatch`] compiles each twice, for
 //! AVX2 with fused multiply-add and for the baseline.
-
-/// Positions of one cached block.
-pub(crate) const BLOCK: usize = 32;
 
 /// `a · b + c`, fused where that is one instruction.
 pub(super) trait Fma {
@@ -126,7 +123,7 @@ impl Kernel for SiluMul<'_> {
 /// below −87 gives 0. Polynomial of Cephes `expf`.
 #[inline(always)]
 #[expect(clippy::excessive_precision, reason = "constants as published")]
-fn exp<F: Fma>(x: f32) -> f32 {
+pub(super) fn exp<F: Fma>(x: f32) -> f32 {
     let clamped = x.clamp(-87.0, 87.0);
     let shifted = F::fma(clamped, std::f32::consts::LOG2_E, 12_582_912.0);
     let whole = shifted - 12_582_912.0;
@@ -154,116 +151,6 @@ pub(crate) fn rotate(head: &mut [f32], cosines: &[f32], sines: &[f32], halves: b
     }
 }
 
-/// A softmax over some of the positions: what is needed to merge it with the others (Milakov and Gimelshein 2018).
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Partial {
-    /// Largest score; −∞ before the first.
-    pub(crate) peak: f32,
-    /// Sum of e^(score − peak).
-    pub(crate) sum: f32,
-}
-
-impl Partial {
-    pub(crate) const EMPTY: Self = Self { peak: f32::NEG_INFINITY, sum: 0.0 };
-}
-
-/// Adds the first `valid` positions of a cached block to one head's attention. `query` is scaled already; `keys` is
-/// `head_dim × 32`, `values` is `32 × head_dim`, `mixed` the weighted sum of values so far.
-#[inline]
-pub(crate) fn attend_block(
-    query: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    valid: usize,
-    partial: &mut Partial,
-    mixed: &mut [f32],
-) {
-    dispatch(Attend { query, keys, values, valid, partial, mixed });
-}
-
-struct Attend<'a> {
-    query: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
-    valid: usize,
-    partial: &'a mut Partial,
-    mixed: &'a mut [f32],
-}
-
-impl Kernel for Attend<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<F: Fma>(self) {
-        let mut scores = [0f32; BLOCK];
-        for (query, keys) in self.query.iter().zip(self.keys.as_chunks::<BLOCK>().0) {
-            for (score, key) in scores.iter_mut().zip(keys) {
-                *score = F::fma(*query, *key, *score);
-            }
-        }
-        for score in scores.iter_mut().skip(self.valid) {
-            *score = f32::NEG_INFINITY;
-        }
-        let mut peaks = [f32::NEG_INFINITY; 8];
-        for part in scores.as_chunks::<8>().0 {
-            for (peak, score) in peaks.iter_mut().zip(part) {
-                *peak = if *score > *peak { *score } else { *peak };
-            }
-        }
-        let peak = peaks.iter().copied().fold(self.partial.peak, f32::max);
-        if peak > self.partial.peak {
-            let shrink = exp::<F>(self.partial.peak - peak);
-            self.partial.sum *= shrink;
-            self.mixed.iter_mut().for_each(|value| *value *= shrink);
-            self.partial.peak = peak;
-        }
-        for score in &mut scores {
-            *score = exp::<F>(*score - peak);
-        }
-        self.partial.sum += scores.iter().sum::<f32>();
-        let width = self.mixed.len();
-        let (parts, rest) = self.mixed.as_chunks_mut::<32>();
-        let done = parts.len() * 32;
-        for (at, part) in parts.iter_mut().enumerate() {
-            let mut sums = *part;
-            for (score, values) in scores.iter().zip(self.values.chunks_exact(width)) {
-                let Some(values) = values.get(at * 32..).and_then(|values| values.first_chunk::<32>()) else {
-                    break;
-                };
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = F::fma(*score, *value, *sum);
-                }
-            }
-            *part = sums;
-        }
-        if !rest.is_empty() {
-            for (score, values) in scores.iter().zip(self.values.chunks_exact(width)) {
-                for (sum, value) in rest.iter_mut().zip(&values[done..]) {
-                    *sum = F::fma(*score, *value, *sum);
-                }
-            }
-        }
-    }
-}
-
-/// Merges the parts that several threads made of one head's attention into `to`.
-pub(crate) fn merge_partials<'a>(parts: impl Iterator<Item = (Partial, &'a [f32])> + Clone, to: &mut [f32]) {
-    let peak = parts.clone().map(|(partial, _)| partial.peak).fold(f32::NEG_INFINITY, f32::max);
-    to.fill(0.0);
-    let mut sum = 0.0;
-    for (partial, mixed) in parts {
-        if partial.sum > 0.0 {
-            let weight = (partial.peak - peak).exp();
-            sum += partial.sum * weight;
-            for (to, mixed) in to.iter_mut().zip(mixed) {
-                *to += mixed * weight;
-            }
-        }
-    }
-    let scale = if sum > 0.0 { 1.0 / sum } else { 0.0 };
-    to.iter_mut().for_each(|value| *value *= scale);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,35 +165,5 @@ mod tests {
             }
         }
         assert_eq!(exp::<Plain>(f32::NEG_INFINITY), 0.0);
-    }
-
-    #[test]
-    fn attention_in_parts_is_attention() {
-        const DIM: usize = 40;
-        let number = |i: usize| ((i * 7919 % 1000) as f32 / 500.0) - 1.0;
-        let query: Vec<f32> = (0..DIM).map(number).collect();
-        let key = |position: usize, d: usize| number(position * 131 + d * 17 + 3);
-        let value = |position: usize, d: usize| number(position * 57 + d * 29 + 11);
-        let count = 75;
-        let mut parts = vec![(Partial::EMPTY, vec![0.0; DIM]); 2];
-        for block in 0..3 {
-            let keys: Vec<f32> =
-                (0..DIM * BLOCK).map(|i| key(block * BLOCK + i % BLOCK, i / BLOCK)).collect();
-            let values: Vec<f32> =
-                (0..DIM * BLOCK).map(|i| value(block * BLOCK + i / DIM, i % DIM)).collect();
-            let (partial, mixed) = &mut parts[block % 2];
-            attend_block(&query, &keys, &values, (count - block * BLOCK).min(BLOCK), partial, mixed);
-        }
-        let mut merged = vec![0.0; DIM];
-        merge_partials(parts.iter().map(|(partial, mixed)| (*partial, mixed.as_slice())), &mut merged);
-
-        let weights: Vec<f32> = (0..count)
-            .map(|p| query.iter().enumerate().map(|(d, q)| q * key(p, d)).sum::<f32>().exp())
-            .collect();
-        let total: f32 = weights.iter().sum();
-        for (d, merged) in merged.iter().enumerate() {
-            let exact = weights.iter().enumerate().map(|(p, w)| w * value(p, d)).sum::<f32>() / total;
-            assert!((merged - exact).abs() < 1e-5, "{d}: {merged} {exact}");
-        }
     }
 }

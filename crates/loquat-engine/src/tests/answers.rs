@@ -226,7 +226,7 @@ async fn the_real_model_knows_south_america() {
     let engine = Engine::load_with(&path, &super::config().with_threads(2)).unwrap();
     let response = ask(&engine, &greedy("Name five countries in South America.", 24)).await.unwrap();
     assert!(response.text().starts_with("1. Brazil\n2. "), "{}", response.text());
-    assert_eq!(response.usage.output_tokens, 24);
+    assert!((10..=24).contains(&response.usage.output_tokens), "{:?}", response.usage);
 }
 
 /// Text that would make a careless pre-tokenizer take quadratic time or fail.
