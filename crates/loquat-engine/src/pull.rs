@@ -239,6 +239,8 @@ impl Tool {
             self.fetch.iter().map(|a| if *a == "{}" { target.as_str() } else { a }).collect();
         let mut command = self.start(&arguments).ok_or_else(no_tool)?;
         let same = log.try_clone().map_err(|e| local("cannot start pip", e))?;
+        // uv would fetch a whole Python where it finds none.
+        command.env("UV_PYTHON_DOWNLOADS", "never");
         // Its temporary files go where we see them grow and where they are cleared away.
         command.env("TMPDIR", folder).env("TEMP", folder).env("TMP", folder).stdout(log).stderr(same);
         let child = command.spawn().map_err(|e| local(format!("cannot start {}", self.name), e))?;
