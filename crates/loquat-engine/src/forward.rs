@@ -259,14 +259,14 @@ impl<'a, 's> Worker<'a, 's> {
             for head in self.queries[token * shape.query_width()..(token + 1) * shape.query_width()]
                 .chunks_exact_mut(dim)
             {
-                rotate(head, cosines, sines, false);
+                rotate(head, cosines, sines);
                 head.iter_mut().for_each(|value| *value *= scale);
             }
             let (owner, local) = cache::owner(start + token, threads);
             if owner == self.index {
                 let range = token * shape.kv_width()..(token + 1) * shape.kv_width();
                 let keys = &mut self.keys[range.clone()];
-                keys.chunks_exact_mut(dim).for_each(|head| rotate(head, cosines, sines, false));
+                keys.chunks_exact_mut(dim).for_each(|head| rotate(head, cosines, sines));
                 self.shard.store(shape, index, local, start + token, keys, &self.values[range]);
             }
         }

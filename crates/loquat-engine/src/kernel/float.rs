@@ -140,14 +140,11 @@ pub(super) fn exp<F: Fma>(x: f32) -> f32 {
 }
 
 /// Rotates one head by a position's angles (RoPE, Su et al. 2021): `cosines` and `sines` have one entry per pair. Neighbouring
-/// values are a pair, as in GGUF files of architecture `llama`; with `halves`, value `i` pairs with value `i + pairs`.
-pub(crate) fn rotate(head: &mut [f32], cosines: &[f32], sines: &[f32], halves: bool) {
-    let pairs = cosines.len();
-    for (pair, (cos, sin)) in cosines.iter().zip(sines).enumerate() {
-        let (a, b) = if halves { (pair, pair + pairs) } else { (2 * pair, 2 * pair + 1) };
-        let (x, y) = (head[a], head[b]);
-        head[a] = x * cos - y * sin;
-        head[b] = x * sin + y * cos;
+/// values are a pair, as GGUF files of architecture `llama` have them.
+pub(crate) fn rotate(head: &mut [f32], cosines: &[f32], sines: &[f32]) {
+    for (pair, (cos, sin)) in head.as_chunks_mut::<2>().0.iter_mut().zip(cosines.iter().zip(sines)) {
+        let [x, y] = *pair;
+        *pair = [x * cos - y * sin, x * sin + y * cos];
     }
 }
 
