@@ -96,6 +96,8 @@ pub(crate) struct Outbox {
     started: bool,
     /// Any delta at all has been queued.
     any: bool,
+    /// One that is part of an answer has: more than events nobody knows.
+    answered: bool,
     terminal: bool,
     failure: Option<Error>,
     answer_bytes: usize,
@@ -113,6 +115,7 @@ impl Outbox {
             answer_id: String::new(),
             started: false,
             any: false,
+            answered: false,
             terminal: false,
             failure: None,
             answer_bytes: 0,
@@ -313,13 +316,14 @@ impl Outbox {
         if let Some(error) = self.failure.take() {
             return Ending::Failed(error);
         }
-        if self.has_finish() || (self.terminal && self.any) {
+        if self.has_finish() || (self.terminal && self.answered) {
             let reasons = self.choices.iter().filter_map(|choice| choice.reason.clone());
             // A terminal event without a reason: the answer is whole, and why it stopped nobody said.
             let reason = reasons.into_iter().next().unwrap_or(FinishReason::Other(String::new()));
             return Ending::Finished { reason, usage: self.usage };
         }
-        if self.any {
+        // A terminal event, or a whole document, of which nothing was an answer, was not cut: it never was one.
+        if self.any && (self.answered || !self.terminal) {
             return Ending::Truncated { cause };
         }
         Ending::Failed(cause.unwrap_or_else(empty).with_delivery(Delivery::Committed))
@@ -327,6 +331,7 @@ impl Outbox {
 
     fn queue(&mut self, slot: Slot) {
         self.any = true;
+        self.answered |= !matches!(slot, Slot::Raw { .. });
         self.queue.push_back(slot);
     }
 

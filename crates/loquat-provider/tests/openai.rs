@@ -324,6 +324,15 @@ fn whole_answers_say_the_same() {
         r#"{"object":"chat.completion","choices":[]}"#,
         &["failed: Protocol the body ended without an answer in it (content type \"application/json\")"],
     );
+    // A document that only resembles an answer: shown as it came, and no answer for it (found by mutation).
+    let stranger = r#"{"{choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#;
+    whole(
+        stranger,
+        &[
+            &format!("raw: message {stranger}"),
+            "failed: Protocol the body ended without an answer in it (content type \"application/json\")",
+        ],
+    );
 }
 
 #[test]
