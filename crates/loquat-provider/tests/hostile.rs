@@ -49,7 +49,7 @@ const PIECES: [&str; 14] = [
 
 /// Words without which no format can say that it has finished.
 const FINISHING: [&str; 7] =
-    ["finish_reason", "[DONE]", "stop_reason", "message_stop", "\"done\":", "\"message\"", "\"choices\""];
+    ["finish_reason", "[DONE]", "stop_reason", "message_stop", "\"done\"", "\"message\"", "\"choices\""];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
