@@ -27,7 +27,7 @@ pub struct Error {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// An event is longer than [`Limits::max_event_bytes`](crate::Limits::max_event_bytes). Reported while the bytes
-    /// arrive; the offset is that of the first byte that did not fit.
+    /// arrive; the offset is that of the first byte that did not fit. Or a whole document of 4 GiB or more.
     TooLong,
     /// Arrays and objects are nested deeper than the extractor allows.
     Depth,
@@ -43,6 +43,8 @@ pub enum ErrorKind {
     Utf8,
     /// An escape names one half of a surrogate pair without the other: valid JSON, but no text.
     LoneSurrogate,
+    /// A number is beyond the range of a double, where one has to hold it.
+    NumberRange,
 }
 
 impl Error {
@@ -77,6 +79,7 @@ impl fmt::Display for Error {
             ErrorKind::TrailingBytes => "bytes follow the JSON value",
             ErrorKind::Utf8 => "this is not UTF-8",
             ErrorKind::LoneSurrogate => "an escape names half of a surrogate pair",
+            ErrorKind::NumberRange => "a number is beyond the range of a double",
         };
         write!(f, "{what} at byte {}", self.offset)
     }

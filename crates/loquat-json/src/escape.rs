@@ -59,12 +59,12 @@ impl<'e> Iterator for Pieces<'e> {
 
 impl<'e> Pieces<'e> {
     fn unicode(&mut self, start: usize) -> Option<Piece<'e>> {
-        let unit = unit_at(self.raw, start)?;
+        let unit = unit_at(self.raw.as_bytes(), start)?;
         self.at = start + UNICODE_ESCAPE_BYTES;
         if let Some(character) = char::from_u32(u32::from(unit)) {
             return Some(Piece::Char(character));
         }
-        let pair = unit_at(self.raw, self.at).and_then(|low| join(unit, low));
+        let pair = unit_at(self.raw.as_bytes(), self.at).and_then(|low| join(unit, low));
         match pair {
             Some(character) => {
                 self.at += UNICODE_ESCAPE_BYTES;
@@ -81,9 +81,9 @@ pub(crate) fn join(surrogate: u16, next: u16) -> Option<char> {
 }
 
 /// The code unit of the `\uXXXX` that starts at `at`, if one does.
-fn unit_at(raw: &str, at: usize) -> Option<u16> {
-    let digits = raw.get(at..at + UNICODE_ESCAPE_BYTES)?.strip_prefix("\\u")?;
-    u16::from_str_radix(digits, 16).ok()
+pub(crate) fn unit_at(raw: &[u8], at: usize) -> Option<u16> {
+    let digits = raw.get(at..at + UNICODE_ESCAPE_BYTES)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// Whether a string written with escapes is `name`, without decoding it anywhere.

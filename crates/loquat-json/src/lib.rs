@@ -42,7 +42,9 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | – | – | none yet: all of the above is always there, with `memchr` as the only dependency |
+//! | `document` | no | whole documents, parsed by simd-json and read by pointer or by serde: [`document`] |
+//!
+//! Without it `memchr` is the only dependency, and all of the above is there.
 
 mod error;
 mod event;
@@ -51,6 +53,9 @@ pub mod ndjson;
 pub mod sse;
 
 mod carry;
+
+#[cfg(feature = "document")]
+pub mod document;
 
 mod extract;
 mod found;

@@ -87,6 +87,13 @@ impl Fields {
         Ok(Self { tree: Arc::new(tree) })
     }
 
+    /// No pointers at all: for an extractor that only validates.
+    #[cfg(feature = "document")]
+    pub(crate) fn none() -> Self {
+        let tree = Tree { nodes: vec![Node::default()], fields: Vec::new(), shapes: Shapes::default() };
+        Self { tree: Arc::new(tree) }
+    }
+
     /// How many pointers were compiled.
     pub fn len(&self) -> usize {
         self.tree.fields.len()
@@ -155,12 +162,12 @@ impl Tree {
 }
 
 /// "either … `0`, or digits without a leading `0`" (RFC 6901 §4).
-fn array_index(token: &str) -> Option<u32> {
+pub(crate) fn array_index(token: &str) -> Option<u32> {
     let canonical = token == "0" || !token.starts_with(['0', '+']);
     token.parse().ok().filter(|_| canonical)
 }
 
-fn unescape(token: &str) -> Result<String, PointerErrorKind> {
+pub(crate) fn unescape(token: &str) -> Result<String, PointerErrorKind> {
     let mut pieces = token.split('~');
     let mut name = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod oracle;
+#[path = "oracle/random.rs"]
+mod random;
 
 use loquat_json::{ErrorKind, Extractor, Fields};
 use proptest::prelude::*;
@@ -117,50 +119,12 @@ fn depth_and_matches_are_limited() {
     assert!(extractor.extract_str("{\"a\":[1,2,3]}").is_ok());
 }
 
-/// Documents as text, so that white space, escapes and repeated names come in as well.
-fn document() -> impl Strategy<Value = String> {
-    let space = prop::sample::select(vec!["", "", "", " ", "\n\t"]);
-    let number =
-        prop::sample::select(vec!["0", "-0", "1", "12.5e-3", "18446744073709551616", "1e999", "-7", "0.10"]);
-    let string = prop_oneof![
-        "[a-zé\\\\]{0,9}".prop_map(|text| serde_json::to_string(&text).unwrap()),
-        prop::sample::select(vec![
-            r#""""#,
-            r#""\u00e9\n""#,
-            r#""\ud83d\ude00""#,
-            r#""\ud83d""#,
-            r#""\ude00x""#,
-            r#""a long string with \"quotes\" in it""#
-        ])
-        .prop_map(str::to_owned),
-    ];
-    let scalar = prop_oneof![
-        prop::sample::select(vec!["null", "true", "false"]).prop_map(str::to_owned),
-        number.prop_map(str::to_owned),
-        string,
-    ];
-    let name = prop_oneof![
-        4 => prop::sample::select(oracle::json::NAMES).prop_map(|name| format!("{name:?}")),
-        1 => prop::sample::select(vec![r#""\u0061""#, r#""\u00e9""#, r#""\ud800""#]).prop_map(str::to_owned),
-    ];
-    scalar.prop_recursive(6, 48, 5, move |inner| {
-        let spaced = (space.clone(), inner).prop_map(|(space, value)| format!("{space}{value}{space}"));
-        prop_oneof![
-            prop::collection::vec(spaced.clone(), 0..5).prop_map(|values| format!("[{}]", values.join(","))),
-            prop::collection::vec((name.clone(), spaced), 0..5).prop_map(|members| {
-                let members: Vec<_> = members.iter().map(|(name, value)| format!("{name}:{value}")).collect();
-                format!("{{{}}}", members.join(","))
-            }),
-        ]
-    })
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     #[test]
     fn agrees_with_serde_json(
-        document in document(),
+        document in random::document(),
         mutations in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(b"[]{}:,\"\\0-e.u \x1f\xff".as_slice())), 0..3),
     ) {
         let mut extractor = oracle::json::extractor();

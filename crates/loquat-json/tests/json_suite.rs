@@ -2,13 +2,24 @@
 //!
 //! The suite is not part of this repository; `LOQUAT_DATA` says where it is.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail and report as tests do")]
 
-use loquat_json::{Extractor, Fields};
+use loquat_json::{Error, Extractor, Fields};
 use std::path::Path;
 
 #[test]
 fn json_suite() {
+    let mut extractor = Extractor::new(Fields::compile(&["", "/0", "/a", "/*"]).unwrap());
+    check("json", |json| extractor.extract(json).map(|_| ()));
+}
+
+#[cfg(feature = "document")]
+#[test]
+fn json_suite_as_documents() {
+    check("json-documents", |json| loquat_json::document::Document::parse(json.to_vec()).map(|_| ()));
+}
+
+fn check(suite: &str, mut read: impl FnMut(&[u8]) -> Result<(), Error>) {
     let Some(data) = std::env::var_os("LOQUAT_DATA") else {
         println!("skipped: LOQUAT_DATA is not set");
         return;
@@ -18,18 +29,17 @@ fn json_suite() {
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
 
-    let mut extractor = Extractor::new(Fields::compile(&["", "/0", "/a", "/*"]).unwrap());
     let (mut passed, mut failed) = (0, 0);
     for file in &files {
         let name = file.file_name().unwrap().to_string_lossy();
         let json = std::fs::read(file).unwrap();
-        let result = extractor.extract(&json).map(|_| ());
+        let result = read(&json);
         let as_demanded = match &name[..2] {
             "y_" => result.is_ok(),
             "n_" => result.is_err(),
             "i_" => {
                 let outcome = result.map_or_else(|error| format!("refused: {error}"), |()| "accepted".into());
-                println!("{name}: {outcome}");
+                println!("{suite} {name}: {outcome}");
                 true
             }
             _ => panic!("{name} is neither y_, n_ nor i_"),
@@ -38,9 +48,9 @@ fn json_suite() {
             passed += 1;
         } else {
             failed += 1;
-            println!("FAILED {name}: {result:?}");
+            println!("FAILED {suite} {name}: {result:?}");
         }
     }
-    println!("conformance: json passed={passed} failed={failed} skipped=0");
+    println!("conformance: {suite} passed={passed} failed={failed} skipped=0");
     assert!(passed > 0 && failed == 0);
 }
