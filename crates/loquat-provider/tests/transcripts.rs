@@ -33,6 +33,11 @@ const NOT_FINISHED: &[(&str, End, &str)] = &[
         End::Failed,
         "an error event after a finish reason",
     ),
+    (
+        "pydantic-gateway.openai-chat.pyai.test-invalid-response.14ef5d.json",
+        End::Failed,
+        "JSON under status 200 that is no answer at all",
+    ),
 ];
 
 /// A line of the manifest.

@@ -23,6 +23,8 @@ pub(crate) struct Reading {
     pub(crate) usage: [u64; 5],
     /// Something was said: an id, a model, any content, any event at all that is no error.
     any: bool,
+    /// Part of it was an answer, or a part of one.
+    answered: bool,
     failed: bool,
     terminal: bool,
     choices: Vec<(u64, bool)>,
@@ -37,7 +39,8 @@ impl Reading {
         let all_ended = !self.choices.is_empty() && self.choices.iter().all(|(_, ended)| *ended);
         match self {
             Self { failed: true, .. } => End::Failed,
-            _ if all_ended || (self.terminal && self.any) => End::Finished,
+            _ if all_ended || (self.terminal && self.answered) => End::Finished,
+            Self { terminal: true, answered: false, .. } => End::Failed,
             Self { any: true, .. } => End::Truncated,
             _ => End::Failed,
         }
@@ -90,8 +93,9 @@ impl Reading {
     }
 
     fn chat(&mut self, event: &Value, whole: bool) {
-        self.any |=
+        self.answered |=
             ["id", "model"].iter().any(|key| event[*key].as_str().is_some_and(|text| !text.is_empty()));
+        self.any |= self.answered;
         self.any |= event["choices"].is_null() && event["usage"].is_null() && event["object"].is_null();
         let usage = if event["usage"].is_object() { &event["usage"] } else { &event["x_groq"]["usage"] };
         if usage.is_object() {
@@ -157,6 +161,7 @@ impl Reading {
                 || reason.is_some()
             {
                 self.any = true;
+                self.answered = true;
                 *self.choice(index) |= reason.is_some();
             }
             if reason == Some("error") {
@@ -200,6 +205,7 @@ impl Reading {
     fn messages(&mut self, event: &Value) {
         let kind = event["type"].as_str().unwrap_or_default();
         self.any |= kind != "ping";
+        self.answered |= kind.starts_with("message") || kind.starts_with("content_block");
         match kind {
             "message_start" => self.counts(&event["message"]["usage"]),
             "content_block_start" => {
@@ -284,6 +290,7 @@ impl Reading {
 
     fn ollama(&mut self, event: &Value) {
         self.any = true;
+        self.answered |= event["message"].is_object() || event["done"] == true;
         let message = &event["message"];
         self.text.push_str(message["content"].as_str().unwrap_or_default());
         self.reasoning.push_str(message["thinking"].as_str().unwrap_or_default());
