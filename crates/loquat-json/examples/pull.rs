@@ -7,33 +7,46 @@ use loquat_json::{Extractor, Fields, Limits, sse};
 use std::error::Error;
 use std::io::{self, Read, Write};
 
-/// Writes the text of a streamed answer as it arrives.
-fn pull(mut body: impl Read, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+/// Hands on the text of a streamed answer as it arrives. A stream that stops before its end is an error.
+fn pull(mut body: impl Read, mut text: impl FnMut(&str) -> io::Result<()>) -> Result<(), Box<dyn Error>> {
     let mut events = sse::Decoder::new(Limits::default());
     let mut json = Extractor::new(Fields::compile(&["/choices/0/delta/content"])?);
     let (mut bytes, mut scratch) = ([0; 16 * 1024], String::new());
-    loop {
-        let mut read = match body.read(&mut bytes)? {
-            0 => return Err("the stream ended before [DONE]".into()),
-            length => &bytes[..length],
-        };
+    while let length @ 1.. = body.read(&mut bytes)? {
+        let mut read = &bytes[..length];
         while let Some(event) = events.next_for(&mut read, &mut json)? {
             if event.data == "[DONE]" {
                 return Ok(());
             }
-            if let Some(text) = json.extract_event(&event)?.get(0).and_then(|value| value.as_str()) {
-                out.write_all(text.decode(&mut scratch)?.as_bytes())?;
-                out.flush()?;
-            }
+            let Some(delta) = json.extract_event(&event)?.get(0).and_then(|value| value.as_str()) else {
+                continue;
+            };
+            text(delta.decode(&mut scratch)?)?;
         }
+    }
+    Err("the stream ended before [DONE]".into())
+}
+
+const DEMO: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"Loquats ripen \"}}]}\n\n\
+    data: {\"choices\":[{\"delta\":{\"content\":\"in spring.\\n\"}}]}\n\ndata: [DONE]\n\n";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout();
+    let print = |text: &str| out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match std::env::args().nth(1).as_deref() {
+        Some("--demo") => pull(DEMO.as_bytes(), print),
+        _ => pull(io::stdin(), print),
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let demo = b"data: {\"choices\":[{\"delta\":{\"content\":\"Loquats ripen \"}}]}\n\n\
-        data: {\"choices\":[{\"delta\":{\"content\":\"in spring.\\n\"}}]}\n\ndata: [DONE]\n\n";
-    match std::env::args().nth(1).as_deref() {
-        Some("--demo") => pull(&demo[..], &mut io::stdout()),
-        _ => pull(io::stdin(), &mut io::stdout()),
-    }
+#[test]
+fn text_comes_out_and_a_cut_stream_is_an_error() {
+    let mut text = String::new();
+    let append = |delta: &str| {
+        text.push_str(delta);
+        Ok(())
+    };
+    assert!(pull(DEMO.as_bytes(), append).is_ok());
+    assert_eq!(text, "Loquats ripen in spring.\n");
+    assert!(pull(&DEMO.as_bytes()[..DEMO.len() - 10], |_| Ok(())).is_err());
 }
