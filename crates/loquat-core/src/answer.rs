@@ -225,6 +225,13 @@ impl Answer {
         DeltaStream(self)
     }
 
+    /// The same answer through another source: for a layer that watches or bounds what passes. What is known and kept
+    /// stays. An answer that has ended is given back as it is, and `wrap` is not called.
+    pub fn map_source<S: Source + 'static>(mut self, wrap: impl FnOnce(Box<dyn Source>) -> S) -> Self {
+        self.source = self.source.map(|source| Box::new(wrap(source)) as _);
+        self
+    }
+
     /// The source alone, for a layer that wraps it. `None` once the answer has ended.
     pub fn into_source(self) -> Option<Box<dyn Source>> {
         self.source

@@ -20,6 +20,9 @@ pub struct Context {
     trace: TraceContext,
     tenant: Option<Arc<str>>,
     deadline: Option<Instant>,
+    idempotency_key: Option<Arc<str>>,
+    /// Whether the trace began elsewhere, so that the next hop has a use for it.
+    joined: bool,
     cancellation: CancellationToken,
     clock: Arc<dyn Clock>,
 }
@@ -31,14 +34,24 @@ impl Context {
             trace: TraceContext::random(),
             tenant: None,
             deadline: None,
+            idempotency_key: None,
+            joined: false,
             cancellation: CancellationToken::new(),
             clock: Arc::new(SystemClock),
         }
     }
 
-    /// Joins a trace that began elsewhere.
+    /// Joins a trace that began elsewhere. From here it is sent on, too: [`traceparent`](Self::traceparent).
     pub fn with_trace(mut self, trace: TraceContext) -> Self {
         self.trace = trace;
+        self.joined = true;
+        self
+    }
+
+    /// Names this operation for a peer that deduplicates, so that its attempts count as one (`Idempotency-Key`,
+    /// draft-ietf-httpapi-idempotency-key-header). A key alone permits no retry: not every peer heeds it.
+    pub fn with_idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.idempotency_key = Some(key.into());
         self
     }
 
@@ -83,6 +96,17 @@ impl Context {
     /// The trace this operation belongs to.
     pub fn trace(&self) -> TraceContext {
         self.trace
+    }
+
+    /// The `traceparent` header for the next hop, if the trace began elsewhere: a trace that nobody records is of no
+    /// use to a provider.
+    pub fn traceparent(&self) -> Option<String> {
+        self.joined.then(|| self.trace.to_header())
+    }
+
+    /// The name of this operation for a peer that deduplicates.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
     }
 
     /// On whose behalf, if anybody's in particular.
@@ -161,6 +185,12 @@ impl TraceContext {
         trace_id.copy_from_slice(&bytes[..16]);
         span_id.copy_from_slice(&bytes[16..]);
         Self { trace_id, span_id, sampled: false }
+    }
+
+    /// A new position in the same trace: for an attempt, or whatever else is a span of its own.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { span_id: Self::random().span_id, ..*self }
     }
 
     /// Reads a `traceparent` header. `None` for one that is malformed or all zeros: the standard says to start anew.
@@ -254,6 +284,17 @@ mod tests {
         ] {
             assert_eq!(TraceContext::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_trace_is_sent_on_where_it_was_joined() {
+        assert_eq!(Context::new().traceparent(), None);
+        let trace = TraceContext::random();
+        let joined = Context::new().with_trace(trace).child();
+        assert_eq!(joined.traceparent().as_deref().and_then(TraceContext::parse), Some(trace));
+        let span = trace.child();
+        assert_eq!(span.trace_id(), trace.trace_id());
+        assert_ne!(span.span_id(), trace.span_id());
     }
 
     #[test]

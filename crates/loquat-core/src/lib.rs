@@ -39,6 +39,7 @@
 
 mod answer;
 mod assemble;
+mod availability;
 mod clock;
 mod context;
 mod delta;
@@ -54,6 +55,7 @@ pub mod test_util;
 
 pub use answer::{Answer, DEFAULT_MAX_ANSWER_BYTES, DeltaStream, Meta, Source, Step};
 pub use assemble::Assembler;
+pub use availability::{Availability, Standing};
 pub use clock::{Clock, SystemClock};
 pub use context::{Context, TraceContext};
 pub use delta::{Delta, Ending, FinishReason, OwnedDelta};
