@@ -1,0 +1,366 @@
+//! The breaker's arithmetic: who may pass, and what an outcome changes.
+//!
+//! Passing costs one atomic load while the endpoint is available. Outcomes take a lock for some tens of nanoseconds,
+//! once per attempt. The word's transitions are [`Availability`]'s, where loom checks them.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use loquat_core::{Availability, Error, ErrorKind, Standing};
+
+use super::{BreakerPolicy, window::Window};
+use crate::{refusal::is_local, time::after};
+
+/// What an attempt says about its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It answers. A refusal that is the caller's fault counts as well: a server that finds mistakes is alive.
+    Success,
+    /// It failed, or could not be reached.
+    Failure,
+    /// It kept the attempt waiting beyond a limit.
+    Timeout,
+    /// It limits this caller (429): no sign of ill health, but a probe that meets it has failed.
+    Limited,
+    /// Nothing can be concluded: cancelled, not asked at all, or given too little time.
+    Unknown,
+}
+
+impl Outcome {
+    /// What that error says, of an attempt that had been given so much time.
+    pub fn of(error: &Error, given: Duration, policy: &BreakerPolicy) -> Self {
+        use ErrorKind as K;
+        if is_local(error) {
+            return Self::Unknown;
+        }
+        match error.kind() {
+            K::Timeout if given < policy.fair_time => Self::Unknown,
+            K::Timeout => Self::Timeout,
+            K::RateLimited => Self::Limited,
+            K::Overloaded
+            | K::Server
+            | K::Protocol
+            | K::Truncated
+            | K::Connect
+            | K::Tls
+            | K::Proxy
+            | K::Connection => Self::Failure,
+            K::Cancelled | K::Local | K::Internal | K::NotConfigured | K::Unsupported | K::TooLarge => {
+                Self::Unknown
+            }
+            _ => Self::Success,
+        }
+    }
+}
+
+/// Why an attempt may not go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    /// When it may be worth asking again.
+    pub until: Instant,
+}
+
+/// An endpoint's circuit breaker. Share it in an `Arc`.
+#[derive(Debug)]
+pub struct Breaker {
+    policy: BreakerPolicy,
+    availability: Arc<Availability>,
+    memory: Mutex<Memory>,
+}
+
+/// What outcomes have been since the last transition, and how often it opened.
+#[derive(Debug)]
+struct Memory {
+    window: Window,
+    timeouts: u32,
+    /// Ejections since the endpoint was last well for long.
+    ejections: u32,
+    closed_at: Instant,
+    last_ejection: Duration,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(policy: BreakerPolicy, now: Instant) -> Self {
+        let memory = Memory {
+            window: Window::new(policy.window, now),
+            timeouts: 0,
+            ejections: 0,
+            closed_at: now,
+            last_ejection: Duration::ZERO,
+        };
+        Self { policy, availability: Arc::new(Availability::new(now)), memory: Mutex::new(memory) }
+    }
+
+    /// The word that it writes.
+    pub fn availability(&self) -> &Arc<Availability> {
+        &self.availability
+    }
+
+    /// The policy it was made with.
+    pub fn policy(&self) -> &BreakerPolicy {
+        &self.policy
+    }
+
+    /// Lets an attempt pass, or not.
+    ///
+    /// # Errors
+    /// [`Rejected`] while the endpoint is ejected, or its one probe is out.
+    pub fn try_pass(self: &Arc<Self>, now: Instant) -> Result<Permit, Rejected> {
+        let word = &self.availability;
+        let (generation, is_probe) = match word.pass() {
+            Some(generation) => (generation, false),
+            None => match word.claim_probe(now, after(now, self.policy.probe_limit)) {
+                Some(generation) => (generation, true),
+                None => match (word.standing(now), word.pass()) {
+                    // Closed between the two looks.
+                    (_, Some(generation)) => (generation, false),
+                    (Standing::Ejected { until }, None) => return Err(Rejected { until }),
+                    // The probe's own limit is no forecast: its verdict usually comes much sooner.
+                    _ => {
+                        return Err(Rejected { until: after(now, self.policy.ejection.min(PROBE_FORECAST)) });
+                    }
+                },
+            },
+        };
+        Ok(Permit { breaker: self.clone(), generation, is_probe })
+    }
+
+    fn settle(&self, generation: u32, is_probe: bool, outcome: Outcome, now: Instant) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.availability.generation() != generation {
+            return; // late: the endpoint has been judged since
+        }
+        if is_probe {
+            match outcome {
+                Outcome::Success => {
+                    if self.availability.close(generation) {
+                        memory.forget();
+                        memory.closed_at = now;
+                    }
+                }
+                Outcome::Failure | Outcome::Timeout | Outcome::Limited => {
+                    self.eject(&mut memory, generation, now);
+                }
+                Outcome::Unknown => {
+                    self.availability.release(generation);
+                }
+            }
+            return;
+        }
+        match outcome {
+            Outcome::Success => {
+                memory.timeouts = 0;
+                memory.window.add(true, now);
+            }
+            Outcome::Timeout => {
+                memory.timeouts = memory.timeouts.saturating_add(1);
+                memory.window.add(false, now);
+            }
+            Outcome::Failure => memory.window.add(false, now),
+            Outcome::Limited | Outcome::Unknown => return,
+        }
+        let policy = &self.policy;
+        let dead = policy.consecutive_timeouts > 0 && memory.timeouts >= policy.consecutive_timeouts;
+        if dead || memory.window.is_below(policy.min_success_percent, policy.min_sample) {
+            // A recovery that lasted no longer than the ejection before it was none.
+            if now.saturating_duration_since(memory.closed_at) > memory.last_ejection {
+                memory.ejections = 0;
+            }
+            self.eject(&mut memory, generation, now);
+        }
+    }
+
+    /// An answer has begun: timeouts are not in a row any more.
+    fn interrupt(&self, generation: u32) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.availability.generation() == generation {
+            memory.timeouts = 0;
+        }
+    }
+
+    fn eject(&self, memory: &mut Memory, generation: u32, now: Instant) {
+        let factor = 1_u32.checked_shl(memory.ejections).unwrap_or(u32::MAX);
+        let ejection = self.policy.ejection.saturating_mul(factor).min(self.policy.max_ejection);
+        if self.availability.eject(generation, after(now, ejection)) {
+            memory.ejections = memory.ejections.saturating_add(1);
+            memory.last_ejection = ejection;
+            memory.forget();
+        }
+    }
+}
+
+/// When whoever meets a probe on its way may look again.
+const PROBE_FORECAST: Duration = Duration::from_secs(1);
+
+impl Memory {
+    fn forget(&mut self) {
+        self.timeouts = 0;
+        self.window.clear();
+    }
+}
+
+/// An attempt that may go. Settle it with what became of it; dropped unsettled, it says nothing about the endpoint,
+/// and a probe is given back so that the next attempt is one.
+#[derive(Debug)]
+#[must_use = "an attempt that is not settled says nothing about the endpoint"]
+pub struct Permit {
+    breaker: Arc<Breaker>,
+    generation: u32,
+    is_probe: bool,
+}
+
+impl Permit {
+    /// Whether this attempt decides if the endpoint is available again.
+    pub fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
+    /// The answer has begun. A probe has succeeded; any other attempt is yet to be judged by its end, but the
+    /// timeouts before it are no longer in a row.
+    pub fn begun(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_probe) {
+            self.breaker.settle(self.generation, true, Outcome::Success, now);
+        } else {
+            self.breaker.interrupt(self.generation);
+        }
+    }
+
+    /// What that error says, of an attempt that had been given so much time.
+    pub fn outcome_of(&self, error: &Error, given: Duration) -> Outcome {
+        Outcome::of(error, given, &self.breaker.policy)
+    }
+
+    /// Says what became of the attempt. Ignored if the endpoint has been ejected or closed since the attempt began.
+    pub fn settle(mut self, outcome: Outcome, now: Instant) {
+        let is_probe = std::mem::take(&mut self.is_probe);
+        self.breaker.settle(self.generation, is_probe, outcome, now);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.is_probe {
+            self.breaker.availability.release(self.generation);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    struct Bench {
+        breaker: Arc<Breaker>,
+        start: Instant,
+    }
+
+    impl Bench {
+        fn new(policy: BreakerPolicy) -> Self {
+            let start = Instant::now();
+            Self { breaker: Arc::new(Breaker::new(policy, start)), start }
+        }
+
+        fn pass(&self, at: u64) -> Option<Permit> {
+            self.breaker.try_pass(self.start + S(at)).ok()
+        }
+
+        fn outcome(&self, outcome: Outcome, at: u64) {
+            self.pass(at).expect("passes").settle(outcome, self.start + S(at));
+        }
+
+        fn standing(&self, at: u64) -> Standing {
+            self.breaker.availability().standing(self.start + S(at))
+        }
+    }
+
+    #[test]
+    fn three_timeouts_a_cancelled_probe_and_late_results() {
+        let bench = Bench::new(BreakerPolicy::default());
+        let late: Vec<_> = (0..30).filter_map(|_| bench.pass(0)).collect();
+        bench.outcome(Outcome::Timeout, 0);
+        bench.outcome(Outcome::Timeout, 0);
+        bench.outcome(Outcome::Success, 0);
+        bench.outcome(Outcome::Timeout, 0);
+        bench.outcome(Outcome::Limited, 0);
+        bench.outcome(Outcome::Timeout, 0);
+        assert_eq!(bench.standing(1), Standing::Available, "a success between them");
+        bench.outcome(Outcome::Timeout, 1);
+        assert_eq!(bench.standing(1), Standing::Ejected { until: bench.start + S(6) });
+
+        let probe = bench.pass(6).expect("the probe");
+        assert!(probe.is_probe());
+        assert!(bench.pass(6).is_none(), "one at a time");
+        drop(probe);
+        assert_eq!(bench.standing(6), Standing::ProbeDue, "cancelled, given back");
+
+        let probe = bench.pass(7).expect("the next probe");
+        for permit in late {
+            permit.settle(Outcome::Timeout, bench.start + S(7));
+        }
+        assert_eq!(bench.standing(7), Standing::Probing { until: bench.start + S(97) }, "late results");
+        probe.settle(Outcome::Success, bench.start + S(8));
+        assert_eq!(bench.standing(8), Standing::Available);
+    }
+
+    #[test]
+    fn ejections_double_up_to_a_bound_and_are_forgotten_in_good_times() {
+        let bench = Bench::new(BreakerPolicy::default());
+        (0..3).for_each(|_| bench.outcome(Outcome::Timeout, 0));
+        let mut at = 0;
+        for seconds in [5, 10, 20, 40, 60, 60] {
+            assert_eq!(bench.standing(at), Standing::Ejected { until: bench.start + S(at + seconds) });
+            at += seconds;
+            bench.outcome(if seconds == 10 { Outcome::Limited } else { Outcome::Failure }, at);
+        }
+        at += 60;
+        bench.outcome(Outcome::Success, at);
+        (0..3).for_each(|_| bench.outcome(Outcome::Timeout, at + 1));
+        assert_eq!(
+            bench.standing(at + 1),
+            Standing::Ejected { until: bench.start + S(at + 61) },
+            "a relapse"
+        );
+        at += 61;
+        bench.outcome(Outcome::Success, at);
+        (0..3).for_each(|_| bench.outcome(Outcome::Timeout, at + 61));
+        assert_eq!(bench.standing(at + 61), Standing::Ejected { until: bench.start + S(at + 66) });
+    }
+
+    #[test]
+    fn a_low_success_rate_opens_it_and_a_lost_probe_does_not_block() {
+        let bench = Bench::new(BreakerPolicy::default());
+        for n in 0..40 {
+            bench.outcome(if n % 2 == 0 { Outcome::Success } else { Outcome::Failure }, 0);
+        }
+        assert_eq!(bench.standing(0), Standing::Available, "a half is not below a half");
+        bench.outcome(Outcome::Failure, 0);
+        assert_eq!(bench.standing(0), Standing::Ejected { until: bench.start + S(5) });
+        std::mem::forget(bench.pass(5).expect("the probe"));
+        assert!(bench.pass(94).is_none());
+        assert!(bench.pass(95).is_some_and(|permit| permit.is_probe()));
+    }
+
+    #[test]
+    fn what_an_error_says_of_its_endpoint() {
+        let policy = BreakerPolicy::default();
+        let of = |kind, granted| Outcome::of(&Error::new(kind, "x"), granted, &policy);
+        assert_eq!(of(ErrorKind::Timeout, S(1)), Outcome::Timeout);
+        assert_eq!(
+            of(ErrorKind::Timeout, Duration::from_millis(100)),
+            Outcome::Unknown,
+            "no fair share of time"
+        );
+        assert_eq!(of(ErrorKind::Connect, Duration::ZERO), Outcome::Failure);
+        assert_eq!(of(ErrorKind::RateLimited, S(1)), Outcome::Limited);
+        assert_eq!(of(ErrorKind::Authentication, S(1)), Outcome::Success);
+        assert_eq!(of(ErrorKind::Cancelled, S(1)), Outcome::Unknown);
+        let own = Error::new(ErrorKind::Overloaded, "x").with_code(crate::refusal::QUEUE_FULL);
+        assert_eq!(Outcome::of(&own, S(1), &policy), Outcome::Unknown);
+    }
+}

@@ -1,0 +1,126 @@
+//! [`Guarded`]: a model behind a breaker.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{self, Poll, ready},
+    time::Instant,
+};
+
+use loquat_core::{
+    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, ErrorKind, Model, Result, Source, Step,
+};
+
+use super::{Breaker, Outcome, Permit};
+use crate::{
+    refusal::{BREAKER_OPEN, hint, refused},
+    time::{check, now},
+};
+
+/// A model around a model: asks only while the endpoint's [`Breaker`] lets it.
+///
+/// An attempt is judged by its error, or by its answer's ending: an endpoint that answers every request and finishes
+/// none is not well. A probe is judged by its first delta already, and an answer that the caller drops not at all.
+///
+/// Put it inside retries and the queue, and outside of [`Limited`](crate::limits::Limited): what times an attempt out
+/// must be below, or the breaker sees a cancelled attempt where there was a timeout.
+pub struct Guarded<M> {
+    inner: M,
+    breaker: Arc<Breaker>,
+}
+
+impl<M> Guarded<M> {
+    /// Behind that breaker, which belongs to the endpoint.
+    pub fn new(inner: M, breaker: Arc<Breaker>) -> Self {
+        Self { inner, breaker }
+    }
+
+    /// The breaker.
+    pub fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
+    }
+}
+
+impl<M: Model> Guarded<M> {
+    async fn run(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
+        check(context)?;
+        let started = now();
+        let permit = self.breaker.try_pass(started).map_err(|rejected| {
+            let wait = rejected.until.saturating_duration_since(started);
+            let message = format!(
+                "the endpoint has failed too often and is left alone for another {:.1} s",
+                wait.as_secs_f64()
+            );
+            refused(ErrorKind::Overloaded, BREAKER_OPEN, message).with_retry_hint(hint(wait))
+        })?;
+        match self.inner.infer(context, request).await {
+            Ok(answer) => {
+                Ok(answer.map_source(|inner| Watched { inner, permit: Some(permit), begun: false, started }))
+            }
+            Err(error) => {
+                let now = now();
+                let given = now.saturating_duration_since(started);
+                let outcome = permit.outcome_of(&error, given);
+                permit.settle(outcome, now);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<M: Model> Model for Guarded<M> {
+    fn infer<'a>(&'a self, context: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
+        Box::pin(self.run(context, request))
+    }
+}
+
+impl<M> fmt::Debug for Guarded<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded").field("breaker", &self.breaker).finish_non_exhaustive()
+    }
+}
+
+/// An answer that settles its permit.
+struct Watched {
+    inner: Box<dyn Source>,
+    permit: Option<Permit>,
+    begun: bool,
+    started: Instant,
+}
+
+impl Watched {
+    fn judge(&mut self, ending: &Ending) {
+        let Some(permit) = self.permit.take() else { return };
+        let now = now();
+        let given = now.saturating_duration_since(self.started);
+        let outcome = match ending {
+            Ending::Finished { .. } => Outcome::Success,
+            Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => {
+                permit.outcome_of(error, given)
+            }
+            Ending::Truncated { cause: None } => Outcome::Failure,
+        };
+        permit.settle(outcome, now);
+    }
+}
+
+impl Source for Watched {
+    fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
+        let step = ready!(self.inner.poll_advance(cx));
+        match &step {
+            Step::Delta if !self.begun => {
+                self.begun = true;
+                if let Some(permit) = &mut self.permit {
+                    permit.begun(now());
+                }
+            }
+            Step::Delta => {}
+            Step::End(ending) => self.judge(ending),
+        }
+        Poll::Ready(step)
+    }
+
+    fn current(&self) -> Delta<'_> {
+        self.inner.current()
+    }
+}

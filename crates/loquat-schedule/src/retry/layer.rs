@@ -1,0 +1,90 @@
+//! [`Retrying`]: a model that is asked again when that is safe, worth it and paid for.
+
+use std::{fmt, sync::Arc};
+
+use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Model, Result, TraceContext};
+
+use super::{Budget, Decision, Operation, RetryPolicy, operation::explain};
+use crate::{
+    Random,
+    time::{after, check, now, sleep},
+};
+
+/// A model around a model: asks again after a failure, as its [`RetryPolicy`] and [`Budget`] allow.
+///
+/// What it retries is the start of an answer. An answer that has begun is handed over at once and never replaced:
+/// text that a caller has seen cannot be taken back. Each attempt gets the same request, not copied.
+///
+/// Use one per endpoint, and one alone: retries around retries multiply.
+pub struct Retrying<M> {
+    inner: M,
+    policy: RetryPolicy,
+    budget: Arc<Budget>,
+    random: Random,
+}
+
+impl<M> Retrying<M> {
+    /// Around that model. The budget belongs to the endpoint; share it with whatever else adds attempts there.
+    pub fn new(inner: M, policy: RetryPolicy, budget: Arc<Budget>) -> Self {
+        Self { inner, policy, budget, random: Random::from_system() }
+    }
+
+    /// With jitter that repeats from a seed.
+    #[must_use]
+    pub fn with_random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// The budget it draws on.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+}
+
+impl<M: Model> Retrying<M> {
+    async fn run(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
+        check(context)?;
+        let started = now();
+        let keyed = self.policy.deduplicates.then(|| with_key(context)).flatten();
+        let context = keyed.as_ref().unwrap_or(context);
+        let repeatable = self.policy.deduplicates && context.idempotency_key().is_some();
+        let mut operation =
+            Operation::new(self.policy, started, context.deadline()).with_repeatable(repeatable);
+        self.budget.deposit(started);
+        loop {
+            let error = match self.inner.infer(context, request.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let failed_at = now();
+            match operation.decide(&error, failed_at, &self.budget, &self.random) {
+                Decision::Retry { wait } => sleep(context, after(failed_at, wait)).await?,
+                Decision::Stop(stop) => return Err(explain(error, stop, operation.retries())),
+            }
+        }
+    }
+}
+
+/// The context with a key of its own, unless it has one. `None` without the system's randomness: a key that is not
+/// unique is worse than none.
+fn with_key(context: &Context) -> Option<Context> {
+    if context.idempotency_key().is_some() {
+        return Some(context.clone());
+    }
+    let id = TraceContext::random().trace_id();
+    (id != [0; 16])
+        .then(|| context.clone().with_idempotency_key(format!("loquat-{:032x}", u128::from_be_bytes(id))))
+}
+
+impl<M: Model> Model for Retrying<M> {
+    fn infer<'a>(&'a self, context: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
+        Box::pin(self.run(context, request))
+    }
+}
+
+impl<M> fmt::Debug for Retrying<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retrying").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

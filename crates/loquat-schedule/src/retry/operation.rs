@@ -1,0 +1,327 @@
+//! One operation's retries as arithmetic: an error and a `now` go in, a decision comes out.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use loquat_core::{Delivery, Error, ErrorKind};
+
+use super::{Budget, RetryPolicy};
+use crate::Random;
+
+/// What to do after a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Try again after that wait; it has been paid for.
+    Retry {
+        /// How long to wait first.
+        wait: Duration,
+    },
+    /// Fail with the error at hand.
+    Stop(Stop),
+}
+
+/// Why there is no further attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stop {
+    /// The same request would fail the same way.
+    Pointless,
+    /// The peer said not to (`x-should-retry: false`).
+    PeerRefuses,
+    /// An answer had begun.
+    Committed,
+    /// It may have run, and running it twice may do harm.
+    MayRunTwice,
+    /// That many retries were made.
+    Exhausted(u32),
+    /// The peer asks for a longer wait than is allowed.
+    WaitTooLong(Duration),
+    /// The wait does not fit into what is left of the retry share of the operation's time.
+    NoTime {
+        /// The wait that would have been.
+        wait: Duration,
+        /// What is left for it.
+        left: Duration,
+    },
+    /// The endpoint's budget for extra attempts is spent.
+    BudgetSpent,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = Duration::as_secs_f64;
+        match self {
+            Self::Pointless => f.write_str("it would fail the same way"),
+            Self::PeerRefuses => f.write_str("the peer says not to"),
+            Self::Committed => f.write_str("the answer had begun"),
+            Self::MayRunTwice => {
+                f.write_str("it may have been carried out, and is not known to be repeatable")
+            }
+            Self::Exhausted(retries) => write!(f, "{retries} retries were made"),
+            Self::WaitTooLong(wait) => {
+                write!(f, "the peer asks to wait {:.1} s, longer than allowed", s(wait))
+            }
+            Self::NoTime { wait, left } => {
+                write!(
+                    f,
+                    "a wait of {:.2} s does not fit into the {:.2} s left for retries",
+                    s(wait),
+                    s(left)
+                )
+            }
+            Self::BudgetSpent => f.write_str("the endpoint's retry budget is spent"),
+        }
+    }
+}
+
+/// One operation: its attempts so far, and the time that is its own.
+#[derive(Debug)]
+pub struct Operation {
+    policy: RetryPolicy,
+    started: Instant,
+    timeout: Duration,
+    /// Whether it may run twice: an idempotent method, or a key at an endpoint that deduplicates.
+    repeatable: bool,
+    retries: u32,
+}
+
+impl Operation {
+    /// An operation that begins now and has until `deadline`, or [`RetryPolicy::timeout`] without one.
+    pub fn new(policy: RetryPolicy, now: Instant, deadline: Option<Instant>) -> Self {
+        let timeout = deadline.map_or(policy.timeout, |deadline| deadline.saturating_duration_since(now));
+        Self { policy, started: now, timeout, repeatable: false, retries: 0 }
+    }
+
+    /// May run twice without harm.
+    #[must_use]
+    pub fn with_repeatable(mut self, repeatable: bool) -> Self {
+        self.repeatable = repeatable;
+        self
+    }
+
+    /// How many retries have been decided on.
+    pub fn retries(&self) -> u32 {
+        self.retries
+    }
+
+    /// What to do after that failure. The budget is asked last, so that no attempt is paid for that is not made.
+    pub fn decide(&mut self, error: &Error, now: Instant, budget: &Budget, random: &Random) -> Decision {
+        match self.wait(error, now, random) {
+            Ok(_) if !budget.try_withdraw(now) => Decision::Stop(Stop::BudgetSpent),
+            Ok(wait) => {
+                self.retries += 1;
+                Decision::Retry { wait }
+            }
+            Err(stop) => Decision::Stop(stop),
+        }
+    }
+
+    fn wait(&self, error: &Error, now: Instant, random: &Random) -> Result<Duration, Stop> {
+        self.is_worth_it(error)?;
+        if self.retries >= self.policy.max_retries {
+            return Err(Stop::Exhausted(self.retries));
+        }
+        let wait = match error.retry_hint().after {
+            Some(asked) if asked > self.policy.max_retry_after => return Err(Stop::WaitTooLong(asked)),
+            Some(asked) => asked,
+            None => self.own_wait(error, random),
+        };
+        let left = self.share().saturating_sub(now.saturating_duration_since(self.started));
+        if wait > left {
+            return Err(Stop::NoTime { wait, left });
+        }
+        Ok(wait)
+    }
+
+    /// The time within which retries may start.
+    fn share(&self) -> Duration {
+        // Divided first, since a timeout may be as long as a duration can be.
+        self.timeout / 100 * self.policy.share_percent.min(100)
+    }
+
+    fn is_worth_it(&self, error: &Error) -> Result<(), Stop> {
+        use ErrorKind as K;
+        if error.delivery() == Delivery::Committed {
+            return Err(Stop::Committed);
+        }
+        let hint = error.retry_hint().should_retry;
+        match (hint, error.kind()) {
+            (_, K::Cancelled) => return Err(Stop::Pointless),
+            (Some(false), _) => return Err(Stop::PeerRefuses),
+            // The peer, who knows what became of the request, asks for it again.
+            (Some(true), _) => return Ok(()),
+            (None, K::RateLimited | K::Overloaded) => return Ok(()), // refused before it ran
+            (None, K::Connect | K::Proxy | K::Connection | K::Timeout | K::Server) => {}
+            _ => return Err(Stop::Pointless),
+        }
+        match error.delivery() == Delivery::NotSent || self.repeatable {
+            true => Ok(()),
+            false => Err(Stop::MayRunTwice),
+        }
+    }
+
+    /// Exponential from the base that fits the failure, with jitter.
+    fn own_wait(&self, error: &Error, random: &Random) -> Duration {
+        let policy = &self.policy;
+        let is_cheap = error.delivery() == Delivery::NotSent || error.status() == Some(503);
+        let base = if is_cheap { policy.fast_base } else { policy.base };
+        let wait =
+            base.saturating_mul(1_u32.checked_shl(self.retries).unwrap_or(u32::MAX)).min(policy.max_wait);
+        jittered(wait, policy.jitter_percent, random)
+    }
+}
+
+/// That wait, by up to so many percent shorter or longer.
+fn jittered(wait: Duration, percent: u32, random: &Random) -> Duration {
+    let percent = percent.min(100);
+    // In steps of a thousandth.
+    let permille = 1000 - 10 * percent + random.below(20 * percent + 1);
+    (wait / 1000).saturating_mul(permille)
+}
+
+/// The error of an operation that ends here: it says how often it was tried and why not again, unless trying again
+/// was never in question.
+pub(crate) fn explain(error: Error, stop: Stop, retries: u32) -> Error {
+    if retries == 0 && matches!(stop, Stop::Pointless | Stop::Committed | Stop::Exhausted(0)) {
+        return error;
+    }
+    let attempts = retries + 1;
+    error.map_message(|message| match stop {
+        Stop::Exhausted(_) => format!("{message} (after {attempts} attempts)"),
+        _ if attempts == 1 => format!("{message} (not tried again: {stop})"),
+        _ => format!("{message} (after {attempts} attempts; not tried again: {stop})"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use loquat_core::RetryHint;
+
+    use super::*;
+    use crate::retry::BudgetPolicy;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn error(kind: ErrorKind, delivery: Delivery) -> Error {
+        Error::new(kind, "x").with_delivery(delivery)
+    }
+
+    fn steady() -> RetryPolicy {
+        RetryPolicy::default().with_jitter_percent(0)
+    }
+
+    /// What becomes of an operation that began a second ago with a minute in all.
+    fn check(error: &Error, repeatable: bool) -> Decision {
+        let now = Instant::now();
+        let budget = Budget::new(BudgetPolicy::default(), now);
+        let mut operation = Operation::new(steady(), now, Some(now + MS(60_000))).with_repeatable(repeatable);
+        operation.decide(error, now + MS(1000), &budget, &Random::seeded(1))
+    }
+
+    #[test]
+    fn only_what_is_safe_is_repeated() {
+        use {Delivery as D, ErrorKind as K};
+        let stop = |stop| Decision::Stop(stop);
+        let retry = |ms| Decision::Retry { wait: MS(ms) };
+        let said = |should: bool| {
+            let mut hint = RetryHint::default();
+            hint.should_retry = Some(should);
+            hint
+        };
+        for (error, repeatable, expected) in [
+            (error(K::Connect, D::NotSent), false, retry(50)),
+            (error(K::Timeout, D::NotSent), false, retry(50)),
+            (error(K::Connection, D::MaybeSent), false, stop(Stop::MayRunTwice)),
+            (error(K::Connection, D::MaybeSent), true, retry(1000)),
+            (error(K::Timeout, D::MaybeSent), false, stop(Stop::MayRunTwice)),
+            (error(K::Server, D::MaybeSent), false, stop(Stop::MayRunTwice)),
+            (error(K::Server, D::MaybeSent), true, retry(1000)),
+            (error(K::Timeout, D::Committed), true, stop(Stop::Committed)),
+            (error(K::Overloaded, D::Committed), true, stop(Stop::Committed)),
+            (error(K::RateLimited, D::MaybeSent).with_status(429), false, retry(1000)),
+            (error(K::Overloaded, D::MaybeSent).with_status(503), false, retry(50)),
+            (error(K::Overloaded, D::MaybeSent).with_status(529), false, retry(1000)),
+            (error(K::Authentication, D::MaybeSent), true, stop(Stop::Pointless)),
+            (error(K::Tls, D::NotSent), true, stop(Stop::Pointless)),
+            (error(K::QuotaExceeded, D::MaybeSent), true, stop(Stop::Pointless)),
+            (error(K::Cancelled, D::NotSent).with_retry_hint(said(true)), true, stop(Stop::Pointless)),
+            (error(K::Server, D::MaybeSent).with_retry_hint(said(true)), false, retry(1000)),
+            (error(K::Overloaded, D::NotSent).with_retry_hint(said(false)), true, stop(Stop::PeerRefuses)),
+        ] {
+            assert_eq!(check(&error, repeatable), expected, "{error:?} repeatable {repeatable}");
+        }
+    }
+
+    #[test]
+    fn hints_are_obeyed_exactly_or_handed_on() {
+        let hinted = |wait| {
+            error(ErrorKind::Overloaded, Delivery::MaybeSent)
+                .with_status(503)
+                .with_retry_hint(RetryHint::after(wait))
+        };
+        assert_eq!(check(&hinted(MS(2500)), false), Decision::Retry { wait: MS(2500) });
+        assert_eq!(check(&hinted(Duration::ZERO), false), Decision::Retry { wait: Duration::ZERO });
+        // 70 % of a minute are 42 s, of which one is gone.
+        assert_eq!(check(&hinted(MS(41_000)), false), Decision::Retry { wait: MS(41_000) });
+        let no_time = Stop::NoTime { wait: MS(41_001), left: MS(41_000) };
+        assert_eq!(check(&hinted(MS(41_001)), false), Decision::Stop(no_time));
+        let forever = Duration::from_secs(1_000_000_000);
+        assert_eq!(check(&hinted(forever), false), Decision::Stop(Stop::WaitTooLong(forever)));
+        assert_eq!(check(&hinted(Duration::MAX), false), Decision::Stop(Stop::WaitTooLong(Duration::MAX)));
+    }
+
+    #[test]
+    fn waits_double_and_end() {
+        let now = Instant::now();
+        let budget = Budget::new(BudgetPolicy::default(), now);
+        let busy = error(ErrorKind::RateLimited, Delivery::MaybeSent);
+        let waits = |max_retries| {
+            let mut operation = Operation::new(steady().with_max_retries(max_retries), now, None);
+            let mut waits = Vec::new();
+            loop {
+                match operation.decide(&busy, now, &budget, &Random::seeded(1)) {
+                    Decision::Retry { wait } => waits.push(wait.as_secs()),
+                    Decision::Stop(stop) => return (waits, stop),
+                }
+            }
+        };
+        assert_eq!(waits(2), (vec![1, 2], Stop::Exhausted(2)));
+        assert_eq!(waits(3), (vec![1, 2, 4], Stop::Exhausted(3)));
+        assert_eq!(waits(40).0[..5], [1, 2, 4, 4, 4]);
+    }
+
+    #[test]
+    fn within_800_ms_only_the_fast_waits_fit() {
+        let now = Instant::now();
+        let budget = Budget::new(BudgetPolicy::default(), now);
+        let decide = |error| {
+            let mut operation = Operation::new(steady(), now, Some(now + MS(800)));
+            operation.decide(&error, now + MS(10), &budget, &Random::seeded(1))
+        };
+        let no_time = Stop::NoTime { wait: MS(1000), left: MS(550) };
+        assert_eq!(decide(error(ErrorKind::RateLimited, Delivery::MaybeSent)), Decision::Stop(no_time));
+        assert_eq!(decide(error(ErrorKind::Connect, Delivery::NotSent)), Decision::Retry { wait: MS(50) });
+        let said = explain(error(ErrorKind::RateLimited, Delivery::MaybeSent), no_time, 0);
+        assert_eq!(
+            said.to_string(),
+            "x (not tried again: a wait of 1.00 s does not fit into the 0.55 s left for retries)"
+        );
+    }
+
+    #[test]
+    fn jitter_stays_within_its_share_and_the_longest_timeout_overflows_nothing() {
+        let random = Random::seeded(3);
+        let (mut shortest, mut longest) = (MS(2000), MS(0));
+        for _ in 0..2000 {
+            let wait = jittered(MS(1000), 20, &random);
+            (shortest, longest) = (shortest.min(wait), longest.max(wait));
+        }
+        assert!(shortest >= MS(800) && shortest < MS(810), "{shortest:?}");
+        assert!(longest <= MS(1200) && longest > MS(1190), "{longest:?}");
+        jittered(Duration::MAX, 100, &random);
+        let policy = steady().with_timeout(Duration::MAX);
+        assert!(Operation::new(policy, Instant::now(), None).share() > Duration::MAX / 100 * 69);
+    }
+}

@@ -1,0 +1,220 @@
+//! The layers around a scripted model, on a paused clock: what the arithmetic decides is what happens.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use loquat_core::{Answer, Delivery, Ending, Error, ErrorKind, Model, RetryHint, Standing, Usage};
+use loquat_schedule::{
+    Random,
+    breaker::{Breaker, BreakerPolicy, Guarded},
+    limits::{Limited, Limits, WithDeadline},
+    refusal::{self, is_local},
+    retry::{Budget, BudgetPolicy, RetryPolicy, Retrying},
+};
+use support::{Act, End, Fake, MS, context, error, request, timed};
+
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn retrying<M>(model: M, policy: RetryPolicy) -> Retrying<M> {
+    let budget = Arc::new(Budget::new(BudgetPolicy::default(), now()));
+    Retrying::new(model, policy.with_jitter_percent(0), budget).with_random(Random::seeded(1))
+}
+
+fn busy() -> Error {
+    error(ErrorKind::Overloaded, Delivery::MaybeSent).with_status(529)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_retries_after_one_and_two_seconds() {
+    let fake = Fake::new([Act::Fail(MS(0), busy()), Act::Fail(MS(0), busy())]);
+    let (took, answer) =
+        timed(retrying(fake.clone(), RetryPolicy::default()).infer(&context(), request())).await;
+    assert_eq!((took, fake.asked()), (3010, 3));
+    assert_eq!(answer.expect("third time").collect().await.expect("whole").text(), "word word word ");
+
+    let fake = Fake::new((0..9).map(|_| Act::Fail(MS(0), busy())));
+    let failed = retrying(fake.clone(), RetryPolicy::default()).infer(&context(), request()).await;
+    assert_eq!(failed.expect_err("spent").to_string(), "as told (after 3 attempts) (HTTP status 529)");
+    assert_eq!(fake.asked(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_that_fits_is_waited_for_and_one_that_does_not_fails_now() {
+    let hinted = |s| busy().with_retry_hint(RetryHint::after(Duration::from_secs(s)));
+    let context = context().with_timeout(Duration::from_secs(10));
+    let fake = Fake::new([Act::Fail(MS(0), hinted(7))]);
+    let (took, _) = timed(retrying(fake, RetryPolicy::default()).infer(&context, request())).await;
+    assert_eq!(took, 7010);
+    let fake = Fake::new([Act::Fail(MS(0), hinted(8))]);
+    let (took, answer) = timed(retrying(fake, RetryPolicy::default()).infer(&context, request())).await;
+    let failed = answer.expect_err("no time");
+    assert_eq!((took, failed.retry_hint().after), (0, Some(Duration::from_secs(8))));
+    assert!(failed.message().contains("not tried again"), "{failed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_sent_is_sent_again_only_with_a_key_where_that_counts() {
+    let lost = || Fake::new([Act::Fail(MS(5), error(ErrorKind::Connection, Delivery::MaybeSent))]);
+    let fake = lost();
+    let failed = retrying(fake.clone(), RetryPolicy::default()).infer(&context(), request()).await;
+    assert_eq!(failed.expect_err("lost").kind(), ErrorKind::Connection);
+    assert_eq!(fake.keys(), [None]);
+
+    let fake = lost();
+    let model = retrying(fake.clone(), RetryPolicy::default().with_deduplication());
+    drop(model.infer(&context(), request()).await.expect("repeated"));
+    let keys = fake.keys();
+    assert!(keys.len() == 2 && keys[0] == keys[1] && keys[0].is_some(), "{keys:?}");
+    drop(model.infer(&context().with_idempotency_key("mine"), request()).await);
+    assert_eq!(fake.keys()[2].as_deref(), Some("mine"));
+    drop(model.infer(&context(), request()).await);
+    assert_ne!(fake.keys()[3], keys[0], "a key per operation");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_has_begun_is_never_replaced() {
+    let fake = Fake::new([Act::Answer(MS(0), 1, MS(0), End::Failed(busy()))]);
+    let answer = retrying(fake.clone(), RetryPolicy::default()).infer(&context(), request()).await;
+    let failed = answer.expect("begun").collect().await.expect_err("broken");
+    assert_eq!((failed.kind(), fake.asked()), (ErrorKind::Overloaded, 1));
+    assert!(failed.partial().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_503_adds_a_fifth() {
+    let busy = error(ErrorKind::Overloaded, Delivery::MaybeSent).with_status(503);
+    let fake = Fake::new((0..10_000).map(|_| Act::Fail(MS(0), busy.clone())));
+    let budget = Arc::new(Budget::new(BudgetPolicy::new(20, 0), now()));
+    let model = Retrying::new(fake.clone(), RetryPolicy::default(), budget);
+    for _ in 0..1000 {
+        drop(model.infer(&context(), request()).await);
+    }
+    assert!(fake.asked() > 1150 && fake.asked() <= 1200, "{}", fake.asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_ends_a_wait_at_once() {
+    let fake = Fake::new([Act::Fail(MS(0), busy())]);
+    let context = context();
+    let token = context.cancellation().clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(MS(300)).await;
+        token.cancel();
+    });
+    let (took, answer) =
+        timed(retrying(fake.clone(), RetryPolicy::default()).infer(&context, request())).await;
+    assert_eq!((took, answer.expect_err("cancelled").kind()), (300, ErrorKind::Cancelled));
+    assert_eq!(fake.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeouts_open_the_breaker_and_a_cancelled_probe_does_not_keep_it_so() {
+    let fake = Fake::new([Act::Hang, Act::Hang, Act::Answer(MS(10), 0, MS(0), End::Silence), Act::Hang]);
+    let limited = Limited::new(fake.clone(), Limits::default().with_first_token(MS(1000)));
+    let breaker = Arc::new(Breaker::new(BreakerPolicy::default(), now()));
+    let model = Guarded::new(limited, breaker.clone());
+    for _ in 0..2 {
+        let failed = model.infer(&context(), request()).await.expect_err("no head");
+        assert_eq!(failed.kind(), ErrorKind::Timeout);
+    }
+    let silent = model.infer(&context(), request()).await.expect("a head, then silence");
+    assert_eq!(silent.collect().await.expect_err("no token").kind(), ErrorKind::Timeout);
+
+    let refused = model.infer(&context(), request()).await.expect_err("open");
+    assert_eq!(refused.code(), Some(refusal::BREAKER_OPEN));
+    assert!(is_local(&refused) && refused.delivery() == Delivery::NotSent);
+    assert_eq!(refused.retry_hint().after, Some(Duration::from_secs(5)));
+    assert_eq!(fake.asked(), 3);
+
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    // The probe is cancelled before anything came of it.
+    assert!(tokio::time::timeout(MS(100), model.infer(&context(), request())).await.is_err());
+    assert_eq!(breaker.availability().standing(now()), Standing::ProbeDue);
+    let mut answer = model.infer(&context(), request()).await.expect("the next probe");
+    assert!(model.infer(&context(), request()).await.is_err(), "one probe at a time");
+    answer.next().await;
+    assert_eq!(breaker.availability().standing(now()), Standing::Available);
+    assert_eq!(fake.asked(), 5);
+    drop(answer);
+    assert_eq!(fake.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_waits_for_the_breaker_when_there_is_time() {
+    let fake = Fake::new([Act::Hang, Act::Hang, Act::Hang]);
+    let limited = Limited::new(fake.clone(), Limits::default().with_first_token(MS(1000)));
+    let guarded = Guarded::new(
+        limited,
+        Arc::new(Breaker::new(BreakerPolicy::default(), tokio::time::Instant::now().into())),
+    );
+    for _ in 0..3 {
+        guarded.infer(&context(), request()).await.expect_err("timeout");
+    }
+    let (took, answer) = timed(retrying(guarded, RetryPolicy::default()).infer(&context(), request())).await;
+    assert!(answer.is_ok());
+    assert_eq!(took, 5010);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_limit_says_its_name() {
+    for (act, limits, at, said) in [
+        (Act::Hang, Limits::default(), 60_000, "first-byte"),
+        (Act::Answer(MS(1000), 0, MS(0), End::Silence), Limits::default(), 60_000, "first-token"),
+        (Act::Answer(MS(1000), 2, MS(1000), End::Silence), Limits::default(), 33_000, "idle"),
+        (Act::Answer(MS(0), 9999, MS(29_000), End::Cut), Limits::default(), 89_000, "bytes of content"),
+        (Act::Answer(MS(0), 9999, MS(1000), End::Cut), Limits::default(), 600_000, "total"),
+        (Act::Answer(MS(0), 99, MS(100), End::Cut), Limits::unary(), 800, "total"),
+    ] {
+        let fake = Fake::new([act.clone()]);
+        let model = Limited::new(fake.clone(), limits);
+        let run = async {
+            match model.infer(&context(), request()).await {
+                Ok(answer) => failure(answer).await,
+                Err(error) => error,
+            }
+        };
+        let (took, failed) = timed(run).await;
+        assert_eq!(failed.kind(), ErrorKind::Timeout, "{act:?}");
+        assert!(failed.message().contains(said), "{failed} instead of {said}");
+        assert_eq!(took, at, "{said}");
+        assert_eq!(fake.open(), 0, "given up at once");
+    }
+}
+
+/// Pulls to the end, and gives what it failed of.
+async fn failure(mut answer: Answer) -> Error {
+    while answer.next().await.is_some() {}
+    match answer.ending().cloned() {
+        Some(Ending::Truncated { cause: Some(cause) }) => cause,
+        Some(Ending::Failed(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_spans_retries() {
+    let fake = Fake::new((0..9).map(|_| Act::Fail(MS(300), busy())));
+    let model = WithDeadline::new(retrying(fake.clone(), RetryPolicy::default()), MS(2500));
+    let (took, answer) = timed(model.infer(&context(), request())).await;
+    let failed = answer.expect_err("busy");
+    // 0.3 s, a wait of 1 s, 0.3 s; a wait of 2 s does not fit into 70 % of 2.5 s.
+    assert_eq!((took, fake.asked()), (1600, 2));
+    assert!(failed.message().contains("2.00 s does not fit"), "{failed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_and_meta_pass_through_all_layers() {
+    let usage = Usage::default();
+    let fake = Fake::new([Act::Answer(MS(0), 2, MS(1), End::Finished(usage))]);
+    let breaker = Arc::new(Breaker::new(BreakerPolicy::default(), now()));
+    let model: Arc<dyn Model> = Arc::new(WithDeadline::new(
+        retrying(Guarded::new(Limited::new(fake, Limits::default()), breaker), RetryPolicy::default()),
+        Duration::from_secs(60),
+    ));
+    let whole = model.infer(&context(), request()).await.expect("begun").collect().await.expect("whole");
+    assert_eq!((whole.text().as_str(), whole.usage), ("word word ", usage));
+}
