@@ -1,0 +1,136 @@
+//! [`Admitted`]: a model that is asked only as often as its endpoint bears.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{self, Poll, ready},
+};
+
+use loquat_core::{
+    Answer, BoxFuture, ChatRequest, Context, Delivery, Delta, Ending, Error, ErrorKind, Model, Part, Result,
+    Source, Step,
+};
+
+use super::{Admission, Permit};
+use crate::{refusal::is_local, time::now};
+
+/// A model around a model: each attempt waits for its permit, and holds it until its answer ends or is dropped.
+///
+/// Put it inside retries, so that no permit is held while one waits for the next attempt, and outside of the breaker,
+/// so that what was let in is asked of an endpoint that is well now.
+pub struct Admitted<M> {
+    inner: M,
+    admission: Arc<Admission>,
+    estimate: fn(&ChatRequest) -> u64,
+}
+
+impl<M> Admitted<M> {
+    /// Behind that admission, which belongs to the endpoint.
+    pub fn new(inner: M, admission: Arc<Admission>) -> Self {
+        Self { inner, admission, estimate: estimate_tokens }
+    }
+
+    /// With another estimate of what a request will use. It is settled when the answer says what it did use.
+    #[must_use]
+    pub fn with_estimate(mut self, estimate: fn(&ChatRequest) -> u64) -> Self {
+        self.estimate = estimate;
+        self
+    }
+}
+
+impl<M: Model> Admitted<M> {
+    async fn run(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
+        let mut permit = self.admission.acquire(context, (self.estimate)(&request)).await?;
+        match self.inner.infer(context, request).await {
+            Ok(answer) => Ok(answer.map_source(|inner| Held { inner, permit: Some(permit), begun: false })),
+            Err(error) => {
+                note(&mut permit, &error);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What a failure means for the endpoint's limits.
+fn note(permit: &mut Permit, error: &Error) {
+    if error.delivery() == Delivery::NotSent {
+        permit.unsent();
+    } else if matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Overloaded) {
+        // Refused before a token was made; the request itself counts at most providers.
+        permit.used(0);
+    }
+    let too_much =
+        [ErrorKind::RateLimited, ErrorKind::Overloaded, ErrorKind::Timeout].contains(&error.kind());
+    if too_much && !is_local(error) {
+        permit.overloaded();
+    }
+}
+
+/// A rough count of the tokens a request will use: a quarter of its bytes, and all that it may answer with (1,024 where
+/// it does not say). Good to a factor of two for prose; binary parts count by nothing, since providers differ by orders
+/// of magnitude there.
+pub fn estimate_tokens(request: &ChatRequest) -> u64 {
+    const BYTES_PER_TOKEN: usize = 4;
+    const ANSWER_TOKENS: u32 = 1024;
+    let parts = request.messages.iter().flat_map(|message| &message.parts).map(|part| match part {
+        Part::Text(text) | Part::Refusal(text) => text.len(),
+        Part::Reasoning(reasoning) => reasoning.text.len(),
+        Part::ToolCall(call) => call.name.len() + call.arguments.len(),
+        _ => 0,
+    });
+    let tools = request.tools.iter().map(|tool| tool.description.len() + tool.parameters.as_str().len());
+    let prompt = parts.chain(tools).fold(0, usize::saturating_add) / BYTES_PER_TOKEN;
+    (prompt as u64).saturating_add(request.max_output_tokens.unwrap_or(ANSWER_TOKENS).into())
+}
+
+impl<M: Model> Model for Admitted<M> {
+    fn infer<'a>(&'a self, context: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
+        Box::pin(self.run(context, request))
+    }
+}
+
+impl<M> fmt::Debug for Admitted<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitted").field("admission", &self.admission).finish_non_exhaustive()
+    }
+}
+
+/// An answer that holds its permit.
+struct Held {
+    inner: Box<dyn Source>,
+    permit: Option<Permit>,
+    begun: bool,
+}
+
+impl Source for Held {
+    fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
+        let step = ready!(self.inner.poll_advance(cx));
+        match &step {
+            Step::Delta if !self.begun => {
+                self.begun = true;
+                if let Some(permit) = &mut self.permit {
+                    permit.begun(now());
+                }
+            }
+            Step::Delta => {}
+            Step::End(ending) => {
+                if let Some(mut permit) = self.permit.take() {
+                    match ending {
+                        Ending::Finished { usage, .. } if !usage.is_unknown() => {
+                            permit.used(usage.total_tokens());
+                        }
+                        Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => {
+                            note(&mut permit, error);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Poll::Ready(step)
+    }
+
+    fn current(&self) -> Delta<'_> {
+        self.inner.current()
+    }
+}

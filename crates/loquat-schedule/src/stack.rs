@@ -1,0 +1,183 @@
+//! [`Schedule`]: the layers in their order, and what they keep per endpoint.
+
+use std::{sync::Arc, time::Duration};
+
+use loquat_core::{Availability, Model};
+
+use crate::{
+    admission::{Admission, AdmissionPolicy, Admitted},
+    breaker::{Breaker, BreakerPolicy, Guarded},
+    hedge::{Hedge, HedgePolicy, Hedged},
+    limits::{Limited, Limits, WithDeadline},
+    retry::{Budget, BudgetPolicy, RetryPolicy, Retrying},
+    time::now,
+};
+
+/// Which layers, and how each is set. `None` leaves a layer out.
+///
+/// | field | default | reason |
+/// |---|---|---|
+/// | `total` | none | the context's deadline, or the attempt's own limits |
+/// | `retry`, `budget` | on | what fails before it ran costs a second at most |
+/// | `hedge` | off | runs requests twice |
+/// | `admission` | off | what an endpoint bears, its operator knows |
+/// | `breaker` | on | a dead endpoint answers at once |
+/// | `limits` | off | loquat-client's models and most others bound their attempts themselves |
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Schedule {
+    /// The whole time of an operation whose context has no earlier deadline.
+    pub total: Option<Duration>,
+    /// When an operation tries again.
+    pub retry: Option<RetryPolicy>,
+    /// What retries and hedges may add.
+    pub budget: BudgetPolicy,
+    /// When a second attempt goes out beside a slow one.
+    pub hedge: Option<HedgePolicy>,
+    /// What the endpoint is given.
+    pub admission: Option<AdmissionPolicy>,
+    /// When the endpoint is left alone.
+    pub breaker: Option<BreakerPolicy>,
+    /// How long the parts of an attempt may take.
+    pub limits: Option<Limits>,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            total: None,
+            retry: Some(RetryPolicy::default()),
+            budget: BudgetPolicy::default(),
+            hedge: None,
+            admission: None,
+            breaker: Some(BreakerPolicy::default()),
+            limits: None,
+        }
+    }
+}
+
+impl Schedule {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Operations end after that time.
+    #[must_use]
+    pub fn with_total(mut self, total: Duration) -> Self {
+        self.total = Some(total);
+        self
+    }
+
+    /// Tries again like that; `None` for never.
+    #[must_use]
+    pub fn with_retry(mut self, policy: impl Into<Option<RetryPolicy>>) -> Self {
+        self.retry = policy.into();
+        self
+    }
+
+    /// With that budget for extra attempts.
+    #[must_use]
+    pub fn with_budget(mut self, policy: BudgetPolicy) -> Self {
+        self.budget = policy;
+        self
+    }
+
+    /// Hedges like that.
+    #[must_use]
+    pub fn with_hedge(mut self, policy: impl Into<Option<HedgePolicy>>) -> Self {
+        self.hedge = policy.into();
+        self
+    }
+
+    /// Queues and limits like that.
+    #[must_use]
+    pub fn with_admission(mut self, policy: impl Into<Option<AdmissionPolicy>>) -> Self {
+        self.admission = policy.into();
+        self
+    }
+
+    /// Breaks the circuit like that; `None` for never.
+    #[must_use]
+    pub fn with_breaker(mut self, policy: impl Into<Option<BreakerPolicy>>) -> Self {
+        self.breaker = policy.into();
+        self
+    }
+
+    /// Bounds attempts like that.
+    #[must_use]
+    pub fn with_limits(mut self, limits: impl Into<Option<Limits>>) -> Self {
+        self.limits = limits.into();
+        self
+    }
+
+    /// What these layers keep for one endpoint: make one per endpoint, and keep it for as long as the endpoint is
+    /// asked. Needs a tokio runtime with time enabled only when it is asked.
+    pub fn for_endpoint(&self) -> EndpointSchedule {
+        let now = now();
+        let budget = Arc::new(Budget::new(self.budget, now));
+        EndpointSchedule {
+            hedge: self.hedge.map(|policy| Arc::new(Hedge::new(policy, budget.clone()))),
+            admission: self.admission.map(|policy| Arc::new(Admission::new(policy, now))),
+            breaker: self.breaker.map(|policy| Arc::new(Breaker::new(policy, now))),
+            budget,
+            schedule: self.clone(),
+        }
+    }
+}
+
+/// One endpoint's budget, queue and breaker. Cheap to clone; clones share them.
+#[derive(Debug, Clone)]
+pub struct EndpointSchedule {
+    schedule: Schedule,
+    budget: Arc<Budget>,
+    hedge: Option<Arc<Hedge>>,
+    admission: Option<Arc<Admission>>,
+    breaker: Option<Arc<Breaker>>,
+}
+
+impl EndpointSchedule {
+    /// That model of the endpoint, inside the layers. All models of an endpoint share what it keeps.
+    pub fn around(&self, model: impl Model + 'static) -> Arc<dyn Model> {
+        let mut model: Arc<dyn Model> = Arc::new(model);
+        if let Some(limits) = self.schedule.limits {
+            model = Arc::new(Limited::new(model, limits));
+        }
+        if let Some(breaker) = &self.breaker {
+            model = Arc::new(Guarded::new(model, breaker.clone()));
+        }
+        if let Some(admission) = &self.admission {
+            model = Arc::new(Admitted::new(model, admission.clone()));
+        }
+        if let Some(hedge) = &self.hedge {
+            model = Arc::new(Hedged::new(model, hedge.clone()));
+        }
+        if let Some(policy) = self.schedule.retry {
+            model = Arc::new(Retrying::new(model, policy, self.budget.clone()));
+        }
+        if let Some(total) = self.schedule.total {
+            model = Arc::new(WithDeadline::new(model, total));
+        }
+        model
+    }
+
+    /// The budget for extra attempts: a router's fallbacks to this endpoint draw on it, too.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// The word that a router reads; `None` without a breaker.
+    pub fn availability(&self) -> Option<&Arc<Availability>> {
+        self.breaker.as_deref().map(Breaker::availability)
+    }
+
+    /// The breaker.
+    pub fn breaker(&self) -> Option<&Arc<Breaker>> {
+        self.breaker.as_ref()
+    }
+
+    /// The queue.
+    pub fn admission(&self) -> Option<&Arc<Admission>> {
+        self.admission.as_ref()
+    }
+}
