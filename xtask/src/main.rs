@@ -48,6 +48,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = test::as_compiler() {
+        return code;
+    }
     let result = match Cli::parse().command {
         Task::Setup(args) => setup::run(&args),
         Task::Test(args) => test::run(&args),
