@@ -14,8 +14,8 @@ use crate::{
 
 /// Fuzz one target, or all of them for a few seconds each
 ///
-/// Uses a nightly toolchain if one is installed, else the pinned one with its unstable options unlocked (address sanitizer
-/// in both cases). A finding is written to fuzz/artifacts and fails the command.
+/// Uses a nightly toolchain if one is installed, else the pinned one with its unstable options unlocked (with the address
+/// sanitizer in both cases, unless told otherwise). A finding is written to fuzz/artifacts and fails the command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The target; `--list` names them
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Every target for a short while
     #[arg(long)]
     smoke: bool,
+    /// Without the address sanitizer, which makes ten times as many executions: for long runs after one with it
+    #[arg(long)]
+    no_sanitizer: bool,
     /// Name the targets
     #[arg(long, conflicts_with = "smoke")]
     list: bool,
@@ -55,15 +58,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let toolchain = Toolchain::choose();
     term::detail(&format!("toolchain: {}", toolchain.describe()));
-    // All at once first, so that the seconds below are spent on fuzzing alone.
-    if !steps.run("build", || shell::run(toolchain.cargo_fuzz().args(["build", "--fuzz-dir", "fuzz"]))) {
+    // Kept apart, since switching would compile everything again.
+    let sanitizer: &[&str] = if args.no_sanitizer {
+        &["--sanitizer", "none", "--target-dir", "fuzz/target/no-sanitizer"]
+    } else {
+        &[]
+    };
+    // First, and all at once, so that the seconds below are spent on fuzzing alone.
+    let mut build = toolchain.cargo_fuzz();
+    build.args(["build", "--fuzz-dir", "fuzz"]).args(sanitizer).args(&args.target);
+    if !steps.run("build", || shell::run(&mut build)) {
         return steps.finish();
     }
     let mut rows = Vec::new();
     for target in &chosen {
         let mut stats = Stats::default();
         steps.run(&format!("fuzz {target}"), || {
-            fuzz_one(&toolchain, target, seconds, &mut stats)?;
+            fuzz_one(&toolchain, sanitizer, target, seconds, &mut stats)?;
             if stats.executions == 0 {
                 bail!("libFuzzer reports no execution");
             }
@@ -75,12 +86,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     steps.finish()
 }
 
-fn fuzz_one(toolchain: &Toolchain, target: &str, seconds: u32, stats: &mut Stats) -> Result<()> {
+fn fuzz_one(
+    toolchain: &Toolchain,
+    sanitizer: &[&str],
+    target: &str,
+    seconds: u32,
+    stats: &mut Stats,
+) -> Result<()> {
     let root = workspace::root();
     let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
     fs::create_dir_all(root.join(&corpus)).with_context(|| format!("cannot create {corpus}"))?;
     let mut command = toolchain.cargo_fuzz();
-    command.args(["run", "--fuzz-dir", "fuzz", target, &corpus]);
+    command.args(["run", "--fuzz-dir", "fuzz"]).args(sanitizer).args([target, &corpus]);
     if root.join(&seeds).is_dir() {
         command.arg(&seeds);
     } else {
