@@ -76,7 +76,7 @@ pub fn ours_reply(stream: &Stream, fields: &Fields, reads: &[&[u8]]) -> usize {
             if let Some(text) = found.get(0).and_then(|value| value.as_str()) {
                 bytes += text.decode_lossy(&mut scratch).len();
             }
-            std::hint::black_box((found.get(1), found.get(2)));
+            std::hint::black_box((&found.get(1), &found.get(2)));
         }
     }
     bytes

@@ -16,17 +16,18 @@
 //! covers. The floor is one memchr scan for line ends.
 //!
 //! All contenders of a case take turns in one process, a slice of less than a millisecond each; medians over the rounds are
-//! reported, so that a neighbour's burst on a shared machine strikes all alike, or nobody.
+//! reported, so that a neighbour's burst on a shared machine strikes all alike, or nobody. What is counted is the thread's own
+//! time on the processor.
 
 mod arguments;
 mod contenders;
 mod recorded;
 mod streams;
 
-use std::{hint::black_box, time::Instant};
+use std::hint::black_box;
 
 use contenders::Contender;
-use loquat_benches::{alloc, is_quick, side};
+use loquat_benches::{alloc, cpu, is_quick, side};
 use streams::Stream;
 
 #[global_allocator]
@@ -73,11 +74,11 @@ fn measure(case: &str, stream: &Stream, reads: &[&[u8]]) {
     let mut times = vec![Vec::new(); contenders.len()];
     for _ in 0..rounds() {
         for ((contender, repeats), times) in contenders.iter().zip(&repeats).zip(&mut times) {
-            let start = Instant::now();
+            let start = cpu::thread_nanos();
             for _ in 0..*repeats {
                 black_box((contender.run)(stream, black_box(reads)));
             }
-            times.push(start.elapsed().as_nanos() as f64 / f64::from(*repeats) / stream.events as f64);
+            times.push((cpu::thread_nanos() - start) / f64::from(*repeats) / stream.events as f64);
         }
     }
     for (contender, times) in contenders.iter().zip(&mut times) {
@@ -91,9 +92,9 @@ fn rounds() -> usize {
 }
 
 fn repeats(contender: &Contender, stream: &Stream, reads: &[&[u8]]) -> u32 {
-    let start = Instant::now();
+    let start = cpu::thread_nanos();
     black_box((contender.run)(stream, reads));
-    (TURN_NANOS / start.elapsed().as_nanos() as f64).clamp(1.0, 10_000.0) as u32
+    (TURN_NANOS / (cpu::thread_nanos() - start)).clamp(1.0, 10_000.0) as u32
 }
 
 fn median(times: &mut [f64]) -> f64 {

@@ -1,9 +1,9 @@
 //! Recorded streams of OpenAI's chat format: short, from many servers. Each is decoded once, by extractors that have seen
 //! only others before; a stream is too short to be timed alone more often than that, so the rounds repeat the whole row.
 
-use std::{hint::black_box, time::Instant};
+use std::hint::black_box;
 
-use loquat_benches::side;
+use loquat_benches::{cpu, side};
 use loquat_json::Fields;
 
 use crate::{
@@ -40,7 +40,7 @@ pub fn measure(case: &str) {
     let mut times = vec![Vec::new(); contenders.len()];
     for _ in 0..rounds().min(31) {
         for (contender, times) in contenders.iter().zip(&mut times) {
-            let mut nanos = 0;
+            let mut nanos = 0.0;
             for (position, reply) in reads.iter().enumerate() {
                 if contender.name == "ours" {
                     let fields = Fields::compile(stream.fields).expect("pointers");
@@ -48,16 +48,16 @@ pub fn measure(case: &str) {
                         let other = &reads[(position + reads.len() - before) % reads.len()];
                         contenders::ours_reply(&stream, &fields, other);
                     }
-                    let start = Instant::now();
+                    let start = cpu::thread_nanos();
                     black_box(contenders::ours_reply(&stream, &fields, black_box(reply)));
-                    nanos += start.elapsed().as_nanos();
+                    nanos += cpu::thread_nanos() - start;
                 } else {
-                    let start = Instant::now();
+                    let start = cpu::thread_nanos();
                     black_box((contender.run)(&stream, black_box(reply)));
-                    nanos += start.elapsed().as_nanos();
+                    nanos += cpu::thread_nanos() - start;
                 }
             }
-            times.push(nanos as f64 / stream.events as f64);
+            times.push(nanos / stream.events as f64);
         }
     }
     for (contender, times) in contenders.iter().zip(&mut times) {

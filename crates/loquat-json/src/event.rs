@@ -55,7 +55,7 @@ pub struct Event<'a> {
     /// until there is one, and for NDJSON.
     pub retry: Option<Duration>,
     /// The extractor that has already found this event's fields, while it still knows them.
-    pub(crate) found_by: Option<Mark>,
+    pub(crate) found_by: Mark,
 }
 
 /// The length of the line end that starts at `at`, if one does that is certain to be whole: LF or CRLF.
@@ -68,8 +68,8 @@ pub(crate) fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// One extractor at one event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One extractor at one event, its turns counted from 1; the default is none at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Mark {
     pub(crate) extractor: u64,
     pub(crate) turn: u64,

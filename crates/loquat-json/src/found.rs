@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::pattern::Shift;
-use crate::pointer::{Fields, MAX_WILDCARDS};
+use crate::pointer::MAX_WILDCARDS;
 use crate::text::Str;
 use crate::value::{Number, Raw, Value};
 
@@ -11,18 +11,47 @@ use crate::value::{Number, Raw, Value};
 #[derive(Clone, Copy)]
 pub struct Found<'e> {
     json: &'e str,
-    places: Places<'e>,
-    fields: &'e Fields,
+    hits: &'e Hits,
+    /// What to add to a place, by the number of holes before it; empty for nothing.
+    shifts: &'e [Shift],
 }
 
 /// Where the values are: straight from the full pass, or in a pattern that the document matched.
-#[derive(Clone, Copy)]
-pub(crate) struct Places<'e> {
-    pub(crate) hits: &'e [Hit],
+#[derive(Default)]
+pub(crate) struct Hits {
+    pub(crate) all: Vec<Hit>,
     /// By field: one more than the index of its last hit, or 0.
-    pub(crate) last: &'e [u32],
-    /// What to add to a place, by the number of holes before it; empty for nothing.
-    pub(crate) shifts: &'e [Shift],
+    last: Vec<u32>,
+}
+
+impl Hits {
+    pub(crate) const fn new() -> Self {
+        Self { all: Vec::new(), last: Vec::new() }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.all.clear();
+        self.last.clear();
+    }
+
+    /// Notes which hit is the last of each field: to be called when all are there.
+    pub(crate) fn index(&mut self, fields: usize) {
+        self.last.clear();
+        self.last.resize(fields, 0);
+        for (position, hit) in (1..).zip(&self.all) {
+            if let (Some(last), true) = (self.last.get_mut(hit.field as usize), hit.kind != Kind::Superseded)
+            {
+                *last = position;
+            }
+        }
+    }
+
+    /// Takes over the hits of a document of the same shape, each changed by `place`.
+    pub(crate) fn copy_from(&mut self, other: &Self, place: impl Fn(&Hit) -> Hit) {
+        self.clear();
+        self.all.extend(other.all.iter().map(place));
+        self.last.extend_from_slice(&other.last);
+    }
 }
 
 /// One value that a field's pointer leads to.
@@ -94,8 +123,8 @@ pub(crate) enum Kind {
 }
 
 impl<'e> Found<'e> {
-    pub(crate) fn new(json: &'e str, places: Places<'e>, fields: &'e Fields) -> Self {
-        Self { json, places, fields }
+    pub(crate) fn new(json: &'e str, hits: &'e Hits, shifts: &'e [Shift]) -> Self {
+        Self { json, hits, shifts }
     }
 
     /// The value of a field, the last one in document order if its wildcards matched several. `None` when there is none,
@@ -104,15 +133,15 @@ impl<'e> Found<'e> {
     /// One look into a table, however much was found.
     #[inline]
     pub fn get(&self, field: usize) -> Option<Value<'e>> {
-        let last = *self.places.last.get(field)? as usize;
-        Some(self.value(self.places.hits.get(last.checked_sub(1)?)?))
+        let last = *self.hits.last.get(field)? as usize;
+        Some(self.value(self.hits.all.get(last.checked_sub(1)?)?))
     }
 
     /// Everything found, in document order. An array or object that was asked for comes before what was found inside.
     /// Where a name occurs more than once in an object, only its last member counts.
     pub fn iter(&self) -> impl Iterator<Item = Match<'e>> + use<'e> {
         let found = *self;
-        let live = self.places.hits.iter().filter(|hit| hit.kind != Kind::Superseded);
+        let live = self.hits.all.iter().filter(|hit| hit.kind != Kind::Superseded);
         live.map(move |hit| Match {
             field: hit.field as usize,
             indices: hit.indices,
@@ -125,28 +154,43 @@ impl<'e> Found<'e> {
         self.iter().next().is_none()
     }
 
+    #[inline]
     fn value(&self, hit: &Hit) -> Value<'e> {
-        // Places lie on the ASCII of quotes, brackets and digits, inside the document that they were found in.
-        let shifts = self.places.shifts;
-        let start = hit.start_among(shifts);
-        let text = self.json.get(start..hit.end_among(shifts)).unwrap_or_default();
+        // Strings and `null` are what a stream is asked for most.
         match hit.kind {
+            Kind::PlainStr | Kind::EscapedStr => {
+                let (start, text) = self.text(hit);
+                Value::Str(Str::new(text, hit.kind_among(self.shifts) == Kind::EscapedStr, start))
+            }
             Kind::Null | Kind::Superseded => Value::Null,
+            _ => self.rarer_value(hit),
+        }
+    }
+
+    fn rarer_value(&self, hit: &Hit) -> Value<'e> {
+        let (_, text) = self.text(hit);
+        match hit.kind {
             Kind::True => Value::Bool(true),
             Kind::False => Value::Bool(false),
             Kind::Number => Value::Number(Number(text)),
-            Kind::PlainStr | Kind::EscapedStr => {
-                Value::Str(Str::new(text, hit.kind_among(shifts) == Kind::EscapedStr, start))
-            }
             Kind::Array => Value::Array(Raw(text)),
             Kind::Object => Value::Object(Raw(text)),
+            Kind::PlainStr | Kind::EscapedStr | Kind::Null | Kind::Superseded => Value::Null,
         }
+    }
+
+    /// Where a value starts, and how it is written.
+    #[inline]
+    fn text(&self, hit: &Hit) -> (usize, &'e str) {
+        // Places lie on the ASCII of quotes, brackets and digits, inside the document that they were found in.
+        let start = hit.start_among(self.shifts);
+        (start, self.json.get(start..hit.end_among(self.shifts)).unwrap_or_default())
     }
 }
 
 impl fmt::Debug for Found<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Found").field("fields", &self.fields).field("hits", &self.places.hits.len()).finish()
+        f.debug_struct("Found").field("bytes", &self.json.len()).field("hits", &self.hits.all.len()).finish()
     }
 }
 

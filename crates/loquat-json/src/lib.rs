@@ -60,6 +60,7 @@ pub mod document;
 mod extract;
 mod found;
 mod partial;
+mod pass;
 mod pointer;
 mod text;
 mod value;
@@ -67,6 +68,7 @@ mod value;
 mod pattern;
 mod predict;
 mod shape;
+mod template;
 
 mod escape;
 mod scan;

@@ -10,8 +10,9 @@ use memchr::memchr;
 
 use crate::carry::{self, BomSkipper};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, Limits, line_end};
+use crate::event::{Event, Limits, Mark, line_end};
 use crate::extract::Extractor;
+use crate::template::{Frame, Framed};
 use crate::vector;
 
 /// Cuts a byte stream into the lines of NDJSON, whatever the reads.
@@ -102,13 +103,12 @@ impl Decoder {
         }
         if self.bom.is_done()
             && self.buffer.is_empty()
-            && let Some((length, taken, mark)) = json.predict(input, |end| Some(end + line_end(input, end)?))
-            && length < self.limits.max_event_bytes
-            && let Some(data) = input.get(..length).and_then(vector::text)
+            && let Some((line, found_by)) = json.predict_event(input).or_else(|| unframed(input, json))
+            && line.data.len() < self.limits.max_event_bytes
         {
-            self.offset += taken as u64;
-            *input = input.get(taken..).unwrap_or_default();
-            return Ok(Some(Event { name: "message", data, id: None, retry: None, found_by: Some(mark) }));
+            self.offset += line.whole.len() as u64;
+            *input = input.get(line.whole.len()..).unwrap_or_default();
+            return Ok(Some(Event { name: "message", data: line.data, id: None, retry: None, found_by }));
         }
         self.next(input)
     }
@@ -160,10 +160,10 @@ impl Decoder {
         let line = direct.unwrap_or(&self.buffer);
         let text = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(data) = vector::text(text) {
-            return Ok(Event { name: "message", data, id: None, retry: None, found_by: None });
+            return Ok(Event { name: "message", data, id: None, retry: None, found_by: Mark::default() });
         }
         match std::str::from_utf8(text) {
-            Ok(data) => Ok(Event { name: "message", data, id: None, retry: None, found_by: None }),
+            Ok(data) => Ok(Event { name: "message", data, id: None, retry: None, found_by: Mark::default() }),
             Err(error) => {
                 let start = self.offset - line_end - line.len() as u64;
                 let error = Error::in_stream(ErrorKind::Utf8, start + error.valid_up_to() as u64);
@@ -183,6 +183,14 @@ impl fmt::Debug for Decoder {
             .field("failed", &self.failed)
             .finish_non_exhaustive()
     }
+}
+
+/// The line at the front of the input, if it is JSON as predicted, when the line ends differ.
+fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
+    let (data, after, found_by) = json.predict_unframed(input, |end| line_end(input, end))?;
+    let whole = vector::text(input.get(..data.len() + after)?)?;
+    json.put_into(Frame { before: "", after: whole.get(data.len()..)?, name: (0, 0) });
+    Some((Framed { whole, name: "", data }, found_by))
 }
 
 fn is_blank(line: &[u8]) -> bool {

@@ -5,18 +5,18 @@
 //! members in the same places, and its values are found by adding up how much longer or shorter the holes became. A
 //! pattern knows nothing of where it came from, nor who tries it.
 
-use crate::found::{Hit, Kind};
-use crate::scan;
+use std::ops::Range;
+
+use crate::found::Hits;
+use crate::vector;
 
 /// Literal parts and holes, and where the wanted values are among them.
 #[derive(Default)]
 pub(crate) struct Pattern {
-    pub(crate) text: Vec<u8>,
+    pub(crate) text: String,
     pub(crate) holes: Vec<Hole>,
     /// Places in `text`, each with the number of holes before it.
-    pub(crate) hits: Vec<Hit>,
-    /// By field: one more than the index of its last hit, or 0.
-    pub(crate) last: Vec<u32>,
+    pub(crate) hits: Hits,
 }
 
 /// A stretch of the text that may differ: what is between the quotes of a string, or a number.
@@ -37,38 +37,25 @@ pub(crate) struct Shift {
 }
 
 impl Pattern {
-    /// Where the match ends that starts at the front of `input`. `shifts` is then one longer than there are holes, the first
-    /// being that of the text before all of them; without a match its content is of no use.
-    ///
-    /// Looks at no byte beyond the match, but for the one that ends a number. Whether `input` is UTF-8 is the caller's
-    /// concern; no hole ends inside a character.
-    #[inline]
-    pub(crate) fn match_front(&self, input: &[u8], shifts: &mut Vec<Shift>) -> Option<usize> {
-        shifts.clear();
-        shifts.reserve(self.holes.len() + 1);
-        shifts.push(Shift::default());
-        let (mut literal, mut at) = (0, 0);
-        for hole in &self.holes {
-            at = after_equal(self.text.get(literal..hole.start)?, input, at)?;
-            let (end, escaped) = match hole.number {
-                true => (scan::number(input, at).ok()?, false),
-                false => {
-                    let (end, escaped) = scan::string(input, at).ok()?;
-                    (end - 1, escaped)
-                }
-            };
-            shifts.push(Shift { by: end.wrapping_sub(hole.end), escaped });
-            literal = hole.end;
-            at = end;
-        }
-        after_equal(self.text.get(literal..)?, input, at)
+    /// What matches at the front of `input`, of the part of the text that is `within`, which has all holes; see
+    /// [`vector::match_front`].
+    #[inline(always)] // on the way of every event
+    pub(crate) fn match_front<'i>(
+        &self,
+        within: Range<usize>,
+        input: &'i [u8],
+        shifts: &mut Vec<Shift>,
+    ) -> Option<&'i str> {
+        vector::match_front(self, within, input, shifts)
     }
 
-    /// Whether all of `input` matches. Looks at its end first, which tells most shapes of one stream apart at once: they begin
-    /// alike.
-    pub(crate) fn matches(&self, input: &[u8], shifts: &mut Vec<Shift>) -> bool {
-        let tail = self.text.get(self.holes.last().map_or(0, |hole| hole.end)..).unwrap_or_default();
-        input.ends_with(tail) && self.match_front(input, shifts) == Some(input.len())
+    /// Whether all of `input` matches that part. Looks at its end first, which tells most shapes of one stream apart at once:
+    /// they begin alike.
+    pub(crate) fn matches(&self, within: Range<usize>, input: &[u8], shifts: &mut Vec<Shift>) -> bool {
+        let tail = self.text.get(self.holes.last().map_or(within.start, |hole| hole.end)..within.end);
+        let is_whole = |matched: &str| matched.len() == input.len();
+        input.ends_with(tail.unwrap_or_default().as_bytes())
+            && self.match_front(within, input, shifts).is_some_and(is_whole)
     }
 
     /// Where the hole is in a text that matched.
@@ -77,29 +64,6 @@ impl Pattern {
         let start = start.wrapping_add(shifts.get(hole)?.by);
         Some((start, end.wrapping_add(shifts.get(hole + 1)?.by)))
     }
-
-    /// Notes which hit is the last of each field.
-    pub(crate) fn index(&mut self, fields: usize) {
-        self.last.clear();
-        self.last.resize(fields, 0);
-        index_hits(&self.hits, &mut self.last);
-    }
-}
-
-/// Notes which hit is the last of each field. `last` has one 0 for each field.
-pub(crate) fn index_hits(hits: &[Hit], last: &mut [u32]) {
-    for (position, hit) in (1..).zip(hits) {
-        if let (Some(last), true) = (last.get_mut(hit.field as usize), hit.kind != Kind::Superseded) {
-            *last = position;
-        }
-    }
-}
-
-/// The place in `input` after `literal`, if that stands at `at`.
-#[inline]
-fn after_equal(literal: &[u8], input: &[u8], at: usize) -> Option<usize> {
-    let end = at.checked_add(literal.len())?;
-    (input.get(at..end)? == literal).then_some(end)
 }
 
 #[cfg(test)]
@@ -109,7 +73,7 @@ mod tests {
     fn pattern() -> Pattern {
         let hole = |start, end, number| Hole { start, end, number };
         Pattern {
-            text: br#"{"a":"xy","n":12,"b":""}"#.to_vec(),
+            text: r#"{"a":"xy","n":12,"b":""}"#.to_owned(),
             holes: vec![hole(6, 8, false), hole(14, 16, true), hole(22, 22, false)],
             ..Pattern::default()
         }
@@ -119,12 +83,17 @@ mod tests {
     fn check(input: &str, expected: Option<usize>) {
         let mut shifts = Vec::new();
         let pattern = pattern();
-        assert_eq!(pattern.match_front(input.as_bytes(), &mut shifts), expected, "{input}");
+        let matched = pattern.match_front(0..pattern.text.len(), input.as_bytes(), &mut shifts);
+        assert_eq!(matched, expected.and_then(|end| input.get(..end)), "{input}");
         if let Some(end) = expected {
             assert_eq!(end, pattern.text.len().wrapping_add(shifts[3].by));
         }
         for end in 0..expected.unwrap_or(0) {
-            assert_eq!(pattern.match_front(&input.as_bytes()[..end], &mut shifts), None, "{input}, {end}");
+            assert_eq!(
+                pattern.match_front(0..24, &input.as_bytes()[..end], &mut shifts),
+                None,
+                "{input}, {end}"
+            );
         }
     }
 

@@ -50,6 +50,8 @@ struct Tree {
 pub(crate) struct Node {
     pub(crate) parent: usize,
     pub(crate) children: Vec<Child>,
+    /// Which lengths the children's names have, modulo 64: tells most members of most documents apart from all of them.
+    lengths: u64,
     /// The fields whose pointer ends here; more than one when a pointer was given twice.
     pub(crate) fields: Vec<u32>,
 }
@@ -66,6 +68,17 @@ pub(crate) struct Field {
     pub(crate) node: usize,
     /// How deep the arrays are that its wildcards range over; the root is at 0.
     pub(crate) wildcard_depths: Vec<usize>,
+}
+
+impl Node {
+    /// The child that a member is, by its name, in which there are no escapes.
+    #[inline]
+    pub(crate) fn member(&self, name: &[u8]) -> Option<&Child> {
+        if self.lengths >> (name.len() % 64) & 1 == 0 {
+            return None;
+        }
+        self.children.iter().find(|child| child.token.as_bytes() == name)
+    }
 }
 
 impl Fields {
@@ -156,6 +169,7 @@ impl Tree {
         let node = self.nodes.len();
         self.nodes.push(Node { parent, ..Node::default() });
         let index = array_index(&token);
+        self.nodes[parent].lengths |= 1 << (token.len() % 64);
         self.nodes[parent].children.push(Child { token: token.into(), index, wildcard, node });
         node
     }

@@ -7,11 +7,10 @@
 
 use std::sync::Arc;
 
-use memchr::memchr2;
-
-use crate::found::{Hit, Kind, Places};
-use crate::pattern::{Hole, Pattern, Shift};
+use crate::found::{Found, Hits};
+use crate::pattern::Shift;
 use crate::shape::{MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
+use crate::template::{Frame, Framed, Template};
 
 /// Templates of one stream: text, tool call, reasoning and ping alternate in the richest streams recorded.
 const MAX_TEMPLATES: usize = 4;
@@ -40,73 +39,79 @@ pub(crate) struct Predictor {
     in_vain: u32,
 }
 
-struct Template {
-    pattern: Pattern,
-    shape: Arc<Shape>,
-    /// Where the shape's strings and numbers are in the pattern's text.
-    slots: Vec<(usize, usize)>,
-    /// Which of them are holes.
-    changing: u128,
-    /// White space between its values has line ends: the document came in several `data:` lines, or from no stream.
-    has_line_ends: bool,
-    used: u64,
-}
-
 impl Predictor {
-    /// The end of the document at the front of `input`, if a template fits and `accept` takes that end, and what it makes of
-    /// it. `in_line`: the document must have no line end in it.
+    /// The event at the front of `input`, frame and all, if a template fits it.
     #[inline]
-    pub(crate) fn predict(
-        &mut self,
-        input: &[u8],
-        in_line: bool,
-        accept: impl Fn(usize) -> Option<usize>,
-    ) -> Option<(usize, usize)> {
+    pub(crate) fn predict_event<'i>(&mut self, input: &'i [u8]) -> Option<Framed<'i>> {
         self.clock += 1;
         self.direct = None;
-        let front = self.front;
-        if let Some(end) = self.try_template(front, input, in_line, &accept) {
-            return Some(end);
+        let front = self.templates.get_mut(self.front)?;
+        if let Some(event) = front.match_event(input, &mut self.shifts) {
+            front.used = self.clock;
+            return Some(event);
         }
-        for position in 0..self.templates.len() {
-            if position != front
-                && let Some(end) = self.try_template(position, input, in_line, &accept)
+        self.try_all(|template, shifts| template.match_event(input, shifts))
+    }
+
+    /// The document at the front of `input`, if a template fits it that was not tried by [`predict_event`](Self::predict_event),
+    /// and `accept` takes its length; and what it makes of that.
+    pub(crate) fn predict_unframed<'i, A>(
+        &mut self,
+        input: &'i [u8],
+        accept: impl Fn(usize) -> Option<A>,
+    ) -> Option<(&'i str, A)> {
+        self.try_all(|template, shifts| {
+            if template.is_framed || template.has_line_ends {
+                return None;
+            }
+            let document = template.match_document(input, shifts)?;
+            Some((document, accept(document.len())?))
+        })
+    }
+
+    /// Whether a template fits the document.
+    pub(crate) fn predict_document(&mut self, json: &str) -> bool {
+        self.clock += 1;
+        self.direct = None;
+        let found = self.try_all(|template, shifts| {
+            let document = template.match_document(json.as_bytes(), shifts)?;
+            (document.len() == json.len()).then_some(())
+        });
+        found.is_some()
+    }
+
+    /// Tries the templates, the one in front first. The one that fits is put there.
+    fn try_all<T>(&mut self, mut fit: impl FnMut(&Template, &mut Vec<Shift>) -> Option<T>) -> Option<T> {
+        let others = (0..self.templates.len()).filter(|position| *position != self.front);
+        for position in std::iter::once(self.front).chain(others) {
+            if let Some(template) = self.templates.get_mut(position)
+                && let Some(fitting) = fit(template, &mut self.shifts)
             {
+                template.used = self.clock;
                 self.front = position;
-                return Some(end);
+                self.in_vain = 0;
+                return Some(fitting);
             }
         }
         None
     }
 
-    #[inline]
-    fn try_template(
-        &mut self,
-        position: usize,
-        input: &[u8],
-        in_line: bool,
-        accept: impl Fn(usize) -> Option<usize>,
-    ) -> Option<(usize, usize)> {
-        let template = self.templates.get_mut(position)?;
-        if in_line && template.has_line_ends {
-            return None;
+    /// Takes note of the frame in which the document came that was predicted last.
+    pub(crate) fn put_into(&mut self, frame: Frame<'_>) {
+        if let Some(template) = self.templates.get_mut(self.front) {
+            template.put_into(frame);
         }
-        let end = template.pattern.match_front(input, &mut self.shifts)?;
-        let accepted = accept(end)?;
-        template.used = self.clock;
-        self.in_vain = 0;
-        Some((end, accepted))
     }
 
     /// Whether a known shape fits the whole document, whose template is then made or mended, and in front.
-    pub(crate) fn adapt(&mut self, json: &[u8], store: &Shapes, is_allowed: impl Fn(&Shape) -> bool) -> bool {
+    pub(crate) fn adapt(&mut self, json: &str, store: &Shapes, is_allowed: impl Fn(&Shape) -> bool) -> bool {
         // After a studied event comes one that may recur.
         let is_patient = self.in_vain <= PATIENCE || self.in_vain % RARELY < 2;
         if json.len() > MAX_TEXT_BYTES || !is_patient {
             return false;
         }
         for (position, template) in self.templates.iter_mut().enumerate() {
-            if template.shape.pattern.matches(json, &mut self.shifts) {
+            if template.shape.fits(json, &mut self.shifts) {
                 template.note_changes(json, &self.shifts);
                 store.publish(&template.shape, template.changing);
                 let (shape, changing) = (Arc::clone(&template.shape), template.changing);
@@ -120,7 +125,7 @@ impl Predictor {
             if is_tried || !is_allowed(&known.shape) {
                 continue;
             }
-            if known.shape.pattern.matches(json, &mut self.shifts) {
+            if known.shape.fits(json, &mut self.shifts) {
                 self.in_vain = 0;
                 let address = Arc::as_ptr(&known.shape).addr();
                 if !self.met.contains(&address) {
@@ -145,8 +150,8 @@ impl Predictor {
     }
 
     /// Makes a template of a document that had to be passed in full.
-    pub(crate) fn learn(&mut self, json: &[u8], shape: Shape, store: &Shapes) {
-        if shape.pattern.matches(json, &mut self.shifts) {
+    pub(crate) fn learn(&mut self, json: &str, shape: Shape, store: &Shapes) {
+        if shape.fits(json, &mut self.shifts) {
             self.front = self.room();
             let shape = Arc::new(shape);
             store.publish(&shape, 0);
@@ -154,16 +159,16 @@ impl Predictor {
         }
     }
 
-    /// What the current event has. Valid after [`predict`](Self::predict) or [`adapt`](Self::adapt) have succeeded.
-    pub(crate) fn places(&self) -> Places<'_> {
+    /// What is found in the current event, which is `json`. Valid after [`predict`](Self::predict) or [`adapt`](Self::adapt)
+    /// have succeeded.
+    #[inline]
+    pub(crate) fn found<'e>(&'e self, json: &'e str) -> Found<'e> {
+        static NOTHING: Hits = Hits::new();
         let pattern = match self.direct {
             None => self.templates.get(self.front).map(|template| &template.pattern),
             Some(position) => self.shared.shapes.get(position).map(|known| &known.shape.pattern),
         };
-        match pattern {
-            Some(pattern) => Places { hits: &pattern.hits, last: &pattern.last, shifts: &self.shifts },
-            None => Places { hits: &[], last: &[], shifts: &[] },
-        }
+        Found::new(json, pattern.map_or(&NOTHING, |pattern| &pattern.hits), &self.shifts)
     }
 
     /// Forgets all templates.
@@ -182,77 +187,12 @@ impl Predictor {
 
     /// Puts a template in front, from a document that the shape has just been matched with; the match becomes the
     /// template's own.
-    fn write(&mut self, json: &[u8], shape: Arc<Shape>, changing: u128) -> bool {
+    fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128) -> bool {
         if self.front == self.templates.len() {
-            self.templates.push(Template {
-                pattern: Pattern::default(),
-                shape: Arc::clone(&shape),
-                slots: Vec::new(),
-                changing,
-                has_line_ends: false,
-                used: 0,
-            });
+            self.templates.push(Template::new(Arc::clone(&shape)));
         }
         let Some(template) = self.templates.get_mut(self.front) else { return false };
-        template.write(json, shape, changing, &self.shifts);
         template.used = self.clock;
-        template.pattern.matches(json, &mut self.shifts)
-    }
-}
-
-impl Template {
-    /// Takes note of the strings and numbers that differ between the template and a document of the same shape.
-    fn note_changes(&mut self, json: &[u8], shifts: &[Shift]) {
-        for (slot, &(start, end)) in self.slots.iter().enumerate() {
-            let now = self.shape.pattern.hole_at(slot, shifts).and_then(|(start, end)| json.get(start..end));
-            if now != self.pattern.text.get(start..end) {
-                self.changing |= 1 << slot;
-            }
-        }
-    }
-
-    fn write(&mut self, json: &[u8], shape: Arc<Shape>, changing: u128, shifts: &[Shift]) {
-        let Self { pattern, slots, .. } = self;
-        pattern.text.clear();
-        pattern.text.extend_from_slice(json);
-        pattern.holes.clear();
-        pattern.holes.reserve(changing.count_ones() as usize);
-        slots.clear();
-        slots.reserve(shape.pattern.holes.len());
-        for (slot, hole) in shape.pattern.holes.iter().enumerate() {
-            let (start, end) = shape.pattern.hole_at(slot, shifts).unwrap_or_default();
-            slots.push((start, end));
-            if changing & (1 << slot) != 0 {
-                pattern.holes.push(Hole { start, end, number: hole.number });
-            }
-        }
-        pattern.hits.clear();
-        pattern.hits.extend(shape.pattern.hits.iter().map(|hit| hit.placed(shifts, changing)));
-        pattern.last.clone_from(&shape.pattern.last);
-        self.has_line_ends = memchr2(b'\n', b'\r', &pattern.text).is_some();
-        self.changing = changing;
-        self.shape = shape;
-    }
-}
-
-impl Hit {
-    /// Where a shape's hit is in a document of that shape, of whose strings and numbers only some are holes.
-    fn placed(&self, shifts: &[Shift], changing: u128) -> Self {
-        let holes = |slots: u16| {
-            let before = 1u128.checked_shl(slots.into()).map_or(u128::MAX, |bit| bit - 1);
-            (changing & before).count_ones().try_into().unwrap_or(u16::MAX)
-        };
-        let kind = match self.kind {
-            Kind::PlainStr | Kind::EscapedStr => self.kind_among(shifts),
-            kind => kind,
-        };
-        Self {
-            start: self.start_among(shifts),
-            end: self.end_among(shifts),
-            holes_before: holes(self.holes_before),
-            holes_until: holes(self.holes_until),
-            kind,
-            ..*self
-        }
+        template.write(json, shape, changing, &mut self.shifts)
     }
 }

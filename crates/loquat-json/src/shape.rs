@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::found::{Hit, Kind};
-use crate::pattern::{Hole, Pattern};
+use crate::pattern::{Hole, Pattern, Shift};
 
 /// Strings and numbers a document may have to be predicted: one bit each. Chunks have about ten, usage reports forty.
 pub(crate) const MAX_SLOTS: usize = 128;
@@ -46,7 +46,7 @@ pub(crate) struct Shape {
 impl Shape {
     /// The shape of a document that has been validated. `None` if it is too large to be worth it.
     pub(crate) fn new(
-        json: &[u8],
+        json: &str,
         tokens: &[Token],
         hits: &[Hit],
         fields: usize,
@@ -58,12 +58,12 @@ impl Shape {
         let mut pattern = Pattern::default();
         let mut taken = 0;
         for &Token { start, end, number } in tokens {
-            pattern.text.extend_from_slice(json.get(taken..start)?);
+            pattern.text.push_str(json.get(taken..start)?);
             taken = end;
             let place = pattern.text.len();
             pattern.holes.push(Hole { start: place, end: place, number });
         }
-        pattern.text.extend_from_slice(json.get(taken..)?);
+        pattern.text.push_str(json.get(taken..)?);
         // A value begins and ends outside of strings and numbers, or with one.
         let place = |at: usize| {
             let before = tokens.partition_point(|token| token.end <= at);
@@ -72,10 +72,15 @@ impl Shape {
         };
         for hit in hits.iter().filter(|hit| hit.kind != Kind::Superseded) {
             let ((start, holes_before), (end, holes_until)) = (place(hit.start)?, place(hit.end)?);
-            pattern.hits.push(Hit { start, end, holes_before, holes_until, ..*hit });
+            pattern.hits.all.push(Hit { start, end, holes_before, holes_until, ..*hit });
         }
-        pattern.index(fields);
+        pattern.hits.index(fields);
         Some(Self { pattern, depth, matches: hits.len() })
+    }
+
+    /// Whether a document has this shape.
+    pub(crate) fn fits(&self, json: &str, shifts: &mut Vec<Shift>) -> bool {
+        self.pattern.matches(0..self.pattern.text.len(), json.as_bytes(), shifts)
     }
 
     fn is_same(&self, other: &Self) -> bool {

@@ -7,7 +7,6 @@
 //! lies in one read with one data line never enters it.
 
 use std::fmt;
-use std::ops::Range;
 use std::time::Duration;
 
 use memchr::{memchr, memchr2};
@@ -16,6 +15,7 @@ use crate::carry::{self, BomSkipper};
 use crate::error::Error;
 use crate::event::{Event, Limits, Mark, line_end};
 use crate::extract::Extractor;
+use crate::template::{Frame, Framed};
 use crate::vector;
 
 /// How much of the lines that are no SSE is kept for [`Decoder::stray`], in bytes: enough for any error body that says
@@ -166,20 +166,19 @@ impl Decoder {
         if is_between
             && !self.has_data
             && self.name.is_empty()
-            && let Some(predicted) = Predicted::new(input, json)
-            && predicted.length <= self.limits.max_event_bytes
-            && let Some(text) = input.get(..predicted.data_end).and_then(vector::text)
+            && let Some((event, found_by)) = json.predict_event(input).or_else(|| unframed(input, json))
+            && event.whole.len() <= self.limits.max_event_bytes
         {
-            self.offset += predicted.length as u64;
-            *input = input.get(predicted.length..).unwrap_or_default();
+            self.offset += event.whole.len() as u64;
+            *input = input.get(event.whole.len()..).unwrap_or_default();
             // Nothing was put into any buffer for it; only stray lines may have been there before.
             self.lent = !self.stray.is_empty();
             return Ok(Some(Event {
-                name: predicted.name.and_then(|name| text.get(name)).unwrap_or("message"),
-                data: text.get(predicted.data_start..).unwrap_or_default(),
+                name: event.name,
+                data: event.data,
                 id: (!self.id.is_empty()).then_some(self.id.as_str()),
                 retry: self.retry,
-                found_by: Some(predicted.mark),
+                found_by,
             }));
         }
         self.next(input)
@@ -384,44 +383,39 @@ impl Decoder {
             data,
             id: (!self.id.is_empty()).then_some(self.id.as_str()),
             retry: self.retry,
-            found_by: None,
+            found_by: Mark::default(),
         }
     }
 }
 
-/// A whole event at the front of the input: at most one `event:` line, one `data:` line that is JSON as predicted, a blank
-/// line. The data has no line end in it, because valid JSON has none in its strings, and none outside of them that was not in
-/// the text it was predicted from, which was a line.
-struct Predicted {
-    /// Where the event's name is, if it has one.
-    name: Option<Range<usize>>,
-    data_start: usize,
-    data_end: usize,
-    /// The blank line included.
-    length: usize,
-    mark: Mark,
-}
-
-impl Predicted {
-    #[inline]
-    fn new(input: &[u8], json: &mut Extractor) -> Option<Self> {
-        let mut at = 0;
-        let mut name = None;
-        if let Some(rest) = input.strip_prefix(b"event:") {
-            let start = 6 + usize::from(rest.first() == Some(&b' '));
-            let end = start + memchr2(b'\n', b'\r', input.get(start..)?)?;
-            at = end + line_end(input, end)?;
-            name = Some(start..end).filter(|name| !name.is_empty());
-        }
-        let value = input.get(at..)?.strip_prefix(b"data:")?;
+/// The event at the front of the input, if it is at most one `event:` line, one `data:` line that is JSON as predicted, and a
+/// blank line, when these stand otherwise around the JSON than was predicted. The data has no line end in it, because valid JSON
+/// has none in its strings, and none outside of them that was not in the text it was predicted from, which was a line.
+fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
+    let mut rest = input;
+    let mut name = (0, 0);
+    if let Some(value) = input.strip_prefix(b"event:") {
         let value = value.strip_prefix(b" ").unwrap_or(value);
-        let data_start = input.len() - value.len();
-        let (length, until, mark) = json.predict(value, |end| {
-            let blank = end + line_end(value, end)?;
-            Some(blank + line_end(value, blank)?)
-        })?;
-        Some(Self { name, data_start, data_end: data_start + length, length: data_start + until, mark })
+        let end = memchr2(b'\n', b'\r', value)?;
+        rest = value.get(end + line_end(value, end)?..)?;
+        let start = input.len() - value.len();
+        name = (start, start + end);
     }
+    let value = rest.strip_prefix(b"data:")?;
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    let (data, end, found_by) = json.predict_unframed(value, |end| {
+        let blank = end + line_end(value, end)?;
+        Some(blank + line_end(value, blank)?)
+    })?;
+    let start = input.len() - value.len();
+    let whole = vector::text(input.get(..start + end)?)?;
+    let (before, after) = (whole.get(..start)?, whole.get(start + data.len()..)?);
+    json.put_into(Frame { before, after, name });
+    let name = Some(name).filter(|(start, end)| start < end);
+    Some((
+        Framed { whole, name: name.map_or(Some("message"), |(start, end)| whole.get(start..end))?, data },
+        found_by,
+    ))
 }
 
 impl fmt::Debug for Decoder {

@@ -1,0 +1,170 @@
+//! A template: an earlier event of a stream in which the strings and numbers that were seen to change are holes.
+//!
+//! Beside the document itself it holds the bytes that framed it, `data: ` and the blank line, so that an event that looks the
+//! same is framed and validated by one comparison. Those bytes are only a prediction too: where they differ, the document is
+//! still compared, by whoever took the frame off.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use memchr::memchr2;
+
+use crate::found::{Hit, Kind};
+use crate::pattern::{Hole, Pattern, Shift};
+use crate::shape::Shape;
+
+/// Longest frame kept, in bytes on each side: the name of an event and both field names.
+const MAX_FRAME_BYTES: usize = 128;
+
+pub(crate) struct Template {
+    /// The frame's front, the document, the frame's end.
+    pub(crate) pattern: Pattern,
+    /// How much of the text is the frame's front, and where the document ends.
+    document: Range<usize>,
+    /// Where in the frame's front the event's name is; empty without one.
+    name: Range<usize>,
+    /// An event was seen with this frame.
+    pub(crate) is_framed: bool,
+    pub(crate) shape: Arc<Shape>,
+    /// Where the shape's strings and numbers are in the document.
+    slots: Vec<(usize, usize)>,
+    /// Which of them are holes.
+    pub(crate) changing: u128,
+    /// White space between its values has line ends: the document came in several `data:` lines, or from no stream.
+    pub(crate) has_line_ends: bool,
+    pub(crate) used: u64,
+}
+
+/// What stood around a document.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'f> {
+    pub(crate) before: &'f str,
+    pub(crate) after: &'f str,
+    /// Where in `before` the event's name is; empty without one.
+    pub(crate) name: (usize, usize),
+}
+
+/// A whole event that was as predicted.
+pub(crate) struct Framed<'i> {
+    pub(crate) whole: &'i str,
+    pub(crate) name: &'i str,
+    pub(crate) data: &'i str,
+}
+
+impl Template {
+    pub(crate) fn new(shape: Arc<Shape>) -> Self {
+        Self {
+            pattern: Pattern::default(),
+            document: 0..0,
+            name: 0..0,
+            is_framed: false,
+            shape,
+            slots: Vec::new(),
+            changing: 0,
+            has_line_ends: false,
+            used: 0,
+        }
+    }
+
+    /// The event at the front of `input`, if this template fits it, frame and all.
+    #[inline]
+    pub(crate) fn match_event<'i>(&self, input: &'i [u8], shifts: &mut Vec<Shift>) -> Option<Framed<'i>> {
+        if !self.is_framed {
+            return None;
+        }
+        let whole = self.pattern.match_front(0..self.pattern.text.len(), input, shifts)?;
+        let after = self.pattern.text.len() - self.document.end;
+        let data = whole.get(self.document.start..whole.len() - after)?;
+        let name = if self.name.is_empty() { "message" } else { whole.get(self.name.clone())? };
+        Some(Framed { whole, name, data })
+    }
+
+    /// The document at the front of `input`, if this template fits it.
+    #[inline]
+    pub(crate) fn match_document<'i>(&self, input: &'i [u8], shifts: &mut Vec<Shift>) -> Option<&'i str> {
+        self.pattern.match_front(self.document.clone(), input, shifts)
+    }
+
+    /// Takes note of the strings and numbers that differ between the template and a document of the same shape.
+    pub(crate) fn note_changes(&mut self, json: &str, shifts: &[Shift]) {
+        let document = self.pattern.text.get(self.document.clone()).unwrap_or_default();
+        for (slot, &(start, end)) in self.slots.iter().enumerate() {
+            let now = self.shape.pattern.hole_at(slot, shifts).and_then(|(start, end)| json.get(start..end));
+            if now != document.get(start..end) {
+                self.changing |= 1 << slot;
+            }
+        }
+    }
+
+    /// Becomes the template of `json`, which `shape` has just been matched with, in the same frame as before. `false` if it
+    /// could not.
+    pub(crate) fn write(
+        &mut self,
+        json: &str,
+        shape: Arc<Shape>,
+        changing: u128,
+        shifts: &mut Vec<Shift>,
+    ) -> bool {
+        let Self { pattern, slots, document, .. } = self;
+        let before = document.start;
+        pattern.text.replace_range(document.clone(), json);
+        *document = before..before + json.len();
+        pattern.holes.clear();
+        pattern.holes.reserve(changing.count_ones() as usize);
+        slots.clear();
+        slots.reserve(shape.pattern.holes.len());
+        for (slot, hole) in shape.pattern.holes.iter().enumerate() {
+            let (start, end) = shape.pattern.hole_at(slot, shifts).unwrap_or_default();
+            slots.push((start, end));
+            if changing & (1 << slot) != 0 {
+                pattern.holes.push(Hole { start: before + start, end: before + end, number: hole.number });
+            }
+        }
+        pattern.hits.copy_from(&shape.pattern.hits, |hit| hit.placed(shifts, changing));
+        self.has_line_ends = memchr2(b'\n', b'\r', json.as_bytes()).is_some();
+        self.is_framed &= !self.has_line_ends;
+        self.changing = changing;
+        self.shape = shape;
+        self.pattern.matches(self.document.clone(), json.as_bytes(), shifts)
+    }
+
+    /// Takes over a frame that an event was seen in.
+    pub(crate) fn put_into(&mut self, frame: Frame<'_>) {
+        let Frame { before, after, name } = frame;
+        if self.has_line_ends || before.len().max(after.len()) > MAX_FRAME_BYTES {
+            return;
+        }
+        self.pattern.text.truncate(self.document.end);
+        self.pattern.text.push_str(after);
+        self.pattern.text.replace_range(..self.document.start, before);
+        for hole in &mut self.pattern.holes {
+            hole.start = hole.start - self.document.start + before.len();
+            hole.end = hole.end - self.document.start + before.len();
+        }
+        self.document = before.len()..before.len() + self.document.len();
+        self.name = name.0..name.1;
+        self.is_framed = true;
+    }
+}
+
+impl Hit {
+    /// Where a shape's hit is in a document of that shape, of whose strings and numbers only some are holes.
+    fn placed(&self, shifts: &[Shift], changing: u128) -> Self {
+        let holes = |slots: u16| {
+            let before = 1u128.checked_shl(slots.into()).map_or(u128::MAX, |bit| bit - 1);
+            (changing & before).count_ones().try_into().unwrap_or(u16::MAX)
+        };
+        let kind = match self.kind {
+            Kind::PlainStr | Kind::EscapedStr => self.kind_among(shifts),
+            kind => kind,
+        };
+        Self {
+            start: self.start_among(shifts),
+            end: self.end_among(shifts),
+            holes_before: holes(self.holes_before),
+            holes_until: holes(self.holes_until),
+            kind,
+            ..*self
+        }
+    }
+}

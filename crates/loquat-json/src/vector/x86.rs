@@ -1,0 +1,192 @@
+//! SSE2, which every x86-64 has, and AVX2, which has to be asked for.
+#![allow(unsafe_code, reason = "vector instructions")]
+
+use std::arch::x86_64::{
+    __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128,
+    _mm_set1_epi8, _mm_setzero_si128, _mm_xor_si128, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_testz_si256, _mm256_xor_si256,
+};
+
+use super::Vector;
+
+/// Sixteen bytes at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sse2;
+
+/// Thirty-two bytes at a time. To have one is to know that this machine can: only [`Avx2::new`] makes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// `None` where the machine has no AVX2. A relaxed load and a test, after the first time.
+    #[inline]
+    pub(crate) fn new() -> Option<Self> {
+        std::arch::is_x86_feature_detected!("avx2").then_some(Self(()))
+    }
+
+    /// Runs the task compiled for AVX2.
+    #[inline]
+    pub(super) fn run<T: super::Task>(self, task: T) -> T::Output {
+        #[target_feature(enable = "avx2")]
+        fn run<T: super::Task>(vector: Avx2, task: T) -> T::Output {
+            task.run(vector)
+        }
+        // SAFETY: an `Avx2` exists only where AVX2 was detected.
+        unsafe { run(self, task) }
+    }
+}
+
+impl Vector for Sse2 {
+    #[inline(always)]
+    fn stops(self, block: &[u8; 64]) -> u64 {
+        let (chunks, _) = block.as_chunks::<16>();
+        let mut bits = 0;
+        for (position, chunk) in chunks.iter().enumerate() {
+            // SAFETY: SSE2 belongs to every x86-64.
+            let stops = unsafe { _mm_movemask_epi8(stops16(load16(chunk))) };
+            bits |= u64::from(stops as u32) << (16 * position);
+        }
+        bits
+    }
+
+    #[inline(always)]
+    fn stops_and_highs(self, chunk: &[u8; 32]) -> (u32, u32) {
+        let (halves, _) = chunk.as_chunks::<16>();
+        let (mut stops, mut highs) = (0, 0);
+        for (position, half) in halves.iter().enumerate() {
+            let bytes = load16(half);
+            // SAFETY: SSE2 belongs to every x86-64.
+            let (stop, high) = unsafe { (_mm_movemask_epi8(stops16(bytes)), _mm_movemask_epi8(bytes)) };
+            stops |= (stop as u32) << (16 * position);
+            highs |= (high as u32) << (16 * position);
+        }
+        (stops, highs)
+    }
+
+    #[inline(always)]
+    fn is_equal(
+        self,
+        left: &[[u8; 32]],
+        right: &[[u8; 32]],
+        left_tail: &[u8; 32],
+        right_tail: &[u8; 32],
+    ) -> bool {
+        let tails = left_tail.as_chunks().0.iter().zip(right_tail.as_chunks().0);
+        let (left, right) =
+            (left.as_flattened().as_chunks::<16>().0, right.as_flattened().as_chunks::<16>().0);
+        // SAFETY: SSE2 belongs to every x86-64.
+        unsafe {
+            let differences =
+                left.iter().zip(right).chain(tails).fold(_mm_setzero_si128(), |seen, (left, right)| {
+                    _mm_or_si128(seen, _mm_xor_si128(load16(left), load16(right)))
+                });
+            _mm_movemask_epi8(_mm_cmpeq_epi8(differences, _mm_setzero_si128())) == 0xffff
+        }
+    }
+
+    #[inline(always)]
+    fn is_ascii(self, block: &[u8; 64]) -> bool {
+        let (chunks, _) = block.as_chunks::<16>();
+        let [a, b, c, d] = chunks else { return block.is_ascii() };
+        // SAFETY: SSE2 belongs to every x86-64.
+        unsafe {
+            let seen = _mm_or_si128(_mm_or_si128(load16(a), load16(b)), _mm_or_si128(load16(c), load16(d)));
+            _mm_movemask_epi8(seen) == 0
+        }
+    }
+}
+
+#[inline(always)]
+fn load16(chunk: &[u8; 16]) -> __m128i {
+    // SAFETY: the load reads 16 bytes from any address, and the chunk has 16; SSE2 belongs to every x86-64.
+    unsafe { _mm_loadu_si128(chunk.as_ptr().cast()) }
+}
+
+/// All ones in the bytes that are a quote, a backslash or a control character.
+#[inline(always)]
+fn stops16(bytes: __m128i) -> __m128i {
+    // SAFETY: SSE2 belongs to every x86-64.
+    unsafe {
+        let quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x22));
+        let backslashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x5c));
+        let last_control = _mm_set1_epi8(0x1f);
+        let controls = _mm_cmpeq_epi8(_mm_max_epu8(bytes, last_control), last_control);
+        _mm_or_si128(_mm_or_si128(quotes, backslashes), controls)
+    }
+}
+
+// No closures here, nor iterator adapters that take one: those are functions of their own, compiled without AVX2.
+impl Vector for Avx2 {
+    #[inline(always)]
+    fn stops(self, block: &[u8; 64]) -> u64 {
+        let (chunks, _) = block.as_chunks::<32>();
+        let [low, high] = chunks else { return 0 };
+        // SAFETY: `self` says that the machine has AVX2.
+        unsafe {
+            let low = _mm256_movemask_epi8(stops32(load32(low))) as u32;
+            let high = _mm256_movemask_epi8(stops32(load32(high))) as u32;
+            u64::from(high) << 32 | u64::from(low)
+        }
+    }
+
+    #[inline(always)]
+    fn stops_and_highs(self, chunk: &[u8; 32]) -> (u32, u32) {
+        // SAFETY: `self` says that the machine has AVX2.
+        unsafe {
+            let bytes = load32(chunk);
+            (_mm256_movemask_epi8(stops32(bytes)) as u32, _mm256_movemask_epi8(bytes) as u32)
+        }
+    }
+
+    #[inline(always)]
+    fn is_equal(
+        self,
+        left: &[[u8; 32]],
+        right: &[[u8; 32]],
+        left_tail: &[u8; 32],
+        right_tail: &[u8; 32],
+    ) -> bool {
+        // SAFETY: `self` says that the machine has AVX2.
+        unsafe {
+            let mut differences = _mm256_xor_si256(load32(left_tail), load32(right_tail));
+            for (left, right) in left.iter().zip(right) {
+                differences = _mm256_or_si256(differences, _mm256_xor_si256(load32(left), load32(right)));
+            }
+            _mm256_testz_si256(differences, differences) == 1
+        }
+    }
+
+    #[inline(always)]
+    fn is_ascii(self, block: &[u8; 64]) -> bool {
+        let (chunks, _) = block.as_chunks::<32>();
+        let [left, right] = chunks else { return block.is_ascii() };
+        // SAFETY: `self` says that the machine has AVX2.
+        unsafe { _mm256_movemask_epi8(_mm256_or_si256(load32(left), load32(right))) == 0 }
+    }
+}
+
+/// # Safety
+///
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn load32(chunk: &[u8; 32]) -> __m256i {
+    // SAFETY: the load reads 32 bytes from any address, and the chunk has 32; the caller vouches for AVX2.
+    unsafe { _mm256_loadu_si256(chunk.as_ptr().cast()) }
+}
+
+/// All ones in the bytes that are a quote, a backslash or a control character.
+///
+/// # Safety
+///
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn stops32(bytes: __m256i) -> __m256i {
+    // SAFETY: the caller vouches for AVX2.
+    unsafe {
+        let quotes = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(0x22));
+        let backslashes = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(0x5c));
+        let last_control = _mm256_set1_epi8(0x1f);
+        let controls = _mm256_cmpeq_epi8(_mm256_max_epu8(bytes, last_control), last_control);
+        _mm256_or_si256(_mm256_or_si256(quotes, backslashes), controls)
+    }
+}
