@@ -1,0 +1,145 @@
+//! The other end, in a process of its own on a core of its own, so that its work is in nobody's figure: HTTP/1.1 written by
+//! hand and HTTP/2 on `h2`. A request for `/N` is answered by N bytes.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// The argument that makes this program the server.
+pub const ARGUMENT: &str = "--serve";
+
+/// A running server; it ends with the parent's standard input.
+pub struct Server {
+    child: Child,
+    pub http1: SocketAddr,
+    pub http2: SocketAddr,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        let program = std::env::current_exe().expect("this program has a path");
+        let mut child = Command::new(program)
+            .arg(ARGUMENT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut address = || lines.next().expect("a line").expect("text").parse().expect("an address");
+        let (http1, http2) = (address(), address());
+        Self { child, http1, http2 }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Serves until standard input ends.
+pub fn serve() {
+    // A parent that is killed takes its server with it.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_line(&mut String::new());
+        std::process::exit(0);
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let http1 = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let http2 = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        println!("{}\n{}", http1.local_addr().expect("bound"), http2.local_addr().expect("bound"));
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = http2.accept().await.expect("accept");
+                socket.set_nodelay(true).expect("nodelay");
+                tokio::spawn(two(socket));
+            }
+        });
+        loop {
+            let (socket, _) = http1.accept().await.expect("accept");
+            socket.set_nodelay(true).expect("nodelay");
+            tokio::spawn(one(socket));
+        }
+    });
+}
+
+/// What is answered on HTTP/1.1 to a request for that many bytes.
+pub fn response(bytes: usize) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ndate: Mon, 23 Nov 2026 19:00:00 GMT\r\nserver: bench\r\ncontent-type: application/json\r\n\
+         x-request-id: 0123456789abcdef\r\ncontent-length: {bytes}\r\n\r\n"
+    );
+    let mut response = head.into_bytes();
+    response.resize(response.len() + bytes, b'x');
+    response
+}
+
+async fn one(mut socket: TcpStream) {
+    let mut read = Vec::with_capacity(16 * 1024);
+    let mut answer: (usize, Vec<u8>) = (0, Vec::new());
+    loop {
+        while let Some((used, bytes)) = request(&read) {
+            if answer.0 != bytes {
+                answer = (bytes, response(bytes));
+            }
+            if socket.write_all(&answer.1).await.is_err() {
+                return;
+            }
+            read.drain(..used);
+        }
+        if !matches!(socket.read_buf(&mut read).await, Ok(bytes) if bytes > 0) {
+            return;
+        }
+    }
+}
+
+/// The length of the first request in there, and what it asks for.
+fn request(read: &[u8]) -> Option<(usize, usize)> {
+    let head = read.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&read[..head]).expect("text").to_ascii_lowercase();
+    let body = text.split_once("content-length: ").expect("a length").1;
+    let body: usize = body[..body.find('\r').expect("a line")].parse().expect("a number");
+    let path = text.split(' ').nth(1).expect("a path");
+    (read.len() >= head + body).then(|| (head + body, bytes_of(path)))
+}
+
+fn bytes_of(path: &str) -> usize {
+    path.rsplit('/').next().expect("a path").parse().expect("the path is a number")
+}
+
+async fn two(socket: TcpStream) {
+    let mut builder = h2::server::Builder::new();
+    builder.initial_window_size(1 << 20).initial_connection_window_size(8 << 20).max_concurrent_streams(128);
+    let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await else { return };
+    let mut headers = HeaderMap::new();
+    headers.insert("date", HeaderValue::from_static("Mon, 23 Nov 2026 19:00:00 GMT"));
+    headers.insert("server", HeaderValue::from_static("bench"));
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers.insert("x-request-id", HeaderValue::from_static("0123456789abcdef"));
+    let content = Bytes::from(vec![b'x'; 128 * 1024]);
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let (headers, content) = (headers.clone(), content.clone());
+        tokio::spawn(async move {
+            let (parts, mut body) = request.into_parts();
+            while let Some(Ok(chunk)) = body.data().await {
+                let _ = body.flow_control().release_capacity(chunk.len());
+            }
+            let mut response = http::Response::new(());
+            *response.headers_mut() = headers;
+            if let Ok(mut stream) = respond.send_response(response, false) {
+                let _ = stream.send_data(content.slice(..bytes_of(parts.uri.path())), true);
+            }
+        });
+    }
+}
