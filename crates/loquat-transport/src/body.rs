@@ -27,7 +27,9 @@ use crate::{PoolConfig, http1::Http1, http2, pool::Slot, trail::Trail};
 #[must_use = "dropping a body cancels the request"]
 pub struct Body {
     inner: Inner,
-    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    cancellation: CancellationToken,
+    /// Made when there is something to wait for: most short bodies are there at once.
+    cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     trail: Box<Trail>,
     drain: Drain,
 }
@@ -41,7 +43,7 @@ enum Inner {
         stream: RecvStream,
         /// Declared after the stream, and so dropped after it: its reset must be queued before another request takes
         /// the place.
-        _slot: Slot,
+        slot: Slot,
     },
     Done,
 }
@@ -66,13 +68,14 @@ impl Body {
     }
 
     pub(crate) fn http2(stream: RecvStream, slot: Slot, of: Exchange<'_>) -> Self {
-        Self::new(Inner::Http2 { stream, _slot: slot }, of)
+        Self::new(Inner::Http2 { stream, slot }, of)
     }
 
     fn new(inner: Inner, of: Exchange<'_>) -> Self {
         let mut body = Self {
             inner,
-            cancelled: Box::pin(of.cancellation.clone().cancelled_owned()),
+            cancellation: of.cancellation.clone(),
+            cancelled: None,
             trail: Box::new(of.trail),
             drain: Drain { bytes: of.pool.drain_bytes, time: of.pool.drain_time },
         };
@@ -91,24 +94,34 @@ impl Body {
         if matches!(self.inner, Inner::Done) {
             return Poll::Ready(None);
         }
-        if self.cancelled.as_mut().poll(cx).is_ready() {
+        if self.cancellation.is_cancelled() {
             self.inner = Inner::Done;
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         }
-        let chunk = match &mut self.inner {
-            Inner::Http1 { connection, incoming } => {
-                let polled = ready!(connection.poll_body(incoming, cx));
-                polled.map(|chunk| chunk.map_err(|error| http1_failure(error, &self.trail)))
-            }
-            Inner::Http2 { stream, .. } => {
-                let polled = ready!(http2::poll_body(stream, cx));
-                polled.map(|chunk| chunk.map_err(|error| http2::failure(error, &self.trail)))
-            }
-            Inner::Done => None,
+        let trail = &self.trail;
+        let polled = match &mut self.inner {
+            Inner::Http1 { connection, incoming } => connection
+                .poll_body(incoming, cx)
+                .map(|chunk| chunk.map(|chunk| chunk.map_err(|error| http1_failure(error, trail)))),
+            Inner::Http2 { stream, .. } => http2::poll_body(stream, cx)
+                .map(|chunk| chunk.map(|chunk| chunk.map_err(|error| http2::failure(error, trail)))),
+            Inner::Done => Poll::Ready(None),
+        };
+        let Poll::Ready(chunk) = polled else {
+            let token = &self.cancellation;
+            let cancelled = self.cancelled.get_or_insert_with(|| Box::pin(token.clone().cancelled_owned()));
+            ready!(cancelled.as_mut().poll(cx));
+            self.inner = Inner::Done;
+            return Poll::Ready(Some(Err(self.trail.cancelled())));
         };
         match &chunk {
             Some(Ok(_)) => self.settle(),
-            Some(Err(_)) => self.inner = Inner::Done,
+            Some(Err(_)) => {
+                if let Inner::Http2 { slot, .. } = &mut self.inner {
+                    slot.settle();
+                }
+                self.inner = Inner::Done;
+            }
             None => self.complete(),
         }
         Poll::Ready(chunk)
@@ -207,7 +220,8 @@ impl Body {
                 let site = Arc::clone(connection.permit().site());
                 site.rest(connection);
             }
-            Inner::Http2 { .. } | Inner::Done => {}
+            Inner::Http2 { mut slot, .. } => slot.settle(),
+            Inner::Done => {}
         }
     }
 }

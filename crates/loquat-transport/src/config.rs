@@ -165,6 +165,12 @@ pub struct Http2Limits {
     /// that spends the budget is closed. Tokens come in small frames, so `h2`'s own default kills a busy connection.
     /// Default 8 MiB, more than `max_streams` × 64 KiB: 32,000 unread one-byte frames.
     pub data_frame_budget_bytes: usize,
+    /// Streams of one connection that may be reset by this side (a body dropped early, a limit passed) within
+    /// `resets_within`; past that, new requests go to another connection and this one drains. Default 150: servers close
+    /// a connection with all that is on it at 200 resets in 30 s and more.
+    pub max_resets: usize,
+    /// See `max_resets`. Default 30 s.
+    pub resets_within: Duration,
 }
 
 impl Default for Http2Limits {
@@ -174,6 +180,8 @@ impl Default for Http2Limits {
             stream_window_bytes: 256 * 1024,
             connection_window_bytes: 100 * 256 * 1024,
             data_frame_budget_bytes: 8 * 1024 * 1024,
+            max_resets: 150,
+            resets_within: Duration::from_secs(30),
         }
     }
 }
@@ -238,13 +246,17 @@ pub enum ExtraRoot {
 pub struct PoolConfig {
     /// Most idle HTTP/1.1 connections kept per origin; the oldest goes first. Default 100.
     pub max_idle_per_origin: usize,
-    /// How long an idle connection is kept. Default 90 s, a ceiling: many servers close far earlier, and a
-    /// `Keep-Alive: timeout` is obeyed. Looked after whenever a request is sent: an unused transport has no task that
+    /// How long an idle connection is kept. Default 90 s, a ceiling: many servers close far earlier, so a `Keep-Alive:
+    /// timeout` is obeyed, and a server that was seen to close earlier is given less for the next ten minutes. Looked after whenever a request is sent: an unused transport has no task that
     /// would.
     pub idle_timeout: Duration,
     /// How long an HTTP/1.1 connection may have been idle to carry a request that cannot be replayed. Default 4 s:
     /// uvicorn, and with it vLLM, closes at 5 s, and a request that meets the close is lost without a safe retry.
     pub reuse_within: Duration,
+    /// How long a connection serves new requests, less up to a fifth by chance, so that connections made together are not
+    /// replaced together. Default 5 min: a name that resolves anew is followed within that. What is running is not cut
+    /// off. `None`: for ever.
+    pub max_age: Option<Duration>,
     /// Most connections per origin, idle and connecting ones included; more requests wait, at most
     /// [`Limits::connect`]. Default 1,024, below the usual limit on open files.
     pub max_connections_per_origin: usize,
@@ -263,6 +275,7 @@ impl Default for PoolConfig {
             max_idle_per_origin: 100,
             idle_timeout: Duration::from_secs(90),
             reuse_within: Duration::from_secs(4),
+            max_age: Some(Duration::from_secs(300)),
             max_connections_per_origin: 1024,
             max_connecting_per_origin: 256,
             drain_bytes: 64 * 1024,
@@ -290,6 +303,13 @@ impl PoolConfig {
     #[must_use]
     pub fn with_reuse_within(mut self, age: Duration) -> Self {
         self.reuse_within = age;
+        self
+    }
+
+    /// Replaces connections at that age.
+    #[must_use]
+    pub fn with_max_age(mut self, age: Option<Duration>) -> Self {
+        self.max_age = age;
         self
     }
 

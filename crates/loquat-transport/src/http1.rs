@@ -26,6 +26,7 @@ use crate::{
     connect::Link,
     io::{Meter, Stream},
     pool::Permit,
+    timer::Timer,
 };
 
 /// See the [module](self).
@@ -35,10 +36,16 @@ pub(crate) struct Http1 {
     /// Whether `connection` has completed; it must not be polled after that.
     finished: bool,
     info: ConnectionInfo,
+    /// Whether it has carried a request; one that was made beforehand has not.
+    used: bool,
     meter: Arc<Meter>,
     /// What the peer promised in `Keep-Alive: timeout`, less a margin for the way.
     keep_alive: Option<Duration>,
     idle_since: Instant,
+    /// Kept for the next wait.
+    pub(crate) timer: Option<Timer>,
+    /// When it is too old for another request.
+    retire_at: Option<Instant>,
     /// The place this connection takes in its origin's pool.
     permit: Permit,
 }
@@ -61,9 +68,12 @@ impl Http1 {
             connection,
             finished: false,
             info,
+            used: false,
             meter,
             keep_alive: None,
             idle_since: Instant::now(),
+            timer: None,
+            retire_at: permit.site().retire_at(),
             permit,
         })
     }
@@ -92,7 +102,11 @@ impl Http1 {
     /// Marks the start of its idleness.
     pub(crate) fn rest(&mut self, now: Instant) {
         self.idle_since = now;
-        self.info.reused = true;
+        self.info.reused = self.used;
+    }
+
+    pub(crate) fn is_too_old(&self, now: Instant) -> bool {
+        self.retire_at.is_some_and(|end| now >= end)
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
@@ -125,9 +139,11 @@ impl Http1 {
                 self.finished = true;
                 connection_error = done.err();
             }
-            response.as_mut().poll(cx)
+            // Only the line above can bring it, so it need not wake anybody.
+            response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         })
         .await;
+        self.used = true;
         match (response, connection_error) {
             (Ok(response), _) => {
                 self.keep_alive = keep_alive(response.headers());
@@ -146,11 +162,13 @@ impl Http1 {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
         loop {
-            let mut frame = Pin::new(&mut *incoming).poll_frame(cx);
+            // Data comes from driving the connection alone: a waker left in the body would wake this very task.
+            let unwoken = &mut Context::from_waker(Waker::noop());
+            let mut frame = Pin::new(&mut *incoming).poll_frame(unwoken);
             if frame.is_pending() {
                 // Its error also comes out of the body, which is asked once more.
                 let _ = self.drive(cx);
-                frame = Pin::new(&mut *incoming).poll_frame(cx);
+                frame = Pin::new(&mut *incoming).poll_frame(unwoken);
             }
             match ready!(frame) {
                 Some(Ok(frame)) => match frame.into_data() {

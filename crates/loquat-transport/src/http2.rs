@@ -18,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, client};
-use http::{HeaderValue, header, uri};
+use http::{HeaderName, HeaderValue, header, uri};
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -28,6 +28,7 @@ use crate::{
     http1::has_no_body_by_nature,
     io::{Meter, Stream},
     pool::Permit,
+    timer::Timers,
     trail::Trail,
 };
 
@@ -48,6 +49,8 @@ pub(crate) struct Http2 {
     meter: Arc<Meter>,
     /// Streams reserved. Raised under the pool's lock only.
     pub(crate) in_use: AtomicUsize,
+    /// Of those who wait for a head.
+    pub(crate) timers: Timers,
     own_limit: usize,
     /// Declared after `sender`: when this is dropped the driver finds no handle left.
     _unwanted: oneshot::Sender<()>,
@@ -93,6 +96,7 @@ impl Http2 {
             info: link.info,
             meter,
             in_use: AtomicUsize::new(0),
+            timers: Timers::default(),
             own_limit,
             _unwanted: unwanted_sender,
         })
@@ -206,16 +210,23 @@ fn encode(request: &Request) -> http::Request<()> {
     // With all three parts there is nothing that could be missing.
     *encoded.uri_mut() = uri::Uri::from_parts(parts).unwrap_or_default();
     let mut headers = request.headers.clone();
-    for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "host", "te"]
-    {
+    while let Some(name) = headers.keys().find(|name| is_of_the_connection(name)).cloned() {
         headers.remove(name);
     }
-    headers.remove(header::CONTENT_LENGTH);
     if !request.body.is_empty() || !has_no_body_by_nature(&request.method) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(request.body.len()));
     }
     *encoded.headers_mut() = headers;
     encoded
+}
+
+/// Whether that field frames an HTTP/1.1 message, or is what `h2` writes itself.
+fn is_of_the_connection(name: &HeaderName) -> bool {
+    match *name {
+        header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::HOST | header::TE => true,
+        header::CONTENT_LENGTH => true,
+        _ => matches!(name.as_str(), "keep-alive" | "proxy-connection"),
+    }
 }
 
 /// The next data of that stream; its window grows by what is handed out.

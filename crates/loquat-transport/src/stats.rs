@@ -1,6 +1,9 @@
 //! Plain counters: what was opened, reused, and is open now.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 
 use crate::Protocol;
 
@@ -20,6 +23,20 @@ pub struct Stats {
     pub reused: u64,
     /// Requests repeated silently on another connection because the first had certainly not taken them.
     pub replaced: u64,
+    /// How often a request had to wait for another's connection or a free place, and for how long all of them together.
+    /// Making a connection of its own is not counted.
+    pub waits: u64,
+    /// See `waits`.
+    pub waited: Duration,
+}
+
+impl Stats {
+    /// The part of all requests that found a connection already open, 0 to 1; 0 before the first.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio to look at")]
+    pub fn reuse_ratio(&self) -> f64 {
+        let all = self.reused + self.http1_opened + self.http2_opened;
+        if all == 0 { 0.0 } else { self.reused as f64 / all as f64 }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +45,8 @@ pub(crate) struct Counters {
     open: [AtomicUsize; 2],
     pub(crate) reused: AtomicU64,
     pub(crate) replaced: AtomicU64,
+    waits: AtomicU64,
+    waited_micros: AtomicU64,
 }
 
 impl Counters {
@@ -40,6 +59,11 @@ impl Counters {
         self.open[protocol as usize].fetch_sub(1, Relaxed);
     }
 
+    pub(crate) fn waited(&self, time: Duration) {
+        self.waits.fetch_add(1, Relaxed);
+        self.waited_micros.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> Stats {
         let (one, two) = (Protocol::Http1 as usize, Protocol::Http2 as usize);
         Stats {
@@ -49,6 +73,8 @@ impl Counters {
             http2_open: self.open[two].load(Relaxed),
             reused: self.reused.load(Relaxed),
             replaced: self.replaced.load(Relaxed),
+            waits: self.waits.load(Relaxed),
+            waited: Duration::from_micros(self.waited_micros.load(Relaxed)),
         }
     }
 }

@@ -179,7 +179,7 @@ pub(crate) fn earlier(
     }
 }
 
-/// Waits for `work` until the earlier of `limit` from now and `deadline`. One timer.
+/// Waits for `work` until the earlier of `limit` from now and `deadline`. No timer while there is nothing to wait for.
 pub(crate) async fn within<T>(
     limit: Option<Duration>,
     deadline: Option<Instant>,
@@ -188,10 +188,18 @@ pub(crate) async fn within<T>(
     let Some((end, expired)) = earlier(Instant::now(), limit, deadline) else {
         return Ok(work.await);
     };
-    let (mut work, mut sleep) = (pin!(work), pin!(tokio::time::sleep_until(end.into())));
-    std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending => sleep.as_mut().poll(cx).map(|()| Err(expired)),
+    let (mut work, mut sleep) = (pin!(work), pin!(None));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        if sleep.is_none() {
+            sleep.set(Some(tokio::time::sleep_until(end.into())));
+        }
+        match sleep.as_mut().as_pin_mut() {
+            Some(sleep) => sleep.poll(cx).map(|()| Err(expired)),
+            None => Poll::Pending,
+        }
     })
     .await
 }

@@ -22,6 +22,7 @@ use crate::{
     http1::{self, Http1},
     http2::{self, Http2},
     pool::{Checkout, Making, Pool, Site, Slot, Ticket, Wants},
+    timer::Timer,
     trail::{Expired, Stage, Trail, earlier, within},
 };
 
@@ -97,9 +98,9 @@ impl Transport {
         let answered = {
             let mut cancelled = pin!(context.cancellation().cancelled());
             let mut attempt = pin!(self.0.attempt(&request, &mut trail));
-            poll_fn(|cx| match cancelled.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(None),
-                Poll::Pending => attempt.as_mut().poll(cx).map(Some),
+            poll_fn(|cx| match attempt.as_mut().poll(cx) {
+                Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                Poll::Pending => cancelled.as_mut().poll(cx).map(|()| None),
             })
             .await
         };
@@ -152,7 +153,8 @@ type Answered = (http::response::Parts, Source);
 
 impl Inner {
     async fn attempt(&self, request: &Request, trail: &mut Trail) -> Result<Answered> {
-        let site = self.pool.site(request.url.origin(), self.connector.protocol(request.url.origin()));
+        let origin = request.url.origin();
+        let site = self.pool.site(origin, self.connector.protocol(origin), trail.started);
         let mut wants = Wants { replayable: request.replayable, fresh: false };
         let mut stale = 0;
         loop {
@@ -176,7 +178,15 @@ impl Inner {
     async fn checkout(&self, site: &Arc<Site>, wants: Wants, trail: &mut Trail) -> Result<Ready> {
         // Somebody else may be connecting for us, so the wait may take as long as that.
         let limit = self.limits.connect.saturating_add(self.limits.tls);
-        let checkout = within(Some(limit), trail.deadline, site.checkout(wants)).await;
+        let checkout = match site.look(wants, Instant::now()) {
+            Some(checkout) => Ok(checkout),
+            None => {
+                let began = Instant::now();
+                let waited = within(Some(limit), trail.deadline, site.checkout(wants)).await;
+                self.pool.counters.waited(began.elapsed());
+                waited
+            }
+        };
         match checkout.map_err(|expired| trail.expired(expired, "connect + tls"))? {
             Checkout::Http1(connection) => Ok(Ready::Http1(connection)),
             Checkout::Http2(slot) => Ok(Ready::Http2(slot)),
@@ -218,29 +228,24 @@ impl Inner {
         trail: &mut Trail,
     ) -> Result<Answered, Failed> {
         trail.sending(connection.info(), connection.meter(), request.body.len());
+        let idle = connection.idle_for(trail.started);
         let meter = Arc::clone(connection.meter());
         let limit = self.first_byte(request);
+        let mut timer = connection.timer.take().and_then(Timer::here);
         let answered = {
             let mut exchange = pin!(connection.exchange(http1::encode(request)));
             let mut expiry = earlier(Instant::now(), limit, trail.deadline);
-            let mut sleep = pin!(expiry.map(|(end, _)| tokio::time::sleep_until(end.into())));
             poll_fn(|cx| {
                 if let Poll::Ready(done) = exchange.as_mut().poll(cx) {
                     return Poll::Ready(Ok(done));
                 }
-                while let (Some(timer), Some((end, expired))) = (sleep.as_mut().as_pin_mut(), expiry) {
-                    if timer.poll(cx).is_pending() {
+                while let Some((end, expired)) = expiry {
+                    if Timer::poll_until(&mut timer, end, cx).is_pending() {
                         break;
                     }
-                    // The limit counts from the last byte written, which the timer was armed without knowing.
-                    let after_write = earlier(meter.last_write(), limit, trail.deadline);
-                    match (expired, after_write) {
-                        (Expired::Limit(_), Some((later, expired))) if later > end => {
-                            expiry = Some((later, expired));
-                            if let Some(timer) = sleep.as_mut().as_pin_mut() {
-                                timer.reset(later.into());
-                            }
-                        }
+                    // The limit counts from the last byte written, which `end` was made without knowing.
+                    match (expired, earlier(meter.last_write(), limit, trail.deadline)) {
+                        (Expired::Limit(_), Some(later)) if later.0 > end => expiry = Some(later),
                         _ => return Poll::Ready(Err(expired)),
                     }
                 }
@@ -248,6 +253,7 @@ impl Inner {
             })
             .await
         };
+        connection.timer = timer;
         match answered {
             Ok(Ok(response)) => {
                 let (head, incoming) = response.into_parts();
@@ -260,14 +266,13 @@ impl Inner {
                     || error.is_closed()
                     || error.is_canceled()
                     || is_io(&error);
-                Err(Failed {
-                    error: http1_failure(error, trail),
-                    again: if reused && (untouched || (request.replayable && lost)) {
-                        Again::Once
-                    } else {
-                        Again::No
-                    },
-                })
+                let closed_early = reused && (untouched || lost);
+                if closed_early {
+                    connection.permit().site().closed_early(idle);
+                }
+                let again = closed_early && (untouched || request.replayable);
+                let again = if again { Again::Once } else { Again::No };
+                Err(Failed { error: http1_failure(error, trail), again })
             }
             Err(expired) => Err(trail.expired(expired, "first_byte").into()),
         }
@@ -275,7 +280,7 @@ impl Inner {
 
     async fn exchange_http2(
         &self,
-        slot: Slot,
+        mut slot: Slot,
         request: &Request,
         trail: &mut Trail,
     ) -> Result<Answered, Failed> {
@@ -288,17 +293,33 @@ impl Inner {
                 // The connection is on its way out and took nothing.
                 let leaving = error.is_go_away() || error.is_io() || error.is_reset();
                 slot.connection().retire();
+                slot.settle();
                 let again = if leaving { Again::Surely } else { Again::No };
                 return Err(Failed { error: http2::failure(error, trail), again });
             }
         };
         trail.handed_over(slot.info());
-        match within(self.first_byte(request), trail.deadline, response).await {
+        let expiry = earlier(Instant::now(), self.first_byte(request), trail.deadline);
+        let mut timer = slot.connection().timers.take();
+        let answered = {
+            let mut response = pin!(response);
+            poll_fn(|cx| match (response.as_mut().poll(cx), expiry) {
+                (Poll::Ready(answered), _) => Poll::Ready(Ok(answered)),
+                (Poll::Pending, Some((end, expired))) => {
+                    Timer::poll_until(&mut timer, end, cx).map(|()| Err(expired))
+                }
+                (Poll::Pending, None) => Poll::Pending,
+            })
+            .await
+        };
+        slot.connection().timers.put(timer);
+        match answered {
             Ok(Ok(response)) => {
                 let (head, stream) = response.into_parts();
                 Ok((head, Source::Http2(stream, slot)))
             }
             Ok(Err(error)) => {
+                slot.settle();
                 let refused = http2::is_refusal(&error);
                 if refused {
                     trail.refused();

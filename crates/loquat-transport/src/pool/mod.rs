@@ -23,7 +23,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Pool {
     sites: Mutex<Sites>,
     pub(crate) config: PoolConfig,
-    streams: usize,
+    http2: Http2Limits,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -38,14 +38,13 @@ impl Pool {
         Self {
             sites: Mutex::new(Sites { of: HashMap::new(), swept: Instant::now() }),
             config,
-            streams: http2.max_streams.max(1),
+            http2: http2.clone(),
             counters: Arc::default(),
         }
     }
 
     /// The place of that origin. `protocol` is what its connections will speak, where that is known beforehand.
-    pub(crate) fn site(&self, origin: &Origin, protocol: Option<Protocol>) -> Arc<Site> {
-        let now = Instant::now();
+    pub(crate) fn site(&self, origin: &Origin, protocol: Option<Protocol>, now: Instant) -> Arc<Site> {
         let mut expired = Vec::new();
         let site = {
             let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +57,7 @@ impl Pool {
                 Some(site) => Arc::clone(site),
                 None => {
                     let site =
-                        Site::new(self.config.clone(), self.streams, Arc::clone(&self.counters), protocol);
+                        Site::new(self.config.clone(), &self.http2, Arc::clone(&self.counters), protocol);
                     sites.of.insert(origin.clone(), Arc::clone(&site));
                     site
                 }

@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    hash::{BuildHasher, Hasher, RandomState},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -14,7 +15,12 @@ use std::{
 use loquat_core::Error;
 use tokio::sync::Notify;
 
-use crate::{ConnectionInfo, PoolConfig, Protocol, http1::Http1, http2::Http2, stats::Counters};
+use crate::{ConnectionInfo, Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats::Counters};
+
+/// How long an early close is held against a peer: as long as a rolling update or a bad hour of a balancer.
+const REMEMBER_EARLY_CLOSE: Duration = Duration::from_secs(600);
+/// An idle connection is kept for that long whatever was learnt: requests that follow each other at once find it.
+const LEAST_LIFETIME: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
 pub(crate) struct Site {
@@ -22,6 +28,7 @@ pub(crate) struct Site {
     /// One waiter is woken for a freed place, all when a connection was made or failed.
     changed: Notify,
     config: PoolConfig,
+    http2: Http2Limits,
     counters: Arc<Counters>,
 }
 
@@ -43,6 +50,8 @@ struct State {
     /// How often making a connection failed, and why the last time: those who waited for it fail with it.
     failures: u64,
     last_failure: Option<Error>,
+    /// The idle time that the peer did not grant lately, and when it was learnt.
+    early_close: Option<(Duration, Instant)>,
     /// The pool is gone: nothing is kept any more.
     shut: bool,
 }
@@ -50,6 +59,24 @@ struct State {
 struct Shared {
     connection: Arc<Http2>,
     idle_since: Instant,
+    retire_at: Option<Instant>,
+    /// Streams reset by this side since then.
+    resets: usize,
+    resets_since: Instant,
+}
+
+impl Shared {
+    /// One more reset. A peer takes many of them in short time for an attack, and closes the connection with all that is on
+    /// it; so past a number new streams go elsewhere, and those that are left finish.
+    fn count_reset(&mut self, now: Instant, limits: &Http2Limits) {
+        if now.saturating_duration_since(self.resets_since) > limits.resets_within {
+            (self.resets, self.resets_since) = (0, now);
+        }
+        self.resets += 1;
+        if self.resets > limits.max_resets {
+            self.connection.retire();
+        }
+    }
 }
 
 /// What a request can make do with.
@@ -80,7 +107,7 @@ enum Decision {
 impl Site {
     pub(super) fn new(
         config: PoolConfig,
-        streams: usize,
+        http2: &Http2Limits,
         counters: Arc<Counters>,
         speaks: Option<Protocol>,
     ) -> Arc<Self> {
@@ -91,16 +118,32 @@ impl Site {
             open: 0,
             waiting: 0,
             speaks,
-            streams,
+            streams: http2.max_streams.max(1),
+            early_close: None,
             failures: 0,
             last_failure: None,
             shut: false,
         };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), config, counters })
+        Arc::new(Self {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            config,
+            http2: http2.clone(),
+            counters,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What can be had without waiting.
+    pub(crate) fn look(self: &Arc<Self>, wants: Wants, now: Instant) -> Option<Checkout> {
+        let mut dead = Vec::new();
+        match self.decide(wants, now, false, &mut dead) {
+            Decision::Got(checkout) => Some(checkout),
+            Decision::Wait { .. } => None,
+        }
     }
 
     /// A connection, or the permission to make one. Waits, without a limit of its own.
@@ -113,7 +156,7 @@ impl Site {
             // Before the look, so that a change between look and wait is not missed.
             changed.as_mut().enable();
             let mut dead = Vec::new();
-            let decision = self.decide(wants, &mut dead);
+            let decision = self.decide(wants, Instant::now(), true, &mut dead);
             drop(dead); // outside the lock, which their permits take
             let (since_failure, coalesced) = match decision {
                 Decision::Got(checkout) => return checkout,
@@ -135,11 +178,21 @@ impl Site {
     }
 
     #[expect(clippy::vec_box, reason = "as in `State`")]
-    fn decide(self: &Arc<Self>, wants: Wants, dead: &mut Vec<Box<Http1>>) -> Decision {
-        let now = Instant::now();
+    fn decide(
+        self: &Arc<Self>,
+        wants: Wants,
+        now: Instant,
+        will_wait: bool,
+        dead: &mut Vec<Box<Http1>>,
+    ) -> Decision {
         let mut state = self.lock();
         let state = &mut *state;
-        state.http2.retain(|shared| !shared.connection.is_closing());
+        state.http2.retain(|shared| {
+            if shared.retire_at.is_some_and(|end| now >= end) {
+                shared.connection.retire();
+            }
+            !shared.connection.is_closing()
+        });
         let load = |shared: &&Shared| shared.connection.in_use.load(Relaxed);
         let free =
             state.http2.iter().filter(|shared| load(shared) < shared.connection.limit()).min_by_key(load);
@@ -147,7 +200,12 @@ impl Site {
             shared.connection.in_use.fetch_add(1, Relaxed);
             self.counters.reused.fetch_add(1, Relaxed);
             let connection = Arc::clone(&shared.connection);
-            return Decision::Got(Checkout::Http2(Slot { connection, site: Arc::clone(self), reused: true }));
+            return Decision::Got(Checkout::Http2(Slot {
+                connection,
+                site: Arc::clone(self),
+                reused: true,
+                settled: false,
+            }));
         }
         if !wants.fresh {
             let mut index = state.idle.len();
@@ -155,7 +213,10 @@ impl Site {
                 index -= 1;
                 let connection = &mut state.idle[index];
                 let idle = connection.idle_for(now);
-                if idle >= self.lifetime(connection) || !connection.is_usable() {
+                if idle >= self.lifetime(connection, state.early_close, now) {
+                    dead.push(state.idle.remove(index));
+                } else if !connection.is_usable() {
+                    state.early_close = self.lowered(idle, state.early_close, now);
                     dead.push(state.idle.remove(index));
                 } else if wants.replayable || idle < self.config.reuse_within {
                     self.counters.reused.fetch_add(1, Relaxed);
@@ -172,7 +233,7 @@ impl Site {
             let expected =
                 if state.speaks.is_none() { usize::MAX } else { coming.saturating_mul(state.streams) };
             if state.waiting + coming < expected {
-                state.waiting += 1;
+                state.waiting += usize::from(will_wait);
                 return Decision::Wait { since_failure: state.failures, coalesced: true };
             }
         }
@@ -196,11 +257,42 @@ impl Site {
         }))
     }
 
-    /// How long that connection may be idle.
-    fn lifetime(&self, connection: &Http1) -> Duration {
-        connection
-            .keep_alive()
-            .map_or(self.config.idle_timeout, |promised| promised.min(self.config.idle_timeout))
+    /// How long that connection may be idle: what the peer promised, what it kept lately, and the ceiling; nothing once it
+    /// is too old.
+    fn lifetime(&self, connection: &Http1, early: Option<(Duration, Instant)>, now: Instant) -> Duration {
+        if connection.is_too_old(now) {
+            return Duration::ZERO;
+        }
+        let promised = connection.keep_alive().unwrap_or(Duration::MAX);
+        let kept = early.filter(|(_, learnt)| now.saturating_duration_since(*learnt) < REMEMBER_EARLY_CLOSE);
+        self.config.idle_timeout.min(promised).min(kept.map_or(Duration::MAX, |(kept, _)| kept))
+    }
+
+    /// What to allow from now on, after a connection was found closed that had been idle for so long. When exactly it was
+    /// closed nobody saw: four fifths is a guess that the next early close lowers further.
+    fn lowered(
+        &self,
+        idle: Duration,
+        before: Option<(Duration, Instant)>,
+        now: Instant,
+    ) -> Option<(Duration, Instant)> {
+        let kept = (idle * 4 / 5).max(LEAST_LIFETIME);
+        Some((before.map_or(kept, |(before, _)| before.min(kept)), now))
+    }
+
+    /// A connection failed under a request after it had been idle for so long.
+    pub(crate) fn closed_early(&self, idle: Duration) {
+        let mut state = self.lock();
+        state.early_close = self.lowered(idle, state.early_close, Instant::now());
+    }
+
+    /// When a connection made now is too old: up to a fifth earlier than the limit, so that connections made together are
+    /// not replaced together.
+    pub(crate) fn retire_at(&self) -> Option<Instant> {
+        let age = self.config.max_age?;
+        // Each `RandomState` has keys of its own, which is all the chance that is needed.
+        let random = u32::from(RandomState::new().build_hasher().finish().to_le_bytes()[0]);
+        Instant::now().checked_add(age - age * random / (5 * 256))
     }
 
     /// Takes a connection back whose exchange is complete.
@@ -208,10 +300,15 @@ impl Site {
         if self.config.max_idle_per_origin == 0 || !connection.is_usable() {
             return;
         }
-        connection.rest(Instant::now());
+        let now = Instant::now();
+        connection.rest(now);
         let oldest = {
             let mut state = self.lock();
             if state.shut {
+                drop(state);
+                return;
+            }
+            if connection.is_too_old(now) {
                 drop(state);
                 return;
             }
@@ -227,7 +324,9 @@ impl Site {
     /// Takes out what has been idle for too long. Whether nothing is left.
     pub(super) fn sweep(&self, now: Instant, expired: &mut Vec<Expired>) -> bool {
         let mut state = self.lock();
-        let old = |connection: &mut Box<Http1>| connection.idle_for(now) >= self.lifetime(connection);
+        let early = state.early_close;
+        let old =
+            |connection: &mut Box<Http1>| connection.idle_for(now) >= self.lifetime(connection, early, now);
         expired.extend(state.idle.extract_if(.., old).map(Expired::Http1));
         let old = |shared: &mut Shared| {
             let unused = shared.connection.in_use.load(Relaxed) == 0;
@@ -255,7 +354,7 @@ impl Site {
         drop((idle, http2));
     }
 
-    fn release(&self, connection: &Arc<Http2>) {
+    fn release(&self, connection: &Arc<Http2>, was_reset: bool) {
         {
             // Under the lock, so that the idle time is never older than the last use.
             let mut state = self.lock();
@@ -263,7 +362,11 @@ impl Site {
             if let Some(shared) =
                 state.http2.iter_mut().find(|shared| Arc::ptr_eq(&shared.connection, connection))
             {
-                shared.idle_since = Instant::now();
+                let now = Instant::now();
+                shared.idle_since = now;
+                if was_reset {
+                    shared.count_reset(now, &self.http2);
+                }
             }
         }
         self.changed.notify_one();
@@ -362,10 +465,17 @@ impl Making {
         let mut state = site.lock();
         state.speaks = Some(Protocol::Http2);
         if !state.shut {
-            state.http2.push(Shared { connection: Arc::clone(&connection), idle_since: Instant::now() });
+            let now = Instant::now();
+            state.http2.push(Shared {
+                connection: Arc::clone(&connection),
+                idle_since: now,
+                retire_at: site.retire_at(),
+                resets: 0,
+                resets_since: now,
+            });
         }
         drop(state);
-        Slot { connection, site, reused: false }
+        Slot { connection, site, reused: false, settled: false }
     }
 
     /// It could not be made: those who waited for it fail with the same error.
@@ -389,11 +499,18 @@ pub(crate) struct Slot {
     connection: Arc<Http2>,
     site: Arc<Site>,
     reused: bool,
+    /// Whether the stream has ended by itself.
+    settled: bool,
 }
 
 impl Slot {
     pub(crate) fn connection(&self) -> &Http2 {
         &self.connection
+    }
+
+    /// The stream has ended by itself: giving it back resets nothing.
+    pub(crate) fn settle(&mut self) {
+        self.settled = true;
     }
 
     pub(crate) fn info(&self) -> ConnectionInfo {
@@ -403,6 +520,6 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.site.release(&self.connection);
+        self.site.release(&self.connection, !self.settled);
     }
 }

@@ -1,6 +1,8 @@
 //! Servers written byte by byte, so that a test says exactly what the peer does and when.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a program of its own and uses its part")]
 
+pub mod script;
+
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use loquat_core::{Context, Error};

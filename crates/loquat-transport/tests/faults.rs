@@ -1,0 +1,477 @@
+//! The faults of real networks and servers, one row each: what is injected, what must become of it. Real sockets; peers are
+//! scripts of bytes or, where a whole server is needed, the `h2` crate's.
+//!
+//! The numbers are those of the project's list of twenty; the ones that are missing (retries, `Retry-After`, budgets, the
+//! breaker, the decoding of events) belong to other crates and are tested there. No row depends on how long something takes
+//! on a loaded machine: waits are for events, and limits in time are only ever lower bounds.
+
+mod support;
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use h2::server;
+use loquat_core::{Delivery, Error, ErrorKind};
+use loquat_transport::{Config, Http2Mode, Limits, Request, Stats, Transport};
+use support::{
+    LONG, eventually, get, listen, post,
+    script::{
+        DATA, HEADERS, PING, RST_STREAM, Step, answer, frame, goaway, head, max_streams, play, reset, say,
+    },
+    send, spawn_text, text, with,
+};
+
+use Delivery::{Committed, MaybeSent, NotSent};
+use ErrorKind::{Connection, Timeout};
+
+type Run = fn() -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+struct Row {
+    fault: u8,
+    inject: &'static str,
+    must: &'static str,
+    run: Run,
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        fault: 1,
+        inject: "FIN on an idle connection",
+        must: "a new connection, silently",
+        run: || Box::pin(fin_on_idle()),
+    },
+    Row {
+        fault: 2,
+        inject: "RST after the bytes of a POST without a key",
+        must: "an error that says MaybeSent; sent once",
+        run: || Box::pin(reset_after_post()),
+    },
+    Row {
+        fault: 2,
+        inject: "the same on a connection that was reused",
+        must: "MaybeSent and sent once; a request that may be sent twice goes out again, once",
+        run: || Box::pin(reset_after_reuse()),
+    },
+    Row {
+        fault: 8,
+        inject: "a TLS handshake that is never answered",
+        must: "the handshake's own limit, NotSent, and not the first byte's",
+        run: || Box::pin(tls_stall()),
+    },
+    Row {
+        fault: 9,
+        inject: "a request taken, then silence",
+        must: "the first byte's limit, MaybeSent, and the connection is closed",
+        run: || Box::pin(silence()),
+    },
+    Row {
+        fault: 9,
+        inject: "a head, then silence",
+        must: "a body that waits, and frees everything when its caller gives up",
+        run: || Box::pin(silence_in_body()),
+    },
+    Row {
+        fault: 10,
+        inject: "HTTP/2 PINGs and nothing else",
+        must: "the first byte's limit all the same",
+        run: || Box::pin(pings_only()),
+    },
+    Row {
+        fault: 10,
+        inject: "HTTP/1.1 interim answers (103) and nothing else",
+        must: "the first byte's limit all the same",
+        run: || Box::pin(interim_only()),
+    },
+    Row {
+        fault: 12,
+        inject: "the end of the connection before the end of the body",
+        must: "all that came, then an error that says Committed",
+        run: || Box::pin(cut_body()),
+    },
+    Row {
+        fault: 13,
+        inject: "the last event, but no end of the body",
+        must: "finished now; the connection is kept if the end comes at once, else closed",
+        run: || Box::pin(no_end()),
+    },
+    Row {
+        fault: 14,
+        inject: "GOAWAY while two streams are open",
+        must: "the one it covers finishes, the other goes elsewhere unseen",
+        run: || Box::pin(goaway_in_flight()),
+    },
+    Row {
+        fault: 15,
+        inject: "REFUSED_STREAM",
+        must: "repeated once, silently; a second refusal is told as NotSent",
+        run: || Box::pin(refused()),
+    },
+    Row {
+        fault: 16,
+        inject: "MAX_CONCURRENT_STREAMS lowered below what is open, to 1 and to 0",
+        must: "what is open finishes, what is new opens another connection",
+        run: || Box::pin(limit_lowered()),
+    },
+    Row {
+        fault: 17,
+        inject: "10,000 DATA frames of one byte to a slow consumer",
+        must: "all of them, on a connection that lives on",
+        run: || Box::pin(tiny_frames()),
+    },
+    Row {
+        fault: 18,
+        inject: "one unread stream among a hundred",
+        must: "the others flow",
+        run: || Box::pin(one_unread()),
+    },
+    Row {
+        fault: 19,
+        inject: "5,000 cancelled requests",
+        must: "no GOAWAY of our own making, and the next request is served",
+        run: || Box::pin(cancels()),
+    },
+];
+
+#[tokio::test]
+async fn every_fault_ends_as_it_must() {
+    let mut failed = Vec::new();
+    for row in ROWS {
+        let ran = tokio::time::timeout(6 * LONG, tokio::spawn((row.run)())).await;
+        if !matches!(ran, Ok(Ok(()))) {
+            failed.push(format!("fault {}: {}: must be {}: {ran:?}", row.fault, row.inject, row.must));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+const SHORT: Duration = Duration::from_millis(150);
+
+fn http2() -> Config {
+    Config::default().with_http2(Http2Mode::PriorKnowledge)
+}
+
+async fn ask(transport: &Transport, request: Request) -> Result<String, Error> {
+    text(send(transport, request).await?).await
+}
+
+fn what(result: Result<String, Error>) -> (ErrorKind, Delivery) {
+    let error = result.expect_err("must fail");
+    (error.kind(), error.delivery())
+}
+
+async fn fin_on_idle() {
+    let peer = play(vec![vec![Step::Request, say(OK)]]).await;
+    let transport = support::transport();
+    for round in 1..=3 {
+        assert_eq!(ask(&transport, post(peer.address)).await.expect("served"), "hi");
+        eventually("the peer has closed", || peer.done() == round).await;
+    }
+    let Stats { http1_opened, replaced, .. } = transport.stats();
+    assert_eq!((http1_opened, replaced), (3, 0), "seen before it was used, so nothing was repeated");
+}
+
+async fn reset_after_post() {
+    let peer = play(vec![vec![Step::Request, Step::Reset]]).await;
+    let transport = support::transport();
+    assert_eq!(what(ask(&transport, post(peer.address)).await), (Connection, MaybeSent));
+    assert_eq!(peer.connections(), 1);
+}
+
+async fn reset_after_reuse() {
+    for (replayable, sent) in [(false, 1), (true, 2)] {
+        let script = vec![Step::Request, say(OK), Step::Request, Step::Reset];
+        let peer = play(vec![script, vec![Step::Request, say(OK), Step::Hold]]).await;
+        let transport = support::transport();
+        assert_eq!(ask(&transport, post(peer.address)).await.expect("served"), "hi");
+        let second = ask(&transport, post(peer.address).with_replayable(replayable)).await;
+        match replayable {
+            false => assert_eq!(what(second), (Connection, MaybeSent)),
+            true => assert_eq!(second.expect("sent again"), "hi"),
+        }
+        assert_eq!(peer.connections(), sent, "replayable: {replayable}");
+    }
+}
+
+async fn tls_stall() {
+    let peer = play(vec![vec![Step::Hold]]).await;
+    let transport = with(Config::default().with_limits(Limits::default().with_tls(SHORT)));
+    let request = Request::post(format!("https://localhost:{}/", peer.address.port()), "x").expect("valid");
+    let error = ask(&transport, request).await.expect_err("stalled");
+    assert_eq!((error.kind(), error.delivery()), (Timeout, NotSent));
+    assert!(error.message().contains("(tls)"), "{error}");
+    eventually("the connection is closed", || peer.done() == 1).await;
+}
+
+async fn silence() {
+    let peer = play(vec![vec![Step::Request, Step::Hold]]).await;
+    let transport = support::transport();
+    let error = ask(&transport, post(peer.address).with_first_byte(SHORT)).await.expect_err("silent");
+    assert_eq!((error.kind(), error.delivery()), (Timeout, MaybeSent));
+    assert!(error.message().contains("(first_byte)"), "{error}");
+    eventually("the connection is closed", || peer.done() == 1).await;
+}
+
+async fn silence_in_body() {
+    let http1 = vec![Step::Request, say("HTTP/1.1 200 OK\r\n\r\nsome"), Step::Hold];
+    let http2_script = [head(1), frame(DATA, 0, 1, b"some")].concat();
+    let two = vec![
+        Step::Preface(None),
+        Step::Until(HEADERS, 1),
+        Step::Write(http2_script),
+        Step::Until(RST_STREAM, 1),
+        Step::Write(Vec::new()),
+    ];
+    for (script, config) in [(http1, Config::default()), (two, http2())] {
+        let peer = play(vec![script]).await;
+        let transport = with(config);
+        let mut response = send(&transport, post(peer.address)).await.expect("head");
+        assert_eq!(response.body.chunk().await.expect("some").expect("fine"), "some");
+        let waited = tokio::time::timeout(SHORT, response.body.chunk()).await;
+        assert!(waited.is_err(), "{waited:?}");
+        drop(response);
+        eventually("the peer sees the end of it", || peer.done() == 1).await;
+    }
+}
+
+async fn pings_only() {
+    let script = vec![Step::Preface(None), Step::Until(HEADERS, 1), Step::Drip(frame(PING, 0, 0, &[7; 8]))];
+    let peer = play(vec![script]).await;
+    let transport = with(http2());
+    let error = ask(&transport, post(peer.address).with_first_byte(SHORT)).await.expect_err("no head");
+    assert_eq!((error.kind(), error.delivery()), (Timeout, MaybeSent), "{error}");
+}
+
+async fn interim_only() {
+    let hint = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+    let peer = play(vec![vec![Step::Request, Step::Drip(hint.as_bytes().to_vec())]]).await;
+    let transport = support::transport();
+    let error = ask(&transport, post(peer.address).with_first_byte(SHORT)).await.expect_err("no head");
+    assert_eq!((error.kind(), error.delivery()), (Timeout, MaybeSent), "{error}");
+}
+
+async fn cut_body() {
+    let one = |text: &str| (Config::default(), vec![Step::Request, say(text)]);
+    let two = |frames: Vec<u8>| {
+        (http2(), vec![Step::Preface(None), Step::Until(HEADERS, 1), Step::Write(frames), Step::Wait(SHORT)])
+    };
+    let some = || [head(1), frame(DATA, 0, 1, b"some")].concat();
+    for (config, script) in [
+        one("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome"),
+        one("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n"),
+        one("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nsome"),
+        two(some()),
+        two([some(), reset(1, 2)].concat()),
+        two([some(), goaway(1, 2)].concat()),
+    ] {
+        let name = format!("{script:?}");
+        let peer = play(vec![script]).await;
+        let transport = with(config);
+        let mut response = send(&transport, post(peer.address)).await.expect("head");
+        let mut partial = String::new();
+        let error = loop {
+            match tokio::time::timeout(LONG, response.body.chunk()).await.expect("in time") {
+                Some(Ok(chunk)) => partial.push_str(&String::from_utf8_lossy(&chunk)),
+                Some(Err(error)) => break error,
+                None => panic!("passed for whole: {name}"),
+            }
+        };
+        assert_eq!(
+            (partial.as_str(), error.kind(), error.delivery()),
+            ("some", Connection, Committed),
+            "{name}"
+        );
+    }
+}
+
+async fn no_end() {
+    let start = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\n[DONE]\r\n";
+    // The end comes at once, late, and behind more than is worth reading.
+    let soon = vec![Step::Request, say(start), say("0\r\n\r\n"), Step::Request, say(OK), Step::Hold];
+    let late = vec![Step::Request, say(start), Step::Hold];
+    let flood = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
+    let long = vec![Step::Request, say(start), Step::Write(flood.into_bytes()), Step::Hold];
+    for (script, kept) in [(soon, true), (late, false), (long, false)] {
+        let peer = play(vec![script, vec![Step::Request, say(OK), Step::Hold]]).await;
+        let transport = support::transport();
+        let mut response = send(&transport, get(peer.address)).await.expect("head");
+        assert_eq!(response.body.chunk().await.expect("some").expect("fine"), "[DONE]");
+        response.body.finish();
+        if !kept {
+            eventually("the connection is closed", || peer.done() == 1).await;
+        }
+        assert_eq!(ask(&transport, get(peer.address)).await.expect("served"), "hi");
+        if !kept {
+            assert_eq!(peer.connections(), 2);
+        }
+    }
+}
+
+async fn goaway_in_flight() {
+    let script = vec![
+        Step::Preface(Some(10)),
+        Step::Until(HEADERS, 2),
+        Step::Write(goaway(1, 0)),
+        Step::Write(answer(1, "covered")),
+        Step::Hold,
+    ];
+    let elsewhere =
+        vec![Step::Preface(None), Step::Until(HEADERS, 1), Step::Write(answer(1, "elsewhere")), Step::Hold];
+    let peer = play(vec![script, elsewhere]).await;
+    let transport = with(http2());
+    let first = spawn_text(&transport, post(peer.address));
+    eventually("the first is out", || transport.stats().http2_open == 1).await;
+    let second = spawn_text(&transport, post(peer.address));
+    let mut got =
+        [first.await.expect("no panic").expect("served"), second.await.expect("no panic").expect("served")];
+    got.sort_unstable();
+    assert_eq!(got, ["covered", "elsewhere"]);
+    assert_eq!((peer.connections(), transport.stats().replaced), (2, 1));
+}
+
+async fn refused() {
+    let refusal = || vec![Step::Until(HEADERS, 1), Step::Write(reset(1, 7))];
+    let refuses = [vec![Step::Preface(None)], refusal(), vec![Step::Until(HEADERS, 1)]].concat();
+    // Refused once, then served on the same connection.
+    let serves = [refuses.clone(), vec![Step::Write(answer(3, "hi")), Step::Hold]].concat();
+    let transport = with(http2());
+    assert_eq!(ask(&transport, post(play(vec![serves]).await.address)).await.expect("repeated"), "hi");
+    assert_eq!(transport.stats().replaced, 1);
+    let again = [refuses, vec![Step::Write(reset(3, 7)), Step::Hold]].concat();
+    let error = ask(&transport, post(play(vec![again]).await.address)).await.expect_err("refused twice");
+    assert_eq!((error.kind(), error.delivery()), (Connection, NotSent), "{error}");
+    assert!(error.is_retryable());
+}
+
+async fn limit_lowered() {
+    for lowered in [1, 0] {
+        let script = vec![
+            Step::Preface(Some(10)),
+            Step::Until(HEADERS, 3),
+            Step::Write(max_streams(lowered)),
+            Step::Wait(SHORT),
+            Step::Write([answer(1, "old"), answer(3, "old"), answer(5, "old")].concat()),
+            Step::Hold,
+        ];
+        let new =
+            vec![Step::Preface(Some(10)), Step::Until(HEADERS, 1), Step::Write(answer(1, "new")), Step::Hold];
+        let peer = play(vec![script, new]).await;
+        let transport = with(http2());
+        let open: Vec<_> = (0..3).map(|_| spawn_text(&transport, post(peer.address))).collect();
+        // The fourth comes while all three are open and the limit is below that.
+        let fourth = {
+            eventually("three are open", || {
+                transport.stats().http2_open == 1 && transport.stats().reused == 2
+            })
+            .await;
+            tokio::time::sleep(SHORT / 3).await;
+            spawn_text(&transport, post(peer.address))
+        };
+        for old in open {
+            assert_eq!(old.await.expect("no panic").expect("finished"), "old", "lowered to {lowered}");
+        }
+        let fourth = fourth.await.expect("no panic").expect("served");
+        assert!(fourth == "new", "{fourth:?} after the limit was lowered to {lowered}");
+        assert_eq!(peer.connections(), 2);
+    }
+}
+
+/// A server by the `h2` crate; `answer` runs for each stream with its number on its connection.
+async fn serve<F, R>(answer: F) -> (SocketAddr, Arc<AtomicUsize>)
+where
+    F: Fn(usize, server::SendResponse<Bytes>) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let (answer, goaways) = (Arc::new(answer), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&goaways);
+    let address = listen(move |_, socket| {
+        let (answer, goaways) = (Arc::clone(&answer), Arc::clone(&count));
+        async move {
+            let mut builder = server::Builder::new();
+            // A real server's own defence against cancel storms is not what is tested.
+            builder.max_concurrent_reset_streams(10_000).max_pending_accept_reset_streams(10_000);
+            let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await else { return };
+            let mut number = 0;
+            while let Some(accepted) = connection.accept().await {
+                match accepted {
+                    Ok((_, respond)) => drop(tokio::spawn(answer(number, respond))),
+                    Err(error) => {
+                        let told = error.is_go_away() && error.reason() != Some(h2::Reason::NO_ERROR);
+                        goaways.fetch_add(usize::from(told), SeqCst);
+                        return;
+                    }
+                }
+                number += 1;
+            }
+        }
+    })
+    .await;
+    (address, goaways)
+}
+
+async fn tiny_frames() {
+    let (address, goaways) = serve(|_, mut respond| async move {
+        let mut stream = respond.send_response(http::Response::new(()), false).expect("open");
+        for number in 0..10_000 {
+            stream.send_data(Bytes::from_static(b"x"), number == 9_999).expect("open");
+        }
+    })
+    .await;
+    let transport = with(http2());
+    let mut response = send(&transport, post(address)).await.expect("head");
+    let mut frames = 0;
+    while let Some(chunk) = response.body.chunk().await {
+        frames += chunk.expect("alive").len();
+        if frames % 1000 == 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!((frames, goaways.load(SeqCst)), (10_000, 0));
+    assert_eq!(transport.stats().http2_open, 1);
+}
+
+async fn one_unread() {
+    let (address, _) = serve(|_, mut respond| async move {
+        let mut stream = respond.send_response(http::Response::new(()), false).expect("open");
+        for number in 0..200 {
+            let Ok(()) = stream.send_data(Bytes::from_static(&[b'x'; 1000]), number == 199) else { return };
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let transport = with(http2());
+    let unread = send(&transport, post(address)).await.expect("head");
+    let others: Vec<_> = (0..99).map(|_| spawn_text(&transport, post(address))).collect();
+    for other in others {
+        assert_eq!(other.await.expect("no panic").expect("whole").len(), 200_000);
+    }
+    assert_eq!(text(unread).await.expect("still there").len(), 200_000);
+    assert_eq!(transport.stats().http2_opened, 1);
+}
+
+async fn cancels() {
+    let (address, goaways) = serve(|_, mut respond| async move {
+        let Ok(mut stream) = respond.send_response(http::Response::new(()), false) else { return };
+        while stream.send_data(Bytes::from_static(b"token"), false).is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let transport = with(http2());
+    let begin = Instant::now();
+    for _ in 0..5_000 {
+        let mut response = send(&transport, post(address)).await.expect("served");
+        assert_eq!(response.body.chunk().await.expect("some").expect("fine"), "token");
+    }
+    let stats = transport.stats();
+    assert_eq!((goaways.load(SeqCst), stats.replaced), (0, 0), "{stats:?} after {:?}", begin.elapsed());
+}
