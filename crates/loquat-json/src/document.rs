@@ -120,6 +120,7 @@ impl Document {
         settle_surrogates(&mut text, options.replace_lone_surrogates)?;
 
         let length = text.len();
+        text.reserve_exact(INPUT_PADDING);
         text.resize(length + INPUT_PADDING, b' ');
         let mut buffers = Buffers::with_max_depth(0, options.max_depth);
         let mut tape = Tape::null();
