@@ -8,7 +8,12 @@ use serde_json::{Value, json};
 /// Allocations of one operation, counted over `operations` of them after a first run that warms buffers.
 pub fn allocations(case: &str, who: &str, operations: u64, mut body: impl FnMut()) {
     body();
-    let count = crate::alloc::during(&mut body);
+    allocations_once(case, who, operations, body);
+}
+
+/// The same for an operation that is not to be repeated: what it finds warm is for the caller to see to.
+pub fn allocations_once(case: &str, who: &str, operations: u64, body: impl FnOnce()) {
+    let count = crate::alloc::during(body);
     append(&json!({"case": case, "who": who, "allocs_per_op": count as f64 / operations as f64}));
 }
 

@@ -20,10 +20,10 @@ pub fn measure(case: &str) {
     for _ in 0..rounds() {
         let start = cpu::thread_nanos();
         black_box(follow(&fields, black_box(&text)));
-        ours.push((cpu::thread_nanos() - start));
+        ours.push(cpu::thread_nanos() - start);
         let start = cpu::thread_nanos();
         black_box(serde_json::from_str::<serde_json::Value>(black_box(&text)).is_ok());
-        peer.push((cpu::thread_nanos() - start));
+        peer.push(cpu::thread_nanos() - start);
     }
     side::figure(case, "ours", median(&mut ours), "ns");
     side::figure(case, "serde_json, once at the end", median(&mut peer), "ns");

@@ -4,7 +4,10 @@
 //! The peers' framers are published ones; for NDJSON, which has none, a line splitter that carries the unfinished line over.
 
 use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
     pin::pin,
+    sync::Mutex,
     task::{Context, Poll, Waker},
 };
 
@@ -46,13 +49,24 @@ fn replies<'r>(reads: &'r [&'r [u8]]) -> impl Iterator<Item = &'r [&'r [u8]]> {
     reads.split(|read| read.is_empty()).filter(|reply| !reply.is_empty())
 }
 
-pub fn fields(stream: &Stream) -> Fields {
-    use std::{collections::HashMap, sync::Mutex};
-    // By name: compiled once, as a program would, so that replies share what they learn.
-    static COMPILED: Mutex<Option<HashMap<&'static str, Fields>>> = Mutex::new(None);
+/// What ours knows of a stream: compiled once, as a program would, so that replies share what they learn.
+static COMPILED: Mutex<BTreeMap<&'static str, Fields>> = Mutex::new(BTreeMap::new());
+
+fn fields(stream: &Stream) -> Fields {
     let mut compiled = COMPILED.lock().expect("no contender panics");
-    let compile = || Fields::compile(stream.fields).expect("pointers");
-    compiled.get_or_insert_default().entry(stream.name).or_insert_with(compile).clone()
+    compiled.entry(stream.name).or_insert_with(|| Fields::compile(stream.fields).expect("pointers")).clone()
+}
+
+/// Before a turn with fresh replies: forgets all that was learned of them, and sees the others.
+pub fn refresh(stream: &Stream) {
+    if stream.seen_before.is_empty() {
+        return;
+    }
+    COMPILED.lock().expect("no contender panics").remove(stream.name);
+    for reply in &stream.seen_before {
+        let reads: Vec<&[u8]> = reply.iter().map(Vec::as_slice).collect();
+        ours_reply(stream, &fields(stream), &reads);
+    }
 }
 
 fn ours(stream: &Stream, reads: &[&[u8]]) -> Option<usize> {
@@ -110,6 +124,9 @@ fn async_openai(_: &Stream, reads: &[&[u8]]) -> Option<usize> {
     Some(bytes)
 }
 
+/// Ours by default; sse-core's own default is too small for a line of the bench.
+const MAX_EVENT_BYTES: NonZeroUsize = NonZeroUsize::new(8 * 1024 * 1024).unwrap();
+
 /// Every event's data, by the fastest published framer.
 fn each(stream: &Stream, reads: &[&[u8]], mut seen: impl FnMut(&mut String) -> usize) -> Option<usize> {
     if stream.format == Format::Ollama {
@@ -122,7 +139,7 @@ fn each(stream: &Stream, reads: &[&[u8]], mut seen: impl FnMut(&mut String) -> u
     }
     let mut bytes = 0;
     for reply in replies(reads) {
-        let mut decoder = SseDecoder::new();
+        let mut decoder = SseDecoder::with_limit(MAX_EVENT_BYTES);
         for mut read in reply.iter().copied() {
             while let Some(event) = decoder.next(&mut read) {
                 if let SseEvent::Message(mut event) = event.expect("the bench's stream is sound")
@@ -219,8 +236,13 @@ mod typed {
         pub choices: Vec<Choice<'e>>,
         #[serde(borrow)]
         pub delta: Option<Delta<'e>>,
+    }
+
+    /// Ollama's. Anthropic has a member of that name too, with a list for its content.
+    #[derive(Deserialize)]
+    pub struct Line<'e> {
         #[serde(borrow)]
-        pub message: Option<Delta<'e>>,
+        pub message: Delta<'e>,
     }
 
     #[derive(Deserialize)]
@@ -261,16 +283,27 @@ mod typed {
 }
 
 fn serde(stream: &Stream, reads: &[&[u8]]) -> Option<usize> {
+    if stream.format == Format::Ollama {
+        return each(stream, reads, |data| {
+            let line: typed::Line<'_> = serde_json::from_str(data).expect("the bench's JSON is sound");
+            line.message.text_bytes()
+        });
+    }
     each(stream, reads, |data| {
         let event: typed::Event<'_> = serde_json::from_str(data).expect("the bench's JSON is sound");
-        let deltas =
-            event.choices.iter().map(|choice| &choice.delta).chain(&event.delta).chain(&event.message);
+        let deltas = event.choices.iter().map(|choice| &choice.delta).chain(&event.delta);
         deltas.map(typed::Delta::text_bytes).sum()
     })
 }
 
 /// Whether the peers that build structs can read an event's JSON.
-pub fn is_readable_by_all(data: &str) -> bool {
-    serde_json::from_str::<CreateChatCompletionStreamResponse>(data).is_ok()
-        && serde_json::from_str::<typed::Event<'_>>(data).is_ok()
+pub fn is_readable_by_all(format: Format, data: &str) -> bool {
+    let is_event = || serde_json::from_str::<typed::Event<'_>>(data).is_ok();
+    match format {
+        Format::OpenAi => {
+            is_event() && serde_json::from_str::<CreateChatCompletionStreamResponse>(data).is_ok()
+        }
+        Format::Anthropic => is_event(),
+        Format::Ollama => serde_json::from_str::<typed::Line<'_>>(data).is_ok(),
+    }
 }

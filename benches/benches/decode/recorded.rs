@@ -1,5 +1,6 @@
-//! Recorded streams of OpenAI's chat format: short, from many servers. Each is decoded once, by extractors that have seen
-//! only others before; a stream is too short to be timed alone more often than that, so the rounds repeat the whole row.
+//! Recorded streams: short, from many servers. Each is decoded once, with a store that has seen others and never itself; the
+//! rounds repeat the whole row, forgetting in between. Time is taken stream by stream; what taking it costs, some hundred
+//! nanoseconds, is taken off for all contenders alike.
 
 use std::hint::black_box;
 
@@ -8,54 +9,93 @@ use loquat_json::Fields;
 
 use crate::{
     contenders, median, rounds,
-    streams::{self, Stream},
+    streams::{self, Format, Stream},
 };
 
 /// Streams seen before the one that is timed.
 const WARMED_BY: usize = 8;
 
-pub fn measure(case: &str) {
+/// Cases, and what the names of their files contain.
+pub const CASES: [(&str, &str); 3] = [
+    ("recorded/event", ".openai-chat."),
+    ("recorded-anthropic/event", ".anthropic-messages."),
+    ("recorded-ollama/event", ".ollama-chat."),
+];
+
+pub fn measure(case: &'static str, api: &str) {
     let Some(data) = std::env::var_os("LOQUAT_DATA") else {
         eprintln!("{case} is left out: LOQUAT_DATA does not say where the recorded streams are");
         return;
     };
     let folder = std::path::Path::new(&data).join("transcripts");
+    let like = match api {
+        ".anthropic-messages." => "anthropic",
+        ".ollama-chat." => "ollama",
+        _ => "openai",
+    };
+    let like = streams::all().into_iter().find(|stream| stream.name == like).expect("a stream of that name");
     let mut files: Vec<_> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display()))
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            path.to_str().is_some_and(|path| path.contains(".openai-chat.") && path.ends_with(".sse"))
+            let ends = |end| path.extension().is_some_and(|extension| extension == end);
+            path.to_str().is_some_and(|path| path.contains(api)) && (ends("sse") || ends("ndjson"))
         })
         .collect();
     files.sort();
-    let replies: Vec<Vec<Vec<u8>>> =
-        files.iter().filter_map(|path| events(&std::fs::read(path).ok()?)).collect();
+    let read: Vec<Vec<u8>> = files.iter().filter_map(|path| std::fs::read(path).ok()).collect();
+    let readable: Vec<Vec<Vec<u8>>> = read.iter().filter_map(|stream| events(like.format, stream)).collect();
+    let mut replies = Vec::new();
+    for reply in &readable {
+        // One that was recorded twice would be seen before itself.
+        if !replies.contains(&reply) {
+            replies.push(reply);
+        }
+    }
     assert!(replies.len() > WARMED_BY, "there are hardly any recorded streams in {}", folder.display());
-    let [stream, ..] = &streams::all()[..] else { return };
-    let stream = Stream { name: "recorded", ..stream_of(stream, &replies) };
+    let stream = Stream { name: case, replies: Vec::new(), in_all_reads: false, ..like };
+    let stream = Stream { events: replies.iter().map(|reply| reply.len()).sum(), ..stream };
+    let mut lengths: Vec<f64> = replies.iter().map(|reply| reply.len() as f64).collect();
+    eprintln!(
+        "{case}: {} streams, the median has {} events; of {}, {} are refused by a peer that builds structs, {} come twice",
+        replies.len(),
+        median(&mut lengths),
+        read.len(),
+        read.len() - readable.len(),
+        readable.len() - replies.len(),
+    );
     let reads: Vec<Vec<&[u8]>> =
         replies.iter().map(|reply| reply.iter().map(Vec::as_slice).chain([&[][..]]).collect()).collect();
-    // Streams with data that some peer refuses are not compared.
     let contenders = contenders::of(&stream);
+    for reply in &reads {
+        // Those that look for the same one value must have found it; structs have all choices and tool calls.
+        let by_path = contenders.iter().filter(|one| one.name == "ours" || one.name.contains("sonic"));
+        let texts: Vec<_> = by_path.map(|contender| (contender.run)(&stream, reply)).collect();
+        assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "{case}: {texts:?}");
+    }
+    let tick = |_| {
+        let start = cpu::thread_nanos();
+        cpu::thread_nanos() - start
+    };
+    let clock = median(&mut (0..1000).map(tick).collect::<Vec<f64>>());
     let mut times = vec![Vec::new(); contenders.len()];
     for _ in 0..rounds().min(31) {
         for (contender, times) in contenders.iter().zip(&mut times) {
             let mut nanos = 0.0;
             for (position, reply) in reads.iter().enumerate() {
+                let fields = Fields::compile(stream.fields).expect("pointers");
                 if contender.name == "ours" {
-                    let fields = Fields::compile(stream.fields).expect("pointers");
                     for before in 1..=WARMED_BY {
                         let other = &reads[(position + reads.len() - before) % reads.len()];
                         contenders::ours_reply(&stream, &fields, other);
                     }
-                    let start = cpu::thread_nanos();
-                    black_box(contenders::ours_reply(&stream, &fields, black_box(reply)));
-                    nanos += cpu::thread_nanos() - start;
-                } else {
-                    let start = cpu::thread_nanos();
-                    black_box((contender.run)(&stream, black_box(reply)));
-                    nanos += cpu::thread_nanos() - start;
                 }
+                let start = cpu::thread_nanos();
+                match contender.name {
+                    "ours" => drop(black_box(contenders::ours_reply(&stream, &fields, black_box(reply)))),
+                    _ => drop(black_box((contender.run)(&stream, black_box(reply)))),
+                }
+                nanos += cpu::thread_nanos() - start - clock;
             }
             times.push(nanos / stream.events as f64);
         }
@@ -65,31 +105,16 @@ pub fn measure(case: &str) {
     }
 }
 
-fn stream_of(like: &Stream, replies: &[Vec<Vec<u8>>]) -> Stream {
-    Stream {
-        name: like.name,
-        replies: Vec::new(),
-        events: replies.iter().map(Vec::len).sum(),
-        text_bytes: 0,
-        fields: like.fields,
-        path: like.path,
-        format: like.format,
-        in_all_reads: false,
-        predicts: true,
-    }
-}
-
 /// One read per event. `None` for a stream that a peer cannot read: what no contender decodes cannot be compared.
-fn events(stream: &[u8]) -> Option<Vec<Vec<u8>>> {
+fn events(format: Format, stream: &[u8]) -> Option<Vec<Vec<u8>>> {
     let text = std::str::from_utf8(stream).ok()?.replace("\r\n", "\n");
-    let events: Vec<&str> = text.split_inclusive("\n\n").filter(|event| event.ends_with("\n\n")).collect();
-    let is_readable = |event: &&str| {
-        event
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: "))
-            .all(|data| data == "[DONE]" || contenders::is_readable_by_all(data))
-            && event.lines().all(|line| line.is_empty() || line.starts_with("data: "))
+    let (end, prefix) = if format == Format::Ollama { ("\n", "") } else { ("\n\n", "data: ") };
+    let events: Vec<&str> = text.split_inclusive(end).filter(|event| event.ends_with(end)).collect();
+    let is_readable = |line: &str| match line.strip_prefix(prefix) {
+        Some("" | "[DONE]") => true,
+        Some(data) => contenders::is_readable_by_all(format, data),
+        None => line.is_empty() || (format == Format::Anthropic && line.starts_with("event: ")),
     };
-    let readable = !events.is_empty() && events.iter().all(is_readable);
-    readable.then(|| events.iter().map(|event| event.as_bytes().to_vec()).collect())
+    let is_readable = !events.is_empty() && events.iter().all(|event| event.lines().all(is_readable));
+    is_readable.then(|| events.iter().map(|event| event.as_bytes().to_vec()).collect())
 }

@@ -16,6 +16,8 @@ pub struct Stream {
     /// Not only in reads of one event.
     pub in_all_reads: bool,
     pub predicts: bool,
+    /// Where replies are fresh: others, for each time anew all that is seen before them. None otherwise.
+    pub seen_before: Vec<Vec<Vec<u8>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -102,12 +104,31 @@ pub fn all() -> Vec<Stream> {
     ollama.fields = &["/message/content", "/done_reason", "/eval_count"];
     ollama.path = &[Step::Name("message"), Step::Name("content")];
     let mut short = Stream { name: "short-20", in_all_reads: false, ..base() };
+    for reply in 0..8 {
+        short.add(20, 900 + reply, openai);
+    }
+    let seen_before = std::mem::take(&mut short.replies);
+    short = Stream { seen_before, replies: Vec::new(), events: 0, text_bytes: 0, ..short };
     for reply in 0..60 {
         short.add(20, 100 + reply, openai);
     }
     let miss = Stream { name: "miss", in_all_reads: false, predicts: false, ..steady("miss", openai) };
     let obfuscated = steady("openai-obfuscated", openai_obfuscated);
     vec![steady("openai", openai), obfuscated, tools, anthropic, ollama, short, miss]
+}
+
+/// One event with text of so many bytes, base64 as of an image.
+pub fn long_line(bytes: usize) -> Stream {
+    let mut reply = Reply::new(1, 1);
+    let text = reply.random.letters(1 << 10).repeat(bytes >> 10);
+    let event = chunk(&reply, &format!(r#"{{"content":"{text}"}}"#), "null", "");
+    Stream {
+        name: "long-line",
+        replies: vec![vec![event.into_bytes()]],
+        events: 1,
+        text_bytes: text.len(),
+        ..base()
+    }
 }
 
 fn base() -> Stream {
@@ -121,6 +142,7 @@ fn base() -> Stream {
         format: Format::OpenAi,
         in_all_reads: true,
         predicts: true,
+        seen_before: Vec::new(),
     }
 }
 
