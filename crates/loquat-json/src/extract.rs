@@ -93,6 +93,7 @@ impl Extractor {
     #[must_use]
     pub fn with_prediction(mut self, predicts: bool) -> Self {
         self.predicts = predicts;
+        self.predictor.clear();
         self
     }
 
@@ -143,14 +144,24 @@ impl Extractor {
         self.extract_str(event.data)
     }
 
-    /// The event at the front of `input`, if it is as predicted, and its mark. To be asked first, and for every event.
-    #[inline]
+    /// The event at the front of `input`, if it looks like the one before it, and its mark.
+    #[inline(always)] // on the way of every event
     pub(crate) fn predict_event<'i>(&mut self, input: &'i [u8]) -> Option<(Framed<'i>, Mark)> {
         self.mark.turn += 1;
-        if !self.predicts {
-            return None;
-        }
-        Some((self.predictor.predict_event(input)?, self.mark))
+        let event = self.predictor.predict_event(input)?;
+        Some((event, self.mark))
+    }
+
+    /// [`predict_event`](Self::predict_event) for one that looks like an earlier one. `but_the_last`: not like the last, which
+    /// has been tried.
+    pub(crate) fn predict_rarer_event<'i>(
+        &mut self,
+        input: &'i [u8],
+        but_the_last: bool,
+    ) -> Option<(Framed<'i>, Mark)> {
+        self.mark.turn += 1;
+        let event = self.predictor.predict_rarer_event(input, but_the_last)?;
+        Some((event, self.mark))
     }
 
     /// The JSON text at the front of `input`, if it is as predicted, has no line end in it and `accept` takes its length; what
@@ -160,11 +171,13 @@ impl Extractor {
         input: &'i [u8],
         accept: impl Fn(usize) -> Option<A>,
     ) -> Option<(&'i str, A, Mark)> {
-        if !self.predicts {
-            return None;
-        }
         let (document, accepted) = self.predictor.predict_unframed(input, accept)?;
         Some((document, accepted, self.mark))
+    }
+
+    /// How texts are framed where the next events come from: before and after.
+    pub(crate) fn expect_frame(&mut self, frame: (&'static str, &'static str)) {
+        self.predictor.expect_frame(frame);
     }
 
     /// Takes note of the frame in which the text came that was just predicted.

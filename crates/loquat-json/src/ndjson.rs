@@ -35,6 +35,8 @@ pub struct Decoder {
     bom: BomSkipper,
     /// The buffer was lent with an event: the next call clears it.
     lent: bool,
+    /// Nothing of a line has been taken, nothing waits to be cleared, nothing has failed: a line begins with the next byte.
+    is_between: bool,
     failed: Option<Error>,
     /// Bytes taken from the stream so far.
     offset: u64,
@@ -45,7 +47,15 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder for one body.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, bom: BomSkipper::default(), lent: false, failed: None, offset: 0, buffer: Vec::new() }
+        Self {
+            limits,
+            bom: BomSkipper::default(),
+            lent: false,
+            is_between: false,
+            failed: None,
+            offset: 0,
+            buffer: Vec::new(),
+        }
     }
 
     /// Consumes from the front of `input`, advancing the slice, until one line is complete. `None` means that the
@@ -57,6 +67,7 @@ impl Decoder {
     /// [`Utf8`](ErrorKind::Utf8) for a line that is not UTF-8. Errors are final: every later call returns the same.
     #[allow(clippy::should_implement_trait)] // lends, which `Iterator` cannot
     pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Event<'a>>, Error> {
+        self.is_between = false;
         self.begin()?;
         self.skip_bom(input);
         // The line when it lies in the input; otherwise it is the buffer.
@@ -92,25 +103,61 @@ impl Decoder {
     /// # Errors
     ///
     /// As [`next`](Self::next).
+    #[inline]
     pub fn next_for<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],
         json: &mut Extractor,
     ) -> Result<Option<Event<'a>>, Error> {
+        if self.is_between {
+            if input.is_empty() {
+                return Ok(None);
+            }
+            if let Some((line, found_by)) = json.predict_event(input)
+                && line.data.len() < self.limits.max_event_bytes
+            {
+                return Ok(Some(self.lend_predicted(input, &line, found_by)));
+            }
+        }
+        self.next_rarer(input, json)
+    }
+
+    /// [`next_for`](Self::next_for) for a line that does not look like the one before it, or is not all there, or follows one of
+    /// those.
+    #[inline(never)]
+    fn next_rarer<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        json: &mut Extractor,
+    ) -> Result<Option<Event<'a>>, Error> {
+        let was_between = self.is_between;
         self.begin()?;
         if input.is_empty() {
             return Ok(None);
         }
-        if self.bom.is_done()
-            && self.buffer.is_empty()
-            && let Some((line, found_by)) = json.predict_event(input).or_else(|| unframed(input, json))
+        self.is_between = self.bom.is_done() && self.buffer.is_empty();
+        if self.is_between
+            && let Some((line, found_by)) =
+                json.predict_rarer_event(input, was_between).or_else(|| unframed(input, json))
             && line.data.len() < self.limits.max_event_bytes
         {
-            self.offset += line.whole.len() as u64;
-            *input = input.get(line.whole.len()..).unwrap_or_default();
-            return Ok(Some(Event { name: "message", data: line.data, id: None, retry: None, found_by }));
+            return Ok(Some(self.lend_predicted(input, &line, found_by)));
         }
+        json.expect_frame(("", "\n"));
         self.next(input)
+    }
+
+    /// A line that has not touched the buffer.
+    #[inline]
+    fn lend_predicted<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        line: &Framed<'i>,
+        found_by: Mark,
+    ) -> Event<'a> {
+        self.offset += line.length as u64;
+        *input = input.get(line.length..).unwrap_or_default();
+        Event { name: "message", data: line.data, id: None, retry: None, found_by }
     }
 
     /// At the end of the body: the last line, if it had no line end. Unlike in SSE this is the ordinary end of many
@@ -120,6 +167,7 @@ impl Decoder {
     ///
     /// As [`next`](Self::next).
     pub fn finish(&mut self) -> Result<Option<Event<'_>>, Error> {
+        self.is_between = false;
         self.begin()?;
         let held_back = self.bom.finish();
         self.buffer.extend_from_slice(held_back);
@@ -190,7 +238,7 @@ fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Ma
     let (data, after, found_by) = json.predict_unframed(input, |end| line_end(input, end))?;
     let whole = vector::text(input.get(..data.len() + after)?)?;
     json.put_into(Frame { before: "", after: whole.get(data.len()..)?, name: (0, 0) });
-    Some((Framed { whole, name: "", data }, found_by))
+    Some((Framed { length: whole.len(), name: "", data }, found_by))
 }
 
 fn is_blank(line: &[u8]) -> bool {

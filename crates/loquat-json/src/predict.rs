@@ -33,24 +33,35 @@ pub(crate) struct Predictor {
     shared: Snapshot,
     /// Addresses of the shared shapes met last, by which the second event of a shape is told from its first.
     met: [usize; MAX_TEMPLATES],
-    /// Counts events, to tell which template has been idle the longest.
+    usual_frame: (&'static str, &'static str),
+    /// Counts changes of the template in front, to tell which has been idle the longest.
     clock: u64,
     /// Events studied since a template or a shape last fitted.
     in_vain: u32,
 }
 
 impl Predictor {
-    /// The event at the front of `input`, frame and all, if a template fits it.
-    #[inline]
+    /// The event at the front of `input`, frame and all, if the template in front fits it.
+    #[inline(always)] // on the way of every event
     pub(crate) fn predict_event<'i>(&mut self, input: &'i [u8]) -> Option<Framed<'i>> {
-        self.clock += 1;
+        let event = self.templates.get(self.front)?.match_event(input, &mut self.shifts)?;
         self.direct = None;
-        let front = self.templates.get_mut(self.front)?;
-        if let Some(event) = front.match_event(input, &mut self.shifts) {
-            front.used = self.clock;
-            return Some(event);
-        }
-        self.try_all(|template, shifts| template.match_event(input, shifts))
+        self.in_vain = 0;
+        Some(event)
+    }
+
+    /// [`predict_event`](Self::predict_event) with all templates.
+    pub(crate) fn predict_rarer_event<'i>(
+        &mut self,
+        input: &'i [u8],
+        but_the_front: bool,
+    ) -> Option<Framed<'i>> {
+        self.direct = None;
+        let event = match but_the_front {
+            true => None,
+            false => self.templates.get(self.front)?.match_event(input, &mut self.shifts),
+        };
+        event.or_else(|| self.try_others(|template, shifts| template.match_event(input, shifts)))
     }
 
     /// The document at the front of `input`, if a template fits it that was not tried by [`predict_event`](Self::predict_event),
@@ -60,8 +71,9 @@ impl Predictor {
         input: &'i [u8],
         accept: impl Fn(usize) -> Option<A>,
     ) -> Option<(&'i str, A)> {
+        self.direct = None;
         self.try_all(|template, shifts| {
-            if template.is_framed || template.has_line_ends {
+            if template.is_seen || template.has_line_ends {
                 return None;
             }
             let document = template.match_document(input, shifts)?;
@@ -71,7 +83,6 @@ impl Predictor {
 
     /// Whether a template fits the document.
     pub(crate) fn predict_document(&mut self, json: &str) -> bool {
-        self.clock += 1;
         self.direct = None;
         let found = self.try_all(|template, shifts| {
             let document = template.match_document(json.as_bytes(), shifts)?;
@@ -82,18 +93,36 @@ impl Predictor {
 
     /// Tries the templates, the one in front first. The one that fits is put there.
     fn try_all<T>(&mut self, mut fit: impl FnMut(&Template, &mut Vec<Shift>) -> Option<T>) -> Option<T> {
-        let others = (0..self.templates.len()).filter(|position| *position != self.front);
-        for position in std::iter::once(self.front).chain(others) {
-            if let Some(template) = self.templates.get_mut(position)
+        let front = self.templates.get(self.front)?;
+        fit(front, &mut self.shifts).or_else(|| self.try_others(fit))
+    }
+
+    /// Tries the templates that are not in front. The one that fits is put there.
+    fn try_others<T>(&mut self, mut fit: impl FnMut(&Template, &mut Vec<Shift>) -> Option<T>) -> Option<T> {
+        for (position, template) in self.templates.iter().enumerate() {
+            if position != self.front
                 && let Some(fitting) = fit(template, &mut self.shifts)
             {
-                template.used = self.clock;
-                self.front = position;
+                self.put_in_front(position);
                 self.in_vain = 0;
                 return Some(fitting);
             }
         }
         None
+    }
+
+    /// Puts another template in front.
+    fn put_in_front(&mut self, position: usize) {
+        self.clock += 1;
+        if let Some(template) = self.templates.get_mut(self.front) {
+            template.used = self.clock;
+        }
+        self.front = position;
+    }
+
+    /// How documents are framed where this one's events come from, before any has been seen: before and after.
+    pub(crate) fn expect_frame(&mut self, frame: (&'static str, &'static str)) {
+        self.usual_frame = frame;
     }
 
     /// Takes note of the frame in which the document came that was predicted last.
@@ -115,8 +144,9 @@ impl Predictor {
                 template.note_changes(json, &self.shifts);
                 store.publish(&template.shape, template.changing);
                 let (shape, changing) = (Arc::clone(&template.shape), template.changing);
-                self.front = position;
-                return self.write(json, shape, changing);
+                self.put_in_front(position);
+                self.write(json, shape, changing);
+                return true;
             }
         }
         store.refresh(&mut self.shared);
@@ -128,16 +158,18 @@ impl Predictor {
             if known.shape.fits(json, &mut self.shifts) {
                 self.in_vain = 0;
                 let address = Arc::as_ptr(&known.shape).addr();
-                if !self.met.contains(&address) {
-                    // Many shapes occur once in a stream: its first event, its last. They are served as they are.
+                if known.changing == 0 && !self.met.contains(&address) {
+                    // Many shapes occur once in a stream: its first event, its last. They are served as they are, until they
+                    // are seen to recur, in this stream or in another.
                     self.met.rotate_right(1);
                     self.met[0] = address;
                     self.direct = Some(position);
                     return true;
                 }
                 let (shape, changing) = (Arc::clone(&known.shape), known.changing);
-                self.front = self.room();
-                return self.write(json, shape, changing);
+                self.put_in_front(self.room());
+                self.write(json, shape, changing);
+                return true;
             }
         }
         false
@@ -152,7 +184,7 @@ impl Predictor {
     /// Makes a template of a document that had to be passed in full.
     pub(crate) fn learn(&mut self, json: &str, shape: Shape, store: &Shapes) {
         if shape.fits(json, &mut self.shifts) {
-            self.front = self.room();
+            self.put_in_front(self.room());
             let shape = Arc::new(shape);
             store.publish(&shape, 0);
             self.write(json, shape, 0);
@@ -173,6 +205,7 @@ impl Predictor {
 
     /// Forgets all templates.
     pub(crate) fn clear(&mut self) {
+        self.front = 0;
         self.templates.clear();
     }
 
@@ -181,18 +214,19 @@ impl Predictor {
         if self.templates.len() < MAX_TEMPLATES {
             return self.templates.len();
         }
-        let idle = self.templates.iter().enumerate().min_by_key(|(_, template)| template.used);
-        idle.map_or(0, |(position, _)| position)
+        let others = self.templates.iter().enumerate().filter(|(position, _)| *position != self.front);
+        others.min_by_key(|(_, template)| template.used).map_or(0, |(position, _)| position)
     }
 
-    /// Puts a template in front, from a document that the shape has just been matched with; the match becomes the
-    /// template's own.
-    fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128) -> bool {
+    /// Makes the template in front from a document that the shape has just been matched with; the match becomes the template's
+    /// own.
+    fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128) {
         if self.front == self.templates.len() {
-            self.templates.push(Template::new(Arc::clone(&shape)));
+            self.templates.reserve_exact(MAX_TEMPLATES - self.front);
+            self.templates.push(Template::new(Arc::clone(&shape), self.usual_frame));
         }
-        let Some(template) = self.templates.get_mut(self.front) else { return false };
-        template.used = self.clock;
-        template.write(json, shape, changing, &mut self.shifts)
+        if let Some(template) = self.templates.get_mut(self.front) {
+            template.write(json, shape, changing, &mut self.shifts);
+        }
     }
 }

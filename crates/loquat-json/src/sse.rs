@@ -47,6 +47,8 @@ pub struct Decoder {
     after_cr: bool,
     /// An event was lent: what it borrowed is cleared by the next call.
     lent: bool,
+    /// Nothing of an event has been taken, nothing waits to be cleared, nothing has failed: an event begins with the next byte.
+    is_between: bool,
     failed: Option<Error>,
     /// Bytes taken from the stream so far.
     offset: u64,
@@ -92,6 +94,7 @@ impl Decoder {
             bom: BomSkipper::default(),
             after_cr: false,
             lent: false,
+            is_between: false,
             failed: None,
             offset: 0,
             block_bytes: 0,
@@ -118,6 +121,7 @@ impl Decoder {
     /// final: it frees the buffer, and every later call returns it again.
     #[allow(clippy::should_implement_trait)] // lends, which `Iterator` cannot
     pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Event<'a>>, Error> {
+        self.is_between = false;
         self.begin()?;
         self.skip_bom(input);
         // The event's only data line so far, as long as it can stay where it is.
@@ -148,40 +152,68 @@ impl Decoder {
         input: &mut &'i [u8],
         json: &mut Extractor,
     ) -> Result<Option<Event<'a>>, Error> {
-        if input.is_empty() {
-            self.begin()?;
-            return Ok(None);
+        if self.is_between {
+            if input.is_empty() {
+                return Ok(None);
+            }
+            if let Some((event, found_by)) = json.predict_event(input)
+                && event.length <= self.limits.max_event_bytes
+            {
+                return Ok(Some(self.lend_predicted(input, &event, found_by)));
+            }
         }
-        self.next_predicted(input, json)
+        self.next_rarer(input, json)
     }
 
-    fn next_predicted<'a, 'i: 'a>(
+    /// [`next_for`](Self::next_for) for an event that does not look like the one before it, or is not all there, or follows one
+    /// of those.
+    #[inline(never)]
+    fn next_rarer<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],
         json: &mut Extractor,
     ) -> Result<Option<Event<'a>>, Error> {
+        if input.is_empty() {
+            self.begin()?;
+            return Ok(None);
+        }
+        let was_between = self.is_between;
         self.begin()?;
         self.skip_lf(input);
-        let is_between = self.bom.is_done() && self.block_bytes == 0 && self.buffer.is_empty();
-        if is_between
+        self.is_between = self.bom.is_done()
+            && self.block_bytes == 0
+            && self.buffer.is_empty()
             && !self.has_data
             && self.name.is_empty()
-            && let Some((event, found_by)) = json.predict_event(input).or_else(|| unframed(input, json))
-            && event.whole.len() <= self.limits.max_event_bytes
+            && self.stray.is_empty();
+        if self.is_between
+            && let Some((event, found_by)) =
+                json.predict_rarer_event(input, was_between).or_else(|| unframed(input, json))
+            && event.length <= self.limits.max_event_bytes
         {
-            self.offset += event.whole.len() as u64;
-            *input = input.get(event.whole.len()..).unwrap_or_default();
-            // Nothing was put into any buffer for it; only stray lines may have been there before.
-            self.lent = !self.stray.is_empty();
-            return Ok(Some(Event {
-                name: event.name,
-                data: event.data,
-                id: (!self.id.is_empty()).then_some(self.id.as_str()),
-                retry: self.retry,
-                found_by,
-            }));
+            return Ok(Some(self.lend_predicted(input, &event, found_by)));
         }
+        json.expect_frame(("data: ", "\n\n"));
         self.next(input)
+    }
+
+    /// An event that has not touched any buffer.
+    #[inline]
+    fn lend_predicted<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        event: &Framed<'i>,
+        found_by: Mark,
+    ) -> Event<'a> {
+        self.offset += event.length as u64;
+        *input = input.get(event.length..).unwrap_or_default();
+        Event {
+            name: event.name,
+            data: event.data,
+            id: (!self.id.is_empty()).then_some(self.id.as_str()),
+            retry: self.retry,
+            found_by,
+        }
     }
 
     /// At the end of the body: the event that no blank line ended, if it has data. `None` when nothing is left.
@@ -193,6 +225,7 @@ impl Decoder {
     ///
     /// Only the error that [`next`](Self::next) has already returned.
     pub fn finish(&mut self) -> Result<Option<Event<'_>>, Error> {
+        self.is_between = false;
         self.begin()?;
         let held_back = self.bom.finish();
         self.buffer.extend_from_slice(held_back);
@@ -412,10 +445,8 @@ fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Ma
     let (before, after) = (whole.get(..start)?, whole.get(start + data.len()..)?);
     json.put_into(Frame { before, after, name });
     let name = Some(name).filter(|(start, end)| start < end);
-    Some((
-        Framed { whole, name: name.map_or(Some("message"), |(start, end)| whole.get(start..end))?, data },
-        found_by,
-    ))
+    let name = name.map_or(Some("message"), |(start, end)| whole.get(start..end))?;
+    Some((Framed { length: whole.len(), name, data }, found_by))
 }
 
 impl fmt::Debug for Decoder {

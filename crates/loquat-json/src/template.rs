@@ -23,8 +23,10 @@ pub(crate) struct Template {
     document: Range<usize>,
     /// Where in the frame's front the event's name is; empty without one.
     name: Range<usize>,
-    /// An event was seen with this frame.
+    /// The document has a frame, and it may stand in one.
     pub(crate) is_framed: bool,
+    /// An event was seen in this frame: it is no guess.
+    pub(crate) is_seen: bool,
     pub(crate) shape: Arc<Shape>,
     /// Where the shape's strings and numbers are in the document.
     slots: Vec<(usize, usize)>,
@@ -32,6 +34,7 @@ pub(crate) struct Template {
     pub(crate) changing: u128,
     /// White space between its values has line ends: the document came in several `data:` lines, or from no stream.
     pub(crate) has_line_ends: bool,
+    /// When it ceased to be in front.
     pub(crate) used: u64,
 }
 
@@ -46,18 +49,21 @@ pub(crate) struct Frame<'f> {
 
 /// A whole event that was as predicted.
 pub(crate) struct Framed<'i> {
-    pub(crate) whole: &'i str,
+    /// In bytes, its end included.
+    pub(crate) length: usize,
     pub(crate) name: &'i str,
     pub(crate) data: &'i str,
 }
 
 impl Template {
-    pub(crate) fn new(shape: Arc<Shape>) -> Self {
+    /// An empty one, in the frame that its event is likely to have.
+    pub(crate) fn new(shape: Arc<Shape>, (before, after): (&str, &str)) -> Self {
         Self {
-            pattern: Pattern::default(),
-            document: 0..0,
+            pattern: Pattern { text: [before, after].concat(), ..Pattern::default() },
+            document: before.len()..before.len(),
             name: 0..0,
             is_framed: false,
+            is_seen: false,
             shape,
             slots: Vec::new(),
             changing: 0,
@@ -67,7 +73,7 @@ impl Template {
     }
 
     /// The event at the front of `input`, if this template fits it, frame and all.
-    #[inline]
+    #[inline(always)] // on the way of every event
     pub(crate) fn match_event<'i>(&self, input: &'i [u8], shifts: &mut Vec<Shift>) -> Option<Framed<'i>> {
         if !self.is_framed {
             return None;
@@ -76,7 +82,7 @@ impl Template {
         let after = self.pattern.text.len() - self.document.end;
         let data = whole.get(self.document.start..whole.len() - after)?;
         let name = if self.name.is_empty() { "message" } else { whole.get(self.name.clone())? };
-        Some(Framed { whole, name, data })
+        Some(Framed { length: whole.len(), name, data })
     }
 
     /// The document at the front of `input`, if this template fits it.
@@ -96,18 +102,12 @@ impl Template {
         }
     }
 
-    /// Becomes the template of `json`, which `shape` has just been matched with, in the same frame as before. `false` if it
-    /// could not.
-    pub(crate) fn write(
-        &mut self,
-        json: &str,
-        shape: Arc<Shape>,
-        changing: u128,
-        shifts: &mut Vec<Shift>,
-    ) -> bool {
+    /// Becomes the template of `json`, which `shape` has just been matched with, in the same frame as before. The match, and
+    /// hence `shifts`, becomes its own.
+    pub(crate) fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128, shifts: &mut Vec<Shift>) {
         let Self { pattern, slots, document, .. } = self;
         let before = document.start;
-        pattern.text.replace_range(document.clone(), json);
+        replace(&mut pattern.text, document.clone(), json);
         *document = before..before + json.len();
         pattern.holes.clear();
         pattern.holes.reserve(changing.count_ones() as usize);
@@ -121,11 +121,18 @@ impl Template {
             }
         }
         pattern.hits.copy_from(&shape.pattern.hits, |hit| hit.placed(shifts, changing));
+        // In its own document no place is shifted.
+        let mut slot = 0;
+        shifts.retain_mut(|shift| {
+            let is_kept = slot == 0 || changing & (1 << (slot - 1)) != 0;
+            slot += 1;
+            shift.by = 0;
+            is_kept
+        });
         self.has_line_ends = memchr2(b'\n', b'\r', json.as_bytes()).is_some();
-        self.is_framed &= !self.has_line_ends;
+        self.is_framed = !self.has_line_ends && self.pattern.text.len() > json.len();
         self.changing = changing;
         self.shape = shape;
-        self.pattern.matches(self.document.clone(), json.as_bytes(), shifts)
     }
 
     /// Takes over a frame that an event was seen in.
@@ -136,7 +143,7 @@ impl Template {
         }
         self.pattern.text.truncate(self.document.end);
         self.pattern.text.push_str(after);
-        self.pattern.text.replace_range(..self.document.start, before);
+        replace(&mut self.pattern.text, 0..self.document.start, before);
         for hole in &mut self.pattern.holes {
             hole.start = hole.start - self.document.start + before.len();
             hole.end = hole.end - self.document.start + before.len();
@@ -144,7 +151,20 @@ impl Template {
         self.document = before.len()..before.len() + self.document.len();
         self.name = name.0..name.1;
         self.is_framed = true;
+        self.is_seen = true;
     }
+}
+
+/// `String::replace_range`, which goes byte by byte, in whole stretches.
+fn replace(text: &mut String, range: Range<usize>, new: &str) {
+    if text.get(range.clone()) == Some(new) {
+        return;
+    }
+    let mut replaced = String::with_capacity(text.len() - range.len() + new.len());
+    replaced.push_str(text.get(..range.start).unwrap_or_default());
+    replaced.push_str(new);
+    replaced.push_str(text.get(range.end..).unwrap_or_default());
+    *text = replaced;
 }
 
 impl Hit {

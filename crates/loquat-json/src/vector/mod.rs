@@ -163,16 +163,31 @@ fn is_equal_by<const N: usize>(left: &[u8], right: &[u8]) -> Option<bool> {
 /// `None` if it is neither, not UTF-8, or not there to its end.
 #[inline(always)]
 fn hole_end<V: Vector>(vector: V, input: &[u8], start: usize, is_number: bool) -> Option<(usize, bool)> {
-    // Most are short strings without escapes.
-    if let (Some(chunk), false) = (input.get(start..)?.first_chunk(), is_number) {
-        let (stops, highs) = vector.stops_and_highs(chunk);
-        let stop = stops.trailing_zeros() as usize;
-        if chunk.get(stop) == Some(&b'"') {
-            let is_ascii = highs & (stops & stops.wrapping_neg()).wrapping_sub(1) == 0;
-            return (is_ascii || is_utf8(chunk.get(..stop)?)).then_some((start + stop, false));
-        }
+    if is_number {
+        return number_end(input, start);
     }
-    if is_number { number_end(input, start) } else { string_end(input, start) }
+    // Nearly all are strings without escapes, and most of those are short. Near the end of the input its last bytes are looked
+    // at once more, those before `at` shifted out.
+    let Some(last) = input.len().checked_sub(CHUNK) else { return string_end(input, start) };
+    let (mut at, mut seen) = (start, 0);
+    loop {
+        let from = at.min(last);
+        let chunk = input.get(from..)?.first_chunk()?;
+        let (stops, highs) = vector.stops_and_highs(chunk);
+        let again = u32::try_from(at - from).ok()?;
+        let (stops, highs) = (stops.checked_shr(again)?, highs.checked_shr(again)?);
+        if stops == 0 {
+            seen |= highs;
+            at = from + CHUNK;
+            continue;
+        }
+        let end = at + stops.trailing_zeros() as usize;
+        if input.get(end) != Some(&b'"') {
+            return string_end(input, start);
+        }
+        seen |= highs & (stops & stops.wrapping_neg()).wrapping_sub(1);
+        return (seen == 0 || is_utf8(input.get(start..end)?)).then_some((end, false));
+    }
 }
 
 /// Apart, as are the next two, to keep its variables out of the loop.
