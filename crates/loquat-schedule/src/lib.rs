@@ -65,6 +65,7 @@ pub mod admission;
 pub mod breaker;
 pub mod hedge;
 pub mod limits;
+mod observed;
 mod random;
 pub mod refusal;
 pub mod retry;

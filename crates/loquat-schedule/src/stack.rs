@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use loquat_core::{Availability, Model};
 
 use crate::{
+    Random,
     admission::{Admission, AdmissionPolicy, Admitted},
     breaker::{Breaker, BreakerPolicy, Guarded},
     hedge::{Hedge, HedgePolicy, Hedged},
@@ -40,6 +41,8 @@ pub struct Schedule {
     pub breaker: Option<BreakerPolicy>,
     /// How long the parts of an attempt may take.
     pub limits: Option<Limits>,
+    /// What jitter is drawn from, for runs that shall repeat; the system's randomness otherwise.
+    pub seed: Option<u64>,
 }
 
 impl Default for Schedule {
@@ -52,6 +55,7 @@ impl Default for Schedule {
             admission: None,
             breaker: Some(BreakerPolicy::default()),
             limits: None,
+            seed: None,
         }
     }
 }
@@ -111,6 +115,13 @@ impl Schedule {
         self
     }
 
+    /// With jitter that repeats from that seed.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// What these layers keep for one endpoint: make one per endpoint, and keep it for as long as the endpoint is
     /// asked. Needs a tokio runtime with time enabled only when it is asked.
     pub fn for_endpoint(&self) -> EndpointSchedule {
@@ -120,6 +131,7 @@ impl Schedule {
             hedge: self.hedge.map(|policy| Arc::new(Hedge::new(policy, budget.clone()))),
             admission: self.admission.map(|policy| Arc::new(Admission::new(policy, now))),
             breaker: self.breaker.map(|policy| Arc::new(Breaker::new(policy, now))),
+            random: Arc::new(self.seed.map_or_else(Random::from_system, Random::seeded)),
             budget,
             schedule: self.clone(),
         }
@@ -130,6 +142,7 @@ impl Schedule {
 #[derive(Debug, Clone)]
 pub struct EndpointSchedule {
     schedule: Schedule,
+    random: Arc<Random>,
     budget: Arc<Budget>,
     hedge: Option<Arc<Hedge>>,
     admission: Option<Arc<Admission>>,
@@ -153,7 +166,8 @@ impl EndpointSchedule {
             model = Arc::new(Hedged::new(model, hedge.clone()));
         }
         if let Some(policy) = self.schedule.retry {
-            model = Arc::new(Retrying::new(model, policy, self.budget.clone()));
+            model =
+                Arc::new(Retrying::new(model, policy, self.budget.clone()).with_random(self.random.clone()));
         }
         if let Some(total) = self.schedule.total {
             model = Arc::new(WithDeadline::new(model, total));

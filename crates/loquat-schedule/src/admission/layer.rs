@@ -1,18 +1,16 @@
 //! [`Admitted`]: a model that is asked only as often as its endpoint bears.
 
-use std::{
-    fmt,
-    sync::Arc,
-    task::{self, Poll, ready},
-};
+use std::{fmt, sync::Arc, time::Instant};
 
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Delivery, Delta, Ending, Error, ErrorKind, Model, Part, Result,
-    Source, Step,
+    Answer, BoxFuture, ChatRequest, Context, Delivery, Ending, Error, ErrorKind, Model, Part, Result,
 };
 
 use super::{Admission, Permit};
-use crate::{refusal::is_local, time::now};
+use crate::{
+    observed::{Observer, observe},
+    refusal::is_local,
+};
 
 /// A model around a model: each attempt waits for its permit, and holds it until its answer ends or is dropped.
 ///
@@ -42,7 +40,7 @@ impl<M: Model> Admitted<M> {
     async fn run(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
         let mut permit = self.admission.acquire(context, (self.estimate)(&request)).await?;
         match self.inner.infer(context, request).await {
-            Ok(answer) => Ok(answer.map_source(|inner| Held { inner, permit: Some(permit), begun: false })),
+            Ok(answer) => Ok(observe(answer, permit)),
             Err(error) => {
                 note(&mut permit, &error);
                 Err(error)
@@ -95,42 +93,17 @@ impl<M> fmt::Debug for Admitted<M> {
     }
 }
 
-/// An answer that holds its permit.
-struct Held {
-    inner: Box<dyn Source>,
-    permit: Option<Permit>,
-    begun: bool,
-}
-
-impl Source for Held {
-    fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
-        let step = ready!(self.inner.poll_advance(cx));
-        match &step {
-            Step::Delta if !self.begun => {
-                self.begun = true;
-                if let Some(permit) = &mut self.permit {
-                    permit.begun(now());
-                }
-            }
-            Step::Delta => {}
-            Step::End(ending) => {
-                if let Some(mut permit) = self.permit.take() {
-                    match ending {
-                        Ending::Finished { usage, .. } if !usage.is_unknown() => {
-                            permit.used(usage.total_tokens());
-                        }
-                        Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => {
-                            note(&mut permit, error);
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-        Poll::Ready(step)
+/// The permit of an answer under way.
+impl Observer for Permit {
+    fn begun(&mut self, now: Instant) {
+        Self::begun(self, now);
     }
 
-    fn current(&self) -> Delta<'_> {
-        self.inner.current()
+    fn ended(mut self, ending: &Ending, _: Instant) {
+        match ending {
+            Ending::Finished { usage, .. } if !usage.is_unknown() => self.used(usage.total_tokens()),
+            Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => note(&mut self, error),
+            _ => {}
+        }
     }
 }

@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn three_timeouts_a_cancelled_probe_and_late_results() {
         let bench = Bench::new(BreakerPolicy::default());
-        let late: Vec<_> = (0..30).filter_map(|_| bench.pass(0)).collect();
+        let mut late: Vec<_> = (0..30).filter_map(|_| bench.pass(0)).collect();
         bench.outcome(Outcome::Timeout, 0);
         bench.outcome(Outcome::Timeout, 0);
         bench.outcome(Outcome::Success, 0);
@@ -300,12 +300,17 @@ mod tests {
         assert_eq!(bench.standing(6), Standing::ProbeDue, "cancelled, given back");
 
         let probe = bench.pass(7).expect("the next probe");
-        for permit in late {
+        for permit in late.drain(..20) {
             permit.settle(Outcome::Timeout, bench.start + S(7));
         }
         assert_eq!(bench.standing(7), Standing::Probing { until: bench.start + S(97) }, "late results");
         probe.settle(Outcome::Success, bench.start + S(8));
         assert_eq!(bench.standing(8), Standing::Available);
+        for permit in late {
+            permit.settle(Outcome::Timeout, bench.start + S(8));
+        }
+        bench.outcome(Outcome::Timeout, 8);
+        assert_eq!(bench.standing(8), Standing::Available, "nor are they remembered");
     }
 
     #[test]

@@ -1,18 +1,12 @@
 //! [`Guarded`]: a model behind a breaker.
 
-use std::{
-    fmt,
-    sync::Arc,
-    task::{self, Poll, ready},
-    time::Instant,
-};
+use std::{fmt, sync::Arc, time::Instant};
 
-use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, ErrorKind, Model, Result, Source, Step,
-};
+use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Ending, ErrorKind, Model, Result};
 
 use super::{Breaker, Outcome, Permit};
 use crate::{
+    observed::{Observer, observe},
     refusal::{BREAKER_OPEN, hint, refused},
     time::{check, now},
 };
@@ -54,9 +48,7 @@ impl<M: Model> Guarded<M> {
             refused(ErrorKind::Overloaded, BREAKER_OPEN, message).with_retry_hint(hint(wait))
         })?;
         match self.inner.infer(context, request).await {
-            Ok(answer) => {
-                Ok(answer.map_source(|inner| Watched { inner, permit: Some(permit), begun: false, started }))
-            }
+            Ok(answer) => Ok(observe(answer, Trial { permit, started })),
             Err(error) => {
                 let now = now();
                 let given = now.saturating_duration_since(started);
@@ -81,46 +73,25 @@ impl<M> fmt::Debug for Guarded<M> {
 }
 
 /// An answer that settles its permit.
-struct Watched {
-    inner: Box<dyn Source>,
-    permit: Option<Permit>,
-    begun: bool,
+struct Trial {
+    permit: Permit,
     started: Instant,
 }
 
-impl Watched {
-    fn judge(&mut self, ending: &Ending) {
-        let Some(permit) = self.permit.take() else { return };
-        let now = now();
+impl Observer for Trial {
+    fn begun(&mut self, now: Instant) {
+        self.permit.begun(now);
+    }
+
+    fn ended(self, ending: &Ending, now: Instant) {
         let given = now.saturating_duration_since(self.started);
         let outcome = match ending {
             Ending::Finished { .. } => Outcome::Success,
             Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => {
-                permit.outcome_of(error, given)
+                self.permit.outcome_of(error, given)
             }
             Ending::Truncated { cause: None } => Outcome::Failure,
         };
-        permit.settle(outcome, now);
-    }
-}
-
-impl Source for Watched {
-    fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
-        let step = ready!(self.inner.poll_advance(cx));
-        match &step {
-            Step::Delta if !self.begun => {
-                self.begun = true;
-                if let Some(permit) = &mut self.permit {
-                    permit.begun(now());
-                }
-            }
-            Step::Delta => {}
-            Step::End(ending) => self.judge(ending),
-        }
-        Poll::Ready(step)
-    }
-
-    fn current(&self) -> Delta<'_> {
-        self.inner.current()
+        self.permit.settle(outcome, now);
     }
 }

@@ -20,19 +20,19 @@ pub struct Retrying<M> {
     inner: M,
     policy: RetryPolicy,
     budget: Arc<Budget>,
-    random: Random,
+    random: Arc<Random>,
 }
 
 impl<M> Retrying<M> {
     /// Around that model. The budget belongs to the endpoint; share it with whatever else adds attempts there.
     pub fn new(inner: M, policy: RetryPolicy, budget: Arc<Budget>) -> Self {
-        Self { inner, policy, budget, random: Random::from_system() }
+        Self { inner, policy, budget, random: Arc::new(Random::from_system()) }
     }
 
-    /// With jitter that repeats from a seed.
+    /// With jitter from that generator, which may be seeded and shared.
     #[must_use]
-    pub fn with_random(mut self, random: Random) -> Self {
-        self.random = random;
+    pub fn with_random(mut self, random: impl Into<Arc<Random>>) -> Self {
+        self.random = random.into();
         self
     }
 

@@ -106,7 +106,8 @@ impl Model for Fake {
 }
 
 impl Act {
-    async fn play(self, open: impl Send + 'static) -> Result<Answer> {
+    /// Plays; `open` is dropped when the attempt has ended, or was given up.
+    pub(crate) async fn play(self, open: impl Send + 'static) -> Result<Answer> {
         match self {
             Self::Fail(wait, error) => {
                 sleep(wait).await;
@@ -119,11 +120,6 @@ impl Act {
                 Ok(Answer::new(Paced { left: deltas, gap, end, timer: Box::pin(sleep(gap)), _open }))
             }
         }
-    }
-
-    /// Without a [`Fake`].
-    pub(crate) async fn run(self) -> Result<Answer> {
-        self.play(()).await
     }
 }
 
