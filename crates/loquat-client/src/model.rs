@@ -36,6 +36,8 @@ struct Inner {
     base_url: String,
     limits: GenerationLimits,
     decode_limits: DecodeLimits,
+    /// The field that tells the peer how long the caller will wait, in milliseconds.
+    deadline_header: Option<HeaderName>,
 }
 
 impl HttpModel {
@@ -62,6 +64,7 @@ impl HttpModel {
             base_url,
             limits: GenerationLimits::default(),
             decode_limits: DecodeLimits::default(),
+            deadline_header: None,
         })))
     }
 
@@ -77,6 +80,14 @@ impl HttpModel {
         self.change(|inner| inner.decode_limits = limits)
     }
 
+    /// Tells the peer by that header field how many milliseconds the caller will still wait, where the context has a
+    /// deadline: for peers that understand one, such as Envoy (`x-envoy-upstream-rq-timeout-ms`) or a server of one's
+    /// own. Default: none, since no provider documents such a field.
+    #[must_use]
+    pub fn with_deadline_header(self, name: HeaderName) -> Self {
+        self.change(|inner| inner.deadline_header = Some(name))
+    }
+
     fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
             transport: shared.transport.clone(),
@@ -85,6 +96,7 @@ impl HttpModel {
             base_url: shared.base_url.clone(),
             limits: shared.limits,
             decode_limits: shared.decode_limits,
+            deadline_header: shared.deadline_header.clone(),
         });
         change(&mut inner);
         Self(Arc::new(inner))
@@ -104,6 +116,7 @@ impl HttpModel {
         let context = context.clone().with_timeout(inner.limits.listing);
         let mut request = Request::get(format!("{}{}", inner.base_url, inner.format.models_path()))?;
         inner.authenticate(&mut request.headers)?;
+        inner.add_context(&mut request.headers, &context)?;
         add_headers(&mut request.headers, &[])?;
         let response = inner.transport.send(&context, request).await.map_err(|error| inner.redact(error))?;
         if !response.status.is_success() {
@@ -133,6 +146,7 @@ impl HttpModel {
             Request::post(format!("{}{}", inner.base_url, encoded.path), Bytes::from(encoded.body))?;
         outgoing.headers = encoded.headers;
         inner.authenticate(&mut outgoing.headers)?;
+        inner.add_context(&mut outgoing.headers, context)?;
         add_headers(&mut outgoing.headers, &request.extra_headers.0)?;
         // A server that answers whole sends its head when it has done everything.
         outgoing.first_byte =
@@ -159,6 +173,26 @@ impl Inner {
             Some(secret) => self.format.authenticate(secret, headers),
             None => Ok(()),
         }
+    }
+
+    /// What the peer is told of the operation: its trace (W3C Trace Context) where it joined one, its idempotency key
+    /// where it has one, its time where the peer understands that.
+    fn add_context(&self, headers: &mut HeaderMap, context: &Context) -> Result<()> {
+        const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+        const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+        if let Some(trace) = context.traceparent().and_then(|trace| HeaderValue::try_from(trace).ok()) {
+            headers.insert(TRACEPARENT, trace);
+        }
+        if let Some(key) = context.idempotency_key() {
+            let key = HeaderValue::try_from(key).map_err(|_| {
+                Error::new(ErrorKind::InvalidRequest, "the idempotency key has forbidden characters")
+            })?;
+            headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        if let (Some(name), Some(left)) = (&self.deadline_header, context.remaining()) {
+            headers.insert(name, u64::try_from(left.as_millis()).unwrap_or(u64::MAX).into());
+        }
+        Ok(())
     }
 
     /// The error of an answer that is not 2xx. A body that cannot be read costs the message, not the status.

@@ -271,3 +271,34 @@ async fn models_are_listed_within_their_limit() {
     let error = model(address, quick()).list_models(&Context::new()).await.expect_err("too slow");
     assert_eq!(error.kind(), ErrorKind::Timeout);
 }
+
+#[tokio::test]
+async fn the_peer_is_told_of_trace_key_and_deadline() {
+    let ask = |context: Context| async move {
+        let (address, read) = peer(vec![head(), chunk("a"), finish()]).await;
+        let name = http::HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+        let model = model(address, quick()).with_deadline_header(name);
+        ended(model.infer(&context, Arc::new(ChatRequest::new("").with_user("hi"))).await.expect("begun"))
+            .await;
+        read.await.expect("a request").to_ascii_lowercase()
+    };
+    let plain = ask(Context::new()).await;
+    for name in ["traceparent", "idempotency-key", "x-envoy-upstream-rq-timeout-ms"] {
+        assert!(!plain.contains(name), "{name} without a reason");
+    }
+    let trace = loquat_core::TraceContext::random();
+    let context =
+        Context::new().with_trace(trace).with_idempotency_key("key-1").with_timeout(Duration::from_secs(9));
+    let told = ask(context).await;
+    assert!(told.contains(&format!("traceparent: {}\r\n", trace.to_header())), "{told}");
+    assert!(told.contains("idempotency-key: key-1\r\n"), "{told}");
+    assert!(
+        told.contains("x-envoy-upstream-rq-timeout-ms: 8") || told.contains("timeout-ms: 9000\r\n"),
+        "{told}"
+    );
+
+    let bad = Context::new().with_idempotency_key("a\nb");
+    let model = model(SocketAddr::from(([127, 0, 0, 1], 1)), quick());
+    let refused = model.infer(&bad, Arc::new(ChatRequest::new("").with_user("hi"))).await;
+    assert_eq!(refused.expect_err("no header").kind(), ErrorKind::InvalidRequest);
+}
