@@ -27,10 +27,11 @@ fn refusals_are_told_apart() {
         ),
         (
             "429 Too Many Requests",
-            "retry-after: 7\r\n",
+            // Longer than anybody waits: a shorter one is obeyed.
+            "retry-after: 70\r\n",
             r#"{"error":{"message":"Slow down","type":"requests"}}"#,
             4,
-            &["Slow down", "429", "retry after 7.0 s"],
+            &["Slow down", "429", "retry after 70.0 s"],
         ),
         ("500 Internal Server Error", "", r#"{"error":{"message":"Oops"}}"#, 1, &["Oops", "500"]),
         (

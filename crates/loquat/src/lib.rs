@@ -24,13 +24,20 @@
 //! | `openai:gpt-4o`, `anthropic:…`, `ollama:…`, `qwen:…` | that provider, with the key its environment variable holds |
 //! | `gpt-4o` | the one configured provider that lists it; an error where several or none do |
 //!
+//! # Retries
+//!
+//! A [`Client`] puts every endpoint inside a `schedule::Schedule`: an attempt that cannot have run is made again, at
+//! most twice, within 70 % of the time and the endpoint's budget; an endpoint that times out three times in a row is left
+//! alone for five seconds. `ClientBuilder::schedule` changes that, or turns it off.
+//!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `client` | yes | [`Client`], and `json`, `transport`, `provider`, `client` as modules |
+//! | `client` | yes | [`Client`], and `json`, `transport`, `provider`, `client`, `schedule` as modules |
+//! | `schedule` | yes | `schedule` as a module alone |
 //! | `engine` | no | `engine` as a module and as a model |
-//! | `full` | no | both |
+//! | `full` | no | all |
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "client")]
@@ -59,6 +66,8 @@ pub use loquat_engine as engine;
 pub use loquat_json as json;
 #[cfg(feature = "client")]
 pub use loquat_provider as provider;
+#[cfg(feature = "schedule")]
+pub use loquat_schedule as schedule;
 #[cfg(feature = "client")]
 pub use loquat_transport as transport;
 #[cfg(feature = "client")]

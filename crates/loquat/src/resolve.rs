@@ -33,7 +33,7 @@ impl Client {
             Prefix::Known(profile, model) => {
                 let model = self.http_model(profile, model)?;
                 let name = model.endpoint().model.clone();
-                Ok((Arc::new(model), name))
+                Ok((self.0.scheduled(model, &name), name))
             }
             Prefix::Unknown(provider) => Err(unknown_provider(provider)),
             Prefix::Bare => self.by_listing(context, name).await,
@@ -81,14 +81,15 @@ impl Client {
             _ => (COMPATIBLE, name),
         };
         if !name.is_empty() {
-            return Ok((Arc::new(self.server_model(server, format, name)?), name.to_owned()));
+            let model = self.server_model(server, format, name)?;
+            return Ok((self.0.scheduled(model, name), name.to_owned()));
         }
         let model = self.server_model(server, format, "")?;
         let listed = model.list_models(context).await?;
         match listed.as_slice() {
             [only] => {
                 let only = only.id.clone();
-                Ok((Arc::new(model), only))
+                Ok((self.0.scheduled(model, &only), only))
             }
             [] => Err(Error::new(
                 ErrorKind::NotConfigured,
@@ -119,7 +120,7 @@ impl Client {
             .map(|(model, _)| model)
             .collect();
         match (found.pop(), found.as_slice()) {
-            (Some(model), []) => Ok((Arc::new(model.clone()), name.to_owned())),
+            (Some(model), []) => Ok((self.0.scheduled(model.clone(), name), name.to_owned())),
             (Some(last), others) => {
                 let who: Vec<_> =
                     others.iter().chain([&last]).map(|m| m.endpoint().provider.as_str()).collect();

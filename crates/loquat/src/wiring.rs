@@ -1,10 +1,15 @@
 //! [`Client`]: the crates wired into one call, configured from code or from the environment.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use loquat_client::GenerationLimits;
-use loquat_core::{Error, ErrorKind, Result, Secret};
+use loquat_client::{GenerationLimits, HttpModel};
+use loquat_core::{Error, ErrorKind, Model, Result, Secret};
 use loquat_provider::Profile;
+use loquat_schedule::{EndpointSchedule, Schedule};
 use loquat_transport::{Config, Transport};
 
 use crate::Chat;
@@ -22,6 +27,10 @@ pub(crate) struct Inner {
     pub(crate) addresses: HashMap<&'static str, String>,
     /// One server for everything, in place of the providers' own.
     pub(crate) server: Option<Server>,
+    /// What attempts pass through; `None` for nothing.
+    schedule: Option<Schedule>,
+    /// What the schedule keeps, by address and model.
+    endpoints: Mutex<HashMap<(String, String), EndpointSchedule>>,
     #[cfg(feature = "engine")]
     pub(crate) engines: crate::engines::Engines,
 }
@@ -84,7 +93,21 @@ impl Inner {
     pub(crate) fn base_url<'a>(&'a self, profile: &'a Profile) -> &'a str {
         self.addresses.get(profile.name).map_or(profile.base_url, String::as_str)
     }
+
+    /// That model, known to its endpoint as `name`, inside the endpoint's schedule.
+    pub(crate) fn scheduled(&self, model: HttpModel, name: &str) -> Arc<dyn Model> {
+        let Some(schedule) = &self.schedule else { return Arc::new(model) };
+        let key = (model.endpoint().base_url.clone(), name.to_owned());
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        if endpoints.len() >= MAX_ENDPOINTS && !endpoints.contains_key(&key) {
+            endpoints.clear(); // names may come from anywhere; what is forgotten is learnt again
+        }
+        endpoints.entry(key).or_insert_with(|| schedule.for_endpoint()).around(model)
+    }
 }
+
+/// Most endpoints whose state is kept: more models than any program asks, and some hundred KiB.
+const MAX_ENDPOINTS: usize = 1024;
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +142,6 @@ impl ProviderStatus {
 }
 
 /// Builds a [`Client`].
-#[derive(Default)]
 #[must_use = "a builder builds nothing until .build()"]
 pub struct ClientBuilder {
     transport: Config,
@@ -129,8 +151,26 @@ pub struct ClientBuilder {
     base_url_key: Option<Secret>,
     base_url_key_variable: Option<String>,
     from_env: bool,
+    schedule: Option<Schedule>,
     #[cfg(feature = "engine")]
     progress: Option<crate::pull::Progress>,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            transport: Config::default(),
+            limits: GenerationLimits::default(),
+            keys: Vec::new(),
+            base_url: None,
+            base_url_key: None,
+            base_url_key_variable: None,
+            from_env: false,
+            schedule: Some(Schedule::default()),
+            #[cfg(feature = "engine")]
+            progress: None,
+        }
+    }
 }
 
 impl ClientBuilder {
@@ -174,6 +214,14 @@ impl ClientBuilder {
     /// The limits in time of a generation.
     pub fn limits(mut self, limits: GenerationLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// What attempts pass through. Default: retries within a budget, and a breaker for each endpoint; `None` makes one
+    /// attempt per call. An operation ends after [`GenerationLimits::total`], retries included, unless the schedule has a
+    /// `total` of its own. The embedded engine is asked directly.
+    pub fn schedule(mut self, schedule: impl Into<Option<Schedule>>) -> Self {
+        self.schedule = schedule.into();
         self
     }
 
@@ -231,6 +279,11 @@ impl ClientBuilder {
             keys,
             addresses,
             server,
+            schedule: self.schedule.map(|mut schedule| {
+                schedule.total.get_or_insert(self.limits.total);
+                schedule
+            }),
+            endpoints: Mutex::default(),
             #[cfg(feature = "engine")]
             engines: crate::engines::Engines::new(self.progress),
         })))
