@@ -125,11 +125,14 @@ fn measure(
     if contenders.is_empty() {
         return;
     }
-    // Warms connections, caches and buffers, and tells how many requests fill a slice.
-    let (first, warm) = (Instant::now(), concurrency.max(16) * 4);
+    // Warms connections, caches and buffers; then, how many requests fill a slice.
+    let warm = concurrency.max(16) * 8;
     contenders.iter().for_each(|contender| drop((contender.run)(warm)));
-    let each = first.elapsed().as_secs_f64() / (warm * contenders.len()) as f64;
-    let requests = ((SLICE.as_secs_f64() / each) as usize).max(concurrency * 2).next_multiple_of(concurrency);
+    let began = Instant::now();
+    contenders.iter().for_each(|contender| drop((contender.run)(warm)));
+    let each = began.elapsed().as_secs_f64() / (warm * contenders.len()) as f64;
+    // Callers that come and go at a slice's ends must not be what is measured.
+    let requests = ((SLICE.as_secs_f64() / each) as usize).max(concurrency * 8).next_multiple_of(concurrency);
     for round in 0..if is_quick() { 8 } else { 40 } {
         let mut order: Vec<usize> = (0..contenders.len()).collect();
         if round % 2 == 1 {

@@ -74,6 +74,13 @@ impl Config {
         self
     }
 
+    /// With these socket options.
+    #[must_use]
+    pub fn with_tcp(mut self, tcp: TcpConfig) -> Self {
+        self.tcp = tcp;
+        self
+    }
+
     /// With these bounds on response heads.
     #[must_use]
     pub fn with_head(mut self, head: HeadLimits) -> Self {
@@ -213,10 +220,20 @@ pub enum Proxy {
     None,
     /// Everything, through the proxy at that address: `http://[user:password@]host[:port]`.
     Url(String),
-    /// What the environment says: `HTTPS_PROXY` or `https_proxy` for `https`, `http_proxy` for `http` (the
-    /// upper-case name can be set by a request's header under CGI and is not read), else `ALL_PROXY`; not the hosts
-    /// in `NO_PROXY`. Read once, when the transport is made.
-    FromEnvironment,
+    /// What those variables say, by the names the environment has for them; see [`Proxy::from_variables`].
+    Variables(Vec<(&'static str, String)>),
+}
+
+impl Proxy {
+    /// What the environment says, or whoever is asked in its place: `https_proxy` or `HTTPS_PROXY` for `https`, `http_proxy`
+    /// for `http` (the upper-case name can be set by a request's header under CGI and is not asked for), else `all_proxy` or
+    /// `ALL_PROXY`; not the hosts in `no_proxy` or `NO_PROXY`. This crate reads no environment: pass
+    /// `|name| std::env::var(name).ok()`.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let known =
+            ["https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
+        Self::Variables(known.into_iter().filter_map(|name| Some((name, variable(name)?))).collect())
+    }
 }
 
 impl fmt::Debug for Proxy {
@@ -225,7 +242,7 @@ impl fmt::Debug for Proxy {
         f.write_str(match self {
             Self::None => "None",
             Self::Url(_) => "Url(…)",
-            Self::FromEnvironment => "FromEnvironment",
+            Self::Variables(_) => "Variables(…)",
         })
     }
 }
@@ -355,13 +372,25 @@ pub struct TcpConfig {
     /// How long a connection is silent before the kernel probes the peer. Default 60 s: address translators drop a
     /// silent connection after 120 s and more, while a model may think for longer. `None`: never.
     pub keep_alive: Option<Duration>,
+    /// How long what was sent may stay without an acknowledgement before the connection counts as lost
+    /// (`TCP_USER_TIMEOUT`, RFC 5482; Linux only). Default 30 s: a peer that vanished is noticed in that time and not after
+    /// the kernel's quarter of an hour. `None`: the kernel's.
+    pub user_timeout: Option<Duration>,
+    /// Acknowledges each read at once instead of waiting for something to send with it (`TCP_QUICKACK`; Linux only). The
+    /// kernel forgets it, so it costs a system call for each read. Default off.
+    pub quick_ack: bool,
     /// How long one address has before the next is tried beside it. Default 250 ms (RFC 8305 §5).
     pub attempt_delay: Duration,
 }
 
 impl Default for TcpConfig {
     fn default() -> Self {
-        Self { keep_alive: Some(Duration::from_secs(60)), attempt_delay: Duration::from_millis(250) }
+        Self {
+            keep_alive: Some(Duration::from_secs(60)),
+            user_timeout: Some(Duration::from_secs(30)),
+            quick_ack: false,
+            attempt_delay: Duration::from_millis(250),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper::{
     body::{Body as _, Frame, Incoming, SizeHint},
     client::conn::http1,
@@ -132,7 +132,15 @@ impl Http1 {
     ) -> Result<http::Response<Incoming>, hyper::Error> {
         let mut response = pin!(self.sender.send_request(request));
         let mut connection_error = None;
+        let mut is_queued = false;
         let response = poll_fn(|cx| {
+            // Once round the run queue before the write: tasks that are ready together read first and then write together.
+            // A write for each read wakes a server on this machine for each, which with 64 callers cost a third of a
+            // request's whole CPU time; alone, it is one more turn of an empty queue.
+            if !std::mem::replace(&mut is_queued, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if !self.finished
                 && let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx)
             {
@@ -209,10 +217,13 @@ pub(crate) fn encode(request: &Request) -> http::Request<OneChunk> {
     let mut encoded = http::Request::new(OneChunk(Some(request.body.clone())));
     *encoded.method_mut() = request.method.clone();
     *encoded.uri_mut() = request.url.path_and_query().clone().into();
-    let mut headers = request.headers.clone();
+    // Room for `Host`, a length and what hyper adds: a clone has none, and would grow at once.
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + 3);
     // Hyper frames the message; a caller's own length or coding could only contradict it.
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(header::CONTENT_LENGTH);
+    let frames = |name: &HeaderName| *name == header::TRANSFER_ENCODING || *name == header::CONTENT_LENGTH;
+    for (name, value) in request.headers.iter().filter(|(name, _)| !frames(name)) {
+        headers.append(name.clone(), value.clone());
+    }
     if request.body.is_empty() && !has_no_body_by_nature(&request.method) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }

@@ -63,6 +63,7 @@ impl Meter {
 #[derive(Debug)]
 pub(crate) struct Stream {
     inner: Inner,
+    quick_ack: bool,
     meter: Arc<Meter>,
 }
 
@@ -74,12 +75,33 @@ enum Inner {
 
 impl Stream {
     pub(crate) fn plain(tcp: TcpStream) -> Self {
-        Self { inner: Inner::Plain(tcp), meter: Arc::new(Meter::new()) }
+        Self { inner: Inner::Plain(tcp), quick_ack: false, meter: Arc::new(Meter::new()) }
     }
 
     pub(crate) fn tls(tls: TlsStream<TcpStream>) -> Self {
-        Self { inner: Inner::Tls(Box::new(tls)), meter: Arc::new(Meter::new()) }
+        Self { inner: Inner::Tls(Box::new(tls)), quick_ack: false, meter: Arc::new(Meter::new()) }
     }
+
+    /// Acknowledges each read at once, if that is wanted.
+    pub(crate) fn with_quick_ack(mut self, quick_ack: bool) -> Self {
+        self.quick_ack = quick_ack;
+        self
+    }
+
+    /// The kernel falls back into its own way after a while, so this is said again after each read.
+    #[cfg(target_os = "linux")]
+    fn acknowledge(&self) {
+        let tcp = match &self.inner {
+            Inner::Plain(tcp) => tcp,
+            Inner::Tls(tls) => tls.get_ref().0,
+        };
+        // A connection that refuses works without.
+        let _ = socket2::SockRef::from(tcp).set_tcp_quickack(true);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, reason = "as on Linux")]
+    fn acknowledge(&self) {}
 
     pub(crate) fn meter(&self) -> &Arc<Meter> {
         &self.meter
@@ -100,6 +122,9 @@ impl AsyncRead for Stream {
         let bytes = buf.filled().len() - before;
         if bytes > 0 {
             self.meter.read.fetch_add(bytes as u64, Relaxed);
+            if self.quick_ack {
+                self.acknowledge();
+            }
         }
         polled
     }

@@ -16,7 +16,7 @@ use std::{
 use loquat_core::{Context, Error, Result};
 
 use crate::{
-    Body, Config, ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request, Response, Stats,
+    Body, Config, ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request, Response, Stats, Url,
     body::{Exchange, http1_failure},
     connect::Connector,
     http1::{self, Http1},
@@ -119,6 +119,46 @@ impl Transport {
         Ok(Response { status: head.status, headers: head.headers, body, connection })
     }
 
+    /// Makes connections to that origin ahead of the first requests, all at once, until so many rest there; how many it made.
+    /// A fresh connection costs a look-up and two or three round trips, which then no request waits for. One is enough
+    /// where HTTP/2 is spoken.
+    ///
+    /// # Errors
+    /// That of the first connection that could not be made; those that were made are kept.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up what is not made yet.
+    pub async fn warm(&self, context: &Context, url: &Url, connections: usize) -> Result<usize> {
+        let origin = url.origin();
+        let inner = &self.0;
+        let site = inner.pool.site(origin, inner.connector.protocol(origin), Instant::now());
+        let mut making = Vec::new();
+        for ticket in std::iter::from_fn(|| site.spare(connections)) {
+            let mut trail = Trail::new(origin.clone(), context.deadline());
+            let site = &site;
+            making.push(Box::pin(async move {
+                // A slot is given back by being dropped, and rests then.
+                if let Ready::Http1(connection) = inner.open(ticket, &mut trail).await? {
+                    site.rest(connection);
+                }
+                Ok(())
+            }));
+        }
+        let all = making.len();
+        poll_fn(|cx| {
+            let mut index = 0;
+            while let Some(one) = making.get_mut(index) {
+                match one.as_mut().poll(cx) {
+                    Poll::Ready(Ok(())) => drop(making.swap_remove(index)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => index += 1,
+                }
+            }
+            if making.is_empty() { Poll::Ready(Ok(all)) } else { Poll::Pending }
+        })
+        .await
+    }
+
     /// What was opened, reused, and is open now.
     pub fn stats(&self) -> Stats {
         self.0.pool.stats()
@@ -191,31 +231,35 @@ impl Inner {
             Checkout::Http1(connection) => Ok(Ready::Http1(connection)),
             Checkout::Http2(slot) => Ok(Ready::Http2(slot)),
             Checkout::Failed(error) => Err(error),
-            Checkout::Connect(Ticket { permit, making }) => {
-                let origin = trail.origin.clone();
-                let link = match self.connector.connect(&origin, trail).await {
-                    Ok(link) => link,
-                    Err(error) => return Err(give_up(making, error, trail)),
-                };
-                let mut permit = permit;
-                permit.opened(link.info.protocol);
-                trail.info = Some(link.info);
-                match link.info.protocol {
-                    Protocol::Http1 => match Http1::new(link, &self.head, permit).await {
-                        Ok(connection) => {
-                            making.made_http1();
-                            Ok(Ready::Http1(Box::new(connection)))
-                        }
-                        Err(error) => Err(give_up(making, http1_failure(error, trail), trail)),
-                    },
-                    Protocol::Http2 => {
-                        let started = Http2::new(link, &self.http2, &self.head, permit);
-                        match within(Some(self.limits.tls), trail.deadline, started).await {
-                            Ok(Ok(connection)) => Ok(Ready::Http2(making.made_http2(connection))),
-                            Ok(Err(error)) => Err(give_up(making, http2::failure(error, trail), trail)),
-                            Err(expired) => Err(give_up(making, trail.expired(expired, "tls"), trail)),
-                        }
-                    }
+            // Boxed, because its state is large, and would make every request's as large.
+            Checkout::Connect(ticket) => Box::pin(self.open(ticket, trail)).await,
+        }
+    }
+
+    /// A new connection.
+    async fn open(&self, ticket: Ticket, trail: &mut Trail) -> Result<Ready> {
+        let Ticket { mut permit, making } = ticket;
+        let origin = trail.origin.clone();
+        let link = match self.connector.connect(&origin, trail).await {
+            Ok(link) => link,
+            Err(error) => return Err(give_up(making, error, trail)),
+        };
+        permit.opened(link.info.protocol);
+        trail.info = Some(link.info);
+        match link.info.protocol {
+            Protocol::Http1 => match Http1::new(link, &self.head, permit).await {
+                Ok(connection) => {
+                    making.made_http1();
+                    Ok(Ready::Http1(Box::new(connection)))
+                }
+                Err(error) => Err(give_up(making, http1_failure(error, trail), trail)),
+            },
+            Protocol::Http2 => {
+                let started = Http2::new(link, &self.http2, &self.head, permit);
+                match within(Some(self.limits.tls), trail.deadline, started).await {
+                    Ok(Ok(connection)) => Ok(Ready::Http2(making.made_http2(connection))),
+                    Ok(Err(error)) => Err(give_up(making, http2::failure(error, trail), trail)),
+                    Err(expired) => Err(give_up(making, trail.expired(expired, "tls"), trail)),
                 }
             }
         }

@@ -493,3 +493,43 @@ async fn a_thousand_requests_over_eight_callers_open_eight_connections() {
     assert!(stats.http1_opened <= 8, "{stats:?}");
     assert_eq!(stats.http1_opened + stats.reused, 1000, "{stats:?}");
 }
+
+#[tokio::test]
+async fn warm_connections_are_there_for_the_first_requests() {
+    let address = listen(|_, mut socket| async move {
+        while read_request(&mut socket).await.is_some() {
+            write(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+        }
+    })
+    .await;
+    let transport = transport();
+    let (context, url) = (Context::new(), post(address).url);
+    assert_eq!(transport.warm(&context, &url, 3).await.expect("warmed"), 3);
+    assert_eq!(transport.warm(&context, &url, 3).await.expect("warm already"), 0);
+    let first = send(&transport, post(address)).await.expect("served");
+    assert!(!first.connection.reused, "nothing has been asked of it before");
+    assert_eq!(text(first).await.expect("body"), "hi");
+    let stats = transport.stats();
+    assert_eq!((stats.http1_opened, stats.http1_open, stats.reused), (3, 3, 1));
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+    assert!(transport.warm(&context, &post(dead).url, 2).await.is_err());
+}
+
+#[tokio::test]
+async fn connections_are_replaced_at_an_age_and_socket_options_do_no_harm() {
+    let address = listen(|_, mut socket| async move {
+        while read_request(&mut socket).await.is_some() {
+            write(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+        }
+    })
+    .await;
+    let mut tcp = loquat_transport::TcpConfig::default();
+    tcp.quick_ack = true;
+    let pool = PoolConfig::default().with_max_age(Some(Duration::from_millis(50)));
+    let transport = with(Config::default().with_pool(pool).with_tcp(tcp));
+    for _ in 0..2 {
+        assert_eq!(text(send(&transport, post(address)).await.expect("served")).await.expect("body"), "hi");
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    assert_eq!(transport.stats().http1_opened, 2);
+}

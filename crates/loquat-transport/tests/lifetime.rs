@@ -133,6 +133,15 @@ async fn nothing_leaks_whoever_gives_up_and_whenever() {
 }
 
 #[test]
+fn the_state_of_a_request_is_small() {
+    let (transport, context) = (support::transport(), Context::new());
+    let sending = transport.send(&context, post(([127, 0, 0, 1], 1).into()));
+    // It is moved a few times on its way into a task; what is only needed to make a connection is apart.
+    let bytes = size_of_val(&sending);
+    assert!(bytes <= 2500, "{bytes} bytes");
+}
+
+#[test]
 fn a_transport_outlives_the_runtime_it_was_first_used_in() {
     let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
     for http2 in [false, true] {

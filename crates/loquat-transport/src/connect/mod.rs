@@ -92,7 +92,7 @@ impl Connector {
         let mut info = ConnectionInfo { peer, local, protocol: Protocol::Http1, reused: false };
         if !origin.is_secure() {
             info.protocol = self.protocol(origin).unwrap_or(Protocol::Http1);
-            return Ok(Link { stream: Stream::plain(tcp), info });
+            return Ok(Link { stream: Stream::plain(tcp).with_quick_ack(self.tcp.quick_ack), info });
         }
         trail.stage = Stage::Tls;
         let at = peer.map(|peer| format!(" at {peer}")).unwrap_or_default();
@@ -101,7 +101,7 @@ impl Connector {
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                     info.protocol = Protocol::Http2;
                 }
-                Ok(Link { stream: Stream::tls(stream), info })
+                Ok(Link { stream: Stream::tls(stream).with_quick_ack(self.tcp.quick_ack), info })
             }
             Ok(Err(failed)) => {
                 let error = trail.error(ErrorKind::Tls, format_args!("{}{at}", failed.what));

@@ -3,7 +3,7 @@
 //! A proxy is used only where the configuration asks for one, and never for loopback: a machine-wide setting that
 //! sends `localhost` to a proxy breaks every local model server.
 
-use std::{env, net::IpAddr};
+use std::net::IpAddr;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use loquat_core::{Result, Secret};
@@ -32,7 +32,9 @@ impl Proxies {
                 let tunnel = Tunnel::parse(text, "the proxy's address")?;
                 Ok(Self { secure: Some(tunnel.clone()), clear: Some(tunnel), except: Vec::new() })
             }
-            Proxy::FromEnvironment => Self::from_variables(|name| env::var(name).ok()),
+            Proxy::Variables(variables) => Self::from_variables(|wanted| {
+                variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone())
+            }),
         }
     }
 

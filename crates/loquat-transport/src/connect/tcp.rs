@@ -69,6 +69,10 @@ pub(super) async fn open(
     if let Some(silence) = config.keep_alive {
         let _ = SockRef::from(&tcp).set_tcp_keepalive(&TcpKeepalive::new().with_time(silence));
     }
+    #[cfg(target_os = "linux")]
+    if config.user_timeout.is_some() {
+        let _ = SockRef::from(&tcp).set_tcp_user_timeout(config.user_timeout);
+    }
     Ok(tcp)
 }
 

@@ -249,12 +249,25 @@ impl Site {
             }
             dead.push(state.idle.remove(0));
         }
+        Decision::Got(Checkout::Connect(self.ticket(state)))
+    }
+
+    fn ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
         state.connecting += 1;
         state.open += 1;
-        Decision::Got(Checkout::Connect(Ticket {
+        Ticket {
             permit: Permit { site: Arc::clone(self), protocol: None },
             making: Making { site: Arc::clone(self) },
-        }))
+        }
+    }
+
+    /// The permission to make a connection that nobody has asked for yet, until so many are there or coming.
+    pub(crate) fn spare(self: &Arc<Self>, wanted: usize) -> Option<Ticket> {
+        let mut state = self.lock();
+        let wanted = wanted.min(self.config.max_connections_per_origin);
+        let there = state.idle.len() + state.http2.len() + state.connecting;
+        let has_room = there < wanted && state.connecting < self.config.max_connecting_per_origin;
+        has_room.then(|| self.ticket(&mut state))
     }
 
     /// How long that connection may be idle: what the peer promised, what it kept lately, and the ceiling; nothing once it

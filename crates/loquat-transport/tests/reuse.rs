@@ -1,0 +1,69 @@
+//! Many requests from many callers to one origin open no more connections than they need: one per caller on HTTP/1.1, one
+//! per so many streams as the peer allows on HTTP/2.
+//!
+//! `LOQUAT_REUSE_REQUESTS=100000` asks for more requests than a test that runs often should send.
+
+mod support;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use loquat_transport::{Config, Http2Mode, Stats};
+use support::{listen, post, read_request, send, text, with, write};
+
+const CALLERS: u64 = 64;
+/// What the HTTP/2 peer allows on one connection.
+const STREAMS: u32 = 20;
+
+fn requests() -> u64 {
+    let set = std::env::var("LOQUAT_REUSE_REQUESTS").ok();
+    set.map_or(3_200, |text| text.parse().expect("a number in LOQUAT_REUSE_REQUESTS"))
+}
+
+async fn after_many_requests(address: SocketAddr, mode: Http2Mode) -> Stats {
+    let transport = with(Config::default().with_http2(mode));
+    let callers = (0..CALLERS).map(|_| {
+        let transport = transport.clone();
+        tokio::spawn(async move {
+            for _ in 0..requests() / CALLERS {
+                let response = send(&transport, post(address)).await.expect("served");
+                assert_eq!(text(response).await.expect("whole"), "hi");
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.expect("no caller fails");
+    }
+    transport.stats()
+}
+
+#[tokio::test]
+async fn on_http1_each_caller_opens_one_connection_at_most() {
+    let address = listen(|_, mut socket| async move {
+        while read_request(&mut socket).await.is_some() {
+            write(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+        }
+    })
+    .await;
+    let stats = after_many_requests(address, Http2Mode::Never).await;
+    assert!(stats.http1_opened <= CALLERS, "{stats:?}");
+    assert_eq!(stats.http1_opened + stats.reused, requests() / CALLERS * CALLERS);
+    assert!(stats.reuse_ratio() >= 0.98, "{stats:?}");
+}
+
+#[tokio::test]
+async fn on_http2_the_peers_limit_decides() {
+    let address = listen(|_, socket| async move {
+        let mut builder = h2::server::Builder::new();
+        builder.max_concurrent_streams(STREAMS);
+        let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await else { return };
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let mut stream = respond.send_response(http::Response::new(()), false).expect("open");
+            let _ = stream.send_data(Bytes::from_static(b"hi"), true);
+        }
+    })
+    .await;
+    let stats = after_many_requests(address, Http2Mode::PriorKnowledge).await;
+    assert!(stats.http2_opened <= CALLERS.div_ceil(u64::from(STREAMS)), "{stats:?}");
+    assert!(stats.reuse_ratio() >= 0.98, "{stats:?}");
+}
