@@ -13,7 +13,7 @@ use crate::pass::{Bounds, Pass};
 use crate::pointer::Fields;
 use crate::predict::Predictor;
 use crate::shape::Shape;
-use crate::template::{self, Framed};
+use crate::template::{self, Framed, Framing};
 
 /// Nesting allowed by default. Of 20,000 recorded events of thirty providers the deepest nests 12 levels.
 pub(crate) const DEFAULT_MAX_DEPTH: usize = 64;
@@ -146,9 +146,13 @@ impl Extractor {
 
     /// The event at the front of `input`, if it looks like the one before it, and its mark.
     #[inline(always)] // on the way of every event
-    pub(crate) fn predict_event<'i>(&mut self, input: &'i [u8]) -> Option<(Framed<'i>, Mark)> {
+    pub(crate) fn predict_event<'i>(
+        &mut self,
+        framing: Framing,
+        input: &'i [u8],
+    ) -> Option<(Framed<'i>, Mark)> {
         self.mark.turn += 1;
-        let event = self.predictor.predict_event(input)?;
+        let event = self.predictor.predict_event(framing, input)?;
         Some((event, self.mark))
     }
 
@@ -156,11 +160,12 @@ impl Extractor {
     /// has been tried.
     pub(crate) fn predict_rarer_event<'i>(
         &mut self,
+        framing: Framing,
         input: &'i [u8],
         but_the_last: bool,
     ) -> Option<(Framed<'i>, Mark)> {
         self.mark.turn += 1;
-        let event = self.predictor.predict_rarer_event(input, but_the_last)?;
+        let event = self.predictor.predict_rarer_event(framing, input, but_the_last)?;
         Some((event, self.mark))
     }
 
@@ -168,16 +173,17 @@ impl Extractor {
     /// that makes of it; and the event's mark.
     pub(crate) fn predict_unframed<'i, A>(
         &mut self,
+        framing: Framing,
         input: &'i [u8],
         accept: impl Fn(usize) -> Option<A>,
     ) -> Option<(&'i str, A, Mark)> {
-        let (document, accepted) = self.predictor.predict_unframed(input, accept)?;
+        let (document, accepted) = self.predictor.predict_unframed(framing, input, accept)?;
         Some((document, accepted, self.mark))
     }
 
-    /// How texts are framed where the next events come from: before and after.
-    pub(crate) fn expect_frame(&mut self, frame: (&'static str, &'static str)) {
-        self.predictor.expect_frame(frame);
+    /// Who frames the texts that come next.
+    pub(crate) fn expect(&mut self, framing: Framing) {
+        self.predictor.expect(framing);
     }
 
     /// Takes note of the frame in which the text came that was just predicted.

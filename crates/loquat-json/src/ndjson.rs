@@ -12,7 +12,7 @@ use crate::carry::{self, BomSkipper};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Limits, Mark, line_end};
 use crate::extract::Extractor;
-use crate::template::{Frame, Framed};
+use crate::template::{Frame, Framed, Framing};
 use crate::vector;
 
 /// Cuts a byte stream into the lines of NDJSON, whatever the reads.
@@ -113,7 +113,7 @@ impl Decoder {
             if input.is_empty() {
                 return Ok(None);
             }
-            if let Some((line, found_by)) = json.predict_event(input)
+            if let Some((line, found_by)) = json.predict_event(Framing::Lines, input)
                 && line.data.len() < self.limits.max_event_bytes
             {
                 return Ok(Some(self.lend_predicted(input, &line, found_by)));
@@ -138,12 +138,12 @@ impl Decoder {
         self.is_between = self.bom.is_done() && self.buffer.is_empty();
         if self.is_between
             && let Some((line, found_by)) =
-                json.predict_rarer_event(input, was_between).or_else(|| unframed(input, json))
+                json.predict_rarer_event(Framing::Lines, input, was_between).or_else(|| unframed(input, json))
             && line.data.len() < self.limits.max_event_bytes
         {
             return Ok(Some(self.lend_predicted(input, &line, found_by)));
         }
-        json.expect_frame(("", "\n"));
+        json.expect(Framing::Lines);
         self.next(input)
     }
 
@@ -235,9 +235,14 @@ impl fmt::Debug for Decoder {
 
 /// The line at the front of the input, if it is JSON as predicted, when the line ends differ.
 fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
-    let (data, after, found_by) = json.predict_unframed(input, |end| line_end(input, end))?;
+    let (data, after, found_by) = json.predict_unframed(Framing::Lines, input, |end| line_end(input, end))?;
     let whole = vector::text(input.get(..data.len() + after)?)?;
-    json.put_into(Frame { before: "", after: whole.get(data.len()..)?, name: (0, 0) });
+    json.put_into(Frame {
+        framing: Framing::Lines,
+        before: "",
+        after: whole.get(data.len()..)?,
+        name: (0, 0),
+    });
     Some((Framed { length: whole.len(), name: "", data }, found_by))
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::found::{Found, Hits};
 use crate::pattern::Shift;
 use crate::shape::{MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
-use crate::template::{Frame, Framed, Template};
+use crate::template::{Frame, Framed, Framing, Template};
 
 /// Templates of one stream: text, tool call, reasoning and ping alternate in the richest streams recorded.
 const MAX_TEMPLATES: usize = 4;
@@ -33,7 +33,8 @@ pub(crate) struct Predictor {
     shared: Snapshot,
     /// Addresses of the shared shapes met last, by which the second event of a shape is told from its first.
     met: [usize; MAX_TEMPLATES],
-    usual_frame: (&'static str, &'static str),
+    /// Who framed the last event that was no template's.
+    framing: Option<Framing>,
     /// Counts changes of the template in front, to tell which has been idle the longest.
     clock: u64,
     /// Events studied since a template or a shape last fitted.
@@ -43,8 +44,8 @@ pub(crate) struct Predictor {
 impl Predictor {
     /// The event at the front of `input`, frame and all, if the template in front fits it.
     #[inline(always)] // on the way of every event
-    pub(crate) fn predict_event<'i>(&mut self, input: &'i [u8]) -> Option<Framed<'i>> {
-        let event = self.templates.get(self.front)?.match_event(input, &mut self.shifts)?;
+    pub(crate) fn predict_event<'i>(&mut self, framing: Framing, input: &'i [u8]) -> Option<Framed<'i>> {
+        let event = self.templates.get(self.front)?.match_event(framing, input, &mut self.shifts)?;
         self.direct = None;
         self.in_vain = 0;
         Some(event)
@@ -53,27 +54,29 @@ impl Predictor {
     /// [`predict_event`](Self::predict_event) with all templates.
     pub(crate) fn predict_rarer_event<'i>(
         &mut self,
+        framing: Framing,
         input: &'i [u8],
         but_the_front: bool,
     ) -> Option<Framed<'i>> {
         self.direct = None;
         let event = match but_the_front {
             true => None,
-            false => self.templates.get(self.front)?.match_event(input, &mut self.shifts),
+            false => self.templates.get(self.front)?.match_event(framing, input, &mut self.shifts),
         };
-        event.or_else(|| self.try_others(|template, shifts| template.match_event(input, shifts)))
+        event.or_else(|| self.try_others(|template, shifts| template.match_event(framing, input, shifts)))
     }
 
     /// The document at the front of `input`, if a template fits it that was not tried by [`predict_event`](Self::predict_event),
     /// and `accept` takes its length; and what it makes of that.
     pub(crate) fn predict_unframed<'i, A>(
         &mut self,
+        framing: Framing,
         input: &'i [u8],
         accept: impl Fn(usize) -> Option<A>,
     ) -> Option<(&'i str, A)> {
         self.direct = None;
         self.try_all(|template, shifts| {
-            if template.is_seen || template.has_line_ends {
+            if !template.is_worth_unframing(framing) {
                 return None;
             }
             let document = template.match_document(input, shifts)?;
@@ -120,9 +123,9 @@ impl Predictor {
         self.front = position;
     }
 
-    /// How documents are framed where this one's events come from, before any has been seen: before and after.
-    pub(crate) fn expect_frame(&mut self, frame: (&'static str, &'static str)) {
-        self.usual_frame = frame;
+    /// Who frames the documents that come next.
+    pub(crate) fn expect(&mut self, framing: Framing) {
+        self.framing = Some(framing);
     }
 
     /// Takes note of the frame in which the document came that was predicted last.
@@ -223,7 +226,7 @@ impl Predictor {
     fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128) {
         if self.front == self.templates.len() {
             self.templates.reserve_exact(MAX_TEMPLATES - self.front);
-            self.templates.push(Template::new(Arc::clone(&shape), self.usual_frame));
+            self.templates.push(Template::new(Arc::clone(&shape), self.framing));
         }
         if let Some(template) = self.templates.get_mut(self.front) {
             template.write(json, shape, changing, &mut self.shifts);

@@ -15,7 +15,7 @@ use crate::carry::{self, BomSkipper};
 use crate::error::Error;
 use crate::event::{Event, Limits, Mark, line_end};
 use crate::extract::Extractor;
-use crate::template::{Frame, Framed};
+use crate::template::{Frame, Framed, Framing};
 use crate::vector;
 
 /// How much of the lines that are no SSE is kept for [`Decoder::stray`], in bytes: enough for any error body that says
@@ -156,7 +156,7 @@ impl Decoder {
             if input.is_empty() {
                 return Ok(None);
             }
-            if let Some((event, found_by)) = json.predict_event(input)
+            if let Some((event, found_by)) = json.predict_event(Framing::Events, input)
                 && event.length <= self.limits.max_event_bytes
             {
                 return Ok(Some(self.lend_predicted(input, &event, found_by)));
@@ -187,13 +187,14 @@ impl Decoder {
             && self.name.is_empty()
             && self.stray.is_empty();
         if self.is_between
-            && let Some((event, found_by)) =
-                json.predict_rarer_event(input, was_between).or_else(|| unframed(input, json))
+            && let Some((event, found_by)) = json
+                .predict_rarer_event(Framing::Events, input, was_between)
+                .or_else(|| unframed(input, json))
             && event.length <= self.limits.max_event_bytes
         {
             return Ok(Some(self.lend_predicted(input, &event, found_by)));
         }
-        json.expect_frame(("data: ", "\n\n"));
+        json.expect(Framing::Events);
         self.next(input)
     }
 
@@ -436,14 +437,14 @@ fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Ma
     }
     let value = rest.strip_prefix(b"data:")?;
     let value = value.strip_prefix(b" ").unwrap_or(value);
-    let (data, end, found_by) = json.predict_unframed(value, |end| {
+    let (data, end, found_by) = json.predict_unframed(Framing::Events, value, |end| {
         let blank = end + line_end(value, end)?;
         Some(blank + line_end(value, blank)?)
     })?;
     let start = input.len() - value.len();
     let whole = vector::text(input.get(..start + end)?)?;
     let (before, after) = (whole.get(..start)?, whole.get(start + data.len()..)?);
-    json.put_into(Frame { before, after, name });
+    json.put_into(Frame { framing: Framing::Events, before, after, name });
     let name = Some(name).filter(|(start, end)| start < end);
     let name = name.map_or(Some("message"), |(start, end)| whole.get(start..end))?;
     Some((Framed { length: whole.len(), name, data }, found_by))

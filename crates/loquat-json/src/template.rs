@@ -23,24 +23,44 @@ pub(crate) struct Template {
     document: Range<usize>,
     /// Where in the frame's front the event's name is; empty without one.
     name: Range<usize>,
-    /// The document has a frame, and it may stand in one.
-    pub(crate) is_framed: bool,
+    /// Whose frame the document has. `None`: nobody's, or it may stand in none.
+    framing: Option<Framing>,
     /// An event was seen in this frame: it is no guess.
-    pub(crate) is_seen: bool,
+    is_seen: bool,
     pub(crate) shape: Arc<Shape>,
     /// Where the shape's strings and numbers are in the document.
     slots: Vec<(usize, usize)>,
     /// Which of them are holes.
     pub(crate) changing: u128,
     /// White space between its values has line ends: the document came in several `data:` lines, or from no stream.
-    pub(crate) has_line_ends: bool,
+    has_line_ends: bool,
     /// When it ceased to be in front.
     pub(crate) used: u64,
+}
+
+/// Who framed a document: what is an event to one is something else to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Server-sent events.
+    Events,
+    /// Lines.
+    Lines,
+}
+
+impl Framing {
+    /// What usually stands around a document: before and after it.
+    fn usual_frame(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Events => ("data: ", "\n\n"),
+            Self::Lines => ("", "\n"),
+        }
+    }
 }
 
 /// What stood around a document.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame<'f> {
+    pub(crate) framing: Framing,
     pub(crate) before: &'f str,
     pub(crate) after: &'f str,
     /// Where in `before` the event's name is; empty without one.
@@ -57,12 +77,13 @@ pub(crate) struct Framed<'i> {
 
 impl Template {
     /// An empty one, in the frame that its event is likely to have.
-    pub(crate) fn new(shape: Arc<Shape>, (before, after): (&str, &str)) -> Self {
+    pub(crate) fn new(shape: Arc<Shape>, framing: Option<Framing>) -> Self {
+        let (before, after) = framing.map_or(("", ""), Framing::usual_frame);
         Self {
             pattern: Pattern { text: [before, after].concat(), ..Pattern::default() },
             document: before.len()..before.len(),
             name: 0..0,
-            is_framed: false,
+            framing,
             is_seen: false,
             shape,
             slots: Vec::new(),
@@ -74,8 +95,13 @@ impl Template {
 
     /// The event at the front of `input`, if this template fits it, frame and all.
     #[inline(always)] // on the way of every event
-    pub(crate) fn match_event<'i>(&self, input: &'i [u8], shifts: &mut Vec<Shift>) -> Option<Framed<'i>> {
-        if !self.is_framed {
+    pub(crate) fn match_event<'i>(
+        &self,
+        framing: Framing,
+        input: &'i [u8],
+        shifts: &mut Vec<Shift>,
+    ) -> Option<Framed<'i>> {
+        if self.framing != Some(framing) {
             return None;
         }
         let whole = self.pattern.match_front(0..self.pattern.text.len(), input, shifts)?;
@@ -83,6 +109,11 @@ impl Template {
         let data = whole.get(self.document.start..whole.len() - after)?;
         let name = if self.name.is_empty() { "message" } else { whole.get(self.name.clone())? };
         Some(Framed { length: whole.len(), name, data })
+    }
+
+    /// Whether an event of `framing` may be this template's although [`match_event`](Self::match_event) says that it is not.
+    pub(crate) fn is_worth_unframing(&self, framing: Framing) -> bool {
+        !(self.has_line_ends || self.is_seen && self.framing == Some(framing))
     }
 
     /// The document at the front of `input`, if this template fits it.
@@ -130,14 +161,14 @@ impl Template {
             is_kept
         });
         self.has_line_ends = memchr2(b'\n', b'\r', json.as_bytes()).is_some();
-        self.is_framed = !self.has_line_ends && self.pattern.text.len() > json.len();
+        self.framing = self.framing.filter(|_| !self.has_line_ends);
         self.changing = changing;
         self.shape = shape;
     }
 
     /// Takes over a frame that an event was seen in.
     pub(crate) fn put_into(&mut self, frame: Frame<'_>) {
-        let Frame { before, after, name } = frame;
+        let Frame { framing, before, after, name } = frame;
         if self.has_line_ends || before.len().max(after.len()) > MAX_FRAME_BYTES {
             return;
         }
@@ -150,7 +181,7 @@ impl Template {
         }
         self.document = before.len()..before.len() + self.document.len();
         self.name = name.0..name.1;
-        self.is_framed = true;
+        self.framing = Some(framing);
         self.is_seen = true;
     }
 }

@@ -4,7 +4,7 @@
 
 mod oracle;
 
-use loquat_json::{Extractor, Fields, Framer, Limits, sse};
+use loquat_json::{Extractor, Fields, Framer, Limits, ndjson, sse};
 use oracle::template::{FRAMINGS, check, extractors};
 use proptest::prelude::*;
 
@@ -154,4 +154,26 @@ proptest! {
         let documents: Vec<&[u8]> = documents.iter().map(Vec::as_slice).collect();
         check(&documents, &lengths, FRAMINGS, &mut extractors());
     }
+}
+
+/// One extractor may serve both framings: a line that looks like an event of the other's is none (found by fuzzing).
+#[test]
+fn a_frame_belongs_to_its_framing() {
+    let mut json = Extractor::new(Fields::compile(&["/a"]).unwrap());
+    let mut lines = ndjson::Decoder::new(Limits::default());
+    let mut events = sse::Decoder::new(Limits::default());
+    let learn = |mut framer: Framer, mut read: &[u8], json: &mut Extractor| {
+        while let Some(event) = framer.next_for(&mut read, json).unwrap() {
+            json.extract_event(&event).unwrap();
+        }
+    };
+    learn(ndjson::Decoder::new(Limits::default()).into(), &b"{\"a\":1}\n".repeat(4), &mut json);
+    assert!(events.next_for(&mut &b"data: 1\n\n"[..], &mut json).unwrap().is_some());
+    assert_eq!(events.next_for(&mut &b"{\"a\":1}\n\n"[..], &mut json), Ok(None));
+
+    let mut json = Extractor::new(Fields::compile(&["/a"]).unwrap());
+    learn(sse::Decoder::new(Limits::default()).into(), &b"data: {\"a\":1}\n\n".repeat(3), &mut json);
+    assert!(lines.next_for(&mut &b"1\n"[..], &mut json).unwrap().is_some());
+    let event = lines.next_for(&mut &b"data: {\"a\":1}\n\n"[..], &mut json).unwrap().unwrap();
+    assert_eq!(event.data, "data: {\"a\":1}");
 }
