@@ -42,7 +42,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `document` | no | whole documents, parsed by simd-json and read by pointer or by serde: [`document`] |
+//! | `document` | no | whole documents, parsed by simd-json and read by pointer or by serde: the module `document` |
 //!
 //! Without it `memchr` is the only dependency, and all of the above is there.
 
