@@ -22,7 +22,7 @@ use crate::{
 /// | `retry`, `budget` | on | what fails before it ran costs a second at most |
 /// | `hedge` | off | runs requests twice |
 /// | `admission` | off | what an endpoint bears, its operator knows |
-/// | `breaker` | on | a dead endpoint answers at once |
+/// | `breaker` | on | a dead endpoint is left alone, and a retry waits for its probe only if there is time |
 /// | `limits` | off | loquat-client's models and most others bound their attempts themselves |
 #[derive(Debug, Clone)]
 #[non_exhaustive]

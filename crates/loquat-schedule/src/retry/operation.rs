@@ -8,7 +8,10 @@ use std::{
 use loquat_core::{Delivery, Error, ErrorKind};
 
 use super::{Budget, RetryPolicy};
-use crate::Random;
+use crate::{
+    Random,
+    refusal::{QUEUE_FULL, QUEUE_TIMEOUT},
+};
 
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +149,10 @@ impl Operation {
         if error.delivery() == Delivery::Committed {
             return Err(Stop::Committed);
         }
+        if matches!(error.code(), Some(QUEUE_FULL | QUEUE_TIMEOUT)) {
+            // The queue is where one waits: to queue again would only make its limits longer.
+            return Err(Stop::Pointless);
+        }
         let hint = error.retry_hint().should_retry;
         match (hint, error.kind()) {
             (_, K::Cancelled) => return Err(Stop::Pointless),
@@ -245,6 +252,8 @@ mod tests {
             (error(K::Overloaded, D::MaybeSent).with_status(529), false, retry(1000)),
             (error(K::Authentication, D::MaybeSent), true, stop(Stop::Pointless)),
             (error(K::Tls, D::NotSent), true, stop(Stop::Pointless)),
+            (error(K::Overloaded, D::NotSent).with_code(QUEUE_FULL), true, stop(Stop::Pointless)),
+            (error(K::Timeout, D::NotSent).with_code(QUEUE_TIMEOUT), true, stop(Stop::Pointless)),
             (error(K::QuotaExceeded, D::MaybeSent), true, stop(Stop::Pointless)),
             (error(K::Cancelled, D::NotSent).with_retry_hint(said(true)), true, stop(Stop::Pointless)),
             (error(K::Server, D::MaybeSent).with_retry_hint(said(true)), false, retry(1000)),
