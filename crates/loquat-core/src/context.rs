@@ -4,6 +4,7 @@
 //! `context` and W3C Trace Context (<https://www.w3.org/TR/trace-context/>).
 
 use std::{
+    cell::RefCell,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -175,12 +176,7 @@ pub struct TraceContext {
 impl TraceContext {
     /// A new trace, not sampled.
     pub fn random() -> Self {
-        let mut bytes = [0_u8; 24];
-        // Without the system's randomness the ids are zero, which W3C calls "invalid" and readers ignore: a request
-        // is worth more than its trace.
-        if getrandom::fill(&mut bytes).is_err() {
-            bytes = [0; 24];
-        }
+        let bytes = random_ids();
         let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
         trace_id.copy_from_slice(&bytes[..16]);
         span_id.copy_from_slice(&bytes[16..]);
@@ -260,6 +256,27 @@ fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Some(bytes)
+}
+
+/// Ids asked of the system at once: not a system call for each request, whose whole cost may be ten.
+const IDS_AHEAD: usize = 32;
+
+/// A trace's id and a span's. Without the system's randomness they are zero, which W3C calls "invalid" and readers ignore: a
+/// request is worth more than its trace.
+fn random_ids() -> [u8; 24] {
+    thread_local! {
+        static AHEAD: RefCell<([[u8; 24]; IDS_AHEAD], usize)> = const { RefCell::new(([[0; 24]; IDS_AHEAD], 0)) };
+    }
+    let ahead = AHEAD.try_with(|ahead| {
+        let (ids, left) = &mut *ahead.borrow_mut();
+        if *left == 0 {
+            getrandom::fill(ids.as_flattened_mut()).ok()?;
+            *left = IDS_AHEAD;
+        }
+        *left -= 1;
+        ids.get(*left).copied()
+    });
+    ahead.ok().flatten().unwrap_or_default()
 }
 
 #[cfg(test)]
