@@ -3,10 +3,11 @@
 //!
 //! | case | what it is |
 //! |---|---|
+//! | `inline` | put and taken by one thread in turn: the queue's own cost, whatever else the machine does |
 //! | `stream` | both sides at full speed; what handing a message over costs |
 //! | `wake` | the reader sleeps and is woken for each message, and answers: what a chunk would pay for a thread of its own |
 //!
-//! The second case is why the ring is not on the way of a response: waking costs a thousand times the copy, whichever queue
+//! The last case is why the ring is not on the way of a response: waking costs a thousand times the copy, whichever queue
 //! lies between. The floor is the copy alone, in one thread.
 //!
 //! Contenders take turns; medians over the rounds, in nanoseconds per message.
@@ -106,6 +107,16 @@ impl Take for Drained {
     }
 }
 
+/// Nanoseconds per message when one thread does both.
+fn inline(mut put: impl Put, mut take: impl Take, messages: usize) -> f64 {
+    let began = Instant::now();
+    for _ in 0..messages {
+        assert!(put.put(), "there is room for one");
+        assert_eq!(take.take(), MESSAGE.len());
+    }
+    began.elapsed().as_nanos() as f64 / messages as f64
+}
+
 /// Nanoseconds per message with both sides at full speed.
 fn stream(mut put: impl Put, mut take: impl Take, messages: usize) -> f64 {
     let began = Instant::now();
@@ -186,6 +197,8 @@ fn main() {
         macro_rules! turn {
             ($who:literal, $make:expr) => {
                 let (put, take) = $make;
+                note("inline", $who, inline(put, take, many));
+                let (put, take) = $make;
                 note("stream", $who, stream(put, take, many));
                 let (put, take) = $make;
                 note("wake", $who, wake(put, take, few));
@@ -198,6 +211,7 @@ fn main() {
             let both = Drained::default();
             (both.clone(), both)
         });
+        note("inline", "floor", floor(many));
         note("stream", "floor", floor(many));
         note("wake", "floor", floor(few));
     }
