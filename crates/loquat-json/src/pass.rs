@@ -11,6 +11,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::escape;
 use crate::found::{Hit, Hits, Indices, Kind};
+use crate::pattern::Content;
 use crate::pointer::{Child, Fields, Node, ROOT};
 use crate::scan;
 use crate::shape::{MAX_SLOTS, Token};
@@ -180,11 +181,11 @@ impl Pass {
         Ok(())
     }
 
-    /// Notes where a string or number is.
+    /// Notes what may become a hole.
     #[inline(always)]
-    fn token(&mut self, start: usize, end: usize, number: bool) {
+    fn token(&mut self, start: usize, end: usize, content: Content) {
         if self.tokens.len() <= MAX_SLOTS {
-            self.tokens.push(Token { start, end, number });
+            self.tokens.push(Token { start, end, content });
         }
     }
 }
@@ -213,7 +214,7 @@ impl Task for Walk<'_> {
                     let (end, escaped) = string(json, at + 1, &mut stops)?;
                     at = end;
                     if bounds.has_tokens {
-                        pass.token(start + 1, end - 1, false);
+                        pass.token(start + 1, end - 1, Content::Text);
                     }
                     if escaped { Kind::EscapedStr } else { Kind::PlainStr }
                 }
@@ -235,7 +236,7 @@ impl Task for Walk<'_> {
                 Some(b'-' | b'0'..=b'9') => {
                     at = scan::number(json, at)?;
                     if bounds.has_tokens {
-                        pass.token(start, at, true);
+                        pass.token(start, at, Content::Number);
                     }
                     Kind::Number
                 }
@@ -283,6 +284,10 @@ impl Task for Walk<'_> {
                 }
                 if byte != Some(&closing) {
                     return Err(scan::unexpected(json, at));
+                }
+                if bounds.has_tokens && pass.stack.len() == 1 {
+                    let spaces = json[..at].iter().rev().take_while(|byte| **byte == b' ').count();
+                    pass.token(at - spaces, at, Content::Spaces);
                 }
                 at += 1;
                 for hit in &mut pass.hits.all[frame.hit_start..frame.hit_end] {

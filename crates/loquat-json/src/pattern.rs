@@ -1,7 +1,7 @@
-//! A text with holes: the literal parts must be equal byte for byte, the holes hold any JSON string or number.
+//! A text with holes: the literal parts must be equal byte for byte, the holes hold any JSON string or number, or spaces.
 //!
 //! This is what makes prediction sound. The text that a pattern was made from has passed the full validation; a text that
-//! matches has the same bytes outside the holes and a valid string or number in each, so it is valid too, has the same
+//! matches has the same bytes outside the holes and a valid string or number in each, or spaces where white space may be, so it is valid too, has the same
 //! members in the same places, and its values are found by adding up how much longer or shorter the holes became. A
 //! pattern knows nothing of where it came from, nor who tries it.
 
@@ -19,12 +19,22 @@ pub(crate) struct Pattern {
     pub(crate) hits: Hits,
 }
 
-/// A stretch of the text that may differ: what is between the quotes of a string, or a number.
+/// A stretch of the text that may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hole {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    pub(crate) number: bool,
+    pub(crate) content: Content,
+}
+
+/// What may be in a hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// What is between the quotes of a string.
+    Text,
+    Number,
+    /// Spaces, or none, before the document's last bracket: Anthropic pads its events there, each by another number of them.
+    Spaces,
 }
 
 /// What a matched text differs by after each of the holes.
@@ -71,10 +81,15 @@ mod tests {
     use super::*;
 
     fn pattern() -> Pattern {
-        let hole = |start, end, number| Hole { start, end, number };
+        let hole = |start, end, content| Hole { start, end, content };
         Pattern {
             text: r#"{"a":"xy","n":12,"b":""}"#.to_owned(),
-            holes: vec![hole(6, 8, false), hole(14, 16, true), hole(22, 22, false)],
+            holes: vec![
+                hole(6, 8, Content::Text),
+                hole(14, 16, Content::Number),
+                hole(22, 22, Content::Text),
+                hole(23, 23, Content::Spaces),
+            ],
             ..Pattern::default()
         }
     }
@@ -86,7 +101,7 @@ mod tests {
         let matched = pattern.match_front(0..pattern.text.len(), input.as_bytes(), &mut shifts);
         assert_eq!(matched, expected.and_then(|end| input.get(..end)), "{input}");
         if let Some(end) = expected {
-            assert_eq!(end, pattern.text.len().wrapping_add(shifts[3].by));
+            assert_eq!(end, pattern.text.len().wrapping_add(shifts[4].by));
         }
         for end in 0..expected.unwrap_or(0) {
             assert_eq!(
@@ -107,6 +122,8 @@ mod tests {
         check(r#"{"a":"","n":"1","b":""}"#, None);
         check(r#"{"a":"","m":1,"b":""}"#, None);
         check("{\"a\":\"\n\",\"n\":1,\"b\":\"\"}", None);
-        check(r#"{"a":"","n":1,"b":"" }"#, None);
+        check(r#"{"a":"","n":1,"b":""   }"#, Some(24));
+        check(r#"{"a":"","n":1 ,"b":""}"#, None);
+        check("{\"a\":\"\",\"n\":1,\"b\":\"\"\t}", None);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::found::{Hit, Kind};
-use crate::pattern::{Hole, Pattern, Shift};
+use crate::pattern::{Content, Hole, Pattern, Shift};
 
 /// Strings and numbers a document may have to be predicted: one bit each. Chunks have about ten, usage reports forty.
 pub(crate) const MAX_SLOTS: usize = 128;
@@ -27,12 +27,12 @@ const MAX_HITS: usize = 256;
 /// format with members of their own.
 const MAX_SHARED: usize = 16;
 
-/// A string or number of a document: for a string, what is between the quotes.
+/// A string or number of a document (for a string, what is between the quotes), or the spaces before its last bracket.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Token {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    pub(crate) number: bool,
+    pub(crate) content: Content,
 }
 
 /// A document without its strings and numbers: a pattern in which every one of them is a hole.
@@ -57,21 +57,22 @@ impl Shape {
         }
         let mut pattern = Pattern::default();
         let mut taken = 0;
-        for &Token { start, end, number } in tokens {
+        for &Token { start, end, content } in tokens {
             pattern.text.push_str(json.get(taken..start)?);
             taken = end;
             let place = pattern.text.len();
-            pattern.holes.push(Hole { start: place, end: place, number });
+            pattern.holes.push(Hole { start: place, end: place, content });
         }
         pattern.text.push_str(json.get(taken..)?);
-        // A value begins and ends outside of strings and numbers, or with one.
-        let place = |at: usize| {
-            let before = tokens.partition_point(|token| token.end <= at);
+        // A value begins and ends outside of strings and numbers, or with one; spaces, which may be none, come after it.
+        let place = |at: usize, before: usize| {
             let removed: usize = tokens[..before].iter().map(|token| token.end - token.start).sum();
             Some((at - removed, u16::try_from(before).ok()?))
         };
+        let start = |at: usize| place(at, tokens.partition_point(|token| token.end <= at));
+        let end = |at: usize| place(at, tokens.partition_point(|token| token.start < at));
         for hit in hits.iter().filter(|hit| hit.kind != Kind::Superseded) {
-            let ((start, holes_before), (end, holes_until)) = (place(hit.start)?, place(hit.end)?);
+            let ((start, holes_before), (end, holes_until)) = (start(hit.start)?, end(hit.end)?);
             pattern.hits.all.push(Hit { start, end, holes_before, holes_until, ..*hit });
         }
         pattern.hits.index(fields);

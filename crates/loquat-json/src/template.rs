@@ -148,7 +148,7 @@ impl Template {
             let (start, end) = shape.pattern.hole_at(slot, shifts).unwrap_or_default();
             slots.push((start, end));
             if changing & (1 << slot) != 0 {
-                pattern.holes.push(Hole { start: before + start, end: before + end, number: hole.number });
+                pattern.holes.push(Hole { start: before + start, end: before + end, content: hole.content });
             }
         }
         pattern.hits.copy_from(&shape.pattern.hits, |hit| hit.placed(shifts, changing));

@@ -177,3 +177,29 @@ fn a_frame_belongs_to_its_framing() {
     let event = lines.next_for(&mut &b"data: {\"a\":1}\n\n"[..], &mut json).unwrap().unwrap();
     assert_eq!(event.data, "data: {\"a\":1}");
 }
+
+/// Anthropic pads its events with spaces before the last bracket, each by another number of them, none included.
+#[test]
+fn padding_before_the_last_bracket_changes_nothing() {
+    let padded = |text: &str, spaces: usize| {
+        format!(r#"{{"type":"d","delta":{{"text":"{text}"}}{}}}"#, " ".repeat(spaces))
+    };
+    let documents: Vec<String> = ["Why", "\\u00e9\\n", "", "枇"]
+        .iter()
+        .cycle()
+        .zip([3, 0, 1, 40, 7, 2, 0, 64, 5])
+        .map(|(text, spaces)| padded(text, spaces))
+        .collect();
+    check_row(&documents.iter().map(String::as_str).collect::<Vec<_>>());
+    check_row(&[
+        "{}",
+        "{ }",
+        "{   }",
+        "[1 ]",
+        "[1]",
+        "[ 1  ]",
+        "{\"a\":\"b\" }",
+        "{\"a\":\"b\"\t }",
+        "{\"a\":\"b\"\n}",
+    ]);
+}

@@ -13,7 +13,7 @@ mod x86;
 
 use std::ops::Range;
 
-use crate::pattern::{Pattern, Shift};
+use crate::pattern::{Content, Pattern, Shift};
 use crate::scan;
 
 /// What a machine can do to many bytes at a time. A bit mask has bit n for byte n.
@@ -86,7 +86,7 @@ impl Task for IsAscii<'_> {
 }
 
 /// What matches at the front of `input`: the stretches of the pattern's text, as far as it is `within`, between the holes byte for
-/// byte, and in each hole any JSON string (without its quotes) or number. `shifts` is then one longer than there are holes, the
+/// byte, and in each hole what its [`Content`] says. `shifts` is then one longer than there are holes, the
 /// first being that of the text before all of them; without a match its content is of no use.
 ///
 /// Looks at no byte beyond the match for its decision, but for the one that ends a number.
@@ -124,7 +124,7 @@ impl Task for Match<'_> {
         let (mut literal, mut at) = (within.start, 0);
         for (hole, shift) in holes.iter().zip(shifts.get_mut(1..)?) {
             at = after_equal(vector, text.get(literal..hole.start)?, input, at)?;
-            let (end, escaped) = hole_end(vector, input, at, hole.number)?;
+            let (end, escaped) = hole_end(vector, input, at, hole.content)?;
             *shift = Shift { by: (end + within.start).wrapping_sub(hole.end), escaped };
             literal = hole.end;
             at = end;
@@ -159,12 +159,17 @@ fn is_equal_by<const N: usize>(left: &[u8], right: &[u8]) -> Option<bool> {
     Some(is_first_equal && left.last_chunk::<N>() == right.last_chunk::<N>())
 }
 
-/// The place after the number, or of the quote after the string, whose content starts at `start`; and whether it has escapes.
-/// `None` if it is neither, not UTF-8, or not there to its end.
+/// The place after the number or the spaces, or of the quote after the string, whose content starts at `start`; and whether it has
+/// escapes. `None` if it is no such thing, not UTF-8, or not there to its end.
 #[inline(always)]
-fn hole_end<V: Vector>(vector: V, input: &[u8], start: usize, is_number: bool) -> Option<(usize, bool)> {
-    if is_number {
-        return number_end(input, start);
+fn hole_end<V: Vector>(vector: V, input: &[u8], start: usize, content: Content) -> Option<(usize, bool)> {
+    match content {
+        Content::Text => {}
+        Content::Number => return number_end(input, start),
+        Content::Spaces => {
+            let spaces = input.get(start..)?.iter().take_while(|byte| **byte == b' ').count();
+            return Some((start + spaces, false));
+        }
     }
     // Nearly all are strings without escapes, and most of those are short. Near the end of the input its last bytes are looked
     // at once more, those before `at` shifted out.
