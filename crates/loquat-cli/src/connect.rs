@@ -34,7 +34,7 @@ impl NetworkArgs {
         }
         match self.proxy.as_deref() {
             None => {}
-            Some("env") => config = config.with_proxy(Proxy::from_variables(|name| std::env::var(name).ok())),
+            Some("env") => config = config.with_proxy(Proxy::from_variables(|name| env::var(name).ok())),
             Some(url) => config = config.with_proxy(Proxy::Url(url.to_owned())),
         }
         self.ca_cert.iter().fold(config, |config, file| config.with_extra_root(ExtraRoot::File(file.clone())))
