@@ -111,7 +111,7 @@ fn measure(
         Protocol::Http1 => vec![
             turns("ours", Kind::Ours(Ours::new(protocol, &url))),
             turns("reqwest", Kind::Reqwest(Reqwest::new(protocol, &url))),
-            turns("hyper-util", Kind::HyperUtil(HyperUtil::new(&url))),
+            turns("hyper-util", Kind::HyperUtil(Box::new(HyperUtil::new(&url)))),
             turns("hyper's connection", Kind::Bare(Bare::new(address, &path))),
             turns("floor", Kind::Socket(Socket::new(address, &path, bytes))),
         ],
@@ -163,7 +163,7 @@ fn measure(
 enum Kind {
     Ours(Ours),
     Reqwest(Reqwest),
-    HyperUtil(HyperUtil),
+    HyperUtil(Box<HyperUtil>),
     Bare(Bare),
     Socket(Socket),
     RawH2(RawH2),
@@ -211,7 +211,7 @@ fn turns<'a>(
     let run = match kind {
         Kind::Ours(client) => run(runtime, local, client, concurrency, bytes),
         Kind::Reqwest(client) => run(runtime, local, client, concurrency, bytes),
-        Kind::HyperUtil(client) => run(runtime, local, client, concurrency, bytes),
+        Kind::HyperUtil(client) => run(runtime, local, *client, concurrency, bytes),
         Kind::Bare(client) => run(runtime, local, client, concurrency, bytes),
         Kind::Socket(client) => run(runtime, local, client, concurrency, bytes),
         Kind::RawH2(client) => run(runtime, local, client, concurrency, bytes),

@@ -58,7 +58,7 @@ impl Hits {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Match<'e> {
-    /// Which pointer: the index into the list given to [`Fields::compile`].
+    /// Which pointer: the index into the list given to [`Fields::compile`](crate::Fields::compile).
     pub field: usize,
     /// Which elements the pointer's wildcards stood for.
     pub indices: Indices,
