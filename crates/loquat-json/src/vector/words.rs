@@ -72,8 +72,9 @@ mod tests {
 
     #[test]
     fn every_byte_at_every_place_is_what_a_plain_look_says() {
-        for place in 0..64 {
-            for byte in 0..=255u8 {
+        let (places, bytes) = if cfg!(miri) { (9, 31) } else { (1, 1) };
+        for place in (0..64).step_by(places) {
+            for byte in (0..=255u8).step_by(bytes) {
                 let mut block = [b'x'; 64];
                 block[place] = byte;
                 block[(place + 1) % 64] = byte.wrapping_add(1);
