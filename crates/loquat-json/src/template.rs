@@ -162,6 +162,8 @@ impl Template {
         });
         self.has_line_ends = memchr2(b'\n', b'\r', json.as_bytes()).is_some();
         self.framing = self.framing.filter(|_| !self.has_line_ends);
+        // Another document may stand in another frame, under another event's name.
+        self.is_seen = false;
         self.changing = changing;
         self.shape = shape;
     }
