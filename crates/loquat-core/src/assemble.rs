@@ -1,6 +1,9 @@
 //! Deltas put together into a [`Response`]: linear in what arrives, and bounded.
 
-use crate::{Choice, Delta, Ending, Error, ErrorKind, Part, Reasoning, Response, ToolCall};
+use crate::{
+    Choice, Delta, Detail, Ending, Error, ErrorKind, JsonText, Media, Opaque, Part, Reasoning, Response,
+    ToolCall,
+};
 
 /// Most alternatives and most tool calls per alternative: twice what any provider's documentation allows.
 const MAX_CHOICES: u32 = 256;
@@ -109,6 +112,32 @@ impl Assembler {
                         ));
                     }
                 }
+            }
+            Delta::ToolSignature { choice, call, signature } => {
+                self.choice(choice)?;
+                let position = self.calls[choice as usize].get(call as usize).copied();
+                let parts = self.parts(choice, signature.len())?;
+                if let Some(Part::ToolCall(sealed)) = position.and_then(|position| parts.get_mut(position)) {
+                    sealed.signature = Some(signature.to_owned());
+                }
+            }
+            Delta::Media { choice, media_type, data } => {
+                let media = Media::bytes(media_type, data);
+                let parts = self.parts(choice, data.len() + media_type.len())?;
+                parts.push(match media_type.split('/').next() {
+                    Some("image") => Part::Image(media),
+                    Some("audio") => Part::Audio(media),
+                    _ => Part::File(media),
+                });
+            }
+            Delta::Opaque { choice, format, json } => {
+                let parts = self.parts(choice, format.len() + json.len())?;
+                parts.push(Part::Opaque(Opaque::new(format, json)));
+            }
+            Delta::Detail { choice, name, json } => {
+                self.grow(name.len() + json.len())?;
+                let detail = Detail { name: name.to_owned(), json: JsonText::new(json) };
+                self.choice(choice)?.details.push(detail);
             }
             Delta::ChoiceEnd { choice, reason } => self.choice(choice)?.finish_reason = Some(reason.clone()),
             Delta::End(Ending::Finished { reason, usage }) => {

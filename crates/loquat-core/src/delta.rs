@@ -156,6 +156,43 @@ pub enum Delta<'a> {
         /// The next piece of JSON text.
         fragment: &'a str,
     },
+    /// The provider's seal on a tool call; send it back unchanged with the call.
+    ToolSignature {
+        /// Which alternative.
+        choice: u32,
+        /// Which call of that alternative.
+        call: u32,
+        /// The opaque text.
+        signature: &'a str,
+    },
+    /// A picture, sound or file that the model made. Pictures and files come whole; sound comes in pieces.
+    Media {
+        /// Which alternative.
+        choice: u32,
+        /// The media type, such as `image/png` (RFC 6838).
+        media_type: &'a str,
+        /// The bytes.
+        data: &'a [u8],
+    },
+    /// A part of the message that only its own format understands, such as a tool that the server ran: see
+    /// [`Opaque`](crate::Opaque).
+    Opaque {
+        /// Which alternative.
+        choice: u32,
+        /// The wire format.
+        format: &'a str,
+        /// The part as it came.
+        json: &'a str,
+    },
+    /// What the provider says about the answer beside its content: see [`Detail`](crate::Detail).
+    Detail {
+        /// Which alternative.
+        choice: u32,
+        /// What it is about: `logprobs`, `citations`, `safety`, `fingerprint`, `service_tier`, or the provider's word.
+        name: &'a str,
+        /// The provider's JSON, unread.
+        json: &'a str,
+    },
     /// An alternative has come to its end; the answer goes on until [`Delta::End`].
     ChoiceEnd {
         /// Which alternative.
@@ -199,6 +236,18 @@ impl<'a> Delta<'a> {
             Self::ToolArguments { choice, call, fragment } => {
                 OwnedDelta::ToolArguments { choice, call, fragment: fragment.into() }
             }
+            Self::ToolSignature { choice, call, signature } => {
+                OwnedDelta::ToolSignature { choice, call, signature: signature.into() }
+            }
+            Self::Media { choice, media_type, data } => {
+                OwnedDelta::Media { choice, media_type: media_type.into(), data: data.into() }
+            }
+            Self::Opaque { choice, format, json } => {
+                OwnedDelta::Opaque { choice, format: format.into(), json: json.into() }
+            }
+            Self::Detail { choice, name, json } => {
+                OwnedDelta::Detail { choice, name: name.into(), json: json.into() }
+            }
             Self::ChoiceEnd { choice, reason } => OwnedDelta::ChoiceEnd { choice, reason: reason.clone() },
             Self::Raw { event, data } => OwnedDelta::Raw { event: event.into(), data: data.into() },
             Self::End(ending) => OwnedDelta::End(ending.clone()),
@@ -220,6 +269,18 @@ impl fmt::Debug for Delta<'_> {
             Self::ToolArguments { choice, call, fragment } => {
                 write!(f, "ToolArguments({choice}.{call}, {} bytes)", fragment.len())
             }
+            Self::ToolSignature { choice, call, signature } => {
+                write!(f, "ToolSignature({choice}.{call}, {} bytes)", signature.len())
+            }
+            Self::Media { choice, media_type, data } => {
+                write!(f, "Media({choice}, {media_type}, {} bytes)", data.len())
+            }
+            Self::Opaque { choice, format, json } => {
+                write!(f, "Opaque({choice}, {format}, {} bytes)", json.len())
+            }
+            Self::Detail { choice, name, json } => {
+                write!(f, "Detail({choice}, {name}, {} bytes)", json.len())
+            }
             Self::ChoiceEnd { choice, reason } => write!(f, "ChoiceEnd({choice}, {reason})"),
             Self::Raw { event, data } => write!(f, "Raw({event}, {} bytes)", data.len()),
             Self::End(ending) => write!(f, "End({ending:?})"),
@@ -239,6 +300,10 @@ pub enum OwnedDelta {
     Refusal { choice: u32, text: String },
     ToolCall { choice: u32, call: u32, id: String, name: String },
     ToolArguments { choice: u32, call: u32, fragment: String },
+    ToolSignature { choice: u32, call: u32, signature: String },
+    Media { choice: u32, media_type: String, data: Vec<u8> },
+    Opaque { choice: u32, format: String, json: String },
+    Detail { choice: u32, name: String, json: String },
     ChoiceEnd { choice: u32, reason: FinishReason },
     Raw { event: String, data: String },
     End(Ending),
@@ -261,6 +326,12 @@ impl OwnedDelta {
             Self::ToolArguments { choice, call, fragment } => {
                 Delta::ToolArguments { choice: *choice, call: *call, fragment }
             }
+            Self::ToolSignature { choice, call, signature } => {
+                Delta::ToolSignature { choice: *choice, call: *call, signature }
+            }
+            Self::Media { choice, media_type, data } => Delta::Media { choice: *choice, media_type, data },
+            Self::Opaque { choice, format, json } => Delta::Opaque { choice: *choice, format, json },
+            Self::Detail { choice, name, json } => Delta::Detail { choice: *choice, name, json },
             Self::ChoiceEnd { choice, reason } => Delta::ChoiceEnd { choice: *choice, reason },
             Self::Raw { event, data } => Delta::Raw { event, data },
             Self::End(ending) => Delta::End(ending),

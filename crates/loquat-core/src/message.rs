@@ -4,6 +4,8 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::JsonText;
+
 /// Who says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -102,6 +104,8 @@ pub enum Part {
     Reasoning(Reasoning),
     /// The model's words when it declines.
     Refusal(String),
+    /// What only one wire format understands; kept in its place and sent back unchanged in that format.
+    Opaque(Opaque),
 }
 
 impl fmt::Debug for Part {
@@ -109,6 +113,7 @@ impl fmt::Debug for Part {
         match self {
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::Refusal(text) => write!(f, "Refusal({} bytes)", text.len()),
+            Self::Opaque(part) => part.fmt(f),
             Self::Image(media) => f.debug_tuple("Image").field(media).finish(),
             Self::Audio(media) => f.debug_tuple("Audio").field(media).finish(),
             Self::File(media) => f.debug_tuple("File").field(media).finish(),
@@ -228,6 +233,30 @@ impl ToolResult {
 impl fmt::Debug for ToolResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ToolResult({}, {} bytes, error {})", self.name, self.content.len(), self.is_error)
+    }
+}
+
+/// A part of a message that only one wire format understands: a tool that the server ran and its result, an item of a
+/// kind that is newer than this toolkit. Encoders of other formats leave it out.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Opaque {
+    /// The wire format it came in, and goes back in.
+    pub format: String,
+    /// The part's JSON, byte for byte.
+    pub json: JsonText,
+}
+
+impl Opaque {
+    /// A part of that format.
+    pub fn new(format: impl Into<String>, json: impl Into<Arc<str>>) -> Self {
+        Self { format: format.into(), json: JsonText::new(json) }
+    }
+}
+
+impl fmt::Debug for Opaque {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Opaque({}, {} bytes)", self.format, self.json.as_str().len())
     }
 }
 

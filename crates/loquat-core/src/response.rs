@@ -1,6 +1,6 @@
 //! A whole answer, or the part of one that arrived.
 
-use crate::{FinishReason, Message, Role, ToolCall};
+use crate::{FinishReason, JsonText, Message, Role, ToolCall};
 
 /// Tokens counted by the provider. Zero where it said nothing; numbers are never estimated here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,19 +30,32 @@ impl Usage {
     }
 }
 
+/// What a provider says about an answer beside its content, as JSON that nobody has read yet: the log probabilities of a
+/// long answer cost what their text costs until somebody asks for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Detail {
+    /// What it is about: `logprobs`, `citations`, `safety`, `fingerprint`, `service_tier`, or the provider's own word.
+    pub name: String,
+    /// The JSON as it came. What comes in pieces (log probabilities, citations) is one detail a piece, in order.
+    pub json: JsonText,
+}
+
 /// One alternative of an answer.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Choice {
     /// What the model said, ready to be appended to the conversation.
     pub message: Message,
+    /// What was said about it, in order.
+    pub details: Vec<Detail>,
     /// Why it stopped; `None` while it has not.
     pub finish_reason: Option<FinishReason>,
 }
 
 impl Default for Choice {
     fn default() -> Self {
-        Self { message: Message::new(Role::Assistant, Vec::new()), finish_reason: None }
+        Self { message: Message::new(Role::Assistant, Vec::new()), details: Vec::new(), finish_reason: None }
     }
 }
 
@@ -76,6 +89,12 @@ impl Response {
     /// Why the first alternative stopped.
     pub fn finish_reason(&self) -> Option<&FinishReason> {
         self.choices.first()?.finish_reason.as_ref()
+    }
+
+    /// What was said about the first alternative under that name, in order.
+    pub fn details<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a JsonText> {
+        let all = self.choices.first().into_iter().flat_map(|choice| &choice.details);
+        all.filter(move |detail| detail.name == name).map(|detail| &detail.json)
     }
 
     /// The first alternative's tool calls.

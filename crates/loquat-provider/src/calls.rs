@@ -119,6 +119,16 @@ impl Calls {
         Some(call.announce(&mut self.announced))
     }
 
+    /// The number of the call that the last piece belonged to; `None` while it waits for its name.
+    pub(crate) fn latest(&self) -> Option<u32> {
+        self.known.get(self.latest)?.number
+    }
+
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// The next piece begins a call of its own.
     pub(crate) fn separate(&mut self) {
         self.separate = true;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use loquat_core::{DEFAULT_MAX_ANSWER_BYTES, Delta, Ending, Error, ErrorKind, Result};
 use loquat_json::{Event, Extractor, Found, Framer, Limits, ndjson, sse};
 
-use crate::{Head, failure, outbox::Outbox};
+use crate::{Head, failure, list::ListFramer, outbox::Outbox};
 
 /// What a [`Decoder`] may hold or hand out. Exceeding one fails the answer with `TooLarge`, naming the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,14 +138,26 @@ impl From<Error> for EventError {
     }
 }
 
+/// What a body of JSON is taken for, where it is no event stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Json {
+    /// One document.
+    Document,
+    /// One document, or a list of events.
+    List,
+    /// An event a line, unless the content type says otherwise.
+    Lines,
+}
+
 /// How the body is cut into events.
 #[derive(Debug)]
 enum Framing {
-    /// Nothing but white space so far; whether lines are expected, should it be JSON.
+    /// Nothing but white space so far.
     Unknown {
-        lines: bool,
+        json: Json,
     },
     Events(Framer),
+    List(ListFramer),
     /// One document, gathered until the body ends.
     Document(Vec<u8>),
 }
@@ -175,17 +187,17 @@ impl Decoder {
     pub(crate) fn new(
         head: &Head<'_>,
         limits: DecodeLimits,
-        lines: bool,
+        json: Json,
         wire: Result<Box<dyn Wire>, Error>,
     ) -> Self {
-        let lines = match head.content_type() {
-            Some(kind) if kind.eq_ignore_ascii_case("application/json") => false,
-            Some(kind) => lines || kind.to_ascii_lowercase().contains("ndjson"),
-            None => lines,
+        let json = match (head.content_type(), json) {
+            (Some(kind), Json::Lines) if kind.eq_ignore_ascii_case("application/json") => Json::Document,
+            (Some(kind), _) if kind.to_ascii_lowercase().contains("ndjson") => Json::Lines,
+            _ => json,
         };
         Self {
             wire,
-            framing: Framing::Unknown { lines },
+            framing: Framing::Unknown { json },
             limits,
             input: Bytes::new(),
             used: 0,
@@ -269,7 +281,7 @@ impl Decoder {
         loop {
             let mut rest = input.get(*used..).unwrap_or_default();
             match framing {
-                Framing::Unknown { lines } => {
+                Framing::Unknown { json } => {
                     let blank = rest.iter().take_while(|byte| b" \t\r\n".contains(byte)).count();
                     let Some(first) = rest.get(blank) else {
                         *used = input.len();
@@ -278,9 +290,10 @@ impl Decoder {
                     // White space before an event stream is blank lines, before JSON nothing at all.
                     *used += blank;
                     let limits = Limits::default().with_max_event_bytes(limits.max_event_bytes);
-                    *framing = match (first, *lines) {
-                        (b'{' | b'[', false) => Framing::Document(Vec::new()),
-                        (b'{' | b'[', true) => Framing::Events(ndjson::Decoder::new(limits).into()),
+                    *framing = match (first, *json) {
+                        (b'[', Json::List) => Framing::List(ListFramer::default()),
+                        (b'{' | b'[', Json::Document | Json::List) => Framing::Document(Vec::new()),
+                        (b'{' | b'[', Json::Lines) => Framing::Events(ndjson::Decoder::new(limits).into()),
                         _ => Framing::Events(sse::Decoder::new(limits).into()),
                     };
                 }
@@ -291,6 +304,18 @@ impl Decoder {
                     body.extend_from_slice(rest);
                     *used = input.len();
                     return Ok(false);
+                }
+                Framing::List(framer) => {
+                    let taken = framer.next(&mut rest, limits.max_event_bytes);
+                    *used = input.len() - rest.len();
+                    let Some(element) = taken? else { return Ok(false) };
+                    let result = element_event(wire.as_mut(), &element, out);
+                    framer.release(element);
+                    match result {
+                        Ok(counts) => *events += u64::from(counts),
+                        Err(error) => return Err(refused(error, *events)),
+                    }
+                    return Ok(true);
                 }
                 Framing::Events(framer) => {
                     let taken = framer.next_for(&mut rest, wire.extractor());
@@ -319,7 +344,7 @@ impl Decoder {
         let Self { wire, framing, out, events, .. } = self;
         if let (Ok(wire), None) = (&mut *wire, &self.ending) {
             let result = match framing {
-                Framing::Unknown { .. } => Ok(()),
+                Framing::Unknown { .. } | Framing::List(_) => Ok(()),
                 Framing::Events(framer) => {
                     let result = match framer.finish() {
                         Ok(Some(event)) => {
@@ -373,8 +398,15 @@ impl Decoder {
         self.ending = Some(ending);
         self.input = Bytes::new();
         self.used = 0;
-        self.framing = Framing::Unknown { lines: false };
+        self.framing = Framing::Unknown { json: Json::Document };
     }
+}
+
+/// An element of a list of events.
+fn element_event(wire: &mut dyn Wire, element: &[u8], out: &mut Outbox) -> Result<bool, EventError> {
+    let data = std::str::from_utf8(element)
+        .map_err(|_| Error::new(ErrorKind::Protocol, "an element of the list of events is not UTF-8"))?;
+    wire.event(Incoming::unframed(data, false), out)
 }
 
 /// A body that is one document. `cut`: it was lost on the way, and being no JSON is not its fault.

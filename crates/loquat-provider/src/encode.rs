@@ -42,24 +42,7 @@ impl Body {
             let value = checked(value, || format!("extra_body {name:?}"))?.to_owned();
             self.set_raw(name, value);
         }
-        let mut body = Vec::with_capacity(
-            self.members.iter().map(|(name, value)| name.len() + value.get().len() + 8).sum(),
-        );
-        let mut lead = b'{';
-        for (name, value) in &self.members {
-            body.push(lead);
-            lead = b',';
-            serde_json::to_writer(&mut body, name).map_err(|error| {
-                invalid("a member's name cannot be written".to_owned()).with_source(error)
-            })?;
-            body.push(b':');
-            body.extend_from_slice(value.get().as_bytes());
-        }
-        if lead == b'{' {
-            body.push(lead);
-        }
-        body.push(b'}');
-
+        let body = self.text()?.into_bytes();
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in &request.extra_headers.0 {
@@ -73,6 +56,50 @@ impl Body {
         }
         Ok(Encoded { path: path.to_owned(), headers, body })
     }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The object as a value, to be set in another.
+    pub(crate) fn into_raw(self) -> Result<Box<RawValue>> {
+        RawValue::from_string(self.text()?)
+            .map_err(|error| invalid("an object cannot be written as JSON".to_owned()).with_source(error))
+    }
+
+    fn text(&self) -> Result<String> {
+        let mut text = String::with_capacity(
+            self.members.iter().map(|(name, value)| name.len() + value.get().len() + 8).sum(),
+        );
+        let mut lead = '{';
+        for (name, value) in &self.members {
+            text.push(lead);
+            lead = ',';
+            text.push_str(&serde_json::to_string(name).map_err(|error| {
+                invalid("a member's name cannot be written".to_owned()).with_source(error)
+            })?);
+            text.push(':');
+            text.push_str(value.get());
+        }
+        if lead == '{' {
+            text.push(lead);
+        }
+        text.push('}');
+        Ok(text)
+    }
+}
+
+/// A name as part of a path (RFC 3986 §3.3): what may not stand there is escaped, slashes between its own parts stay.
+pub(crate) fn path_segment(name: &str) -> String {
+    let mut path = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/:@".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
 }
 
 /// Adds `prefix` and the credential under that name.
@@ -232,10 +259,16 @@ fn model(entry: &Value) -> Option<ModelInfo> {
     let text = |names: &[&str]| names.iter().find_map(|name| entry.get(*name)?.as_str().map(str::to_owned));
     let mut info = ModelInfo::new(text(&["id", "model", "name"])?);
     info.owner = text(&["owned_by", "organization"]);
-    info.context_window =
-        ["context_length", "context_window", "max_model_len", "max_context_length", "max_input_tokens"]
-            .iter()
-            .find_map(|name| entry.get(*name)?.as_u64())
-            .or_else(|| entry.get("meta")?.get("n_ctx_train")?.as_u64());
+    info.context_window = [
+        "context_length",
+        "context_window",
+        "max_model_len",
+        "max_context_length",
+        "max_input_tokens",
+        "inputTokenLimit",
+    ]
+    .iter()
+    .find_map(|name| entry.get(*name)?.as_u64())
+    .or_else(|| entry.get("meta")?.get("n_ctx_train")?.as_u64());
     Some(info)
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use http::HeaderMap;
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{ANTHROPIC_MESSAGES, DecodeLimits, Decoder, Head, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_COMPATIBLE};
+use crate::{
+    ANTHROPIC_MESSAGES, DecodeLimits, Decoder, GEMINI, GEMINI_VERTEX, Head, OLLAMA_CHAT, OPENAI_CHAT,
+    OPENAI_COMPATIBLE,
+};
 
 /// One wire format: how a request is written, how an answer and an error are read.
 ///
@@ -68,14 +71,15 @@ impl fmt::Debug for Encoded {
     }
 }
 
-const FORMATS: [&dyn Format; 4] = [&OPENAI_CHAT, &OPENAI_COMPATIBLE, &ANTHROPIC_MESSAGES, &OLLAMA_CHAT];
+static FORMATS: &[&dyn Format] =
+    &[&OPENAI_CHAT, &OPENAI_COMPATIBLE, &ANTHROPIC_MESSAGES, &GEMINI, &GEMINI_VERTEX, &OLLAMA_CHAT];
 
 /// The format of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {
-    FORMATS.into_iter().find(|format| format.name() == name)
+    FORMATS.iter().copied().find(|format| format.name() == name)
 }
 
 /// The names that [`by_name`] knows, for a message that says what exists.
 pub fn format_names() -> impl Iterator<Item = &'static str> {
-    FORMATS.into_iter().map(|format| format.name())
+    FORMATS.iter().map(|format| format.name())
 }

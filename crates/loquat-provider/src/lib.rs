@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | [`OPENAI_CHAT`], [`OPENAI_COMPATIBLE`] | OpenAI chat completions and the many who speak it; see [`profiles`] | SSE | JSON |
 //! | [`ANTHROPIC_MESSAGES`] | Anthropic Messages | SSE | JSON |
+//! | [`GEMINI`], [`GEMINI_VERTEX`] | Gemini `generateContent`, at Google AI and at Vertex AI | SSE, JSON list | JSON |
 //! | [`OLLAMA_CHAT`] | Ollama's own `/api/chat` | NDJSON | JSON |
 //!
 //! # The three endings
@@ -49,6 +50,7 @@ mod head;
 mod profile;
 
 mod anthropic;
+mod gemini;
 mod ollama;
 mod openai;
 
@@ -57,11 +59,13 @@ mod decoder;
 mod encode;
 mod failure;
 mod fields;
+mod list;
 mod outbox;
 
 pub use anthropic::{ANTHROPIC_MESSAGES, AnthropicMessages};
 pub use decoder::{Advance, DecodeLimits, Decoder};
 pub use format::{Encoded, Format, by_name, format_names};
+pub use gemini::{GEMINI, GEMINI_VERTEX, Gemini};
 pub use head::Head;
 pub use ollama::{OLLAMA_CHAT, OllamaChat};
 pub use openai::{BudgetField, OPENAI_CHAT, OPENAI_COMPATIBLE, OpenAiChat};

@@ -7,8 +7,9 @@
 
 use std::{collections::VecDeque, ops::Range};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use loquat_core::{Delivery, Delta, Ending, Error, ErrorKind, FinishReason, Result, Usage};
-use loquat_json::{SplitPair, Str};
+use loquat_json::{SplitPair, Str, Value};
 
 use crate::{
     DecodeLimits,
@@ -69,6 +70,10 @@ enum Slot {
     Signature { choice: u32, signature: Span, redacted: bool },
     ToolCall { choice: u32, call: u32, id: Span, name: Span },
     ToolArguments { choice: u32, call: u32, fragment: Span },
+    ToolSignature { choice: u32, call: u32, signature: Span },
+    Media { choice: u32, media_type: Span, data: Vec<u8> },
+    Opaque { choice: u32, format: &'static str, json: Span },
+    Detail { choice: u32, name: &'static str, json: Span },
     ChoiceEnd { choice: u32, reason: FinishReason },
     Raw { event: Span, data: Span },
 }
@@ -156,6 +161,18 @@ impl Outbox {
             Some(Slot::ToolArguments { choice, call, fragment }) => {
                 Delta::ToolArguments { choice: *choice, call: *call, fragment: text(fragment) }
             }
+            Some(Slot::ToolSignature { choice, call, signature }) => {
+                Delta::ToolSignature { choice: *choice, call: *call, signature: text(signature) }
+            }
+            Some(Slot::Media { choice, media_type, data }) => {
+                Delta::Media { choice: *choice, media_type: text(media_type), data }
+            }
+            Some(Slot::Opaque { choice, format, json }) => {
+                Delta::Opaque { choice: *choice, format, json: text(json) }
+            }
+            Some(Slot::Detail { choice, name, json }) => {
+                Delta::Detail { choice: *choice, name, json: text(json) }
+            }
             Some(Slot::ChoiceEnd { choice, reason }) => Delta::ChoiceEnd { choice: *choice, reason },
             Some(Slot::Raw { event, data }) => Delta::Raw { event: text(event), data: text(data) },
         }
@@ -238,11 +255,60 @@ impl Outbox {
         Ok(call)
     }
 
+    /// A tool call begins that is nobody else's whatever its index says.
+    pub(crate) fn begin_call(&mut self, choice: u32, piece: &CallPiece<'_>) -> Result<()> {
+        choice_at(&mut self.choices, choice)?.calls.separate();
+        self.call(choice, piece)
+    }
+
     /// A tool call that came whole, and is nobody else's whatever its index says.
     pub(crate) fn whole_call(&mut self, choice: u32, piece: &CallPiece<'_>) -> Result<()> {
         choice_at(&mut self.choices, choice)?.calls.separate();
         let arguments = piece.arguments.or(Some(Text::Plain("{}")));
         self.call(choice, &CallPiece { arguments, ..*piece })
+    }
+
+    /// The provider's seal on the call that the last piece belonged to.
+    pub(crate) fn seal_call(&mut self, choice: u32, signature: Str<'_>) -> Result<()> {
+        let call = choice_at(&mut self.choices, choice)?.calls.latest();
+        if let (Some(call), false) = (call, signature.is_empty()) {
+            let signature = self.span(signature.into())?;
+            self.queue(Slot::ToolSignature { choice, call, signature });
+        }
+        Ok(())
+    }
+
+    /// Whether an alternative has asked for tools.
+    pub(crate) fn has_calls(&self, choice: u32) -> bool {
+        self.choices.get(choice as usize).is_some_and(|known| known.calls.any())
+    }
+
+    /// A picture, sound or file in base64 (RFC 4648 §4); `false` if it is none.
+    pub(crate) fn media(&mut self, choice: u32, media_type: Text<'_>, base64: &str) -> Result<bool> {
+        let Ok(data) = STANDARD.decode(base64) else { return Ok(false) };
+        self.close_pairs(choice)?;
+        let media_type = self.span(media_type)?;
+        self.count(data.len())?;
+        self.queue(Slot::Media { choice, media_type, data });
+        Ok(true)
+    }
+
+    /// A part of the message that is of this format only.
+    pub(crate) fn opaque(&mut self, choice: u32, format: &'static str, json: &str) -> Result<()> {
+        self.close_pairs(choice)?;
+        let json = self.span(Text::Plain(json))?;
+        self.queue(Slot::Opaque { choice, format, json });
+        Ok(())
+    }
+
+    /// What is said of the answer beside its content. Nothing for `null`, `""`, `[]` and `{}`.
+    pub(crate) fn detail(&mut self, choice: u32, name: &'static str, value: Value<'_>) -> Result<()> {
+        if value.is_null() || matches!(value.raw(), b"[]" | b"{}" | b"\"\"") {
+            return Ok(());
+        }
+        let json = self.span(Text::Plain(std::str::from_utf8(value.raw()).unwrap_or_default()))?;
+        self.queue(Slot::Detail { choice, name, json });
+        Ok(())
     }
 
     /// What is still held back is handed out, as no more comes.
@@ -330,8 +396,9 @@ impl Outbox {
     }
 
     fn queue(&mut self, slot: Slot) {
-        self.any = true;
-        self.answered |= !matches!(slot, Slot::Raw { .. });
+        // What is said beside the content is no content.
+        self.any |= !matches!(slot, Slot::Detail { .. });
+        self.answered |= !matches!(slot, Slot::Raw { .. } | Slot::Detail { .. });
         self.queue.push_back(slot);
     }
 
@@ -347,7 +414,11 @@ impl Outbox {
 
     /// Counts what was appended to the scratch since `start`.
     fn grow(&mut self, start: usize) -> Result<()> {
-        self.answer_bytes = self.answer_bytes.saturating_add(self.scratch.len() - start);
+        self.count(self.scratch.len() - start)
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<()> {
+        self.answer_bytes = self.answer_bytes.saturating_add(bytes);
         let max = self.limits.max_answer_bytes;
         if self.answer_bytes > max {
             return Err(Error::new(

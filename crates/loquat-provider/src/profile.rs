@@ -3,7 +3,7 @@
 //! A new one is a line here and a recording in the tests. Whether a listed address answers is for `doctor` to find out.
 
 use crate::{
-    ANTHROPIC_MESSAGES, Format, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_COMPATIBLE,
+    ANTHROPIC_MESSAGES, Format, GEMINI, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_COMPATIBLE,
     openai::{DEEPSEEK_CHAT, MISTRAL_CHAT, OPENROUTER_CHAT, QWEN_CHAT},
 };
 
@@ -44,6 +44,7 @@ impl Profile {
 static PROFILES: &[Profile] = &[
     Profile::new("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", &OPENAI_CHAT),
     Profile::new("anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", &ANTHROPIC_MESSAGES),
+    Profile::new("gemini", "https://generativelanguage.googleapis.com/v1beta", "GEMINI_API_KEY", &GEMINI),
     Profile::local("ollama", "http://127.0.0.1:11434", &OLLAMA_CHAT),
     Profile::new(
         "qwen",

@@ -8,7 +8,9 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use loquat_core::Delta;
-use loquat_provider::{ANTHROPIC_MESSAGES, Advance, DecodeLimits, Format, Head, OLLAMA_CHAT, OPENAI_CHAT};
+use loquat_provider::{
+    ANTHROPIC_MESSAGES, Advance, DecodeLimits, Format, GEMINI, Head, OLLAMA_CHAT, OPENAI_CHAT,
+};
 
 struct Counting;
 
@@ -80,6 +82,10 @@ fn text_deltas_allocate_nothing_in_steady_state() {
     check(
         &ANTHROPIC_MESSAGES,
         "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" loquats\"}}\n\n",
+    );
+    check(
+        &GEMINI,
+        "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\" loquats\"}],\"role\":\"model\"},\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":4,\"totalTokenCount\":4},\"modelVersion\":\"g\"}\r\n\r\n",
     );
     check(
         &OLLAMA_CHAT,

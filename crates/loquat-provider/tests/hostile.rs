@@ -3,10 +3,10 @@
 
 mod support;
 
-use loquat_provider::{ANTHROPIC_MESSAGES, Format, OLLAMA_CHAT, OPENAI_CHAT};
+use loquat_provider::{ANTHROPIC_MESSAGES, Format, GEMINI, OLLAMA_CHAT, OPENAI_CHAT};
 use proptest::{collection::vec, prelude::*};
 
-const SEEDS: [(&dyn Format, &str, &str); 4] = [
+const SEEDS: &[(&dyn Format, &str, &str)] = &[
     (
         &OPENAI_CHAT,
         support::SSE,
@@ -21,6 +21,16 @@ const SEEDS: [(&dyn Format, &str, &str); 4] = [
         &ANTHROPIC_MESSAGES,
         support::SSE,
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\"}}\n\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}}}\n\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"partial_json\":\"{}\"}}\n\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"}}\n\ndata: {\"type\":\"message_stop\"}\n\n",
+    ),
+    (
+        &GEMINI,
+        support::SSE,
+        "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\",\"thought\":true},{\"functionCall\":{\"name\":\"f\",\"willContinue\":true}}]},\"index\":0}],\"responseId\":\"r\"}\n\ndata: {\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"partialArgs\":[{\"jsonPath\":\"$.a[0]\",\"stringValue\":\"x\"}]}}]},\"finishReason\":\"STOP\"}]}\n\n",
+    ),
+    (
+        &GEMINI,
+        support::JSON,
+        "[{\"candidates\":[{\"content\":{\"parts\":[{\"inlineData\":{\"mimeType\":\"image/png\",\"data\":\"AQI=\"}}]}}]},\n{\"candidates\":[{\"finishReason\":\"STOP\"}]}]",
     ),
     (
         &OLLAMA_CHAT,
@@ -48,8 +58,17 @@ const PIECES: [&str; 14] = [
 ];
 
 /// Words without which no format can say that it has finished.
-const FINISHING: [&str; 7] =
-    ["finish_reason", "[DONE]", "stop_reason", "message_stop", "\"done\"", "\"message\"", "\"choices\""];
+const FINISHING: &[&str] = &[
+    "finish_reason",
+    "[DONE]",
+    "stop_reason",
+    "message_stop",
+    "\"done\"",
+    "\"message\"",
+    "\"choices\"",
+    "finishReason",
+    "\"candidates\"",
+];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]

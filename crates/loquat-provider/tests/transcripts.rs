@@ -11,13 +11,55 @@ use std::{collections::BTreeMap, env, fs, path::Path};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use loquat_core::{Ending, Part};
-use loquat_provider::{ANTHROPIC_MESSAGES, DecodeLimits, Decoder, Format, Head, OLLAMA_CHAT, OPENAI_CHAT};
+use loquat_provider::{
+    ANTHROPIC_MESSAGES, DecodeLimits, Decoder, Format, GEMINI, Head, OLLAMA_CHAT, OPENAI_CHAT,
+};
 use reading::{End, Reading};
 use serde_json::Value;
 use support::Outcome;
 
 /// Recordings that end otherwise than `Finished`, and why. Exact: one that finishes after all fails the test.
 const NOT_FINISHED: &[(&str, End, &str)] = &[
+    (
+        "gemini.gemini-generate.firebase.streaming-failure-image-rejected.b01105.sse",
+        End::Failed,
+        "an error's body in the place of a stream",
+    ),
+    (
+        "vertex.gemini-generate.firebase.streaming-failure-api-key.f818d7.sse",
+        End::Failed,
+        "an error's body in the place of a stream",
+    ),
+    (
+        "vertex.gemini-generate.firebase.streaming-failure-http-error.f478bb.sse",
+        End::Failed,
+        "an error's body in the place of a stream",
+    ),
+    (
+        "vertex.gemini-generate.firebase.streaming-failure-unknown-model.7b014e.sse",
+        End::Failed,
+        "an error's body in the place of a stream",
+    ),
+    (
+        "vertex.gemini-generate.firebase.streaming-failure-error-mid-stream.40958d.sse",
+        End::Failed,
+        "an error's body after two events",
+    ),
+    (
+        "vertex.gemini-generate.firebase.streaming-failure-empty-content.a53aad.sse",
+        End::Failed,
+        "a candidate without content or reason",
+    ),
+    (
+        "vertex.gemini-generate.firebase.streaming-failure-malformed-content.32b109.sse",
+        End::Failed,
+        "a candidate without content or reason",
+    ),
+    (
+        "vertex.gemini-generate.firebase.streaming-failure-prompt-blocked-safety.42f092.sse",
+        End::Failed,
+        "the prompt was refused",
+    ),
     (
         "gpustack.openai-chat.rubyllm.chat-with-extended-thinking-gpustack-qwen3-strea.0cc39f.sse",
         End::Failed,
@@ -145,7 +187,7 @@ fn recordings(folder: &Path) -> Vec<Recording> {
     let column = |name: &str| names.iter().position(|known| *known == name).expect("a known column");
     let [file, provider, api, kind, format, status] =
         ["file", "provider", "api", "kind", "format", "status"].map(column);
-    let known = ["openai-chat", "anthropic-messages", "ollama-chat"];
+    let known = ["openai-chat", "anthropic-messages", "gemini-generate", "ollama-chat"];
     lines
         .map(|line| line.split('\t').collect::<Vec<_>>())
         .filter(|cells| known.contains(&cells[api]))
@@ -204,6 +246,7 @@ fn format_of(api: &str) -> &'static dyn Format {
     match api {
         "openai-chat" => &OPENAI_CHAT,
         "anthropic-messages" => &ANTHROPIC_MESSAGES,
+        "gemini-generate" => &GEMINI,
         _ => &OLLAMA_CHAT,
     }
 }
@@ -250,16 +293,18 @@ fn read_piece(reading: &mut Reading, recording: &Recording, piece: &[u8]) {
             }
         }
         _ => {
-            let (mut name, mut data) = ("message", Vec::new());
+            let (mut name, mut data, mut stray) = ("message", Vec::new(), String::new());
             for line in text.lines() {
                 if let Some(value) = line.strip_prefix("data:") {
                     data.push(value.strip_prefix(' ').unwrap_or(value));
                 } else if let Some(value) = line.strip_prefix("event:") {
                     name = value.trim();
                 } else {
-                    reading.stray(line);
+                    stray.push_str(line);
+                    stray.push('\n');
                 }
             }
+            reading.stray(&stray);
             if !data.is_empty() {
                 reading.take(&recording.api, name, &data.join("\n"), false);
             }

@@ -234,6 +234,7 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
                 (Some(signature), false) => Block::Thinking { thinking: &thoughts.text, signature },
                 (None, _) => continue,
             },
+            (Role::Assistant, Part::Opaque(_)) => continue,
             (Role::Assistant, Part::Refusal(text)) if text.is_empty() => continue,
             (Role::Assistant, Part::Refusal(text)) => Block::Text { text },
             _ => return Err(unsupported(place(), "such a part in a message of this role", FORMAT)),

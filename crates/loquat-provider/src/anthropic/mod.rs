@@ -9,7 +9,7 @@ mod encode;
 use http::{HeaderMap, HeaderName};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure};
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
 
 /// The Messages format.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ impl Format for AnthropicMessages {
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, false, decode::Messages::boxed())
+        Decoder::new(head, limits, Json::Document, decode::Messages::boxed())
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

@@ -172,6 +172,7 @@ fn one<'a>(
             }
             (Role::Assistant, Part::Reasoning(thoughts)) => said.thinking.push_str(&thoughts.text),
             (Role::Assistant, Part::Refusal(text)) => said.content.push_str(text),
+            (Role::Assistant, Part::Opaque(_)) => {}
             (Role::Assistant, Part::ToolCall(call)) => said.tool_calls.push(WireCall {
                 id: &call.id,
                 function: CalledFunction {

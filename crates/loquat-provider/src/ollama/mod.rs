@@ -8,7 +8,7 @@ mod encode;
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure};
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
 
 /// The Ollama chat format.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ impl Format for OllamaChat {
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, true, decode::Chat::boxed())
+        Decoder::new(head, limits, Json::Lines, decode::Chat::boxed())
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

@@ -308,6 +308,7 @@ fn assistant<'a>(format: &OpenAiChat, message: &'a Message, position: usize) -> 
                     said.reasoning.get_or_insert_with(|| (member, String::new())).1.push_str(&thoughts.text);
                 }
             }
+            Part::Opaque(_) => {}
             _ => {
                 let place = format!("messages[{position}].parts[{number}]");
                 return Err(unsupported(place, "such a part in an assistant's message", FORMAT));

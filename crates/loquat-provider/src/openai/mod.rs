@@ -9,7 +9,7 @@ mod encode;
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure};
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
 
 /// How a thinking budget in tokens is said, where it can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Format for OpenAiChat {
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, false, decode::Chat::boxed())
+        Decoder::new(head, limits, Json::Document, decode::Chat::boxed())
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

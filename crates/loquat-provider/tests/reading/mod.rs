@@ -1,6 +1,8 @@
 //! An independent reading of recorded answers: serde_json and plain loops, none of the provider's code. Slow, whole,
 //! and written from the formats' documentation, so that it can be wrong only in other ways than the decoder.
 
+mod gemini;
+
 use serde_json::Value;
 
 /// How an answer must end.
@@ -62,6 +64,10 @@ impl Reading {
                 return;
             }
         };
+        if let Value::Array(events) = &event {
+            events.iter().for_each(|event| self.take(api, name, &event.to_string(), false));
+            return;
+        }
         if name == "error"
             || truthy(&event["error"])
             || event["object"] == "error"
@@ -73,15 +79,19 @@ impl Reading {
         match api {
             "openai-chat" => self.chat(&event, whole),
             "anthropic-messages" => self.messages(&event),
+            "gemini-generate" => self.gemini(&event),
             "ollama-chat" => self.ollama(&event),
             other => panic!("no reading for {other}"),
         }
         self.terminal |= whole;
     }
 
-    /// A line that is no event, such as an error in the place of one.
-    pub(crate) fn stray(&mut self, line: &str) {
-        self.failed |= line.starts_with("error:") && !self.terminal;
+    /// Lines that are no event, such as an error in the place of one.
+    pub(crate) fn stray(&mut self, lines: &str) {
+        let is_error = |json: Value| truthy(&json["error"]);
+        let said = lines.lines().any(|line| line.starts_with("error:"))
+            || serde_json::from_str(lines).is_ok_and(is_error);
+        self.failed |= said && !self.terminal;
     }
 
     fn choice(&mut self, index: u64) -> &mut bool {

@@ -120,6 +120,14 @@ fn line(delta: Delta<'_>) -> (String, String) {
         Delta::ToolArguments { choice, call, fragment } => {
             (numbered(&format!("arguments {call}"), choice), fragment.into())
         }
+        Delta::ToolSignature { choice, call, signature } => {
+            (numbered(&format!("seal {call}"), choice), signature.into())
+        }
+        Delta::Media { choice, media_type, data } => {
+            (numbered("media", choice), format!("{media_type} {data:?}"))
+        }
+        Delta::Opaque { choice, format, json } => (numbered("opaque", choice), format!("{format} {json}")),
+        Delta::Detail { choice, name, json } => (numbered("detail", choice), format!("{name} {json}")),
         Delta::ChoiceEnd { choice, reason } => (numbered("choice end", choice), reason.to_string()),
         Delta::Raw { event, data } => ("raw: ".into(), format!("{event} {data}")),
         other => ("other: ".into(), format!("{other:?}")),

@@ -1,0 +1,7 @@
+//! Gemini's chat: any bytes come to one ending, the same for every split.
+#![no_main]
+
+#[path = "../../crates/loquat-provider/tests/support/mod.rs"]
+mod support;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| support::check_any(&loquat_provider::GEMINI, input));
