@@ -160,6 +160,7 @@ impl HttpModel {
         let head = Head { status: response.status.as_u16(), headers: &response.headers };
         let mut meta = Meta::default();
         meta.request_id = head.request_id().map(str::to_owned);
+        meta.rate_limits = head.rate_limits();
         let decoder = inner.format.decoder(&head, inner.decode_limits);
         let watch = Watch::new(inner.limits, started, context.deadline(), request.stream);
         let source = BodySource::new(response.body, decoder, watch, inner.endpoint.credential.clone());

@@ -12,7 +12,7 @@ use std::{
 
 use futures_core::Stream;
 
-use crate::{Assembler, Delta, Ending, Error, ErrorKind, OwnedDelta, Response, Result};
+use crate::{Assembler, Delta, Ending, Error, ErrorKind, OwnedDelta, RateLimits, Response, Result};
 
 /// Most bytes of content an [`Answer`] keeps by default: 64 MiB, a hundred times the longest answer a model gives.
 pub const DEFAULT_MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -52,6 +52,8 @@ impl<S: Source + ?Sized> Source for Box<S> {
 pub struct Meta {
     /// The provider's name for the request, which its support asks for.
     pub request_id: Option<String>,
+    /// What the provider says of its limits.
+    pub rate_limits: RateLimits,
 }
 
 /// A streamed answer. Pull it with [`next`](Self::next), or all at once with [`collect`](Self::collect).
@@ -85,7 +87,9 @@ impl Answer {
     /// With what is known besides.
     pub fn with_meta(mut self, meta: Meta) -> Self {
         if let Some(assembler) = &mut self.assembler {
-            assembler.response_mut().request_id.clone_from(&meta.request_id);
+            let response = assembler.response_mut();
+            response.request_id.clone_from(&meta.request_id);
+            response.rate_limits.clone_from(&meta.rate_limits);
         }
         self.meta = meta;
         self
@@ -94,11 +98,9 @@ impl Answer {
     /// Keeps at most that many bytes; an answer that is longer fails with [`ErrorKind::TooLarge`].
     /// To be said before the first pull.
     pub fn with_max_bytes(mut self, max_bytes: usize) -> Self {
-        let request_id = self.meta.request_id.clone();
-        let mut assembler = Assembler::new(max_bytes);
-        assembler.response_mut().request_id = request_id;
-        self.assembler = Some(assembler);
-        self
+        self.assembler = Some(Assembler::new(max_bytes));
+        let meta = std::mem::take(&mut self.meta);
+        self.with_meta(meta)
     }
 
     /// Keeps nothing: for those who only pass deltas on. [`so_far`](Self::so_far) is `None` from here.

@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use crate::{Response, Secret};
+use crate::{RateLimits, Response, Secret};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -106,6 +106,28 @@ impl RetryHint {
     }
 }
 
+/// The numbers of [`ErrorKind::ContextLength`], as far as the provider gave them. Tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ContextLength {
+    /// How many the model can hold.
+    pub limit_tokens: Option<u64>,
+    /// How many the request came to; prompt and answer together where the provider counts them so.
+    pub request_tokens: Option<u64>,
+}
+
+impl ContextLength {
+    /// These numbers.
+    pub fn new(limit_tokens: Option<u64>, request_tokens: Option<u64>) -> Self {
+        Self { limit_tokens, request_tokens }
+    }
+
+    /// Whether no number was given.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What went wrong, in one pointer. See the [module's words](ErrorKind) for kinds.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
@@ -120,6 +142,9 @@ struct Inner {
     status: Option<u16>,
     code: Option<String>,
     request_id: Option<String>,
+    parameter: Option<String>,
+    rate_limits: RateLimits,
+    context_length: ContextLength,
     raw_body: Option<Arc<[u8]>>,
     partial: Option<Arc<Response>>,
 }
@@ -150,6 +175,9 @@ impl Error {
             status: None,
             code: None,
             request_id: None,
+            parameter: None,
+            rate_limits: RateLimits::default(),
+            context_length: ContextLength::default(),
             raw_body: None,
             partial: None,
         }))
@@ -196,6 +224,24 @@ impl Error {
         self.change(|inner| inner.request_id = Some(id.into()))
     }
 
+    /// The part of the request that the provider objects to (`messages[3].role`).
+    #[must_use]
+    pub fn with_parameter(self, parameter: impl Into<String>) -> Self {
+        self.change(|inner| inner.parameter = Some(parameter.into()))
+    }
+
+    /// What the provider says of its limits.
+    #[must_use]
+    pub fn with_rate_limits(self, limits: RateLimits) -> Self {
+        self.change(|inner| inner.rate_limits = limits)
+    }
+
+    /// The numbers of a prompt that is too long.
+    #[must_use]
+    pub fn with_context_length(self, numbers: ContextLength) -> Self {
+        self.change(|inner| inner.context_length = numbers)
+    }
+
     /// The body as it came, cut at 16 KiB. Neither `Display` nor `Debug` shows it.
     #[must_use]
     pub fn with_raw_body(self, body: &[u8]) -> Self {
@@ -220,16 +266,13 @@ impl Error {
     pub fn redact(self, secret: &Secret) -> Self {
         let shows = |text: &str| !secret.is_empty() && text.contains(secret.expose());
         let inner = &*self.0;
-        if ![Some(&*inner.message), inner.code.as_deref(), inner.request_id.as_deref()]
-            .into_iter()
-            .flatten()
-            .any(shows)
-        {
+        let shown = [inner.code.as_deref(), inner.request_id.as_deref(), inner.parameter.as_deref()];
+        if ![Some(&*inner.message)].into_iter().chain(shown).flatten().any(shows) {
             return self;
         }
         self.change(|inner| {
             inner.message = Cow::Owned(secret.redact(&inner.message));
-            for text in [&mut inner.code, &mut inner.request_id].into_iter().flatten() {
+            for text in [&mut inner.code, &mut inner.request_id, &mut inner.parameter].into_iter().flatten() {
                 *text = secret.redact(text);
             }
         })
@@ -311,6 +354,22 @@ impl Error {
     /// The provider's name for the request.
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
+    }
+
+    /// The part of the request that the provider objects to, where it names one.
+    pub fn parameter(&self) -> Option<&str> {
+        self.0.parameter.as_deref()
+    }
+
+    /// What the provider says of its limits; empty where it says nothing.
+    pub fn rate_limits(&self) -> &RateLimits {
+        &self.0.rate_limits
+    }
+
+    /// How long the prompt may be and how long it was, where the kind is [`ErrorKind::ContextLength`] and the provider
+    /// gave a number.
+    pub fn context_length(&self) -> Option<ContextLength> {
+        Some(self.0.context_length).filter(|numbers| !numbers.is_unknown())
     }
 
     /// The provider's body as it came, at most 16 KiB. It may repeat parts of the prompt: mind where it is logged.

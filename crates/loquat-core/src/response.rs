@@ -1,6 +1,6 @@
 //! A whole answer, or the part of one that arrived.
 
-use crate::{FinishReason, JsonText, Message, Role, ToolCall};
+use crate::{FinishReason, JsonText, Message, RateLimits, Role, ToolCall};
 
 /// Tokens counted by the provider. Zero where it said nothing; numbers are never estimated here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,6 +73,8 @@ pub struct Response {
     pub usage: Usage,
     /// The provider's name for the request, which its support asks for.
     pub request_id: Option<String>,
+    /// What the provider says of its limits; empty where it says nothing.
+    pub rate_limits: RateLimits,
 }
 
 impl Response {

@@ -5,9 +5,9 @@
 //! (Gemini), a page of HTML (proxies). The kind comes from the provider's code or type where it names one, then from the
 //! status, because compatible servers send 400 for everything or 500 for a prompt that is too long.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
-use loquat_core::{Error, ErrorKind};
+use loquat_core::{ContextLength, Error, ErrorKind};
 use serde_json::Value;
 
 use crate::Head;
@@ -29,13 +29,10 @@ pub(crate) fn of_response(head: &Head<'_>, body: &[u8]) -> Error {
             None => format!("the provider answered with HTTP status {} and no explanation", head.status),
         },
     };
-    let mut error = Error::new(said.kind(Some(head.status)), message)
-        .with_status(head.status)
-        .with_retry_hint(head.own_retry_hint())
-        .with_raw_body(body);
-    if let Some(code) = said.best_code() {
-        error = error.with_code(code);
-    }
+    let error = said.error(Some(head.status), message, parsed.as_ref(), body);
+    let mut hint = head.own_retry_hint();
+    hint.after = hint.after.or_else(|| parsed.as_ref().and_then(retry_delay));
+    let error = error.with_status(head.status).with_retry_hint(hint).with_rate_limits(head.rate_limits());
     match head.request_id().or(said.request_id.as_deref()) {
         Some(id) => error.with_request_id(id),
         None => error,
@@ -51,11 +48,7 @@ pub(crate) fn of_event(data: &str) -> Error {
         (None, None) if !data.trim().is_empty() => data.trim().to_owned(),
         _ => "the provider reported an error without explaining it".to_owned(),
     };
-    let error = Error::new(said.kind(None), message).with_raw_body(data.as_bytes());
-    let error = match said.best_code() {
-        Some(code) => error.with_code(code),
-        None => error,
-    };
+    let error = said.error(None, message, parsed.as_ref(), data.as_bytes());
     match &said.request_id {
         Some(id) => error.with_request_id(&**id),
         None => error,
@@ -91,6 +84,8 @@ struct Said<'a> {
     message: Option<Cow<'a, str>>,
     code: Option<Cow<'a, str>>,
     kind: Option<Cow<'a, str>>,
+    /// The part of the request that is objected to.
+    parameter: Option<Cow<'a, str>>,
     request_id: Option<Cow<'a, str>>,
     is_error: bool,
 }
@@ -118,6 +113,7 @@ impl<'a> Said<'a> {
                     message: joined(named(inner, MESSAGE).or_else(|| named(body, MESSAGE)), detail),
                     code: named(inner, CODE),
                     kind: named(inner, &["type", "status"]),
+                    parameter: named(inner, &["param"]),
                     request_id,
                     is_error: true,
                 }
@@ -131,8 +127,25 @@ impl<'a> Said<'a> {
                     || body.get("detail").is_some()
                     || (message.is_some() && code.is_some());
                 let kind = kind.filter(|kind| kind != "error");
-                Self { is_error: looks_like_one, message, code, kind, request_id }
+                let parameter = named(body, &["param"]);
+                Self { is_error: looks_like_one, message, code, kind, parameter, request_id }
             }
+        }
+    }
+
+    fn error(&self, status: Option<u16>, message: String, body: Option<&Value>, raw: &[u8]) -> Error {
+        let kind = self.kind(status);
+        let numbers = match kind {
+            ErrorKind::ContextLength => crate::window::numbers(body, &message),
+            _ => ContextLength::default(),
+        };
+        let mut error = Error::new(kind, message).with_context_length(numbers).with_raw_body(raw);
+        if let Some(code) = self.best_code() {
+            error = error.with_code(code);
+        }
+        match self.parameter.as_deref().filter(|parameter| parameter.len() <= MAX_CODE_BYTES) {
+            Some(parameter) => error.with_parameter(parameter),
+            None => error,
         }
     }
 
@@ -159,6 +172,16 @@ impl<'a> Said<'a> {
             .or_else(|| kind.contains("invalid_request").then_some(ErrorKind::InvalidRequest))
             .unwrap_or(ErrorKind::Server)
     }
+}
+
+/// Google's `RetryInfo` among an error's details, which stands in for a header: `"retryDelay": "34s"`.
+/// <https://cloud.google.com/apis/design/errors#error_details>
+fn retry_delay(body: &Value) -> Option<Duration> {
+    let body = body.get(0).unwrap_or(body);
+    let mut details = body.get("error")?.get("details")?.as_array()?.iter();
+    let seconds =
+        details.find_map(|detail| detail.get("retryDelay")?.as_str()?.strip_suffix('s')?.parse().ok());
+    Duration::try_from_secs_f64(seconds?).ok()
 }
 
 /// A value as text: a string, a number, or the messages of a list such as FastAPI's.
@@ -189,15 +212,23 @@ fn by_message(message: &str, status: Option<u16>) -> Option<ErrorKind> {
         return None;
     }
     let message = message.to_ascii_lowercase();
-    const TOO_LONG: &[&str] = &[
-        "maximum context length",
-        "context window",
-        "available context size",
-        "context length",
-        "prompt is too long",
-        "range of input length",
+    const PHRASES: &[(&str, ErrorKind)] = &[
+        ("maximum context length", ErrorKind::ContextLength),
+        ("maximum prompt length", ErrorKind::ContextLength),
+        ("context window", ErrorKind::ContextLength),
+        ("available context size", ErrorKind::ContextLength),
+        ("context length", ErrorKind::ContextLength),
+        ("context limit", ErrorKind::ContextLength),
+        ("prompt is too long", ErrorKind::ContextLength),
+        ("range of input length", ErrorKind::ContextLength),
+        ("maximum number of tokens allowed", ErrorKind::ContextLength),
+        ("`inputs` tokens + `max_new_tokens` must be", ErrorKind::ContextLength),
+        // Mistral, xAI and OpenRouter answer 400 for a model that is not there.
+        ("model not found", ErrorKind::NotFound),
+        ("invalid model:", ErrorKind::NotFound),
+        ("is not a valid model", ErrorKind::NotFound),
     ];
-    TOO_LONG.iter().any(|phrase| message.contains(phrase)).then_some(ErrorKind::ContextLength)
+    PHRASES.iter().find(|(phrase, _)| message.contains(phrase)).map(|(_, kind)| *kind)
 }
 
 fn by_word(word: &str) -> Option<ErrorKind> {
@@ -205,12 +236,15 @@ fn by_word(word: &str) -> Option<ErrorKind> {
     const WORDS: &[(&str, ErrorKind)] = &[
         ("insufficient_quota", K::QuotaExceeded),
         ("insufficient_balance", K::QuotaExceeded),
+        ("exceeded_current_quota", K::QuotaExceeded),
         ("quota_exceeded", K::QuotaExceeded),
         ("billing", K::QuotaExceeded),
         ("arrearage", K::QuotaExceeded),
         ("credits", K::QuotaExceeded),
         ("context_length", K::ContextLength),
         ("exceed_context_size", K::ContextLength),
+        ("too_many_prompt_tokens", K::ContextLength),
+        ("tokens_limit_reached", K::ContextLength),
         ("string_above_max_length", K::ContextLength),
         ("content_filter", K::ContentFiltered),
         ("content_policy", K::ContentFiltered),
@@ -337,6 +371,18 @@ mod tests {
             Some("INVALID_ARGUMENT"),
             "bad",
         );
+    }
+
+    #[test]
+    fn a_delay_among_the_details_is_a_hint() {
+        let hint = |body: &str| {
+            let headers = http::HeaderMap::new();
+            of_response(&Head { status: 429, headers: &headers }, body.as_bytes()).retry_hint().after
+        };
+        let delay = r#"[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"a":1},{"retryDelay":"34.5s"}]}}]"#;
+        assert_eq!(hint(delay), Some(Duration::from_millis(34_500)));
+        assert_eq!(hint(r#"{"error":{"details":[{"retryDelay":"-3s"}]}}"#), None);
+        assert_eq!(hint(r#"{"error":{"details":{"retryDelay":"3s"}}}"#), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use loquat_core::RetryHint;
+use loquat_core::{RateLimits, RetryHint};
 
 /// Status and headers of a response.
 #[derive(Debug, Clone, Copy)]
@@ -56,12 +56,19 @@ impl<'a> Head<'a> {
         self.hint(self.header("date").and_then(|date| httpdate::parse_http_date(date).ok()))
     }
 
+    /// What the peer says of its limits, on success as on refusal. Empty where it says nothing.
+    pub fn rate_limits(&self) -> RateLimits {
+        crate::rate::limits(self.headers)
+    }
+
     fn hint(&self, now: Option<SystemTime>) -> RetryHint {
         let mut hint = RetryHint::default();
         hint.after = self
             .header("retry-after-ms")
             .and_then(|text| seconds(text, 1000.0))
-            .or_else(|| self.header("retry-after").and_then(|text| after(text, now)));
+            .or_else(|| self.header("retry-after").and_then(|text| after(text, now)))
+            // Who sends neither may still say when its limit is full again.
+            .or_else(|| if self.status == 429 { self.rate_limits().wait(now?) } else { None });
         hint.should_retry = match self.header("x-should-retry") {
             Some(word) if word.eq_ignore_ascii_case("true") => Some(true),
             Some(word) if word.eq_ignore_ascii_case("false") => Some(false),

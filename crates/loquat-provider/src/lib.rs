@@ -61,6 +61,8 @@ mod failure;
 mod fields;
 mod list;
 mod outbox;
+mod rate;
+mod window;
 
 pub use anthropic::{ANTHROPIC_MESSAGES, AnthropicMessages};
 pub use decoder::{Advance, DecodeLimits, Decoder};
