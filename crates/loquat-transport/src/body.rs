@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use h2::RecvStream;
+use http::HeaderMap;
 use hyper::body::{Body as _, Incoming};
 use loquat_core::{CancellationToken, Error, ErrorKind, Result};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -30,6 +30,7 @@ pub struct Body {
     cancellation: CancellationToken,
     /// Made when there is something to wait for: most short bodies are there at once.
     cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    trailers: Option<Box<HeaderMap>>,
     trail: Box<Trail>,
     drain: Drain,
 }
@@ -40,7 +41,7 @@ enum Inner {
         incoming: Incoming,
     },
     Http2 {
-        stream: RecvStream,
+        stream: http2::Stream,
         /// Declared after the stream, and so dropped after it: its reset must be queued before another request takes
         /// the place.
         slot: Slot,
@@ -67,7 +68,7 @@ impl Body {
         Self::new(Inner::Http1 { connection, incoming }, of)
     }
 
-    pub(crate) fn http2(stream: RecvStream, slot: Slot, of: Exchange<'_>) -> Self {
+    pub(crate) fn http2(stream: http2::Stream, slot: Slot, of: Exchange<'_>) -> Self {
         Self::new(Inner::Http2 { stream, slot }, of)
     }
 
@@ -76,6 +77,7 @@ impl Body {
             inner,
             cancellation: of.cancellation.clone(),
             cancelled: None,
+            trailers: None,
             trail: Box::new(of.trail),
             drain: Drain { bytes: of.pool.drain_bytes, time: of.pool.drain_time },
         };
@@ -98,16 +100,7 @@ impl Body {
             self.inner = Inner::Done;
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         }
-        let trail = &self.trail;
-        let polled = match &mut self.inner {
-            Inner::Http1 { connection, incoming } => connection
-                .poll_body(incoming, cx)
-                .map(|chunk| chunk.map(|chunk| chunk.map_err(|error| http1_failure(error, trail)))),
-            Inner::Http2 { stream, .. } => http2::poll_body(stream, cx)
-                .map(|chunk| chunk.map(|chunk| chunk.map_err(|error| http2::failure(error, trail)))),
-            Inner::Done => Poll::Ready(None),
-        };
-        let Poll::Ready(chunk) = polled else {
+        let Poll::Ready(chunk) = self.poll_wire(cx) else {
             let token = &self.cancellation;
             let cancelled = self.cancelled.get_or_insert_with(|| Box::pin(token.clone().cancelled_owned()));
             ready!(cancelled.as_mut().poll(cx));
@@ -125,6 +118,40 @@ impl Body {
             None => self.complete(),
         }
         Poll::Ready(chunk)
+    }
+
+    fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let Self { inner, trail, trailers, .. } = self;
+        match inner {
+            Inner::Http1 { connection, incoming } => loop {
+                match ready!(connection.poll_body(incoming, cx)) {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => return Poll::Ready(Some(Ok(data))),
+                        Err(frame) => *trailers = frame.into_trailers().ok().map(Box::new),
+                    },
+                    Some(Err(error)) => return Poll::Ready(Some(Err(http1_failure(error, trail)))),
+                    None => return Poll::Ready(None),
+                }
+            },
+            Inner::Http2 { stream, .. } => match ready!(stream.poll_data(cx)) {
+                Some(data) => Poll::Ready(Some(data.map_err(|error| http2::failure(error, trail)))),
+                None => match ready!(stream.poll_trailers(cx)) {
+                    Ok(fields) => {
+                        *trailers = fields.map(Box::new);
+                        Poll::Ready(None)
+                    }
+                    Err(error) => Poll::Ready(Some(Err(http2::failure(error, trail)))),
+                },
+            },
+            Inner::Done => Poll::Ready(None),
+        }
+    }
+
+    /// The fields that came after the body (RFC 9110 §6.5), once its end has been seen, where there were any. Bounded:
+    /// on HTTP/1.1 more than 100 fields or 16 KiB of them are a protocol error, on HTTP/2 what does not fit into
+    /// [`HeadLimits::max_bytes`](crate::HeadLimits::max_bytes) is left out.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_deref()
     }
 
     /// The next chunk: [`Body::poll_chunk`] for those who wait.

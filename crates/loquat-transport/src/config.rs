@@ -170,8 +170,23 @@ pub struct Http2Limits {
     pub connection_window_bytes: u32,
     /// What `h2` allows for small DATA frames not yet read: each costs 256 bytes less its size, and a connection
     /// that spends the budget is closed. Tokens come in small frames, so `h2`'s own default kills a busy connection.
-    /// Default 8 MiB, more than `max_streams` × 64 KiB: 32,000 unread one-byte frames.
+    /// Frames that a caller leaves unread are taken over before they cost an eighth of it; what is charged and never
+    /// given back is the frames that were under way to a stream when it was reset. Default 64 MiB, for 260,000 of those in
+    /// the life of a connection. It is a number, not memory.
     pub data_frame_budget_bytes: usize,
+    /// How long the caller of a stream may read nothing, while at least `laggard_bytes` lie there for it, before the stream
+    /// is given up: reset, with an error whose source is [`crate::Laggard`]. Up to a quarter later. Default 60 s, longer than anything pauses
+    /// that still lives. When three quarters of the connection's window lie unread, a quarter of the time is enough, and any
+    /// bytes: its neighbours are about to starve. `None`: never.
+    pub laggard_after: Option<Duration>,
+    /// See `laggard_after`. Default 64 KiB: what ten minutes of tokens take, so a reader that only thinks is left alone.
+    pub laggard_bytes: usize,
+    /// Asks a peer that has sent nothing for so long, while streams are open, whether it still lives (PING, RFC 9113 §6.7).
+    /// Default `None`, because some servers take it for abuse and hang up; 30 s finds a connection that a balancer has
+    /// forgotten.
+    pub ping_every: Option<Duration>,
+    /// How long the peer may then still send nothing before the connection and its streams are given up. Default 20 s.
+    pub ping_timeout: Duration,
     /// Streams of one connection that may be reset by this side (a body dropped early, a limit passed) within
     /// `resets_within`; past that, new requests go to another connection and this one drains. Default 150: servers close
     /// a connection with all that is on it at 200 resets in 30 s and more.
@@ -186,7 +201,11 @@ impl Default for Http2Limits {
             max_streams: 100,
             stream_window_bytes: 256 * 1024,
             connection_window_bytes: 100 * 256 * 1024,
-            data_frame_budget_bytes: 8 * 1024 * 1024,
+            data_frame_budget_bytes: 64 * 1024 * 1024,
+            laggard_after: Some(Duration::from_secs(60)),
+            laggard_bytes: 64 * 1024,
+            ping_every: None,
+            ping_timeout: Duration::from_secs(20),
             max_resets: 150,
             resets_within: Duration::from_secs(30),
         }
@@ -206,6 +225,20 @@ impl Http2Limits {
     pub fn with_windows(mut self, stream_bytes: u32, connection_bytes: u32) -> Self {
         self.stream_window_bytes = stream_bytes;
         self.connection_window_bytes = connection_bytes;
+        self
+    }
+
+    /// Gives streams up that nobody reads for so long.
+    #[must_use]
+    pub fn with_laggard_after(mut self, time: Option<Duration>) -> Self {
+        self.laggard_after = time;
+        self
+    }
+
+    /// Asks silent peers whether they live.
+    #[must_use]
+    pub fn with_ping(mut self, every: Duration, timeout: Duration) -> Self {
+        (self.ping_every, self.ping_timeout) = (Some(every), timeout);
         self
     }
 }

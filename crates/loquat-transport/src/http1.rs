@@ -163,12 +163,12 @@ impl Http1 {
         }
     }
 
-    /// The next data of that body, which must be the one of the last exchange.
+    /// The next data of that body, which must be the one of the last exchange, or the fields after it.
     pub(crate) fn poll_body(
         &mut self,
         incoming: &mut Incoming,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         loop {
             // Data comes from driving the connection alone: a waker left in the body would wake this very task.
             let unwoken = &mut Context::from_waker(Waker::noop());
@@ -179,14 +179,8 @@ impl Http1 {
                 frame = Pin::new(&mut *incoming).poll_frame(unwoken);
             }
             match ready!(frame) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if data.is_empty() => {}
-                    Ok(data) => return Poll::Ready(Some(Ok(data))),
-                    // Trailers: nothing here reads them.
-                    Err(_) => {}
-                },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                frame => return Poll::Ready(frame),
             }
         }
     }

@@ -27,6 +27,8 @@ pub(crate) struct Meter {
     written: AtomicU64,
     read: AtomicU64,
     last_write_micros: AtomicU64,
+    /// The count of bytes read past which nothing more is read in this turn.
+    pause_at: AtomicU64,
 }
 
 impl Meter {
@@ -36,6 +38,7 @@ impl Meter {
             written: AtomicU64::new(0),
             read: AtomicU64::new(0),
             last_write_micros: AtomicU64::new(0),
+            pause_at: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -45,6 +48,16 @@ impl Meter {
 
     pub(crate) fn read(&self) -> u64 {
         self.read.load(Relaxed)
+    }
+
+    /// Lets so many more bytes be read, or few more, and then a pause come.
+    pub(crate) fn pause_after(&self, bytes: u64) {
+        self.pause_at.store(self.read().saturating_add(bytes), Relaxed);
+    }
+
+    /// Whether reading waits for the next [`Meter::pause_after`].
+    pub(crate) fn is_paused(&self) -> bool {
+        self.read() >= self.pause_at.load(Relaxed)
     }
 
     /// When the connection last took a byte.
@@ -114,6 +127,10 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.meter.is_paused() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let polled = match &mut self.inner {
             Inner::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),

@@ -68,6 +68,7 @@ pub use config::{
 };
 /// The types of `http` that appear in this crate's own.
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+pub use http2::Laggard;
 pub use origin::{Origin, Url};
 pub use request::Request;
 pub use response::{ConnectionInfo, Protocol, Response};

@@ -177,7 +177,7 @@ impl fmt::Debug for Transport {
 /// Where the body will come from.
 enum Source {
     Http1(Box<Http1>, hyper::body::Incoming),
-    Http2(h2::RecvStream, Slot),
+    Http2(http2::Stream, Slot),
 }
 
 impl Source {
@@ -331,8 +331,8 @@ impl Inner {
         trail.info = Some(slot.info());
         trail.stage = Stage::Sending;
         let read_before = slot.connection().meter().read();
-        let response = match slot.connection().start(request) {
-            Ok(response) => response,
+        let mut stream = match slot.connection().start(request) {
+            Ok(stream) => stream,
             Err(error) => {
                 // The connection is on its way out and took nothing.
                 let leaving = error.is_go_away() || error.is_io() || error.is_reset();
@@ -345,34 +345,28 @@ impl Inner {
         trail.handed_over(slot.info());
         let expiry = earlier(Instant::now(), self.first_byte(request), trail.deadline);
         let mut timer = slot.connection().timers.take();
-        let answered = {
-            let mut response = pin!(response);
-            poll_fn(|cx| match (response.as_mut().poll(cx), expiry) {
-                (Poll::Ready(answered), _) => Poll::Ready(Ok(answered)),
-                (Poll::Pending, Some((end, expired))) => {
-                    Timer::poll_until(&mut timer, end, cx).map(|()| Err(expired))
-                }
-                (Poll::Pending, None) => Poll::Pending,
-            })
-            .await
-        };
+        let answered = poll_fn(|cx| match (stream.poll_head(cx), expiry) {
+            (Poll::Ready(answered), _) => Poll::Ready(Ok(answered)),
+            (Poll::Pending, Some((end, expired))) => {
+                Timer::poll_until(&mut timer, end, cx).map(|()| Err(expired))
+            }
+            (Poll::Pending, None) => Poll::Pending,
+        })
+        .await;
         slot.connection().timers.put(timer);
         match answered {
-            Ok(Ok(response)) => {
-                let (head, stream) = response.into_parts();
-                Ok((head, Source::Http2(stream, slot)))
-            }
-            Ok(Err(error)) => {
+            Ok(Ok(head)) => Ok((head, Source::Http2(stream, slot))),
+            Ok(Err(failure)) => {
                 slot.settle();
-                let refused = http2::is_refusal(&error);
+                let refused = http2::is_refusal(&failure);
                 if refused {
                     trail.refused();
                 }
-                if error.is_go_away() || error.is_io() {
+                if http2::ends_connection(&failure) {
                     slot.connection().retire();
                 }
                 let again = if refused { Again::Once } else { Again::No };
-                Err(Failed { error: http2::failure(error, trail), again })
+                Err(Failed { error: http2::failure(failure, trail), again })
             }
             Err(expired) => {
                 if slot.connection().meter().read() == read_before {

@@ -1,41 +1,35 @@
 //! One HTTP/2 connection on the raw `h2` crate: many streams, one driver task.
 //!
 //! Raw `h2` and not hyper, for the knobs that decide whether token streams live (windows, the budget for small DATA
-//! frames) and for the peer's stream limit, which the pool reserves against. The driver moves frames between the
-//! socket and bounded per-stream buffers; callers read their stream from their own task.
+//! frames) and for the peer's stream limit, which the pool reserves against. The [driver] moves frames between the
+//! socket and bounded per-stream buffers; callers read their stream, a [lane], from their own task.
+
+mod driver;
+mod lane;
 
 use std::{
     fmt,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, client};
+use h2::{Reason, client};
 use http::{HeaderName, HeaderValue, header, uri};
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use crate::{
-    ConnectionInfo, HeadLimits, Http2Limits, Request,
-    connect::Link,
-    http1::has_no_body_by_nature,
-    io::{Meter, Stream},
-    pool::Permit,
-    timer::Timers,
-    trail::Trail,
+    ConnectionInfo, HeadLimits, Http2Limits, Request, connect::Link, http1::has_no_body_by_nature, io::Meter,
+    pool::Permit, timer::Timers, trail::Trail,
 };
+use driver::{Driver, Shared, UNSETTLED};
+pub use lane::Laggard;
+pub(crate) use lane::{Failure, Stream};
 
-/// Stands for the peer's stream limit until its first SETTINGS are in. No peer can send it.
-const UNSETTLED: usize = usize::MAX - 1;
-/// How long a connection that is no longer wanted may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
 /// Streams that were reset here are remembered so that what the peer still sends on them is ignored, not answered
 /// with an error: `h2`'s defaults (50 for 1 s) are spent by one cancelled batch.
 const REMEMBERED_RESETS: usize = 1024;
@@ -44,7 +38,7 @@ const REMEMBER_RESETS_FOR: Duration = Duration::from_secs(10);
 /// See the [module](self). Dropping the last handle lets the driver close the connection.
 pub(crate) struct Http2 {
     sender: client::SendRequest<Bytes>,
-    status: Arc<Status>,
+    shared: Arc<Shared>,
     pub(crate) info: ConnectionInfo,
     meter: Arc<Meter>,
     /// Streams reserved. Raised under the pool's lock only.
@@ -54,14 +48,6 @@ pub(crate) struct Http2 {
     own_limit: usize,
     /// Declared after `sender`: when this is dropped the driver finds no handle left.
     _unwanted: oneshot::Sender<()>,
-}
-
-/// What the driver tells.
-#[derive(Debug)]
-struct Status {
-    /// The peer's limit on streams, or [`UNSETTLED`].
-    peer_limit: AtomicUsize,
-    closing: AtomicBool,
 }
 
 impl Http2 {
@@ -85,14 +71,15 @@ impl Http2 {
             .enable_push(false)
             .handshake::<_, Bytes>(link.stream)
             .await?;
-        let status =
-            Arc::new(Status { peer_limit: AtomicUsize::new(UNSETTLED), closing: AtomicBool::new(false) });
+        let shared = Shared::new();
         let (unwanted_sender, unwanted) = oneshot::channel();
         let own_limit = limits.max_streams.max(1);
-        tokio::spawn(drive(connection, Arc::clone(&status), unwanted, permit, own_limit));
+        let driver =
+            Driver { shared: Arc::clone(&shared), meter: Arc::clone(&meter), limits: limits.clone(), permit };
+        tokio::spawn(driver.run(connection, unwanted));
         Ok(Self {
             sender,
-            status,
+            shared,
             info: link.info,
             meter,
             in_use: AtomicUsize::new(0),
@@ -109,7 +96,7 @@ impl Http2 {
     /// Streams that may be reserved now, used ones included: one until the peer has said its limit, so that a
     /// limit of one is not exceeded by the first burst.
     pub(crate) fn limit(&self) -> usize {
-        match self.status.peer_limit.load(Relaxed) {
+        match self.shared.peer_limit.load(Relaxed) {
             UNSETTLED => 1,
             limit => limit.min(self.own_limit),
         }
@@ -117,31 +104,31 @@ impl Http2 {
 
     /// Whether the peer has said its limit.
     pub(crate) fn is_settled(&self) -> bool {
-        self.status.peer_limit.load(Relaxed) != UNSETTLED
+        self.shared.peer_limit.load(Relaxed) != UNSETTLED
     }
 
     /// Whether new streams should go elsewhere.
     pub(crate) fn is_closing(&self) -> bool {
-        self.status.closing.load(Relaxed)
+        self.shared.closing.load(Relaxed)
     }
 
     /// Sends no new stream here.
     pub(crate) fn retire(&self) {
-        self.status.closing.store(true, Relaxed);
+        self.shared.closing.store(true, Relaxed);
     }
 
     /// Hands the request over: head and body lie in `h2`'s buffers after this, the body without a copy.
     ///
     /// # Errors
     /// Nothing was sent, then: the connection is closing.
-    pub(crate) fn start(&self, request: &Request) -> Result<client::ResponseFuture, h2::Error> {
+    pub(crate) fn start(&self, request: &Request) -> Result<Stream, h2::Error> {
         let head = encode(request);
         let no_body = request.body.is_empty();
         let (response, mut stream) = self.sender.clone().send_request(head, no_body)?;
         if !no_body {
             stream.send_data(request.body.clone(), true)?;
         }
-        Ok(response)
+        Ok(Stream::new(response, Arc::clone(&self.shared)))
     }
 }
 
@@ -149,50 +136,9 @@ impl fmt::Debug for Http2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http2")
             .field("info", &self.info)
-            .field("status", &self.status)
+            .field("shared", &self.shared)
             .field("in_use", &self.in_use)
             .finish_non_exhaustive()
-    }
-}
-
-async fn drive(
-    connection: client::Connection<Stream, Bytes>,
-    status: Arc<Status>,
-    mut unwanted: oneshot::Receiver<()>,
-    permit: Permit,
-    own_limit: usize,
-) {
-    // Also where the runtime goes away under it: then nothing below is reached, but this is dropped.
-    let leaving = Leaving { status: Arc::clone(&status), permit };
-    let mut connection = connection; // declared after it, and so closed before it
-    let finished = poll_fn(|cx| {
-        let done = Pin::new(&mut connection).poll(cx);
-        let limit = connection.max_concurrent_send_streams();
-        if status.peer_limit.swap(limit, Relaxed) != limit {
-            leaving.permit.site().learnt(Some(limit.min(own_limit)));
-        }
-        if done.is_ready() {
-            return Poll::Ready(true);
-        }
-        Pin::new(&mut unwanted).poll(cx).map(|_| false)
-    })
-    .await;
-    if !finished {
-        // No handle is left: `h2` says GOAWAY and closes when polled. A peer that does not take it is not waited for.
-        let _ = tokio::time::timeout(GOODBYE, pin!(connection)).await;
-    }
-}
-
-/// What is true once a driver has ended.
-struct Leaving {
-    status: Arc<Status>,
-    permit: Permit,
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        self.status.closing.store(true, Relaxed);
-        self.permit.site().learnt(None);
     }
 }
 
@@ -229,40 +175,37 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
     }
 }
 
-/// The next data of that stream; its window grows by what is handed out.
-pub(crate) fn poll_body(
-    stream: &mut RecvStream,
-    cx: &mut std::task::Context<'_>,
-) -> Poll<Option<Result<Bytes, h2::Error>>> {
-    loop {
-        match std::task::ready!(stream.poll_data(cx)) {
-            Some(Ok(data)) => {
-                // It cannot be more than what was received.
-                let _ = stream.flow_control().release_capacity(data.len());
-                if !data.is_empty() {
-                    return Poll::Ready(Some(Ok(data)));
-                }
-            }
-            // An answer that was complete before the upload was (RFC 9113 §8.1).
-            Some(Err(error))
-                if error.is_remote() && error.reason() == Some(Reason::NO_ERROR) && error.is_reset() =>
-            {
-                return Poll::Ready(None);
-            }
-            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-            None => return Poll::Ready(None),
-        }
+/// Whether the peer says that it did not begin with the request: REFUSED_STREAM (RFC 9113 §8.7), or a GOAWAY that
+/// does not cover the stream (§6.8), which is when `h2` gives a stream the peer's GOAWAY as its error.
+pub(crate) fn is_refusal(failure: &Failure) -> bool {
+    matches!(failure, Failure::H2(error)
+        if error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM)))
+}
+
+/// Whether nothing more can go over the connection.
+pub(crate) fn ends_connection(failure: &Failure) -> bool {
+    match failure {
+        Failure::H2(error) => error.is_go_away() || error.is_io(),
+        Failure::Silent(_) => true,
+        Failure::Laggard(_) => false,
     }
 }
 
-/// Whether the peer says that it did not begin with the request: REFUSED_STREAM (RFC 9113 §8.7), or a GOAWAY that
-/// does not cover the stream (§6.8), which is when `h2` gives a stream the peer's GOAWAY as its error.
-pub(crate) fn is_refusal(error: &h2::Error) -> bool {
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
-}
-
 /// The error of an attempt that failed with that.
-pub(crate) fn failure(error: h2::Error, trail: &Trail) -> Error {
+pub(crate) fn failure(failure: impl Into<Failure>, trail: &Trail) -> Error {
+    let error = match failure.into() {
+        Failure::H2(error) => error,
+        Failure::Laggard(laggard) => {
+            let what =
+                format_args!("the answer was given up because it was not read (laggard_after): {laggard}");
+            return trail.error(ErrorKind::Local, what).with_source(laggard);
+        }
+        Failure::Silent(time) => {
+            let seconds = time.as_secs_f64();
+            let what = format_args!("the server did not answer a PING within {seconds:.2} s (ping_timeout)");
+            return trail.error(ErrorKind::Connection, what);
+        }
+    };
     let reason = error.reason();
     let whose = if error.is_remote() { "the server" } else { "this side" };
     let (kind, what) = match reason {
