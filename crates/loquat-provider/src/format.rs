@@ -7,7 +7,7 @@ use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{
     ANTHROPIC_MESSAGES, DecodeLimits, Decoder, GEMINI, GEMINI_VERTEX, Head, OLLAMA_CHAT, OPENAI_CHAT,
-    OPENAI_COMPATIBLE,
+    OPENAI_COMPATIBLE, OPENAI_RESPONSES,
 };
 
 /// One wire format: how a request is written, how an answer and an error are read.
@@ -71,8 +71,15 @@ impl fmt::Debug for Encoded {
     }
 }
 
-static FORMATS: &[&dyn Format] =
-    &[&OPENAI_CHAT, &OPENAI_COMPATIBLE, &ANTHROPIC_MESSAGES, &GEMINI, &GEMINI_VERTEX, &OLLAMA_CHAT];
+static FORMATS: &[&dyn Format] = &[
+    &OPENAI_CHAT,
+    &OPENAI_COMPATIBLE,
+    &OPENAI_RESPONSES,
+    &ANTHROPIC_MESSAGES,
+    &GEMINI,
+    &GEMINI_VERTEX,
+    &OLLAMA_CHAT,
+];
 
 /// The format of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {

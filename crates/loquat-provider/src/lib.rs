@@ -7,6 +7,7 @@
 //! | format | spoken by | stream | whole |
 //! |---|---|---|---|
 //! | [`OPENAI_CHAT`], [`OPENAI_COMPATIBLE`] | OpenAI chat completions and the many who speak it; see [`profiles`] | SSE | JSON |
+//! | [`OPENAI_RESPONSES`] | OpenAI Responses, and those who speak it | SSE | JSON |
 //! | [`ANTHROPIC_MESSAGES`] | Anthropic Messages | SSE | JSON |
 //! | [`GEMINI`], [`GEMINI_VERTEX`] | Gemini `generateContent`, at Google AI and at Vertex AI | SSE, JSON list | JSON |
 //! | [`OLLAMA_CHAT`] | Ollama's own `/api/chat` | NDJSON | JSON |
@@ -53,6 +54,7 @@ mod anthropic;
 mod gemini;
 mod ollama;
 mod openai;
+mod responses;
 
 mod calls;
 mod decoder;
@@ -72,3 +74,4 @@ pub use head::Head;
 pub use ollama::{OLLAMA_CHAT, OllamaChat};
 pub use openai::{BudgetField, OPENAI_CHAT, OPENAI_COMPATIBLE, OpenAiChat};
 pub use profile::{Profile, profile, profiles};
+pub use responses::{OPENAI_RESPONSES, OpenAiResponses};

@@ -216,12 +216,18 @@ impl Outbox {
     }
 
     /// The provider's seal on the reasoning so far.
-    pub(crate) fn seal(&mut self, choice: u32, signature: Str<'_>, redacted: bool) -> Result<()> {
+    pub(crate) fn seal<'a>(
+        &mut self,
+        choice: u32,
+        signature: impl Into<Text<'a>>,
+        redacted: bool,
+    ) -> Result<()> {
+        let signature = signature.into();
         if signature.is_empty() {
             return Ok(());
         }
         self.close_pairs(choice)?;
-        let signature = self.span(signature.into())?;
+        let signature = self.span(signature)?;
         self.queue(Slot::Signature { choice, signature, redacted });
         Ok(())
     }

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use loquat_core::Delta;
 use loquat_provider::{
     ANTHROPIC_MESSAGES, Advance, DecodeLimits, Format, GEMINI, Head, OLLAMA_CHAT, OPENAI_CHAT,
+    OPENAI_RESPONSES,
 };
 
 struct Counting;
@@ -82,6 +83,10 @@ fn text_deltas_allocate_nothing_in_steady_state() {
     check(
         &ANTHROPIC_MESSAGES,
         "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" loquats\"}}\n\n",
+    );
+    check(
+        &OPENAI_RESPONSES,
+        "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":4,\"item_id\":\"msg_1\",\"output_index\":0,\"content_index\":0,\"delta\":\" loquats\",\"logprobs\":[],\"obfuscation\":\"x\"}\n\n",
     );
     check(
         &GEMINI,

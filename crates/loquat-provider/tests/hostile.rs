@@ -3,7 +3,7 @@
 
 mod support;
 
-use loquat_provider::{ANTHROPIC_MESSAGES, Format, GEMINI, OLLAMA_CHAT, OPENAI_CHAT};
+use loquat_provider::{ANTHROPIC_MESSAGES, Format, GEMINI, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_RESPONSES};
 use proptest::{collection::vec, prelude::*};
 
 const SEEDS: &[(&dyn Format, &str, &str)] = &[
@@ -21,6 +21,11 @@ const SEEDS: &[(&dyn Format, &str, &str)] = &[
         &ANTHROPIC_MESSAGES,
         support::SSE,
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\"}}\n\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}}}\n\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"partial_json\":\"{}\"}}\n\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"}}\n\ndata: {\"type\":\"message_stop\"}\n\n",
+    ),
+    (
+        &OPENAI_RESPONSES,
+        support::SSE,
+        "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\"}}\n\ndata: {\"type\":\"response.output_item.added\",\"output_index\":0,\"item\":{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"f\"}}\n\ndata: {\"type\":\"response.function_call_arguments.delta\",\"output_index\":0,\"delta\":\"{}\"}\n\ndata: {\"type\":\"response.output_text.delta\",\"output_index\":1,\"delta\":\"\\ud83d\"}\n\ndata: {\"type\":\"response.completed\",\"response\":{\"output\":[{\"type\":\"message\",\"content\":[{\"text\":\"a\"}]}]}}\n\n",
     ),
     (
         &GEMINI,
@@ -68,6 +73,9 @@ const FINISHING: &[&str] = &[
     "\"choices\"",
     "finishReason",
     "\"candidates\"",
+    "response.completed",
+    "\"object\"",
+    "\"output\"",
 ];
 
 proptest! {

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use loquat_core::{Ending, Part};
 use loquat_provider::{
     ANTHROPIC_MESSAGES, DecodeLimits, Decoder, Format, GEMINI, Head, OLLAMA_CHAT, OPENAI_CHAT,
+    OPENAI_RESPONSES,
 };
 use reading::{End, Reading};
 use serde_json::Value;
@@ -20,6 +21,21 @@ use support::Outcome;
 
 /// Recordings that end otherwise than `Finished`, and why. Exact: one that finishes after all fails the test.
 const NOT_FINISHED: &[(&str, End, &str)] = &[
+    (
+        "openai.openai-responses.vercel.openai-error-1.14cd02.json",
+        End::Failed,
+        "a response that failed, under status 200",
+    ),
+    (
+        "openai.openai-responses.vercel.parallel-tool-call-wrapper-1-chunks.3937cd.chunks.jsonl",
+        End::Failed,
+        "its first event lacks a bracket",
+    ),
+    (
+        "openai.openai-responses.vercel.openai-error-1-chunks.9046a4.chunks.jsonl",
+        End::Failed,
+        "an error event, and a response that failed",
+    ),
     (
         "gemini.gemini-generate.firebase.streaming-failure-image-rejected.b01105.sse",
         End::Failed,
@@ -187,7 +203,7 @@ fn recordings(folder: &Path) -> Vec<Recording> {
     let column = |name: &str| names.iter().position(|known| *known == name).expect("a known column");
     let [file, provider, api, kind, format, status] =
         ["file", "provider", "api", "kind", "format", "status"].map(column);
-    let known = ["openai-chat", "anthropic-messages", "gemini-generate", "ollama-chat"];
+    let known = ["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate", "ollama-chat"];
     lines
         .map(|line| line.split('\t').collect::<Vec<_>>())
         .filter(|cells| known.contains(&cells[api]))
@@ -245,6 +261,7 @@ fn unwrapped(body: &[u8], headers: &mut HeaderMap) -> Vec<u8> {
 fn format_of(api: &str) -> &'static dyn Format {
     match api {
         "openai-chat" => &OPENAI_CHAT,
+        "openai-responses" => &OPENAI_RESPONSES,
         "anthropic-messages" => &ANTHROPIC_MESSAGES,
         "gemini-generate" => &GEMINI,
         _ => &OLLAMA_CHAT,

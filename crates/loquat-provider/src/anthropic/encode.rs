@@ -6,7 +6,8 @@
 
 use http::{HeaderName, HeaderValue};
 use loquat_core::{
-    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
+    ChatRequest, Media, MediaSource, Message, Part, Reasoning, ResponseFormat, Result, Role, ToolChoice,
+    ToolResult,
 };
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
@@ -229,6 +230,12 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
                 name: &call.name,
                 input: arguments(&call.arguments, &place())?,
             },
+            // A seal that is JSON is another format's.
+            (Role::Assistant, Part::Reasoning(Reasoning { signature: Some(seal), .. }))
+                if seal.starts_with('{') =>
+            {
+                continue;
+            }
             (Role::Assistant, Part::Reasoning(thoughts)) => match (&thoughts.signature, thoughts.redacted) {
                 (Some(data), true) => Block::RedactedThinking { data },
                 (Some(signature), false) => Block::Thinking { thinking: &thoughts.text, signature },

@@ -2,6 +2,7 @@
 //! and written from the formats' documentation, so that it can be wrong only in other ways than the decoder.
 
 mod gemini;
+mod responses;
 
 use serde_json::Value;
 
@@ -79,6 +80,7 @@ impl Reading {
         match api {
             "openai-chat" => self.chat(&event, whole),
             "anthropic-messages" => self.messages(&event),
+            "openai-responses" => self.responses(&event, whole),
             "gemini-generate" => self.gemini(&event),
             "ollama-chat" => self.ollama(&event),
             other => panic!("no reading for {other}"),

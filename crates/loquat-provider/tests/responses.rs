@@ -1,0 +1,215 @@
+//! OpenAI Responses: what its events mean, what a request becomes.
+
+mod support;
+
+use loquat_core::{
+    ChatRequest, ErrorKind, Message, Opaque, Part, Reasoning, ResponseFormat, Role, Tool, ToolCall,
+    ToolResult,
+};
+use loquat_provider::{Format, OPENAI_RESPONSES};
+use support::{JSON, SSE, check};
+
+/// Events under their types.
+fn stream(events: &[&str]) -> String {
+    events.iter().map(|event| format!("data: {event}\n\n")).collect()
+}
+
+const CREATED: &str =
+    r#"{"type":"response.created","response":{"id":"r","model":"m","status":"in_progress"}}"#;
+
+#[test]
+fn an_answer_in_pieces() {
+    let body = stream(&[
+        CREATED,
+        r#"{"type":"response.output_item.added","output_index":0,"item":{"id":"rs","type":"reasoning","summary":[]}}"#,
+        r#"{"type":"response.reasoning_summary_part.added","output_index":0,"summary_index":0,"part":{"type":"summary_text","text":""}}"#,
+        r#"{"type":"response.reasoning_summary_text.delta","output_index":0,"summary_index":0,"delta":"hm"}"#,
+        r#"{"type":"response.reasoning_summary_part.added","output_index":0,"summary_index":1,"part":{"type":"summary_text","text":""}}"#,
+        r#"{"type":"response.reasoning_summary_text.delta","output_index":0,"summary_index":1,"delta":"so"}"#,
+        r#"{"type":"response.output_item.done","output_index":0,"item":{"id":"rs","type":"reasoning","summary":[{"type":"summary_text","text":"hm"},{"type":"summary_text","text":"so"}],"encrypted_content":"E"}}"#,
+        r#"{"type":"response.output_item.added","output_index":1,"item":{"type":"message"}}"#,
+        r#"{"type":"response.output_text.delta","output_index":1,"delta":"hi","logprobs":[]}"#,
+        r#"{"type":"response.output_text.annotation.added","output_index":1,"annotation":{"type":"url_citation"}}"#,
+        r#"{"type":"response.output_text.done","output_index":1,"text":"hi"}"#,
+        r#"{"type":"response.output_item.done","output_index":1,"item":{"type":"message","content":[{"type":"output_text","text":"hi"}]}}"#,
+        r#"{"type":"response.completed","response":{"id":"r","model":"m","output":[],"usage":{"input_tokens":5,"output_tokens":4,"input_tokens_details":{"cached_tokens":2},"output_tokens_details":{"reasoning_tokens":3}}}}"#,
+    ]);
+    check(
+        &OPENAI_RESPONSES,
+        SSE,
+        &body,
+        &[
+            "start: r m",
+            "reasoning: hm\n\nso",
+            r#"signature: {"id":"rs","type":"reasoning","summary":[{"type":"summary_text","text":"hm"},{"type":"summary_text","text":"so"}],"encrypted_content":"E"}"#,
+            "text: hi",
+            r#"detail: citations {"type":"url_citation"}"#,
+            "choice end: stop",
+            "finished: stop in=5 out=4 read=2 thought=3",
+        ],
+    );
+}
+
+#[test]
+fn calls_side_by_side_and_calls_without_pieces() {
+    let body = stream(&[
+        CREATED,
+        r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","call_id":"a","name":"f","arguments":""}}"#,
+        r#"{"type":"response.output_item.added","output_index":1,"item":{"type":"custom_tool_call","call_id":"b","name":"g","input":""}}"#,
+        r#"{"type":"response.function_call_arguments.delta","output_index":0,"delta":"{\"x\":"}"#,
+        r#"{"type":"response.custom_tool_call_input.delta","output_index":1,"delta":"free"}"#,
+        r#"{"type":"response.function_call_arguments.delta","output_index":0,"delta":"1}"}"#,
+        r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","call_id":"a","name":"f","arguments":"{\"x\":1}"}}"#,
+        r#"{"type":"response.output_item.done","output_index":2,"item":{"type":"function_call","call_id":"c","name":"h","arguments":"{}"}}"#,
+        r#"{"type":"response.output_item.added","output_index":3,"item":{"type":"function_call","call_id":"d","name":"i"}}"#,
+        r#"{"type":"response.output_item.done","output_index":3,"item":{"type":"function_call","call_id":"d","name":"i","arguments":"{\"y\":2}"}}"#,
+        r#"{"type":"response.completed","response":{"id":"r"}}"#,
+    ]);
+    check(
+        &OPENAI_RESPONSES,
+        SSE,
+        &body,
+        &[
+            "start: r m",
+            "call: 0 a f",
+            "call: 1 b g",
+            "arguments 0: {\"x\":",
+            "arguments 1: free",
+            "arguments 0: 1}",
+            "call: 2 c h",
+            "arguments 2: {}",
+            "call: 3 d i",
+            "arguments 3: {\"y\":2}",
+            "choice end: tool_calls",
+            "finished: tool_calls",
+        ],
+    );
+}
+
+#[test]
+fn a_stream_of_the_whole_response_alone() {
+    let body = stream(&[
+        r#"{"type":"response.completed","response":{"id":"r","output":[{"type":"message","content":[{"type":"output_text","text":"hi"},{"type":"refusal","refusal":"no"}]}]}}"#,
+    ]);
+    check(
+        &OPENAI_RESPONSES,
+        SSE,
+        &body,
+        &["start: r ", "text: hi", "refusal: no", "choice end: stop", "finished: stop"],
+    );
+}
+
+#[test]
+fn what_the_server_ran_stays_in_its_place() {
+    check(
+        &OPENAI_RESPONSES,
+        JSON,
+        r#"{"object":"response","id":"r","status":"completed","output":[{"type":"web_search_call","id":"w"},{"type":"image_generation_call","id":"i","result":"AQI=","output_format":"webp"},{"type":"reasoning","id":"e","summary":[],"encrypted_content":"E"}]}"#,
+        &[
+            "start: r ",
+            r#"opaque: openai-responses {"type":"web_search_call","id":"w"}"#,
+            "media: image/webp [1, 2]",
+            r#"opaque: openai-responses {"type":"image_generation_call","id":"i"}"#,
+            r#"redacted: {"type":"reasoning","id":"e","summary":[],"encrypted_content":"E"}"#,
+            "choice end: stop",
+            "finished: stop",
+        ],
+    );
+}
+
+#[test]
+fn endings() {
+    let ended = |events: &[&str], expected: &[&str]| check(&OPENAI_RESPONSES, SSE, &stream(events), expected);
+    let hi = r#"{"type":"response.output_text.delta","output_index":0,"delta":"hi"}"#;
+    ended(&[CREATED, hi], &["start: r m", "text: hi", "truncated"]);
+    ended(
+        &[
+            CREATED,
+            hi,
+            r#"{"type":"response.incomplete","response":{"incomplete_details":{"reason":"max_output_tokens"}}}"#,
+        ],
+        &["start: r m", "text: hi", "choice end: length", "finished: length"],
+    );
+    ended(
+        &[
+            CREATED,
+            hi,
+            r#"{"type":"response.failed","response":{"error":{"code":"server_error","message":"oh"}}}"#,
+        ],
+        &["start: r m", "text: hi", "failed: Server oh"],
+    );
+    ended(
+        &[CREATED, r#"{"type":"error","code":"rate_limit_exceeded","message":"slow down"}"#],
+        &["start: r m", "failed: RateLimited slow down"],
+    );
+    ended(
+        &[
+            CREATED,
+            r#"{"type":"response.new_thing","x":1}"#,
+            r#"{"type":"response.completed","response":{}}"#,
+        ],
+        &[
+            "start: r m",
+            r#"raw: response.new_thing {"type":"response.new_thing","x":1}"#,
+            "choice end: stop",
+            "finished: stop",
+        ],
+    );
+    check(
+        &OPENAI_RESPONSES,
+        JSON,
+        r#"{"object":"response","status":"failed","error":{"code":"insufficient_quota","message":"broke"}}"#,
+        &["failed: QuotaExceeded broke"],
+    );
+}
+
+fn body(request: &ChatRequest) -> String {
+    String::from_utf8(OPENAI_RESPONSES.encode(request, "m").expect("a valid request").body)
+        .expect("JSON is UTF-8")
+}
+
+#[test]
+fn a_conversation_becomes_items() {
+    let call = ToolCall::new("a", "f", "{\"x\":1}");
+    let mut request = ChatRequest::new("m").with_system("be brief").with_user("hi").with_stream(false);
+    request.messages.push(Message::new(
+        Role::Assistant,
+        vec![
+            Part::Reasoning(
+                Reasoning::new("hm").with_signature(
+                    r#"{"id":"rs","type":"reasoning","status":null,"encrypted_content":"E"}"#,
+                ),
+            ),
+            Part::Reasoning(Reasoning::new("another's").with_signature("opaque")),
+            Part::Text("hello".into()),
+            Part::Opaque(Opaque::new("openai-responses", "{\"type\": \"web_search_call\"}")),
+            Part::ToolCall(call.clone()),
+        ],
+    ));
+    request.messages.push(Message::tool(ToolResult::new(&call, "5")));
+    request.tools.push(Tool::new("f", "does f", "{\"type\":\"object\"}"));
+    request.response_format =
+        ResponseFormat::JsonSchema { name: "n".into(), schema: loquat_core::JsonText::new("{}") };
+    request.reasoning_effort = Some("low".into());
+    assert_eq!(
+        body(&request),
+        concat!(
+            r#"{"model":"m","input":[{"role":"system","content":"be brief"},{"role":"user","content":"hi"},"#,
+            r#"{"encrypted_content":"E","id":"rs","summary":[],"type":"reasoning"},"#,
+            r#"{"role":"assistant","content":[{"type":"output_text","text":"hello"}]},"#,
+            r#"{"type": "web_search_call"},{"type":"function_call","call_id":"a","name":"f","arguments":"{\"x\":1}"},"#,
+            r#"{"type":"function_call_output","call_id":"a","output":"5"}],"#,
+            r#""tools":[{"type":"function","name":"f","description":"does f","parameters":{"type":"object"},"strict":false}],"#,
+            r#""text":{"format":{"type":"json_schema","name":"n","schema":{},"strict":true}},"#,
+            r#""reasoning":{"effort":"low"},"stream":false}"#,
+        )
+    );
+}
+
+#[test]
+fn what_the_format_cannot_say_is_an_error() {
+    let mut request = ChatRequest::new("m").with_user("hi");
+    request.stop.push("x".into());
+    let error = OPENAI_RESPONSES.encode(&request, "m").expect_err("no stop texts");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
