@@ -16,6 +16,8 @@ use hyper::body::{Body as _, Incoming};
 use loquat_core::{CancellationToken, Error, ErrorKind, Result};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+#[cfg(feature = "decompress")]
+use crate::decode::Decoder;
 use crate::{PoolConfig, http1::Http1, http2, pool::Slot, trail::Trail};
 
 /// The body of a [`Response`](crate::Response).
@@ -31,6 +33,8 @@ pub struct Body {
     /// Made when there is something to wait for: most short bodies are there at once.
     cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     trailers: Option<Box<HeaderMap>>,
+    #[cfg(feature = "decompress")]
+    decoder: Option<Box<Decoder>>,
     trail: Box<Trail>,
     drain: Drain,
 }
@@ -78,6 +82,8 @@ impl Body {
             cancellation: of.cancellation.clone(),
             cancelled: None,
             trailers: None,
+            #[cfg(feature = "decompress")]
+            decoder: None,
             trail: Box::new(of.trail),
             drain: Drain { bytes: of.pool.drain_bytes, time: of.pool.drain_time },
         };
@@ -91,8 +97,65 @@ impl Body {
     ///
     /// # Errors
     /// [`ErrorKind::Connection`] when the connection was lost in mid-body, [`ErrorKind::Protocol`] for bytes that are
-    /// not HTTP, [`ErrorKind::Cancelled`].
+    /// not HTTP, [`ErrorKind::Local`] for a body that was not read ([`crate::Laggard`]), [`ErrorKind::Cancelled`]. Of a
+    /// compressed body also [`ErrorKind::Truncated`] where it ends too early, [`ErrorKind::Protocol`] where it is damaged or
+    /// something follows, and [`ErrorKind::TooLarge`] ([`crate::DecompressLimits`]).
+    #[cfg(feature = "decompress")]
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        loop {
+            let Some(decoder) = &mut self.decoder else {
+                return self.poll_raw(cx);
+            };
+            let decoded = match decoder.next(&self.trail) {
+                Some(decoded) => decoded,
+                None => {
+                    let raw = ready!(self.poll_raw(cx));
+                    let (Some(decoder), trail) = (&mut self.decoder, &self.trail) else {
+                        return Poll::Ready(raw);
+                    };
+                    match raw {
+                        Some(Ok(data)) => {
+                            decoder.feed(data);
+                            continue;
+                        }
+                        Some(Err(error)) => Err(error),
+                        None => match decoder.finish(trail) {
+                            Ok(()) => {
+                                self.decoder = None;
+                                return Poll::Ready(None);
+                            }
+                            Err(error) => Err(error),
+                        },
+                    }
+                }
+            };
+            if decoded.is_err() {
+                self.decoder = None;
+                self.inner = Inner::Done;
+            }
+            return Poll::Ready(Some(decoded));
+        }
+    }
+
+    /// The next chunk, as large as it came; `None` at the end and after an error. An HTTP/1.1 body without length
+    /// ends where the connection does: whether it was whole is for its content to say.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`] when the connection was lost in mid-body, [`ErrorKind::Protocol`] for bytes that are
+    /// not HTTP, [`ErrorKind::Local`] for a body that was not read ([`crate::Laggard`]), [`ErrorKind::Cancelled`].
+    #[cfg(not(feature = "decompress"))]
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        self.poll_raw(cx)
+    }
+
+    /// Hands on what is decoded from here.
+    #[cfg(feature = "decompress")]
+    pub(crate) fn decoded_by(mut self, decoder: Decoder) -> Self {
+        self.decoder = Some(Box::new(decoder));
+        self
+    }
+
+    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         if matches!(self.inner, Inner::Done) {
             return Poll::Ready(None);
         }
@@ -207,7 +270,7 @@ impl Body {
         let Drain { bytes, time } = self.drain;
         let mut left = bytes;
         let mut rest = poll_fn(move |cx| {
-            while let Some(chunk) = ready!(self.poll_chunk(cx)) {
+            while let Some(chunk) = ready!(self.poll_raw(cx)) {
                 match chunk {
                     Ok(chunk) if chunk.len() <= left => left -= chunk.len(),
                     _ => self.inner = Inner::Done,
@@ -226,6 +289,10 @@ impl Body {
 
     /// Whether the end has been reached: the connection is already free for others.
     pub fn is_done(&self) -> bool {
+        #[cfg(feature = "decompress")]
+        if self.decoder.as_ref().is_some_and(|decoder| !decoder.is_drained()) {
+            return false;
+        }
         matches!(self.inner, Inner::Done)
     }
 

@@ -24,6 +24,8 @@ pub struct Config {
     pub head: HeadLimits,
     /// Socket options.
     pub tcp: TcpConfig,
+    /// How far a compressed body may grow. Without the feature `decompress` nothing asks for one.
+    pub decompress: DecompressLimits,
 }
 
 impl Config {
@@ -78,6 +80,13 @@ impl Config {
     #[must_use]
     pub fn with_tcp(mut self, tcp: TcpConfig) -> Self {
         self.tcp = tcp;
+        self
+    }
+
+    /// With these bounds on compressed bodies.
+    #[must_use]
+    pub fn with_decompress(mut self, limits: DecompressLimits) -> Self {
+        self.decompress = limits;
         self
     }
 
@@ -317,6 +326,8 @@ pub struct PoolConfig {
     pub drain_bytes: usize,
     /// As `drain_bytes`, in time. Default 50 ms: about a new connection's cost.
     pub drain_time: Duration,
+    /// Most buffers at rest of each size, 32 and 64 KiB, for decompressing and uploading. Default 64: 6 MiB at most.
+    pub max_idle_buffers: usize,
 }
 
 impl Default for PoolConfig {
@@ -330,6 +341,7 @@ impl Default for PoolConfig {
             max_connecting_per_origin: 256,
             drain_bytes: 64 * 1024,
             drain_time: Duration::from_millis(50),
+            max_idle_buffers: 64,
         }
     }
 }
@@ -367,6 +379,52 @@ impl PoolConfig {
     #[must_use]
     pub fn with_max_connections_per_origin(mut self, connections: usize) -> Self {
         self.max_connections_per_origin = connections;
+        self
+    }
+}
+
+/// How far a compressed body may grow: a few kilobytes can be made to hold terabytes. Each piece is checked before it is
+/// handed out, and no more than 32 KiB are decoded ahead, beside the window of the format: at most 16 MiB for brotli, 8 for zstd.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DecompressLimits {
+    /// Whether to ask for compressed bodies, where the caller has not set `Accept-Encoding` or `Range` itself; a caller that
+    /// has gets the body as it comes. Default true, with the feature `decompress`.
+    pub enabled: bool,
+    /// Most bytes of one body once decompressed. Default 256 MiB: no answer gets there, and what does is a download, which
+    /// should ask for `identity`.
+    pub max_bytes: u64,
+    /// How many times larger than what has come a body may be. Default 250: JSON stays below 30, repeated events below 100, and
+    /// a bomb of gzip has 1,000, one of zstd or brotli a hundred thousand.
+    pub max_ratio: u32,
+    /// The ratio counts once so many bytes have come out. Default 1 MiB: a small body of blanks is no attack.
+    pub ratio_from_bytes: u64,
+}
+
+impl Default for DecompressLimits {
+    fn default() -> Self {
+        Self { enabled: true, max_bytes: 256 << 20, max_ratio: 250, ratio_from_bytes: 1 << 20 }
+    }
+}
+
+impl DecompressLimits {
+    /// Asks for no compressed body.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self { enabled: false, ..Self::default() }
+    }
+
+    /// With at most that many bytes.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// With at most that growth.
+    #[must_use]
+    pub fn with_max_ratio(mut self, ratio: u32) -> Self {
+        self.max_ratio = ratio;
         self
     }
 }

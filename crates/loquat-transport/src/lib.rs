@@ -5,8 +5,7 @@
 //! with no task behind a request. HTTP/1.1 is hyper's `conn::http1`, driven in place; HTTP/2 is the raw `h2` crate
 //! with one driver task per connection; TLS is rustls with the platform's certificate authorities.
 //!
-//! It deliberately knows no JSON, no provider and no retry policy. It follows no redirect, keeps no cookie, asks for
-//! no compression, and uses a proxy only where [`Config::proxy`] says so.
+//! It deliberately knows no JSON, no provider and no retry policy. It follows no redirect, keeps no cookie, and uses a proxy only where [`Config::proxy`] says so.
 //!
 //! # What is limited where
 //!
@@ -40,13 +39,17 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | none yet | | decompression will be one |
+//! | `decompress` | no | bodies compressed by gzip, brotli or zstd are asked for and decoded, within [`DecompressLimits`] |
 // Denied in the whole workspace, too; the ring alone allows it.
 #![deny(unsafe_code)]
 
 mod body;
+#[cfg_attr(not(feature = "decompress"), allow(dead_code, reason = "decoders take them"))]
+mod buffers;
 mod config;
 mod connect;
+#[cfg(feature = "decompress")]
+mod decode;
 mod http1;
 mod http2;
 mod io;
@@ -64,7 +67,8 @@ pub use body::Body;
 /// Cheaply shared bytes, in which bodies are sent and come.
 pub use bytes::Bytes;
 pub use config::{
-    Config, ExtraRoot, HeadLimits, Http2Limits, Http2Mode, Limits, PoolConfig, Proxy, TcpConfig,
+    Config, DecompressLimits, ExtraRoot, HeadLimits, Http2Limits, Http2Mode, Limits, PoolConfig, Proxy,
+    TcpConfig,
 };
 /// The types of `http` that appear in this crate's own.
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};

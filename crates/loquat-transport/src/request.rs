@@ -8,8 +8,8 @@ use loquat_core::Result;
 
 use crate::Url;
 
-/// One request. `Host`, `Content-Length` and what frames the message are added by the transport; nothing else is (no
-/// `User-Agent`, no `Accept-Encoding`: bodies are handed on as they come).
+/// One request. `Host`, `Content-Length` and what frames the message are added by the transport; no
+/// `User-Agent` and nothing else is, except `Accept-Encoding` with the feature `decompress` ([`crate::DecompressLimits`]).
 ///
 /// `Debug` shows header names only, and the body's length.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use crate::Body;
 pub struct Response {
     /// The status. Any: a 500 is a response, too, and a redirect is not followed.
     pub status: StatusCode,
-    /// The header fields.
+    /// The header fields. Where the transport decompresses the body, without `Content-Encoding` and `Content-Length`.
     pub headers: HeaderMap,
     /// The body, pulled by the caller.
     pub body: Body,

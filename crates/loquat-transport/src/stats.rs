@@ -28,6 +28,10 @@ pub struct Stats {
     pub waits: u64,
     /// See `waits`.
     pub waited: Duration,
+    /// Large buffers taken, to decompress or to upload, and how many of them had been used before.
+    pub buffers_taken: u64,
+    /// See `buffers_taken`.
+    pub buffers_reused: u64,
 }
 
 impl Stats {
@@ -36,6 +40,14 @@ impl Stats {
     pub fn reuse_ratio(&self) -> f64 {
         let all = self.reused + self.http1_opened + self.http2_opened;
         if all == 0 { 0.0 } else { self.reused as f64 / all as f64 }
+    }
+}
+
+impl Stats {
+    /// The part of the large buffers taken that had been used before, 0 to 1; 0 before the first.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio to look at")]
+    pub fn buffer_hit_ratio(&self) -> f64 {
+        if self.buffers_taken == 0 { 0.0 } else { self.buffers_reused as f64 / self.buffers_taken as f64 }
     }
 }
 
@@ -75,6 +87,8 @@ impl Counters {
             replaced: self.replaced.load(Relaxed),
             waits: self.waits.load(Relaxed),
             waited: Duration::from_micros(self.waited_micros.load(Relaxed)),
+            buffers_taken: 0,
+            buffers_reused: 0,
         }
     }
 }

@@ -18,12 +18,18 @@ use loquat_core::{Context, Error, Result};
 use crate::{
     Body, Config, ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request, Response, Stats, Url,
     body::{Exchange, http1_failure},
+    buffers::Buffers,
     connect::Connector,
     http1::{self, Http1},
     http2::{self, Http2},
     pool::{Checkout, Making, Pool, Site, Slot, Ticket, Wants},
     timer::Timer,
     trail::{Expired, Stage, Trail, earlier, within},
+};
+#[cfg(feature = "decompress")]
+use crate::{
+    DecompressLimits,
+    decode::{self, Decoder},
 };
 
 /// Most connections passed over for one request because they were closing. More than a pool holds of them in practice.
@@ -37,8 +43,11 @@ struct Inner {
     limits: Limits,
     http2: Http2Limits,
     head: HeadLimits,
+    #[cfg(feature = "decompress")]
+    decompress: DecompressLimits,
     connector: Connector,
     pool: Pool,
+    buffers: Buffers,
 }
 
 /// Why one try failed, and what became of the request.
@@ -70,9 +79,18 @@ impl Transport {
     /// [`loquat_core::ErrorKind::NotConfigured`] for a certificate that cannot be read, a proxy that is none.
     pub fn new(config: Config) -> Result<Self> {
         let connector = Connector::new(&config)?;
+        let buffers = Buffers::new(config.pool.max_idle_buffers);
         let pool = Pool::new(config.pool, &config.http2_limits);
-        let Config { limits, http2_limits: http2, head, .. } = config;
-        Ok(Self(Arc::new(Inner { limits, http2, head, connector, pool })))
+        Ok(Self(Arc::new(Inner {
+            limits: config.limits,
+            http2: config.http2_limits,
+            head: config.head,
+            #[cfg(feature = "decompress")]
+            decompress: config.decompress,
+            connector,
+            pool,
+            buffers,
+        })))
     }
 
     /// One attempt: waits for the response's head.
@@ -91,6 +109,8 @@ impl Transport {
     /// Dropping the future gives the request up: an HTTP/2 stream is reset, an HTTP/1.1 connection closed, a place in
     /// the pool's queue returned. Whether the peer got the request is then unknown.
     pub async fn send(&self, context: &Context, request: Request) -> Result<Response> {
+        #[cfg(feature = "decompress")]
+        let (request, decodes) = self.0.accept_compressed(request);
         let mut trail = Trail::new(request.url.origin().clone(), context.deadline());
         if let Err(error) = context.check() {
             return Err(trail.error(error.kind(), error.message()));
@@ -104,7 +124,8 @@ impl Transport {
             })
             .await
         };
-        let (head, source) = match answered {
+        #[cfg_attr(not(feature = "decompress"), expect(unused_mut, reason = "a decoder changes it"))]
+        let (mut head, source) = match answered {
             Some(Ok(answered)) => answered,
             Some(Err(error)) => return Err(error),
             None => return Err(trail.cancelled()),
@@ -115,6 +136,14 @@ impl Transport {
         let body = match source {
             Source::Http1(http1, incoming) => Body::http1(http1, incoming, of),
             Source::Http2(stream, slot) => Body::http2(stream, slot, of),
+        };
+        #[cfg(feature = "decompress")]
+        let decoder =
+            decodes.then(|| Decoder::of(&mut head.headers, &self.0.decompress, &self.0.buffers)).flatten();
+        #[cfg(feature = "decompress")]
+        let body = match decoder {
+            Some(decoder) => body.decoded_by(decoder),
+            None => body,
         };
         Ok(Response { status: head.status, headers: head.headers, body, connection })
     }
@@ -161,7 +190,8 @@ impl Transport {
 
     /// What was opened, reused, and is open now.
     pub fn stats(&self) -> Stats {
-        self.0.pool.stats()
+        let (buffers_taken, buffers_reused) = self.0.buffers.counts();
+        Stats { buffers_taken, buffers_reused, ..self.0.pool.stats() }
     }
 }
 
@@ -192,6 +222,16 @@ impl Source {
 type Answered = (http::response::Parts, Source);
 
 impl Inner {
+    /// The request, asking for a compressed body where that is left to the transport; whether it is.
+    #[cfg(feature = "decompress")]
+    fn accept_compressed(&self, mut request: Request) -> (Request, bool) {
+        let asks = self.decompress.enabled && decode::may_ask(&request.headers);
+        if asks {
+            request.headers.insert(http::header::ACCEPT_ENCODING, decode::ACCEPT);
+        }
+        (request, asks)
+    }
+
     async fn attempt(&self, request: &Request, trail: &mut Trail) -> Result<Answered> {
         let origin = request.url.origin();
         let site = self.pool.site(origin, self.connector.protocol(origin), trail.started);

@@ -1,0 +1,147 @@
+//! Large buffers that are used again: what a decoder writes into, what an upload is read into.
+//!
+//! Bodies as they come need none: hyper and `h2` read into memory of their own and hand slices of it on. A buffer is zeroed
+//! when it is made and not again; it comes back when the last [`Bytes`] over it is dropped, unless enough rest already or
+//! somebody else is at the shelf just then: making a new one is cheaper than waiting.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+
+/// How large a buffer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// 32 KiB: a decoder's window, and more than most answers.
+    #[cfg_attr(not(feature = "decompress"), allow(dead_code, reason = "only decoders take it"))]
+    Small,
+    /// 64 KiB: what a file is read in.
+    #[allow(dead_code, reason = "uploads will take it")]
+    Large,
+}
+
+impl Size {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Small => 32 * 1024,
+            Self::Large => 64 * 1024,
+        }
+    }
+}
+
+/// See the [module](self). Cheap to clone; clones share the buffers.
+#[derive(Debug, Clone)]
+pub(crate) struct Buffers(Arc<Shelves>);
+
+#[derive(Debug)]
+struct Shelves {
+    resting: [Mutex<Vec<Box<[u8]>>>; 2],
+    most: usize,
+    taken: AtomicU64,
+    reused: AtomicU64,
+}
+
+impl Buffers {
+    /// That keeps so many of each size.
+    pub(crate) fn new(most: usize) -> Self {
+        Self(Arc::new(Shelves {
+            resting: Default::default(),
+            most,
+            taken: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+        }))
+    }
+
+    pub(crate) fn take(&self, size: Size) -> Buffer {
+        let shelves = &self.0;
+        shelves.taken.fetch_add(1, Relaxed);
+        let resting = shelves.resting[size as usize].try_lock().ok().and_then(|mut resting| resting.pop());
+        shelves.reused.fetch_add(u64::from(resting.is_some()), Relaxed);
+        let memory = resting.unwrap_or_else(|| vec![0; size.bytes()].into_boxed_slice());
+        Buffer { memory, size, home: Arc::clone(shelves) }
+    }
+
+    /// How many were taken, and how many of them had been used before.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.0.taken.load(Relaxed), self.0.reused.load(Relaxed))
+    }
+}
+
+/// One buffer; goes home when it is dropped.
+pub(crate) struct Buffer {
+    memory: Box<[u8]>,
+    size: Size,
+    home: Arc<Shelves>,
+}
+
+impl Buffer {
+    pub(crate) fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.memory
+    }
+
+    /// The first so many bytes, without a copy if `whole` buffer's worth is in them; few bytes are copied, so that they do not
+    /// keep all of it. Gives the buffer itself back in that case.
+    pub(crate) fn freeze(self, filled: usize) -> (Bytes, Option<Self>) {
+        if filled >= self.memory.len() / 2 {
+            return (Bytes::from_owner(Filled { buffer: self, filled }), None);
+        }
+        (Bytes::copy_from_slice(self.memory.get(..filled).unwrap_or_default()), Some(self))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
+        if let Ok(mut resting) = self.home.resting[self.size as usize].try_lock()
+            && resting.len() < self.home.most
+        {
+            resting.push(memory);
+        }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Buffer").field(&self.size).finish()
+    }
+}
+
+struct Filled {
+    buffer: Buffer,
+    filled: usize,
+}
+
+impl AsRef<[u8]> for Filled {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.memory.get(..self.filled).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_home_with_the_last_bytes_over_it() {
+        let buffers = Buffers::new(1);
+        let mut buffer = buffers.take(Size::Large);
+        buffer.as_mut()[..3].copy_from_slice(b"abc");
+        let (few, buffer) = buffer.freeze(3);
+        let (much, none) = buffer.expect("few bytes leave the buffer").freeze(40_000);
+        assert!(none.is_none());
+        assert_eq!((&few[..], &much[..3], much.len()), (&b"abc"[..], &b"abc"[..], 40_000));
+        let slice = much.slice(..1);
+        drop(much);
+        drop(buffers.take(Size::Large)); // another, while the first is still read
+        drop(slice); // there is one at rest already
+        drop(buffers.take(Size::Large));
+        drop(buffers.take(Size::Small)); // of another shelf
+        assert_eq!(buffers.counts(), (4, 1));
+        assert_eq!(buffers.0.resting[1].lock().expect("free").len(), 1);
+    }
+}
