@@ -7,6 +7,7 @@ macro_rules! fields {
         enum Field { $($name),* }
 
         impl Field {
+            #[allow(dead_code, reason = "not every format needs every reading")]
             const ALL: &'static [Field] = &[$(Field::$name),*];
             const POINTERS: &'static [&'static str] = &[$($pointer),*];
 
@@ -24,6 +25,7 @@ macro_rules! fields {
                 }
             }
 
+            #[allow(dead_code, reason = "not every format needs every reading")]
             fn of(found: &loquat_json::Match<'_>) -> Option<Field> {
                 Field::ALL.get(found.field).copied()
             }

@@ -6,8 +6,8 @@ use http::HeaderMap;
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{
-    ANTHROPIC_MESSAGES, DecodeLimits, Decoder, GEMINI, GEMINI_VERTEX, Head, OLLAMA_CHAT, OPENAI_CHAT,
-    OPENAI_COMPATIBLE, OPENAI_RESPONSES,
+    ANTHROPIC_MESSAGES, COHERE_CHAT, DecodeLimits, Decoder, GEMINI, GEMINI_VERTEX, Head, OLLAMA_CHAT,
+    OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE, OPENAI_COMPLETIONS, OPENAI_RESPONSES,
 };
 
 /// One wire format: how a request is written, how an answer and an error are read.
@@ -78,7 +78,10 @@ static FORMATS: &[&dyn Format] = &[
     &ANTHROPIC_MESSAGES,
     &GEMINI,
     &GEMINI_VERTEX,
+    &COHERE_CHAT,
     &OLLAMA_CHAT,
+    &OLLAMA_GENERATE,
+    &OPENAI_COMPLETIONS,
 ];
 
 /// The format of that name.

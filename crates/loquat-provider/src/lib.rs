@@ -10,6 +10,8 @@
 //! | [`OPENAI_RESPONSES`] | OpenAI Responses, and those who speak it | SSE | JSON |
 //! | [`ANTHROPIC_MESSAGES`] | Anthropic Messages | SSE | JSON |
 //! | [`GEMINI`], [`GEMINI_VERTEX`] | Gemini `generateContent`, at Google AI and at Vertex AI | SSE, JSON list | JSON |
+//! | [`COHERE_CHAT`] | Cohere's chat, version 2 (answers of version 1 are read too) | SSE | JSON |
+//! | [`OPENAI_COMPLETIONS`], [`OLLAMA_GENERATE`] | the formats before chat: a prompt and what follows it | SSE, NDJSON | JSON |
 //! | [`OLLAMA_CHAT`] | Ollama's own `/api/chat` | NDJSON | JSON |
 //!
 //! # The three endings
@@ -51,6 +53,8 @@ mod head;
 mod profile;
 
 mod anthropic;
+mod cohere;
+mod completions;
 mod gemini;
 mod ollama;
 mod openai;
@@ -67,6 +71,8 @@ mod rate;
 mod window;
 
 pub use anthropic::{ANTHROPIC_MESSAGES, AnthropicMessages};
+pub use cohere::{COHERE_CHAT, CohereChat};
+pub use completions::{OLLAMA_GENERATE, OPENAI_COMPLETIONS, OllamaGenerate, OpenAiCompletions};
 pub use decoder::{Advance, DecodeLimits, Decoder};
 pub use format::{Encoded, Format, by_name, format_names};
 pub use gemini::{GEMINI, GEMINI_VERTEX, Gemini};

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use loquat_core::Delta;
 use loquat_provider::{
-    ANTHROPIC_MESSAGES, Advance, DecodeLimits, Format, GEMINI, Head, OLLAMA_CHAT, OPENAI_CHAT,
-    OPENAI_RESPONSES,
+    ANTHROPIC_MESSAGES, Advance, COHERE_CHAT, DecodeLimits, Format, GEMINI, Head, OLLAMA_CHAT, OPENAI_CHAT,
+    OPENAI_COMPLETIONS, OPENAI_RESPONSES,
 };
 
 struct Counting;
@@ -87,6 +87,14 @@ fn text_deltas_allocate_nothing_in_steady_state() {
     check(
         &OPENAI_RESPONSES,
         "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":4,\"item_id\":\"msg_1\",\"output_index\":0,\"content_index\":0,\"delta\":\" loquats\",\"logprobs\":[],\"obfuscation\":\"x\"}\n\n",
+    );
+    check(
+        &COHERE_CHAT,
+        "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\" loquats\"}}}}\n\n",
+    );
+    check(
+        &OPENAI_COMPLETIONS,
+        "data: {\"id\":\"c\",\"object\":\"text_completion\",\"choices\":[{\"text\":\" loquats\",\"index\":0,\"logprobs\":null,\"finish_reason\":null}],\"model\":\"m\"}\n\n",
     );
     check(
         &GEMINI,

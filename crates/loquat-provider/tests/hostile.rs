@@ -3,7 +3,10 @@
 
 mod support;
 
-use loquat_provider::{ANTHROPIC_MESSAGES, Format, GEMINI, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_RESPONSES};
+use loquat_provider::{
+    ANTHROPIC_MESSAGES, COHERE_CHAT, Format, GEMINI, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT,
+    OPENAI_COMPLETIONS, OPENAI_RESPONSES,
+};
 use proptest::{collection::vec, prelude::*};
 
 const SEEDS: &[(&dyn Format, &str, &str)] = &[
@@ -21,6 +24,21 @@ const SEEDS: &[(&dyn Format, &str, &str)] = &[
         &ANTHROPIC_MESSAGES,
         support::SSE,
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\"}}\n\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}}}\n\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"partial_json\":\"{}\"}}\n\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"}}\n\ndata: {\"type\":\"message_stop\"}\n\n",
+    ),
+    (
+        &COHERE_CHAT,
+        support::SSE,
+        "data: {\"id\":\"c\",\"type\":\"message-start\"}\n\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\"a\"}}}}\n\ndata: {\"type\":\"tool-call-start\",\"index\":0,\"delta\":{\"message\":{\"tool_calls\":{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}}}}\n\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\"}}\n\n",
+    ),
+    (
+        &OPENAI_COMPLETIONS,
+        support::SSE,
+        "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"text\":\"a\"},{\"index\":1,\"text\":\"b\"}]}\n\ndata: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+    ),
+    (
+        &OLLAMA_GENERATE,
+        support::NDJSON,
+        "{\"model\":\"m\",\"response\":\"a\"}\n{\"response\":\"\",\"done\":true,\"done_reason\":\"stop\"}\n",
     ),
     (
         &OPENAI_RESPONSES,
@@ -74,6 +92,8 @@ const FINISHING: &[&str] = &[
     "finishReason",
     "\"candidates\"",
     "response.completed",
+    "message-end",
+    "\"text\"",
     "\"object\"",
     "\"output\"",
 ];

@@ -20,14 +20,27 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     body.set("model", model)?;
     body.set("messages", messages(request)?)?;
     set_tools(&mut body, request)?;
+    set_form(&mut body, request)?;
+    set_options(&mut body, request)?;
+    set_thinking(&mut body, request)?;
+    body.set("stream", request.stream)?;
+    body.finish("api/chat", request)
+}
+
+/// The form of the answer.
+pub(crate) fn set_form(body: &mut Body, request: &ChatRequest) -> Result<()> {
     match &request.response_format {
-        ResponseFormat::Text => {}
-        ResponseFormat::JsonObject => body.set("format", "json")?,
+        ResponseFormat::Text => Ok(()),
+        ResponseFormat::JsonObject => body.set("format", "json"),
         ResponseFormat::JsonSchema { schema, .. } => {
-            body.set("format", checked(schema, || "response_format.schema".to_owned())?)?;
+            body.set("format", checked(schema, || "response_format.schema".to_owned())?)
         }
-        _ => return Err(unsupported("response_format", "this form", FORMAT)),
+        _ => Err(unsupported("response_format", "this form", FORMAT)),
     }
+}
+
+/// Sampling.
+pub(crate) fn set_options(body: &mut Body, request: &ChatRequest) -> Result<()> {
     let options = Options {
         num_predict: request.max_output_tokens,
         temperature: request.temperature,
@@ -35,9 +48,11 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
         stop: &request.stop,
         seed: request.seed,
     };
-    if !options.is_empty() {
-        body.set("options", options)?;
-    }
+    if options.is_empty() { Ok(()) } else { body.set("options", options) }
+}
+
+/// Whether, and how hard, to think.
+pub(crate) fn set_thinking(body: &mut Body, request: &ChatRequest) -> Result<()> {
     match request.reasoning_effort.as_deref() {
         None => {}
         Some("none" | "off" | "false") => body.set("think", false)?,
@@ -45,14 +60,10 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
         Some(effort) => body.set("think", effort)?,
     }
     match request.reasoning_budget_tokens {
-        None => {}
-        Some(0) => body.set("think", false)?,
-        Some(_) => {
-            return Err(unsupported("reasoning_budget_tokens", "a budget (say reasoning_effort)", FORMAT));
-        }
+        None => Ok(()),
+        Some(0) => body.set("think", false),
+        Some(_) => Err(unsupported("reasoning_budget_tokens", "a budget (say reasoning_effort)", FORMAT)),
     }
-    body.set("stream", request.stream)?;
-    body.finish("api/chat", request)
 }
 
 #[derive(Serialize)]

@@ -5,6 +5,7 @@
 mod decode;
 mod encode;
 
+pub(crate) use encode::{set_form, set_options, set_thinking};
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 

@@ -1,6 +1,8 @@
 //! An independent reading of recorded answers: serde_json and plain loops, none of the provider's code. Slow, whole,
 //! and written from the formats' documentation, so that it can be wrong only in other ways than the decoder.
 
+mod cohere;
+mod completions;
 mod gemini;
 mod responses;
 
@@ -82,6 +84,9 @@ impl Reading {
             "anthropic-messages" => self.messages(&event),
             "openai-responses" => self.responses(&event, whole),
             "gemini-generate" => self.gemini(&event),
+            "cohere-chat" => self.cohere(&event, whole),
+            "openai-completions" => self.completions(&event),
+            "ollama-generate" => self.generate(&event),
             "ollama-chat" => self.ollama(&event),
             other => panic!("no reading for {other}"),
         }
