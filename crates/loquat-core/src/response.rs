@@ -30,6 +30,23 @@ impl Usage {
     }
 }
 
+/// The usage of several answers together.
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        let Self { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens } =
+            other;
+        for (sum, more) in [
+            (&mut self.input_tokens, input_tokens),
+            (&mut self.output_tokens, output_tokens),
+            (&mut self.cache_read_tokens, cache_read_tokens),
+            (&mut self.cache_write_tokens, cache_write_tokens),
+            (&mut self.reasoning_tokens, reasoning_tokens),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
 /// What a provider says about an answer beside its content, as JSON that nobody has read yet: the log probabilities of a
 /// long answer cost what their text costs until somebody asks for them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -91,6 +91,32 @@ impl Chat {
         self
     }
 
+    /// The model of that name, and everything else that asking it takes.
+    #[cfg(feature = "tools")]
+    pub(crate) async fn resolve(self) -> Result<(Arc<dyn Model>, Context, ChatRequest)> {
+        let (model, name) = self.client.resolve(&self.context, &self.model).await?;
+        let mut request = self.request;
+        request.model = name;
+        Ok((model, self.context, request))
+    }
+
+    /// Lets the model call these functions; they are called, and it is asked again, until it has answered.
+    #[cfg(feature = "tools")]
+    pub fn tools(self, toolbox: crate::Toolbox) -> crate::ToolChat {
+        crate::ToolChat::new(self, toolbox)
+    }
+
+    /// Asks for an answer that is a `T`: by the provider's own means where it has such, checked in any case.
+    ///
+    /// `T` derives [`schemars::JsonSchema`](crate::schemars) beside serde's `Deserialize`.
+    #[cfg(feature = "tools")]
+    pub fn structured<T>(self) -> crate::Structured<T>
+    where
+        T: crate::tools::DeserializeOwned + crate::schemars::JsonSchema,
+    {
+        crate::Structured::new(self)
+    }
+
     /// Sends it; the answer comes in pieces. Dropping the future or the answer cancels.
     ///
     /// # Errors

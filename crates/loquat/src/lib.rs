@@ -36,6 +36,7 @@
 //! |---|---|---|
 //! | `client` | yes | [`Client`], and `json`, `transport`, `provider`, `client`, `schedule` as modules |
 //! | `schedule` | yes | `schedule` as a module alone |
+//! | `tools` | yes | [`tool`](macro@tool), [`Toolbox`], `tools` as a module; with `client`: `Chat::tools`, `Chat::structured` |
 //! | `engine` | no | `engine` as a module and as a model |
 //! | `full` | no | all |
 #![forbid(unsafe_code)]
@@ -48,8 +49,18 @@ mod engines;
 pub mod pull;
 #[cfg(feature = "client")]
 mod resolve;
+#[cfg(all(feature = "client", feature = "tools"))]
+mod typed;
 #[cfg(feature = "client")]
 mod wiring;
+
+/// Rust functions as tools, Rust types as answers: the crate `loquat-tools`.
+#[cfg(feature = "tools")]
+pub mod tools {
+    // Named, it comes before the glob's: the code it generates finds its items below `loquat`.
+    pub use loquat_macros::tool;
+    pub use loquat_tools::*;
+}
 
 #[cfg(feature = "client")]
 pub use chat::Chat;
@@ -64,12 +75,18 @@ pub use loquat_core::{
 pub use loquat_engine as engine;
 #[cfg(feature = "client")]
 pub use loquat_json as json;
+#[cfg(feature = "tools")]
+pub use loquat_macros::tool;
 #[cfg(feature = "client")]
 pub use loquat_provider as provider;
 #[cfg(feature = "schedule")]
 pub use loquat_schedule as schedule;
 #[cfg(feature = "client")]
 pub use loquat_transport as transport;
+#[cfg(feature = "tools")]
+pub use tools::{Run, RunEvent, RunLimits, Toolbox, schemars};
+#[cfg(all(feature = "client", feature = "tools"))]
+pub use typed::{Structured, ToolChat};
 #[cfg(feature = "client")]
 pub use wiring::{Client, ClientBuilder, ProviderStatus};
 

@@ -1,0 +1,15 @@
+//! An answer as it is made: `cargo run --example stream`, with `OPENAI_API_KEY` set.
+
+#![allow(clippy::print_stdout, reason = "this is a program")]
+
+use loquat::{Client, Error};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let client = Client::from_env()?;
+    let mut answer = client.chat("openai:gpt-4o-mini").user("Why is the sky blue?").stream().await?;
+    while let Some(text) = answer.next_text().await? {
+        print!("{text}");
+    }
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! An answer that is a Rust type: `cargo run --example structured`, with `OPENAI_API_KEY` set.
+
+#![allow(clippy::print_stdout, reason = "this is a program")]
+
+use loquat::{Client, Error, schemars::JsonSchema};
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Recipe {
+    name: String,
+    /// Metric units.
+    ingredients: Vec<String>,
+    minutes: u32,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let chat = Client::from_env()?.chat("openai:gpt-4o-mini").user("A quick loquat dessert, please.");
+    println!("{:#?}", chat.structured::<Recipe>().send().await?);
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! A function that the model may call: `cargo run --example tools`, with `OPENAI_API_KEY` set.
+
+#![allow(clippy::print_stdout, reason = "this is a program")]
+
+use loquat::{Client, Error, Toolbox, tool};
+
+/// The weather at a place, now.
+#[tool]
+async fn weather(
+    /// The city's English name.
+    city: String,
+) -> String {
+    format!("sunny in {city}, 20 °C")
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let chat = Client::from_env()?.chat("openai:gpt-4o-mini").user("What is the weather in Rome and Oslo?");
+    let mut run = chat.tools(Toolbox::new().with(weather)).stream().await?;
+    while let Some(text) = run.next_text().await? {
+        print!("{text}");
+    }
+    Ok(())
+}
