@@ -61,6 +61,7 @@ mod openai;
 mod responses;
 
 mod calls;
+mod closed;
 mod decoder;
 mod encode;
 mod failure;

@@ -5,7 +5,7 @@
 use loquat::{Client, Error, schemars::JsonSchema};
 use serde::Deserialize;
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 struct Recipe {
     name: String,
     /// Metric units.
@@ -16,6 +16,7 @@ struct Recipe {
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let chat = Client::from_env()?.chat("openai:gpt-4o-mini").user("A quick loquat dessert, please.");
-    println!("{:#?}", chat.structured::<Recipe>().send().await?);
+    let Recipe { name, ingredients, minutes } = chat.structured().send().await?;
+    println!("{name}, {minutes} minutes, of {}", ingredients.join(", "));
     Ok(())
 }

@@ -112,7 +112,7 @@ impl Chat {
     #[cfg(feature = "tools")]
     pub fn structured<T>(self) -> crate::Structured<T>
     where
-        T: crate::tools::DeserializeOwned + crate::schemars::JsonSchema,
+        T: loquat_tools::DeserializeOwned + loquat_tools::schemars::JsonSchema,
     {
         crate::Structured::new(self)
     }

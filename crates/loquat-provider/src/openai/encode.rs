@@ -33,8 +33,8 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
         ResponseFormat::JsonObject => body.set("response_format", json!({"type": "json_object"}))?,
         ResponseFormat::JsonSchema { name, schema } => {
             let schema = checked(schema, || "response_format.schema".to_owned())?;
-            // Strict: asked for by schema, an answer is to follow it and not merely to be inspired by it.
-            let json_schema = JsonSchema { name, schema, strict: true };
+            // Asked for by schema, an answer is to follow it and not merely to be inspired by it.
+            let json_schema = JsonSchema { name, schema, strict: crate::closed::is_closed(schema) };
             body.set("response_format", ResponseSchema { kind: "json_schema", json_schema })?;
         }
         _ => return Err(unsupported("response_format", "this form", FORMAT)),

@@ -35,7 +35,12 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
         ResponseFormat::JsonObject => body.set("text", json!({"format": {"type": "json_object"}}))?,
         ResponseFormat::JsonSchema { name, schema } => {
             let schema = checked(schema, || "response_format.schema".to_owned())?;
-            let format = ResponseSchema { kind: "json_schema", name, schema, strict: true };
+            let format = ResponseSchema {
+                kind: "json_schema",
+                name,
+                schema,
+                strict: crate::closed::is_closed(schema),
+            };
             body.set("text", TextFormat { format })?;
         }
         _ => return Err(unsupported("response_format", "this form", FORMAT)),
