@@ -144,6 +144,10 @@ impl Extractor {
         self.extract_str(event.data)
     }
 
+    pub(crate) fn predicts(&self) -> bool {
+        self.predicts
+    }
+
     /// The event at the front of `input`, if it looks like the one before it, and its mark.
     #[inline(always)] // on the way of every event
     pub(crate) fn predict_event<'i>(

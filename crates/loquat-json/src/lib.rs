@@ -57,11 +57,14 @@ mod carry;
 #[cfg(feature = "document")]
 pub mod document;
 
+mod explain;
 mod extract;
 mod found;
+mod outline;
 mod partial;
 mod pass;
 mod pointer;
+mod state;
 mod text;
 mod value;
 

@@ -135,6 +135,9 @@ impl Decoder {
         if input.is_empty() {
             return Ok(None);
         }
+        if !json.predicts() {
+            return self.next(input);
+        }
         self.is_between = self.bom.is_done() && self.buffer.is_empty();
         if self.is_between
             && let Some((line, found_by)) =

@@ -5,13 +5,14 @@
 //! text that is complete. Here the scan is resumed where it stopped, and only [`Partial::finish`] vouches for the end. Grammar,
 //! limits and errors are those of the [`Extractor`](crate::Extractor).
 
-use std::fmt;
+use std::ops::Range;
+use std::{fmt, mem};
 
 use crate::error::{Error, ErrorKind};
-use crate::escape;
 use crate::extract::DEFAULT_MAX_DEPTH;
 use crate::found::Kind;
-use crate::pointer::{Fields, ROOT};
+use crate::pointer::Fields;
+use crate::state::{NOTHING, ROOT};
 use crate::text::{SplitPair, Str};
 use crate::value::{Number, Raw, Value};
 use crate::{scan, vector};
@@ -54,9 +55,9 @@ pub struct Partial {
     /// The string that `at` is in has escapes before it.
     escaped: bool,
     stack: Vec<Frame>,
-    /// As in the extractor: the tree nodes that open values are, then those of the value to come.
-    active: Vec<usize>,
-    /// Per tree node, the object that had the member last.
+    /// What the value to come is to the pointers, or the scalar that `at` is in.
+    wanted: u32,
+    /// Per such state, the object that had the member last.
     latest: Vec<u64>,
     frames_opened: u64,
     /// By field.
@@ -76,9 +77,9 @@ pub struct Progress {
 struct Frame {
     is_object: bool,
     start: usize,
+    /// What it is to the pointers.
+    state: u32,
     index: u32,
-    active_start: usize,
-    active_end: usize,
     serial: u64,
 }
 
@@ -112,7 +113,7 @@ impl Partial {
     /// An empty text in which these fields are looked for.
     pub fn new(fields: Fields) -> Self {
         Self {
-            latest: vec![0; fields.nodes().len()],
+            latest: vec![0; fields.states().len()],
             values: vec![None; fields.len()],
             fields,
             max_bytes: DEFAULT_MAX_BYTES,
@@ -123,7 +124,7 @@ impl Partial {
             token_start: 0,
             escaped: false,
             stack: Vec::new(),
-            active: vec![ROOT],
+            wanted: ROOT,
             frames_opened: 0,
             failed: None,
         }
@@ -238,7 +239,7 @@ impl Partial {
 
     fn resume(&mut self) -> Result<(), Error> {
         // Taken for the time of the scan, because the steps change the rest of `self`.
-        let text = std::mem::take(&mut self.text);
+        let text = mem::take(&mut self.text);
         let result = self.scan(text.as_bytes());
         self.text = text;
         result
@@ -299,10 +300,9 @@ impl Partial {
                 self.value(json, byte)?;
             }
             (State::Next, _) => {
-                let Some(&Frame { is_object, index, active_end, .. }) = self.stack.last() else {
+                let Some(&Frame { is_object, index, .. }) = self.stack.last() else {
                     return Err(Error::new(ErrorKind::TrailingBytes, self.at));
                 };
-                self.active.truncate(active_end);
                 match (byte, is_object) {
                     (b',', true) => {
                         self.at += 1;
@@ -338,8 +338,7 @@ impl Partial {
         if is_open && self.stack.len() >= self.max_depth {
             return Err(Error::new(ErrorKind::Depth, self.at));
         }
-        let active_start = self.stack.last().map_or(0, |frame| frame.active_end);
-        self.mark(active_start, Span { start: self.at, end: None, kind });
+        self.mark(self.wanted, Span { start: self.at, end: None, kind });
         self.escaped = false;
         self.at += usize::from(is_open || byte == b'"');
         self.state = state;
@@ -348,9 +347,8 @@ impl Partial {
             self.stack.push(Frame {
                 is_object: byte == b'{',
                 start: self.token_start,
+                state: self.wanted,
                 index: 0,
-                active_start,
-                active_end: self.active.len(),
                 serial: self.frames_opened,
             });
         }
@@ -377,7 +375,7 @@ impl Partial {
         }
         self.at += 1;
         if self.state == State::Name {
-            self.name(json.get(self.token_start + 1..self.at - 1).unwrap_or_default());
+            self.name(json, self.token_start + 1..self.at - 1);
             self.state = State::Colon;
         } else {
             self.end_scalar(if self.escaped { Kind::EscapedStr } else { Kind::PlainStr });
@@ -386,8 +384,7 @@ impl Partial {
     }
 
     fn end_scalar(&mut self, kind: Kind) {
-        let from = self.stack.last().map_or(0, |frame| frame.active_end);
-        self.mark(from, Span { start: self.token_start, end: Some(self.at), kind });
+        self.mark(self.wanted, Span { start: self.token_start, end: Some(self.at), kind });
         self.state = State::Next;
     }
 
@@ -395,57 +392,38 @@ impl Partial {
         self.at += 1;
         self.state = State::Next;
         if let Some(frame) = self.stack.pop() {
-            self.active.truncate(frame.active_end);
             let kind = if frame.is_object { Kind::Object } else { Kind::Array };
-            self.mark(frame.active_start, Span { start: frame.start, end: Some(self.at), kind });
+            self.mark(frame.state, Span { start: frame.start, end: Some(self.at), kind });
         }
     }
 
-    /// Notes the value for every field that it is: those of the nodes in `active` from here.
-    fn mark(&mut self, from: usize, span: Span) {
-        for &node in self.active.get(from..).unwrap_or_default() {
-            for &field in &self.fields.nodes()[node].fields {
-                if let Some(value) = self.values.get_mut(field as usize) {
-                    *value = Some(span);
-                }
+    /// Notes a value for every field that it is.
+    fn mark(&mut self, state: u32, span: Span) {
+        for &field in &self.fields.states().get(state).fields {
+            if let Some(value) = self.values.get_mut(field as usize) {
+                *value = Some(span);
             }
         }
     }
 
-    fn name(&mut self, name: &[u8]) {
-        let Some(&Frame { active_start, active_end, serial, .. }) = self.stack.last() else { return };
-        self.active.truncate(active_end);
-        let name = std::str::from_utf8(name).unwrap_or_default();
-        for parent in active_start..active_end {
-            let children = &self.fields.nodes()[self.active[parent]].children;
-            let child = children.iter().find(|child| match name.contains('\\') {
-                false => *child.token == *name,
-                true => escape::equals(name, &child.token),
-            });
-            let Some(child) = child.map(|child| child.node) else { continue };
-            if self.latest[child] == serial {
-                for field in (0u32..).take(self.values.len()) {
-                    if self.fields.is_below(self.fields.field(field).node, child) {
-                        self.values[field as usize] = None;
-                    }
+    fn name(&mut self, json: &[u8], name: Range<usize>) {
+        let Some(&Frame { state, serial, .. }) = self.stack.last() else { return };
+        self.wanted = self.fields.states().get(state).any_member(json, name);
+        let Some(latest) = self.latest.get_mut(self.wanted as usize) else { return };
+        if self.wanted != NOTHING && mem::replace(latest, serial) == serial {
+            let member = self.fields.states().get(self.wanted);
+            for (field, value) in (0u32..).zip(&mut self.values) {
+                if self.fields.is_within(field, member) {
+                    *value = None;
                 }
             }
-            self.latest[child] = serial;
-            self.active.push(child);
         }
     }
 
     fn element(&mut self, index: u32) {
         let Some(frame) = self.stack.last_mut() else { return };
         frame.index = index;
-        self.active.truncate(frame.active_end);
-        for parent in frame.active_start..frame.active_end {
-            for child in &self.fields.nodes()[self.active[parent]].children {
-                if child.wildcard || child.index == Some(index) {
-                    self.active.push(child.node);
-                }
-            }
-        }
+        self.wanted = self.fields.states().get(frame.state).element(index);
     }
 }
 

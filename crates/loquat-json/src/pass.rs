@@ -1,21 +1,27 @@
 //! The full pass over a JSON text: validates all of it and notes where the wanted values are.
 //!
-//! An iterative state machine with its own stack, so that nesting is a limit and not a stack overflow. It walks the tree of
-//! pointers in step with the document: beside each open array or object it knows which tree nodes that value is, and most of a
-//! document is none. Where a string ends it does not search: [`Stops`] has classified the text 64 bytes at a time, and the
-//! next quote is a bit.
+//! An iterative state machine with its own stack, so that nesting is a limit and not a stack overflow. It goes from token to token
+//! of the text's [`Outline`], and in step with that from state to state of the pointers.
+//!
+//! It accepts a text or does not. What is wrong with one that it does not accept is found by [`explain`].
 //!
 //! Everything is linear in the document, hostile ones included: a repeated member name makes it look again only at what was
 //! found since the previous member of that name.
 
+use std::mem;
+use std::ops::Range;
+
+use memchr::memchr;
+
 use crate::error::{Error, ErrorKind};
-use crate::escape;
+use crate::explain::explain;
 use crate::found::{Hit, Hits, Indices, Kind};
+use crate::outline::{END, Outline};
 use crate::pattern::Content;
-use crate::pointer::{Child, Fields, Node, ROOT};
+use crate::pointer::Fields;
 use crate::scan;
 use crate::shape::{MAX_SLOTS, Token};
-use crate::vector::{self, Stops, Task, Vector};
+use crate::state::{NOTHING, ROOT, State};
 
 /// What may be found, and how much of it.
 #[derive(Clone, Copy)]
@@ -35,25 +41,24 @@ pub(crate) struct Pass {
     pub(crate) tokens: Vec<Token>,
     /// How deep the text nests.
     pub(crate) deepest: usize,
-    /// The open arrays and objects around the innermost one.
+    /// The open arrays and objects, the innermost one last.
     stack: Vec<Frame>,
-    /// The tree nodes that open values are, a stretch for each level; the last is that of the value to come.
-    active: Vec<usize>,
-    /// Per tree node, where its latest value was found.
+    /// Per state, where its latest value was found.
     latest: Vec<Latest>,
     frames_opened: u64,
+    outline: Outline,
 }
 
-/// An open array or object; or, below all of them, nothing.
-#[derive(Clone, Copy, Default)]
+/// An open array or object.
+#[derive(Clone, Copy)]
 struct Frame {
-    is_object: bool,
+    /// The bracket that ends it.
+    closing: u8,
+    /// What it is.
+    state: u32,
     /// Position of the current element of an array.
     index: u32,
-    /// Which of `active` this value is.
-    active_start: usize,
-    active_end: usize,
-    /// Which of `hits` this value is: they wait for its end.
+    /// Which of `hits` it is itself: they wait for its end.
     hit_start: usize,
     hit_end: usize,
     /// Distinguishes it from all other frames of this pass, for ever.
@@ -68,115 +73,264 @@ struct Latest {
     hits_before: usize,
 }
 
+/// Why a walk ends early.
+enum Stop {
+    /// This is no JSON, or nests too deep.
+    NoJson,
+    TooMany {
+        at: usize,
+    },
+}
+
 impl Pass {
     /// Walks the text. After an error the hits are of no use.
     pub(crate) fn run(&mut self, json: &[u8], bounds: Bounds<'_>) -> Result<(), Error> {
+        if json.len() >= END as usize {
+            return Err(Error::new(ErrorKind::TooLong, END as usize));
+        }
         self.hits.clear();
         self.tokens.clear();
         self.deepest = 0;
         self.stack.clear();
-        self.active.clear();
-        self.active.push(ROOT);
-        self.latest.resize(bounds.fields.nodes().len(), Latest::default());
-        vector::run(Walk { pass: self, json, bounds })?;
+        self.latest.resize(bounds.fields.states().len(), Latest::default());
+        let mut outline = mem::take(&mut self.outline);
+        let end = match outline.draw(json) {
+            true => self.walk(json, &outline, bounds),
+            false => Err(Stop::NoJson),
+        };
+        outline.release();
+        self.outline = outline;
+        match end {
+            Ok(()) => {}
+            Err(Stop::NoJson) => return Err(explain(json, bounds.max_depth)),
+            Err(Stop::TooMany { at }) => return Err(Error::new(ErrorKind::TooMany, at)),
+        }
         self.hits.index(bounds.fields.len());
         Ok(())
     }
 
-    /// An array or object begins at `at`, in `outer`.
-    fn open(
-        &mut self,
-        outer: &Frame,
-        at: usize,
-        is_object: bool,
-        bounds: Bounds<'_>,
-    ) -> Result<Frame, Error> {
-        let depth = self.stack.len();
-        if depth >= bounds.max_depth {
-            return Err(Error::new(ErrorKind::Depth, at));
+    fn walk(&mut self, json: &[u8], outline: &Outline, bounds: Bounds<'_>) -> Result<(), Stop> {
+        let states = bounds.fields.states();
+        let has_escapes = outline.has_escapes;
+        let byte_at = |place: u32| json.get(place as usize).copied();
+        let mut places = outline.places();
+        // Of the innermost array or object: its bracket, 0 outside of all, and what it is.
+        let (mut closing, mut container) = (0, states.get(NOTHING));
+        // Of the value to come: what it is, and its first token.
+        let (mut wanted, mut at) = (states.get(ROOT), take_one(&mut places));
+        'values: loop {
+            let start = at as usize;
+            let byte = byte_at(at);
+            let (kind, end, mut next) = if byte == Some(b'"') {
+                // Quotes come in pairs.
+                let quote = take_one(&mut places);
+                if bounds.has_tokens {
+                    self.token(start + 1, quote as usize, Content::Text);
+                }
+                (Kind::PlainStr, quote as usize + 1, take_one(&mut places))
+            } else {
+                match byte {
+                    Some(bracket @ (b'{' | b'[')) => {
+                        container = wanted;
+                        // The brackets' codes differ by two.
+                        closing = bracket + 2;
+                        self.open(container, start, closing, bounds)?;
+                        let first = take_one(&mut places);
+                        if byte_at(first) != Some(closing) {
+                            at = first;
+                            if bracket == b'{' {
+                                let [end, colon, value] = take(&mut places);
+                                let Some(member) =
+                                    self.member(json, container, [first, end, colon], has_escapes, bounds)
+                                else {
+                                    return Err(Stop::NoJson);
+                                };
+                                (wanted, at) = (member, value);
+                            } else {
+                                wanted = states.get(container.element(0));
+                            }
+                            continue;
+                        }
+                        (Kind::Object, start, first)
+                    }
+                    Some(b'-' | b'0'..=b'9') => {
+                        let Some(end) = scan::number_end(json, start) else { return Err(Stop::NoJson) };
+                        if bounds.has_tokens {
+                            self.token(start, end, Content::Number);
+                        }
+                        (Kind::Number, end, take_one(&mut places))
+                    }
+                    Some(b'n') if scan::is_word(json, start, b"null") => {
+                        (Kind::Null, start + 4, take_one(&mut places))
+                    }
+                    Some(b't') if scan::is_word(json, start, b"true") => {
+                        (Kind::True, start + 4, take_one(&mut places))
+                    }
+                    Some(b'f') if scan::is_word(json, start, b"false") => {
+                        (Kind::False, start + 5, take_one(&mut places))
+                    }
+                    _ => return Err(Stop::NoJson),
+                }
+            };
+            // It ends here, unless it is an array or object: those end with their bracket.
+            if kind != Kind::Object {
+                // The rest of what is no token may not follow: only white space may, or the next token.
+                if end != next as usize && !scan::is_space_or_end(json, end) {
+                    return Err(Stop::NoJson);
+                }
+                if !wanted.fields.is_empty() {
+                    self.note_scalar(wanted, json, start..end, kind, has_escapes, bounds)?;
+                }
+            }
+            loop {
+                let byte = byte_at(next);
+                if byte == Some(b',') {
+                    if closing == b'}' {
+                        let [quote, end, colon, value] = take(&mut places);
+                        let Some(member) =
+                            self.member(json, container, [quote, end, colon], has_escapes, bounds)
+                        else {
+                            return Err(Stop::NoJson);
+                        };
+                        (wanted, at) = (member, value);
+                        continue 'values;
+                    }
+                    let Some(array) = self.stack.last_mut() else { return Err(Stop::NoJson) };
+                    array.index = array.index.saturating_add(1);
+                    wanted = states.get(container.element(array.index));
+                    at = take_one(&mut places);
+                    continue 'values;
+                }
+                if byte != Some(closing) {
+                    let is_end = byte.is_none() && self.stack.is_empty();
+                    return if is_end { Ok(()) } else { Err(Stop::NoJson) };
+                }
+                self.close(json, next as usize, bounds);
+                let outer = self.stack.last();
+                closing = outer.map_or(0, |outer| outer.closing);
+                container = states.get(outer.map_or(NOTHING, |outer| outer.state));
+                next = take_one(&mut places);
+            }
+        }
+    }
+
+    /// An array or object begins at `at`.
+    fn open(&mut self, state: &State, at: usize, closing: u8, bounds: Bounds<'_>) -> Result<(), Stop> {
+        if self.stack.len() >= bounds.max_depth {
+            return Err(Stop::NoJson);
         }
         let hit_start = self.hits.all.len();
-        if outer.active_end < self.active.len() {
-            self.note(outer, at, at, if is_object { Kind::Object } else { Kind::Array }, bounds)?;
+        if !state.fields.is_empty() {
+            let kind = if closing == b'}' { Kind::Object } else { Kind::Array };
+            self.note(state, at..at, kind, bounds)?;
         }
-        self.stack.push(*outer);
-        self.deepest = self.deepest.max(depth + 1);
         self.frames_opened += 1;
-        Ok(Frame {
-            is_object,
+        self.stack.push(Frame {
+            closing,
+            state: state.number,
             index: 0,
-            active_start: outer.active_end,
-            active_end: self.active.len(),
             hit_start,
             hit_end: self.hits.all.len(),
             serial: self.frames_opened,
-        })
+        });
+        self.deepest = self.deepest.max(self.stack.len());
+        Ok(())
     }
 
-    /// What the member `name` of the innermost object is goes to `active`.
+    /// The innermost array or object ends with the bracket at `at`.
     #[inline(always)]
-    fn name(&mut self, frame: &Frame, name: &[u8], escaped: bool, fields: &Fields) {
-        for parent in frame.active_start..frame.active_end {
-            let node = &fields.nodes()[self.active[parent]];
-            let child = if escaped { escaped_member(node, name) } else { node.member(name) };
-            if let Some(child) = child {
-                let child = child.node;
-                self.supersede(child, frame.serial, fields);
-                self.active.push(child);
+    fn close(&mut self, json: &[u8], at: usize, bounds: Bounds<'_>) {
+        if bounds.has_tokens && self.stack.len() == 1 {
+            let before = json.get(..at).unwrap_or_default();
+            let spaces = before.iter().rev().take_while(|byte| **byte == b' ').count();
+            self.token(at - spaces, at, Content::Spaces);
+        }
+        if let Some(frame) = self.stack.pop()
+            && frame.hit_start != frame.hit_end
+        {
+            for hit in self.hits.all.get_mut(frame.hit_start..frame.hit_end).unwrap_or_default() {
+                hit.end = at + 1;
             }
         }
     }
 
-    /// What the current element of the innermost array is goes to `active`.
-    fn element(&mut self, frame: &Frame, fields: &Fields) {
-        for parent in frame.active_start..frame.active_end {
-            let node = self.active[parent];
-            for child in &fields.nodes()[node].children {
-                if child.wildcard || child.index == Some(frame.index) {
-                    self.active.push(child.node);
-                }
-            }
+    /// What the member of `object` is whose name has these quotes, if a colon follows.
+    #[inline(always)]
+    fn member<'f>(
+        &mut self,
+        json: &[u8],
+        object: &State,
+        [quote, end, colon]: [u32; 3],
+        has_escapes: bool,
+        bounds: Bounds<'f>,
+    ) -> Option<&'f State> {
+        let (quote, end) = (quote as usize, end as usize);
+        if json.get(quote) != Some(&b'"') || json.get(colon as usize) != Some(&b':') {
+            return None;
         }
+        let member = match has_escapes {
+            false => object.member(json, quote + 1..end),
+            true => object.any_member(json, quote + 1..end),
+        };
+        if member != NOTHING {
+            self.supersede(member, bounds.fields);
+        }
+        Some(bounds.fields.states().get(member))
     }
 
-    /// A member that is tree node `node` begins in the object `serial`. If it had one before, what was found there no
-    /// longer counts.
-    fn supersede(&mut self, node: usize, serial: u64, fields: &Fields) {
-        let latest = self.latest[node];
-        if latest.serial == serial {
-            for hit in &mut self.hits.all[latest.hits_before..] {
-                if fields.is_below(fields.field(hit.field).node, node) {
+    /// A member begins in the innermost object. If it had one that was the same, what was found there no longer counts.
+    #[inline(always)]
+    fn supersede(&mut self, member: u32, fields: &Fields) {
+        let serial = self.stack.last().map_or(0, |object| object.serial);
+        let now = Latest { serial, hits_before: self.hits.all.len() };
+        let Some(latest) = self.latest.get_mut(member as usize) else { return };
+        let before = mem::replace(latest, now);
+        if before.serial == serial {
+            let state = fields.states().get(member);
+            for hit in self.hits.all.get_mut(before.hits_before..).unwrap_or_default() {
+                if fields.is_within(hit.field, state) {
                     hit.kind = Kind::Superseded;
                 }
             }
         }
-        self.latest[node] = Latest { serial, hits_before: self.hits.all.len() };
     }
 
-    /// Notes a value in `frame` for every field that it is.
+    /// Notes a string, number or literal for every field that it is.
+    #[inline(never)]
+    fn note_scalar(
+        &mut self,
+        state: &State,
+        json: &[u8],
+        place: Range<usize>,
+        kind: Kind,
+        has_escapes: bool,
+        bounds: Bounds<'_>,
+    ) -> Result<(), Stop> {
+        let is_escaped = has_escapes
+            && kind == Kind::PlainStr
+            && json.get(place.clone()).is_some_and(|string| memchr(b'\\', string).is_some());
+        self.note(state, place, if is_escaped { Kind::EscapedStr } else { kind }, bounds)
+    }
+
+    /// Notes a value for every field that it is.
     fn note(
         &mut self,
-        frame: &Frame,
-        start: usize,
-        end: usize,
+        state: &State,
+        place: Range<usize>,
         kind: Kind,
         bounds: Bounds<'_>,
-    ) -> Result<(), Error> {
-        for &node in &self.active[frame.active_end..] {
-            for &field in &bounds.fields.nodes()[node].fields {
-                if self.hits.all.len() >= bounds.max_matches {
-                    return Err(Error::new(ErrorKind::TooMany, start));
-                }
-                let mut indices = Indices::default();
-                for (slot, &depth) in
-                    indices.values.iter_mut().zip(&bounds.fields.field(field).wildcard_depths)
-                {
-                    // The frame at a depth lies on the stack above the one that is none.
-                    *slot = self.stack.get(depth + 1).map_or(frame.index, |frame| frame.index);
-                    indices.len += 1;
-                }
-                self.hits.all.push(Hit { start, end, field, indices, kind, holes_before: 0, holes_until: 0 });
+    ) -> Result<(), Stop> {
+        let Range { start, end } = place;
+        for &field in &state.fields {
+            if self.hits.all.len() >= bounds.max_matches {
+                return Err(Stop::TooMany { at: start });
             }
+            let mut indices = Indices::default();
+            for (slot, &depth) in indices.values.iter_mut().zip(&bounds.fields.field(field).wildcard_depths) {
+                *slot = self.stack.get(depth).map_or(0, |array| array.index);
+                indices.len += 1;
+            }
+            self.hits.all.push(Hit { start, end, field, indices, kind, holes_before: 0, holes_until: 0 });
         }
         Ok(())
     }
@@ -190,160 +344,21 @@ impl Pass {
     }
 }
 
-struct Walk<'p> {
-    pass: &'p mut Pass,
-    json: &'p [u8],
-    bounds: Bounds<'p>,
-}
-
-impl Task for Walk<'_> {
-    type Output = Result<(), Error>;
-
-    #[inline(always)]
-    fn run<V: Vector>(self, vector: V) -> Result<(), Error> {
-        let Self { pass, json, bounds } = self;
-        let fields = bounds.fields;
-        let mut stops = Stops::new(json, vector);
-        let mut frame = Frame::default();
-        let mut at = scan::skip_space(json, 0);
-        loop {
-            // A value starts here.
-            let start = at;
-            let kind = match json.get(at) {
-                Some(b'"') => {
-                    let (end, escaped) = string(json, at + 1, &mut stops)?;
-                    at = end;
-                    if bounds.has_tokens {
-                        pass.token(start + 1, end - 1, Content::Text);
-                    }
-                    if escaped { Kind::EscapedStr } else { Kind::PlainStr }
-                }
-                Some(&bracket @ (b'{' | b'[')) => {
-                    let is_object = bracket == b'{';
-                    frame = pass.open(&frame, at, is_object, bounds)?;
-                    at = scan::skip_space(json, at + 1);
-                    // The brackets' codes differ by two.
-                    if json.get(at) != Some(&(bracket + 2)) {
-                        if is_object {
-                            at = member(pass, &frame, json, at, &mut stops, fields)?;
-                        } else {
-                            pass.element(&frame, fields);
-                        }
-                        continue;
-                    }
-                    Kind::Object
-                }
-                Some(b'-' | b'0'..=b'9') => {
-                    at = scan::number(json, at)?;
-                    if bounds.has_tokens {
-                        pass.token(start, at, Content::Number);
-                    }
-                    Kind::Number
-                }
-                Some(b't') => {
-                    at = scan::literal(json, at, b"true")?;
-                    Kind::True
-                }
-                Some(b'f') => {
-                    at = scan::literal(json, at, b"false")?;
-                    Kind::False
-                }
-                Some(b'n') => {
-                    at = scan::literal(json, at, b"null")?;
-                    Kind::Null
-                }
-                _ => return Err(scan::unexpected(json, at)),
-            };
-            // It ends here, unless it is an array or object: those end with their bracket.
-            if kind != Kind::Object {
-                if frame.active_end < pass.active.len() {
-                    pass.note(&frame, start, at, kind, bounds)?;
-                }
-                at = scan::skip_space(json, at);
-            }
-            loop {
-                pass.active.truncate(frame.active_end);
-                let byte = json.get(at);
-                if byte == Some(&b',') && !pass.stack.is_empty() {
-                    at = scan::skip_space(json, at + 1);
-                    if frame.is_object {
-                        at = member(pass, &frame, json, at, &mut stops, fields)?;
-                    } else {
-                        frame.index = frame.index.saturating_add(1);
-                        pass.element(&frame, fields);
-                    }
-                    break;
-                }
-                let closing = if frame.is_object { b'}' } else { b']' };
-                if pass.stack.is_empty() {
-                    return if at == json.len() {
-                        Ok(())
-                    } else {
-                        Err(Error::new(ErrorKind::TrailingBytes, at))
-                    };
-                }
-                if byte != Some(&closing) {
-                    return Err(scan::unexpected(json, at));
-                }
-                if bounds.has_tokens && pass.stack.len() == 1 {
-                    let spaces = json[..at].iter().rev().take_while(|byte| **byte == b' ').count();
-                    pass.token(at - spaces, at, Content::Spaces);
-                }
-                at += 1;
-                for hit in &mut pass.hits.all[frame.hit_start..frame.hit_end] {
-                    hit.end = at;
-                }
-                frame = pass.stack.pop().unwrap_or_default();
-                at = scan::skip_space(json, at);
-            }
-        }
-    }
-}
-
-/// A member's name and colon; what it is goes to `active`. Where its value starts.
+/// The next tokens; [`END`] for those that there are not, and then all of them.
 #[inline(always)]
-fn member<V: Vector>(
-    pass: &mut Pass,
-    frame: &Frame,
-    json: &[u8],
-    at: usize,
-    stops: &mut Stops<'_, V>,
-    fields: &Fields,
-) -> Result<usize, Error> {
-    if json.get(at) != Some(&b'"') {
-        return Err(scan::unexpected(json, at));
-    }
-    let (end, escaped) = string(json, at + 1, stops)?;
-    if frame.active_start < frame.active_end {
-        pass.name(frame, &json[at + 1..end - 1], escaped, fields);
-    }
-    let colon = scan::skip_space(json, end);
-    if json.get(colon) != Some(&b':') {
-        return Err(scan::unexpected(json, colon));
-    }
-    Ok(scan::skip_space(json, colon + 1))
-}
-
-/// The child that a member is, whose name has escapes.
-#[cold]
-fn escaped_member<'n>(node: &'n Node, name: &[u8]) -> Option<&'n Child> {
-    let name = std::str::from_utf8(name).ok()?;
-    node.children.iter().find(|child| escape::equals(name, &child.token))
-}
-
-/// The end of the string whose opening quote is right before `at`, its closing quote included, and whether it has escapes.
-#[inline(always)]
-fn string<V: Vector>(json: &[u8], at: usize, stops: &mut Stops<'_, V>) -> Result<(usize, bool), Error> {
-    let mut escaped = false;
-    let mut end = stops.after(at);
-    loop {
-        match json.get(end) {
-            Some(b'"') => return Ok((end + 1, escaped)),
-            Some(b'\\') => {
-                escaped = true;
-                end = stops.after(scan::escape(json, end + 1)?);
-            }
-            _ => return Err(scan::unexpected(json, end)),
+fn take<const N: usize>(places: &mut &[u32]) -> [u32; N] {
+    match places.split_first_chunk() {
+        Some((taken, rest)) => {
+            *places = rest;
+            *taken
         }
+        None => [END; N],
     }
+}
+
+/// The next token, or [`END`].
+#[inline(always)]
+fn take_one(places: &mut &[u32]) -> u32 {
+    let [place] = take(places);
+    place
 }

@@ -1,20 +1,18 @@
 //! The set of fields to look for: JSON Pointers compiled into one tree, so that all are found in the same pass.
 //!
 //! [RFC 6901](https://www.rfc-editor.org/rfc/rfc6901) with one addition: the token `*` stands for every element of an array.
-//! The tree knows paths and nothing of documents; its nodes lie at the depth of the values they match, which lets the
-//! extractor walk both in step.
+//! The tree knows paths and nothing of documents. What a pass walks in step with a document are its [`States`]: a value may be
+//! several nodes of the tree at once, an element by its index and by a wildcard, but it is always one state.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::shape::Shapes;
+use crate::state::{self, State, States};
 
 /// Wildcards allowed in one pointer. Four reach an array in an array in an array in an array, which no known format
 /// needs; the bound keeps a match a small copyable thing.
 pub(crate) const MAX_WILDCARDS: usize = 4;
-
-/// The root of the tree: the whole document.
-pub(crate) const ROOT: usize = 0;
 
 /// JSON Pointers compiled once, looked for together. Cloning shares them.
 ///
@@ -43,42 +41,23 @@ pub struct Fields {
 struct Tree {
     nodes: Vec<Node>,
     fields: Vec<Field>,
+    states: States,
     shapes: Shapes,
 }
 
 #[derive(Default)]
-pub(crate) struct Node {
-    pub(crate) parent: usize,
-    pub(crate) children: Vec<Child>,
-    /// Which lengths the children's names have, modulo 64: tells most members of most documents apart from all of them.
-    lengths: u64,
+struct Node {
+    parent: usize,
+    /// The tokens that follow this node's, and their nodes.
+    children: Vec<(Box<str>, usize)>,
     /// The fields whose pointer ends here; more than one when a pointer was given twice.
-    pub(crate) fields: Vec<u32>,
-}
-
-pub(crate) struct Child {
-    pub(crate) token: Box<str>,
-    /// The token as an array index.
-    pub(crate) index: Option<u32>,
-    pub(crate) wildcard: bool,
-    pub(crate) node: usize,
+    fields: Vec<u32>,
 }
 
 pub(crate) struct Field {
-    pub(crate) node: usize,
+    node: usize,
     /// How deep the arrays are that its wildcards range over; the root is at 0.
     pub(crate) wildcard_depths: Vec<usize>,
-}
-
-impl Node {
-    /// The child that a member is, by its name, in which there are no escapes.
-    #[inline]
-    pub(crate) fn member(&self, name: &[u8]) -> Option<&Child> {
-        if self.lengths >> (name.len() % 64) & 1 == 0 {
-            return None;
-        }
-        self.children.iter().find(|child| child.token.as_bytes() == name)
-    }
 }
 
 impl Fields {
@@ -89,21 +68,19 @@ impl Fields {
     /// A pointer that is neither empty nor starts with `/`, a `~` that is followed by neither `0` nor `1`, more than
     /// four wildcards.
     pub fn compile(pointers: &[&str]) -> Result<Self, PointerError> {
-        let mut tree = Tree {
-            nodes: vec![Node::default()],
-            fields: Vec::with_capacity(pointers.len()),
-            shapes: Shapes::default(),
-        };
+        let mut tree = Tree::default();
         for (field, pointer) in (0u32..).zip(pointers) {
             tree.add(field, pointer).map_err(|kind| PointerError { kind, field: field as usize })?;
         }
+        tree.states = States::of(&tree);
         Ok(Self { tree: Arc::new(tree) })
     }
 
     /// No pointers at all: for an extractor that only validates.
     #[cfg(feature = "document")]
     pub(crate) fn none() -> Self {
-        let tree = Tree { nodes: vec![Node::default()], fields: Vec::new(), shapes: Shapes::default() };
+        let mut tree = Tree::default();
+        tree.states = States::of(&tree);
         Self { tree: Arc::new(tree) }
     }
 
@@ -117,8 +94,8 @@ impl Fields {
         self.tree.fields.is_empty()
     }
 
-    pub(crate) fn nodes(&self) -> &[Node] {
-        &self.tree.nodes
+    pub(crate) fn states(&self) -> &States {
+        &self.tree.states
     }
 
     pub(crate) fn field(&self, index: u32) -> &Field {
@@ -129,10 +106,11 @@ impl Fields {
         &self.tree.shapes
     }
 
-    /// Whether `node` is `ancestor` or lies below it.
-    pub(crate) fn is_below(&self, mut node: usize, ancestor: usize) -> bool {
-        while node != ancestor {
-            if node == ROOT {
+    /// Whether a field's values lie within those of a state.
+    pub(crate) fn is_within(&self, field: u32, state: &State) -> bool {
+        let mut node = self.field(field).node;
+        while !state.nodes.contains(&node) {
+            if node == 0 {
                 return false;
             }
             node = self.tree.nodes[node].parent;
@@ -141,9 +119,31 @@ impl Fields {
     }
 }
 
+impl Default for Tree {
+    /// The root alone.
+    fn default() -> Self {
+        Self {
+            nodes: vec![Node::default()],
+            fields: Vec::new(),
+            states: States::default(),
+            shapes: Shapes::default(),
+        }
+    }
+}
+
+impl state::Tree for Tree {
+    fn children(&self, node: usize) -> &[(Box<str>, usize)] {
+        self.nodes.get(node).map_or(&[], |node| &node.children)
+    }
+
+    fn fields(&self, node: usize) -> &[u32] {
+        self.nodes.get(node).map_or(&[], |node| &node.fields)
+    }
+}
+
 impl Tree {
     fn add(&mut self, field: u32, pointer: &str) -> Result<(), PointerErrorKind> {
-        let mut node = ROOT;
+        let mut node = 0;
         let mut wildcard_depths = Vec::new();
         if !pointer.is_empty() {
             let tokens = pointer.strip_prefix('/').ok_or(PointerErrorKind::NoLeadingSlash)?;
@@ -151,7 +151,7 @@ impl Tree {
                 if token == "*" {
                     wildcard_depths.push(depth);
                 }
-                node = self.child(node, unescape(token)?, token == "*");
+                node = self.child(node, unescape(token)?);
             }
         }
         if wildcard_depths.len() > MAX_WILDCARDS {
@@ -162,15 +162,14 @@ impl Tree {
         Ok(())
     }
 
-    fn child(&mut self, parent: usize, token: String, wildcard: bool) -> usize {
-        if let Some(known) = self.nodes[parent].children.iter().find(|child| *child.token == *token) {
-            return known.node;
+    fn child(&mut self, parent: usize, token: String) -> usize {
+        let children = &self.nodes[parent].children;
+        if let Some((_, known)) = children.iter().find(|(known, _)| **known == *token) {
+            return *known;
         }
         let node = self.nodes.len();
         self.nodes.push(Node { parent, ..Node::default() });
-        let index = array_index(&token);
-        self.nodes[parent].lengths |= 1 << (token.len() % 64);
-        self.nodes[parent].children.push(Child { token: token.into(), index, wildcard, node });
+        self.nodes[parent].children.push((token.into(), node));
         node
     }
 }

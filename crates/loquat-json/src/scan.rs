@@ -115,13 +115,45 @@ pub(crate) fn number(json: &[u8], mut at: usize) -> Result<usize, Error> {
     Ok(at)
 }
 
+/// [`number`] for who does not care what is wrong with it.
+#[inline]
+pub(crate) fn number_end(json: &[u8], at: usize) -> Option<usize> {
+    // Most are one digit alone.
+    let is_digit_alone = json.get(at).is_some_and(u8::is_ascii_digit)
+        && json.get(at + 1).is_some_and(|next| matches!(next, b',' | b'}' | b']'));
+    if is_digit_alone { Some(at + 1) } else { number(json, at).ok() }
+}
+
 /// The end of one digit or more.
 fn digits(json: &[u8], start: usize) -> Result<usize, Error> {
     let mut at = start;
+    // Eight at a time: timestamps have ten, embeddings seventeen.
+    while let Some(chunk) = json.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*chunk) ^ (ONES * u64::from(b'0'));
+        // A digit has become 0 to 9; in a byte from 10 on, or with its high bit set, the high bit is now set.
+        let others = (((word & !HIGHS) + ONES * 0x76) | word) & HIGHS;
+        if others != 0 {
+            at += others.trailing_zeros() as usize / 8;
+            return if at == start { Err(unexpected(json, at)) } else { Ok(at) };
+        }
+        at += 8;
+    }
     while json.get(at).is_some_and(u8::is_ascii_digit) {
         at += 1;
     }
     if at == start { Err(unexpected(json, at)) } else { Ok(at) }
+}
+
+/// Whether `word` stands at `at`.
+#[inline(always)]
+pub(crate) fn is_word<const N: usize>(json: &[u8], at: usize, word: &[u8; N]) -> bool {
+    json.get(at..).and_then(<[u8]>::first_chunk) == Some(word)
+}
+
+/// Whether white space stands at `at`, or nothing.
+#[inline]
+pub(crate) fn is_space_or_end(json: &[u8], at: usize) -> bool {
+    matches!(json.get(at), None | Some(b' ' | b'\n' | b'\r' | b'\t'))
 }
 
 /// The end of `word` (`true`, `false`, `null`), which starts at `at`.

@@ -177,6 +177,9 @@ impl Decoder {
             self.begin()?;
             return Ok(None);
         }
+        if !json.predicts() {
+            return self.next(input);
+        }
         let was_between = self.is_between;
         self.begin()?;
         self.skip_lf(input);
@@ -302,7 +305,11 @@ impl Decoder {
         direct: &mut Option<&'i [u8]>,
     ) -> Result<Option<Line<'i>>, Error> {
         self.skip_lf(input);
-        let end = memchr2(b'\n', b'\r', input);
+        // Every other line is blank.
+        let end = match input.first() {
+            Some(b'\n') => Some(0),
+            _ => memchr2(b'\n', b'\r', input),
+        };
         let part = &input[..end.unwrap_or(input.len())];
         let carried = self.buffer.len() - self.data_end;
         let limit = self.limits.max_event_bytes;

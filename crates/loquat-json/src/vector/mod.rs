@@ -13,15 +13,25 @@ mod x86;
 
 use std::ops::Range;
 
+use crate::outline::Classes;
 use crate::pattern::{Content, Pattern, Shift};
 use crate::scan;
 
 /// What a machine can do to many bytes at a time. A bit mask has bit n for byte n.
 pub(crate) trait Vector: Copy {
-    /// Which bytes are a quote, a backslash or a control character.
-    fn stops(self, block: &[u8; BLOCK]) -> u64;
+    /// Which bytes are what to JSON.
+    fn classify(self, block: &[u8; BLOCK]) -> Classes;
 
-    /// Which bytes are one of those, and which are not ASCII.
+    /// In each bit, the parity of all bits up to it.
+    #[inline(always)]
+    fn parities(self, mut bits: u64) -> u64 {
+        for shift in [1, 2, 4, 8, 16, 32] {
+            bits ^= bits << shift;
+        }
+        bits
+    }
+
+    /// Which bytes are a quote, a backslash or a control character, and which are not ASCII.
     fn stops_and_highs(self, chunk: &[u8; CHUNK]) -> (u32, u32);
 
     /// Whether all chunks are equal, of as many as both have, and both tails.
@@ -215,59 +225,6 @@ fn string_end(input: &[u8], start: usize) -> Option<(usize, bool)> {
     Some((end - 1, escaped))
 }
 
-/// The bytes, followed by zeros: control characters, at which every search stops.
-#[inline(always)]
-fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut padded = [0; N];
-    let length = bytes.len().min(N);
-    padded[..length].copy_from_slice(&bytes[..length]);
-    padded
-}
-
-/// A text's quotes, backslashes and control characters, a block at a time, for whoever walks it from front to back.
-pub(crate) struct Stops<'j, V> {
-    json: &'j [u8],
-    vector: V,
-    /// Where the block starts that `stops` is of.
-    block: usize,
-    stops: u64,
-}
-
-impl<'j, V: Vector> Stops<'j, V> {
-    #[inline(always)]
-    pub(crate) fn new(json: &'j [u8], vector: V) -> Self {
-        let mut stops = Self { json, vector, block: 0, stops: 0 };
-        stops.load();
-        stops
-    }
-
-    /// The first of them at or after `at`, which is no earlier than the last answer; the length of the text if there is none.
-    #[inline(always)]
-    pub(crate) fn after(&mut self, at: usize) -> usize {
-        if at >= self.block + BLOCK {
-            self.block = at & !(BLOCK - 1);
-            self.load();
-        }
-        let mut stops = self.stops & (u64::MAX << (at & (BLOCK - 1)));
-        while stops == 0 {
-            self.block += BLOCK;
-            self.load();
-            stops = self.stops;
-        }
-        self.block + stops.trailing_zeros() as usize
-    }
-
-    #[inline(always)]
-    fn load(&mut self) {
-        let rest = self.json.get(self.block..).unwrap_or_default();
-        self.stops = match rest.first_chunk() {
-            Some(block) => self.vector.stops(block),
-            // What follows the text stops every search at its length.
-            None => self.vector.stops(&padded(rest)),
-        };
-    }
-}
-
 /// The first quote, backslash or control character at or after `at`; the length if there is none.
 #[inline]
 pub(crate) fn plain_run(json: &[u8], at: usize) -> usize {
@@ -329,12 +286,14 @@ mod tests {
     struct Look<'b>(&'b [u8; BLOCK]);
 
     impl Task for Look<'_> {
-        type Output = (u64, (u32, u32), bool, bool);
+        type Output = (Classes, u64, (u32, u32), bool, bool);
 
         fn run<V: Vector>(self, vector: V) -> Self::Output {
             let (chunks, _) = self.0.as_chunks();
             let is_equal = vector.is_equal(&chunks[..1], &chunks[1..], &chunks[0], &chunks[1]);
-            (vector.stops(self.0), vector.stops_and_highs(&chunks[0]), vector.is_ascii(self.0), is_equal)
+            let classes = vector.classify(self.0);
+            let parities = vector.parities(classes.quotes ^ classes.spaces);
+            (classes, parities, vector.stops_and_highs(&chunks[0]), vector.is_ascii(self.0), is_equal)
         }
     }
 

@@ -1,6 +1,7 @@
 //! The scalar twin: eight bytes at a time in a machine word, for every machine, and the oracle of the others.
 
 use super::Vector;
+use crate::outline::Classes;
 
 /// One bit in each byte of a word.
 const ONES: u64 = u64::MAX / 255;
@@ -13,13 +14,20 @@ pub(crate) struct Words;
 
 impl Vector for Words {
     #[inline(always)]
-    fn stops(self, block: &[u8; 64]) -> u64 {
-        gather(block, |word| {
-            let quote = zeros(word ^ (ONES * u64::from(b'"')));
-            let backslash = zeros(word ^ (ONES * u64::from(b'\\')));
-            let control = zeros(word & (ONES * 0xe0));
-            quote | backslash | control
-        })
+    fn classify(self, block: &[u8; 64]) -> Classes {
+        let equal = |byte: u8| gather(block, |word| zeros(word ^ (ONES * u64::from(byte))));
+        Classes {
+            quotes: equal(b'"'),
+            backslashes: equal(b'\\'),
+            // The bit 0x20 makes brackets braces; a colon and a comma have it already.
+            marks: gather(block, |word| {
+                let is = |byte: u8, word| zeros(word ^ (ONES * u64::from(byte)));
+                let braces = word | (ONES * 0x20);
+                is(b'{', braces) | is(b'}', braces) | is(b':', word) | is(b',', word)
+            }),
+            spaces: equal(b' '),
+            controls: gather(block, |word| zeros(word & (ONES * 0xe0))),
+        }
     }
 
     #[inline(always)]
@@ -27,7 +35,12 @@ impl Vector for Words {
         let mut block = [0; 64];
         block[..32].copy_from_slice(chunk);
         let low = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
-        (low(self.stops(&block)), low(gather(&block, |word| word & HIGHS)))
+        let stops = gather(&block, |word| {
+            let quote = zeros(word ^ (ONES * u64::from(b'"')));
+            let backslash = zeros(word ^ (ONES * u64::from(b'\\')));
+            quote | backslash | zeros(word & (ONES * 0xe0))
+        });
+        (low(stops), low(gather(&block, |word| word & HIGHS)))
     }
 
     #[inline(always)]
@@ -82,7 +95,14 @@ mod tests {
                     block.iter().rev().fold(0u64, |bits, byte| bits << 1 | u64::from(is(*byte)))
                 };
                 let stops = plain(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-                assert_eq!(Words.stops(&block), stops, "{block:?}");
+                let classes = Classes {
+                    quotes: plain(|byte| byte == b'"'),
+                    backslashes: plain(|byte| byte == b'\\'),
+                    marks: plain(|byte| matches!(byte, b'{' | b'}' | b'[' | b']' | b':' | b',')),
+                    spaces: plain(|byte| byte == b' '),
+                    controls: plain(|byte| byte < 0x20),
+                };
+                assert_eq!(Words.classify(&block), classes, "{block:?}");
                 let half = block.first_chunk().unwrap();
                 let highs = plain(|byte| byte >= 0x80);
                 let low = |bits: u64| bits & 0xffff_ffff;

@@ -2,51 +2,91 @@
 #![allow(unsafe_code, reason = "vector instructions")]
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128,
-    _mm_set1_epi8, _mm_setzero_si128, _mm_xor_si128, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8,
-    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_testz_si256, _mm256_xor_si256,
+    __m128i, __m256i, _mm_clmulepi64_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_max_epu8,
+    _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8, _mm_setzero_si128, _mm_xor_si128,
+    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_shuffle_epi8, _mm256_testz_si256, _mm256_xor_si256,
 };
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use super::Vector;
+use crate::outline::Classes;
 
 /// Sixteen bytes at a time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sse2;
 
-/// Thirty-two bytes at a time. To have one is to know that this machine can: only [`Avx2::new`] makes it.
+/// Thirty-two bytes at a time, and what else every machine with AVX2 has. To have one is to know that this machine can: only
+/// [`Avx2::new`] makes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx2(());
 
+/// What this machine was found to have.
+static LEVEL: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const WITHOUT_AVX2: u8 = 1;
+const WITH_AVX2: u8 = 2;
+
+#[cold]
+fn detect() -> u8 {
+    let has_all = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("pclmulqdq")
+        && is_x86_feature_detected!("popcnt");
+    let level = if has_all { WITH_AVX2 } else { WITHOUT_AVX2 };
+    LEVEL.store(level, Ordering::Relaxed);
+    level
+}
+
 impl Avx2 {
-    /// `None` where the machine has no AVX2. A relaxed load and a test, after the first time.
-    #[inline]
+    /// `None` where the machine has no AVX2. A relaxed load and a comparison, after the first time.
+    #[inline(always)]
     pub(crate) fn new() -> Option<Self> {
-        std::arch::is_x86_feature_detected!("avx2").then_some(Self(()))
+        let level = match LEVEL.load(Ordering::Relaxed) {
+            UNKNOWN => detect(),
+            level => level,
+        };
+        (level == WITH_AVX2).then_some(Self(()))
     }
 
     /// Runs the task compiled for AVX2.
     #[inline]
     pub(super) fn run<T: super::Task>(self, task: T) -> T::Output {
-        #[target_feature(enable = "avx2")]
+        #[target_feature(enable = "avx2,bmi1,pclmulqdq,popcnt")]
         fn run<T: super::Task>(vector: Avx2, task: T) -> T::Output {
             task.run(vector)
         }
-        // SAFETY: an `Avx2` exists only where AVX2 was detected.
+        // SAFETY: an `Avx2` exists only where all of these were detected.
         unsafe { run(self, task) }
     }
 }
 
 impl Vector for Sse2 {
     #[inline(always)]
-    fn stops(self, block: &[u8; 64]) -> u64 {
+    fn classify(self, block: &[u8; 64]) -> Classes {
         let (chunks, _) = block.as_chunks::<16>();
-        let mut bits = 0;
+        let mut classes = Classes { quotes: 0, backslashes: 0, marks: 0, spaces: 0, controls: 0 };
         for (position, chunk) in chunks.iter().enumerate() {
-            // SAFETY: SSE2 belongs to every x86-64.
-            let stops = unsafe { _mm_movemask_epi8(stops16(load16(chunk))) };
-            bits |= u64::from(stops as u32) << (16 * position);
+            let place = |bits: __m128i| {
+                // SAFETY: SSE2 belongs to every x86-64.
+                u64::from(unsafe { _mm_movemask_epi8(bits) } as u32) << (16 * position)
+            };
+            // SAFETY: as above.
+            unsafe {
+                let bytes = load16(chunk);
+                let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8));
+                let any = |a, b| _mm_or_si128(a, b);
+                let brackets = any(any(is(b'{'), is(b'}')), any(is(b'['), is(b']')));
+                classes.quotes |= place(is(b'"'));
+                classes.backslashes |= place(is(b'\\'));
+                classes.marks |= place(any(brackets, any(is(b':'), is(b','))));
+                classes.spaces |= place(is(b' '));
+                let last_control = _mm_set1_epi8(0x1f);
+                classes.controls |= place(_mm_cmpeq_epi8(_mm_max_epu8(bytes, last_control), last_control));
+            }
         }
-        bits
+        classes
     }
 
     #[inline(always)]
@@ -118,14 +158,34 @@ fn stops16(bytes: __m128i) -> __m128i {
 // No closures here, nor iterator adapters that take one: those are functions of their own, compiled without AVX2.
 impl Vector for Avx2 {
     #[inline(always)]
-    fn stops(self, block: &[u8; 64]) -> u64 {
-        let (chunks, _) = block.as_chunks::<32>();
-        let [low, high] = chunks else { return 0 };
+    fn parities(self, bits: u64) -> u64 {
+        // A carry-less multiplication by all ones adds up, without carries, all lower bits in each.
+        // SAFETY: `self` says that the machine has it.
+        unsafe {
+            let product = _mm_clmulepi64_si128(_mm_set_epi64x(0, bits.cast_signed()), _mm_set1_epi8(-1), 0);
+            _mm_cvtsi128_si64(product).cast_unsigned()
+        }
+    }
+
+    #[inline(always)]
+    fn classify(self, block: &[u8; 64]) -> Classes {
+        let (low, high) = (block.first_chunk(), block.last_chunk());
+        let (Some(low), Some(high)) = (low, high) else { return Classes::default() };
         // SAFETY: `self` says that the machine has AVX2.
         unsafe {
-            let low = _mm256_movemask_epi8(stops32(load32(low))) as u32;
-            let high = _mm256_movemask_epi8(stops32(load32(high))) as u32;
-            u64::from(high) << 32 | u64::from(low)
+            let (low, high) = (load32(low), load32(high));
+            let last_control = _mm256_set1_epi8(0x1f);
+            let controls = bits64(
+                _mm256_cmpeq_epi8(_mm256_max_epu8(low, last_control), last_control),
+                _mm256_cmpeq_epi8(_mm256_max_epu8(high, last_control), last_control),
+            );
+            Classes {
+                quotes: equal64(low, high, b'"'),
+                backslashes: equal64(low, high, b'\\'),
+                marks: bits64(marks32(low), marks32(high)) & !controls,
+                spaces: equal64(low, high, b' '),
+                controls,
+            }
         }
     }
 
@@ -162,6 +222,49 @@ impl Vector for Avx2 {
         let [left, right] = chunks else { return block.is_ascii() };
         // SAFETY: `self` says that the machine has AVX2.
         unsafe { _mm256_movemask_epi8(_mm256_or_si256(load32(left), load32(right))) == 0 }
+    }
+}
+
+/// The highest bits of 64 bytes.
+///
+/// # Safety
+///
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn bits64(low: __m256i, high: __m256i) -> u64 {
+    // SAFETY: the caller vouches for AVX2.
+    unsafe {
+        u64::from(_mm256_movemask_epi8(high) as u32) << 32 | u64::from(_mm256_movemask_epi8(low) as u32)
+    }
+}
+
+/// Which of 64 bytes are this one.
+///
+/// # Safety
+///
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn equal64(low: __m256i, high: __m256i, byte: u8) -> u64 {
+    // SAFETY: the caller vouches for AVX2.
+    unsafe {
+        let byte = _mm256_set1_epi8(byte as i8);
+        bits64(_mm256_cmpeq_epi8(low, byte), _mm256_cmpeq_epi8(high, byte))
+    }
+}
+
+/// All ones in the bytes that are a bracket, a brace, a colon or a comma, or one of two control characters. Their codes have low halves of their own, by which a
+/// table says which of them each byte must be; the bit 0x20 makes brackets braces.
+///
+/// # Safety
+///
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn marks32(bytes: __m256i) -> __m256i {
+    const BY_LOW_HALF: [u8; 32] = *b"\0\0\0\0\0\0\0\0\0\0:{,}\0\0\0\0\0\0\0\0\0\0\0\0:{,}\0\0";
+    // SAFETY: the caller vouches for AVX2.
+    unsafe {
+        let braces = _mm256_or_si256(bytes, _mm256_set1_epi8(0x20));
+        _mm256_cmpeq_epi8(braces, _mm256_shuffle_epi8(load32(&BY_LOW_HALF), bytes))
     }
 }
 

@@ -1,0 +1,242 @@
+//! The outline of a JSON text: where its tokens are, found 64 bytes at a time.
+//!
+//! After Langdale and Lemire, "Parsing Gigabytes of JSON per Second" (VLDB Journal 28, 2019, §3.1): the quotes that no backslash
+//! escapes say by their parity what is inside of strings, and what is outside of them is a bracket, a colon, a comma, white space,
+//! or part of a number or literal. Strings are wholly checked here; the rest is left to whoever follows the tokens.
+
+use crate::scan;
+use crate::vector::{self, BLOCK, Task, Vector};
+
+/// Stands for the place of a token after the last one: no text is that long.
+pub(crate) const END: u32 = u32::MAX;
+
+/// Places written at a time, whether there are as many or not.
+const WRITTEN: usize = 8;
+
+/// Places kept for reuse, in tokens. Nearly every chunk of a stream has less than a hundred, a list of embeddings thousands.
+const MAX_KEPT: usize = 16 * 1024;
+
+/// What each of 64 bytes is, one bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Classes {
+    pub(crate) quotes: u64,
+    pub(crate) backslashes: u64,
+    /// Brackets, braces, colons and commas.
+    pub(crate) marks: u64,
+    /// The space alone; other white space is among the controls.
+    pub(crate) spaces: u64,
+    pub(crate) controls: u64,
+}
+
+/// Where tokens are: both quotes of each string, and the first byte of everything else that is neither in a string nor white
+/// space. Reused from text to text; four bytes for a token, and kept small.
+#[derive(Default)]
+pub(crate) struct Outline {
+    places: Vec<u32>,
+    drawn: usize,
+    /// There is an escape in some string.
+    pub(crate) has_escapes: bool,
+}
+
+impl Outline {
+    /// Draws a text. `false` when a string in it does not end or is not valid, or a control character is outside of them.
+    pub(crate) fn draw(&mut self, json: &[u8]) -> bool {
+        vector::run(Draw { outline: self, json })
+    }
+
+    /// The tokens of the text drawn last.
+    pub(crate) fn places(&self) -> &[u32] {
+        self.places.get(..self.drawn).unwrap_or_default()
+    }
+
+    /// Gives back what a text took that had very many tokens.
+    #[inline]
+    pub(crate) fn release(&mut self) {
+        if self.places.len() > MAX_KEPT {
+            self.places = Vec::new();
+        }
+    }
+}
+
+struct Draw<'o> {
+    outline: &'o mut Outline,
+    json: &'o [u8],
+}
+
+impl Task for Draw<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<V: Vector>(self, vector: V) -> bool {
+        let Self { outline: Outline { places, drawn, has_escapes }, json } = self;
+        let (blocks, last) = json.as_chunks::<BLOCK>();
+        let mut pen = Pen::default();
+        for block in blocks {
+            pen.draw(vector, json, block, places);
+        }
+        if !last.is_empty() {
+            let mut block = [b' '; BLOCK];
+            block[..last.len()].copy_from_slice(last);
+            pen.draw(vector, json, &block, places);
+        }
+        *drawn = pen.drawn;
+        *has_escapes = pen.has_escapes;
+        (pen.wrong | pen.inside) == 0
+    }
+}
+
+/// What one block leaves to the next.
+#[derive(Default)]
+struct Pen {
+    /// Where the next block starts.
+    start: u32,
+    /// Tokens so far.
+    drawn: usize,
+    /// All ones after a block that ends inside of a string, without its closing quote.
+    inside: u64,
+    /// One after a block that ends inside of a number or literal.
+    after_scalar: u64,
+    /// One after a block whose last byte escapes the next.
+    escaped: u64,
+    /// Not zero once something was wrong.
+    wrong: u64,
+    has_escapes: bool,
+}
+
+impl Pen {
+    #[inline(always)]
+    fn draw<V: Vector>(&mut self, vector: V, json: &[u8], block: &[u8; BLOCK], places: &mut Vec<u32>) {
+        let Classes { mut quotes, backslashes, marks, mut spaces, controls } = vector.classify(block);
+        if backslashes | self.escaped != 0 {
+            let escaped = escapes(json, self.start as usize, backslashes, self.escaped);
+            quotes &= !escaped.bytes;
+            self.escaped = escaped.after;
+            self.wrong |= escaped.wrong;
+            self.has_escapes = true;
+        }
+        // From each opening quote to right before its closing one.
+        let strings = vector.parities(quotes) ^ self.inside;
+        self.inside = (strings.cast_signed() >> 63).cast_unsigned();
+        if controls != 0 {
+            let other_spaces = other_spaces(block, controls) & !strings;
+            self.wrong |= controls & !other_spaces;
+            spaces |= other_spaces;
+        }
+        let scalars = !(strings | quotes | marks | spaces);
+        let starts = scalars & !(scalars << 1 | self.after_scalar);
+        self.after_scalar = scalars >> 63;
+        let mut tokens = quotes | marks & !strings | starts;
+        let mut at = self.drawn;
+        self.drawn += tokens.count_ones() as usize;
+        if places.len() < self.drawn + WRITTEN {
+            make_room(places);
+        }
+        while let Some(group) = places.get_mut(at..).and_then(<[u32]>::first_chunk_mut::<WRITTEN>) {
+            for place in group {
+                *place = self.start.wrapping_add(tokens.trailing_zeros());
+                tokens &= tokens.wrapping_sub(1);
+            }
+            if tokens == 0 {
+                break;
+            }
+            at += WRITTEN;
+        }
+        // No text is longer than a `u32` says.
+        self.start = self.start.wrapping_add(64);
+    }
+}
+
+/// Room for the tokens of at least another block.
+#[cold]
+#[inline(never)]
+fn make_room(places: &mut Vec<u32>) {
+    let room = places.len() + places.len().max(2 * BLOCK);
+    places.resize(room, 0);
+}
+
+/// What the backslashes of a block do.
+struct Escapes {
+    /// The bytes that one escapes.
+    bytes: u64,
+    /// One when the last byte escapes the one after the block.
+    after: u64,
+    /// Not zero when one is no escape of JSON.
+    wrong: u64,
+}
+
+/// The escapes of the block that starts at `start`; `before`: one when its first byte is escaped. Outside of strings, where no
+/// backslash may be, it does not matter what is said of it: it is part of a number or literal, in which nobody expects one.
+#[cold]
+#[inline(never)]
+fn escapes(json: &[u8], start: usize, mut backslashes: u64, before: u64) -> Escapes {
+    let mut escapes = Escapes { bytes: before, after: 0, wrong: 0 };
+    backslashes &= !before;
+    while backslashes != 0 {
+        let place = backslashes.trailing_zeros();
+        if scan::escape(json, start + place as usize + 1).is_err() {
+            escapes.wrong = 1;
+        }
+        if place == 63 {
+            escapes.after = 1;
+            break;
+        }
+        let next = 1 << (place + 1);
+        escapes.bytes |= next;
+        backslashes &= !(next | 1 << place);
+    }
+    escapes
+}
+
+/// The white space among control characters.
+#[cold]
+#[inline(never)]
+fn other_spaces(block: &[u8; BLOCK], mut controls: u64) -> u64 {
+    let mut spaces = 0;
+    while controls != 0 {
+        let place = controls.trailing_zeros();
+        if let Some(b'\t' | b'\n' | b'\r') = block.get(place as usize) {
+            spaces |= 1 << place;
+        }
+        controls &= controls - 1;
+    }
+    spaces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A caret under each token; `None` for what is refused.
+    #[track_caller]
+    fn check(json: &str, expected: Option<&str>) {
+        // Wherever the text lies among the blocks.
+        for before in 0..=2 * BLOCK {
+            let text = [&" ".repeat(before), json].concat();
+            let mut outline = Outline::default();
+            let is_sound = outline.draw(text.as_bytes());
+            assert_eq!(is_sound, expected.is_some(), "{json} at {before}");
+            if let Some(expected) = expected {
+                let places: Vec<usize> = outline.places().iter().map(|place| *place as usize).collect();
+                let carets = expected.match_indices('^').map(|(place, _)| before + place);
+                assert_eq!(places, carets.collect::<Vec<_>>(), "{json} at {before}");
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_are_where_they_begin() {
+        check(r#"{"a": [1, -2.5e3,true] , "":null}"#, Some("^^ ^^ ^^^ ^     ^^   ^ ^ ^^^^   ^"));
+        check(r#"["\"\\", "x:\u0022,{"]"#, Some("^^    ^^ ^          ^^"));
+        check("[\t1\r\n2 ]", Some("^ ^  ^ ^"));
+        check(r#"1"2"x"#, Some("^^ ^^"));
+        check("", Some(""));
+    }
+
+    #[test]
+    fn what_is_wrong_with_strings_is_found() {
+        for json in [r#"["a]"#, r#"["\x"]"#, r#"["\u12G4"]"#, "[\"a\tb\"]", "[1,\x0c2]", r#"["a\"]"#, "[\0]"]
+        {
+            check(json, None);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What a value may be to a set of pointers, one number for all of it: the tree of pointers made deterministic.
+//!
+//! A value can be several nodes of the tree at once: the first element of an array is what `/0` and what `/*` lead to. The sets of
+//! nodes that occur together are known once the pointers are, so that a pass goes from one state to the next without a set in
+//! its hands.
+
+use std::ops::Range;
+
+use crate::escape;
+use crate::pointer::array_index;
+
+/// A value that no pointer leads to or through, nor to anything in it.
+pub(crate) const NOTHING: u32 = 0;
+
+/// The whole document.
+pub(crate) const ROOT: u32 = 1;
+
+/// All states of a set of pointers; a state is known by its place.
+#[derive(Default)]
+pub(crate) struct States {
+    all: Vec<State>,
+}
+
+/// What a value may be.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Its own number.
+    pub(crate) number: u32,
+    /// The nodes of the tree that it is at once, in order.
+    pub(crate) nodes: Vec<usize>,
+    /// The fields that it is a value of.
+    pub(crate) fields: Vec<u32>,
+    /// A bit for the [`hint`] of each member's name: tells most members of most documents apart from all of them.
+    hints: u64,
+    members: Vec<Member>,
+    /// The elements that are asked for by their index.
+    elements: Vec<(u32, u32)>,
+    /// What every other element is.
+    others: u32,
+}
+
+struct Member {
+    /// See [`head`].
+    head: u64,
+    name: Box<str>,
+    state: u32,
+}
+
+/// The tree of pointers, as far as states are made of it.
+pub(crate) trait Tree {
+    /// The tokens that follow a node's, and their nodes. The root is 0.
+    fn children(&self, node: usize) -> &[(Box<str>, usize)];
+    /// The fields whose pointer ends at a node.
+    fn fields(&self, node: usize) -> &[u32];
+}
+
+impl States {
+    /// The states of a tree. There are few more than nodes: only indices beside a wildcard make others.
+    pub(crate) fn of(tree: &impl Tree) -> Self {
+        let mut states = Self::default();
+        states.number(Vec::new());
+        states.number(vec![0]);
+        let mut next = 0;
+        while let Some(state) = states.all.get(next) {
+            let nodes = state.nodes.clone();
+            let complete = states.complete(tree, nodes);
+            if let Some(state) = states.all.get_mut(next) {
+                *state = complete;
+            }
+            next += 1;
+        }
+        states
+    }
+
+    /// The number of the state that is these nodes, which may be new.
+    fn number(&mut self, nodes: Vec<usize>) -> u32 {
+        let known = self.all.iter().position(|state| state.nodes == nodes);
+        let number = known.unwrap_or_else(|| {
+            self.all.push(State { nodes, ..State::default() });
+            self.all.len() - 1
+        });
+        u32::try_from(number).unwrap_or(NOTHING)
+    }
+
+    fn complete(&mut self, tree: &impl Tree, nodes: Vec<usize>) -> State {
+        let mut state = State { number: self.number(nodes.clone()), ..State::default() };
+        let children: Vec<_> = nodes.iter().flat_map(|node| tree.children(*node)).collect();
+        let all_of = |is_wanted: &dyn Fn(&str) -> bool| -> Vec<usize> {
+            let wanted = children.iter().filter(|(token, _)| is_wanted(token));
+            let mut nodes: Vec<usize> = wanted.map(|(_, node)| *node).collect();
+            nodes.sort_unstable();
+            nodes
+        };
+        for (name, _) in &children {
+            if state.members.iter().all(|member| member.name != *name) {
+                let number = self.number(all_of(&|token| *token == **name));
+                state.hints |= 1 << hint(name.len(), Some(name.as_bytes().first().copied().unwrap_or(b'"')));
+                state.members.push(Member { head: head(name.as_bytes()), name: name.clone(), state: number });
+            }
+            if let Some(index) = array_index(name)
+                && state.elements.iter().all(|(known, _)| *known != index)
+            {
+                let number = self.number(all_of(&|token| token == "*" || *token == **name));
+                state.elements.push((index, number));
+            }
+        }
+        state.others = self.number(all_of(&|token| token == "*"));
+        state.fields = nodes.iter().flat_map(|node| tree.fields(*node)).copied().collect();
+        state.nodes = nodes;
+        state
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// A state by its number.
+    #[inline(always)]
+    pub(crate) fn get(&self, state: u32) -> &State {
+        self.all.get(state as usize).unwrap_or(&NO_STATE)
+    }
+}
+
+static NO_STATE: State = State {
+    number: NOTHING,
+    nodes: Vec::new(),
+    fields: Vec::new(),
+    hints: 0,
+    members: Vec::new(),
+    elements: Vec::new(),
+    others: NOTHING,
+};
+
+impl State {
+    /// What a member is, by the place of its name in a text, quotes around it; there are no escapes in it.
+    #[inline(always)]
+    pub(crate) fn member(&self, json: &[u8], name: Range<usize>) -> u32 {
+        let length = name.end.wrapping_sub(name.start);
+        let is_possible = self.hints >> hint(length, json.get(name.start).copied()) & 1 != 0;
+        if is_possible { self.likely_member(json, name) } else { NOTHING }
+    }
+
+    #[inline(never)]
+    fn likely_member(&self, json: &[u8], name: Range<usize>) -> u32 {
+        let length = name.len();
+        let head = match json.get(name.start..).and_then(<[u8]>::first_chunk) {
+            // What comes after a short name is shifted out.
+            Some(chunk) if length > 0 => u64::from_le_bytes(*chunk) << (64 - 8 * length.min(8)),
+            _ => head(json.get(name.clone()).unwrap_or_default()),
+        };
+        for member in &self.members {
+            if member.head == head
+                && member.name.len() == length
+                && (length <= 8 || json.get(name.clone()) == Some(member.name.as_bytes()))
+            {
+                return member.state;
+            }
+        }
+        NOTHING
+    }
+
+    /// [`member`](Self::member) by a name that may have escapes in it.
+    #[inline(never)]
+    pub(crate) fn any_member(&self, json: &[u8], name: Range<usize>) -> u32 {
+        let written = json.get(name.clone()).unwrap_or_default();
+        if !written.contains(&b'\\') {
+            return self.member(json, name);
+        }
+        let Ok(written) = std::str::from_utf8(written) else { return NOTHING };
+        let mut members = self.members.iter();
+        members.find(|member| escape::equals(written, &member.name)).map_or(NOTHING, |member| member.state)
+    }
+
+    /// What an element is.
+    #[inline]
+    pub(crate) fn element(&self, index: u32) -> u32 {
+        self.elements.iter().find(|(known, _)| *known == index).map_or(self.others, |(_, state)| *state)
+    }
+}
+
+/// A number below 64 for a name, by its length and its first byte; in a text, an empty name's is the closing quote.
+#[inline(always)]
+fn hint(length: usize, first: Option<u8>) -> u64 {
+    // Letters differ in their five low bits, and names in more than one of them.
+    (length as u64 ^ (u64::from(first.unwrap_or_default()) << 1)) % 64
+}
+
+/// The first eight bytes of a name, or all of them at the upper end of the word; 0 for an empty one.
+fn head(name: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    let length = name.len().min(8);
+    word[..length].copy_from_slice(&name[..length]);
+    u64::from_le_bytes(word) << (64 - 8 * length.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::pointer::Fields;
+
+    use super::*;
+
+    /// The fields of the value that a path of names and indices leads to.
+    #[track_caller]
+    fn check(pointers: &[&str], path: &[&str], expected: &[u32]) {
+        let fields = Fields::compile(pointers).unwrap();
+        let mut state = fields.states().get(ROOT);
+        for step in path {
+            let number = match array_index(step) {
+                Some(index) => state.element(index),
+                None => state.any_member(format!("\"{step}\"").as_bytes(), 1..step.len() + 1),
+            };
+            state = fields.states().get(number);
+        }
+        assert_eq!(state.fields, expected, "{path:?}");
+    }
+
+    #[test]
+    fn a_value_is_all_that_leads_to_it() {
+        let pointers = ["", "/a/*", "/a/0/b", "/a/*/b", "/", "/a/1", "/longer name", "/a/*/b"];
+        check(&pointers, &[], &[0]);
+        check(&pointers, &["a"], &[]);
+        check(&pointers, &["a", "0"], &[1]);
+        check(&pointers, &["a", "1"], &[1, 5]);
+        check(&pointers, &["a", "7"], &[1]);
+        check(&pointers, &["a", "0", "b"], &[2, 3, 7]);
+        check(&pointers, &["a", "1", "b"], &[3, 7]);
+        check(&pointers, &["a", "0", "c"], &[]);
+        check(&pointers, &[""], &[4]);
+        check(&pointers, &["longer name"], &[6]);
+        check(&pointers, &["longer nome"], &[]);
+        check(&pointers, &["longer\\u0020name"], &[6]);
+        check(&["/*"], &["*"], &[0]);
+    }
+}
