@@ -322,6 +322,9 @@ impl Body {
 
 /// The error of an HTTP/1.1 attempt that failed with that.
 pub(crate) fn http1_failure(error: hyper::Error, trail: &Trail) -> Error {
+    if let Some(failed) = trail.upload.as_ref().and_then(|upload| upload.failure(trail)) {
+        return failed;
+    }
     let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
     // Hyper has a question for this on the server's side only; a test holds the words.
     let (kind, what) = if error.is_parse() && error.to_string().contains("too large") {

@@ -21,7 +21,6 @@ pub(crate) enum Size {
     #[cfg_attr(not(feature = "decompress"), allow(dead_code, reason = "only decoders take it"))]
     Small,
     /// 64 KiB: what a file is read in.
-    #[allow(dead_code, reason = "uploads will take it")]
     Large,
 }
 

@@ -27,12 +27,13 @@ use crate::{
     io::{Meter, Stream},
     pool::Permit,
     timer::Timer,
+    upload::{Outgoing, SourceFailed},
 };
 
 /// See the [module](self).
 pub(crate) struct Http1 {
-    sender: http1::SendRequest<OneChunk>,
-    connection: http1::Connection<TokioIo<Stream>, OneChunk>,
+    sender: http1::SendRequest<Content>,
+    connection: http1::Connection<TokioIo<Stream>, Content>,
     /// Whether `connection` has completed; it must not be polled after that.
     finished: bool,
     info: ConnectionInfo,
@@ -128,7 +129,7 @@ impl Http1 {
     /// Sends the request and waits for the head. The body is read with [`Http1::poll_body`].
     pub(crate) async fn exchange(
         &mut self,
-        request: http::Request<OneChunk>,
+        request: http::Request<Content>,
     ) -> Result<http::Response<Incoming>, hyper::Error> {
         let mut response = pin!(self.sender.send_request(request));
         let mut connection_error = None;
@@ -207,8 +208,16 @@ fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The request as hyper takes it: origin-form, with `Host`.
-pub(crate) fn encode(request: &Request) -> http::Request<OneChunk> {
-    let mut encoded = http::Request::new(OneChunk(Some(request.body.clone())));
+pub(crate) fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<Content> {
+    let content = match upload {
+        Some(upload) => Content::Upload(upload.clone()),
+        None => Content::Whole(request.body.clone()),
+    };
+    let has_content = match upload {
+        Some(upload) => upload.length() != Some(0),
+        None => !request.body.is_empty(),
+    };
+    let mut encoded = http::Request::new(content);
     *encoded.method_mut() = request.method.clone();
     *encoded.uri_mut() = request.url.path_and_query().clone().into();
     // Room for `Host`, a length and what hyper adds: a clone has none, and would grow at once.
@@ -218,7 +227,7 @@ pub(crate) fn encode(request: &Request) -> http::Request<OneChunk> {
     for (name, value) in request.headers.iter().filter(|(name, _)| !frames(name)) {
         headers.append(name.clone(), value.clone());
     }
-    if request.body.is_empty() && !has_no_body_by_nature(&request.method) {
+    if !has_content && !has_no_body_by_nature(&request.method) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     headers.entry(header::HOST).or_insert_with(|| request.url.origin().host_header().clone());
@@ -231,28 +240,40 @@ pub(crate) fn has_no_body_by_nature(method: &http::Method) -> bool {
     matches!(method.as_str(), "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT")
 }
 
-/// A body that is one piece of memory.
+/// A request's body: one piece of memory, or pulled from somewhere.
 #[derive(Debug)]
-pub(crate) struct OneChunk(Option<Bytes>);
+pub(crate) enum Content {
+    Whole(Bytes),
+    Upload(Outgoing),
+}
 
-impl hyper::body::Body for OneChunk {
+impl hyper::body::Body for Content {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = SourceFailed;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let bytes = self.0.take().filter(|bytes| !bytes.is_empty());
-        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Upload(upload) => upload.poll_next(cx).map(|next| next.map(|next| next.map(Frame::data))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Bytes::is_empty)
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Upload(upload) => upload.has_ended(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Upload(upload) => upload.length().map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
     }
 }
 

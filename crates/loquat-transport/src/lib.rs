@@ -44,7 +44,6 @@
 #![deny(unsafe_code)]
 
 mod body;
-#[cfg_attr(not(feature = "decompress"), allow(dead_code, reason = "decoders take them"))]
 mod buffers;
 mod config;
 mod connect;
@@ -62,6 +61,7 @@ mod stats;
 mod timer;
 mod trail;
 mod transport;
+mod upload;
 
 pub use body::Body;
 /// Cheaply shared bytes, in which bodies are sent and come.
@@ -78,3 +78,4 @@ pub use request::Request;
 pub use response::{ConnectionInfo, Protocol, Response};
 pub use stats::Stats;
 pub use transport::Transport;
+pub use upload::Upload;

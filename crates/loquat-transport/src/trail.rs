@@ -12,7 +12,7 @@ use std::{
 
 use loquat_core::{Delivery, Error, ErrorKind};
 
-use crate::{ConnectionInfo, Origin, io::Meter};
+use crate::{ConnectionInfo, Origin, io::Meter, upload::Outgoing};
 
 /// Where an attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,7 @@ pub(crate) struct Trail {
     pub(crate) info: Option<ConnectionInfo>,
     delivery: Delivery,
     mark: Option<Mark>,
+    pub(crate) upload: Option<Outgoing>,
 }
 
 /// An HTTP/1.1 connection as it was before this request.
@@ -73,6 +74,7 @@ impl Trail {
             info: None,
             delivery: Delivery::NotSent,
             mark: None,
+            upload: None,
         }
     }
 
@@ -119,8 +121,10 @@ impl Trail {
 
     /// Once more than the body is out, the head is too, and what is missing is the answer.
     fn stage(&self) -> Stage {
-        match &self.mark {
-            Some(mark) if self.written() > mark.body_bytes => Stage::Head,
+        match (&self.mark, &self.upload) {
+            (_, Some(upload)) if self.stage == Stage::Head && !upload.has_ended() => Stage::Sending,
+            (Some(_), Some(upload)) if self.written() > 0 && upload.has_ended() => Stage::Head,
+            (Some(mark), None) if self.written() > mark.body_bytes => Stage::Head,
             _ => self.stage,
         }
     }

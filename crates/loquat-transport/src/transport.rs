@@ -25,6 +25,7 @@ use crate::{
     pool::{Checkout, Making, Pool, Site, Slot, Ticket, Wants},
     timer::Timer,
     trail::{Expired, Stage, Trail, earlier, within},
+    upload::{Outgoing, Upload},
 };
 #[cfg(feature = "decompress")]
 use crate::{
@@ -109,9 +110,47 @@ impl Transport {
     /// Dropping the future gives the request up: an HTTP/2 stream is reset, an HTTP/1.1 connection closed, a place in
     /// the pool's queue returned. Whether the peer got the request is then unknown.
     pub async fn send(&self, context: &Context, request: Request) -> Result<Response> {
+        self.run(context, request, None).await
+    }
+
+    /// As [`Transport::send`], with a body that is not in memory. The request's own body must be empty. It is sent once,
+    /// whatever [`Request::replayable`] says, except on another connection where the first was gone before anything was asked
+    /// of the source.
+    ///
+    /// The source is polled with the attempt, and with the response's body where the server answers before it has everything:
+    /// whoever does not read that does not send on. A server that is done early may leave the rest unread; the connection
+    /// is not used again then. [`Request::first_byte`] counts from the last piece sent, so it also ends an upload whose
+    /// source or peer stands still for so long.
+    ///
+    /// # Errors
+    /// As there. Where the source fails, [`loquat_core::ErrorKind::Local`] with the source's error as its source; where its
+    /// length is not the one announced, [`loquat_core::ErrorKind::InvalidRequest`]. [`Error::delivery`] holds for both.
+    ///
+    /// # Panics
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn send_upload(
+        &self,
+        context: &Context,
+        mut request: Request,
+        upload: Upload,
+    ) -> Result<Response> {
+        if !request.body.is_empty() {
+            let trail = Trail::new(request.url.origin().clone(), context.deadline());
+            let what = "the request has a body of its own beside the upload";
+            return Err(trail.error(loquat_core::ErrorKind::InvalidRequest, what));
+        }
+        request.replayable = false;
+        self.run(context, request, Some(upload.share(&self.0.buffers))).await
+    }
+
+    async fn run(&self, context: &Context, request: Request, upload: Option<Outgoing>) -> Result<Response> {
         #[cfg(feature = "decompress")]
         let (request, decodes) = self.0.accept_compressed(request);
         let mut trail = Trail::new(request.url.origin().clone(), context.deadline());
+        trail.upload = upload;
         if let Err(error) = context.check() {
             return Err(trail.error(error.kind(), error.message()));
         }
@@ -244,6 +283,10 @@ impl Inner {
             };
             match tried {
                 Ok(answered) => return Ok(answered),
+                // What has been read from a source cannot be sent again.
+                Err(failed) if trail.upload.as_ref().is_some_and(Outgoing::has_begun) => {
+                    return Err(failed.error);
+                }
                 Err(Failed { again: Again::Surely, .. }) if stale < MAX_STALE => stale += 1,
                 Err(Failed { again: Again::Once, .. }) if !wants.fresh => {
                     wants.fresh = true;
@@ -317,7 +360,7 @@ impl Inner {
         let limit = self.first_byte(request);
         let mut timer = connection.timer.take().and_then(Timer::here);
         let answered = {
-            let mut exchange = pin!(connection.exchange(http1::encode(request)));
+            let mut exchange = pin!(connection.exchange(http1::encode(request, trail.upload.as_ref())));
             let mut expiry = earlier(Instant::now(), limit, trail.deadline);
             poll_fn(|cx| {
                 if let Poll::Ready(done) = exchange.as_mut().poll(cx) {
@@ -371,7 +414,7 @@ impl Inner {
         trail.info = Some(slot.info());
         trail.stage = Stage::Sending;
         let read_before = slot.connection().meter().read();
-        let mut stream = match slot.connection().start(request) {
+        let mut stream = match slot.connection().start(request, trail.upload.as_ref()) {
             Ok(stream) => stream,
             Err(error) => {
                 // The connection is on its way out and took nothing.
@@ -383,14 +426,26 @@ impl Inner {
             }
         };
         trail.handed_over(slot.info());
-        let expiry = earlier(Instant::now(), self.first_byte(request), trail.deadline);
+        let limit = self.first_byte(request);
+        let mut expiry = earlier(Instant::now(), limit, trail.deadline);
         let mut timer = slot.connection().timers.take();
-        let answered = poll_fn(|cx| match (stream.poll_head(cx), expiry) {
-            (Poll::Ready(answered), _) => Poll::Ready(Ok(answered)),
-            (Poll::Pending, Some((end, expired))) => {
-                Timer::poll_until(&mut timer, end, cx).map(|()| Err(expired))
+        let mut last_sent = None;
+        let answered = poll_fn(|cx| {
+            if let Poll::Ready(answered) = stream.poll_head(cx) {
+                return Poll::Ready(Ok(answered));
             }
-            (Poll::Pending, None) => Poll::Pending,
+            last_sent = stream.last_sent().or(last_sent);
+            while let Some((end, expired)) = expiry {
+                if Timer::poll_until(&mut timer, end, cx).is_pending() {
+                    break;
+                }
+                // The limit counts from the last piece of an upload.
+                match (expired, last_sent.and_then(|sent| earlier(sent, limit, trail.deadline))) {
+                    (Expired::Limit(_), Some(later)) if later.0 > end => expiry = Some(later),
+                    _ => return Poll::Ready(Err(expired)),
+                }
+            }
+            Poll::Pending
         })
         .await;
         slot.connection().timers.put(timer);

@@ -12,14 +12,15 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
-use h2::{Reason, RecvStream, client::ResponseFuture};
+use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
 use http::{HeaderMap, response::Parts};
 
-use super::driver::Shared;
+use super::{driver::Shared, pump::Pump};
+use crate::upload::Outgoing;
 
 /// Frames below this are joined when the driver takes them over; larger ones are kept as they are, without a copy.
 const SMALL: usize = 1024;
@@ -34,6 +35,8 @@ pub(crate) enum Failure {
     Laggard(Laggard),
     /// The connection was given up: its peer answered no PING for so long.
     Silent(Duration),
+    /// The source of the request's body failed.
+    Upload(Outgoing),
 }
 
 impl From<h2::Error> for Failure {
@@ -69,6 +72,8 @@ pub(super) struct Lane(Mutex<State>);
 #[derive(Debug)]
 struct State {
     flow: Flow,
+    /// Where the upload goes, while there is one.
+    sender: Option<SendStream<Bytes>>,
     /// The head, once it has come and until it is taken.
     head: Option<Result<Parts, h2::Error>>,
     unread: Unread,
@@ -94,6 +99,11 @@ enum Flow {
 impl Lane {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing once the stream was given up.
+    pub(super) fn with_sender<T>(&self, act: impl FnOnce(&mut SendStream<Bytes>) -> T) -> Option<T> {
+        self.lock().sender.as_mut().map(act)
     }
 
     /// Takes over what a caller who has fallen behind has left with `h2`. How much lies unread.
@@ -130,16 +140,17 @@ impl Lane {
 
     /// Gives the stream up. Without its last handle `h2` resets it.
     pub(super) fn give_up(&self, unread_for: Duration) {
-        let (flow, waker) = {
+        let (handles, waker) = {
             let mut state = self.lock();
             if matches!(state.flow, Flow::Over) {
                 return;
             }
             let laggard = Laggard { unread_bytes: state.unread.bytes, unread_for };
             state.unread = Unread::default();
-            (std::mem::replace(&mut state.flow, Flow::Laggard(laggard)), state.waker.take())
+            let flow = std::mem::replace(&mut state.flow, Flow::Laggard(laggard));
+            ((flow, state.sender.take()), state.waker.take())
         };
-        drop(flow);
+        drop(handles);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -259,12 +270,20 @@ impl Unread {
 pub(crate) struct Stream {
     lane: Arc<Lane>,
     shared: Arc<Shared>,
+    /// While the upload has not ended.
+    pump: Option<Box<Pump>>,
 }
 
 impl Stream {
-    pub(super) fn new(response: ResponseFuture, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        response: ResponseFuture,
+        upload: Option<(Pump, SendStream<Bytes>)>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (pump, sender) = upload.map(|(pump, sender)| (Box::new(pump), sender)).unzip();
         let lane = Arc::new(Lane(Mutex::new(State {
             flow: Flow::Head(response),
+            sender,
             head: None,
             unread: Unread::default(),
             waker: None,
@@ -273,11 +292,29 @@ impl Stream {
             idle_ticks: 0,
         })));
         shared.enter(&lane);
-        Self { lane, shared }
+        Self { lane, shared, pump }
+    }
+
+    /// Sends on what there is room for.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        if let Some(pump) = &mut self.pump
+            && let Poll::Ready(done) = pump.poll(&self.lane, cx)
+        {
+            self.pump = None;
+            self.lane.lock().sender = None;
+            done?;
+        }
+        Ok(())
+    }
+
+    /// When the upload last got a piece off, while it has not ended.
+    pub(crate) fn last_sent(&self) -> Option<Instant> {
+        self.pump.as_ref().map(|pump| pump.last_sent.into())
     }
 
     /// The response's head, once.
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Parts, Failure>> {
+        self.poll_upload(cx)?;
         let mut state = self.lane.lock();
         let state = &mut *state;
         state.flow.advance(&mut state.head, cx);
@@ -293,6 +330,7 @@ impl Stream {
 
     /// The next data of the body; the stream's window grows by what is handed out.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        self.poll_upload(cx)?;
         let polled = ready!(self.lane.lock().poll_data(cx));
         Poll::Ready(polled.map(|data| {
             data.map_err(|failure| match failure {
@@ -328,8 +366,11 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.shared.leave(&self.lane);
-        let flow = std::mem::replace(&mut self.lane.lock().flow, Flow::Over);
-        drop(flow);
+        let handles = {
+            let mut state = self.lane.lock();
+            (std::mem::replace(&mut state.flow, Flow::Over), state.sender.take())
+        };
+        drop(handles);
     }
 }
 

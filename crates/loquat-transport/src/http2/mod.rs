@@ -6,6 +6,7 @@
 
 mod driver;
 mod lane;
+mod pump;
 
 use std::{
     fmt,
@@ -24,11 +25,12 @@ use tokio::sync::oneshot;
 
 use crate::{
     ConnectionInfo, HeadLimits, Http2Limits, Request, connect::Link, http1::has_no_body_by_nature, io::Meter,
-    pool::Permit, timer::Timers, trail::Trail,
+    pool::Permit, timer::Timers, trail::Trail, upload::Outgoing,
 };
 use driver::{Driver, Shared, UNSETTLED};
 pub use lane::Laggard;
 pub(crate) use lane::{Failure, Stream};
+use pump::Pump;
 
 /// Streams that were reset here are remembered so that what the peer still sends on them is ignored, not answered
 /// with an error: `h2`'s defaults (50 for 1 s) are spent by one cancelled batch.
@@ -121,14 +123,20 @@ impl Http2 {
     ///
     /// # Errors
     /// Nothing was sent, then: the connection is closing.
-    pub(crate) fn start(&self, request: &Request) -> Result<Stream, h2::Error> {
-        let head = encode(request);
-        let no_body = request.body.is_empty();
+    pub(crate) fn start(&self, request: &Request, upload: Option<&Outgoing>) -> Result<Stream, h2::Error> {
+        let has_upload = upload.is_some_and(|upload| upload.length() != Some(0));
+        let head = encode(request, upload);
+        let no_body = request.body.is_empty() && !has_upload;
         let (response, mut stream) = self.sender.clone().send_request(head, no_body)?;
-        if !no_body {
-            stream.send_data(request.body.clone(), true)?;
-        }
-        Ok(Stream::new(response, Arc::clone(&self.shared)))
+        let pump = match upload.filter(|_| has_upload) {
+            Some(upload) => Some((Pump::new(upload.clone()), stream)),
+            None if no_body => None,
+            None => {
+                stream.send_data(request.body.clone(), true)?;
+                None
+            }
+        };
+        Ok(Stream::new(response, pump, Arc::clone(&self.shared)))
     }
 }
 
@@ -144,7 +152,7 @@ impl fmt::Debug for Http2 {
 
 /// The request as `h2` takes it: all parts of the address, and no field that belongs to an HTTP/1.1 connection
 /// (RFC 9113 §8.2.2).
-fn encode(request: &Request) -> http::Request<()> {
+fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
     let origin = request.url.origin();
     let mut parts = uri::Parts::default();
     parts.scheme = Some(if origin.is_secure() { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
@@ -159,8 +167,11 @@ fn encode(request: &Request) -> http::Request<()> {
     while let Some(name) = headers.keys().find(|name| is_of_the_connection(name)).cloned() {
         headers.remove(name);
     }
-    if !request.body.is_empty() || !has_no_body_by_nature(&request.method) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+    let length = upload.map_or(Some(request.body.len() as u64), Outgoing::length);
+    if let Some(length) = length
+        && (length > 0 || !has_no_body_by_nature(&request.method))
+    {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     *encoded.headers_mut() = headers;
     encoded
@@ -187,7 +198,7 @@ pub(crate) fn ends_connection(failure: &Failure) -> bool {
     match failure {
         Failure::H2(error) => error.is_go_away() || error.is_io(),
         Failure::Silent(_) => true,
-        Failure::Laggard(_) => false,
+        Failure::Laggard(_) | Failure::Upload(_) => false,
     }
 }
 
@@ -195,6 +206,10 @@ pub(crate) fn ends_connection(failure: &Failure) -> bool {
 pub(crate) fn failure(failure: impl Into<Failure>, trail: &Trail) -> Error {
     let error = match failure.into() {
         Failure::H2(error) => error,
+        Failure::Upload(upload) => {
+            let lost = || trail.error(ErrorKind::Local, "the source of the request's body failed");
+            return upload.failure(trail).unwrap_or_else(lost);
+        }
         Failure::Laggard(laggard) => {
             let what =
                 format_args!("the answer was given up because it was not read (laggard_after): {laggard}");
