@@ -6,11 +6,19 @@
 
 use std::fmt;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use loquat_core::{DEFAULT_MAX_ANSWER_BYTES, Delta, Ending, Error, ErrorKind, Result};
 use loquat_json::{Event, Extractor, Found, Framer, Limits, ndjson, sse};
 
-use crate::{Head, failure, list::ListFramer, outbox::Outbox};
+use crate::{
+    Head,
+    eventstream::{Frame, FrameReader},
+    failure,
+    fields::fields,
+    list::ListFramer,
+    outbox::Outbox,
+};
 
 /// What a [`Decoder`] may hold or hand out. Exceeding one fails the answer with `TooLarge`, naming the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +118,10 @@ impl<'a> Incoming<'a> {
         Self { name: "message", data, whole, framed: None }
     }
 
+    fn named(name: &'a str, data: &'a str) -> Self {
+        Self { name, data, whole: false, framed: None }
+    }
+
     /// The fields in the data.
     pub(crate) fn extract(self, extractor: &'a mut Extractor) -> Result<Found<'a>, loquat_json::Error> {
         match self.framed {
@@ -158,6 +170,7 @@ enum Framing {
     },
     Events(Framer),
     List(ListFramer),
+    Frames(Box<Frames>),
     /// One document, gathered until the body ends.
     Document(Vec<u8>),
 }
@@ -291,6 +304,8 @@ impl Decoder {
                     *used += blank;
                     let limits = Limits::default().with_max_event_bytes(limits.max_event_bytes);
                     *framing = match (first, *json) {
+                        // A frame's length, which is below 16 MiB: neither text nor JSON begins like that.
+                        (0, _) => Framing::Frames(Box::new(Frames::new()?)),
                         (b'[', Json::List) => Framing::List(ListFramer::default()),
                         (b'{' | b'[', Json::Document | Json::List) => Framing::Document(Vec::new()),
                         (b'{' | b'[', Json::Lines) => Framing::Events(ndjson::Decoder::new(limits).into()),
@@ -312,6 +327,16 @@ impl Decoder {
                     let result = element_event(wire.as_mut(), &element, out);
                     framer.release(element);
                     match result {
+                        Ok(counts) => *events += u64::from(counts),
+                        Err(error) => return Err(refused(error, *events)),
+                    }
+                    return Ok(true);
+                }
+                Framing::Frames(frames) => {
+                    let taken = frames.reader.next(&mut rest, limits.max_event_bytes);
+                    *used = input.len() - rest.len();
+                    let Some(frame) = taken? else { return Ok(false) };
+                    match frame_event(wire.as_mut(), frame, &mut frames.envelope, &mut frames.text, out) {
                         Ok(counts) => *events += u64::from(counts),
                         Err(error) => return Err(refused(error, *events)),
                     }
@@ -344,7 +369,7 @@ impl Decoder {
         let Self { wire, framing, out, events, .. } = self;
         if let (Ok(wire), None) = (&mut *wire, &self.ending) {
             let result = match framing {
-                Framing::Unknown { .. } | Framing::List(_) => Ok(()),
+                Framing::Unknown { .. } | Framing::List(_) | Framing::Frames(_) => Ok(()),
                 Framing::Events(framer) => {
                     let result = match framer.finish() {
                         Ok(Some(event)) => {
@@ -400,6 +425,53 @@ impl Decoder {
         self.used = 0;
         self.framing = Framing::Unknown { json: Json::Document };
     }
+}
+
+fields! {
+    Bytes = "/bytes",
+}
+
+/// A binary event stream being read.
+#[derive(Debug)]
+struct Frames {
+    reader: FrameReader,
+    /// Finds what a frame carries on behalf of another format.
+    envelope: Extractor,
+    /// What it carries, reused.
+    text: Vec<u8>,
+}
+
+impl Frames {
+    fn new() -> Result<Self> {
+        Ok(Self { reader: FrameReader::default(), envelope: Field::extractor()?, text: Vec::new() })
+    }
+}
+
+/// A frame's event. One that carries another format's (`chunk`) is unwrapped first.
+fn frame_event(
+    wire: &mut dyn Wire,
+    frame: Frame<'_>,
+    envelope: &mut Extractor,
+    text: &mut Vec<u8>,
+    out: &mut Outbox,
+) -> Result<bool, EventError> {
+    let not_text = |_| Error::new(ErrorKind::Protocol, "what a frame carries is not UTF-8");
+    let payload = std::str::from_utf8(frame.payload).map_err(not_text)?;
+    if frame.message_type != "event" && !frame.message_type.is_empty() {
+        out.fail(failure::of_frame(frame.exception, frame.error_message, payload));
+        return Ok(true);
+    }
+    if frame.event_type != "chunk" {
+        return wire.event(Incoming::named(frame.event_type, payload), out);
+    }
+    let found = envelope.extract_str(payload)?;
+    let carried = Field::Bytes.text(found).and_then(|bytes| bytes.borrowed());
+    text.clear();
+    if STANDARD.decode_vec(carried.unwrap_or_default(), text).is_err() {
+        return Err(Error::new(ErrorKind::Protocol, "what a frame carries is not base64").into());
+    }
+    let carried = std::str::from_utf8(text).map_err(not_text)?;
+    wire.event(Incoming::named("message", carried), out)
 }
 
 /// An element of a list of events.

@@ -91,9 +91,18 @@ impl Body {
 
 /// A name as part of a path (RFC 3986 §3.3): what may not stand there is escaped, slashes between its own parts stay.
 pub(crate) fn path_segment(name: &str) -> String {
+    escaped_but(name, b"-._~/:@")
+}
+
+/// A name as one segment of a path, slashes and all.
+pub(crate) fn escaped(name: &str) -> String {
+    escaped_but(name, b"-._~")
+}
+
+fn escaped_but(name: &str, kept: &[u8]) -> String {
     let mut path = String::with_capacity(name.len());
     for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/:@".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             path.push(char::from(byte));
         } else {
             path.push_str(&format!("%{byte:02X}"));
@@ -257,7 +266,7 @@ pub(crate) fn models(body: &[u8], lists: &[&str]) -> Result<Vec<ModelInfo>> {
 
 fn model(entry: &Value) -> Option<ModelInfo> {
     let text = |names: &[&str]| names.iter().find_map(|name| entry.get(*name)?.as_str().map(str::to_owned));
-    let mut info = ModelInfo::new(text(&["id", "model", "name"])?);
+    let mut info = ModelInfo::new(text(&["id", "model", "name", "modelId"])?);
     info.owner = text(&["owned_by", "organization"]);
     info.context_window = [
         "context_length",

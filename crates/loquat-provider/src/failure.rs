@@ -55,6 +55,26 @@ pub(crate) fn of_event(data: &str) -> Error {
     }
 }
 
+/// The error that a frame of a binary event stream reports: its kind, its message or, in its payload, the same as JSON.
+pub(crate) fn of_frame(code: &str, message: &str, payload: &str) -> Error {
+    let parsed = serde_json::from_str::<Value>(payload).ok();
+    let said = parsed.as_ref().map(Said::read).unwrap_or_default();
+    let message = match said.message {
+        Some(said) => said.to_string(),
+        None if !message.is_empty() => message.to_owned(),
+        None => "the provider reported an error without explaining it".to_owned(),
+    };
+    let word = code.to_ascii_lowercase();
+    let kind = by_word(&word).unwrap_or(match &*word {
+        word if word.contains("validation") => ErrorKind::InvalidRequest,
+        word if word.contains("accessdenied") => ErrorKind::Permission,
+        word if word.contains("timeout") => ErrorKind::Timeout,
+        _ => ErrorKind::Server,
+    });
+    let error = Error::new(kind, message).with_raw_body(payload.as_bytes());
+    if code.is_empty() { error } else { error.with_code(code) }
+}
+
 /// The error among lines that were no event, if there is one: a bare JSON body, or an `error:` field.
 pub(crate) fn in_stray(stray: &[u8]) -> Option<Error> {
     if stray.is_empty() {

@@ -8,8 +8,13 @@
 //! |---|---|---|---|
 //! | [`OPENAI_CHAT`], [`OPENAI_COMPATIBLE`] | OpenAI chat completions and the many who speak it; see [`profiles`] | SSE | JSON |
 //! | [`OPENAI_RESPONSES`] | OpenAI Responses, and those who speak it | SSE | JSON |
-//! | [`ANTHROPIC_MESSAGES`] | Anthropic Messages | SSE | JSON |
+//! | [`AZURE_OPENAI`], [`AZURE_OPENAI_DEPLOYMENT`] | the same at Azure | SSE | JSON |
+//! | [`ANTHROPIC_MESSAGES`], [`ANTHROPIC_VERTEX`] | Anthropic Messages, at Anthropic and at Vertex AI | SSE | JSON |
+//! | [`ANTHROPIC_BEDROCK`] | the same at Bedrock | binary event stream | JSON |
 //! | [`GEMINI`], [`GEMINI_VERTEX`] | Gemini `generateContent`, at Google AI and at Vertex AI | SSE, JSON list | JSON |
+//! | [`GEMINI_INTERACTIONS`] | Gemini interactions | SSE | JSON |
+//! | [`DASHSCOPE`], [`DASHSCOPE_CUMULATIVE`] | Alibaba Cloud's own, for Qwen | SSE | JSON |
+//! | [`BEDROCK_CONVERSE`] | Bedrock's Converse | binary event stream | JSON |
 //! | [`COHERE_CHAT`] | Cohere's chat, version 2 (answers of version 1 are read too) | SSE | JSON |
 //! | [`OPENAI_COMPLETIONS`], [`OLLAMA_GENERATE`] | the formats before chat: a prompt and what follows it | SSE, NDJSON | JSON |
 //! | [`OLLAMA_CHAT`] | Ollama's own `/api/chat` | NDJSON | JSON |
@@ -53,9 +58,12 @@ mod head;
 mod profile;
 
 mod anthropic;
+mod bedrock;
 mod cohere;
 mod completions;
+mod dashscope;
 mod gemini;
+mod interactions;
 mod ollama;
 mod openai;
 mod responses;
@@ -64,6 +72,7 @@ mod calls;
 mod closed;
 mod decoder;
 mod encode;
+mod eventstream;
 mod failure;
 mod fields;
 mod list;
@@ -71,14 +80,22 @@ mod outbox;
 mod rate;
 mod window;
 
-pub use anthropic::{ANTHROPIC_MESSAGES, AnthropicMessages};
+pub use anthropic::{
+    ANTHROPIC_BEDROCK, ANTHROPIC_MESSAGES, ANTHROPIC_VERTEX, AnthropicMessages, AnthropicPlace,
+};
+pub use bedrock::{BEDROCK_CONVERSE, BedrockConverse};
 pub use cohere::{COHERE_CHAT, CohereChat};
 pub use completions::{OLLAMA_GENERATE, OPENAI_COMPLETIONS, OllamaGenerate, OpenAiCompletions};
+pub use dashscope::{DASHSCOPE, DASHSCOPE_CUMULATIVE, DashScope};
 pub use decoder::{Advance, DecodeLimits, Decoder};
 pub use format::{Encoded, Format, by_name, format_names};
 pub use gemini::{GEMINI, GEMINI_VERTEX, Gemini};
 pub use head::Head;
+pub use interactions::{GEMINI_INTERACTIONS, GeminiInteractions};
 pub use ollama::{OLLAMA_CHAT, OllamaChat};
-pub use openai::{BudgetField, OPENAI_CHAT, OPENAI_COMPATIBLE, OpenAiChat};
+pub use openai::{
+    AZURE_OPENAI, AZURE_OPENAI_DEPLOYMENT, BudgetField, OPENAI_CHAT, OPENAI_COMPATIBLE, OpenAiChat,
+    OpenAiPlace,
+};
 pub use profile::{Profile, profile, profiles};
 pub use responses::{OPENAI_RESPONSES, OpenAiResponses};

@@ -4,8 +4,8 @@
 mod support;
 
 use loquat_provider::{
-    ANTHROPIC_MESSAGES, COHERE_CHAT, Format, GEMINI, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT,
-    OPENAI_COMPLETIONS, OPENAI_RESPONSES,
+    ANTHROPIC_MESSAGES, COHERE_CHAT, DASHSCOPE, DASHSCOPE_CUMULATIVE, Format, GEMINI, GEMINI_INTERACTIONS,
+    OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_RESPONSES,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -39,6 +39,21 @@ const SEEDS: &[(&dyn Format, &str, &str)] = &[
         &OLLAMA_GENERATE,
         support::NDJSON,
         "{\"model\":\"m\",\"response\":\"a\"}\n{\"response\":\"\",\"done\":true,\"done_reason\":\"stop\"}\n",
+    ),
+    (
+        &DASHSCOPE,
+        support::SSE,
+        "data:{\"output\":{\"choices\":[{\"message\":{\"content\":\"a\",\"tool_calls\":[{\"index\":0,\"id\":\"x\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"null\"}]},\"request_id\":\"r\"}\n\ndata:{\"output\":{\"choices\":[{\"message\":{\"content\":[{\"text\":\"a\"},{\"text\":\"b\"}]},\"finish_reason\":\"stop\"}]}}\n\n",
+    ),
+    (
+        &DASHSCOPE_CUMULATIVE,
+        support::SSE,
+        "data:{\"output\":{\"choices\":[{\"message\":{\"content\":\"a\",\"tool_calls\":[{\"index\":0,\"id\":\"x\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"null\"}]},\"request_id\":\"r\"}\n\ndata:{\"output\":{\"choices\":[{\"message\":{\"content\":[{\"text\":\"a\"},{\"text\":\"b\"}]},\"finish_reason\":\"stop\"}]}}\n\n",
+    ),
+    (
+        &GEMINI_INTERACTIONS,
+        support::SSE,
+        "data: {\"event_type\":\"interaction.created\",\"interaction\":{\"id\":\"v\"}}\n\ndata: {\"event_type\":\"step.start\",\"step\":{\"type\":\"google_search_call\"}}\n\ndata: {\"event_type\":\"step.delta\",\"delta\":{\"result\":[1]}}\n\ndata: {\"event_type\":\"step.start\",\"step\":{\"type\":\"function_call\",\"id\":\"a\",\"name\":\"f\"}}\n\ndata: {\"event_type\":\"step.delta\",\"delta\":{\"arguments\":\"{}\"}}\n\ndata: {\"event_type\":\"interaction.completed\",\"interaction\":{\"status\":\"completed\"}}\n\n",
     ),
     (
         &OPENAI_RESPONSES,
@@ -93,6 +108,8 @@ const FINISHING: &[&str] = &[
     "\"candidates\"",
     "response.completed",
     "message-end",
+    "interaction.completed",
+    "\"status\"",
     "\"text\"",
     "\"object\"",
     "\"output\"",

@@ -12,11 +12,12 @@ use loquat_core::{
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
-use super::AnthropicMessages;
+use super::{AnthropicMessages, AnthropicPlace};
 use crate::{
     Encoded,
     encode::{
-        Body, arguments, base64, check, checked, has_tools, invalid, media_type, parameters, unsupported,
+        Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, parameters,
+        path_segment, unsupported,
     },
 };
 
@@ -28,7 +29,11 @@ const FORMAT: &str = "the Anthropic Messages format";
 pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
     let mut body = Body::default();
-    body.set("model", model)?;
+    match format.place {
+        AnthropicPlace::Anthropic => body.set("model", model)?,
+        AnthropicPlace::Bedrock => body.set("anthropic_version", "bedrock-2023-05-31")?,
+        AnthropicPlace::Vertex => body.set("anthropic_version", "vertex-2023-10-16")?,
+    }
     let budget = request.reasoning_budget_tokens.filter(|budget| *budget > 0);
     let max_tokens = request
         .max_output_tokens
@@ -48,7 +53,7 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
         Some(budget) => body.set("thinking", Thinking { kind: "enabled", budget_tokens: budget })?,
         None => {}
     }
-    let format = match &request.response_format {
+    let output_format = match &request.response_format {
         ResponseFormat::Text => None,
         ResponseFormat::JsonSchema { schema, .. } => {
             let schema = checked(schema, || "response_format.schema".to_owned())?;
@@ -57,18 +62,34 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
         _ => return Err(unsupported("response_format", "JSON without a schema", FORMAT)),
     };
     let effort = request.reasoning_effort.as_deref();
-    if format.is_some() || effort.is_some() {
-        body.set("output_config", OutputConfig { effort, format })?;
+    if output_format.is_some() || effort.is_some() {
+        body.set("output_config", OutputConfig { effort, format: output_format })?;
     }
     body.set_some("temperature", request.temperature)?;
     body.set_some("top_p", request.top_p)?;
     if !request.stop.is_empty() {
         body.set("stop_sequences", &request.stop)?;
     }
-    body.set("stream", request.stream)?;
-    let mut encoded = body.finish("messages", request)?;
-    encoded.headers.entry(VERSION_HEADER).or_insert(VERSION);
-    Ok(encoded)
+    if format.place != AnthropicPlace::Bedrock {
+        body.set("stream", request.stream)?;
+    }
+    match (format.place, request.stream) {
+        (AnthropicPlace::Anthropic, _) => {
+            let mut encoded = body.finish("messages", request)?;
+            encoded.headers.entry(VERSION_HEADER).or_insert(VERSION);
+            Ok(encoded)
+        }
+        (AnthropicPlace::Bedrock, true) => {
+            body.finish(&format!("model/{}/invoke-with-response-stream", escaped(model)), request)
+        }
+        (AnthropicPlace::Bedrock, false) => body.finish(&format!("model/{}/invoke", escaped(model)), request),
+        (AnthropicPlace::Vertex, true) => {
+            body.finish(&format!("models/{}:streamRawPredict", path_segment(model)), request)
+        }
+        (AnthropicPlace::Vertex, false) => {
+            body.finish(&format!("models/{}:rawPredict", path_segment(model)), request)
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -6,7 +6,7 @@
 mod decode;
 mod encode;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
@@ -15,17 +15,45 @@ use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode 
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct AnthropicMessages {
+    /// See [`Format::name`].
+    pub name: &'static str,
     /// `max_tokens` for requests that say nothing, as the format demands one: 8,192, which every model still served
     /// accepts. With a thinking budget it is added to the budget, which counts against it.
     pub default_max_tokens: u32,
+    /// Whose front door it is asked at.
+    pub place: AnthropicPlace,
+}
+
+/// Where the Messages format is spoken: the body says and leaves out different things, and the path names the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnthropicPlace {
+    /// At Anthropic, and those who do as it does.
+    Anthropic,
+    /// At Bedrock, inside its binary event stream. The credential is a Bedrock API key.
+    Bedrock,
+    /// At Vertex AI. The credential is an access token, and the base URL ends in `…/publishers/anthropic`.
+    Vertex,
 }
 
 /// Anthropic's own.
-pub static ANTHROPIC_MESSAGES: AnthropicMessages = AnthropicMessages { default_max_tokens: 8192 };
+pub static ANTHROPIC_MESSAGES: AnthropicMessages = AnthropicMessages {
+    name: "anthropic-messages",
+    default_max_tokens: 8192,
+    place: AnthropicPlace::Anthropic,
+};
+
+/// Claude at Bedrock: the base URL is `https://bedrock-runtime.REGION.amazonaws.com`.
+pub static ANTHROPIC_BEDROCK: AnthropicMessages =
+    AnthropicMessages { name: "anthropic-bedrock", place: AnthropicPlace::Bedrock, ..ANTHROPIC_MESSAGES };
+
+/// Claude at Vertex AI: the base URL ends in `…/projects/PROJECT/locations/REGION/publishers/anthropic`.
+pub static ANTHROPIC_VERTEX: AnthropicMessages =
+    AnthropicMessages { name: "anthropic-vertex", place: AnthropicPlace::Vertex, ..ANTHROPIC_MESSAGES };
 
 impl Format for AnthropicMessages {
     fn name(&self) -> &'static str {
-        "anthropic-messages"
+        self.name
     }
 
     fn encode(&self, request: &ChatRequest, model: &str) -> Result<Encoded> {
@@ -33,6 +61,9 @@ impl Format for AnthropicMessages {
     }
 
     fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {
+        if self.place != AnthropicPlace::Anthropic {
+            return shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret);
+        }
         shared::authenticate(headers, HeaderName::from_static("x-api-key"), "", secret)?;
         // A listing needs the version as much as a generation does, and has no body to be encoded with it.
         headers.insert(encode::VERSION_HEADER, encode::VERSION);

@@ -10,13 +10,14 @@ use loquat_core::{
     ToolResult,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
-use super::{BudgetField, OpenAiChat};
+use super::{BudgetField, OpenAiChat, OpenAiPlace};
 use crate::{
     Encoded,
     encode::{
-        Body, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type, unsupported,
+        Body, base64, check, checked, data_url, escaped, function_tools, has_tools, invalid, media_type,
+        unsupported,
     },
 };
 
@@ -69,7 +70,13 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
     if request.stream && format.stream_options {
         body.set("stream_options", json!({"include_usage": true}))?;
     }
-    body.finish("chat/completions", request)
+    match format.place {
+        OpenAiPlace::AzureDeployment(version) => {
+            let path = format!("deployments/{}/chat/completions?api-version={version}", escaped(model));
+            body.finish(&path, request)
+        }
+        _ => body.finish("chat/completions", request),
+    }
 }
 
 #[derive(Serialize)]
@@ -101,6 +108,15 @@ fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
         _ => return Err(unsupported("tool_choice", "this choice", FORMAT)),
     }
     body.set_some("parallel_tool_calls", request.parallel_tool_calls)
+}
+
+/// The messages as they are written, for formats that take over how OpenAI writes them.
+pub(crate) fn wire_messages(request: &ChatRequest) -> Result<Vec<Value>> {
+    let written = serde_json::to_value(messages(&super::DEEPSEEK_CHAT, request)?);
+    match written {
+        Ok(Value::Array(messages)) => Ok(messages),
+        _ => Err(invalid("messages cannot be written as JSON".to_owned())),
+    }
 }
 
 /// One message on the wire.

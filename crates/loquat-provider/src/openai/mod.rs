@@ -6,7 +6,8 @@
 mod decode;
 mod encode;
 
-use http::{HeaderMap, header};
+pub(crate) use encode::wire_messages;
+use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
@@ -40,6 +41,20 @@ pub struct OpenAiChat {
     pub reasoning_field: Option<&'static str>,
     /// How a thinking budget is said.
     pub budget: BudgetField,
+    /// Whose front door it is asked at.
+    pub place: OpenAiPlace,
+}
+
+/// Where chat completions are spoken: what is said is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenAiPlace {
+    /// At `chat/completions`, with a bearer's key.
+    OpenAi,
+    /// At Azure: the same path, with the key in a header of its own.
+    Azure,
+    /// At Azure, where the model's name is that of a deployment and part of the path. Holds the version of the API.
+    AzureDeployment(&'static str),
 }
 
 /// OpenAI's own.
@@ -49,6 +64,18 @@ pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
     stream_options: true,
     reasoning_field: None,
     budget: BudgetField::None,
+    place: OpenAiPlace::OpenAi,
+};
+
+/// Azure OpenAI, its API without versions: the base URL is `https://RESOURCE.openai.azure.com/openai/v1`.
+pub static AZURE_OPENAI: OpenAiChat =
+    OpenAiChat { name: "azure-openai", place: OpenAiPlace::Azure, ..OPENAI_CHAT };
+
+/// Azure OpenAI by deployment: the base URL is `https://RESOURCE.openai.azure.com/openai`.
+pub static AZURE_OPENAI_DEPLOYMENT: OpenAiChat = OpenAiChat {
+    name: "azure-openai-deployment",
+    place: OpenAiPlace::AzureDeployment("2024-10-21"),
+    ..OPENAI_CHAT
 };
 
 /// What servers that call themselves compatible understand (llama.cpp, vLLM, SGLang, LM Studio and most companies).
@@ -83,7 +110,10 @@ impl Format for OpenAiChat {
     }
 
     fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {
-        shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
+        match self.place {
+            OpenAiPlace::OpenAi => shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret),
+            _ => shared::authenticate(headers, HeaderName::from_static("api-key"), "", secret),
+        }
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {

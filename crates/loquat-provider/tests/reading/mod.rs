@@ -1,9 +1,11 @@
 //! An independent reading of recorded answers: serde_json and plain loops, none of the provider's code. Slow, whole,
 //! and written from the formats' documentation, so that it can be wrong only in other ways than the decoder.
 
+mod clouds;
 mod cohere;
 mod completions;
 mod gemini;
+mod google_steps;
 mod responses;
 
 use serde_json::Value;
@@ -84,6 +86,9 @@ impl Reading {
             "anthropic-messages" => self.messages(&event),
             "openai-responses" => self.responses(&event, whole),
             "gemini-generate" => self.gemini(&event),
+            "gemini-interactions" => self.interactions(&event, whole),
+            "dashscope-native" => self.dashscope(&event),
+            "bedrock" => self.converse(name, &event),
             "cohere-chat" => self.cohere(&event, whole),
             "openai-completions" => self.completions(&event),
             "ollama-generate" => self.generate(&event),

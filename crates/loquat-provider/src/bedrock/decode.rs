@@ -1,0 +1,224 @@
+//! Converse events, named by their frames, and whole answers, into deltas.
+
+use loquat_core::{FinishReason, Result, Usage};
+use loquat_json::{Extractor, Found, Match, Str, Value};
+
+use crate::{
+    calls::CallPiece,
+    decoder::{EventError, Incoming, Wire},
+    failure,
+    fields::fields,
+    outbox::{Kind, Outbox, Text},
+};
+
+/// The format's name in an opaque part.
+pub(super) const OPAQUE: &str = "bedrock-converse";
+
+fields! {
+    Index = "/contentBlockIndex",
+    StartCall = "/start/toolUse",
+    StartId = "/start/toolUse/toolUseId",
+    StartName = "/start/toolUse/name",
+    Text = "/delta/text",
+    Input = "/delta/toolUse/input",
+    Thought = "/delta/reasoningContent/text",
+    Signature = "/delta/reasoningContent/signature",
+    Redacted = "/delta/reasoningContent/redactedContent",
+    Citation = "/delta/citation",
+    StopReason = "/stopReason",
+    Output = "/output",
+    Part = "/output/message/content/*",
+    PartText = "/output/message/content/*/text",
+    PartThought = "/output/message/content/*/reasoningContent/reasoningText/text",
+    PartSignature = "/output/message/content/*/reasoningContent/reasoningText/signature",
+    PartRedacted = "/output/message/content/*/reasoningContent/redactedContent",
+    PartId = "/output/message/content/*/toolUse/toolUseId",
+    PartName = "/output/message/content/*/toolUse/name",
+    PartInput = "/output/message/content/*/toolUse/input",
+    InputTokens = "/usage/inputTokens",
+    OutputTokens = "/usage/outputTokens",
+    CacheRead = "/usage/cacheReadInputTokens",
+    CacheWrite = "/usage/cacheWriteInputTokens",
+    Trace = "/trace",
+}
+
+/// The state of one answer.
+#[derive(Debug)]
+pub(super) struct Converse {
+    extractor: Extractor,
+    /// A call is open that has been given no arguments.
+    bare_call: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Part<'e> {
+    raw: Option<Value<'e>>,
+    text: Option<Str<'e>>,
+    thought: Option<Str<'e>>,
+    signature: Option<Str<'e>>,
+    redacted: Option<Str<'e>>,
+    id: Option<Str<'e>>,
+    name: Option<Str<'e>>,
+    input: Option<Value<'e>>,
+}
+
+impl Converse {
+    pub(super) fn boxed() -> Result<Box<dyn Wire>> {
+        Ok(Box::new(Self { extractor: Field::extractor()?, bare_call: false }))
+    }
+}
+
+impl Wire for Converse {
+    fn extractor(&mut self) -> &mut Extractor {
+        &mut self.extractor
+    }
+
+    fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
+        let Self { extractor, bare_call } = self;
+        let found = event.extract(extractor)?;
+        match event.name {
+            "contentBlockDelta" => delta(found, event, bare_call, out)?,
+            "messageStart" => {}
+            "contentBlockStart" => {
+                close(bare_call, out)?;
+                if Field::StartCall.get(found).is_some() {
+                    *bare_call = true;
+                    let (id, name) = (Field::StartId.text(found), Field::StartName.text(found));
+                    out.begin_call(0, &CallPiece { id, name, ..CallPiece::default() })?;
+                }
+            }
+            "contentBlockStop" => close(bare_call, out)?,
+            "messageStop" => {
+                close(bare_call, out)?;
+                if let Some(reason) = Field::StopReason.text(found) {
+                    out.end_choice(0, finish_reason(reason))?;
+                }
+            }
+            "metadata" => {
+                usage(found, out);
+                if let Some(trace) = Field::Trace.get(found) {
+                    out.detail(0, "safety", trace)?;
+                }
+                out.finish();
+            }
+            "error" => out.fail(failure::of_event(event.data)),
+            _ if event.whole && Field::Output.get(found).is_some() => whole(found, out)?,
+            _ if event.whole => out.fail(failure::of_event(event.data)),
+            _ => out.raw(event.name, event.data)?,
+        }
+        Ok(true)
+    }
+}
+
+fn delta(found: Found<'_>, event: Incoming<'_>, bare_call: &mut bool, out: &mut Outbox) -> Result<()> {
+    if let Some(text) = Field::Text.get(found).and_then(|text| text.as_str()) {
+        out.say(Kind::Text, 0, text)
+    } else if let Some(input) = Field::Input.get(found).and_then(|input| input.as_str()) {
+        *bare_call &= input.is_empty();
+        out.call(0, &CallPiece { arguments: Some(Text::Json(input)), ..CallPiece::default() })
+    } else if let Some(text) = Field::Thought.get(found).and_then(|text| text.as_str()) {
+        out.say(Kind::Reasoning, 0, text)
+    } else if let Some(signature) = Field::Signature.get(found).and_then(|text| text.as_str()) {
+        out.seal(0, signature, false)
+    } else if let Some(redacted) = Field::Redacted.get(found).and_then(|text| text.as_str()) {
+        out.seal(0, redacted, true)
+    } else if let Some(citation) = Field::Citation.get(found) {
+        out.detail(0, "citations", citation)
+    } else {
+        out.raw(event.name, event.data)
+    }
+}
+
+/// A call that is complete without a piece of arguments has none.
+fn close(bare_call: &mut bool, out: &mut Outbox) -> Result<()> {
+    if std::mem::take(bare_call) {
+        out.call(0, &CallPiece { arguments: Some(Text::Plain("{}")), ..CallPiece::default() })?;
+    }
+    Ok(())
+}
+
+fn whole(found: Found<'_>, out: &mut Outbox) -> Result<()> {
+    usage(found, out);
+    let mut position = None;
+    let mut part = Part::default();
+    for found in found.iter() {
+        let (Some(field), Some(here)) = (Field::of(&found), found.indices.get(0)) else { continue };
+        if position.is_some_and(|position| position != here) {
+            std::mem::take(&mut part).take_in(out)?;
+        }
+        position = Some(here);
+        part.note(field, &found);
+    }
+    if position.is_some() {
+        part.take_in(out)?;
+    }
+    match Field::StopReason.text(found) {
+        Some(reason) => out.end_choice(0, finish_reason(reason)),
+        None => Ok(()),
+    }
+}
+
+impl<'e> Part<'e> {
+    fn note(&mut self, field: Field, found: &Match<'e>) {
+        let text = found.value.as_str().filter(|text| !text.is_empty());
+        match field {
+            Field::Part => self.raw = Some(found.value),
+            Field::PartText => self.text = found.value.as_str(),
+            Field::PartThought => self.thought = text,
+            Field::PartSignature => self.signature = text,
+            Field::PartRedacted => self.redacted = text,
+            Field::PartId => self.id = text,
+            Field::PartName => self.name = text,
+            Field::PartInput => self.input = Some(found.value),
+            _ => {}
+        }
+    }
+
+    fn take_in(self, out: &mut Outbox) -> Result<()> {
+        let text = |value: Value<'e>| std::str::from_utf8(value.raw()).unwrap_or_default();
+        if self.name.is_some() {
+            let arguments = self.input.filter(|input| !input.is_null()).map(|input| Text::Plain(text(input)));
+            return out.whole_call(0, &CallPiece { id: self.id, name: self.name, index: None, arguments });
+        }
+        if let Some(text) = self.text {
+            return out.say(Kind::Text, 0, text);
+        }
+        if let Some(redacted) = self.redacted {
+            return out.seal(0, redacted, true);
+        }
+        if self.thought.is_none() && self.signature.is_none() {
+            return out.opaque(0, OPAQUE, self.raw.map(text).unwrap_or_default());
+        }
+        if let Some(thought) = self.thought {
+            out.say(Kind::Reasoning, 0, thought)?;
+        }
+        match self.signature {
+            Some(signature) => out.seal(0, signature, false),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The server counts apart what it read from and wrote to its cache; our input is all of the prompt.
+fn usage(found: Found<'_>, out: &mut Outbox) {
+    let count = |field: Field| field.count(found).unwrap_or(0);
+    let mut usage = Usage::default();
+    usage.cache_read_tokens = count(Field::CacheRead);
+    usage.cache_write_tokens = count(Field::CacheWrite);
+    usage.input_tokens = count(Field::InputTokens)
+        .saturating_add(usage.cache_read_tokens)
+        .saturating_add(usage.cache_write_tokens);
+    usage.output_tokens = count(Field::OutputTokens);
+    *out.usage_mut() = usage;
+}
+
+fn finish_reason(word: Str<'_>) -> FinishReason {
+    let mut scratch = String::new();
+    match word.decode_lossy(&mut scratch) {
+        "end_turn" | "stop_sequence" => FinishReason::Stop,
+        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "tool_use" => FinishReason::ToolCalls,
+        "guardrail_intervened" | "content_filtered" => FinishReason::ContentFilter,
+        other => FinishReason::Other(other.to_owned()),
+    }
+}

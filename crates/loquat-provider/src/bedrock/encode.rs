@@ -1,0 +1,251 @@
+//! A request into the body of `POST model/MODEL/converse-stream`, or `…/converse`.
+//!
+//! Left out: a `seed`, which the format does not have, and thoughts without their seal, which it refuses. A budget for
+//! thoughts goes where Anthropic's models look for it.
+
+use loquat_core::{
+    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, Tool, ToolChoice,
+};
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
+
+use super::decode::OPAQUE;
+use crate::{
+    Encoded,
+    encode::{
+        Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, parameters,
+        unsupported,
+    },
+};
+
+const FORMAT: &str = "the Converse format";
+
+pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
+    check(request, model)?;
+    if request.response_format != ResponseFormat::Text {
+        return Err(unsupported("response_format", "a form of the answer", FORMAT));
+    }
+    if request.reasoning_effort.is_some() {
+        return Err(unsupported("reasoning_effort", "an effort (say reasoning_budget_tokens)", FORMAT));
+    }
+    let mut body = Body::default();
+    let (system, messages) = messages(request)?;
+    if messages.is_empty() {
+        return Err(invalid("messages: there are none besides those of the system".to_owned()));
+    }
+    body.set("messages", messages)?;
+    if !system.is_empty() {
+        body.set("system", system)?;
+    }
+    let mut config = Body::default();
+    config.set_some("maxTokens", request.max_output_tokens)?;
+    config.set_some("temperature", request.temperature)?;
+    config.set_some("topP", request.top_p)?;
+    if !request.stop.is_empty() {
+        config.set("stopSequences", &request.stop)?;
+    }
+    if !config.is_empty() {
+        body.set("inferenceConfig", config.into_raw()?)?;
+    }
+    set_tools(&mut body, request)?;
+    match request.reasoning_budget_tokens {
+        None => {}
+        Some(0) => body.set("additionalModelRequestFields", json!({"thinking": {"type": "disabled"}}))?,
+        Some(budget) => body.set(
+            "additionalModelRequestFields",
+            json!({"thinking": {"type": "enabled", "budget_tokens": budget}}),
+        )?,
+    }
+    let method = if request.stream { "converse-stream" } else { "converse" };
+    body.finish(&format!("model/{}/{method}", escaped(model)), request)
+}
+
+fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
+    if !has_tools(request)? || request.tool_choice == ToolChoice::None {
+        return Ok(());
+    }
+    if request.parallel_tool_calls == Some(false) {
+        return Err(unsupported("parallel_tool_calls", "a ban on parallel calls", FORMAT));
+    }
+    let mut tools = Vec::with_capacity(request.tools.len());
+    for (position, tool) in request.tools.iter().enumerate() {
+        let Tool { name, description, .. } = tool;
+        let input_schema = InputSchema { json: parameters(tool, position)? };
+        tools.push(WireTool { tool_spec: ToolSpec { name, description, input_schema } });
+    }
+    let mut config = Body::default();
+    config.set("tools", tools)?;
+    match &request.tool_choice {
+        ToolChoice::Auto => {}
+        ToolChoice::Required => config.set("toolChoice", json!({"any": {}}))?,
+        ToolChoice::Tool(name) => config.set("toolChoice", json!({"tool": {"name": name}}))?,
+        _ => return Err(unsupported("tool_choice", "this choice", FORMAT)),
+    }
+    body.set("toolConfig", config.into_raw()?)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireTool<'a> {
+    tool_spec: ToolSpec<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolSpec<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    input_schema: InputSchema<'a>,
+}
+
+#[derive(Serialize)]
+struct InputSchema<'a> {
+    json: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct WireMessage<'a> {
+    role: &'static str,
+    content: Vec<Block<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Block<'a> {
+    Text(&'a str),
+    Image {
+        format: &'a str,
+        source: Source,
+    },
+    Document {
+        format: &'a str,
+        name: &'a str,
+        source: Source,
+    },
+    #[serde(rename_all = "camelCase")]
+    ToolUse {
+        tool_use_id: &'a str,
+        name: &'a str,
+        input: &'a RawValue,
+    },
+    #[serde(rename_all = "camelCase")]
+    ToolResult {
+        tool_use_id: &'a str,
+        content: [ResultText<'a>; 1],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<&'static str>,
+    },
+    ReasoningContent(Thought<'a>),
+    #[serde(untagged)]
+    Opaque(&'a RawValue),
+}
+
+#[derive(Serialize)]
+struct Source {
+    bytes: String,
+}
+
+#[derive(Serialize)]
+struct ResultText<'a> {
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Thought<'a> {
+    ReasoningText { text: &'a str, signature: &'a str },
+    RedactedContent(&'a str),
+}
+
+/// The system's blocks, and the conversation with neighbours of one role merged.
+fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_>>)> {
+    let mut system = Vec::new();
+    let mut wire: Vec<WireMessage<'_>> = Vec::new();
+    for (position, message) in request.messages.iter().enumerate() {
+        let role = match message.role {
+            Role::System => {
+                blocks(message, position, &mut system)?;
+                continue;
+            }
+            Role::User | Role::Tool => "user",
+            Role::Assistant => "assistant",
+            _ => return Err(unsupported(format!("messages[{position}].role"), "this role", FORMAT)),
+        };
+        let mut content = Vec::with_capacity(message.parts.len());
+        blocks(message, position, &mut content)?;
+        match wire.last_mut() {
+            Some(last) if last.role == role => last.content.append(&mut content),
+            _ if content.is_empty() => {}
+            _ => wire.push(WireMessage { role, content }),
+        }
+    }
+    Ok((system, wire))
+}
+
+fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) -> Result<()> {
+    for (number, part) in message.parts.iter().enumerate() {
+        let place = || format!("messages[{position}].parts[{number}]");
+        into.push(match (message.role, part) {
+            (_, Part::Text(text) | Part::Refusal(text)) if text.is_empty() => continue,
+            (_, Part::Text(text)) | (Role::Assistant, Part::Refusal(text)) => Block::Text(text),
+            (Role::User, Part::Image(media)) => {
+                let (format, source) = file(media, "image/", &place())?;
+                Block::Image { format, source }
+            }
+            (Role::User, Part::File(media)) => {
+                let (format, source) = file(media, "", &place())?;
+                Block::Document { format, name: media.name.as_deref().unwrap_or("file"), source }
+            }
+            (Role::User | Role::Tool, Part::ToolResult(result)) => Block::ToolResult {
+                tool_use_id: &result.call_id,
+                content: [ResultText { text: &result.content }],
+                status: result.is_error.then_some("error"),
+            },
+            (Role::Assistant, Part::ToolCall(call)) => Block::ToolUse {
+                tool_use_id: &call.id,
+                name: &call.name,
+                input: arguments(&call.arguments, &place())?,
+            },
+            (Role::Assistant, Part::Reasoning(thoughts)) => {
+                match thoughts.signature.as_deref().filter(|seal| !seal.starts_with('{')) {
+                    Some(data) if thoughts.redacted => {
+                        Block::ReasoningContent(Thought::RedactedContent(data))
+                    }
+                    Some(signature) => {
+                        Block::ReasoningContent(Thought::ReasoningText { text: &thoughts.text, signature })
+                    }
+                    None => continue,
+                }
+            }
+            (Role::Assistant, Part::Opaque(opaque)) if opaque.format == OPAQUE => {
+                Block::Opaque(checked(&opaque.json, place)?)
+            }
+            (Role::Assistant, Part::Opaque(_)) => continue,
+            _ => return Err(unsupported(place(), "such a part in a message of this role", FORMAT)),
+        });
+    }
+    Ok(())
+}
+
+/// The format's own name for a file's kind, and its bytes.
+fn file<'a>(media: &'a Media, prefix: &str, place: &str) -> Result<(&'a str, Source)> {
+    let MediaSource::Bytes(bytes) = &media.source else {
+        return Err(unsupported(place, "a file by address or id", FORMAT));
+    };
+    let kind = media_type(media, place)?;
+    let subtype = kind.rsplit('/').next().unwrap_or(kind);
+    if !kind.starts_with(prefix) {
+        return Err(invalid(format!("{place}: {kind} is no {}", prefix.trim_end_matches('/'))));
+    }
+    let format = match subtype {
+        "plain" => "txt",
+        "markdown" => "md",
+        "msword" => "doc",
+        "vnd.openxmlformats-officedocument.wordprocessingml.document" => "docx",
+        "vnd.ms-excel" => "xls",
+        "vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "xlsx",
+        other => other,
+    };
+    Ok((format, Source { bytes: base64(bytes) }))
+}

@@ -1,0 +1,51 @@
+//! Bedrock's Converse, which speaks to all of Amazon's models alike, over its binary event stream.
+//!
+//! Follows <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>. The base URL is
+//! `https://bedrock-runtime.REGION.amazonaws.com`; the credential is a Bedrock API key, as signing requests (SigV4) needs
+//! a clock. Anthropic's own format at Bedrock is [`ANTHROPIC_BEDROCK`](crate::ANTHROPIC_BEDROCK).
+
+mod decode;
+mod encode;
+
+use http::{HeaderMap, header};
+use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
+
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
+
+/// The Converse format.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct BedrockConverse;
+
+/// Amazon's own.
+pub static BEDROCK_CONVERSE: BedrockConverse = BedrockConverse;
+
+impl Format for BedrockConverse {
+    fn name(&self) -> &'static str {
+        "bedrock-converse"
+    }
+
+    fn encode(&self, request: &ChatRequest, model: &str) -> Result<Encoded> {
+        encode::encode(request, model)
+    }
+
+    fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {
+        shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
+    }
+
+    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
+        Decoder::new(head, limits, Json::Document, decode::Converse::boxed())
+    }
+
+    fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {
+        failure::of_response(head, body)
+    }
+
+    fn models_path(&self) -> &'static str {
+        "foundation-models"
+    }
+
+    fn decode_models(&self, body: &[u8]) -> Result<Vec<ModelInfo>> {
+        shared::models(body, &["modelSummaries", "models"])
+    }
+}
