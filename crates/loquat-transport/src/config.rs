@@ -1,6 +1,8 @@
 //! Every limit and choice of the transport, as data: unit, default, reason.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::{AddressPolicy, Resolve};
 
 /// How a [`Transport`](crate::Transport) connects, waits, and what it keeps.
 ///
@@ -24,6 +26,11 @@ pub struct Config {
     pub head: HeadLimits,
     /// Socket options.
     pub tcp: TcpConfig,
+    /// Who turns names into addresses. Default `None`: the operating system ([`crate::SystemResolver`]).
+    pub resolver: Option<Arc<dyn Resolve>>,
+    /// Which addresses may be dialled. Default: any, because an operator's own servers are where they are. A transport for
+    /// addresses that came from discovery should say [`AddressPolicy::PublicOnly`].
+    pub addresses: AddressPolicy,
     /// How far a compressed body may grow. Without the feature `decompress` nothing asks for one.
     pub decompress: DecompressLimits,
 }
@@ -80,6 +87,20 @@ impl Config {
     #[must_use]
     pub fn with_tcp(mut self, tcp: TcpConfig) -> Self {
         self.tcp = tcp;
+        self
+    }
+
+    /// Asks that resolver.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: impl Resolve + 'static) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Dials those addresses only.
+    #[must_use]
+    pub fn with_addresses(mut self, policy: AddressPolicy) -> Self {
+        self.addresses = policy;
         self
     }
 

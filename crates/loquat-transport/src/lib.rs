@@ -43,6 +43,7 @@
 // Denied in the whole workspace, too; the ring alone allows it.
 #![deny(unsafe_code)]
 
+mod address;
 mod body;
 mod buffers;
 mod config;
@@ -63,6 +64,7 @@ mod trail;
 mod transport;
 mod upload;
 
+pub use address::{AddressPolicy, Network, Resolve, Resolving, SystemResolver};
 pub use body::Body;
 /// Cheaply shared bytes, in which bodies are sent and come.
 pub use bytes::Bytes;

@@ -21,14 +21,15 @@ use std::{
 use bytes::Bytes;
 use h2::server;
 use loquat_core::{Delivery, Error, ErrorKind};
-use loquat_transport::{Config, Http2Mode, Limits, Request, Stats, Transport};
+use loquat_transport::{Config, Http2Mode, Limits, Request, Stats, TcpConfig, Transport};
 use support::{
-    LONG, eventually, get, listen, post,
+    LONG, Script, eventually, get, listen, post,
     script::{
         DATA, HEADERS, PING, RST_STREAM, Step, answer, frame, goaway, head, max_streams, play, reset, say,
     },
     send, spawn_text, text, with,
 };
+use tokio::net::{TcpSocket, TcpStream};
 
 use Delivery::{Committed, MaybeSent, NotSent};
 use ErrorKind::{Connection, Timeout};
@@ -60,6 +61,12 @@ const ROWS: &[Row] = &[
         inject: "the same on a connection that was reused",
         must: "MaybeSent and sent once; a request that may be sent twice goes out again, once",
         run: || Box::pin(reset_after_reuse()),
+    },
+    Row {
+        fault: 7,
+        inject: "a first address that swallows packets",
+        must: "the next is tried beside it after 250 ms, and serves",
+        run: || Box::pin(black_hole()),
     },
     Row {
         fault: 8,
@@ -200,6 +207,31 @@ async fn reset_after_reuse() {
         }
         assert_eq!(peer.connections(), sent, "replayable: {replayable}");
     }
+}
+
+/// A listener whose queue is full: what comes is dropped by the kernel.
+async fn black_hole() {
+    let hole = TcpSocket::new_v4().expect("a socket");
+    hole.bind("127.0.0.1:0".parse().expect("valid")).expect("bind");
+    let hole = hole.listen(0).expect("listen");
+    let black = hole.local_addr().expect("address");
+    let mut queued = Vec::new();
+    while let Ok(connected) = tokio::time::timeout(SHORT, TcpStream::connect(black)).await {
+        queued.push(connected.expect("queued"));
+        assert!(queued.len() < 64, "the queue of a listener that asked for none is short");
+    }
+    let peer = play(vec![vec![Step::Request, say(OK), Step::Hold]]).await;
+    let script = Script::new([vec![black, peer.address]]);
+    let tcp = TcpConfig::default();
+    let delay = tcp.attempt_delay;
+    assert_eq!(delay, Duration::from_millis(250));
+    let transport = with(Config::default().with_resolver(script).with_tcp(tcp));
+    let begin = Instant::now();
+    let request = Request::get("http://model.example/").expect("valid");
+    let response = send(&transport, request).await.expect("the second address");
+    assert_eq!(response.connection.peer, Some(peer.address));
+    assert_eq!(text(response).await.expect("whole"), "hi");
+    assert!(begin.elapsed() >= delay, "the first had its time");
 }
 
 async fn tls_stall() {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use loquat_core::{Context, Delivery, ErrorKind};
-use loquat_transport::{Config, HeadLimits, PoolConfig, Protocol, Request};
+use loquat_transport::{Config, DecompressLimits, HeadLimits, PoolConfig, Protocol, Request};
 use support::{
     LONG, eventually, get, listen, post, read_request, send, spawn_text, text, transport, until_closed, with,
     write,
@@ -164,11 +164,12 @@ async fn the_request_on_the_wire_is_what_was_asked() {
         }
     })
     .await;
+    let transport = with(Config::default().with_decompress(DecompressLimits::disabled()));
     let mut request = post(address);
     request.headers.insert("x-key", "1".parse().expect("value"));
     request.headers.insert("content-length", "99".parse().expect("value"));
     request.headers.insert("transfer-encoding", "chunked".parse().expect("value"));
-    let sent = text(send(&transport(), request).await.expect("head")).await.expect("body");
+    let sent = text(send(&transport, request).await.expect("head")).await.expect("body");
     let (line, rest) = sent.split_once("\r\n").expect("a line");
     assert_eq!(line, "POST /v1/chat?x=1 HTTP/1.1");
     let (head, body) = rest.split_once("\r\n\r\n").expect("a head");
@@ -177,7 +178,7 @@ async fn the_request_on_the_wire_is_what_was_asked() {
     assert_eq!(fields, ["content-length: 5".to_owned(), format!("host: {address}"), "x-key: 1".to_owned()]);
     assert_eq!(body, "hello");
     let empty = Request::post(format!("http://{address}/"), "").expect("valid");
-    let sent = text(send(&transport(), empty).await.expect("head")).await.expect("body");
+    let sent = text(send(&transport, empty).await.expect("head")).await.expect("body");
     assert!(sent.to_lowercase().contains("content-length: 0\r\n"), "{sent}");
 }
 

@@ -6,11 +6,14 @@ mod proxy;
 mod tcp;
 mod tls;
 
+use std::sync::Arc;
+
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::net::TcpStream;
 
 use crate::{
-    Config, ConnectionInfo, Http2Mode, Limits, Origin, Protocol, TcpConfig,
+    AddressPolicy, Config, ConnectionInfo, Http2Mode, Limits, Origin, Protocol, Resolve, SystemResolver,
+    TcpConfig,
     io::Stream,
     trail::{Stage, Trail, within},
 };
@@ -30,6 +33,8 @@ pub(crate) struct Connector {
     http2: Http2Mode,
     tls: tls::Tls,
     proxies: proxy::Proxies,
+    resolver: Arc<dyn Resolve>,
+    addresses: AddressPolicy,
 }
 
 impl Connector {
@@ -40,6 +45,8 @@ impl Connector {
             http2: config.http2,
             tls: tls::Tls::new(&config.extra_roots, config.http2)?,
             proxies: proxy::Proxies::new(&config.proxy)?,
+            resolver: config.resolver.clone().unwrap_or_else(|| Arc::new(SystemResolver)),
+            addresses: config.addresses.clone(),
         })
     }
 
@@ -59,7 +66,16 @@ impl Connector {
         let dialled = proxy.map_or(origin, |proxy| proxy.origin());
         let mut progress = tcp::Progress::default();
         let opened = within(Some(self.limits.connect), trail.deadline, async {
-            let tcp = tcp::open(dialled, &self.tcp, &mut progress).await?;
+            let names = tcp::Names { resolver: &*self.resolver, allowed: &self.addresses };
+            // A proxy's own address is the operator's; behind it, the proxy resolves.
+            let names = match (proxy, origin.ip()) {
+                (None, _) => names,
+                (Some(_), ip) => {
+                    ip.map_or(Ok(()), |ip| names.check(ip))?;
+                    tcp::Names { allowed: &AddressPolicy::Any, ..names }
+                }
+            };
+            let tcp = tcp::open(dialled, &self.tcp, names, &mut progress).await?;
             if let Some(proxy) = proxy {
                 progress.stage = Stage::Proxy;
                 proxy.tunnel(&tcp, origin).await.map_err(|what| (ErrorKind::Proxy, what, None))?;
@@ -73,7 +89,8 @@ impl Connector {
             Ok(Ok(tcp)) => tcp,
             Ok(Err((kind, what, source))) => {
                 // Not reaching the proxy is the proxy's failure, not the origin's.
-                let kind = if proxy.is_some() { ErrorKind::Proxy } else { kind };
+                let is_ours = kind == ErrorKind::NotConfigured;
+                let kind = if proxy.is_some() && !is_ours { ErrorKind::Proxy } else { kind };
                 let error = trail.error(kind, format_args!("{what}{via}"));
                 return Err(match source {
                     Some(source) => error.with_source(source),

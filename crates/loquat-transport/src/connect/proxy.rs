@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
 
 use super::misconfigured;
-use crate::{Origin, Proxy, Url};
+use crate::{Network, Origin, Proxy, Url};
 
 /// Longest answer of a proxy to CONNECT, in bytes: heads with long cookies fit, a page does not.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
@@ -76,31 +76,11 @@ fn excepts(entry: &str, origin: &Origin) -> bool {
     }
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if let Some(ip) = origin.ip() {
-        return match host.split_once('/') {
-            Some((network, bits)) => match (network.parse(), bits.parse()) {
-                (Ok(network), Ok(bits)) => is_within(ip, network, bits),
-                _ => false,
-            },
-            None => host.parse() == Ok(ip),
-        };
+        return host.parse().is_ok_and(|network: Network| network.contains(ip));
     }
     let name = host.trim_start_matches("*.").trim_start_matches('.');
     let under = |of: &str| of.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     !name.is_empty() && under(origin.host())
-}
-
-fn is_within(ip: IpAddr, network: IpAddr, bits: u32) -> bool {
-    match (ip, network) {
-        (IpAddr::V4(ip), IpAddr::V4(network)) if bits <= 32 => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            ip.to_bits() & mask == network.to_bits() & mask
-        }
-        (IpAddr::V6(ip), IpAddr::V6(network)) if bits <= 128 => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            ip.to_bits() & mask == network.to_bits() & mask
-        }
-        _ => false,
-    }
 }
 
 /// One proxy.

@@ -7,7 +7,7 @@ use std::{
     fmt::Write,
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     task::Poll,
 };
@@ -15,11 +15,11 @@ use std::{
 use loquat_core::ErrorKind;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
     time::{Instant, sleep_until},
 };
 
-use crate::{Origin, TcpConfig, origin::is_loopback, trail::Stage};
+use crate::{AddressPolicy, Origin, Resolve, TcpConfig, origin::is_loopback, trail::Stage};
 
 /// Most addresses of one name that are tried. A name with more is a mistake or an attack.
 const MAX_ADDRESSES: usize = 32;
@@ -58,10 +58,11 @@ impl Progress {
 pub(super) async fn open(
     origin: &Origin,
     config: &TcpConfig,
+    names: Names<'_>,
     progress: &mut Progress,
 ) -> Result<TcpStream, Failed> {
     progress.stage = Stage::Resolving;
-    let addresses = resolve(origin).await?;
+    let addresses = resolve(origin, names).await?;
     progress.stage = Stage::Connecting;
     let tcp = race(&addresses, config, progress).await?;
     // Options that fail leave a connection that works.
@@ -76,20 +77,44 @@ pub(super) async fn open(
     Ok(tcp)
 }
 
-async fn resolve(origin: &Origin) -> Result<Vec<SocketAddr>, Failed> {
+/// Who turns a name into addresses, and which of them may be dialled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names<'a> {
+    pub(super) resolver: &'a dyn Resolve,
+    pub(super) allowed: &'a AddressPolicy,
+}
+
+impl Names<'_> {
+    /// Refuses an address that may not be dialled, whatever led to it.
+    pub(super) fn check(&self, ip: IpAddr) -> Result<(), Failed> {
+        if self.allowed.allows(ip) {
+            return Ok(());
+        }
+        Err((ErrorKind::NotConfigured, format!("the address {ip} may not be dialled (addresses)"), None))
+    }
+}
+
+async fn resolve(origin: &Origin, names: Names<'_>) -> Result<Vec<SocketAddr>, Failed> {
     if let Some(ip) = origin.ip() {
+        names.check(ip)?;
         return Ok(vec![SocketAddr::new(ip, origin.port())]);
     }
     let host = origin.host();
-    let found = lookup_host((host, origin.port())).await.map_err(|error| {
+    let mut addresses = names.resolver.resolve(host, origin.port()).await.map_err(|error| {
         (ErrorKind::Connect, format!("the name {host:?} did not resolve: {error}"), Some(error))
     })?;
-    let mut addresses: Vec<SocketAddr> = found.collect();
     if origin.is_loopback() {
         addresses.retain(|address| is_loopback(address.ip()));
     }
-    if addresses.is_empty() {
+    let Some(first) = addresses.first().copied() else {
         return Err((ErrorKind::Connect, format!("the name {host:?} has no usable address"), None));
+    };
+    // What is dialled is what was judged: a name is not resolved again in between.
+    addresses.retain(|address| names.allowed.allows(address.ip()));
+    if addresses.is_empty() {
+        names.check(first.ip()).map_err(|(kind, what, source)| {
+            (kind, format!("the name {host:?} leads where it must not: {what}"), source)
+        })?;
     }
     Ok(interleave(addresses))
 }

@@ -3,10 +3,17 @@
 
 pub mod script;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use loquat_core::{Context, Error};
-use loquat_transport::{Config, Request, Response, Transport};
+use loquat_transport::{Config, Request, Resolve, Resolving, Response, Transport};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -112,4 +119,30 @@ pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("not within 2 s: {what}");
+}
+
+/// A resolver that knows `model.example`. It answers in turn, and the last answer stays.
+#[derive(Debug, Clone)]
+pub struct Script(Arc<Mutex<VecDeque<Vec<SocketAddr>>>>);
+
+impl Script {
+    pub fn new<const N: usize>(answers: [Vec<SocketAddr>; N]) -> Self {
+        Self(Arc::new(Mutex::new(answers.into())))
+    }
+
+    /// Answers so from now on.
+    pub fn then<const N: usize>(&self, answers: [Vec<SocketAddr>; N]) {
+        *self.0.lock().expect("no panic") = answers.into();
+    }
+}
+
+impl Resolve for Script {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
+        Box::pin(async move {
+            assert_eq!((host, port), ("model.example", 80));
+            let mut answers = self.0.lock().expect("no panic");
+            let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+            answer.ok_or_else(|| io::Error::other("nobody by that name"))
+        })
+    }
 }
