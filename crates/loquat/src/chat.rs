@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use loquat_core::{Answer, ChatRequest, Context, Message, Model, Response, Result, Tool};
 
+#[cfg(feature = "tools")]
+use loquat_tools::schemars::JsonSchema;
+
 use crate::Client;
 
 /// A request being written. Nothing happens until [`stream`](Self::stream) or [`send`](Self::send).
@@ -112,7 +115,7 @@ impl Chat {
     #[cfg(feature = "tools")]
     pub fn structured<T>(self) -> crate::Structured<T>
     where
-        T: loquat_tools::DeserializeOwned + loquat_tools::schemars::JsonSchema,
+        T: loquat_tools::DeserializeOwned + JsonSchema,
     {
         crate::Structured::new(self)
     }

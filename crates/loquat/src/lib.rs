@@ -37,6 +37,7 @@
 //! | `client` | yes | [`Client`], and `json`, `transport`, `provider`, `client`, `schedule` as modules |
 //! | `schedule` | yes | `schedule` as a module alone |
 //! | `tools` | yes | [`tool`](macro@tool), [`Toolbox`], `tools` as a module; with `client`: `Chat::tools`, `Chat::structured` |
+//! | `test-util` | no | `testing` as a module: a server that replays and fails as told, a recorder, a scripted model |
 //! | `engine` | no | `engine` as a module and as a model |
 //! | `full` | no | all |
 #![forbid(unsafe_code)]
@@ -81,6 +82,8 @@ pub use loquat_macros::tool;
 pub use loquat_provider as provider;
 #[cfg(feature = "schedule")]
 pub use loquat_schedule as schedule;
+#[cfg(feature = "test-util")]
+pub use loquat_testing as testing;
 #[cfg(feature = "client")]
 pub use loquat_transport as transport;
 #[cfg(feature = "tools")]
