@@ -107,6 +107,11 @@ impl Pen {
     #[inline(always)]
     fn draw<V: Vector>(&mut self, vector: V, json: &[u8], block: &[u8; BLOCK], places: &mut Vec<u32>) {
         let Classes { mut quotes, backslashes, marks, mut spaces, controls } = vector.classify(block);
+        // A long string goes on. What is not used so far is not computed.
+        if self.inside != 0 && (quotes | backslashes | controls | self.escaped) == 0 {
+            self.start = self.start.wrapping_add(64);
+            return;
+        }
         if backslashes | self.escaped != 0 {
             let escaped = escapes(json, self.start as usize, backslashes, self.escaped);
             quotes &= !escaped.bytes;

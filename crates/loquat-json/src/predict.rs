@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::found::{Found, Hits};
-use crate::pattern::Shift;
+use crate::pattern::{Shift, Tried};
 use crate::shape::{MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
 use crate::template::{Frame, Framed, Framing, Template};
 
@@ -142,15 +142,17 @@ impl Predictor {
         if json.len() > MAX_TEXT_BYTES || !is_patient {
             return false;
         }
-        for (position, template) in self.templates.iter_mut().enumerate() {
-            if template.shape.fits(json, &mut self.shifts) {
+        let mut tried = Tried::default();
+        let mut own = self.templates.iter();
+        if let Some(position) = own.position(|known| known.shape.fits(json, &mut tried, &mut self.shifts)) {
+            if let Some(template) = self.templates.get_mut(position) {
                 template.note_changes(json, &self.shifts);
                 store.publish(&template.shape, template.changing);
                 let (shape, changing) = (Arc::clone(&template.shape), template.changing);
                 self.put_in_front(position);
                 self.write(json, shape, changing);
-                return true;
             }
+            return true;
         }
         store.refresh(&mut self.shared);
         for (position, known) in self.shared.shapes.iter().enumerate() {
@@ -158,7 +160,7 @@ impl Predictor {
             if is_tried || !is_allowed(&known.shape) {
                 continue;
             }
-            if known.shape.fits(json, &mut self.shifts) {
+            if known.shape.fits(json, &mut tried, &mut self.shifts) {
                 self.in_vain = 0;
                 let address = Arc::as_ptr(&known.shape).addr();
                 if known.changing == 0 && !self.met.contains(&address) {
@@ -186,7 +188,7 @@ impl Predictor {
 
     /// Makes a template of a document that had to be passed in full.
     pub(crate) fn learn(&mut self, json: &str, shape: Shape, store: &Shapes) {
-        if shape.fits(json, &mut self.shifts) {
+        if shape.fits(json, &mut Tried::default(), &mut self.shifts) {
             self.put_in_front(self.room());
             let shape = Arc::new(shape);
             store.publish(&shape, 0);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::found::{Hit, Kind};
-use crate::pattern::{Content, Hole, Pattern, Shift};
+use crate::pattern::{Content, Hole, Pattern, Shift, Tried};
 
 /// Strings and numbers a document may have to be predicted: one bit each. Chunks have about ten, usage reports forty.
 pub(crate) const MAX_SLOTS: usize = 128;
@@ -80,8 +80,8 @@ impl Shape {
     }
 
     /// Whether a document has this shape.
-    pub(crate) fn fits(&self, json: &str, shifts: &mut Vec<Shift>) -> bool {
-        self.pattern.matches(0..self.pattern.text.len(), json.as_bytes(), shifts)
+    pub(crate) fn fits<'s>(&'s self, json: &str, tried: &mut Tried<'s>, shifts: &mut Vec<Shift>) -> bool {
+        self.pattern.matches(json.as_bytes(), tried, shifts)
     }
 
     fn is_same(&self, other: &Self) -> bool {
