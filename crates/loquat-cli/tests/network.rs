@@ -26,18 +26,18 @@ fn http2_is_spoken_in_clear_only_when_told_so() {
 fn a_proxy_is_used_only_when_asked_for() {
     let proxy = Server::saying(response("502 Bad Gateway", "", ""));
     let address = proxy.origin();
-    let ask = ["chat", "--base-url", "http://somewhere.invalid/v1", "-m", "m", "hi"];
+    let ask = ["chat", "--base-url", "https://somewhere.invalid/v1", "-m", "m", "hi"];
 
-    let ran = Program::new(ask).variable("http_proxy", &address).variable("ALL_PROXY", &address).run();
+    let ran = Program::new(ask).variable("https_proxy", &address).variable("ALL_PROXY", &address).run();
     ran.check(5, "", &["somewhere.invalid"]);
     assert!(proxy.received().is_empty(), "the environment alone is not asking");
 
-    let ran = Program::new(ask.iter().chain(&["--proxy", "env"])).variable("http_proxy", &address).run();
+    let ran = Program::new(ask.iter().chain(&["--proxy", "env"])).variable("https_proxy", &address).run();
     ran.check(5, "", &["proxy", "502"]);
     let ran = Program::new(ask.iter().copied().chain(["--proxy", &address])).run();
     ran.check(5, "", &["proxy", &proxy.address.to_string()]);
     let heads: Vec<_> = proxy.received().into_iter().map(|request| request.head).collect();
-    assert!(heads.iter().all(|head| head.starts_with("CONNECT somewhere.invalid:80 ")), "{heads:?}");
+    assert!(heads.iter().all(|head| head.starts_with("CONNECT somewhere.invalid:443 ")), "{heads:?}");
     assert_eq!(heads.len(), 6, "two programs, three attempts each: nothing was sent through the tunnel");
 }
 

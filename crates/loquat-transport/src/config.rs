@@ -1,8 +1,8 @@
 //! Every limit and choice of the transport, as data: unit, default, reason.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{AddressPolicy, Resolve};
+use crate::{AddressPolicy, Proxy, Resolve};
 
 /// How a [`Transport`](crate::Transport) connects, waits, and what it keeps.
 ///
@@ -18,6 +18,8 @@ pub struct Config {
     pub http2_limits: Http2Limits,
     /// What goes through a proxy. Default: nothing, because a proxy sees every request.
     pub proxy: Proxy,
+    /// Origins that are reached over a Unix socket, `http` alone, with its path. Default: none.
+    pub unix_sockets: Vec<(String, PathBuf)>,
     /// Certificate authorities trusted beside the platform's own. Default: none.
     pub extra_roots: Vec<ExtraRoot>,
     /// What is kept open for the next request.
@@ -66,6 +68,14 @@ impl Config {
     #[must_use]
     pub fn with_proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = proxy;
+        self
+    }
+
+    /// Reaches that origin (`http://model.local`) over the Unix socket at that path, with HTTP/1.1 or, by
+    /// [`Http2Mode::PriorKnowledge`], HTTP/2. Nothing is resolved for it, and no proxy asked.
+    #[must_use]
+    pub fn with_unix_socket(mut self, origin: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        self.unix_sockets.push((origin.into(), path.into()));
         self
     }
 
@@ -270,43 +280,6 @@ impl Http2Limits {
     pub fn with_ping(mut self, every: Duration, timeout: Duration) -> Self {
         (self.ping_every, self.ping_timeout) = (Some(every), timeout);
         self
-    }
-}
-
-/// What goes through a proxy. Loopback addresses never do. The proxy is asked for a tunnel (HTTP CONNECT, RFC 9110
-/// §9.3.6) for `https` and `http` alike; SOCKS is not spoken yet.
-#[derive(Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Proxy {
-    /// Nothing.
-    #[default]
-    None,
-    /// Everything, through the proxy at that address: `http://[user:password@]host[:port]`.
-    Url(String),
-    /// What those variables say, by the names the environment has for them; see [`Proxy::from_variables`].
-    Variables(Vec<(&'static str, String)>),
-}
-
-impl Proxy {
-    /// What the environment says, or whoever is asked in its place: `https_proxy` or `HTTPS_PROXY` for `https`, `http_proxy`
-    /// for `http` (the upper-case name can be set by a request's header under CGI and is not asked for), else `all_proxy` or
-    /// `ALL_PROXY`; not the hosts in `no_proxy` or `NO_PROXY`. This crate reads no environment: pass
-    /// `|name| std::env::var(name).ok()`.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let known =
-            ["https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
-        Self::Variables(known.into_iter().filter_map(|name| Some((name, variable(name)?))).collect())
-    }
-}
-
-impl fmt::Debug for Proxy {
-    /// The address may hold a password: it is not shown.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Url(_) => "Url(…)",
-            Self::Variables(_) => "Variables(…)",
-        })
     }
 }
 

@@ -23,7 +23,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::{
     ConnectionInfo, HeadLimits, Request,
-    connect::Link,
+    connect::{Forward, Link},
     io::{Meter, Stream},
     pool::Permit,
     timer::Timer,
@@ -43,6 +43,7 @@ pub(crate) struct Http1 {
     /// What the peer promised in `Keep-Alive: timeout`, less a margin for the way.
     keep_alive: Option<Duration>,
     idle_since: Instant,
+    forward: Option<Forward>,
     /// Kept for the next wait.
     pub(crate) timer: Option<Timer>,
     /// When it is too old for another request.
@@ -73,6 +74,7 @@ impl Http1 {
             meter,
             keep_alive: None,
             idle_since: Instant::now(),
+            forward: link.forward,
             timer: None,
             retire_at: permit.site().retire_at(),
             permit,
@@ -85,6 +87,11 @@ impl Http1 {
 
     pub(crate) fn meter(&self) -> &Arc<Meter> {
         &self.meter
+    }
+
+    /// Where it ends at a proxy that is handed requests whole.
+    pub(crate) fn forward(&self) -> Option<&Forward> {
+        self.forward.as_ref()
     }
 
     pub(crate) fn permit(&self) -> &Permit {
@@ -207,8 +214,12 @@ fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// The request as hyper takes it: origin-form, with `Host`.
-pub(crate) fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<Content> {
+/// The request as hyper takes it, with `Host`: in origin form, or absolute for a proxy that is to forward it.
+pub(crate) fn encode(
+    request: &Request,
+    upload: Option<&Outgoing>,
+    forward: Option<&Forward>,
+) -> http::Request<Content> {
     let content = match upload {
         Some(upload) => Content::Upload(upload.clone()),
         None => Content::Whole(request.body.clone()),
@@ -219,16 +230,23 @@ pub(crate) fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Requ
     };
     let mut encoded = http::Request::new(content);
     *encoded.method_mut() = request.method.clone();
-    *encoded.uri_mut() = request.url.path_and_query().clone().into();
+    *encoded.uri_mut() =
+        if forward.is_some() { request.url.to_uri() } else { request.url.path_and_query().clone().into() };
     // Room for `Host`, a length and what hyper adds: a clone has none, and would grow at once.
     let mut headers = HeaderMap::with_capacity(request.headers.len() + 3);
     // Hyper frames the message; a caller's own length or coding could only contradict it.
-    let frames = |name: &HeaderName| *name == header::TRANSFER_ENCODING || *name == header::CONTENT_LENGTH;
-    for (name, value) in request.headers.iter().filter(|(name, _)| !frames(name)) {
+    // And a proxy's credentials are the connection's, not the origin's to see.
+    let is_ours = |name: &HeaderName| {
+        matches!(*name, header::TRANSFER_ENCODING | header::CONTENT_LENGTH | header::PROXY_AUTHORIZATION)
+    };
+    for (name, value) in request.headers.iter().filter(|(name, _)| !is_ours(name)) {
         headers.append(name.clone(), value.clone());
     }
     if !has_content && !has_no_body_by_nature(&request.method) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    if let Some(authorization) = forward.and_then(|forward| forward.authorization.clone()) {
+        headers.insert(header::PROXY_AUTHORIZATION, authorization);
     }
     headers.entry(header::HOST).or_insert_with(|| request.url.origin().host_header().clone());
     *encoded.headers_mut() = headers;

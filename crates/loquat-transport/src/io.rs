@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -83,12 +85,19 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 enum Inner {
     Plain(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
     pub(crate) fn plain(tcp: TcpStream) -> Self {
         Self { inner: Inner::Plain(tcp), quick_ack: false, meter: Arc::new(Meter::new()) }
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn unix(socket: UnixStream) -> Self {
+        Self { inner: Inner::Unix(socket), quick_ack: false, meter: Arc::new(Meter::new()) }
     }
 
     pub(crate) fn tls(tls: TlsStream<TcpStream>) -> Self {
@@ -106,6 +115,7 @@ impl Stream {
     fn acknowledge(&self) {
         let tcp = match &self.inner {
             Inner::Plain(tcp) => tcp,
+            Inner::Unix(_) => return,
             Inner::Tls(tls) => tls.get_ref().0,
         };
         // A connection that refuses works without.
@@ -134,6 +144,8 @@ impl AsyncRead for Stream {
         let before = buf.filled().len();
         let polled = match &mut self.inner {
             Inner::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            #[cfg(unix)]
+            Inner::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
             Inner::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
         };
         let bytes = buf.filled().len() - before;
@@ -151,6 +163,8 @@ impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = match &mut self.inner {
             Inner::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            #[cfg(unix)]
+            Inner::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
             Inner::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
         };
         if let Poll::Ready(Ok(bytes)) = polled {
@@ -166,6 +180,8 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let polled = match &mut self.inner {
             Inner::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            #[cfg(unix)]
+            Inner::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
             Inner::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
         };
         if let Poll::Ready(Ok(bytes)) = polled {
@@ -177,6 +193,8 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match &self.inner {
             Inner::Plain(tcp) => tcp.is_write_vectored(),
+            #[cfg(unix)]
+            Inner::Unix(socket) => socket.is_write_vectored(),
             Inner::Tls(tls) => tls.is_write_vectored(),
         }
     }
@@ -184,6 +202,8 @@ impl AsyncWrite for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.inner {
             Inner::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            #[cfg(unix)]
+            Inner::Unix(socket) => Pin::new(socket).poll_flush(cx),
             Inner::Tls(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
@@ -191,6 +211,8 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.inner {
             Inner::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            #[cfg(unix)]
+            Inner::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
             Inner::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }

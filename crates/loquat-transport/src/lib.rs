@@ -55,6 +55,7 @@ mod http2;
 mod io;
 mod origin;
 mod pool;
+mod proxy;
 mod request;
 mod response;
 pub mod ring;
@@ -69,13 +70,13 @@ pub use body::Body;
 /// Cheaply shared bytes, in which bodies are sent and come.
 pub use bytes::Bytes;
 pub use config::{
-    Config, DecompressLimits, ExtraRoot, HeadLimits, Http2Limits, Http2Mode, Limits, PoolConfig, Proxy,
-    TcpConfig,
+    Config, DecompressLimits, ExtraRoot, HeadLimits, Http2Limits, Http2Mode, Limits, PoolConfig, TcpConfig,
 };
 /// The types of `http` that appear in this crate's own.
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub use http2::Laggard;
 pub use origin::{Origin, Url};
+pub use proxy::{Proxy, ProxyRules};
 pub use request::Request;
 pub use response::{ConnectionInfo, Protocol, Response};
 pub use stats::Stats;

@@ -12,8 +12,8 @@ use std::{
 };
 
 use http::{
-    HeaderValue,
-    uri::{Authority, PathAndQuery},
+    HeaderValue, Uri,
+    uri::{self, Authority, PathAndQuery},
 };
 use loquat_core::{Delivery, Error, ErrorKind, Result};
 
@@ -186,6 +186,16 @@ impl Url {
     /// The path, `/` at least, without the query.
     pub fn path(&self) -> &str {
         self.path_and_query.path()
+    }
+
+    /// All of it.
+    pub(crate) fn to_uri(&self) -> Uri {
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(if self.origin.is_secure() { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
+        parts.authority = Some(self.origin.authority().clone());
+        parts.path_and_query = Some(self.path_and_query.clone());
+        // With all three parts there is nothing that could be missing.
+        Uri::from_parts(parts).unwrap_or_default()
     }
 
     pub(crate) fn path_and_query(&self) -> &PathAndQuery {

@@ -13,13 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loquat_core::{Context, Error, Result};
+use http::StatusCode;
+use loquat_core::{Context, Error, ErrorKind, Result};
 
 use crate::{
     Body, Config, ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request, Response, Stats, Url,
     body::{Exchange, http1_failure},
     buffers::Buffers,
-    connect::Connector,
+    connect::{Connector, unauthorized},
     http1::{self, Http1},
     http2::{self, Http2},
     pool::{Checkout, Making, Pool, Site, Slot, Ticket, Wants},
@@ -77,7 +78,7 @@ impl Transport {
     /// A transport by that configuration. Needs no runtime; opens nothing.
     ///
     /// # Errors
-    /// [`loquat_core::ErrorKind::NotConfigured`] for a certificate that cannot be read, a proxy that is none.
+    /// [`ErrorKind::NotConfigured`] for a certificate that cannot be read, a proxy that is none.
     pub fn new(config: Config) -> Result<Self> {
         let connector = Connector::new(&config)?;
         let buffers = Buffers::new(config.pool.max_idle_buffers);
@@ -123,8 +124,8 @@ impl Transport {
     /// source or peer stands still for so long.
     ///
     /// # Errors
-    /// As there. Where the source fails, [`loquat_core::ErrorKind::Local`] with the source's error as its source; where its
-    /// length is not the one announced, [`loquat_core::ErrorKind::InvalidRequest`]. [`Error::delivery`] holds for both.
+    /// As there. Where the source fails, [`ErrorKind::Local`] with the source's error as its source; where its
+    /// length is not the one announced, [`ErrorKind::InvalidRequest`]. [`Error::delivery`] holds for both.
     ///
     /// # Panics
     /// As there.
@@ -140,7 +141,7 @@ impl Transport {
         if !request.body.is_empty() {
             let trail = Trail::new(request.url.origin().clone(), context.deadline());
             let what = "the request has a body of its own beside the upload";
-            return Err(trail.error(loquat_core::ErrorKind::InvalidRequest, what));
+            return Err(trail.error(ErrorKind::InvalidRequest, what));
         }
         request.replayable = false;
         self.run(context, request, Some(upload.share(&self.0.buffers))).await
@@ -359,8 +360,9 @@ impl Inner {
         let meter = Arc::clone(connection.meter());
         let limit = self.first_byte(request);
         let mut timer = connection.timer.take().and_then(Timer::here);
+        let encoded = http1::encode(request, trail.upload.as_ref(), connection.forward());
         let answered = {
-            let mut exchange = pin!(connection.exchange(http1::encode(request, trail.upload.as_ref())));
+            let mut exchange = pin!(connection.exchange(encoded));
             let mut expiry = earlier(Instant::now(), limit, trail.deadline);
             poll_fn(|cx| {
                 if let Poll::Ready(done) = exchange.as_mut().poll(cx) {
@@ -384,6 +386,13 @@ impl Inner {
         match answered {
             Ok(Ok(response)) => {
                 let (head, incoming) = response.into_parts();
+                if head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                    && let Some(forward) = connection.forward()
+                {
+                    trail.refused();
+                    let what = unauthorized(forward.authorization.is_some());
+                    return Err(trail.error(ErrorKind::Proxy, what).into());
+                }
                 Ok((head, Source::Http1(connection, incoming)))
             }
             Ok(Err(error)) => {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use loquat_core::{Delivery, ErrorKind};
-use loquat_transport::{Config, Http2Mode, Limits, Proxy, Request, Transport};
+use loquat_transport::{Config, HeaderValue, Http2Mode, Limits, Proxy, Request, Transport};
 use support::{get, listen, read_request, send, text, until_closed, with, write};
 use tokio::{io::copy_bidirectional, net::TcpStream};
 
@@ -21,9 +21,30 @@ fn far() -> Request {
     Request::get("http://model.invalid:8080/").expect("valid")
 }
 
-fn through(proxy: &str) -> Transport {
+fn config(proxy: &str) -> Config {
     let limits = Limits::default().with_connect(Duration::from_millis(300));
-    with(Config::default().with_proxy(Proxy::Url(proxy.to_owned())).with_limits(limits))
+    Config::default().with_proxy(Proxy::Url(proxy.to_owned())).with_limits(limits)
+}
+
+/// What a proxy cannot read goes through a tunnel: TLS, and HTTP/2 in clear.
+fn tunnelled(proxy: &str) -> Transport {
+    with(config(proxy).with_http2(Http2Mode::PriorKnowledge))
+}
+
+fn forwarded(proxy: &str) -> Transport {
+    with(config(proxy))
+}
+
+async fn http2_origin() -> SocketAddr {
+    listen(|_, socket| async move {
+        let mut connection = h2::server::handshake(socket).await.expect("HTTP/2");
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            assert!(request.headers().get("proxy-authorization").is_none());
+            let mut stream = respond.send_response(http::Response::new(()), false).expect("open");
+            stream.send_data("hi".into(), true).expect("open");
+        }
+    })
+    .await
 }
 
 async fn origin() -> SocketAddr {
@@ -37,7 +58,7 @@ async fn origin() -> SocketAddr {
 
 #[tokio::test]
 async fn a_tunnel_carries_requests_and_the_credentials_stay_with_the_proxy() {
-    let origin = origin().await;
+    let origin = http2_origin().await;
     let proxy = listen(move |_, mut socket| async move {
         let asked = read_request(&mut socket).await.expect("CONNECT");
         assert!(asked.starts_with("CONNECT model.invalid:8080 HTTP/1.1\r\n"), "{asked}");
@@ -51,13 +72,16 @@ async fn a_tunnel_carries_requests_and_the_credentials_stay_with_the_proxy() {
         let _ = copy_bidirectional(&mut socket, &mut onward).await;
     })
     .await;
-    let transport = through(&format!("http://u:p@{proxy}"));
+    let transport = tunnelled(&format!("http://u:p@{proxy}"));
     for _ in 0..3 {
-        let response = send(&transport, far()).await.expect("through the proxy");
+        let mut request = far();
+        // A caller's own is not for the origin either.
+        request.headers.insert("proxy-authorization", HeaderValue::from_static("Basic x"));
+        let response = send(&transport, request).await.expect("through the proxy");
         assert_eq!(response.connection.peer, Some(proxy));
         assert_eq!(text(response).await.expect("body"), "hi");
     }
-    assert_eq!(transport.stats().http1_opened, 1);
+    assert_eq!(transport.stats().http2_opened, 1);
 }
 
 #[tokio::test]
@@ -89,7 +113,7 @@ async fn loopback_is_never_proxied() {
     })
     .await;
     let origin = origin().await;
-    let transport = through(&format!("http://{proxy}"));
+    let transport = forwarded(&format!("http://{proxy}"));
     assert_eq!(text(send(&transport, get(origin)).await.expect("direct")).await.expect("body"), "hi");
     let named = Request::get(format!("http://localhost:{}/", origin.port())).expect("valid");
     assert_eq!(text(send(&transport, named).await.expect("direct")).await.expect("body"), "hi");
@@ -121,7 +145,7 @@ async fn failures_name_the_proxy_and_what_it_did() {
             until_closed(&mut socket).await;
         })
         .await;
-        let error = send(&through(&format!("http://{proxy}")), far()).await.expect_err(name);
+        let error = send(&tunnelled(&format!("http://{proxy}")), far()).await.expect_err(name);
         assert_eq!((error.kind(), error.delivery()), (kind, Delivery::NotSent), "{name}: {error:?}");
         let message = error.message();
         assert!(message.contains(says), "{name}: {message}");
@@ -132,7 +156,43 @@ async fn failures_name_the_proxy_and_what_it_did() {
         );
     }
     let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
-    let error = send(&through(&format!("http://u:hunter2@{dead}")), far()).await.expect_err("no proxy");
+    let error = send(&forwarded(&format!("http://u:hunter2@{dead}")), far()).await.expect_err("no proxy");
     assert_eq!((error.kind(), error.delivery()), (ErrorKind::Proxy, Delivery::NotSent));
     assert!(!format!("{error:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn in_clear_the_proxy_gets_the_request_itself() {
+    let proxy = listen(|_, mut socket| async move {
+        while let Some(asked) = read_request(&mut socket).await {
+            assert!(asked.starts_with("GET http://model.invalid:8080/ HTTP/1.1\r\n"), "{asked}");
+            assert!(asked.contains("host: model.invalid:8080\r\n"), "{asked}");
+            assert_eq!(asked.matches("proxy-authorization: Basic dTpw\r\n").count(), 1, "{asked}");
+            write(&mut socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+        }
+    })
+    .await;
+    let transport = forwarded(&format!("http://u:p@{proxy}"));
+    for _ in 0..3 {
+        let mut request = far();
+        request.headers.insert("proxy-authorization", HeaderValue::from_static("Basic x"));
+        let response = send(&transport, request).await.expect("through the proxy");
+        assert_eq!(response.connection.peer, Some(proxy));
+        assert_eq!(text(response).await.expect("body"), "hi");
+    }
+    assert_eq!(transport.stats().http1_opened, 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_wants_a_password_is_no_answer_of_the_origin() {
+    for (user, says) in [("", "wants a user name"), ("u:p@", "refused the user name")] {
+        let proxy = listen(|_, mut socket| async move {
+            read_request(&mut socket).await;
+            write(&mut socket, "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n").await;
+        })
+        .await;
+        let error = send(&forwarded(&format!("http://{user}{proxy}")), far()).await.expect_err("refused");
+        assert_eq!((error.kind(), error.delivery()), (ErrorKind::Proxy, Delivery::NotSent), "{error}");
+        assert!(error.message().contains(says), "{error}");
+    }
 }

@@ -1,28 +1,36 @@
 //! From an origin to a byte stream: names, addresses, proxy, TLS, each stage with its own limit and its own error.
 //!
-//! Knows nothing of HTTP messages beyond the proxy's CONNECT, and nothing of the pool.
+//! Knows nothing of HTTP messages beyond what a proxy is asked, and nothing of the pool.
 
 mod proxy;
 mod tcp;
 mod tls;
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::net::TcpStream;
 
 use crate::{
     AddressPolicy, Config, ConnectionInfo, Http2Mode, Limits, Origin, Protocol, Resolve, SystemResolver,
-    TcpConfig,
+    TcpConfig, Url,
     io::Stream,
     trail::{Stage, Trail, within},
 };
+
+pub(crate) use proxy::{Forward, unauthorized};
 
 /// A connection on which nothing has been said yet.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) stream: Stream,
     pub(crate) info: ConnectionInfo,
+    /// Where it ends at a proxy that is handed requests whole.
+    pub(crate) forward: Option<Forward>,
 }
 
 /// Makes connections.
@@ -33,6 +41,7 @@ pub(crate) struct Connector {
     http2: Http2Mode,
     tls: tls::Tls,
     proxies: proxy::Proxies,
+    sockets: HashMap<Origin, PathBuf>,
     resolver: Arc<dyn Resolve>,
     addresses: AddressPolicy,
 }
@@ -45,6 +54,7 @@ impl Connector {
             http2: config.http2,
             tls: tls::Tls::new(&config.extra_roots, config.http2)?,
             proxies: proxy::Proxies::new(&config.proxy)?,
+            sockets: sockets(&config.unix_sockets)?,
             resolver: config.resolver.clone().unwrap_or_else(|| Arc::new(SystemResolver)),
             addresses: config.addresses.clone(),
         })
@@ -61,7 +71,13 @@ impl Connector {
 
     /// A new connection. `trail` says where it stood when it failed.
     pub(crate) async fn connect(&self, origin: &Origin, trail: &mut Trail) -> Result<Link> {
+        if let Some(path) = self.sockets.get(origin) {
+            return self.connect_unix(origin, path, trail).await;
+        }
         let proxy = self.proxies.of(origin);
+        // In clear the proxy gets the request itself, unless it could not understand it.
+        let is_readable = !origin.is_secure() && self.protocol(origin) == Some(Protocol::Http1);
+        let forward = proxy.filter(|_| is_readable).and_then(proxy::Hop::forward);
         // The proxy's address is dialled in the origin's place; the limit spans look-up, TCP and the proxy's answer.
         let dialled = proxy.map_or(origin, |proxy| proxy.origin());
         let mut progress = tcp::Progress::default();
@@ -76,9 +92,9 @@ impl Connector {
                 }
             };
             let tcp = tcp::open(dialled, &self.tcp, names, &mut progress).await?;
-            if let Some(proxy) = proxy {
+            if let Some(proxy) = proxy.filter(|_| forward.is_none()) {
                 progress.stage = Stage::Proxy;
-                proxy.tunnel(&tcp, origin).await.map_err(|what| (ErrorKind::Proxy, what, None))?;
+                proxy.connect(&tcp, origin).await.map_err(|what| (ErrorKind::Proxy, what, None))?;
             }
             Ok(tcp)
         })
@@ -109,7 +125,8 @@ impl Connector {
         let mut info = ConnectionInfo { peer, local, protocol: Protocol::Http1, reused: false };
         if !origin.is_secure() {
             info.protocol = self.protocol(origin).unwrap_or(Protocol::Http1);
-            return Ok(Link { stream: Stream::plain(tcp).with_quick_ack(self.tcp.quick_ack), info });
+            let stream = Stream::plain(tcp).with_quick_ack(self.tcp.quick_ack);
+            return Ok(Link { stream, info, forward });
         }
         trail.stage = Stage::Tls;
         let at = peer.map(|peer| format!(" at {peer}")).unwrap_or_default();
@@ -118,7 +135,8 @@ impl Connector {
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                     info.protocol = Protocol::Http2;
                 }
-                Ok(Link { stream: Stream::tls(stream).with_quick_ack(self.tcp.quick_ack), info })
+                let stream = Stream::tls(stream).with_quick_ack(self.tcp.quick_ack);
+                Ok(Link { stream, info, forward: None })
             }
             Ok(Err(failed)) => {
                 let error = trail.error(ErrorKind::Tls, format_args!("{}{at}", failed.what));
@@ -132,6 +150,48 @@ impl Connector {
             }
         }
     }
+}
+
+impl Connector {
+    /// A new connection over the socket at that path.
+    #[cfg(unix)]
+    async fn connect_unix(&self, origin: &Origin, path: &Path, trail: &mut Trail) -> Result<Link> {
+        trail.stage = Stage::Connecting;
+        let connecting = tokio::net::UnixStream::connect(path);
+        match within(Some(self.limits.connect), trail.deadline, connecting).await {
+            Ok(Ok(socket)) => {
+                let protocol = self.protocol(origin).unwrap_or(Protocol::Http1);
+                let info = ConnectionInfo { peer: None, local: None, protocol, reused: false };
+                Ok(Link { stream: Stream::unix(socket), info, forward: None })
+            }
+            Ok(Err(error)) => {
+                let what = format_args!("no connection to the Unix socket {}: {error}", path.display());
+                Err(trail.error(ErrorKind::Connect, what).with_source(error))
+            }
+            Err(expired) => Err(trail.expired(expired, "connect")),
+        }
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unused_async, clippy::unused_self, reason = "as on Unix")]
+    async fn connect_unix(&self, _: &Origin, _: &Path, trail: &mut Trail) -> Result<Link> {
+        Err(trail.error(ErrorKind::NotConfigured, "there are no Unix sockets here"))
+    }
+}
+
+/// The origins that are reached over Unix sockets.
+fn sockets(of: &[(String, PathBuf)]) -> Result<HashMap<Origin, PathBuf>> {
+    let socket = |(text, path): &(String, PathBuf)| {
+        let url = Url::parse(text).map_err(|error| {
+            misconfigured(format!("the Unix socket's origin {text:?}: {}", error.message()))
+        })?;
+        if url.origin().is_secure() || cfg!(not(unix)) {
+            let what = format!("{text:?} cannot be reached over a Unix socket: only http:// can, on Unix");
+            return Err(misconfigured(what));
+        }
+        Ok((url.origin().clone(), path.clone()))
+    };
+    of.iter().map(socket).collect()
 }
 
 /// A configuration that cannot work.

@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, client};
-use http::{HeaderName, HeaderValue, header, uri};
+use http::{HeaderName, HeaderValue, header};
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -153,16 +153,10 @@ impl fmt::Debug for Http2 {
 /// The request as `h2` takes it: all parts of the address, and no field that belongs to an HTTP/1.1 connection
 /// (RFC 9113 §8.2.2).
 fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
-    let origin = request.url.origin();
-    let mut parts = uri::Parts::default();
-    parts.scheme = Some(if origin.is_secure() { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
-    parts.authority = Some(origin.authority().clone());
-    parts.path_and_query = Some(request.url.path_and_query().clone());
     let mut encoded = http::Request::new(());
     *encoded.version_mut() = http::Version::HTTP_2;
     *encoded.method_mut() = request.method.clone();
-    // With all three parts there is nothing that could be missing.
-    *encoded.uri_mut() = uri::Uri::from_parts(parts).unwrap_or_default();
+    *encoded.uri_mut() = request.url.to_uri();
     let mut headers = request.headers.clone();
     while let Some(name) = headers.keys().find(|name| is_of_the_connection(name)).cloned() {
         headers.remove(name);
@@ -177,11 +171,11 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
     encoded
 }
 
-/// Whether that field frames an HTTP/1.1 message, or is what `h2` writes itself.
+/// Whether that field frames an HTTP/1.1 message, is for a proxy, or is what `h2` writes itself.
 fn is_of_the_connection(name: &HeaderName) -> bool {
     match *name {
         header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::HOST | header::TE => true,
-        header::CONTENT_LENGTH => true,
+        header::CONTENT_LENGTH | header::PROXY_AUTHORIZATION => true,
         _ => matches!(name.as_str(), "keep-alive" | "proxy-connection"),
     }
 }
