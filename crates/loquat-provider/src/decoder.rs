@@ -352,7 +352,7 @@ impl Decoder {
                     };
                     match wire.event(Incoming::framed(event), out) {
                         Ok(counts) => *events += u64::from(counts),
-                        Err(error) => return Err(refused(error, *events)),
+                        Err(error) => return Err(with_body(refused(error, *events), event.data.as_bytes())),
                     }
                     // The lines before the event that were no event: an error body may hide there.
                     if let Some(error) = failure::in_stray(framer.stray()) {
@@ -392,9 +392,8 @@ impl Decoder {
                     result
                 }
                 Framing::Document(body) => {
-                    let body = std::mem::take(body);
                     *events += 1;
-                    document(wire.as_mut(), &body, matches!(self.ended, Some(Some(_))), out)
+                    document(wire.as_mut(), body, matches!(self.ended, Some(Some(_))), out)
                 }
             };
             if let Err(error) = result {
@@ -412,8 +411,18 @@ impl Decoder {
         let content_type = self.content_type.as_deref();
         let ending = self.out.ending(cause, || nothing(content_type));
         let ending = match (ending, &self.request_id) {
-            (Ending::Failed(error), Some(id)) if error.request_id().is_none() => {
-                Ending::Failed(error.with_request_id(&**id))
+            (Ending::Failed(error), id) => {
+                // What could not be read is what its reader asks for first.
+                let unread = match &self.framing {
+                    Framing::Document(body) => body,
+                    Framing::Events(framer) => framer.stray(),
+                    _ => &[][..],
+                };
+                let error = with_body(error, unread);
+                Ending::Failed(match id {
+                    Some(id) if error.request_id().is_none() => error.with_request_id(&**id),
+                    _ => error,
+                })
             }
             (Ending::Truncated { cause: Some(cause) }, Some(id)) if cause.request_id().is_none() => {
                 Ending::Truncated { cause: Some(cause.with_request_id(&**id)) }
@@ -513,6 +522,11 @@ fn document(wire: &mut dyn Wire, body: &[u8], cut: bool, out: &mut Outbox) -> Re
         }
         Err(EventError::Other(error)) => Err(error),
     }
+}
+
+/// With what could not be read, unless the error has what it is about.
+fn with_body(error: Error, unread: &[u8]) -> Error {
+    if unread.is_empty() || error.raw_body().is_some() { error } else { error.with_raw_body(unread) }
 }
 
 /// `number`: events with content before this one.
