@@ -309,10 +309,15 @@ impl Outbox {
 
     /// What is said of the answer beside its content. Nothing for `null`, `""`, `[]` and `{}`.
     pub(crate) fn detail(&mut self, choice: u32, name: &'static str, value: Value<'_>) -> Result<()> {
-        if value.is_null() || matches!(value.raw(), b"[]" | b"{}" | b"\"\"") {
+        self.detail_text(choice, name, std::str::from_utf8(value.raw()).unwrap_or_default())
+    }
+
+    /// The same of a JSON text.
+    pub(crate) fn detail_text(&mut self, choice: u32, name: &'static str, json: &str) -> Result<()> {
+        if matches!(json, "null" | "[]" | "{}" | "\"\"") {
             return Ok(());
         }
-        let json = self.span(Text::Plain(std::str::from_utf8(value.raw()).unwrap_or_default()))?;
+        let json = self.span(Text::Plain(json))?;
         self.queue(Slot::Detail { choice, name, json });
         Ok(())
     }
@@ -423,7 +428,8 @@ impl Outbox {
         self.count(self.scratch.len() - start)
     }
 
-    fn count(&mut self, bytes: usize) -> Result<()> {
+    /// Counts bytes of content, told or kept to be told.
+    pub(crate) fn count(&mut self, bytes: usize) -> Result<()> {
         self.answer_bytes = self.answer_bytes.saturating_add(bytes);
         let max = self.limits.max_answer_bytes;
         if self.answer_bytes > max {

@@ -4,7 +4,7 @@
 
 use crate::{
     ANTHROPIC_MESSAGES, Format, GEMINI, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_COMPATIBLE,
-    openai::{DEEPSEEK_CHAT, MISTRAL_CHAT, OPENROUTER_CHAT, QWEN_CHAT},
+    openai::{DEEPSEEK_CHAT, GEMINI_OPENAI_CHAT, MISTRAL_CHAT, OPENROUTER_CHAT, QWEN_CHAT},
 };
 
 /// What is known of a provider before it is asked anything.
@@ -45,6 +45,12 @@ static PROFILES: &[Profile] = &[
     Profile::new("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", &OPENAI_CHAT),
     Profile::new("anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", &ANTHROPIC_MESSAGES),
     Profile::new("gemini", "https://generativelanguage.googleapis.com/v1beta", "GEMINI_API_KEY", &GEMINI),
+    Profile::new(
+        "gemini-openai",
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        "GEMINI_API_KEY",
+        &GEMINI_OPENAI_CHAT,
+    ),
     Profile::local("ollama", "http://127.0.0.1:11434", &OLLAMA_CHAT),
     Profile::new(
         "qwen",

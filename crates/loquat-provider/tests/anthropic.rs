@@ -109,7 +109,8 @@ fn tool_calls_and_tools_of_the_server() {
             &tool(2, "c", "{\"y\": 2}"),
             &stop(2),
             server,
-            &piece(3, "q"),
+            &piece(3, "{\\\"q\\\":"),
+            &piece(3, "7}"),
             &stop(3),
             STOP,
         ],
@@ -121,8 +122,7 @@ fn tool_calls_and_tools_of_the_server() {
             "arguments 1: {}",
             "call: 2 c f",
             "arguments 2: {\"y\": 2}",
-            &format!("raw: content_block_start {server}"),
-            &format!("raw: content_block_delta {}", piece(3, "q")),
+            r#"opaque: anthropic-messages {"id":"s","input":{"q":7},"name":"web_search","type":"server_tool_use"}"#,
             "finished:  in=12 out=1 read=4 written=5",
         ],
     );
@@ -130,14 +130,13 @@ fn tool_calls_and_tools_of_the_server() {
 
 #[test]
 fn what_is_new_comes_out_raw() {
-    let citation =
-        r#"{"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{}}}"#;
+    let citation = r#"{"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{"url":"u"}}}"#;
     let news = r#"{"type":"news"}"#;
     stream(
         &[START, citation, news, STOP],
         &[
             "start: m1 c",
-            &format!("raw: content_block_delta {citation}"),
+            r#"detail: citations {"url":"u"}"#,
             &format!("raw: news {news}"),
             "finished:  in=12 out=1 read=4 written=5",
         ],
@@ -158,7 +157,7 @@ fn whole_answers_say_the_same() {
             "arguments 0: {\"x\":1}",
             "call: 1 b g",
             "arguments 1: {}",
-            "raw: content_block {\"type\":\"image\",\"n\":1}",
+            "opaque: anthropic-messages {\"type\":\"image\",\"n\":1}",
             "choice end: tool_calls",
             "finished: tool_calls in=3 out=9 thought=2",
         ],

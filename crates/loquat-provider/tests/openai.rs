@@ -235,7 +235,13 @@ fn dialects() {
             r#"{"choices":[{"delta":{"reasoning_details":[{"type":"reasoning.text","signature":"s"}]}}]}"#,
             r#"{"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}"#,
         ]),
-        &["reasoning: hm", "signature: s", "text: hi", "choice end: stop", "finished: stop"],
+        &[
+            "reasoning: hm",
+            r#"signature: {"signature":"s","type":"reasoning.text"}"#,
+            "text: hi",
+            "choice end: stop",
+            "finished: stop",
+        ],
     );
     // DashScope: `"null"` while it goes on. Perplexity: a growing message beside the deltas.
     stream(
@@ -378,4 +384,88 @@ fn a_lost_connection_is_told_from_an_early_end() {
         "finished: stop"
     );
     assert_eq!(run("{\"choices\":[{\"mess"), "failed: Connection reset");
+}
+
+#[test]
+fn what_is_said_beside_the_content_comes_out_once() {
+    support::check(
+        &OPENAI_CHAT,
+        SSE,
+        concat!(
+            "data: {\"id\":\"c\",\"system_fingerprint\":\"fp\",\"service_tier\":\"default\",\"citations\":[\"u\"],\"choices\":[{\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":0}]}}]}\n\n",
+            "data: {\"id\":\"c\",\"system_fingerprint\":\"fp\",\"service_tier\":null,\"citations\":[\"u\"],\"choices\":[{\"delta\":{\"annotations\":[{\"type\":\"url_citation\"}]},\"logprobs\":null,\"finish_reason\":\"stop\"}]}\n\n",
+        ),
+        &[
+            "start: c ",
+            "detail: fingerprint \"fp\"",
+            "detail: service_tier \"default\"",
+            "detail: citations [\"u\"]",
+            "text: a",
+            "detail: logprobs {\"content\":[{\"token\":\"a\",\"logprob\":0}]}",
+            "detail: citations [{\"type\":\"url_citation\"}]",
+            "choice end: stop",
+            "finished: stop",
+        ],
+    );
+}
+
+#[test]
+fn pictures_sound_and_seals_on_calls() {
+    support::check(
+        &OPENAI_CHAT,
+        JSON,
+        r#"{"choices":[{"message":{"content":null,"audio":{"id":"a","data":"UklGAA==","transcript":"hi"},"images":[{"image_url":{"url":"data:image/png;base64,AQI="}},{"image_url":{"url":"https://x"}}],"tool_calls":[{"id":"x","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"S"}}},{"id":"y","function":{"name":"g","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#,
+        &[
+            "media: image/png [1, 2]",
+            "detail: images \"https://x\"",
+            "text: hi",
+            "media: audio/wav [82, 73, 70, 0]",
+            "call: 0 x f",
+            "arguments 0: {}",
+            "seal 0: S",
+            "call: 1 y g",
+            "arguments 1: {}",
+            "choice end: tool_calls",
+            "finished: tool_calls",
+        ],
+    );
+}
+
+#[test]
+fn sealed_reasoning_goes_back_as_it_came() {
+    use loquat_core::{ChatRequest, Message, Part, Reasoning, Role, ToolCall};
+    use loquat_provider::profile;
+    let written = |provider: &str| {
+        let mut call = ToolCall::new("x", "f", "{}");
+        call.signature = Some("S".into());
+        let parts = vec![
+            Part::Reasoning(
+                Reasoning::new("hm")
+                    .with_signature(r#"{"format":"f","signature":"s","type":"reasoning.text"}"#),
+            ),
+            Part::Reasoning(
+                Reasoning::default().with_signature(r#"{"data":"E","type":"reasoning.encrypted"}"#),
+            ),
+            Part::ToolCall(call),
+        ];
+        let request =
+            ChatRequest::new("m").with_message(Message::new(Role::Assistant, parts)).with_stream(false);
+        let encoded = profile(provider).expect("known").format.encode(&request, "m").expect("valid");
+        String::from_utf8(encoded.body).expect("JSON is UTF-8")
+    };
+    assert_eq!(
+        written("openrouter"),
+        concat!(
+            r#"{"model":"m","messages":[{"role":"assistant","content":null,"reasoning":"hm","reasoning_details":["#,
+            r#"{"format":"f","signature":"s","text":"hm","type":"reasoning.text"},{"data":"E","type":"reasoning.encrypted"}],"#,
+            r#""tool_calls":[{"id":"x","type":"function","function":{"name":"f","arguments":"{}"}}]}],"stream":false}"#,
+        )
+    );
+    assert_eq!(
+        written("gemini-openai"),
+        concat!(
+            r#"{"model":"m","messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"x","type":"function","#,
+            r#""function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"S"}}}]}],"stream":false}"#,
+        )
+    );
 }

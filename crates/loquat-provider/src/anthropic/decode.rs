@@ -1,11 +1,12 @@
 //! Messages events, and whole messages, into deltas.
 //!
 //! Blocks are numbered by the server; the number is only compared, and only to find the tool call that a piece of
-//! arguments belongs to. Tools that the server runs itself (web search and the like) are not ours to run: their blocks
-//! come out raw, as do citations and whatever is new.
+//! arguments belongs to. Tools that the server runs itself (web search and the like) are not ours to run: their blocks, and
+//! blocks of new kinds, are put together and stay parts of the message.
 
 use loquat_core::{FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Match, Str, Value};
+use serde_json::{Map, Value as Owned};
 
 use crate::{
     calls::CallPiece,
@@ -31,6 +32,7 @@ fields! {
     CacheRead = "/usage/cache_read_input_tokens",
     CacheWrite = "/usage/cache_creation_input_tokens",
     ThinkingTokens = "/usage/output_tokens_details/thinking_tokens",
+    Block = "/content_block",
     BlockType = "/content_block/type",
     BlockText = "/content_block/text",
     BlockThinking = "/content_block/thinking",
@@ -44,6 +46,7 @@ fields! {
     DeltaThinking = "/delta/thinking",
     DeltaSignature = "/delta/signature",
     DeltaJson = "/delta/partial_json",
+    DeltaCitation = "/delta/citation",
     DeltaStopReason = "/delta/stop_reason",
     Id = "/id",
     Model = "/model",
@@ -58,26 +61,33 @@ fields! {
     PartId = "/content/*/id",
     PartName = "/content/*/name",
     PartInput = "/content/*/input",
+    PartCitations = "/content/*/citations",
 }
+
+/// The format's name in an opaque part.
+pub(super) const OPAQUE: &str = "anthropic-messages";
 
 /// The state of one answer.
 #[derive(Debug)]
 pub(super) struct Messages {
     extractor: Extractor,
-    /// The tool call that is open, by the server's number of its block.
-    open: Option<OpenCall>,
+    /// The block that is open and has to be put together, by the server's number of it.
+    open: Option<Open>,
     counted: Counted,
     /// Reused for comparing words.
     word: String,
 }
 
-/// A tool call whose arguments are still coming.
+/// A block whose pieces are still coming.
 #[derive(Debug, Default)]
-struct OpenCall {
+struct Open {
     index: String,
-    /// What the block began with: the whole arguments, from servers that send no pieces.
-    input: String,
+    /// What it began with: of a call the whole arguments, from servers that send no pieces; of another the block.
+    start: String,
+    /// A call has been given arguments.
     has_arguments: bool,
+    /// The input so far of a block that is no call of ours.
+    opaque: Option<String>,
 }
 
 /// Tokens as the server counts them: a prompt in three parts.
@@ -102,6 +112,7 @@ struct Block<'e> {
     id: Option<Str<'e>>,
     name: Option<Str<'e>>,
     input: Option<Value<'e>>,
+    citations: Option<Value<'e>>,
 }
 
 impl Messages {
@@ -140,14 +151,20 @@ impl Wire for Messages {
                 let block = Block::started(found);
                 if block.is("tool_use") {
                     close(open, out)?;
-                    *open = Some(OpenCall {
+                    *open = Some(Open {
                         index: Field::Index.get(found).map(raw_text).unwrap_or_default(),
-                        input: block.input.map(raw_text).unwrap_or_default(),
-                        has_arguments: false,
+                        start: block.input.map(raw_text).unwrap_or_default(),
+                        ..Open::default()
                     });
                     out.call(0, &block.call(Field::Index.get(found)))?;
                 } else if !block.say(out)? {
-                    out.raw(event.name, data)?;
+                    close(open, out)?;
+                    *open = Some(Open {
+                        index: Field::Index.get(found).map(raw_text).unwrap_or_default(),
+                        start: Field::Block.get(found).map(raw_text).unwrap_or_default(),
+                        opaque: Some(String::new()),
+                        ..Open::default()
+                    });
                 }
             }
             "content_block_stop" => close(open, out)?,
@@ -205,13 +222,7 @@ fn whole(found: Found<'_>, event: Incoming<'_>, counted: &mut Counted, out: &mut
     }
 }
 
-fn delta(
-    found: Found<'_>,
-    data: &str,
-    name: &str,
-    open: &mut Option<OpenCall>,
-    out: &mut Outbox,
-) -> Result<()> {
+fn delta(found: Found<'_>, data: &str, name: &str, open: &mut Option<Open>, out: &mut Outbox) -> Result<()> {
     // By what is there and not by its declared type: servers that translate from other formats get the types wrong.
     if let Some(text) = Field::DeltaText.text(found) {
         return out.say(Kind::Text, 0, text);
@@ -228,6 +239,11 @@ fn delta(
             open.as_mut().filter(|open| index.is_none_or(|index| open.index.as_bytes() == index.raw()));
         return match ours {
             Some(_) if piece.is_empty() => Ok(()),
+            Some(Open { opaque: Some(input), .. }) => {
+                let before = input.len();
+                piece.append_lossy_to(input);
+                out.count(input.len() - before)
+            }
             Some(open) => {
                 open.has_arguments = true;
                 out.call(0, &CallPiece { index, arguments: Some(piece.into()), ..CallPiece::default() })
@@ -235,16 +251,29 @@ fn delta(
             None => out.raw(name, data),
         };
     }
+    if let Some(citation) = Field::DeltaCitation.get(found) {
+        return out.detail(0, "citations", citation);
+    }
     let known = ["text_delta", "thinking_delta", "signature_delta", "input_json_delta"];
     let kind = Field::DeltaType.text(found).and_then(|kind| kind.borrowed());
     if kind.is_some_and(|kind| known.contains(&kind)) { Ok(()) } else { out.raw(name, data) }
 }
 
-/// The open call is complete: one that had no pieces has what its block began with, or no arguments at all.
-fn close(open: &mut Option<OpenCall>, out: &mut Outbox) -> Result<()> {
+/// The open block is complete: a call that had no pieces has what its block began with, or no arguments at all.
+fn close(open: &mut Option<Open>, out: &mut Outbox) -> Result<()> {
     match open.take() {
+        Some(Open { opaque: Some(input), start, .. }) => {
+            let input = serde_json::from_str::<Owned>(&input).ok();
+            match (input, serde_json::from_str::<Map<String, Owned>>(&start)) {
+                (Some(input), Ok(mut block)) => {
+                    block.insert("input".to_owned(), input);
+                    out.opaque(0, OPAQUE, &Owned::Object(block).to_string())
+                }
+                _ => out.opaque(0, OPAQUE, start.trim_ascii()),
+            }
+        }
         Some(open) if !open.has_arguments => {
-            let input = if open.input.is_empty() { "{}" } else { &open.input };
+            let input = if open.start.is_empty() { "{}" } else { &open.start };
             out.call(0, &CallPiece { arguments: Some(Text::Plain(input)), ..CallPiece::default() })
         }
         _ => Ok(()),
@@ -263,6 +292,7 @@ impl<'e> Block<'e> {
             id: Field::BlockId.text(found),
             name: Field::BlockName.text(found),
             input: Field::BlockInput.get(found),
+            citations: None,
         }
     }
 
@@ -278,6 +308,7 @@ impl<'e> Block<'e> {
             Field::PartId => self.id = text,
             Field::PartName => self.name = text,
             Field::PartInput => self.input = Some(found.value),
+            Field::PartCitations => self.citations = Some(found.value),
             _ => {}
         }
     }
@@ -324,10 +355,10 @@ impl<'e> Block<'e> {
             return out.call(0, &CallPiece { arguments, ..self.call(None) });
         }
         if self.say(out)? {
-            return Ok(());
+            return self.citations.map_or(Ok(()), |citations| out.detail(0, "citations", citations));
         }
         match self.raw {
-            Some(raw) => out.raw("content_block", std::str::from_utf8(raw.raw()).unwrap_or_default()),
+            Some(raw) => out.opaque(0, OPAQUE, std::str::from_utf8(raw.raw()).unwrap_or_default()),
             None => Ok(()),
         }
     }

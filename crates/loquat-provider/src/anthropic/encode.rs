@@ -12,7 +12,7 @@ use loquat_core::{
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
-use super::{AnthropicMessages, AnthropicPlace};
+use super::{AnthropicMessages, AnthropicPlace, decode::OPAQUE};
 use crate::{
     Encoded,
     encode::{
@@ -199,6 +199,8 @@ enum Block<'a> {
     RedactedThinking {
         data: &'a str,
     },
+    #[serde(untagged)]
+    Opaque(&'a RawValue),
 }
 
 #[derive(Serialize)]
@@ -262,6 +264,9 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
                 (Some(signature), false) => Block::Thinking { thinking: &thoughts.text, signature },
                 (None, _) => continue,
             },
+            (Role::Assistant, Part::Opaque(opaque)) if opaque.format == OPAQUE => {
+                Block::Opaque(checked(&opaque.json, place)?)
+            }
             (Role::Assistant, Part::Opaque(_)) => continue,
             (Role::Assistant, Part::Refusal(text)) if text.is_empty() => continue,
             (Role::Assistant, Part::Refusal(text)) => Block::Text { text },

@@ -7,6 +7,7 @@
 
 use loquat_core::{Error, ErrorKind, FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Match, Str, Value};
+use serde_json::{Map, Value as Owned};
 
 use crate::{
     calls::CallPiece,
@@ -65,20 +66,34 @@ chat_fields! {
     ChoiceOutputTokens = "/choices/*/usage/completion_tokens",
     ChoiceTotalTokens = "/choices/*/usage/total_tokens",
     ChoiceCachedTokens = "/choices/*/usage/cached_tokens",
+    Fingerprint = "/system_fingerprint",
+    Tier = "/service_tier",
+    Citations = "/citations",
+    SearchResults = "/search_results",
+    PromptFilter = "/prompt_filter_results",
     Choices = "/choices",
+    Logprobs = "/choices/*/logprobs",
+    Filter = "/choices/*/content_filter_results",
     Index = "/choices/*/index",
     Finish = "/choices/*/finish_reason";
     Role, MessageRole = "/role",
     Content, MessageContent = "/content",
     PartText, MessagePartText = "/content/*/text",
     PartThinking, MessagePartThinking = "/content/*/thinking/*/text",
+    PartReferences, MessagePartReferences = "/content/*/reference_ids",
     ReasoningContent, MessageReasoningContent = "/reasoning_content",
     Reasoning, MessageReasoning = "/reasoning",
+    Sealed, MessageSealed = "/reasoning_details/*",
     DetailText, MessageDetailText = "/reasoning_details/*/text",
     DetailSummary, MessageDetailSummary = "/reasoning_details/*/summary",
     DetailSignature, MessageDetailSignature = "/reasoning_details/*/signature",
     DetailData, MessageDetailData = "/reasoning_details/*/data",
     Refusal, MessageRefusal = "/refusal",
+    Annotations, MessageAnnotations = "/annotations",
+    AudioData, MessageAudioData = "/audio/data",
+    AudioTranscript, MessageAudioTranscript = "/audio/transcript",
+    Image, MessageImage = "/images/*/image_url/url",
+    CallSignature, MessageCallSignature = "/tool_calls/*/extra_content/google/thought_signature",
     CallIndex, MessageCallIndex = "/tool_calls/*/index",
     CallId, MessageCallId = "/tool_calls/*/id",
     CallName, MessageCallName = "/tool_calls/*/function/name",
@@ -95,9 +110,20 @@ pub(super) struct Chat {
     extractor: Extractor,
     /// Deltas were seen: whatever stands in `message` repeats them.
     has_deltas: bool,
+    /// What has been said of the answer, and is repeated with every chunk.
+    said: [String; ONCE.len()],
     /// Reused for comparing words.
     word: String,
 }
+
+/// What chunks repeat: it is told when it changes.
+const ONCE: [(Field, &str); 5] = [
+    (Field::Fingerprint, "fingerprint"),
+    (Field::Tier, "service_tier"),
+    (Field::Citations, "citations"),
+    (Field::SearchResults, "search_results"),
+    (Field::PromptFilter, "safety"),
+];
 
 /// What is single in a choice.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,6 +133,8 @@ struct Choice<'e> {
     matches: usize,
     index: Option<Value<'e>>,
     finish: Option<Str<'e>>,
+    logprobs: Option<Value<'e>>,
+    filter: Option<Value<'e>>,
     has_delta: bool,
     delta: Said<'e>,
     message: Said<'e>,
@@ -121,14 +149,23 @@ struct Said<'e> {
     refusal: Option<Str<'e>>,
     legacy_name: Option<Str<'e>>,
     legacy_arguments: Option<Str<'e>>,
+    annotations: Option<Value<'e>>,
+    audio: Option<Str<'e>>,
+    transcript: Option<Str<'e>>,
     has_parts: bool,
     has_details: bool,
+    has_seals: bool,
     has_calls: bool,
 }
 
 impl Chat {
     pub(super) fn boxed() -> Result<Box<dyn Wire>> {
-        Ok(Box::new(Self { extractor: Field::extractor()?, has_deltas: false, word: String::new() }))
+        Ok(Box::new(Self {
+            extractor: Field::extractor()?,
+            has_deltas: false,
+            said: Default::default(),
+            word: String::new(),
+        }))
     }
 }
 
@@ -147,7 +184,7 @@ impl Wire for Chat {
             out.fail(failure::of_event(data));
             return Ok(true);
         }
-        let Self { extractor, has_deltas, word } = self;
+        let Self { extractor, has_deltas, said, word } = self;
         let found = event.extract(extractor)?;
         if is_error(found) {
             out.fail(failure::of_event(data));
@@ -166,6 +203,14 @@ impl Wire for Chat {
             return Ok(true);
         }
         out.start(Field::Id.text(found), Field::Model.text(found))?;
+        for ((field, name), before) in ONCE.into_iter().zip(said) {
+            let value = field.get(found).filter(|value| value.raw() != before.as_bytes());
+            if let Some(raw) = value.and_then(|value| std::str::from_utf8(value.raw()).ok()) {
+                before.clear();
+                before.push_str(raw);
+                out.detail_text(0, name, raw)?;
+            }
+        }
         choices(found, event.whole, has_deltas, word, out)?;
         Ok(true)
     }
@@ -248,14 +293,23 @@ fn choices(
             out.say(Kind::Reasoning, index, text)?;
         }
         if said.has_details || said.has_parts {
+            let mut sealed = Vec::new();
             for (_, field, found) in parts.group(choice.matches) {
                 part(field, &found, from_delta, reasoning.is_some(), index, out)?;
+                let is_detail = member(field) == Some((Field::Sealed, from_delta));
+                if said.has_seals && is_detail {
+                    sealed.push(found.value);
+                }
             }
+            sealed.into_iter().try_for_each(|detail| seal(detail, index, out))?;
         } else {
             parts.leave(choice.matches);
         }
-        if let Some(text) = said.content {
+        if let Some(text) = said.content.or(said.transcript) {
             out.say(Kind::Text, index, text)?;
+        }
+        if let Some(data) = said.audio.and_then(|data| data.borrowed()) {
+            out.media(index, Text::Plain(audio_type(data)), data)?;
         }
         if let Some(text) = said.refusal {
             out.say(Kind::Refusal, index, text)?;
@@ -268,6 +322,13 @@ fn choices(
                 let arguments = said.legacy_arguments.map(Text::Json);
                 let piece = CallPiece { name: said.legacy_name, arguments, ..CallPiece::default() };
                 out.call(index, &piece)?;
+            }
+        }
+        let details =
+            [(choice.logprobs, "logprobs"), (said.annotations, "citations"), (choice.filter, "safety")];
+        for (value, name) in details {
+            if let Some(value) = value {
+                out.detail(index, name, value)?;
             }
         }
         if let Some(reason) = choice.finish {
@@ -287,6 +348,8 @@ impl<'e> Choice<'e> {
         let value = found.value;
         match field {
             Field::Index => self.index = Some(value),
+            Field::Logprobs => self.logprobs = Some(value),
+            Field::Filter => self.filter = Some(value),
             // DashScope writes the word `null` while an answer goes on.
             Field::Finish => self.finish = text(value).filter(|reason| reason.raw() != "null"),
             _ => {
@@ -318,14 +381,22 @@ impl<'e> Said<'e> {
             Field::Refusal => self.refusal = text(value),
             Field::LegacyName => self.legacy_name = text(value),
             Field::LegacyArguments => self.legacy_arguments = text(value),
-            Field::PartText | Field::PartThinking => self.has_parts = true,
-            Field::DetailText | Field::DetailSummary | Field::DetailSignature | Field::DetailData => {
+            Field::Annotations => self.annotations = Some(value),
+            Field::AudioData => self.audio = text(value),
+            Field::AudioTranscript => self.transcript = text(value),
+            Field::PartText | Field::PartThinking | Field::PartReferences | Field::Image => {
+                self.has_parts = true;
+            }
+            Field::DetailText | Field::DetailSummary => self.has_details = true,
+            Field::DetailSignature | Field::DetailData => {
                 self.has_details = true;
+                self.has_seals |= text(value).is_some();
             }
             Field::CallIndex
             | Field::CallId
             | Field::CallName
             | Field::CallArguments
+            | Field::CallSignature
             | Field::CustomName
             | Field::CustomInput => self.has_calls = true,
             _ => {}
@@ -375,19 +446,58 @@ fn part(
     index: u32,
     out: &mut Outbox,
 ) -> Result<()> {
-    let (Some((member, of_delta)), Some(text)) = (member(field), text(found.value)) else { return Ok(()) };
+    let Some((member, of_delta)) = member(field) else { return Ok(()) };
     if of_delta != from_delta {
         return Ok(());
     }
+    if member == Field::PartReferences {
+        return out.detail(index, "citations", found.value);
+    }
+    let Some(text) = text(found.value) else { return Ok(()) };
     match member {
         Field::PartText => out.say(Kind::Text, index, text),
         Field::PartThinking => out.say(Kind::Reasoning, index, text),
         // The details repeat `reasoning` where that is there as well.
         Field::DetailText | Field::DetailSummary if !has_reasoning => out.say(Kind::Reasoning, index, text),
-        Field::DetailSignature => out.seal(index, text, false),
-        Field::DetailData => out.seal(index, text, true),
+        Field::Image => image(text, found.value, index, out),
         _ => Ok(()),
     }
+}
+
+/// A picture the model made: its bytes where they are here, its address as a detail where they are not.
+fn image(url: Str<'_>, value: Value<'_>, index: u32, out: &mut Outbox) -> Result<()> {
+    // `data:image/png;base64,…` (RFC 2397)
+    let data = url.borrowed().and_then(|url| url.strip_prefix("data:")?.split_once(";base64,"));
+    let told = match data {
+        Some((media_type, data)) => out.media(index, Text::Plain(media_type), data)?,
+        None => false,
+    };
+    if told { Ok(()) } else { out.detail(index, "images", value) }
+}
+
+/// The media type of sound by how its base64 begins; what is no file is bare samples.
+fn audio_type(base64: &str) -> &'static str {
+    match base64.get(..4) {
+        Some("UklG") => "audio/wav",
+        Some("SUQz" | "//tQ" | "//uQ") => "audio/mpeg",
+        Some("T2dn") => "audio/ogg",
+        Some("Zkxh") => "audio/flac",
+        _ => "audio/pcm",
+    }
+}
+
+/// An element of `reasoning_details` that has to go back: all of it but the text, which is told. Rare, so it is parsed again.
+fn seal(detail: Value<'_>, index: u32, out: &mut Outbox) -> Result<()> {
+    let Ok(mut members) = serde_json::from_slice::<Map<String, Owned>>(detail.raw()) else { return Ok(()) };
+    let holds = |name: &str| members.get(name).and_then(Owned::as_str).is_some_and(|text| !text.is_empty());
+    let (signed, encrypted) = (holds("signature"), holds("data"));
+    if signed || encrypted {
+        members.remove("text");
+        members.remove("summary");
+        members.retain(|_, value| !value.is_null());
+        out.seal(index, &*Owned::Object(members).to_string(), encrypted)?;
+    }
+    Ok(())
 }
 
 fn tool_calls<'e>(
@@ -397,6 +507,7 @@ fn tool_calls<'e>(
     out: &mut Outbox,
 ) -> Result<()> {
     let mut position = None;
+    let mut signature = None;
     let mut piece = CallPiece::default();
     for (_, field, found) in matches {
         let Some((member, of_delta)) = member(field) else { continue };
@@ -406,6 +517,7 @@ fn tool_calls<'e>(
                 | Field::CallId
                 | Field::CallName
                 | Field::CallArguments
+                | Field::CallSignature
                 | Field::CustomName
                 | Field::CustomInput
         );
@@ -414,11 +526,12 @@ fn tool_calls<'e>(
         }
         let here = found.indices.get(1);
         if position.is_some() && position != here {
-            out.call(index, &std::mem::take(&mut piece))?;
+            call(index, &std::mem::take(&mut piece), signature.take(), out)?;
         }
         position = here;
         let value = found.value;
         match member {
+            Field::CallSignature => signature = text(value),
             Field::CallIndex => piece.index = Some(value),
             Field::CallId => piece.id = text(value),
             Field::CallName | Field::CustomName => piece.name = text(value).or(piece.name),
@@ -432,10 +545,12 @@ fn tool_calls<'e>(
             }
         }
     }
-    if position.is_some() {
-        out.call(index, &piece)?;
-    }
-    Ok(())
+    if position.is_some() { call(index, &piece, signature, out) } else { Ok(()) }
+}
+
+fn call(index: u32, piece: &CallPiece<'_>, signature: Option<Str<'_>>, out: &mut Outbox) -> Result<()> {
+    out.call(index, piece)?;
+    signature.map_or(Ok(()), |signature| out.seal_call(index, signature))
 }
 
 /// The reason in our words. `None` for the one that says the provider failed.

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 
 use loquat_core::{
-    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, ToolCall, ToolChoice,
-    ToolResult,
+    ChatRequest, Media, MediaSource, Message, Part, Reasoning, ResponseFormat, Result, Role, ToolCall,
+    ToolChoice, ToolResult,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json, value::RawValue};
@@ -130,7 +130,9 @@ struct Assistant<'a> {
     content: Option<String>,
     refusal: Option<String>,
     reasoning: Option<(&'static str, String)>,
-    calls: Vec<&'a ToolCall>,
+    /// Sealed thoughts, for a server that takes them back.
+    details: Vec<Value>,
+    calls: Vec<WireCall<'a>>,
 }
 
 #[derive(Serialize)]
@@ -196,9 +198,11 @@ impl Serialize for WireMessage<'_> {
                 if let Some((member, text)) = &said.reasoning {
                     map.serialize_entry(member, text)?;
                 }
+                if !said.details.is_empty() {
+                    map.serialize_entry("reasoning_details", &said.details)?;
+                }
                 if !said.calls.is_empty() {
-                    let calls: Vec<_> = said.calls.iter().map(|call| WireCall::new(call)).collect();
-                    map.serialize_entry("tool_calls", &calls)?;
+                    map.serialize_entry("tool_calls", &said.calls)?;
                 }
             }
         }
@@ -212,6 +216,9 @@ struct WireCall<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     function: CalledFunction<'a>,
+    /// Google's seal, for servers that want it back where they put it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -221,10 +228,13 @@ struct CalledFunction<'a> {
 }
 
 impl<'a> WireCall<'a> {
-    fn new(call: &'a ToolCall) -> Self {
+    fn new(call: &'a ToolCall, signed: bool) -> Self {
         // Servers that parse the arguments fail on an empty text.
         let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-        Self { id: &call.id, kind: "function", function: CalledFunction { name: &call.name, arguments } }
+        let signature = call.signature.as_ref().filter(|_| signed);
+        let extra_content = signature.map(|seal| json!({"google": {"thought_signature": seal}}));
+        let function = CalledFunction { name: &call.name, arguments };
+        Self { id: &call.id, kind: "function", function, extra_content }
     }
 }
 
@@ -312,14 +322,33 @@ fn file<'a>(media: &'a Media, place: &str) -> Result<WirePart<'a>> {
     Ok(WirePart::File { file })
 }
 
+/// The element of `reasoning_details` that a seal of this format is, with its text in it again.
+fn sealed(thoughts: &Reasoning) -> Option<Value> {
+    let Ok(mut detail @ Value::Object(_)) = serde_json::from_str(thoughts.signature.as_deref()?) else {
+        return None;
+    };
+    let kind = detail.get("type").and_then(Value::as_str)?;
+    if !kind.starts_with("reasoning.") {
+        return None;
+    }
+    if kind == "reasoning.text" {
+        detail["text"] = thoughts.text.as_str().into();
+    }
+    Some(detail)
+}
+
 fn assistant<'a>(format: &OpenAiChat, message: &'a Message, position: usize) -> Result<Assistant<'a>> {
-    let mut said = Assistant { content: None, refusal: None, reasoning: None, calls: Vec::new() };
+    let mut said =
+        Assistant { content: None, refusal: None, reasoning: None, details: Vec::new(), calls: Vec::new() };
     for (number, part) in message.parts.iter().enumerate() {
         match part {
             Part::Text(text) => said.content.get_or_insert_default().push_str(text),
             Part::Refusal(text) => said.refusal.get_or_insert_default().push_str(text),
-            Part::ToolCall(call) => said.calls.push(call),
+            Part::ToolCall(call) => said.calls.push(WireCall::new(call, format.call_signatures)),
             Part::Reasoning(thoughts) => {
+                if format.reasoning_details {
+                    said.details.extend(sealed(thoughts));
+                }
                 if let (Some(member), false) = (format.reasoning_field, thoughts.text.is_empty()) {
                     said.reasoning.get_or_insert_with(|| (member, String::new())).1.push_str(&thoughts.text);
                 }

@@ -39,6 +39,10 @@ pub struct OpenAiChat {
     /// The member of an assistant's message in which its earlier reasoning is sent back. `None`: it is left out, as
     /// the format itself has no place for it.
     pub reasoning_field: Option<&'static str>,
+    /// Whether the seals of tool calls are sent back in `extra_content` (Google's compatible mode).
+    pub call_signatures: bool,
+    /// Whether sealed reasoning is sent back as `reasoning_details` (OpenRouter).
+    pub reasoning_details: bool,
     /// How a thinking budget is said.
     pub budget: BudgetField,
     /// Whose front door it is asked at.
@@ -63,6 +67,8 @@ pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
     max_tokens_field: "max_completion_tokens",
     stream_options: true,
     reasoning_field: None,
+    call_signatures: false,
+    reasoning_details: false,
     budget: BudgetField::None,
     place: OpenAiPlace::OpenAi,
 };
@@ -90,9 +96,13 @@ pub(crate) static DEEPSEEK_CHAT: OpenAiChat =
 pub(crate) static QWEN_CHAT: OpenAiChat =
     OpenAiChat { budget: BudgetField::ThinkingBudget, ..OPENAI_COMPATIBLE };
 
+/// Google's compatible mode.
+pub(crate) static GEMINI_OPENAI_CHAT: OpenAiChat = OpenAiChat { call_signatures: true, ..OPENAI_COMPATIBLE };
+
 /// OpenRouter.
 pub(crate) static OPENROUTER_CHAT: OpenAiChat = OpenAiChat {
     reasoning_field: Some("reasoning"),
+    reasoning_details: true,
     budget: BudgetField::ReasoningMaxTokens,
     ..OPENAI_COMPATIBLE
 };
