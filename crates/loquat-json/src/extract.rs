@@ -117,17 +117,38 @@ impl Extractor {
     /// As [`extract`](Self::extract), but for the encoding.
     pub fn extract_str<'e>(&'e mut self, json: &'e str) -> Result<Found<'e>, Error> {
         self.mark.turn += 1;
-        if self.predicts && self.is_predicted(json) {
+        if self.predicts && self.predictor.predict_document(json) {
             return Ok(self.predictor.found(json));
         }
-        let Self { pass, fields, max_depth, max_matches, predicts, .. } = self;
-        let bounds =
-            Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: *predicts };
-        pass.run(json.as_bytes(), bounds)?;
-        if self.predicts {
-            self.study(json);
+        let is_adapted = self.look_through(json);
+        self.pass.outline.release();
+        if is_adapted? {
+            return Ok(self.predictor.found(json));
         }
         Ok(Found::new(json, &self.pass.hits, &[]))
+    }
+
+    /// Validates a text that no template fits. Whether it has a known shape, and so what is found in it is known to the
+    /// predictor; otherwise the pass knows.
+    fn look_through(&mut self, json: &str) -> Result<bool, Error> {
+        let Self { pass, predictor, fields, max_depth, max_matches, predicts, .. } = self;
+        let bounds =
+            Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: *predicts };
+        pass.draw(json.as_bytes(), bounds)?;
+        if *predicts {
+            let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
+            if predictor.adapt(json, &pass.outline, fields.shapes(), is_allowed) {
+                return Ok(true);
+            }
+        }
+        pass.run(json.as_bytes(), bounds)?;
+        if *predicts && predictor.is_studying() {
+            let Pass { tokens, hits, deepest, outline, .. } = pass;
+            if let Some(shape) = Shape::new(json, outline, tokens, &hits.all, fields.len(), *deepest) {
+                predictor.learn(json, outline, shape, fields.shapes());
+            }
+        }
+        Ok(false)
     }
 
     /// [`extract_str`](Self::extract_str) for the data of an event. Costs next to nothing for one that was framed for this
@@ -193,25 +214,6 @@ impl Extractor {
     /// Takes note of the frame in which the text came that was just predicted.
     pub(crate) fn put_into(&mut self, frame: template::Frame<'_>) {
         self.predictor.put_into(frame);
-    }
-
-    fn is_predicted(&mut self, json: &str) -> bool {
-        let Self { predictor, fields, max_depth, max_matches, .. } = self;
-        if predictor.predict_document(json) {
-            return true;
-        }
-        let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
-        predictor.adapt(json, fields.shapes(), is_allowed)
-    }
-
-    /// Lets the predictor know a text that was not predicted.
-    fn study(&mut self, json: &str) {
-        if self.predictor.is_studying() {
-            let Pass { tokens, hits, deepest, .. } = &self.pass;
-            if let Some(shape) = Shape::new(json, tokens, &hits.all, self.fields.len(), *deepest) {
-                self.predictor.learn(json, shape, self.fields.shapes());
-            }
-        }
     }
 }
 

@@ -155,7 +155,7 @@ impl Pen {
 #[cold]
 #[inline(never)]
 fn make_room(places: &mut Vec<u32>) {
-    let room = places.len() + places.len().max(2 * BLOCK);
+    let room = places.len() + places.len().max(4 * BLOCK);
     places.resize(room, 0);
 }
 

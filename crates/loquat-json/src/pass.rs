@@ -46,7 +46,7 @@ pub(crate) struct Pass {
     /// Per state, where its latest value was found.
     latest: Vec<Latest>,
     frames_opened: u64,
-    outline: Outline,
+    pub(crate) outline: Outline,
 }
 
 /// An open array or object.
@@ -83,22 +83,23 @@ enum Stop {
 }
 
 impl Pass {
-    /// Walks the text. After an error the hits are of no use.
-    pub(crate) fn run(&mut self, json: &[u8], bounds: Bounds<'_>) -> Result<(), Error> {
+    /// Draws the text's outline, as comes before everything else.
+    pub(crate) fn draw(&mut self, json: &[u8], bounds: Bounds<'_>) -> Result<(), Error> {
         if json.len() >= END as usize {
             return Err(Error::new(ErrorKind::TooLong, END as usize));
         }
+        if self.outline.draw(json) { Ok(()) } else { Err(explain(json, bounds.max_depth)) }
+    }
+
+    /// Walks the text that was drawn. After an error the hits are of no use.
+    pub(crate) fn run(&mut self, json: &[u8], bounds: Bounds<'_>) -> Result<(), Error> {
         self.hits.clear();
         self.tokens.clear();
         self.deepest = 0;
         self.stack.clear();
         self.latest.resize(bounds.fields.states().len(), Latest::default());
-        let mut outline = mem::take(&mut self.outline);
-        let end = match outline.draw(json) {
-            true => self.walk(json, &outline, bounds),
-            false => Err(Stop::NoJson),
-        };
-        outline.release();
+        let outline = mem::take(&mut self.outline);
+        let end = self.walk(json, &outline, bounds);
         self.outline = outline;
         match end {
             Ok(()) => {}

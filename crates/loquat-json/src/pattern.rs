@@ -46,13 +46,6 @@ pub(crate) struct Shift {
     pub(crate) escaped: bool,
 }
 
-/// The pattern that a text was tried with last, and how many of its holes matched: the `shifts` of that trial.
-#[derive(Default)]
-pub(crate) struct Tried<'p> {
-    pattern: Option<&'p Pattern>,
-    holes: usize,
-}
-
 impl Pattern {
     /// What matches at the front of `input`, of the part of the text that is `within`, which has all holes; see
     /// [`vector::match_front`].
@@ -64,37 +57,6 @@ impl Pattern {
         shifts: &mut Vec<Shift>,
     ) -> Option<&'i str> {
         vector::match_front(self, within, input, shifts)
-    }
-
-    /// Whether all of `input` matches, of which `tried` says what is known from other patterns. Looks at its end first, which
-    /// tells most shapes of one stream apart at once: they begin alike.
-    pub(crate) fn matches<'p>(
-        &'p self,
-        input: &[u8],
-        tried: &mut Tried<'p>,
-        shifts: &mut Vec<Shift>,
-    ) -> bool {
-        let tail = self.text.get(self.holes.last().map_or(0, |hole| hole.end)..).unwrap_or_default();
-        if !input.ends_with(tail.as_bytes()) {
-            return false;
-        }
-        let mut known = tried.pattern.map_or(0, |other| self.holes_alike(other, tried.holes));
-        let is_match = vector::matches_from(self, &mut known, input, shifts);
-        *tried = Tried { pattern: Some(self), holes: known };
-        is_match
-    }
-
-    /// How many of the first `most` holes both patterns have, with the same text before them.
-    fn holes_alike(&self, other: &Self, most: usize) -> usize {
-        let holes = self.holes.iter().zip(&other.holes).take(most);
-        let mut alike = holes.take_while(|(hole, other)| hole == other).count();
-        while let Some(last) = alike.checked_sub(1)
-            && let Some(hole) = self.holes.get(last)
-            && self.text.get(..hole.end) != other.text.get(..hole.end)
-        {
-            alike = last;
-        }
-        alike
     }
 
     /// Where the hole is in a text that matched.

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use crate::found::{Found, Hits};
-use crate::pattern::{Shift, Tried};
+use crate::outline::Outline;
+use crate::pattern::Shift;
 use crate::shape::{MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
 use crate::template::{Frame, Framed, Framing, Template};
 
@@ -135,16 +136,21 @@ impl Predictor {
         }
     }
 
-    /// Whether a known shape fits the whole document, whose template is then made or mended, and in front.
-    pub(crate) fn adapt(&mut self, json: &str, store: &Shapes, is_allowed: impl Fn(&Shape) -> bool) -> bool {
+    /// Whether a known shape fits the whole document that was drawn, whose template is then made or mended, and in front.
+    pub(crate) fn adapt(
+        &mut self,
+        json: &str,
+        outline: &Outline,
+        store: &Shapes,
+        is_allowed: impl Fn(&Shape) -> bool,
+    ) -> bool {
         // After a studied event comes one that may recur.
         let is_patient = self.in_vain <= PATIENCE || self.in_vain % RARELY < 2;
         if json.len() > MAX_TEXT_BYTES || !is_patient {
             return false;
         }
-        let mut tried = Tried::default();
         let mut own = self.templates.iter();
-        if let Some(position) = own.position(|known| known.shape.fits(json, &mut tried, &mut self.shifts)) {
+        if let Some(position) = own.position(|known| known.shape.fits(json, outline, &mut self.shifts)) {
             if let Some(template) = self.templates.get_mut(position) {
                 template.note_changes(json, &self.shifts);
                 store.publish(&template.shape, template.changing);
@@ -160,7 +166,7 @@ impl Predictor {
             if is_tried || !is_allowed(&known.shape) {
                 continue;
             }
-            if known.shape.fits(json, &mut tried, &mut self.shifts) {
+            if known.shape.fits(json, outline, &mut self.shifts) {
                 self.in_vain = 0;
                 let address = Arc::as_ptr(&known.shape).addr();
                 if known.changing == 0 && !self.met.contains(&address) {
@@ -187,8 +193,8 @@ impl Predictor {
     }
 
     /// Makes a template of a document that had to be passed in full.
-    pub(crate) fn learn(&mut self, json: &str, shape: Shape, store: &Shapes) {
-        if shape.fits(json, &mut Tried::default(), &mut self.shifts) {
+    pub(crate) fn learn(&mut self, json: &str, outline: &Outline, shape: Shape, store: &Shapes) {
+        if shape.fits(json, outline, &mut self.shifts) {
             self.put_in_front(self.room());
             let shape = Arc::new(shape);
             store.publish(&shape, 0);

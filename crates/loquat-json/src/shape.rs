@@ -7,8 +7,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use memchr::memchr;
+
 use crate::found::{Hit, Kind};
-use crate::pattern::{Content, Hole, Pattern, Shift, Tried};
+use crate::outline::Outline;
+use crate::pattern::{Content, Hole, Pattern, Shift};
+use crate::scan;
 
 /// Strings and numbers a document may have to be predicted: one bit each. Chunks have about ten, usage reports forty.
 pub(crate) const MAX_SLOTS: usize = 128;
@@ -38,6 +42,10 @@ pub(crate) struct Token {
 /// A document without its strings and numbers: a pattern in which every one of them is a hole.
 pub(crate) struct Shape {
     pub(crate) pattern: Pattern,
+    /// For each hole, which token of the outline begins it: the opening quote, the number, the bracket after the spaces.
+    anchors: Vec<usize>,
+    /// How many tokens there are: another number means another shape.
+    tokens: usize,
     /// How deep it nests and how many values the full pass found: the limits of whoever uses the shape must allow them.
     pub(crate) depth: usize,
     pub(crate) matches: usize,
@@ -47,6 +55,7 @@ impl Shape {
     /// The shape of a document that has been validated. `None` if it is too large to be worth it.
     pub(crate) fn new(
         json: &str,
+        outline: &Outline,
         tokens: &[Token],
         hits: &[Hit],
         fields: usize,
@@ -56,8 +65,16 @@ impl Shape {
             return None;
         }
         let mut pattern = Pattern::default();
+        let mut anchors = Vec::with_capacity(tokens.len());
+        let mut places = outline.places().iter().enumerate();
         let mut taken = 0;
         for &Token { start, end, content } in tokens {
+            let anchor = match content {
+                Content::Text => start.checked_sub(1)?,
+                Content::Number => start,
+                Content::Spaces => end,
+            };
+            anchors.push(places.find(|(_, place)| **place as usize == anchor)?.0);
             pattern.text.push_str(json.get(taken..start)?);
             taken = end;
             let place = pattern.text.len();
@@ -76,12 +93,42 @@ impl Shape {
             pattern.hits.all.push(Hit { start, end, holes_before, holes_until, ..*hit });
         }
         pattern.hits.index(fields);
-        Some(Self { pattern, depth, matches: hits.len() })
+        Some(Self { pattern, anchors, tokens: outline.places().len(), depth, matches: hits.len() })
     }
 
-    /// Whether a document has this shape.
-    pub(crate) fn fits<'s>(&'s self, json: &str, tried: &mut Tried<'s>, shifts: &mut Vec<Shift>) -> bool {
-        self.pattern.matches(json.as_bytes(), tried, shifts)
+    /// Whether the document that was drawn has this shape; its `shifts` then.
+    pub(crate) fn fits(&self, json: &str, outline: &Outline, shifts: &mut Vec<Shift>) -> bool {
+        self.tokens == outline.places().len() && self.shift(json.as_bytes(), outline, shifts).is_some()
+    }
+
+    /// As sound as a match of the pattern ([`Pattern`]): the outline has found all strings valid, and says where each ends.
+    fn shift(&self, json: &[u8], outline: &Outline, shifts: &mut Vec<Shift>) -> Option<()> {
+        let Pattern { text, holes, .. } = &self.pattern;
+        shifts.clear();
+        shifts.reserve(holes.len() + 1);
+        shifts.push(Shift::default());
+        let (mut literal, mut at) = (0, 0);
+        for (hole, &anchor) in holes.iter().zip(&self.anchors) {
+            let before = text.as_bytes().get(literal..hole.start)?;
+            let start = at + before.len();
+            let place = *outline.places().get(anchor)? as usize;
+            let end = match hole.content {
+                Content::Text if place + 1 == start => *outline.places().get(anchor + 1)? as usize,
+                Content::Number if place == start => scan::number_end(json, start)?,
+                Content::Spaces if json.get(start..place)?.iter().all(|byte| *byte == b' ') => place,
+                _ => return None,
+            };
+            if json.get(at..start)? != before {
+                return None;
+            }
+            let escaped = hole.content == Content::Text
+                && outline.has_escapes
+                && memchr(b'\\', json.get(start..end)?).is_some();
+            shifts.push(Shift { by: end.wrapping_sub(hole.end), escaped });
+            literal = hole.end;
+            at = end;
+        }
+        (json.get(at..)? == text.as_bytes().get(literal..)?).then_some(())
     }
 
     fn is_same(&self, other: &Self) -> bool {

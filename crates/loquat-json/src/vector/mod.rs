@@ -143,46 +143,6 @@ impl Task for Match<'_> {
     }
 }
 
-/// Whether all of `input` matches the pattern, whose first `known` holes have their shifts from another pattern that begins with
-/// the same text and holes. `known` becomes the number of holes that matched.
-pub(crate) fn matches_from(
-    pattern: &Pattern,
-    known: &mut usize,
-    input: &[u8],
-    shifts: &mut Vec<Shift>,
-) -> bool {
-    run(MatchRest { pattern, known, input, shifts }).is_some()
-}
-
-struct MatchRest<'m> {
-    pattern: &'m Pattern,
-    known: &'m mut usize,
-    input: &'m [u8],
-    shifts: &'m mut Vec<Shift>,
-}
-
-impl Task for MatchRest<'_> {
-    type Output = Option<()>;
-
-    #[inline(always)]
-    fn run<V: Vector>(self, vector: V) -> Option<()> {
-        let Self { pattern: Pattern { text, holes, .. }, known, input, shifts } = self;
-        shifts.resize(holes.len() + 1, Shift::default());
-        let mut literal = known.checked_sub(1).map_or(Some(0), |last| Some(holes.get(last)?.end))?;
-        let mut at = literal.wrapping_add(shifts.get(*known)?.by);
-        for (hole, shift) in holes.iter().zip(shifts.get_mut(1..)?).skip(*known) {
-            at = after_equal(vector, text.get(literal..hole.start)?, input, at)?;
-            let (end, escaped) = hole_end(vector, input, at, hole.content)?;
-            *shift = Shift { by: end.wrapping_sub(hole.end), escaped };
-            *known += 1;
-            literal = hole.end;
-            at = end;
-        }
-        let end = after_equal(vector, text.get(literal..)?, input, at)?;
-        (end == input.len()).then_some(())
-    }
-}
-
 /// The place in `input` after `literal`, if that stands at `at`.
 #[inline(always)]
 fn after_equal<V: Vector>(vector: V, literal: &str, input: &[u8], at: usize) -> Option<usize> {
