@@ -65,6 +65,9 @@ impl Shape {
             return None;
         }
         let mut pattern = Pattern::default();
+        pattern.text.reserve_exact(json.len());
+        pattern.holes.reserve_exact(tokens.len());
+        pattern.hits.all.reserve_exact(hits.len());
         let mut anchors = Vec::with_capacity(tokens.len());
         let mut places = outline.places().iter().enumerate();
         let mut taken = 0;
@@ -93,6 +96,8 @@ impl Shape {
             pattern.hits.all.push(Hit { start, end, holes_before, holes_until, ..*hit });
         }
         pattern.hits.index(fields);
+        // What it held of content is given back.
+        pattern.text.shrink_to_fit();
         Some(Self { pattern, anchors, tokens: outline.places().len(), depth, matches: hits.len() })
     }
 
@@ -173,24 +178,25 @@ impl Shapes {
             return;
         }
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = latest.iter().find(|known| known.shape.is_same(shape));
-        let merged = known.map_or(0, |known| known.changing) | changing;
-        if known.is_some_and(|known| known.changing == merged) {
+        let known = latest.iter().position(|known| known.shape.is_same(shape));
+        let before = known.and_then(|position| latest.get(position));
+        let merged = before.map_or(0, |known| known.changing) | changing;
+        if before.is_some_and(|known| known.changing == merged) {
             return;
         }
-        let first = Known { shape: known.map_or(shape, |known| &known.shape).clone(), changing: merged };
-        let others = || latest.iter().filter(|known| !known.shape.is_same(shape));
+        let first = Known { shape: before.map_or(shape, |known| &known.shape).clone(), changing: merged };
         // When there is no room, the oldest that was never seen to recur goes; if all were, the oldest.
-        let gone = match others().count() < MAX_SHARED {
-            true => None,
-            false => others()
-                .collect::<Vec<_>>()
-                .iter()
-                .rposition(|known| known.changing == 0)
-                .or(Some(MAX_SHARED - 1)),
-        };
-        let kept = others().enumerate().filter(|(position, _)| Some(*position) != gone);
-        *latest = std::iter::once(first.clone()).chain(kept.map(|(_, known)| known.clone())).collect();
+        let is_full = known.is_none() && latest.len() >= MAX_SHARED;
+        let oldest = || latest.iter().rposition(|known| known.changing == 0).or(latest.len().checked_sub(1));
+        let gone = if is_full { oldest() } else { known };
+        let mut shapes = Vec::with_capacity(latest.len() + 1);
+        shapes.push(first);
+        for (position, known) in latest.iter().enumerate() {
+            if Some(position) != gone {
+                shapes.push(known.clone());
+            }
+        }
+        *latest = shapes.into();
         self.version.fetch_add(1, Ordering::Release);
     }
 }
