@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use crate::{RateLimits, Response, Secret};
+use crate::{History, RateLimits, Response, Secret};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -138,6 +138,7 @@ struct Inner {
     message: Cow<'static, str>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     delivery: Delivery,
+    history: Option<Box<History>>,
     retry: RetryHint,
     status: Option<u16>,
     code: Option<String>,
@@ -171,6 +172,7 @@ impl Error {
             message,
             source: None,
             delivery: Delivery::default(),
+            history: None,
             retry: RetryHint::default(),
             status: None,
             code: None,
@@ -198,6 +200,12 @@ impl Error {
     #[must_use]
     pub fn with_delivery(self, delivery: Delivery) -> Self {
         self.change(|inner| inner.delivery = delivery)
+    }
+
+    /// The attempt's way up to here.
+    #[must_use]
+    pub fn with_history(self, history: History) -> Self {
+        self.change(|inner| inner.history = Some(Box::new(history)))
     }
 
     /// What the peer said about trying again.
@@ -334,6 +342,12 @@ impl Error {
     /// How far the attempt got.
     pub fn delivery(&self) -> Delivery {
         self.0.delivery
+    }
+
+    /// The way of the attempt that failed: where to, over what, how far, after how long. None for what did not fail on the
+    /// way. The message says the same in words.
+    pub fn history(&self) -> Option<&History> {
+        self.0.history.as_deref()
     }
 
     /// What the peer said about trying again.

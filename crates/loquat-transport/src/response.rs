@@ -31,12 +31,19 @@ pub enum Protocol {
     Http2,
 }
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Protocol {
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Http1 => "HTTP/1.1",
             Self::Http2 => "HTTP/2",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -10,37 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loquat_core::{Delivery, Error, ErrorKind};
+pub(crate) use loquat_core::Stage;
+use loquat_core::{Delivery, Error, ErrorKind, History};
 
 use crate::{ConnectionInfo, Origin, io::Meter, upload::Outgoing};
-
-/// Where an attempt stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
-    Pool,
-    Resolving,
-    Connecting,
-    Proxy,
-    Tls,
-    Sending,
-    Head,
-    Body,
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pool => "waiting for a free connection to",
-            Self::Resolving => "resolving",
-            Self::Connecting => "connecting to",
-            Self::Proxy => "asking the proxy for a tunnel to",
-            Self::Tls => "TLS handshake with",
-            Self::Sending => "sending to",
-            Self::Head => "waiting for the response head of",
-            Self::Body => "reading the body from",
-        })
-    }
-}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -139,12 +112,18 @@ impl Trail {
 
     /// An error at this point: `what` happened, then where.
     pub(crate) fn error(&self, kind: ErrorKind, what: impl fmt::Display) -> Error {
-        let waited = self.started.elapsed().as_secs_f64();
+        let (stage, elapsed) = (self.stage(), self.started.elapsed());
+        let mut history = History::new(self.origin.to_string(), stage, elapsed);
+        let waited = elapsed.as_secs_f64();
         let message = match &self.info {
-            Some(info) => format!("{what} ({} {}, {info}, after {waited:.2} s)", self.stage(), self.origin),
-            None => format!("{what} ({} {}, after {waited:.2} s)", self.stage(), self.origin),
+            Some(info) => {
+                history.address = info.peer.map(|peer| peer.to_string());
+                (history.protocol, history.reused) = (Some(info.protocol.name()), Some(info.reused));
+                format!("{what} ({stage} {}, {info}, after {waited:.2} s)", self.origin)
+            }
+            None => format!("{what} ({stage} {}, after {waited:.2} s)", self.origin),
         };
-        Error::new(kind, message).with_delivery(self.delivery())
+        Error::new(kind, message).with_delivery(self.delivery()).with_history(history)
     }
 
     pub(crate) fn expired(&self, expired: Expired, limit_name: &str) -> Error {

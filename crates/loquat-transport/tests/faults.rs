@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::server;
-use loquat_core::{Delivery, Error, ErrorKind};
+use loquat_core::{Delivery, Error, ErrorKind, Stage};
 use loquat_transport::{Config, Http2Mode, Limits, Request, Stats, TcpConfig, Transport};
 use support::{
     LONG, Script, eventually, get, listen, post,
@@ -202,7 +202,14 @@ async fn reset_after_reuse() {
         assert_eq!(ask(&transport, post(peer.address)).await.expect("served"), "hi");
         let second = ask(&transport, post(peer.address).with_replayable(replayable)).await;
         match replayable {
-            false => assert_eq!(what(second), (Connection, MaybeSent)),
+            false => {
+                let error = second.expect_err("not sent again");
+                assert_eq!((error.kind(), error.delivery()), (Connection, MaybeSent));
+                let history = error.history().expect("an attempt's");
+                assert_eq!((history.stage, history.reused), (Stage::Head, Some(true)), "{history:?}");
+                assert_eq!(history.address, Some(peer.address.to_string()));
+                assert_eq!(history.protocol, Some("HTTP/1.1"));
+            }
             true => assert_eq!(second.expect("sent again"), "hi"),
         }
         assert_eq!(peer.connections(), sent, "replayable: {replayable}");
@@ -241,6 +248,9 @@ async fn tls_stall() {
     let error = ask(&transport, request).await.expect_err("stalled");
     assert_eq!((error.kind(), error.delivery()), (Timeout, NotSent));
     assert!(error.message().contains("(tls)"), "{error}");
+    let history = error.history().expect("an attempt's");
+    assert_eq!((history.stage, history.protocol, history.reused), (Stage::Tls, None, None));
+    assert!(history.elapsed >= SHORT && history.origin.starts_with("https://localhost:"), "{history:?}");
     eventually("the connection is closed", || peer.done() == 1).await;
 }
 
