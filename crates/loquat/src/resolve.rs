@@ -54,7 +54,8 @@ impl Client {
 
     fn http_model(&self, profile: &Profile, model: &str) -> Result<HttpModel> {
         let mut endpoint = Endpoint::new(profile.name, self.0.base_url(profile), model);
-        match (self.0.keys.get(profile.name), profile.key_variable) {
+        let key = [Some(profile.name), profile.variant_of].into_iter().flatten();
+        match (key.filter_map(|name| self.0.keys.get(name)).next(), profile.key_variable) {
             (Some(key), _) => endpoint = endpoint.with_credential(key.clone()),
             (None, Some(variable)) => return Err(missing_key(profile.name, variable)),
             (None, None) => {}
@@ -110,8 +111,11 @@ impl Client {
                 format!("no model was named; {}", what_exists()),
             ));
         }
-        let configured: Vec<_> =
-            loquat_provider::profiles().iter().filter_map(|p| self.http_model(p, name).ok()).collect();
+        let configured: Vec<_> = loquat_provider::profiles()
+            .iter()
+            .filter(|profile| profile.variant_of.is_none() && profile.lists_models)
+            .filter_map(|profile| self.http_model(profile, name).ok())
+            .collect();
         let listings = join_all(configured.iter().map(|model| model.list_models(context))).await;
         let mut found: Vec<_> = configured
             .iter()
@@ -254,6 +258,23 @@ mod tests {
         }
     }
 
+    /// Every provider is asked where its profile says, with its own key or the key of the one it is a variant of.
+    #[test]
+    fn every_profile_makes_a_model() {
+        for profile in loquat_provider::profiles() {
+            let owner = profile.variant_of.unwrap_or(profile.name);
+            let client = Client::builder().key(owner, "k").build().expect("a client");
+            let model = client.http_model(profile, "m").expect(profile.name);
+            let endpoint = model.endpoint();
+            assert_eq!((endpoint.base_url.as_str(), endpoint.model.as_str()), (profile.base_url, "m"));
+            assert!(endpoint.credential.is_some(), "{}", profile.name);
+        }
+        let client = Client::builder().key("openai", "k").build().expect("a client");
+        let groq = loquat_provider::profile("groq").expect("known");
+        let refused = client.http_model(groq, "m").map(drop).map_err(|error| error.kind());
+        assert_eq!(refused, Err(ErrorKind::NotConfigured), "a key goes to its own provider only");
+    }
+
     #[test]
     fn names_are_read() {
         for (name, kind) in [
@@ -265,6 +286,9 @@ mod tests {
             ("llama3.2:3b", "bare llama3.2:3b"),
             ("gpt-4o", "bare gpt-4o"),
             ("opneai:gpt-4o", "unknown opneai"),
+            ("groq:llama-3.3-70b-versatile", "groq llama-3.3-70b-versatile"),
+            ("openai-responses:gpt-5", "openai-responses gpt-5"),
+            ("bedrock:us.amazon.nova-lite-v1:0", "bedrock us.amazon.nova-lite-v1:0"),
         ] {
             assert_eq!(kind_of(name), kind, "{name}");
         }

@@ -65,10 +65,12 @@ impl Client {
         Chat::new(self.clone(), model.into())
     }
 
-    /// The providers this client knows, in the order of their listing, and what each lacks.
+    /// The providers this client knows, in the order of their listing, and what each lacks. Other ways to the same
+    /// provider are not repeated here.
     pub fn providers(&self) -> Vec<ProviderStatus> {
         loquat_provider::profiles()
             .iter()
+            .filter(|profile| profile.variant_of.is_none())
             .map(|profile| ProviderStatus {
                 name: profile.name,
                 base_url: self.0.base_url(profile).to_owned(),
@@ -253,7 +255,10 @@ impl ClientBuilder {
                 }
             }
             if let Some(host) = variable("OLLAMA_HOST") {
-                addresses.insert("ollama", ollama_address(&host));
+                let address = ollama_address(&host);
+                addresses.insert("ollama-openai", format!("{address}/v1"));
+                addresses.insert("ollama-generate", address.clone());
+                addresses.insert("ollama", address);
             }
             if base_url.is_none() {
                 base_url = variable("LOQUAT_BASE_URL");

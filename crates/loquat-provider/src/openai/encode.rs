@@ -28,7 +28,7 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
     let mut body = Body::default();
     body.set("model", model)?;
     body.set("messages", messages(format, request)?)?;
-    set_tools(&mut body, request)?;
+    set_tools(format, &mut body, request)?;
     match &request.response_format {
         ResponseFormat::Text => {}
         ResponseFormat::JsonObject => body.set("response_format", json!({"type": "json_object"}))?,
@@ -46,7 +46,7 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
     if !request.stop.is_empty() {
         body.set("stop", &request.stop)?;
     }
-    body.set_some("seed", request.seed)?;
+    body.set_some(format.seed_field, request.seed)?;
     body.set_some("reasoning_effort", request.reasoning_effort.as_deref())?;
     if let Some(budget) = request.reasoning_budget_tokens {
         match format.budget {
@@ -93,7 +93,7 @@ struct JsonSchema<'a> {
     strict: bool,
 }
 
-fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
+fn set_tools(format: &OpenAiChat, body: &mut Body, request: &ChatRequest) -> Result<()> {
     if !has_tools(request)? {
         return Ok(());
     }
@@ -101,7 +101,7 @@ fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
     match &request.tool_choice {
         ToolChoice::Auto => {}
         ToolChoice::None => body.set("tool_choice", "none")?,
-        ToolChoice::Required => body.set("tool_choice", "required")?,
+        ToolChoice::Required => body.set("tool_choice", format.required_choice)?,
         ToolChoice::Tool(name) => {
             body.set("tool_choice", json!({"type": "function", "function": {"name": name}}))?;
         }
@@ -130,6 +130,8 @@ struct Assistant<'a> {
     content: Option<String>,
     refusal: Option<String>,
     reasoning: Option<(&'static str, String)>,
+    /// Thoughts that are a chunk of the content.
+    thinking: Option<String>,
     /// Sealed thoughts, for a server that takes them back.
     details: Vec<Value>,
     calls: Vec<WireCall<'a>>,
@@ -191,7 +193,17 @@ impl Serialize for WireMessage<'_> {
             }
             Self::Assistant(said) => {
                 map.serialize_entry("role", "assistant")?;
-                map.serialize_entry("content", &said.content)?;
+                match &said.thinking {
+                    None => map.serialize_entry("content", &said.content)?,
+                    Some(thinking) => {
+                        let mut chunks = vec![
+                            json!({"type": "thinking", "thinking": [{"type": "text", "text": thinking}]}),
+                        ];
+                        chunks
+                            .extend(said.content.as_ref().map(|text| json!({"type": "text", "text": text})));
+                        map.serialize_entry("content", &chunks)?;
+                    }
+                }
                 if let Some(refusal) = &said.refusal {
                     map.serialize_entry("refusal", refusal)?;
                 }
@@ -338,14 +350,23 @@ fn sealed(thoughts: &Reasoning) -> Option<Value> {
 }
 
 fn assistant<'a>(format: &OpenAiChat, message: &'a Message, position: usize) -> Result<Assistant<'a>> {
-    let mut said =
-        Assistant { content: None, refusal: None, reasoning: None, details: Vec::new(), calls: Vec::new() };
+    let mut said = Assistant {
+        content: None,
+        refusal: None,
+        reasoning: None,
+        thinking: None,
+        details: Vec::new(),
+        calls: Vec::new(),
+    };
     for (number, part) in message.parts.iter().enumerate() {
         match part {
             Part::Text(text) => said.content.get_or_insert_default().push_str(text),
             Part::Refusal(text) => said.refusal.get_or_insert_default().push_str(text),
             Part::ToolCall(call) => said.calls.push(WireCall::new(call, format.call_signatures)),
             Part::Reasoning(thoughts) => {
+                if format.thinking_chunks && !thoughts.text.is_empty() {
+                    said.thinking.get_or_insert_default().push_str(&thoughts.text);
+                }
                 if format.reasoning_details {
                     said.details.extend(sealed(thoughts));
                 }

@@ -45,6 +45,12 @@ pub struct OpenAiChat {
     pub reasoning_details: bool,
     /// How a thinking budget is said.
     pub budget: BudgetField,
+    /// The member for a seed.
+    pub seed_field: &'static str,
+    /// The word for a demand of some tool.
+    pub required_choice: &'static str,
+    /// Whether an assistant's earlier reasoning is sent back as a chunk of its content (Mistral).
+    pub thinking_chunks: bool,
     /// Whose front door it is asked at.
     pub place: OpenAiPlace,
 }
@@ -70,6 +76,9 @@ pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
     call_signatures: false,
     reasoning_details: false,
     budget: BudgetField::None,
+    seed_field: "seed",
+    required_choice: "required",
+    thinking_chunks: false,
     place: OpenAiPlace::OpenAi,
 };
 
@@ -107,8 +116,14 @@ pub(crate) static OPENROUTER_CHAT: OpenAiChat = OpenAiChat {
     ..OPENAI_COMPATIBLE
 };
 
-/// Mistral refuses members it does not know, and streams usage without being asked.
-pub(crate) static MISTRAL_CHAT: OpenAiChat = OpenAiChat { stream_options: false, ..OPENAI_COMPATIBLE };
+/// Mistral refuses members it does not know, streams usage without being asked, and has words of its own.
+pub(crate) static MISTRAL_CHAT: OpenAiChat = OpenAiChat {
+    stream_options: false,
+    seed_field: "random_seed",
+    required_choice: "any",
+    thinking_chunks: true,
+    ..OPENAI_COMPATIBLE
+};
 
 impl Format for OpenAiChat {
     fn name(&self) -> &'static str {
