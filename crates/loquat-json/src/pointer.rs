@@ -66,13 +66,16 @@ impl Fields {
     /// # Errors
     ///
     /// A pointer that is neither empty nor starts with `/`, a `~` that is followed by neither `0` nor `1`, more than
-    /// four wildcards.
+    /// four wildcards; or pointers that together overlap in too many ways.
     pub fn compile(pointers: &[&str]) -> Result<Self, PointerError> {
         let mut tree = Tree::default();
         for (field, pointer) in (0u32..).zip(pointers) {
             tree.add(field, pointer).map_err(|kind| PointerError { kind, field: field as usize })?;
         }
-        tree.states = States::of(&tree);
+        tree.states = States::of(&tree).ok_or(PointerError {
+            kind: PointerErrorKind::TooMuchOverlap,
+            field: pointers.len().saturating_sub(1),
+        })?;
         Ok(Self { tree: Arc::new(tree) })
     }
 
@@ -80,7 +83,7 @@ impl Fields {
     #[cfg(feature = "document")]
     pub(crate) fn none() -> Self {
         let mut tree = Tree::default();
-        tree.states = States::of(&tree);
+        tree.states = States::of(&tree).unwrap_or_default();
         Self { tree: Arc::new(tree) }
     }
 
@@ -218,6 +221,9 @@ pub enum PointerErrorKind {
     BadEscape,
     /// More than four `*`.
     TooManyWildcards,
+    /// The pointers together, of which the last is named: too many of them have indices where others have a `*`, so that more than
+    /// 16,384 combinations of them can meet in one value.
+    TooMuchOverlap,
 }
 
 impl PointerError {
@@ -238,6 +244,7 @@ impl fmt::Display for PointerError {
             PointerErrorKind::NoLeadingSlash => "is neither empty nor starts with `/`",
             PointerErrorKind::BadEscape => "has a `~` that is not followed by `0` or `1`",
             PointerErrorKind::TooManyWildcards => "has more than four `*`",
+            PointerErrorKind::TooMuchOverlap => "and those before it overlap in too many ways",
         };
         write!(f, "the pointer at index {} {what}", self.field)
     }

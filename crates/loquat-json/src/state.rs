@@ -4,6 +4,7 @@
 //! nodes that occur together are known once the pointers are, so that a pass goes from one state to the next without a set in
 //! its hands.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::escape;
@@ -14,6 +15,10 @@ pub(crate) const NOTHING: u32 = 0;
 
 /// The whole document.
 pub(crate) const ROOT: u32 = 1;
+
+/// States there may be. A set of pointers has about as many as their tokens are; only indices beside wildcards, at many depths and
+/// in many pointers, make more.
+const MAX_STATES: usize = 16 * 1024;
 
 /// All states of a set of pointers; a state is known by its place.
 #[derive(Default)]
@@ -55,59 +60,20 @@ pub(crate) trait Tree {
 }
 
 impl States {
-    /// The states of a tree. There are few more than nodes: only indices beside a wildcard make others.
-    pub(crate) fn of(tree: &impl Tree) -> Self {
-        let mut states = Self::default();
-        states.number(Vec::new());
-        states.number(vec![0]);
-        let mut next = 0;
-        while let Some(state) = states.all.get(next) {
-            let nodes = state.nodes.clone();
-            let complete = states.complete(tree, nodes);
-            if let Some(state) = states.all.get_mut(next) {
-                *state = complete;
+    /// The states of a tree. `None` when there are too many.
+    pub(crate) fn of(tree: &impl Tree) -> Option<Self> {
+        let mut numbers = Numbers::default();
+        numbers.of(Vec::new());
+        numbers.of(vec![0]);
+        let mut all = Vec::new();
+        while let Some(nodes) = numbers.sets.get(all.len()) {
+            if all.len() >= MAX_STATES {
+                return None;
             }
-            next += 1;
+            let nodes = nodes.clone();
+            all.push(State::of(tree, nodes, &mut numbers));
         }
-        states
-    }
-
-    /// The number of the state that is these nodes, which may be new.
-    fn number(&mut self, nodes: Vec<usize>) -> u32 {
-        let known = self.all.iter().position(|state| state.nodes == nodes);
-        let number = known.unwrap_or_else(|| {
-            self.all.push(State { nodes, ..State::default() });
-            self.all.len() - 1
-        });
-        u32::try_from(number).unwrap_or(NOTHING)
-    }
-
-    fn complete(&mut self, tree: &impl Tree, nodes: Vec<usize>) -> State {
-        let mut state = State { number: self.number(nodes.clone()), ..State::default() };
-        let children: Vec<_> = nodes.iter().flat_map(|node| tree.children(*node)).collect();
-        let all_of = |is_wanted: &dyn Fn(&str) -> bool| -> Vec<usize> {
-            let wanted = children.iter().filter(|(token, _)| is_wanted(token));
-            let mut nodes: Vec<usize> = wanted.map(|(_, node)| *node).collect();
-            nodes.sort_unstable();
-            nodes
-        };
-        for (name, _) in &children {
-            if state.members.iter().all(|member| member.name != *name) {
-                let number = self.number(all_of(&|token| *token == **name));
-                state.hints |= 1 << hint(name.len(), Some(name.as_bytes().first().copied().unwrap_or(b'"')));
-                state.members.push(Member { head: head(name.as_bytes()), name: name.clone(), state: number });
-            }
-            if let Some(index) = array_index(name)
-                && state.elements.iter().all(|(known, _)| *known != index)
-            {
-                let number = self.number(all_of(&|token| token == "*" || *token == **name));
-                state.elements.push((index, number));
-            }
-        }
-        state.others = self.number(all_of(&|token| token == "*"));
-        state.fields = nodes.iter().flat_map(|node| tree.fields(*node)).copied().collect();
-        state.nodes = nodes;
-        state
+        Some(Self { all })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -131,7 +97,55 @@ static NO_STATE: State = State {
     others: NOTHING,
 };
 
+/// The sets of nodes met so far, each with its place as the number of its state.
+#[derive(Default)]
+struct Numbers {
+    sets: Vec<Vec<usize>>,
+    known: HashMap<Vec<usize>, u32>,
+}
+
+impl Numbers {
+    fn of(&mut self, nodes: Vec<usize>) -> u32 {
+        if let Some(number) = self.known.get(&nodes) {
+            return *number;
+        }
+        let number = u32::try_from(self.sets.len()).unwrap_or(NOTHING);
+        self.sets.push(nodes.clone());
+        self.known.insert(nodes, number);
+        number
+    }
+}
+
 impl State {
+    fn of(tree: &impl Tree, nodes: Vec<usize>, numbers: &mut Numbers) -> Self {
+        let mut state = Self { number: numbers.of(nodes.clone()), ..Self::default() };
+        let children: Vec<_> = nodes.iter().flat_map(|node| tree.children(*node)).collect();
+        let all_of = |is_wanted: &dyn Fn(&str) -> bool| -> Vec<usize> {
+            let wanted = children.iter().filter(|(token, _)| is_wanted(token));
+            let mut nodes: Vec<usize> = wanted.map(|(_, node)| *node).collect();
+            nodes.sort_unstable();
+            nodes
+        };
+        for (name, _) in &children {
+            if state.members.iter().all(|member| member.name != *name) {
+                let number = numbers.of(all_of(&|token| *token == **name));
+                let first = name.as_bytes().first().copied().unwrap_or(b'"');
+                state.hints |= 1 << hint(name.len(), Some(first));
+                state.members.push(Member { head: head(name.as_bytes()), name: name.clone(), state: number });
+            }
+            if let Some(index) = array_index(name)
+                && state.elements.iter().all(|(known, _)| *known != index)
+            {
+                let number = numbers.of(all_of(&|token| token == "*" || *token == **name));
+                state.elements.push((index, number));
+            }
+        }
+        state.others = numbers.of(all_of(&|token| token == "*"));
+        state.fields = nodes.iter().flat_map(|node| tree.fields(*node)).copied().collect();
+        state.nodes = nodes;
+        state
+    }
+
     /// What a member is, by the place of its name in a text, quotes around it; there are no escapes in it.
     #[inline(always)]
     pub(crate) fn member(&self, json: &[u8], name: Range<usize>) -> u32 {
@@ -195,7 +209,7 @@ fn head(name: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::pointer::Fields;
+    use crate::pointer::{Fields, PointerErrorKind};
 
     use super::*;
 
@@ -212,6 +226,27 @@ mod tests {
             state = fields.states().get(number);
         }
         assert_eq!(state.fields, expected, "{path:?}");
+    }
+
+    /// Indices beside wildcards at five depths: each choice of them is a state of its own.
+    #[test]
+    fn states_are_bounded() {
+        let pointers = |indices: usize| -> Vec<String> {
+            let places = (0..5).flat_map(|depth| (0..indices).map(move |index| (depth, index)));
+            places
+                .map(|(depth, index)| {
+                    let token = |at| if at == depth { format!("/{index}") } else { "/*".to_owned() };
+                    (0..5).map(token).collect()
+                })
+                .collect()
+        };
+        let compile = |pointers: &[String]| {
+            Fields::compile(&pointers.iter().map(String::as_str).collect::<Vec<_>>())
+                .map(|fields| fields.len())
+        };
+        assert_eq!(compile(&pointers(4)), Ok(20));
+        let error = compile(&pointers(10)).unwrap_err();
+        assert_eq!((error.kind(), error.field()), (PointerErrorKind::TooMuchOverlap, 49));
     }
 
     #[test]
