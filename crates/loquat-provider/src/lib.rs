@@ -76,6 +76,7 @@ mod eventstream;
 mod failure;
 mod fields;
 mod list;
+mod losses;
 mod outbox;
 mod rate;
 mod window;
@@ -92,6 +93,7 @@ pub use format::{Encoded, Format, by_name, format_names};
 pub use gemini::{GEMINI, GEMINI_VERTEX, Gemini};
 pub use head::Head;
 pub use interactions::{GEMINI_INTERACTIONS, GeminiInteractions};
+pub use losses::{Loss, fitted, losses};
 pub use ollama::{OLLAMA_CHAT, OllamaChat};
 pub use openai::{
     AZURE_OPENAI, AZURE_OPENAI_DEPLOYMENT, BudgetField, OPENAI_CHAT, OPENAI_COMPATIBLE, OpenAiChat,

@@ -67,6 +67,7 @@ pub mod tools {
 pub use chat::Chat;
 #[cfg(feature = "client")]
 pub use loquat_client as client;
+pub use loquat_conversation::{self as conversation, Conversation};
 pub use loquat_core as core;
 pub use loquat_core::{
     Answer, ChatRequest, Context, Delta, Ending, Error, ErrorKind, FinishReason, Message, Model, ModelInfo,
