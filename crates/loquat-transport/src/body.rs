@@ -172,12 +172,7 @@ impl Body {
         };
         match &chunk {
             Some(Ok(_)) => self.settle(),
-            Some(Err(_)) => {
-                if let Inner::Http2 { slot, .. } = &mut self.inner {
-                    slot.settle();
-                }
-                self.inner = Inner::Done;
-            }
+            Some(Err(_)) => self.inner = Inner::Done,
             None => self.complete(),
         }
         Poll::Ready(chunk)
@@ -196,16 +191,23 @@ impl Body {
                     None => return Poll::Ready(None),
                 }
             },
-            Inner::Http2 { stream, .. } => match ready!(stream.poll_data(cx)) {
-                Some(data) => Poll::Ready(Some(data.map_err(|error| http2::failure(error, trail)))),
-                None => match ready!(stream.poll_trailers(cx)) {
-                    Ok(fields) => {
-                        *trailers = fields.map(Box::new);
-                        Poll::Ready(None)
-                    }
-                    Err(error) => Poll::Ready(Some(Err(http2::failure(error, trail)))),
-                },
-            },
+            Inner::Http2 { stream, slot } => {
+                let failure = match ready!(stream.poll_data(cx)) {
+                    Some(Ok(data)) => return Poll::Ready(Some(Ok(data))),
+                    Some(Err(failure)) => failure,
+                    None => match ready!(stream.poll_trailers(cx)) {
+                        Ok(fields) => {
+                            *trailers = fields.map(Box::new);
+                            return Poll::Ready(None);
+                        }
+                        Err(failure) => failure,
+                    },
+                };
+                if !failure.is_reset_here() {
+                    slot.settle();
+                }
+                Poll::Ready(Some(Err(http2::failure(failure, trail))))
+            }
             Inner::Done => Poll::Ready(None),
         }
     }

@@ -383,7 +383,8 @@ impl PoolConfig {
 #[non_exhaustive]
 pub struct DecompressLimits {
     /// Whether to ask for compressed bodies, where the caller has not set `Accept-Encoding` or `Range` itself; a caller that
-    /// has gets the body as it comes. Default true, with the feature `decompress`.
+    /// has gets the body as it comes. A server or proxy that compresses may hold events back until it has enough of them; where
+    /// one does, this is to be off. Default true, with the feature `decompress`.
     pub enabled: bool,
     /// Most bytes of one body once decompressed. Default 256 MiB: no answer gets there, and what does is a download, which
     /// should ask for `identity`.

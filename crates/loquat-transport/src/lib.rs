@@ -15,7 +15,12 @@
 //! | TLS | [`Limits::tls`] | here |
 //! | request written to response head | [`Limits::first_byte`], [`Request::first_byte`] | here |
 //! | all of the above together | [`loquat_core::Context::deadline`] | here |
+//! | an HTTP/2 body that nobody reads | [`Http2Limits::laggard_after`] | here |
+//! | a silent HTTP/2 peer, where asked for | [`Http2Limits::ping_every`], [`Http2Limits::ping_timeout`] | here |
 //! | first token, gaps, total while the body is read | – | the caller, who can tell an event from a comment |
+//!
+//! In size: heads and trailers by [`HeadLimits`], unread bodies by [`Http2Limits`], compressed ones by [`DecompressLimits`], whole
+//! ones by what the caller allows ([`Body::collect`]). Which addresses are dialled is [`AddressPolicy`]'s to say.
 //!
 //! # Example
 //!

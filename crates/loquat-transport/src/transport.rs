@@ -461,7 +461,9 @@ impl Inner {
         match answered {
             Ok(Ok(head)) => Ok((head, Source::Http2(stream, slot))),
             Ok(Err(failure)) => {
-                slot.settle();
+                if !failure.is_reset_here() {
+                    slot.settle();
+                }
                 let refused = http2::is_refusal(&failure);
                 if refused {
                     trail.refused();

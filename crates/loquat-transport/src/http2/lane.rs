@@ -39,6 +39,13 @@ pub(crate) enum Failure {
     Upload(Outgoing),
 }
 
+impl Failure {
+    /// Whether the peer was sent a reset for it, which is one more that it may hold against the connection.
+    pub(crate) fn is_reset_here(&self) -> bool {
+        matches!(self, Self::Laggard(_) | Self::Upload(_))
+    }
+}
+
 impl From<h2::Error> for Failure {
     fn from(error: h2::Error) -> Self {
         Self::H2(error)
