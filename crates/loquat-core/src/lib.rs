@@ -67,7 +67,7 @@ pub use history::{History, Stage};
 pub use message::{Media, MediaSource, Message, Opaque, Part, Reasoning, Role, ToolCall, ToolResult};
 pub use model::{BoxFuture, Model};
 pub use rate::{Metered, RateLimit, RateLimits, Reset};
-pub use request::{ChatRequest, ExtraHeaders, JsonText, ResponseFormat, Tool, ToolChoice};
+pub use request::{CacheHint, ChatRequest, ExtraHeaders, JsonText, ResponseFormat, Tool, ToolChoice};
 pub use response::{Choice, Detail, Response, Usage};
 pub use secret::Secret;
 pub use tokio_util::sync::CancellationToken;

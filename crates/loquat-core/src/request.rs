@@ -89,6 +89,26 @@ pub enum ResponseFormat {
     },
 }
 
+/// What the provider shall keep of a prompt, so that the next one that begins like it is cheaper. Only ever a hint: providers
+/// that keep prompts of their own accord, or never, are sent nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CacheHint {
+    /// Keep all of this prompt, tools and system included (Anthropic, and Bedrock's Converse: `cache_control`, `cachePoint`).
+    pub keep: bool,
+    /// Keep it for longer than usual, where there is a choice, and at the price of that.
+    pub long: bool,
+    /// Prompts under one key are sent where their beginnings are kept (OpenAI: `prompt_cache_key`).
+    pub key: Option<String>,
+}
+
+impl CacheHint {
+    /// Keep this prompt.
+    pub fn keep() -> Self {
+        Self { keep: true, ..Self::default() }
+    }
+}
+
 /// What is asked. Fields left `None` are left to the provider: nothing is sent for them.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -119,6 +139,13 @@ pub struct ChatRequest {
     pub reasoning_effort: Option<String>,
     /// Tokens the model may spend on thinking, where the provider counts them.
     pub reasoning_budget_tokens: Option<u32>,
+    /// How many alternatives; `None` for one.
+    pub choices: Option<u32>,
+    /// Asks for the log probabilities of the tokens said, and of that many others at each place. They come as
+    /// [`Delta::Detail`](crate::Delta::Detail) under `logprobs`.
+    pub top_logprobs: Option<u32>,
+    /// What the provider shall keep of the prompt.
+    pub cache: CacheHint,
     /// Whether the answer shall come in pieces as it is made. Default `true`.
     pub stream: bool,
     /// Members added to the request's JSON object as they are: whatever this type does not know.
@@ -154,6 +181,9 @@ impl ChatRequest {
             seed: None,
             reasoning_effort: None,
             reasoning_budget_tokens: None,
+            choices: None,
+            top_logprobs: None,
+            cache: CacheHint::default(),
             stream: true,
             extra_body: Vec::new(),
             extra_headers: ExtraHeaders::default(),
@@ -197,6 +227,13 @@ impl ChatRequest {
     #[must_use]
     pub fn with_max_output_tokens(mut self, tokens: u32) -> Self {
         self.max_output_tokens = Some(tokens);
+        self
+    }
+
+    /// Asks the provider to keep the prompt.
+    #[must_use]
+    pub fn with_cache(mut self, hint: CacheHint) -> Self {
+        self.cache = hint;
         self
     }
 

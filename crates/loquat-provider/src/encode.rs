@@ -142,12 +142,31 @@ pub(crate) fn check(request: &ChatRequest, model: &str) -> Result<()> {
     if request.messages.is_empty() {
         return Err(invalid("messages: there are none".to_owned()));
     }
+    if request.choices == Some(0) {
+        return Err(invalid("choices: none are asked for".to_owned()));
+    }
     for (name, number) in [("temperature", request.temperature), ("top_p", request.top_p)] {
         if number.is_some_and(|number| !number.is_finite()) {
             return Err(invalid(format!("{name} is not a finite number")));
         }
     }
     Ok(())
+}
+
+/// Refuses several alternatives, where a format gives one.
+pub(crate) fn one_choice(request: &ChatRequest, format: &str) -> Result<()> {
+    match request.choices {
+        None | Some(1) => Ok(()),
+        Some(_) => Err(unsupported("choices", "several alternatives", format)),
+    }
+}
+
+/// Refuses log probabilities, where a format has none.
+pub(crate) fn no_logprobs(request: &ChatRequest, format: &str) -> Result<()> {
+    match request.top_logprobs {
+        None => Ok(()),
+        Some(_) => Err(unsupported("top_logprobs", "log probabilities", format)),
+    }
 }
 
 /// The JSON text, once it is known to be some.

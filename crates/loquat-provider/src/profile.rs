@@ -5,7 +5,7 @@
 use crate::{
     ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, Format, GEMINI, GEMINI_INTERACTIONS,
     OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE, OPENAI_COMPLETIONS, OPENAI_RESPONSES,
-    openai::{DEEPSEEK_CHAT, GEMINI_OPENAI_CHAT, MISTRAL_CHAT, OPENROUTER_CHAT, QWEN_CHAT},
+    openai::{DEEPSEEK_CHAT, GEMINI_OPENAI_CHAT, MISTRAL_CHAT, OPENAI_LIKE_CHAT, OPENROUTER_CHAT, QWEN_CHAT},
 };
 
 /// What is known of a provider before it is asked anything.
@@ -80,7 +80,7 @@ const QWEN: Profile = Profile::new(
     "DASHSCOPE_API_KEY",
     &QWEN_CHAT,
 );
-const XAI: Profile = Profile::new("xai", "https://api.x.ai/v1", "XAI_API_KEY", &OPENAI_CHAT);
+const XAI: Profile = Profile::new("xai", "https://api.x.ai/v1", "XAI_API_KEY", &OPENAI_LIKE_CHAT);
 
 static PROFILES: &[Profile] = &[
     OPENAI,
@@ -108,7 +108,7 @@ static PROFILES: &[Profile] = &[
     Profile::variant("dashscope", &QWEN, "https://dashscope.aliyuncs.com/api/v1", &DASHSCOPE)
         .without_listing(),
     Profile::new("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", &DEEPSEEK_CHAT),
-    Profile::new("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", &OPENAI_CHAT),
+    Profile::new("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", &OPENAI_LIKE_CHAT),
     XAI,
     Profile::variant("xai-responses", &XAI, XAI.base_url, &OPENAI_RESPONSES),
     Profile::new("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", &OPENROUTER_CHAT),
@@ -121,7 +121,7 @@ static PROFILES: &[Profile] = &[
         "FIREWORKS_API_KEY",
         &OPENAI_COMPATIBLE,
     ),
-    Profile::new("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", &OPENAI_CHAT),
+    Profile::new("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", &OPENAI_LIKE_CHAT),
     Profile::new("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", &DEEPSEEK_CHAT),
     Profile::new("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY", &DEEPSEEK_CHAT),
     Profile::new("zhipu", "https://open.bigmodel.cn/api/paas/v4", "ZHIPU_API_KEY", &DEEPSEEK_CHAT),

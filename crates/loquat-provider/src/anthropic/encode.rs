@@ -16,8 +16,8 @@ use super::{AnthropicMessages, AnthropicPlace, decode::OPAQUE};
 use crate::{
     Encoded,
     encode::{
-        Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, parameters,
-        path_segment, unsupported,
+        Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
+        one_choice, parameters, path_segment, unsupported,
     },
 };
 
@@ -28,6 +28,8 @@ const FORMAT: &str = "the Anthropic Messages format";
 
 pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
+    one_choice(request, FORMAT)?;
+    no_logprobs(request, FORMAT)?;
     let mut body = Body::default();
     match format.place {
         AnthropicPlace::Anthropic => body.set("model", model)?,
@@ -39,7 +41,12 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
         .max_output_tokens
         .unwrap_or_else(|| format.default_max_tokens.saturating_add(budget.unwrap_or(0)));
     body.set("max_tokens", max_tokens)?;
-    let (system, messages) = messages(request)?;
+    let (mut system, mut messages) = messages(request)?;
+    if request.cache.keep {
+        // The mark covers all that stands before it, tools included.
+        mark(system.last_mut(), request.cache.long)?;
+        mark(messages.last_mut().and_then(|message| message.content.last_mut()), request.cache.long)?;
+    }
     if !system.is_empty() {
         body.set("system", system)?;
     }
@@ -201,6 +208,8 @@ enum Block<'a> {
     },
     #[serde(untagged)]
     Opaque(&'a RawValue),
+    #[serde(untagged)]
+    Marked(Box<RawValue>),
 }
 
 #[derive(Serialize)]
@@ -273,6 +282,23 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
             _ => return Err(unsupported(place(), "such a part in a message of this role", FORMAT)),
         };
         into.push(block);
+    }
+    Ok(())
+}
+
+/// Asks for all up to and with that block to be kept. Thoughts cannot be marked, and are not.
+fn mark(block: Option<&mut Block<'_>>, long: bool) -> Result<()> {
+    let Some(block) =
+        block.filter(|block| !matches!(block, Block::Thinking { .. } | Block::RedactedThinking { .. }))
+    else {
+        return Ok(());
+    };
+    let unwritten = |error| invalid("a block cannot be written as JSON".to_owned()).with_source(error);
+    let mut text = serde_json::to_string(block).map_err(unwritten)?;
+    if text.pop() == Some('}') {
+        let lasting = if long { r#","ttl":"1h""# } else { "" };
+        text.push_str(&format!(r#","cache_control":{{"type":"ephemeral"{lasting}}}}}"#));
+        *block = Block::Marked(RawValue::from_string(text).map_err(unwritten)?);
     }
     Ok(())
 }

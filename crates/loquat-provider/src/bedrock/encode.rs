@@ -13,8 +13,8 @@ use super::decode::OPAQUE;
 use crate::{
     Encoded,
     encode::{
-        Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, parameters,
-        unsupported,
+        Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
+        one_choice, parameters, unsupported,
     },
 };
 
@@ -22,6 +22,8 @@ const FORMAT: &str = "the Converse format";
 
 pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
+    one_choice(request, FORMAT)?;
+    no_logprobs(request, FORMAT)?;
     if request.response_format != ResponseFormat::Text {
         return Err(unsupported("response_format", "a form of the answer", FORMAT));
     }
@@ -29,7 +31,17 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
         return Err(unsupported("reasoning_effort", "an effort (say reasoning_budget_tokens)", FORMAT));
     }
     let mut body = Body::default();
-    let (system, messages) = messages(request)?;
+    let (mut system, mut messages) = messages(request)?;
+    if request.cache.keep {
+        // The point covers all that stands before it.
+        let point = || Block::CachePoint { r#type: "default" };
+        if !system.is_empty() {
+            system.push(point());
+        }
+        if let Some(last) = messages.last_mut() {
+            last.content.push(point());
+        }
+    }
     if messages.is_empty() {
         return Err(invalid("messages: there are none besides those of the system".to_owned()));
     }
@@ -135,6 +147,9 @@ enum Block<'a> {
         content: [ResultText<'a>; 1],
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<&'static str>,
+    },
+    CachePoint {
+        r#type: &'static str,
     },
     ReasoningContent(Thought<'a>),
     #[serde(untagged)]

@@ -10,13 +10,17 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     Encoded,
-    encode::{Body, check, checked, data_url, function_tools, has_tools, invalid, media_type, unsupported},
+    encode::{
+        Body, check, checked, data_url, function_tools, has_tools, invalid, media_type, one_choice,
+        unsupported,
+    },
 };
 
 const FORMAT: &str = "the Cohere format";
 
 pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
+    one_choice(request, FORMAT)?;
     let mut body = Body::default();
     body.set("model", model)?;
     body.set("messages", messages(request)?)?;
@@ -37,6 +41,7 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
         body.set("stop_sequences", &request.stop)?;
     }
     body.set_some("seed", request.seed)?;
+    body.set_some("logprobs", request.top_logprobs.map(|_| true))?;
     match (request.reasoning_budget_tokens, request.reasoning_effort.as_deref()) {
         (Some(0), _) | (None, Some("none")) => body.set("thinking", json!({"type": "disabled"}))?,
         (Some(budget), _) => {

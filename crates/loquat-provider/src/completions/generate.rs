@@ -7,7 +7,7 @@ use super::prompt;
 use crate::{
     Encoded,
     decoder::{EventError, Incoming, Wire},
-    encode::{Body, base64, check, unsupported},
+    encode::{Body, base64, check, no_logprobs, one_choice, unsupported},
     failure,
     fields::fields,
     ollama::{set_form, set_options, set_thinking},
@@ -18,6 +18,8 @@ const FORMAT: &str = "the Ollama generate format";
 
 pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
+    one_choice(request, FORMAT)?;
+    no_logprobs(request, FORMAT)?;
     let message = prompt(request, true, FORMAT)?;
     let mut body = Body::default();
     body.set("model", model)?;

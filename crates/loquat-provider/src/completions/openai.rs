@@ -35,6 +35,8 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
         body.set("stop", &request.stop)?;
     }
     body.set_some("seed", request.seed)?;
+    body.set_some("n", request.choices)?;
+    body.set_some("logprobs", request.top_logprobs)?;
     body.set("stream", request.stream)?;
     if request.stream {
         body.set("stream_options", json!({"include_usage": true}))?;

@@ -43,6 +43,11 @@ pub(super) fn encode(format: &DashScope, request: &ChatRequest, model: &str) -> 
         parameters.set("stop", &request.stop)?;
     }
     parameters.set_some("seed", request.seed)?;
+    parameters.set_some("n", request.choices)?;
+    if let Some(others) = request.top_logprobs {
+        parameters.set("logprobs", true)?;
+        parameters.set("top_logprobs", others)?;
+    }
     if has_tools(request)? {
         parameters.set("tools", function_tools(&request.tools)?)?;
         match &request.tool_choice {

@@ -88,6 +88,11 @@ fn set_generation(body: &mut Body, request: &ChatRequest) -> Result<()> {
         config.set("stopSequences", &request.stop)?;
     }
     config.set_some("seed", request.seed)?;
+    config.set_some("candidateCount", request.choices)?;
+    if let Some(others) = request.top_logprobs {
+        config.set("responseLogprobs", true)?;
+        config.set("logprobs", others)?;
+    }
     match &request.response_format {
         ResponseFormat::Text => {}
         ResponseFormat::JsonObject => config.set("responseMimeType", "application/json")?,

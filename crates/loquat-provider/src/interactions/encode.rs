@@ -10,7 +10,8 @@ use super::decode::OPAQUE;
 use crate::{
     Encoded,
     encode::{
-        Body, arguments, base64, check, checked, has_tools, invalid, media_type, parameters, unsupported,
+        Body, arguments, base64, check, checked, has_tools, invalid, media_type, no_logprobs, one_choice,
+        parameters, unsupported,
     },
 };
 
@@ -18,6 +19,8 @@ const FORMAT: &str = "the Gemini interactions format";
 
 pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
+    one_choice(request, FORMAT)?;
+    no_logprobs(request, FORMAT)?;
     let mut body = Body::default();
     body.set("model", model)?;
     let (system, steps) = steps(request)?;

@@ -9,13 +9,14 @@ use serde_json::value::RawValue;
 
 use crate::{
     Encoded,
-    encode::{Body, arguments, base64, checked, function_tools, invalid, unsupported},
+    encode::{Body, arguments, base64, checked, function_tools, invalid, one_choice, unsupported},
 };
 
 const FORMAT: &str = "the Ollama format";
 
 pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     crate::encode::check(request, model)?;
+    one_choice(request, FORMAT)?;
     let mut body = Body::default();
     body.set("model", model)?;
     body.set("messages", messages(request)?)?;
@@ -23,6 +24,10 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     set_form(&mut body, request)?;
     set_options(&mut body, request)?;
     set_thinking(&mut body, request)?;
+    if let Some(others) = request.top_logprobs {
+        body.set("logprobs", true)?;
+        body.set("top_logprobs", others)?;
+    }
     body.set("stream", request.stream)?;
     body.finish("api/chat", request)
 }

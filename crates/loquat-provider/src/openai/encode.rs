@@ -47,6 +47,15 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
         body.set("stop", &request.stop)?;
     }
     body.set_some(format.seed_field, request.seed)?;
+    body.set_some("n", request.choices)?;
+    if let Some(others) = request.top_logprobs {
+        body.set("logprobs", true)?;
+        body.set("top_logprobs", others)?;
+    }
+    if format.prompt_cache {
+        body.set_some("prompt_cache_key", request.cache.key.as_deref())?;
+        body.set_some("prompt_cache_retention", request.cache.long.then_some("24h"))?;
+    }
     body.set_some("reasoning_effort", request.reasoning_effort.as_deref())?;
     if let Some(budget) = request.reasoning_budget_tokens {
         match format.budget {

@@ -45,6 +45,8 @@ pub struct OpenAiChat {
     pub reasoning_details: bool,
     /// How a thinking budget is said.
     pub budget: BudgetField,
+    /// Whether hints about the prompt cache are understood (OpenAI and Azure).
+    pub prompt_cache: bool,
     /// The member for a seed.
     pub seed_field: &'static str,
     /// The word for a demand of some tool.
@@ -76,6 +78,7 @@ pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
     call_signatures: false,
     reasoning_details: false,
     budget: BudgetField::None,
+    prompt_cache: true,
     seed_field: "seed",
     required_choice: "required",
     thinking_chunks: false,
@@ -94,8 +97,15 @@ pub static AZURE_OPENAI_DEPLOYMENT: OpenAiChat = OpenAiChat {
 };
 
 /// What servers that call themselves compatible understand (llama.cpp, vLLM, SGLang, LM Studio and most companies).
-pub static OPENAI_COMPATIBLE: OpenAiChat =
-    OpenAiChat { name: "openai-compatible", max_tokens_field: "max_tokens", ..OPENAI_CHAT };
+pub static OPENAI_COMPATIBLE: OpenAiChat = OpenAiChat {
+    name: "openai-compatible",
+    max_tokens_field: "max_tokens",
+    prompt_cache: false,
+    ..OPENAI_CHAT
+};
+
+/// Companies that took over OpenAI's newer member names, and not its prompt cache.
+pub(crate) static OPENAI_LIKE_CHAT: OpenAiChat = OpenAiChat { prompt_cache: false, ..OPENAI_CHAT };
 
 /// DeepSeek wants the reasoning back with the tool calls it led to.
 pub(crate) static DEEPSEEK_CHAT: OpenAiChat =

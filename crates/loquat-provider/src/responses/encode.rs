@@ -16,7 +16,9 @@ use serde_json::{Map, Value, json, value::RawValue};
 use super::decode::OPAQUE;
 use crate::{
     Encoded,
-    encode::{Body, check, checked, data_url, has_tools, invalid, media_type, parameters, unsupported},
+    encode::{
+        Body, check, checked, data_url, has_tools, invalid, media_type, one_choice, parameters, unsupported,
+    },
 };
 
 const FORMAT: &str = "the Responses format";
@@ -54,6 +56,13 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     if let Some(effort) = &request.reasoning_effort {
         body.set("reasoning", json!({"effort": effort}))?;
     }
+    one_choice(request, FORMAT)?;
+    if let Some(others) = request.top_logprobs {
+        body.set("include", ["message.output_text.logprobs"])?;
+        body.set("top_logprobs", others)?;
+    }
+    body.set_some("prompt_cache_key", request.cache.key.as_deref())?;
+    body.set_some("prompt_cache_retention", request.cache.long.then_some("24h"))?;
     body.set("stream", request.stream)?;
     body.finish("responses", request)
 }

@@ -1,0 +1,144 @@
+//! What a request may ask for besides words, in every format: said where the format has a place for it, refused where leaving
+//! it out would change the meaning, left out where it is only a hint.
+
+use loquat_core::{CacheHint, ChatRequest, ErrorKind};
+use loquat_provider::{
+    ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, Format, GEMINI, GEMINI_INTERACTIONS,
+    OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE, OPENAI_COMPLETIONS, OPENAI_RESPONSES,
+};
+
+fn request() -> ChatRequest {
+    ChatRequest::new("m").with_user("hi")
+}
+
+/// The body, or that it was refused as unsupported.
+fn written(format: &dyn Format, request: &ChatRequest) -> Option<String> {
+    match format.encode(request, "m") {
+        Ok(encoded) => Some(String::from_utf8(encoded.body).expect("JSON is UTF-8")),
+        Err(error) if error.kind() == ErrorKind::Unsupported => None,
+        Err(error) => panic!("{}: {error}", format.name()),
+    }
+}
+
+/// What a body must hold; `None`: the request is refused.
+fn check(request: &ChatRequest, table: &[(&dyn Format, Option<&str>)]) {
+    for (format, expected) in table {
+        let body = written(*format, request);
+        match (&body, expected) {
+            (Some(body), Some(expected)) => assert!(body.contains(expected), "{}: {body}", format.name()),
+            (body, expected) => assert_eq!(body.is_some(), expected.is_some(), "{}: {body:?}", format.name()),
+        }
+    }
+}
+
+#[test]
+fn alternatives() {
+    let mut request = request();
+    request.choices = Some(2);
+    check(
+        &request,
+        &[
+            (&OPENAI_CHAT, Some(r#""n":2"#)),
+            (&OPENAI_COMPLETIONS, Some(r#""n":2"#)),
+            (&GEMINI, Some(r#""candidateCount":2"#)),
+            (&DASHSCOPE, Some(r#""n":2"#)),
+            (&OPENAI_RESPONSES, None),
+            (&ANTHROPIC_MESSAGES, None),
+            (&BEDROCK_CONVERSE, None),
+            (&COHERE_CHAT, None),
+            (&GEMINI_INTERACTIONS, None),
+            (&OLLAMA_CHAT, None),
+            (&OLLAMA_GENERATE, None),
+        ],
+    );
+    request.choices = Some(0);
+    let kind = OPENAI_CHAT.encode(&request, "m").map(drop).map_err(|error| error.kind());
+    assert_eq!(kind, Err(ErrorKind::InvalidRequest));
+}
+
+#[test]
+fn log_probabilities() {
+    let mut request = request();
+    request.top_logprobs = Some(3);
+    check(
+        &request,
+        &[
+            (&OPENAI_CHAT, Some(r#""logprobs":true,"top_logprobs":3"#)),
+            (&OPENAI_COMPLETIONS, Some(r#""logprobs":3"#)),
+            (&OPENAI_RESPONSES, Some(r#""include":["message.output_text.logprobs"],"top_logprobs":3"#)),
+            (&GEMINI, Some(r#""responseLogprobs":true,"logprobs":3"#)),
+            (&COHERE_CHAT, Some(r#""logprobs":true"#)),
+            (&DASHSCOPE, Some(r#""top_logprobs":3"#)),
+            (&OLLAMA_CHAT, Some(r#""top_logprobs":3"#)),
+            (&ANTHROPIC_MESSAGES, None),
+            (&BEDROCK_CONVERSE, None),
+            (&GEMINI_INTERACTIONS, None),
+            (&OLLAMA_GENERATE, None),
+        ],
+    );
+}
+
+#[test]
+fn hints_about_the_prompt_cache() {
+    let mut hint = CacheHint::keep();
+    hint.key = Some("k".into());
+    let mut request = request().with_system("s").with_cache(hint);
+    check(
+        &request,
+        &[
+            (
+                &ANTHROPIC_MESSAGES,
+                Some(
+                    r#""system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"messages":[{"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]}]"#,
+                ),
+            ),
+            (
+                &BEDROCK_CONVERSE,
+                Some(
+                    r#""messages":[{"role":"user","content":[{"text":"hi"},{"cachePoint":{"type":"default"}}]}],"system":[{"text":"s"},{"cachePoint":{"type":"default"}}]"#,
+                ),
+            ),
+            (&OPENAI_CHAT, Some(r#""prompt_cache_key":"k""#)),
+            (&OPENAI_RESPONSES, Some(r#""prompt_cache_key":"k""#)),
+        ],
+    );
+    request.cache.long = true;
+    check(
+        &request,
+        &[
+            (&ANTHROPIC_MESSAGES, Some(r#""cache_control":{"type":"ephemeral","ttl":"1h"}"#)),
+            (&OPENAI_CHAT, Some(r#""prompt_cache_retention":"24h""#)),
+        ],
+    );
+    // Where it means nothing, not a byte is different.
+    let plain = request.clone().with_cache(CacheHint::default());
+    for format in [&OPENAI_COMPATIBLE as &dyn Format, &GEMINI, &COHERE_CHAT, &DASHSCOPE, &OLLAMA_CHAT] {
+        assert_eq!(written(format, &request), written(format, &plain), "{}", format.name());
+    }
+}
+
+/// A provider's cache goes by bytes: the same request is the same bytes each time, and a longer conversation begins as the
+/// shorter one did.
+#[test]
+fn bodies_are_stable() {
+    let formats: [&dyn Format; 9] = [
+        &OPENAI_CHAT,
+        &OPENAI_RESPONSES,
+        &ANTHROPIC_MESSAGES,
+        &GEMINI,
+        &GEMINI_INTERACTIONS,
+        &BEDROCK_CONVERSE,
+        &COHERE_CHAT,
+        &DASHSCOPE,
+        &OLLAMA_CHAT,
+    ];
+    let short = request().with_system("s");
+    let long = short.clone().with_message(loquat_core::Message::assistant("yes")).with_user("more");
+    for format in formats {
+        let [first, again, longer] =
+            [&short, &short, &long].map(|request| written(format, request).expect("plain words"));
+        assert_eq!(first, again, "{}", format.name());
+        let common = first.bytes().zip(longer.bytes()).take_while(|(a, b)| a == b).count();
+        assert!(first[..common].contains("hi"), "{}: {}", format.name(), &first[..common]);
+    }
+}
