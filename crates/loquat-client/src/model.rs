@@ -5,9 +5,10 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Endpoint, Error, ErrorKind, Meta, Model, ModelInfo, Result,
+    Answer, BoxFuture, ChatRequest, Context, EmbedRequest, Embeddings, Endpoint, Error, ErrorKind, Meta,
+    Model, ModelInfo, Moderation, RateLimits, Result,
 };
-use loquat_provider::{DecodeLimits, Format, Head};
+use loquat_provider::{DecodeLimits, Encoded, Format, Head, operations};
 use loquat_transport::{Request, Response, Transport};
 use tokio::time::Instant;
 
@@ -20,6 +21,9 @@ use crate::{
 const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
 /// Most bytes read of a model listing: OpenRouter's, the longest, is under 1 MiB.
 const MAX_LISTING_BYTES: usize = 16 * 1024 * 1024;
+
+/// Most bytes read of a response that does not stream: two thousand embeddings of three thousand numbers.
+const MAX_EXCHANGE_BYTES: usize = 128 * 1024 * 1024;
 
 /// A model at an endpoint, asked once per call. Cheap to clone.
 ///
@@ -136,6 +140,44 @@ impl HttpModel {
         inner.format.decode_models(&body).map_err(|error| error.with_status(status).with_raw_body(&body))
     }
 
+    /// A vector for each text. Bounded by [`GenerationLimits::total`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the format has no embeddings; else as [`Model::infer`].
+    pub async fn embed(&self, context: &Context, request: &EmbedRequest) -> Result<Embeddings> {
+        let format = self.0.format;
+        let encoded = operations::encode_embed(format, request, self.model_name(&request.model))?;
+        let (body, rate_limits) = self.0.exchange(context, encoded).await?;
+        let mut embeddings = operations::decode_embed(format, request.inputs.len(), &body)?;
+        embeddings.rate_limits = rate_limits;
+        Ok(embeddings)
+    }
+
+    /// How many tokens that request would be, by the provider's own count; nothing is generated. Bounded by
+    /// [`GenerationLimits::total`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the format has no such count; else as [`Model::infer`].
+    pub async fn count_tokens(&self, context: &Context, request: &ChatRequest) -> Result<u64> {
+        let encoded = operations::encode_count(self.0.format, request, self.model_name(&request.model))?;
+        let (body, _) = self.0.exchange(context, encoded).await?;
+        operations::decode_count(self.0.format, &body)
+    }
+
+    /// What the provider's rules say of each text. Bounded by [`GenerationLimits::total`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the format has no moderation; else as [`Model::infer`].
+    pub async fn moderate(&self, context: &Context, inputs: &[String]) -> Result<Vec<Moderation>> {
+        let encoded = operations::encode_moderation(self.0.format, inputs, &self.0.endpoint.model)?;
+        let (body, _) = self.0.exchange(context, encoded).await?;
+        operations::decode_moderation(inputs.len(), &body)
+    }
+
+    fn model_name<'a>(&'a self, asked: &'a str) -> &'a str {
+        if asked.is_empty() { &self.0.endpoint.model } else { asked }
+    }
+
     async fn ask(&self, context: &Context, request: &ChatRequest) -> Result<Answer> {
         context.check()?;
         let inner = &*self.0;
@@ -169,6 +211,29 @@ impl HttpModel {
 }
 
 impl Inner {
+    /// One request and its whole response, for what does not stream.
+    async fn exchange(&self, context: &Context, encoded: Encoded) -> Result<(Bytes, RateLimits)> {
+        let limit = self.limits.total;
+        let context = context.clone().with_timeout(limit);
+        let mut request =
+            Request::post(format!("{}{}", self.base_url, encoded.path), Bytes::from(encoded.body))?;
+        request.headers = encoded.headers;
+        self.authenticate(&mut request.headers)?;
+        self.add_context(&mut request.headers, &context)?;
+        add_headers(&mut request.headers, &[])?;
+        request.first_byte = Some(limit);
+        let response = self.transport.send(&context, request).await.map_err(|error| self.redact(error))?;
+        if !response.status.is_success() {
+            return Err(self.refusal(response).await);
+        }
+        let head = Head { status: response.status.as_u16(), headers: &response.headers };
+        let rate_limits = head.rate_limits();
+        let remaining = context.remaining().unwrap_or(limit);
+        let body = tokio::time::timeout(remaining, response.body.collect(MAX_EXCHANGE_BYTES));
+        let late = |_| Err(Error::new(ErrorKind::Timeout, "the response was not complete within its time"));
+        Ok((body.await.unwrap_or_else(late)?, rate_limits))
+    }
+
     fn authenticate(&self, headers: &mut HeaderMap) -> Result<()> {
         match &self.endpoint.credential {
             Some(secret) => self.format.authenticate(secret, headers),

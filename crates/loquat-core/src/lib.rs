@@ -48,6 +48,7 @@ mod error;
 mod history;
 mod message;
 mod model;
+mod operations;
 mod rate;
 mod request;
 mod response;
@@ -66,6 +67,7 @@ pub use error::{ContextLength, Delivery, Error, ErrorKind, Fault, Result, RetryH
 pub use history::{History, Stage};
 pub use message::{Media, MediaSource, Message, Opaque, Part, Reasoning, Role, ToolCall, ToolResult};
 pub use model::{BoxFuture, Model};
+pub use operations::{EmbedPurpose, EmbedRequest, Embeddings, Moderation, ModerationCategory};
 pub use rate::{Metered, RateLimit, RateLimits, Reset};
 pub use request::{CacheHint, ChatRequest, ExtraHeaders, JsonText, ResponseFormat, Tool, ToolChoice};
 pub use response::{Choice, Detail, Response, Usage};

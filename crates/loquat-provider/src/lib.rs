@@ -55,6 +55,7 @@
 
 mod format;
 mod head;
+pub mod operations;
 mod profile;
 
 mod anthropic;

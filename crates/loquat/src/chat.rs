@@ -120,6 +120,15 @@ impl Chat {
         crate::Structured::new(self)
     }
 
+    /// How many tokens it would be, by the provider's own count. Nothing is generated, and most providers charge nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the provider's format has no such count; else as
+    /// [`stream`](Self::stream).
+    pub async fn count_tokens(&self) -> Result<u64> {
+        self.client.one_attempt(&self.model)?.count_tokens(&self.context, &self.request).await
+    }
+
     /// Sends it; the answer comes in pieces. Dropping the future or the answer cancels.
     ///
     /// # Errors

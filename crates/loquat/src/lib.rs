@@ -46,6 +46,8 @@
 mod chat;
 #[cfg(all(feature = "client", feature = "engine"))]
 mod engines;
+#[cfg(feature = "client")]
+mod operations;
 #[cfg(all(feature = "client", feature = "engine"))]
 pub mod pull;
 #[cfg(feature = "client")]

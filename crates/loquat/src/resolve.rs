@@ -15,7 +15,37 @@ const ENGINE: &str = "engine";
 /// What a server given by its address speaks unless the model's name says otherwise.
 const COMPATIBLE: &dyn Format = &loquat_provider::OPENAI_COMPATIBLE;
 
+/// Who is meant by a name, before anybody is asked.
+pub(crate) enum Asked {
+    /// That model, known by its address.
+    Http(Box<HttpModel>),
+    /// The embedded engine.
+    Engine,
+    /// Whoever lists it.
+    Bare,
+}
+
 impl Client {
+    /// Who is meant by that name, as far as the name itself tells.
+    pub(crate) fn asked(&self, name: &str) -> Result<Asked> {
+        let name = name.trim();
+        if let Some(server) = &self.0.server {
+            let (format, name) = match provider_prefix(name) {
+                Prefix::Known(profile, model) => (profile.format, model),
+                _ => (COMPATIBLE, name),
+            };
+            return Ok(Asked::Http(Box::new(self.server_model(server, format, name)?)));
+        }
+        if engine_name(name).is_some() {
+            return Ok(Asked::Engine);
+        }
+        match provider_prefix(name) {
+            Prefix::Known(profile, model) => Ok(Asked::Http(Box::new(self.http_model(profile, model)?))),
+            Prefix::Unknown(provider) => Err(unknown_provider(provider)),
+            Prefix::Bare => Ok(Asked::Bare),
+        }
+    }
+
     /// The model of that name, and its name at the endpoint.
     ///
     /// # Errors

@@ -1,0 +1,62 @@
+//! What a [`Client`] can be asked besides an answer. Each is one attempt: nothing here is repeated by itself.
+
+use loquat_client::HttpModel;
+use loquat_core::{Context, EmbedRequest, Embeddings, Error, ErrorKind, Moderation, Result};
+
+use crate::{Client, resolve::Asked};
+
+impl Client {
+    /// A vector for each text, by a model named as in [`chat`](Self::chat): `openai:text-embedding-3-small`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the provider's format has no embeddings; else as
+    /// [`Chat::stream`](crate::Chat::stream).
+    pub async fn embed<S: Into<String>>(
+        &self,
+        model: &str,
+        inputs: impl IntoIterator<Item = S>,
+    ) -> Result<Embeddings> {
+        self.embed_with(&Context::new(), model, &EmbedRequest::new(inputs)).await
+    }
+
+    /// [`embed`](Self::embed) with everything there is to say.
+    ///
+    /// # Errors
+    /// As [`embed`](Self::embed).
+    pub async fn embed_with(
+        &self,
+        context: &Context,
+        model: &str,
+        request: &EmbedRequest,
+    ) -> Result<Embeddings> {
+        self.one_attempt(model)?.embed(context, request).await
+    }
+
+    /// What a provider's rules say of each text: `openai:omni-moderation-latest`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the provider's format has no moderation; else as
+    /// [`Chat::stream`](crate::Chat::stream).
+    pub async fn moderate<S: Into<String>>(
+        &self,
+        model: &str,
+        inputs: impl IntoIterator<Item = S>,
+    ) -> Result<Vec<Moderation>> {
+        let inputs: Vec<String> = inputs.into_iter().map(Into::into).collect();
+        self.one_attempt(model)?.moderate(&Context::new(), &inputs).await
+    }
+
+    /// The model of that name without what attempts pass through. A bare name is no help: nobody lists what it can do.
+    pub(crate) fn one_attempt(&self, name: &str) -> Result<HttpModel> {
+        match self.asked(name)? {
+            Asked::Http(model) => Ok(*model),
+            Asked::Engine => {
+                Err(Error::new(ErrorKind::Unsupported, "the embedded engine answers, and does no more"))
+            }
+            Asked::Bare => Err(Error::new(
+                ErrorKind::NotConfigured,
+                format!("say which provider's model that is, as in openai:{name}"),
+            )),
+        }
+    }
+}
