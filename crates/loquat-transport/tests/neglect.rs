@@ -161,7 +161,9 @@ async fn a_peer_that_stops_answering_is_noticed_by_ping() {
     for has_head in [false, true] {
         let begin = if has_head { [head(1), frame(DATA, 0, 1, b"some")].concat() } else { Vec::new() };
         let script = vec![Step::Preface(None), Step::Until(HEADERS, 1), Step::Write(begin)];
-        let silence = vec![Step::Until(PING, 1), Step::Hold];
+        // Where there is a head, data comes in place of the answer; then nothing more.
+        let more = if has_head { frame(DATA, 0, 1, b"more") } else { Vec::new() };
+        let silence = vec![Step::Until(PING, 1), Step::Write(more), Step::Hold];
         let elsewhere = vec![Step::Preface(None), Step::Until(HEADERS, 1), Step::Write(answer(1, "alive"))];
         let elsewhere = [elsewhere, vec![Step::Hold]].concat();
         let peer = play(vec![[script, silence].concat(), elsewhere]).await;

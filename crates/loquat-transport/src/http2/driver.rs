@@ -219,7 +219,11 @@ impl Pulse {
             if is_silent && self.asked {
                 return Poll::Ready(());
             }
-            self.asked = is_silent && !shared.is_empty() && self.ping_pong.send_ping(Ping::opaque()).is_ok();
+            self.asked = is_silent && !shared.is_empty();
+            if self.asked {
+                // One that is still unanswered asks the same.
+                let _ = self.ping_pong.send_ping(Ping::opaque());
+            }
         }
     }
 }
