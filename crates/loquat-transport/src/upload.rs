@@ -29,6 +29,22 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// With a length it is announced (`Content-Length`), and a source that then yields more or less fails the request. Without
 /// one, HTTP/1.1 sends it in chunks. Dropped once it has been sent, or when the request is given up.
+///
+/// ```no_run
+/// use loquat_core::{Context, Error};
+/// use loquat_transport::{Method, Request, StatusCode, Transport, Upload, Url};
+/// use tokio::io::AsyncRead;
+///
+/// async fn put(
+///     transport: &Transport,
+///     url: Url,
+///     file: impl AsyncRead + Send + 'static,
+/// ) -> Result<StatusCode, Error> {
+///     let upload = Upload::from_reader(file).with_length(1_000_000);
+///     let response = transport.send_upload(&Context::new(), Request::new(Method::PUT, url), upload).await?;
+///     Ok(response.status)
+/// }
+/// ```
 pub struct Upload {
     source: Source,
     length: Option<u64>,
