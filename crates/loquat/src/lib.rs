@@ -72,8 +72,8 @@ pub use loquat_client as client;
 pub use loquat_conversation::{self as conversation, Conversation};
 pub use loquat_core as core;
 pub use loquat_core::{
-    Answer, ChatRequest, Context, Delta, Ending, Error, ErrorKind, FinishReason, Message, Model, ModelInfo,
-    OwnedDelta, Part, Response, Result, Role, Secret, Tool, ToolCall, ToolResult, Usage,
+    Answer, CacheHint, ChatRequest, Context, Delta, Ending, Error, ErrorKind, FinishReason, Message, Model,
+    ModelInfo, OwnedDelta, Part, Response, Result, Role, Secret, Tool, ToolCall, ToolResult, Usage,
 };
 #[cfg(feature = "engine")]
 pub use loquat_engine as engine;
