@@ -9,8 +9,8 @@
 use std::fmt;
 
 use loquat_core::{
-    ChatRequest, Error, Media, MediaSource, Message, Opaque, Part, Reasoning, ResponseFormat, Role, ToolCall,
-    ToolResult,
+    CacheHint, ChatRequest, Error, Media, MediaSource, Message, Opaque, Part, Reasoning, ResponseFormat,
+    Role, ToolCall, ToolResult,
 };
 
 use crate::{Format, encode::base64};
@@ -134,6 +134,18 @@ const OPTIONS: &[(&str, Copy)] = &[
     ("seed", |from, to| {
         to.seed = from.seed;
         from.seed.is_some()
+    }),
+    ("choices", |from, to| {
+        to.choices = from.choices;
+        from.choices.is_some()
+    }),
+    ("top_logprobs", |from, to| {
+        to.top_logprobs = from.top_logprobs;
+        from.top_logprobs.is_some()
+    }),
+    ("cache", |from, to| {
+        to.cache.clone_from(&from.cache);
+        from.cache != CacheHint::default()
     }),
     ("reasoning_effort", |from, to| {
         to.reasoning_effort.clone_from(&from.reasoning_effort);

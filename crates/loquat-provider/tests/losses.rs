@@ -1,6 +1,8 @@
 //! What each format says it cannot carry, and that what is left can be carried.
 
-use loquat_core::{ChatRequest, Media, Message, Opaque, Part, Reasoning, Role, ToolCall, ToolResult};
+use loquat_core::{
+    CacheHint, ChatRequest, Media, Message, Opaque, Part, Reasoning, Role, ToolCall, ToolResult,
+};
 use loquat_provider::{
     ANTHROPIC_MESSAGES, Format, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_RESPONSES, by_name, fitted, format_names,
     losses,
@@ -33,6 +35,9 @@ fn everything() -> ChatRequest {
         .with_temperature(0.5)
         .with_max_output_tokens(10);
     request.seed = Some(1);
+    request.choices = Some(2);
+    request.top_logprobs = Some(3);
+    request.cache = CacheHint::keep();
     request.stop.push("x".into());
     request.reasoning_budget_tokens = Some(5);
     request
@@ -51,6 +56,7 @@ fn the_report_is_the_encoders_own() {
             "messages[2].parts[0]: signature is left out",
             "messages[2].parts[2]: opaque part is left out",
             "messages[2].parts[3]: signature is left out",
+            "cache is left out",
             "reasoning_budget_tokens is refused",
         ]
     );

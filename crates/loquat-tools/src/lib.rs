@@ -50,3 +50,42 @@ pub use schemars;
 pub use serde::de::DeserializeOwned;
 pub use structured::{Misfit, parse, parse_text, response_format};
 pub use toolbox::Toolbox;
+
+/// What `#[tool]` refuses, each of which compiles but for one thing.
+///
+/// ```
+/// /// Fine.
+/// #[loquat_tools::tool]
+/// async fn fine(text: String) -> String { text }
+/// ```
+/// No description:
+/// ```compile_fail
+/// #[loquat_tools::tool]
+/// async fn fine(text: String) -> String { text }
+/// ```
+/// A borrowed parameter:
+/// ```compile_fail
+/// /// Fine.
+/// #[loquat_tools::tool]
+/// async fn fine(text: &str) -> String { text.to_owned() }
+/// ```
+/// Generics:
+/// ```compile_fail
+/// /// Fine.
+/// #[loquat_tools::tool]
+/// async fn fine<T>(text: String) -> String { text }
+/// ```
+/// A name that no provider takes:
+/// ```compile_fail
+/// /// Fine.
+/// #[loquat_tools::tool(name = "not fine")]
+/// async fn fine(text: String) -> String { text }
+/// ```
+/// An option that is none:
+/// ```compile_fail
+/// /// Fine.
+/// #[loquat_tools::tool(lenient)]
+/// async fn fine(text: String) -> String { text }
+/// ```
+#[cfg(doctest)]
+struct Refused;
