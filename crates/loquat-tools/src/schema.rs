@@ -41,7 +41,20 @@ fn tidy(schema: &mut Value, strict: bool) {
         _ => false,
     };
     if members.get("type").is_some_and(is_number) {
-        members.remove("format");
+        let format = members.remove("format");
+        if strict && let Some((least, most)) = format.as_ref().and_then(Value::as_str).and_then(bounds) {
+            // What only the Rust type says is checked on return. Anthropic refuses a strict schema with bounds in it; those
+            // that an author wrote stay, to be refused loudly rather than lost.
+            let is = |bound: Option<&Value>, number: i128| {
+                bound.and_then(Value::as_i64).is_some_and(|found| i128::from(found) == number)
+            };
+            if is(members.get("minimum"), least) {
+                members.remove("minimum");
+            }
+            if is(members.get("maximum"), most) {
+                members.remove("maximum");
+            }
+        }
     }
     if let Some(alternatives) = members.remove("oneOf") {
         members.insert("anyOf".to_owned(), alternatives);
@@ -69,6 +82,21 @@ fn tidy(schema: &mut Value, strict: bool) {
             });
         }
     }
+}
+
+/// The least and the most that a Rust integer holds, by the name that schemars gives it.
+fn bounds(format: &str) -> Option<(i128, i128)> {
+    Some(match format {
+        "uint8" => (0, u8::MAX.into()),
+        "uint16" => (0, u16::MAX.into()),
+        "uint32" => (0, u32::MAX.into()),
+        "uint" | "uint64" | "uint128" => (0, u64::MAX.into()),
+        "int8" => (i8::MIN.into(), i8::MAX.into()),
+        "int16" => (i16::MIN.into(), i16::MAX.into()),
+        "int32" => (i32::MIN.into(), i32::MAX.into()),
+        "int" | "int64" | "int128" => (i64::MIN.into(), i64::MAX.into()),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -135,6 +163,28 @@ mod tests {
                 "required": ["item"], "additionalProperties": false
             })
         );
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[allow(dead_code, reason = "read by schemars alone")]
+    struct Numbers {
+        small: u8,
+        large: u64,
+        signed: Option<i16>,
+        #[schemars(range(min = 1, max = 5))]
+        stars: u8,
+    }
+
+    #[test]
+    fn strict_numbers_have_the_bounds_that_their_author_wrote() {
+        let schema = of::<Numbers>(true);
+        let properties = &schema["properties"];
+        for name in ["small", "large"] {
+            assert_eq!(properties[name], json!({"type": "integer"}));
+        }
+        assert_eq!(properties["signed"], json!({"type": ["integer", "null"]}));
+        assert_eq!(properties["stars"], json!({"type": "integer", "minimum": 1, "maximum": 5}));
+        assert_eq!(of::<Numbers>(false)["properties"]["small"]["maximum"], 255);
     }
 
     #[test]
