@@ -133,8 +133,13 @@ impl<'e> Found<'e> {
     /// One look into a table, however much was found.
     #[inline]
     pub fn get(&self, field: usize) -> Option<Value<'e>> {
-        let last = *self.hits.last.get(field)? as usize;
-        Some(self.value(self.hits.all.get(last.checked_sub(1)?)?))
+        // Most fields that are asked for are not there: that way is short enough to stand in the caller.
+        let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
+        self.at(last)
+    }
+
+    fn at(&self, hit: usize) -> Option<Value<'e>> {
+        Some(self.value(self.hits.all.get(hit)?))
     }
 
     /// Everything found, in document order. An array or object that was asked for comes before what was found inside.

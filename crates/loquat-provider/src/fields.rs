@@ -30,6 +30,7 @@ macro_rules! fields {
                 Field::ALL.get(found.field).copied()
             }
 
+            #[inline(always)] // asked a dozen times for each event, most often in vain
             fn get<'e>(self, found: loquat_json::Found<'e>) -> Option<loquat_json::Value<'e>> {
                 found.get(self as usize)
             }

@@ -274,14 +274,18 @@ fn choices(
     out: &mut Outbox,
 ) -> Result<()> {
     // Three walks over the same matches: what is single in a choice, then its reasoning and text, then its calls.
-    let mut ahead = found.iter().filter_map(in_choice).peekable();
+    let mut ahead = found.iter();
+    let mut next = ahead.find_map(in_choice);
     let mut parts = Walk::new(found.iter().filter_map(in_choice));
     let mut calls = Walk::new(found.iter().filter_map(in_choice));
-    while let Some(&(position, ..)) = ahead.peek() {
+    while let Some((position, ..)) = next {
         let mut choice = Choice { position, ..Choice::default() };
-        while let Some((_, field, found)) = ahead.next_if(|(other, ..)| *other == position) {
+        while let Some((other, field, found)) = &next
+            && *other == position
+        {
             choice.matches += 1;
-            choice.note(field, &found);
+            choice.note(*field, found);
+            next = ahead.find_map(in_choice);
         }
         let from_delta = if whole { false } else { choice.has_delta || *has_deltas };
         *has_deltas |= choice.has_delta && !whole;
