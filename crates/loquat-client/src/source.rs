@@ -7,7 +7,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{self, Poll},
+    task::{self, Poll, Waker},
     time::Duration,
 };
 
@@ -107,14 +107,14 @@ pub(crate) struct BodySource {
     body: Option<Body>,
     decoder: Decoder,
     watch: Watch,
-    timer: Pin<Box<Sleep>>,
+    timer: Timer,
     /// Blotted out of whatever a peer says in an error.
     secret: Option<Secret>,
 }
 
 impl BodySource {
     pub(crate) fn new(body: Body, decoder: Decoder, watch: Watch, secret: Option<Secret>) -> Self {
-        let timer = Box::pin(sleep_until(watch.due(false).at));
+        let timer = Timer::new(watch.due(false).at);
         Self { body: Some(body), decoder, watch, timer, secret }
     }
 
@@ -154,26 +154,51 @@ impl BodySource {
                 self.end_body(None);
                 Poll::Ready(())
             }
-            Poll::Pending => self.poll_timer(cx),
+            Poll::Pending => self.poll_timer(now, cx),
         }
     }
 
-    fn poll_timer(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+    fn poll_timer(&mut self, now: Instant, cx: &mut task::Context<'_>) -> Poll<()> {
+        let mut now = now;
         loop {
             let due = self.watch.due(self.decoder.has_finish());
-            if due.at < self.timer.deadline() {
-                self.timer.as_mut().reset(due.at);
-            }
-            if self.timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if Instant::now() >= due.at {
+            task::ready!(self.timer.poll_until(due.at, now, cx));
+            now = Instant::now();
+            if now >= due.at {
                 let error = self.watch.overdue(&due);
                 self.end_body(Some(error));
                 return Poll::Ready(());
             }
-            self.timer.as_mut().reset(due.at);
         }
+    }
+}
+
+/// One timer for a stream. While nothing about it changes it is not even looked at: each look would cost memory that
+/// nothing else of the stream uses, for every token.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    at: Instant,
+    /// Whom it wakes, once it has been polled.
+    waker: Option<Waker>,
+}
+
+impl Timer {
+    fn new(at: Instant) -> Self {
+        Self { sleep: Box::pin(sleep_until(at)), at, waker: None }
+    }
+
+    /// Ready at that instant or before; wakes then. Set anew only where it would be too late, or has fired.
+    fn poll_until(&mut self, end: Instant, now: Instant, cx: &mut task::Context<'_>) -> Poll<()> {
+        let is_set = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_set && now < self.at && self.at <= end {
+            return Poll::Pending;
+        }
+        if end < self.at || now >= self.at {
+            self.sleep.as_mut().reset(end);
+            self.at = end;
+        }
+        self.waker = Some(cx.waker().clone());
+        self.sleep.as_mut().poll(cx)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use loquat_client::{GenerationLimits, HttpModel};
 use loquat_core::{
-    Answer, ChatRequest, Context, Ending, Endpoint, Error, ErrorKind, FinishReason, Model, Result,
+    Answer, ChatRequest, Context, Delta, Ending, Endpoint, Error, ErrorKind, FinishReason, Model, Result,
 };
 use loquat_transport::{Config, Transport};
 use tokio::{
@@ -155,6 +155,23 @@ async fn silence_meets_the_limit_to_the_first_token_and_between_tokens() {
         "{ending:?}"
     );
     let (text, ending) = ended(ask(vec![head(), chunk("lo"), pause()]).await.expect("accepted")).await;
+    assert_eq!((text.as_str(), cut_by(&ending)), ("lo", Some(ErrorKind::Timeout)));
+}
+
+#[tokio::test]
+async fn an_answer_that_changes_hands_still_meets_its_limit() {
+    let mut answer =
+        ask(vec![head(), chunk("lo"), Do::Wait(Duration::from_secs(30))]).await.expect("accepted");
+    while !matches!(answer.next().await, Some(Delta::Text { .. })) {}
+    // Two tasks wait for it one after the other; the second must be woken by the timer.
+    let first = tokio::spawn(async move {
+        let waited = tokio::time::timeout(Duration::from_millis(20), answer.next()).await.is_err();
+        assert!(waited, "nothing has come");
+        answer
+    });
+    let answer = first.await.expect("no panic");
+    let last = tokio::time::timeout(Duration::from_secs(20), tokio::spawn(ended(answer)));
+    let (text, ending) = last.await.expect("woken").expect("no panic");
     assert_eq!((text.as_str(), cut_by(&ending)), ("lo", Some(ErrorKind::Timeout)));
 }
 

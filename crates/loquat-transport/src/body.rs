@@ -31,7 +31,7 @@ pub struct Body {
     inner: Inner,
     cancellation: CancellationToken,
     /// Made when there is something to wait for: most short bodies are there at once.
-    cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    cancelled: Option<Cancelled>,
     trailers: Option<Box<HeaderMap>>,
     #[cfg(feature = "decompress")]
     decoder: Option<Box<Decoder>>,
@@ -51,6 +51,24 @@ enum Inner {
         slot: Slot,
     },
     Done,
+}
+
+/// The wait for a cancellation, and whom it wakes.
+struct Cancelled {
+    wait: Pin<Box<WaitForCancellationFutureOwned>>,
+    waker: Waker,
+}
+
+impl Cancelled {
+    /// Polled anew only for another waker: a stream waits once for each token, mostly in the same task, and looks into
+    /// memory that nothing else of it uses.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.waker.will_wake(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.waker.clone_from(cx.waker());
+        self.wait.as_mut().poll(cx)
+    }
 }
 
 /// See [`PoolConfig`].
@@ -165,8 +183,12 @@ impl Body {
         }
         let Poll::Ready(chunk) = self.poll_wire(cx) else {
             let token = &self.cancellation;
-            let cancelled = self.cancelled.get_or_insert_with(|| Box::pin(token.clone().cancelled_owned()));
-            ready!(cancelled.as_mut().poll(cx));
+            // It was not cancelled above; once it is, the waker that the wait was last polled with is woken.
+            let cancelled = self.cancelled.get_or_insert_with(|| Cancelled {
+                wait: Box::pin(token.clone().cancelled_owned()),
+                waker: Waker::noop().clone(),
+            });
+            ready!(cancelled.poll(cx));
             self.inner = Inner::Done;
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         };

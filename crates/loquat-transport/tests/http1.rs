@@ -411,6 +411,33 @@ async fn cancellation_wakes_whoever_waits_for_the_next_chunk() {
 }
 
 #[tokio::test]
+async fn a_body_that_changes_hands_hears_its_cancellation() {
+    let address = listen(|_, mut socket| async move {
+        read_request(&mut socket).await;
+        write(&mut socket, "HTTP/1.1 200 OK\r\n\r\nhello").await;
+        until_closed(&mut socket).await;
+    })
+    .await;
+    let (transport, context) = (transport(), Context::new());
+    let mut body = transport.send(&context, post(address)).await.expect("head").body;
+    assert_eq!(body.chunk().await.expect("a chunk").expect("fine"), "hello");
+    // Two tasks wait for it one after the other; the second must be woken.
+    for _ in 0..2 {
+        let task = tokio::spawn(async move {
+            let waited = tokio::time::timeout(Duration::from_millis(10), body.chunk()).await;
+            assert!(waited.is_err(), "nothing has come");
+            body
+        });
+        body = task.await.expect("no panic");
+    }
+    let last = tokio::spawn(async move { body.chunk().await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    context.cancellation().cancel();
+    let error = tokio::time::timeout(LONG, last).await.expect("woken").expect("no panic").expect("an item");
+    assert_eq!(error.expect_err("cancelled").kind(), ErrorKind::Cancelled);
+}
+
+#[tokio::test]
 async fn a_refused_connection_says_where_and_a_bound_on_connections_holds() {
     let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
     let error = send(&transport(), post(dead)).await.expect_err("refused");
