@@ -18,7 +18,10 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 #[cfg(feature = "decompress")]
 use crate::decode::Decoder;
-use crate::{PoolConfig, http1::Http1, http2, pool::Slot, trail::Trail};
+use crate::{PoolConfig, http1::Http1, http2, io::HeadTooLarge, pool::Slot, trail::Trail};
+
+/// Most memory set aside for a body that has not come.
+const MAX_RESERVED_BYTES: usize = 1024 * 1024;
 
 /// The body of a [`Response`](crate::Response).
 ///
@@ -274,7 +277,11 @@ impl Body {
         let Some(second) = self.chunk().await.transpose()? else {
             return Ok(first);
         };
-        let mut whole = BytesMut::from(first);
+        // Room for the rest where its length is known; a length that is only promised reserves so much at most.
+        let rest = self.length_hint().saturating_add(second.len()).min(MAX_RESERVED_BYTES);
+        let mut whole = BytesMut::with_capacity(first.len() + rest);
+        whole.extend_from_slice(&first);
+        drop(first);
         let mut next = Some(second);
         while let Some(chunk) = next {
             if chunk.len() > max_bytes - whole.len() {
@@ -284,6 +291,14 @@ impl Body {
             next = self.chunk().await.transpose()?;
         }
         Ok(whole.freeze())
+    }
+
+    /// Bytes that are still to come, as far as that is known.
+    fn length_hint(&self) -> usize {
+        match &self.inner {
+            Inner::Http1 { incoming, .. } => usize::try_from(incoming.size_hint().lower()).unwrap_or(0),
+            Inner::Http2 { .. } | Inner::Done => 0,
+        }
     }
 
     /// Stops reading although the end has not been seen, for those who know that nothing of use follows (`[DONE]`
@@ -344,15 +359,25 @@ impl Body {
     }
 }
 
+/// What is said of a head past [`HeadLimits`](crate::HeadLimits).
+pub(crate) const HEAD_TOO_LARGE: &str = "the response head is larger than the limit";
+
+/// Whether it is that.
+pub(crate) fn is_head_too_large(error: &hyper::Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let refused = io.and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<HeadTooLarge>());
+    // Hyper has a question for its own bound on the server's side only; a test holds the words.
+    refused || (error.is_parse() && error.to_string().contains("too large"))
+}
+
 /// The error of an HTTP/1.1 attempt that failed with that.
 pub(crate) fn http1_failure(error: hyper::Error, trail: &Trail) -> Error {
     if let Some(failed) = trail.upload.as_ref().and_then(|upload| upload.failure(trail)) {
         return failed;
     }
     let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    // Hyper has a question for this on the server's side only; a test holds the words.
-    let (kind, what) = if error.is_parse() && error.to_string().contains("too large") {
-        (ErrorKind::TooLarge, "the response head is larger than the limit")
+    let (kind, what) = if is_head_too_large(&error) {
+        (ErrorKind::TooLarge, HEAD_TOO_LARGE)
     } else if error.is_parse() {
         (ErrorKind::Protocol, "the response is not HTTP/1.1")
     } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {

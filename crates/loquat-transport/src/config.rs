@@ -424,20 +424,23 @@ impl DecompressLimits {
     }
 }
 
-/// How much a response head may hold.
+/// How much a response head may hold, and what it is read with.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HeadLimits {
-    /// Most bytes of a response head, 8 KiB to 16 MiB. Default 64 KiB, four times what proxies commonly pass on. On
-    /// HTTP/1.1 it is also the largest piece in which a body is read.
+    /// Most bytes of a response head, 8 KiB to 16 MiB. Default 64 KiB, four times what proxies commonly pass on.
     pub max_bytes: usize,
     /// Most header fields in an HTTP/1.1 response head, up to 16,384. Default 200; `max_bytes` bounds them on HTTP/2.
     pub max_fields: usize,
+    /// Largest piece in which an HTTP/1.1 connection is read, up to 16 MiB; less than `max_bytes` counts as that much.
+    /// Default 256 KiB: a body of 100 KB that has come is handed out as it is, where pieces of 64 KiB would have to be joined. A
+    /// connection's buffer grows to it only while reads fill it, and shrinks again.
+    pub read_bytes: usize,
 }
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self { max_bytes: 64 * 1024, max_fields: 200 }
+        Self { max_bytes: 64 * 1024, max_fields: 200, read_bytes: 256 * 1024 }
     }
 }
 
@@ -446,6 +449,13 @@ impl HeadLimits {
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
+        self
+    }
+
+    /// Read in pieces of at most that many bytes.
+    #[must_use]
+    pub fn with_read_bytes(mut self, bytes: usize) -> Self {
+        self.read_bytes = bytes;
         self
     }
 }

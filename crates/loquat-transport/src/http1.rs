@@ -48,6 +48,8 @@ pub(crate) struct Http1 {
     pub(crate) timer: Option<Timer>,
     /// When it is too old for another request.
     retire_at: Option<Instant>,
+    /// Read before the head is in, at most.
+    max_head_bytes: u64,
     /// The place this connection takes in its origin's pool.
     permit: Permit,
 }
@@ -56,10 +58,11 @@ impl Http1 {
     /// Hyper's handshake sends nothing; it only puts the two halves together.
     pub(crate) async fn new(link: Link, head: &HeadLimits, permit: Permit) -> Result<Self, hyper::Error> {
         let meter = Arc::clone(link.stream.meter());
-        // Hyper panics below 8 KiB; the other end keeps the buffer within reason.
-        let max_bytes = head.max_bytes.clamp(8 * 1024, 16 * 1024 * 1024);
+        // Hyper panics below 8 KiB; the other end keeps the buffer within reason. Its one bound is for a head and for a read;
+        // the smaller one of a head is looked after while it comes, and when it is in.
+        let read_bytes = head.read_bytes.max(head.max_bytes).clamp(8 * 1024, 16 * 1024 * 1024);
         let (sender, connection) = http1::Builder::new()
-            .max_buf_size(max_bytes)
+            .max_buf_size(read_bytes)
             // More do not fit into a `HeaderMap`, which panics.
             .max_headers(head.max_fields.min(16 * 1024))
             .handshake(TokioIo::new(link.stream))
@@ -77,6 +80,7 @@ impl Http1 {
             forward: link.forward,
             timer: None,
             retire_at: permit.site().retire_at(),
+            max_head_bytes: head.max_bytes as u64,
             permit,
         })
     }
@@ -138,6 +142,7 @@ impl Http1 {
         &mut self,
         request: http::Request<Content>,
     ) -> Result<http::Response<Incoming>, hyper::Error> {
+        self.meter.refuse_after(self.max_head_bytes);
         let mut response = pin!(self.sender.send_request(request));
         let mut connection_error = None;
         let mut is_queued = false;
@@ -159,6 +164,7 @@ impl Http1 {
             response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         })
         .await;
+        self.meter.refuse_after(u64::MAX);
         self.used = true;
         match (response, connection_error) {
             (Ok(response), _) => {
@@ -251,6 +257,12 @@ pub(crate) fn encode(
     headers.entry(header::HOST).or_insert_with(|| request.url.origin().host_header().clone());
     *encoded.headers_mut() = headers;
     encoded
+}
+
+/// Whether the head's fields are within that bound, as they were written: name, colon, space, value, line end.
+pub(crate) fn is_within(headers: &HeaderMap, max_bytes: usize) -> bool {
+    let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    bytes.sum::<usize>() <= max_bytes
 }
 
 /// Whether a request of that method is expected to come without a body (RFC 9110 §8.6).

@@ -31,6 +31,8 @@ pub(crate) struct Meter {
     last_write_micros: AtomicU64,
     /// The count of bytes read past which nothing more is read in this turn.
     pause_at: AtomicU64,
+    /// The count of bytes read past which a head is too large.
+    refuse_at: AtomicU64,
 }
 
 impl Meter {
@@ -41,6 +43,7 @@ impl Meter {
             read: AtomicU64::new(0),
             last_write_micros: AtomicU64::new(0),
             pause_at: AtomicU64::new(u64::MAX),
+            refuse_at: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -55,6 +58,11 @@ impl Meter {
     /// Lets so many more bytes be read, or few more, and then a pause come.
     pub(crate) fn pause_after(&self, bytes: u64) {
         self.pause_at.store(self.read().saturating_add(bytes), Relaxed);
+    }
+
+    /// Reads no more once so many more bytes are in: whoever asks for more then gets [`HeadTooLarge`].
+    pub(crate) fn refuse_after(&self, bytes: u64) {
+        self.refuse_at.store(self.read().saturating_add(bytes), Relaxed);
     }
 
     /// Whether reading waits for the next [`Meter::pause_after`].
@@ -73,6 +81,18 @@ impl Meter {
         self.last_write_micros.store(micros, Relaxed);
     }
 }
+
+/// More was read than a head may hold, and it was none yet.
+#[derive(Debug)]
+pub(crate) struct HeadTooLarge;
+
+impl std::fmt::Display for HeadTooLarge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the head is longer than it may be")
+    }
+}
+
+impl std::error::Error for HeadTooLarge {}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -140,6 +160,9 @@ impl AsyncRead for Stream {
         if self.meter.is_paused() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        if self.meter.read() >= self.meter.refuse_at.load(Relaxed) {
+            return Poll::Ready(Err(io::Error::other(HeadTooLarge)));
         }
         let before = buf.filled().len();
         let polled = match &mut self.inner {

@@ -18,7 +18,7 @@ use loquat_core::{Context, Error, ErrorKind, Result};
 
 use crate::{
     Body, Config, ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request, Response, Stats, Url,
-    body::{Exchange, http1_failure},
+    body::{Exchange, HEAD_TOO_LARGE, http1_failure, is_head_too_large},
     buffers::Buffers,
     connect::{Connector, unauthorized},
     http1::{self, Http1},
@@ -393,6 +393,9 @@ impl Inner {
                     let what = unauthorized(forward.authorization.is_some());
                     return Err(trail.error(ErrorKind::Proxy, what).into());
                 }
+                if !http1::is_within(&head.headers, self.head.max_bytes) {
+                    return Err(trail.error(ErrorKind::TooLarge, HEAD_TOO_LARGE).into());
+                }
                 Ok((head, Source::Http1(connection, incoming)))
             }
             Ok(Err(error)) => {
@@ -401,7 +404,7 @@ impl Inner {
                 let lost = error.is_incomplete_message()
                     || error.is_closed()
                     || error.is_canceled()
-                    || is_io(&error);
+                    || (is_io(&error) && !is_head_too_large(&error));
                 let closed_early = reused && (untouched || lost);
                 if closed_early {
                     connection.permit().site().closed_early(idle);

@@ -411,6 +411,33 @@ async fn cancellation_wakes_whoever_waits_for_the_next_chunk() {
 }
 
 #[tokio::test]
+async fn a_head_is_bounded_below_what_is_read_at_once_and_a_body_comes_whole_in_any_pieces() {
+    const BODY: usize = 300_000;
+    let address = listen(|_, mut socket| async move {
+        while let Some(request) = read_request(&mut socket).await {
+            let field = if request.starts_with("GET") { "x".repeat(70_000) } else { "x".repeat(7_000) };
+            write(&mut socket, format!("HTTP/1.1 200 OK\r\nA: {field}\r\nContent-Length: {BODY}\r\n\r\n"))
+                .await;
+            write(
+                &mut socket,
+                (0..BODY).map(|at| b'a' + u8::try_from(at % 23).expect("small")).collect::<Vec<_>>(),
+            )
+            .await;
+        }
+    })
+    .await;
+    for read_bytes in [0, 20_000, 256 * 1024] {
+        let transport = with(Config::default().with_head(HeadLimits::default().with_read_bytes(read_bytes)));
+        let error = send(&transport, get(address)).await.expect_err("a head of 70 KB");
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
+        let body =
+            send(&transport, post(address)).await.expect("head").body.collect(BODY).await.expect("whole");
+        assert_eq!(body.len(), BODY);
+        assert!(body.iter().enumerate().all(|(at, byte)| usize::from(byte - b'a') == at % 23));
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_changes_hands_hears_its_cancellation() {
     let address = listen(|_, mut socket| async move {
         read_request(&mut socket).await;
