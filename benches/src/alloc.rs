@@ -52,9 +52,19 @@ unsafe impl GlobalAlloc for Counting {
 
 /// How many times `body` allocated or grew an allocation, on any thread. One measurement at a time.
 pub fn during(body: impl FnOnce()) -> u64 {
-    COUNT.store(0, Relaxed);
-    IS_COUNTING.store(true, Relaxed);
+    let before = start();
     body();
+    stop() - before
+}
+
+/// Counts from here on; the count so far.
+pub fn start() -> u64 {
+    IS_COUNTING.store(true, Relaxed);
+    COUNT.load(Relaxed)
+}
+
+/// Counts no more; the count so far.
+pub fn stop() -> u64 {
     IS_COUNTING.store(false, Relaxed);
     COUNT.load(Relaxed)
 }

@@ -4,8 +4,12 @@
 //! through criterion with ids `group/case/who`, and hands everything else to [`side`].
 
 pub mod alloc;
+pub mod child;
 pub mod cpu;
+pub mod machine;
 pub mod side;
+pub mod syscalls;
+pub mod turns;
 
 use std::time::Duration;
 

@@ -14,7 +14,12 @@ pub fn allocations(case: &str, who: &str, operations: u64, mut body: impl FnMut(
 /// The same for an operation that is not to be repeated: what it finds warm is for the caller to see to.
 pub fn allocations_once(case: &str, who: &str, operations: u64, body: impl FnOnce()) {
     let count = crate::alloc::during(body);
-    append(&json!({"case": case, "who": who, "allocs_per_op": count as f64 / operations as f64}));
+    allocations_are(case, who, count as f64 / operations as f64);
+}
+
+/// Allocations of one operation, counted by the bench.
+pub fn allocations_are(case: &str, who: &str, per_operation: f64) {
+    append(&json!({"case": case, "who": who, "allocs_per_op": per_operation}));
 }
 
 /// One figure; a unit that ends in `/s` is a rate, where more is better.

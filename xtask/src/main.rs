@@ -11,6 +11,7 @@ mod lint;
 mod peers;
 mod setup;
 mod shell;
+mod soak;
 mod term;
 mod test;
 mod tidy;
@@ -42,6 +43,7 @@ enum Task {
     Deny(deny::Args),
     Features(features::Args),
     Bench(bench::Args),
+    Soak(soak::Args),
     Fuzz(fuzz::Args),
     Conformance(conformance::Args),
     Peers(peers::Args),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Task::Deny(args) => deny::run(&args),
         Task::Features(args) => features::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Soak(args) => soak::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Conformance(args) => conformance::run(&args),
         Task::Peers(args) => peers::run(&args),

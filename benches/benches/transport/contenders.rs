@@ -35,6 +35,7 @@ fn headers() -> HeaderMap {
 }
 
 /// Ours, with all limits at their defaults, a deadline and a token to cancel it by.
+#[derive(Clone)]
 pub struct Ours {
     transport: Transport,
     request: Request,
@@ -48,7 +49,11 @@ impl Ours {
         };
         // As many idle connections as there are callers: between two slices all rest, and the others keep theirs.
         let pool = PoolConfig::default().with_max_idle_per_origin(1024);
-        let transport = Transport::new(Config::new().with_http2(mode).with_pool(pool)).expect("a transport");
+        Self::with(Config::new().with_http2(mode).with_pool(pool), url)
+    }
+
+    pub fn with(config: Config, url: &str) -> Self {
+        let transport = Transport::new(config).expect("a transport");
         let request = Request::new(Method::POST, Url::parse(url).expect("an address"))
             .with_headers(headers())
             .with_body(Bytes::from_static(BODY));
@@ -56,12 +61,19 @@ impl Ours {
     }
 }
 
-impl Client for Ours {
-    async fn once(&self) -> usize {
+impl Ours {
+    /// Not only for tasks of one thread.
+    pub async fn ask(&self) -> usize {
         let context = Context::new().with_timeout(Duration::from_secs(60));
         let response = self.transport.send(&context, self.request.clone()).await.expect("a response");
         assert!(response.status.is_success());
         response.body.collect(1 << 20).await.expect("a body").len()
+    }
+}
+
+impl Client for Ours {
+    async fn once(&self) -> usize {
+        self.ask().await
     }
 }
 

@@ -18,10 +18,11 @@ use std::{
 };
 
 use contenders::{Bare, Client, HyperUtil, Ours, RawH2, Reqwest, Socket};
-use loquat_benches::{alloc, is_quick, side};
-use rustix::{
-    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
-    time::{ClockId, clock_gettime},
+use loquat_benches::{
+    alloc, child, is_quick,
+    machine::pin,
+    side,
+    turns::{Turns, alternate},
 };
 use server::Server;
 use tokio::{runtime::Runtime, task::LocalSet};
@@ -49,12 +50,9 @@ const CASES: &[(Protocol, usize, &str, usize)] = &[
     (Protocol::Http2, 102_400, "100K", 64),
 ];
 
-/// Where most of a case's time goes: a slice long enough for the clock, short enough to be seldom interrupted.
-const SLICE: Duration = Duration::from_millis(25);
-
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let serves = arguments.iter().any(|argument| argument == server::ARGUMENT);
+    let serves = child::is_server();
     pin(usize::from(serves));
     if serves {
         return server::serve();
@@ -71,25 +69,6 @@ fn main() {
         };
         measure(&case, is_wanted, &server, *protocol, *bytes, *concurrency);
     }
-}
-
-/// Pins this process to one of the cores it may use. With one core only, both ends share it: still the same for all.
-fn pin(which: usize) {
-    let Ok(allowed) = sched_getaffinity(None) else { return };
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
-    let mut one = CpuSet::new();
-    one.set(cores[which % cores.len()]);
-    let _ = sched_setaffinity(None, &one);
-}
-
-/// One contender's rounds.
-struct Turns<'a> {
-    who: &'static str,
-    /// Sends that many requests; how long each took.
-    run: Box<dyn Fn(usize) -> Vec<Duration> + 'a>,
-    cpu_per_request: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
 }
 
 fn measure(
@@ -121,41 +100,17 @@ fn measure(
             turns("floor", Kind::RawH2(local.block_on(&runtime, RawH2::new(address, &url)))),
         ],
     };
-    contenders.retain(|contender| is_wanted(contender.who));
+    contenders.retain(|contender| is_wanted(&contender.who));
     if contenders.is_empty() {
         return;
     }
-    // Warms connections, caches and buffers; then, how many requests fill a slice.
-    let warm = concurrency.max(16) * 8;
-    contenders.iter().for_each(|contender| drop((contender.run)(warm)));
-    let began = Instant::now();
-    contenders.iter().for_each(|contender| drop((contender.run)(warm)));
-    let each = began.elapsed().as_secs_f64() / (warm * contenders.len()) as f64;
-    // Callers that come and go at a slice's ends must not be what is measured.
-    let requests = ((SLICE.as_secs_f64() / each) as usize).max(concurrency * 8).next_multiple_of(concurrency);
-    for round in 0..if is_quick() { 8 } else { 40 } {
-        let mut order: Vec<usize> = (0..contenders.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for index in order {
-            let contender = &mut contenders[index];
-            let before = cpu();
-            let mut times = (contender.run)(requests);
-            let spent = cpu() - before;
-            times.sort_unstable();
-            let micros = |time: Duration| time.as_secs_f64() * 1e6;
-            contender.cpu_per_request.push(micros(spent) / times.len() as f64);
-            contender.p50.push(micros(times[times.len() / 2]));
-            contender.p99.push(micros(times[times.len() * 99 / 100]));
-        }
-    }
+    let requests = alternate(&mut contenders, if is_quick() { 8 } else { 40 }, concurrency);
     for contender in &mut contenders {
-        side::figure(case, contender.who, median(&mut contender.cpu_per_request), "us cpu/req");
-        side::figure(&format!("{case}/p50"), contender.who, median(&mut contender.p50), "us");
-        side::figure(&format!("{case}/p99"), contender.who, median(&mut contender.p99), "us");
-        let run = &contender.run;
-        side::allocations(case, contender.who, requests as u64, || drop(run(requests)));
+        let (medians, who) = (contender.medians(), &contender.who);
+        side::figure(case, who, medians.cpu, "us cpu/req");
+        side::figure(&format!("{case}/p50"), who, medians.p50, "us");
+        side::figure(&format!("{case}/p99"), who, medians.p99, "us");
+        side::allocations(case, who, requests as u64, || drop(contender.run(requests)));
     }
 }
 
@@ -216,16 +171,5 @@ fn turns<'a>(
         Kind::Socket(client) => run(runtime, local, client, concurrency, bytes),
         Kind::RawH2(client) => run(runtime, local, client, concurrency, bytes),
     };
-    Turns { who, run, cpu_per_request: Vec::new(), p50: Vec::new(), p99: Vec::new() }
-}
-
-/// CPU time of this process, all threads, user and kernel.
-fn cpu() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
+    Turns::new(who, run)
 }

@@ -1,64 +1,38 @@
 //! The other end, in a process of its own on a core of its own, so that its work is in nobody's figure: HTTP/1.1 written by
 //! hand and HTTP/2 on `h2`. A request for `/N` is answered by N bytes.
 
-use std::{
-    io::{BufRead, BufReader},
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use loquat_benches::child;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-/// The argument that makes this program the server.
-pub const ARGUMENT: &str = "--serve";
-
-/// A running server; it ends with the parent's standard input.
+/// A running server.
 pub struct Server {
-    child: Child,
+    _process: child::Server,
     pub http1: SocketAddr,
     pub http2: SocketAddr,
 }
 
 impl Server {
     pub fn start() -> Self {
-        let program = std::env::current_exe().expect("this program has a path");
-        let mut child = Command::new(program)
-            .arg(ARGUMENT)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut address = || lines.next().expect("a line").expect("text").parse().expect("an address");
-        let (http1, http2) = (address(), address());
-        Self { child, http1, http2 }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut process = child::Server::start();
+        let (http1, http2) = (process.address(), process.address());
+        Self { _process: process, http1, http2 }
     }
 }
 
 /// Serves until standard input ends.
 pub fn serve() {
-    // A parent that is killed takes its server with it.
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read_line(&mut String::new());
-        std::process::exit(0);
-    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let http1 = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let http2 = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        println!("{}\n{}", http1.local_addr().expect("bound"), http2.local_addr().expect("bound"));
+        child::announce(&[http1.local_addr().expect("bound"), http2.local_addr().expect("bound")]);
         tokio::spawn(async move {
             loop {
                 let (socket, _) = http2.accept().await.expect("accept");

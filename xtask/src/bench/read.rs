@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Row {
     pub(crate) case: String,
-    /// `ns/op`, or what the side file says; a unit that ends in `/s` is a rate, where more is better.
+    /// `ns/op`, or what the side file says. Of rates (a unit that ends in `/s`), `streams` and `% reused` more is better.
     pub(crate) unit: String,
     pub(crate) ours: f64,
     pub(crate) peers: BTreeMap<String, f64>,
@@ -20,7 +20,8 @@ pub(crate) struct Row {
 impl Row {
     /// How many times better than a peer's figure ours is.
     pub(crate) fn ratio(&self, peer: f64) -> f64 {
-        if self.unit.ends_with("/s") { self.ours / peer } else { peer / self.ours }
+        let more_is_better = self.unit.ends_with("/s") || self.unit == "streams" || self.unit == "% reused";
+        if more_is_better { self.ours / peer } else { peer / self.ours }
     }
 }
 
