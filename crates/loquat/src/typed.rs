@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData};
 
-use loquat_core::{ErrorKind, Message, Response, Result};
+use loquat_core::{ChatRequest, ErrorKind, Message, Response, ResponseFormat, Result};
 use loquat_tools::{
     DeserializeOwned, Misfit, Outcome, Run, RunLimits, Toolbox, parse, response_format, schemars::JsonSchema,
 };
@@ -67,7 +67,7 @@ impl<T: DeserializeOwned + JsonSchema> Structured<T> {
         self
     }
 
-    /// Sends it and gives the value.
+    /// Sends it and gives the value. Where the provider's format cannot be told of a schema, the model is told in words.
     ///
     /// # Errors
     /// As [`Chat::send`]; [`parse`] says what becomes of an answer that is no `T`.
@@ -82,8 +82,17 @@ impl<T: DeserializeOwned + JsonSchema> Structured<T> {
     pub async fn send_whole(self) -> Result<(T, Response)> {
         let mut chat = self.chat.with(|request| request.response_format = response_format::<T>());
         let mut left = self.repairs;
+        let mut is_told = false;
         loop {
-            let response = chat.clone().send().await?;
+            let response = match chat.clone().send().await {
+                // Refused by this side's own encoder: nothing was sent.
+                Err(error) if error.kind() == ErrorKind::Unsupported && !is_told => {
+                    is_told = true;
+                    chat = chat.with(in_words);
+                    continue;
+                }
+                response => response?,
+            };
             let error = match parse(&response) {
                 Ok(value) => return Ok((value, response)),
                 Err(error) => error,
@@ -98,6 +107,17 @@ impl<T: DeserializeOwned + JsonSchema> Structured<T> {
                 _ => return Err(error),
             }
         }
+    }
+}
+
+/// Says the form in words, for a format that has no place for it.
+fn in_words(request: &mut ChatRequest) {
+    if let ResponseFormat::JsonSchema { schema, .. } = std::mem::take(&mut request.response_format) {
+        let words = format!(
+            "Answer with JSON alone, without a word around it. It must follow this JSON Schema: {}",
+            schema.as_str()
+        );
+        request.messages.insert(0, Message::system(words));
     }
 }
 

@@ -78,3 +78,15 @@ async fn an_answer_is_a_value_or_says_what_does_not_fit() {
     let words = server.requests()[1].body["messages"][2]["content"].to_string();
     assert!(words.contains("at `age`"), "{words}");
 }
+
+#[tokio::test]
+async fn a_format_that_knows_no_schema_is_told_in_words() {
+    let answer = r#"{"output":{"choices":[{"finish_reason":"stop","message":{"role":"assistant",
+        "content":"```json\n{\"name\":\"Ann\",\"age\":7}\n```"}}]},"usage":{"input_tokens":1}}"#;
+    let (asked, server) = client([Reply::json(answer)]).await;
+    let ann = Person { name: "Ann".into(), age: 7 };
+    assert_eq!(asked.chat("dashscope:m").user("hi").structured().send().await, Ok(ann));
+    let request = server.requests().pop().expect("one was sent").body.to_string();
+    assert!(request.contains("JSON Schema") && request.contains("additionalProperties"), "{request}");
+    assert_eq!(server.requests().len(), 1, "what cannot be said is not sent");
+}
