@@ -19,6 +19,7 @@ use bytes::Bytes;
 use h2::{Ping, PingPong, client::Connection};
 use tokio::{
     sync::oneshot,
+    task::unconstrained,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -33,8 +34,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const LAGGARD_TICKS: u32 = 4;
 /// What a one-byte frame costs of `h2`'s budget for each byte read: 255 for its ten.
 const CHARGE_PER_BYTE: usize = 26;
-/// Most bytes read in one turn: enough for a download, and few enough that other tasks get theirs.
-const MAX_TURN: usize = 64 * 1024;
+/// Most bytes read in one turn: the short answers of a hundred streams, and few enough that other tasks get theirs.
+const MAX_TURN: usize = 128 * 1024;
 
 /// What the driver and the callers both see.
 #[derive(Debug)]
@@ -240,9 +241,17 @@ fn poll_timer(
     }
     // Far in the future instead of never: an hour more or less does not matter there.
     let wait = wait.clamp(Duration::from_millis(1), Duration::from_secs(86_400));
-    let sleep = timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait)));
-    if sleep.as_mut().poll(cx).is_pending() {
-        return Poll::Pending;
+    match timer {
+        // One task alone polls it, so it need not be told again whom to wake.
+        Some(sleep) if !sleep.is_elapsed() => return Poll::Pending,
+        Some(_) => {}
+        None => {
+            let sleep = timer.insert(Box::pin(sleep_until(Instant::now() + wait)));
+            // A task that has used up its budget would be sent away before it is noted down whom to wake.
+            if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
     }
     *timer = None;
     if shared.is_empty() { Poll::Pending } else { Poll::Ready(()) }

@@ -328,6 +328,7 @@ impl Stream {
         match state.head.take() {
             Some(answered) => Poll::Ready(answered.map_err(|error| self.shared.blame(error))),
             None if matches!(state.flow, Flow::Head(_)) => {
+                state.caught_up = true;
                 state.wait(cx);
                 Poll::Pending
             }
