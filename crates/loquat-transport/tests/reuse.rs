@@ -5,10 +5,10 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use loquat_transport::{Config, Http2Mode, Stats};
+use loquat_transport::{Config, Http2Mode, PoolConfig, Stats};
 use support::{listen, post, send, text, with, write};
 use tokio::io::AsyncReadExt;
 
@@ -23,7 +23,10 @@ fn requests() -> u64 {
 
 #[expect(clippy::print_stdout, reason = "the figures, for whoever asked for many requests")]
 async fn after_many_requests(address: SocketAddr, mode: Http2Mode) -> Stats {
-    let transport = with(Config::default().with_http2(mode));
+    // A connection that lay idle for four seconds on a busy machine would be passed over, one of five minutes replaced: how fast
+    // the test runs is not its subject.
+    let pool = PoolConfig::default().with_reuse_within(Duration::from_secs(90)).with_max_age(None);
+    let transport = with(Config::default().with_http2(mode).with_pool(pool));
     let callers = (0..CALLERS).map(|_| {
         let transport = transport.clone();
         tokio::spawn(async move {
