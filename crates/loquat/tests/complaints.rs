@@ -20,14 +20,18 @@ use loquat::{
 };
 use loquat_testing::{Fault, Gate, Reply, Server};
 
+/// A limit for tests that wait for it.
+const SOON: Duration = Duration::from_millis(200);
 const FIRST: &str =
     r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"hel"}}]}"#;
 const REST: &str = r#"{"choices":[{"index":0,"delta":{"content":"lo"}}]}"#;
 const STOP: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
 
 fn client(server: &Server, path: &str) -> Client {
-    let limits = GenerationLimits::default();
-    let limits = limits.with_first_token(Duration::from_millis(300)).with_idle(Duration::from_millis(300));
+    limited(server, path, GenerationLimits::default())
+}
+
+fn limited(server: &Server, path: &str, limits: GenerationLimits) -> Client {
     let base_url = format!("{}{path}", server.base_url());
     Client::builder().base_url(base_url).limits(limits).build().expect("a valid address")
 }
@@ -39,6 +43,11 @@ async fn server(reply: Reply) -> Server {
 /// The answer of a compatible server that replies so.
 async fn ask(reply: Reply) -> Result<Response> {
     client(&server(reply).await, "/v1").chat("m").user("hi").send().await
+}
+
+/// The same within limits that a stalled reply meets soon; replies that come are waited for as long as ever.
+async fn ask_within(reply: Reply, limits: GenerationLimits) -> Result<Response> {
+    limited(&server(reply).await, "/v1", limits).chat("m").user("hi").send().await
 }
 
 async fn streamed<D: AsRef<str>>(events: impl IntoIterator<Item = D>) -> Result<Response> {
@@ -114,7 +123,8 @@ async fn c06_a_stream_that_stalls_meets_a_limit() {
     let after = FIRST.len();
     let stalled =
         Reply::events([FIRST, REST]).with_fault(Fault::Stall { after: after + 8, gate: Gate::new() });
-    let error = ask(stalled).await.expect_err("it stalled");
+    let limits = GenerationLimits::default().with_idle(SOON);
+    let error = ask_within(stalled, limits).await.expect_err("it stalled");
     assert_eq!(error.kind(), ErrorKind::Truncated);
     let cause =
         std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<Error>()).map(Error::kind);
@@ -129,10 +139,22 @@ async fn c07_keep_alives_are_no_progress() {
     let text = format!("data: {FIRST}\n\n{pings}");
     let stalled = Reply::new(200, "text/event-stream", text)
         .with_fault(Fault::Stall { after: 9999, gate: Gate::new() });
-    assert_eq!(ask(stalled).await.expect_err("no progress").kind(), ErrorKind::Truncated);
+    assert_eq!(
+        ask_within(stalled, GenerationLimits::default().with_idle(SOON))
+            .await
+            .expect_err("no progress")
+            .kind(),
+        ErrorKind::Truncated
+    );
     let silent = Reply::new(200, "text/event-stream", pings);
     let silent = silent.with_fault(Fault::Stall { after: 9999, gate: Gate::new() });
-    assert_eq!(ask(silent).await.expect_err("no token").kind(), ErrorKind::Timeout);
+    assert_eq!(
+        ask_within(silent, GenerationLimits::default().with_first_token(SOON))
+            .await
+            .expect_err("no token")
+            .kind(),
+        ErrorKind::Timeout
+    );
 }
 
 // openai/openai-python#3828: retries made 91 seconds of a timeout of 30.
