@@ -74,7 +74,7 @@ impl Frames {
 impl Reader for Frames {
     /// The first stream of a hundred reads for all of them.
     async fn read(&self, number: usize, tally: &Tally) {
-        if number % STREAMS_PER_CONNECTION != 0 {
+        if !number.is_multiple_of(STREAMS_PER_CONNECTION) {
             return;
         }
         let streams = STREAMS_PER_CONNECTION.min(self.streams - number);
