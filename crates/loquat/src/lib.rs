@@ -37,6 +37,7 @@
 //! | `client` | yes | [`Client`], and `json`, `transport`, `provider`, `client`, `schedule` as modules |
 //! | `schedule` | yes | `schedule` as a module alone |
 //! | `tools` | yes | [`tool`](macro@tool), [`Toolbox`], `tools` as a module; with `client`: `Chat::tools`, `Chat::structured` |
+//! | `prompt` | no | `prompt` as a module: tokenizers |
 //! | `test-util` | no | `testing` as a module: a server that replays and fails as told, a recorder, a scripted model |
 //! | `engine` | no | `engine` as a module and as a model |
 //! | `full` | no | all |
@@ -81,6 +82,8 @@ pub use loquat_engine as engine;
 pub use loquat_json as json;
 #[cfg(feature = "tools")]
 pub use loquat_macros::tool;
+#[cfg(feature = "prompt")]
+pub use loquat_prompt as prompt;
 #[cfg(feature = "client")]
 pub use loquat_provider as provider;
 #[cfg(feature = "schedule")]

@@ -1,0 +1,18 @@
+//! Prompts: data into text, text into tokens.
+//!
+//! A [`Tokenizer`] turns text into a model's tokens and back, counts them, and cuts a text to a number of them. What a
+//! user wrote never becomes a control token, by type: a [`Piece::Text`] is ordinary text whatever it says, and only a
+//! [`Piece::Markup`], a template's own words, may write one.
+//!
+//! Deliberately knows no provider's wire format and opens no connection.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `tokens` | no | the built-in vocabularies and their encoder |
+#![forbid(unsafe_code)]
+
+pub mod tokenizer;
+
+pub use tokenizer::{Detokenizer, Keep, Piece, Tokenizer};
