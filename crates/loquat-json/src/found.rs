@@ -22,28 +22,44 @@ pub(crate) struct Hits {
     pub(crate) all: Vec<Hit>,
     /// By field: one more than the index of its last hit, or 0.
     last: Vec<u32>,
+    summary: Summary,
+}
+
+/// What [`Found::is_only`] looks at.
+#[derive(Default, Clone, Copy)]
+struct Summary {
+    /// A bit for each field that has a value other than `null`.
+    values: u128,
+    /// A field has two values, or one that has no bit has any.
+    is_mixed: bool,
 }
 
 impl Hits {
     pub(crate) const fn new() -> Self {
-        Self { all: Vec::new(), last: Vec::new() }
+        Self { all: Vec::new(), last: Vec::new(), summary: Summary { values: 0, is_mixed: false } }
     }
 
     pub(crate) fn clear(&mut self) {
         self.all.clear();
         self.last.clear();
+        self.summary = Summary::default();
     }
 
     /// Notes which hit is the last of each field: to be called when all are there.
     pub(crate) fn index(&mut self, fields: usize) {
         self.last.clear();
         self.last.resize(fields, 0);
+        let mut summary = Summary::default();
         for (position, hit) in (1..).zip(&self.all) {
             if let (Some(last), true) = (self.last.get_mut(hit.field as usize), hit.kind != Kind::Superseded)
             {
+                let bit = 1_u128.checked_shl(hit.field).unwrap_or(0);
+                summary.is_mixed |= *last > 0 || bit == 0;
+                summary.values |= if hit.kind == Kind::Null { 0 } else { bit };
                 *last = position;
             }
         }
+        self.summary = summary;
     }
 
     /// Takes over the hits of a document of the same shape, each changed by `place`.
@@ -51,6 +67,7 @@ impl Hits {
         self.clear();
         self.all.extend(other.all.iter().map(place));
         self.last.extend_from_slice(&other.last);
+        self.summary = other.summary;
     }
 }
 
@@ -136,6 +153,35 @@ impl<'e> Found<'e> {
         // Most fields that are asked for are not there: that way is short enough to stand in the caller.
         let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
         self.at(last)
+    }
+
+    /// [`get`](Self::get), with the elements that the pointer's wildcards stood for.
+    #[inline]
+    pub fn find(&self, field: usize) -> Option<Match<'e>> {
+        let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
+        let hit = self.hits.all.get(last)?;
+        Some(Match { field, indices: hit.indices, value: self.value(hit) })
+    }
+
+    /// The value of a field as written, quotes and all.
+    #[inline]
+    pub fn raw(&self, field: usize) -> Option<&'e str> {
+        let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
+        Some(self.text(self.hits.all.get(last)?).1)
+    }
+
+    /// Which elements the pointer's wildcards stood for, of the value that [`get`](Self::get) gives.
+    #[inline]
+    pub fn indices(&self, field: usize) -> Option<Indices> {
+        let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
+        Some(self.hits.all.get(last)?.indices)
+    }
+
+    /// Whether no field has two values, and none but those in `fields` (a bit for each, from the first 128) has one other than
+    /// `null`. One comparison, however much was found: how a stream's plainest events are told from all others.
+    #[inline]
+    pub fn is_only(&self, fields: u128) -> bool {
+        !self.hits.summary.is_mixed && self.hits.summary.values & !fields == 0
     }
 
     fn at(&self, hit: usize) -> Option<Value<'e>> {

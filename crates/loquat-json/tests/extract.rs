@@ -57,6 +57,42 @@ fn names_are_compared_unescaped() {
 }
 
 #[test]
+fn one_question_tells_plain_texts_from_others() {
+    fn check(json: &str, only: &[bool; 3]) {
+        // 200 fields, the last of them without a bit.
+        let pointers: Vec<String> =
+            ["/a", "/b/*"].into_iter().map(str::to_owned).chain((2..200).map(|n| format!("/{n}"))).collect();
+        let pointers: Vec<&str> = pointers.iter().map(String::as_str).collect();
+        for predicts in [false, true] {
+            let mut extractor = Extractor::new(Fields::compile(&pointers).unwrap()).with_prediction(predicts);
+            // More than once, so that it is found by prediction too.
+            for _ in 0..4 {
+                let found = extractor.extract_str(json).unwrap();
+                let got = [0b01, 0b11, u128::MAX].map(|fields| found.is_only(fields));
+                assert_eq!(&got, only, "{json}");
+                for field in 0..200 {
+                    let matched = found.find(field);
+                    let value = found.get(field);
+                    assert_eq!(matched.map(|found| found.value.raw()), value.map(|value| value.raw()));
+                    assert_eq!(matched.map(|found| found.indices), found.indices(field));
+                    assert_eq!(value.map(|value| value.raw()), found.raw(field).map(str::as_bytes));
+                }
+            }
+        }
+    }
+    check(r#"{}"#, &[true, true, true]);
+    check(r#"{"a":"x","b":[],"c":1}"#, &[true, true, true]);
+    check(r#"{"a":"x","b":[null]}"#, &[true, true, true]);
+    check(r#"{"a":"x","b":["y"]}"#, &[false, true, true]);
+    check(r#"{"b":["y","z"]}"#, &[false, false, false]);
+    check(r#"{"b":[null,null]}"#, &[false, false, false]);
+    check(r#"{"a":1,"a":2}"#, &[true, true, true]);
+    check(r#"{"127":1}"#, &[false, false, true]);
+    check(r#"{"128":1}"#, &[false, false, false]);
+    check(r#"{"199":null}"#, &[false, false, false]);
+}
+
+#[test]
 fn the_last_member_of_a_name_counts() {
     check(&["/a"], r#"{"a":1,"\u0061":2}"#, &["0[]=2"]);
     check(&["/a/b", "/c"], r#"{"a":{"b":1},"c":0,"a":{}}"#, &["1[]=0"]);

@@ -122,7 +122,14 @@ impl<'a> Incoming<'a> {
         Self { name, data, whole: false, framed: None }
     }
 
+    /// Whether this is the word that several formats end a stream with.
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
+        !self.data.starts_with('{') && self.data.trim_ascii() == "[DONE]"
+    }
+
     /// The fields in the data.
+    #[inline]
     pub(crate) fn extract(self, extractor: &'a mut Extractor) -> Result<Found<'a>, loquat_json::Error> {
         match self.framed {
             Some(event) => extractor.extract_event(&event),
@@ -355,7 +362,10 @@ impl Decoder {
                         Err(error) => return Err(with_body(refused(error, *events), event.data.as_bytes())),
                     }
                     // The lines before the event that were no event: an error body may hide there.
-                    if let Some(error) = failure::in_stray(framer.stray()) {
+                    let stray = framer.stray();
+                    if !stray.is_empty()
+                        && let Some(error) = failure::in_stray(stray)
+                    {
                         out.fail(error);
                     }
                     return Ok(true);

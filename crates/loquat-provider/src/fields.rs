@@ -25,6 +25,17 @@ macro_rules! fields {
                 }
             }
 
+            /// A bit for each of these fields, as [`loquat_json::Found::is_only`] takes them.
+            #[allow(dead_code, reason = "not every format needs every reading")]
+            const fn bits(fields: &[Field]) -> u128 {
+                let (mut bits, mut at) = (0, 0);
+                while at < fields.len() {
+                    bits |= 1 << fields[at] as u32;
+                    at += 1;
+                }
+                bits
+            }
+
             #[allow(dead_code, reason = "not every format needs every reading")]
             fn of(found: &loquat_json::Match<'_>) -> Option<Field> {
                 Field::ALL.get(found.field).copied()

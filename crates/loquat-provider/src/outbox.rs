@@ -5,7 +5,7 @@
 //! Text lies in one reused string; a delta in the queue is a few ranges into it, so that a steady stream allocates
 //! nothing. Knows no JSON layout and no provider.
 
-use std::{collections::VecDeque, ops::Range};
+use std::ops::Range;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use loquat_core::{Delivery, Delta, Ending, Error, ErrorKind, FinishReason, Result, Usage};
@@ -93,8 +93,9 @@ struct Choice {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     scratch: String,
-    queue: VecDeque<Slot>,
-    current: Option<Slot>,
+    /// What an event gave; those before `next` have been pulled.
+    queue: Vec<Slot>,
+    next: usize,
     choices: Vec<Choice>,
     usage: Usage,
     answer_id: String,
@@ -113,8 +114,8 @@ impl Outbox {
     pub(crate) fn new(limits: DecodeLimits) -> Self {
         Self {
             scratch: String::new(),
-            queue: VecDeque::new(),
-            current: None,
+            queue: Vec::new(),
+            next: 0,
             choices: Vec::new(),
             usage: Usage::default(),
             answer_id: String::new(),
@@ -128,23 +129,31 @@ impl Outbox {
         }
     }
 
-    /// Takes the next delta for [`current`](Self::current); `false` when the queue is empty.
+    /// Goes on to the next delta, for [`current`](Self::current); `false` when all have been pulled.
+    #[inline]
     pub(crate) fn advance(&mut self) -> bool {
-        self.current = self.queue.pop_front();
-        self.current.is_some()
+        self.next += 1;
+        self.next <= self.queue.len()
     }
 
-    /// Forgets what has been pulled. To be called before an event is decoded, with the queue empty.
+    /// Forgets what has been pulled. To be called before an event is decoded, with all of it pulled.
+    #[inline]
     pub(crate) fn recycle(&mut self) {
-        self.current = None;
+        self.next = 0;
+        self.queue.clear();
         self.scratch.clear();
-        self.scratch.shrink_to(RETAINED_BYTES);
-        self.queue.shrink_to(RETAINED_SLOTS);
+        if self.scratch.capacity() > RETAINED_BYTES {
+            self.scratch.shrink_to(RETAINED_BYTES);
+        }
+        if self.queue.capacity() > RETAINED_SLOTS {
+            self.queue.shrink_to(RETAINED_SLOTS);
+        }
     }
 
+    #[inline]
     pub(crate) fn current(&self) -> Delta<'_> {
         let text = |span: &Span| self.scratch.get(span.clone()).unwrap_or_default();
-        match &self.current {
+        match self.next.checked_sub(1).and_then(|current| self.queue.get(current)) {
             None => Delta::Start { id: "", model: "" },
             Some(Slot::Start { id, model }) => Delta::Start { id: text(id), model: text(model) },
             Some(Slot::Running { kind, choice, text: span }) => match kind {
@@ -192,6 +201,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether the answer's own name and its model's have been told: they are told once.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started
+    }
+
     /// Running text; nothing, if there is none.
     pub(crate) fn say<'a>(&mut self, kind: Kind, choice: u32, text: impl Into<Text<'a>>) -> Result<()> {
         let text = text.into();
@@ -201,7 +215,10 @@ impl Outbox {
         let start = self.scratch.len();
         let pair = &mut choice_at(&mut self.choices, choice)?.pairs[kind as usize];
         match text {
-            Text::Json(text) => text.append_joined_to(&mut self.scratch, pair),
+            Text::Json(text) => match text.borrowed() {
+                Some(text) if !pair.is_waiting() => self.scratch.push_str(text),
+                _ => text.append_joined_to(&mut self.scratch, pair),
+            },
             Text::Plain(text) => {
                 pair.finish(&mut self.scratch);
                 self.scratch.push_str(text);
@@ -410,13 +427,16 @@ impl Outbox {
         // What is said beside the content is no content.
         self.any |= !matches!(slot, Slot::Detail { .. });
         self.answered |= !matches!(slot, Slot::Raw { .. } | Slot::Detail { .. });
-        self.queue.push_back(slot);
+        self.queue.push(slot);
     }
 
     fn span(&mut self, text: Text<'_>) -> Result<Span> {
         let start = self.scratch.len();
         match text {
-            Text::Json(text) => text.append_lossy_to(&mut self.scratch),
+            Text::Json(text) => match text.borrowed() {
+                Some(text) => self.scratch.push_str(text),
+                None => text.append_lossy_to(&mut self.scratch),
+            },
             Text::Plain(text) => self.scratch.push_str(text),
         }
         self.grow(start)?;
@@ -457,6 +477,7 @@ impl Outbox {
 }
 
 /// An alternative, made on first use. Bounded, so a hostile number costs at most the bound.
+#[inline]
 fn choice_at(choices: &mut Vec<Choice>, index: u32) -> Result<&mut Choice> {
     if index >= MAX_CHOICES {
         return Err(Error::new(

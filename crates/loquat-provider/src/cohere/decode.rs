@@ -81,7 +81,7 @@ impl Wire for Chat {
 
     fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
         let data = event.data;
-        if data.trim_ascii() == "[DONE]" {
+        if event.is_done() {
             out.finish();
             return Ok(true);
         }

@@ -122,7 +122,7 @@ impl Wire for Interactions {
 
     fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
         let data = event.data;
-        if data.trim_ascii() == "[DONE]" {
+        if event.is_done() {
             self.open.close(out)?;
             out.finish();
             return Ok(true);

@@ -85,6 +85,11 @@ impl Wire for Chat {
 
 /// Calls come whole. Their index counts within one line only, in some versions, so every element is a call of its own.
 fn tool_calls(found: Found<'_>, out: &mut Outbox) -> Result<()> {
+    const CALLS: u128 =
+        Field::bits(&[Field::CallId, Field::CallIndex, Field::CallName, Field::CallArguments]);
+    if found.is_only(!CALLS) {
+        return Ok(());
+    }
     let mut position = None;
     let mut piece = CallPiece::default();
     for found in found.iter() {

@@ -125,7 +125,7 @@ impl Wire for Responses {
 
     fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
         let data = event.data;
-        if data.trim_ascii() == "[DONE]" {
+        if event.is_done() {
             out.finish();
             return Ok(true);
         }

@@ -1,0 +1,97 @@
+//! The plainest events of a stream take a short way through a format's decoder. It must come to what the long way does: each
+//! event here is decoded as it is and with one more member that says nothing and that only the long way has a place for.
+
+mod support;
+
+use loquat_provider::{Format, GEMINI, OPENAI_CHAT};
+
+const CHAT: &[&str] = &[
+    r#"{"choices":[{"index":0,"delta":{"content":"a"}}]}"#,
+    r#"{"choices":[{"delta":{"content":"b"},"index":1}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"c"}},{"index":1,"delta":{"content":"d"}}]}"#,
+    r#"{"choices":[{"index":1},{"delta":{"content":"e"}}]}"#,
+    r#"{"choices":[{"delta":{"content":"f"}},{"index":1}]}"#,
+    r#"{"choices":[{"delta":{"content":"g"}}]}"#,
+    r#"{"choices":[{"index":null,"delta":{"content":"h"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"i"},"message":{"content":"ii"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"","reasoning_content":"j"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"k","reasoning":"l"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":null,"reasoning":"m","reasoning_content":"m"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"n"}],"reasoning":"o"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"\ud83d"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"\ude00 p\n"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"q"},"logprobs":null}],"usage":null}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"r"}}],"system_fingerprint":"fp","service_tier":null}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"s"}}],"system_fingerprint":"fp","service_tier":"flex"}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"t"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"u"}}],"object":"error"}"#,
+    r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"x","function":{"name":"f","arguments":""}}]}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":null,"function":{"name":null,"arguments":"\":"}}]}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"function":{"arguments":"1"}}]}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"","tool_calls":[{"index":0,"function":{"arguments":"2"}}]}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":1},{"function":{"arguments":"3"}}]}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":{"b":1}}}]}}]}"#,
+    r#"{"choices":[{"index":"0","delta":{"content":"v"}}]}"#,
+    r#"{"choices":[{"index":4294967296,"delta":{"content":"w"}}]}"#,
+];
+
+const PIECES: &[&str] = &[
+    r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"b"}]},"index":0}],"usageMetadata":{"promptTokenCount":2,"candidatesTokenCount":1}}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"c","thought":true}]},"index":0}]}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"d","thought":null}]},"index":null}]}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":""}]},"index":1}]}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"e"},{"text":"f"}]},"index":0}]}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"g"},{}]},"index":0}]}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"h"}]},"index":1},{"content":{"parts":[{"text":"i"}]},"index":0}]}"#,
+    r#"{"candidates":[{"index":0},{"content":{"parts":[{"text":"j"}]}}]}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":7}]},"index":0}]}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"k","thoughtSignature":"s"}]},"index":0}]}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"l"}]},"index":"0"}]}"#,
+];
+
+/// The opening, the events in turn and in every pair, and an end.
+fn check(format: &dyn Format, start: &str, events: &[&str], end: &str, aside: &str) {
+    let decode = |events: &[String]| {
+        let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        support::decode(format, support::SSE, [body.as_bytes()], None)
+    };
+    let long = |event: &str| format!("{{{aside},{}", event.trim_start_matches('{'));
+    let sure = |events: &[&str]| {
+        let short: Vec<String> = [&[start], events, &[end]].concat().into_iter().map(str::to_owned).collect();
+        let aside: Vec<String> = short.iter().map(|event| long(event)).collect();
+        assert_eq!(decode(&short), decode(&aside), "{events:#?}");
+    };
+    // The wrong ones end an answer, so each is tried alone too.
+    sure(events);
+    for event in events {
+        sure(&[event]);
+        for other in events {
+            sure(&[event, other, event]);
+        }
+    }
+}
+
+#[test]
+fn chat_takes_it_for_text_and_for_arguments() {
+    check(
+        &OPENAI_CHAT,
+        r#"{"id":"1","model":"m","choices":[]}"#,
+        CHAT,
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+        // A total is no usage without its parts.
+        r#""x_groq":{"usage":{"total_tokens":0}}"#,
+    );
+}
+
+#[test]
+fn gemini_takes_it_for_text() {
+    check(
+        &GEMINI,
+        r#"{"responseId":"1","modelVersion":"m","candidates":[]}"#,
+        PIECES,
+        r#"{"candidates":[{"finishReason":"STOP","index":0}]}"#,
+        r#""promptFeedback":{}"#,
+    );
+}
