@@ -42,6 +42,12 @@ const NEEDS: &[Need] = &[
         present: || tools::on_path("cc") && tools::on_path("c++"),
     },
     Need {
+        what: "prometheus with promtool",
+        why: "a real Prometheus scrapes what the observer shows",
+        packages: &["prometheus"],
+        present: || tools::on_path("prometheus") && tools::on_path("promtool"),
+    },
+    Need {
         what: "python3 with venv and pip",
         why: "real HTTP/2 and llama.cpp servers come as Python packages",
         packages: &["python3", "python3-venv"],

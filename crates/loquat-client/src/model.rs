@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, EmbedRequest, Embeddings, Endpoint, Error, ErrorKind, Meta,
-    Model, ModelInfo, Moderation, RateLimits, Result,
+    Answer, BoxFuture, ChatRequest, Context, EmbedRequest, Embeddings, Endpoint, Error, ErrorKind, Event,
+    Meta, Model, ModelInfo, Moderation, RateLimits, Result,
 };
 use loquat_provider::{DecodeLimits, Encoded, Format, Head, operations};
 use loquat_transport::{Request, Response, Transport};
@@ -196,6 +196,14 @@ impl HttpModel {
 
         let started = Instant::now();
         let response = inner.transport.send(context, outgoing).await.map_err(|error| inner.redact(error))?;
+        if context.probe().is_some() {
+            context.report(&Event::Head {
+                status: response.status.as_u16(),
+                protocol: response.connection.protocol.name(),
+                reused: response.connection.reused,
+                elapsed: started.elapsed(),
+            });
+        }
         if !response.status.is_success() {
             return Err(inner.refusal(response).await);
         }

@@ -110,12 +110,14 @@ pub(crate) struct BodySource {
     timer: Timer,
     /// Blotted out of whatever a peer says in an error.
     secret: Option<Secret>,
+    /// When the last bytes came.
+    arrived: Option<Instant>,
 }
 
 impl BodySource {
     pub(crate) fn new(body: Body, decoder: Decoder, watch: Watch, secret: Option<Secret>) -> Self {
         let timer = Timer::new(watch.due(false).at);
-        Self { body: Some(body), decoder, watch, timer, secret }
+        Self { body: Some(body), decoder, watch, timer, secret, arrived: None }
     }
 
     fn end_body(&mut self, cause: Option<Error>) {
@@ -142,6 +144,7 @@ impl BodySource {
                     let error = self.watch.overdue(&due);
                     self.end_body(Some(error));
                 } else {
+                    self.arrived = Some(now);
                     self.decoder.push(chunk);
                 }
                 Poll::Ready(())
@@ -221,6 +224,10 @@ impl Source for BodySource {
 
     fn current(&self) -> Delta<'_> {
         self.decoder.current()
+    }
+
+    fn arrived(&self) -> Option<std::time::Instant> {
+        self.arrived.map(Instant::into_std)
     }
 }
 

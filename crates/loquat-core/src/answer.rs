@@ -8,6 +8,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     task::{self, Poll, ready},
+    time::Instant,
 };
 
 use futures_core::Stream;
@@ -34,6 +35,12 @@ pub trait Source: Send {
     /// The delta that the last [`Step::Delta`] announced. Never [`Delta::End`]; what it shows before the first
     /// advance is unspecified.
     fn current(&self) -> Delta<'_>;
+
+    /// When the bytes arrived that the last step was made from, where the source has looked at the clock anyway: a
+    /// watcher need not look again for every token. Several steps may come from one arrival.
+    fn arrived(&self) -> Option<Instant> {
+        None
+    }
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
@@ -43,6 +50,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn current(&self) -> Delta<'_> {
         (**self).current()
+    }
+
+    fn arrived(&self) -> Option<Instant> {
+        (**self).arrived()
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, Error, ErrorKind, SystemClock};
+use crate::{Clock, Error, ErrorKind, Event, Probe, SystemClock};
 
 /// The conditions of one operation. Cheap to clone; clones share the cancellation.
 #[derive(Clone)]
@@ -26,6 +26,7 @@ pub struct Context {
     joined: bool,
     cancellation: CancellationToken,
     clock: Arc<dyn Clock>,
+    probe: Option<Arc<dyn Probe>>,
 }
 
 impl Context {
@@ -39,6 +40,7 @@ impl Context {
             joined: false,
             cancellation: CancellationToken::new(),
             clock: Arc::new(SystemClock),
+            probe: None,
         }
     }
 
@@ -89,6 +91,20 @@ impl Context {
         self
     }
 
+    /// Tells that probe what happens inside this operation; `None` tells nobody.
+    pub fn with_probe(mut self, probe: impl Into<Option<Arc<dyn Probe>>>) -> Self {
+        self.probe = probe.into();
+        self
+    }
+
+    /// Stands at that position of the trace, which is sent on if it [is recorded](TraceContext::is_sampled) or had
+    /// begun elsewhere: for a span around a part of this operation.
+    pub fn with_span(mut self, span: TraceContext) -> Self {
+        self.joined |= span.sampled;
+        self.trace = span;
+        self
+    }
+
     /// A context for a part of this operation: cancelled with it, and by its own token alone.
     pub fn child(&self) -> Self {
         Self { cancellation: self.cancellation.child_token(), ..self.clone() }
@@ -103,6 +119,23 @@ impl Context {
     /// use to a provider.
     pub fn traceparent(&self) -> Option<String> {
         self.joined.then(|| self.trace.to_header())
+    }
+
+    /// Whether the trace began elsewhere.
+    pub fn is_joined(&self) -> bool {
+        self.joined
+    }
+
+    /// Who watches this operation.
+    pub fn probe(&self) -> Option<&Arc<dyn Probe>> {
+        self.probe.as_ref()
+    }
+
+    /// Tells whoever watches. Costs one comparison where nobody does.
+    pub fn report(&self, event: &Event<'_>) {
+        if let Some(probe) = &self.probe {
+            probe.report(event);
+        }
     }
 
     /// The name of this operation for a peer that deduplicates.
@@ -187,6 +220,13 @@ impl TraceContext {
     #[must_use]
     pub fn child(&self) -> Self {
         Self { span_id: Self::random().span_id, ..*self }
+    }
+
+    /// The same position, recorded or not.
+    #[must_use]
+    pub fn with_sampled(mut self, sampled: bool) -> Self {
+        self.sampled = sampled;
+        self
     }
 
     /// Reads a `traceparent` header. `None` for one that is malformed or all zeros: the standard says to start anew.
@@ -312,6 +352,15 @@ mod tests {
         let span = trace.child();
         assert_eq!(span.trace_id(), trace.trace_id());
         assert_ne!(span.span_id(), trace.span_id());
+    }
+
+    #[test]
+    fn a_span_is_sent_on_if_it_is_recorded() {
+        let span = TraceContext::random();
+        assert_eq!(Context::new().with_span(span).traceparent(), None);
+        let sent = Context::new().with_span(span.with_sampled(true)).traceparent();
+        assert_eq!(sent, Some(span.with_sampled(true).to_header()));
+        assert!(Context::new().with_trace(span).with_span(span.child()).traceparent().is_some());
     }
 
     #[test]

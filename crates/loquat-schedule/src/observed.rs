@@ -51,4 +51,8 @@ impl<O: Observer> Source for Observed<O> {
     fn current(&self) -> Delta<'_> {
         self.inner.current()
     }
+
+    fn arrived(&self) -> Option<Instant> {
+        self.inner.arrived()
+    }
 }

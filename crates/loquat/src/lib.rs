@@ -38,6 +38,7 @@
 //! | `schedule` | yes | `schedule` as a module alone |
 //! | `tools` | yes | [`tool`](macro@tool), [`Toolbox`], `tools` as a module; with `client`: `Chat::tools`, `Chat::structured` |
 //! | `prompt` | no | `prompt` as a module: tokenizers |
+//! | `observe` | no | `observe` as a module; with `client`: `ClientBuilder::observer` |
 //! | `test-util` | no | `testing` as a module: a server that replays and fails as told, a recorder, a scripted model |
 //! | `engine` | no | `engine` as a module and as a model |
 //! | `full` | no | all |
@@ -47,6 +48,8 @@
 mod chat;
 #[cfg(all(feature = "client", feature = "engine"))]
 mod engines;
+#[cfg(all(feature = "client", feature = "observe"))]
+mod observing;
 #[cfg(feature = "client")]
 mod operations;
 #[cfg(all(feature = "client", feature = "engine"))]
@@ -82,6 +85,8 @@ pub use loquat_engine as engine;
 pub use loquat_json as json;
 #[cfg(feature = "tools")]
 pub use loquat_macros::tool;
+#[cfg(feature = "observe")]
+pub use loquat_observe as observe;
 #[cfg(feature = "prompt")]
 pub use loquat_prompt as prompt;
 #[cfg(feature = "client")]

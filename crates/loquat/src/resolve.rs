@@ -190,7 +190,12 @@ impl Client {
 
     #[cfg(feature = "engine")]
     async fn engine(&self, which: &str) -> Result<(Arc<dyn Model>, String)> {
-        Ok((Arc::new(self.0.engines.load(which).await?), which.to_owned()))
+        let engine = self.0.engines.load(which).await?;
+        #[cfg(feature = "observe")]
+        if let Some(observer) = &self.0.observer {
+            return Ok((crate::observing::wrap_engine(observer, engine, which), which.to_owned()));
+        }
+        Ok((Arc::new(engine), which.to_owned()))
     }
 
     #[cfg(not(feature = "engine"))]

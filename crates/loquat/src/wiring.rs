@@ -31,6 +31,8 @@ pub(crate) struct Inner {
     schedule: Option<Schedule>,
     /// What the schedule keeps, by address and model.
     endpoints: Mutex<HashMap<(String, String), EndpointSchedule>>,
+    #[cfg(feature = "observe")]
+    pub(crate) observer: Option<loquat_observe::Observer>,
     #[cfg(feature = "engine")]
     pub(crate) engines: crate::engines::Engines,
 }
@@ -96,15 +98,36 @@ impl Inner {
         self.addresses.get(profile.name).map_or(profile.base_url, String::as_str)
     }
 
-    /// That model, known to its endpoint as `name`, inside the endpoint's schedule.
+    /// That model, known to its endpoint as `name`, inside the endpoint's schedule, and watched.
     pub(crate) fn scheduled(&self, model: HttpModel, name: &str) -> Arc<dyn Model> {
+        #[cfg(feature = "observe")]
+        if let Some(observer) = &self.observer {
+            return crate::observing::wrap(observer, model, name, |model, endpoint| {
+                self.inside(model, endpoint, name)
+            });
+        }
+        let endpoint = model.endpoint().base_url.clone();
+        self.inside(model, endpoint, name)
+    }
+
+    fn inside(&self, model: impl Model + 'static, base_url: String, name: &str) -> Arc<dyn Model> {
         let Some(schedule) = &self.schedule else { return Arc::new(model) };
-        let key = (model.endpoint().base_url.clone(), name.to_owned());
+        let key = (base_url, name.to_owned());
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if endpoints.len() >= MAX_ENDPOINTS && !endpoints.contains_key(&key) {
             endpoints.clear(); // names may come from anywhere; what is forgotten is learnt again
         }
-        endpoints.entry(key).or_insert_with(|| schedule.for_endpoint()).around(model)
+        let endpoint = endpoints.entry(key).or_insert_with_key(|key| {
+            let endpoint = schedule.for_endpoint();
+            #[cfg(feature = "observe")]
+            if let (Some(observer), Some(word)) = (&self.observer, endpoint.availability()) {
+                crate::observing::watch(observer, key, word);
+            }
+            #[cfg(not(feature = "observe"))]
+            let _ = key;
+            endpoint
+        });
+        endpoint.around(model)
     }
 }
 
@@ -154,6 +177,8 @@ pub struct ClientBuilder {
     base_url_key_variable: Option<String>,
     from_env: bool,
     schedule: Option<Schedule>,
+    #[cfg(feature = "observe")]
+    observer: Option<loquat_observe::Observer>,
     #[cfg(feature = "engine")]
     progress: Option<crate::pull::Progress>,
 }
@@ -169,6 +194,8 @@ impl Default for ClientBuilder {
             base_url_key_variable: None,
             from_env: false,
             schedule: Some(Schedule::default()),
+            #[cfg(feature = "observe")]
+            observer: None,
             #[cfg(feature = "engine")]
             progress: None,
         }
@@ -227,6 +254,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Is watched by that observer: each call as an operation, each try as an attempt, the connections as gauges. What it
+    /// shows of connections is the last client's that was built with it.
+    #[cfg(feature = "observe")]
+    pub fn observer(mut self, observer: loquat_observe::Observer) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Is told how far the download is when the first use of `engine` has to fetch its model.
     #[cfg(feature = "engine")]
     pub fn on_pull(mut self, progress: crate::pull::Progress) -> Self {
@@ -278,8 +313,13 @@ impl ClientBuilder {
             (None, None) => None,
         };
         let server = base_url.map(|base_url| Server { base_url, key, is_default });
+        let transport = Transport::new(self.transport)?;
+        #[cfg(feature = "observe")]
+        if let Some(observer) = &self.observer {
+            crate::observing::show_pool(observer, &transport);
+        }
         Ok(Client(Arc::new(Inner {
-            transport: Transport::new(self.transport)?,
+            transport,
             limits: self.limits,
             keys,
             addresses,
@@ -289,6 +329,8 @@ impl ClientBuilder {
                 schedule
             }),
             endpoints: Mutex::default(),
+            #[cfg(feature = "observe")]
+            observer: self.observer,
             #[cfg(feature = "engine")]
             engines: crate::engines::Engines::new(self.progress),
         })))

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loquat_core::{Context, ErrorKind, Result};
+use loquat_core::{Context, ErrorKind, Event, Result};
 
 use super::{AdmissionPolicy, Arrival, Ask, Gate, Grant, Report, Verdict};
 use crate::{
@@ -74,7 +74,8 @@ impl Admission {
         check(context)?;
         let tenant = context.tenant().unwrap_or_default().into();
         let ask = Ask { tenant, deadline: context.deadline(), tokens };
-        let arrival = self.change(|desk, verdicts| desk.gate.arrive(&ask, now(), verdicts));
+        let arrived = now();
+        let arrival = self.change(|desk, verdicts| desk.gate.arrive(&ask, arrived, verdicts));
         let id = match arrival {
             Arrival::Granted(grant) => return Ok(self.permit(grant)),
             Arrival::Queued(id) => id,
@@ -85,7 +86,12 @@ impl Admission {
         let mut alarm = Alarm::unset();
         let verdict = or_cancelled(context, poll_fn(|cx| place.poll(&mut alarm, cx))).await;
         match verdict {
-            Some(Verdict::Granted(grant)) => Ok(self.permit(grant)),
+            Some(Verdict::Granted(grant)) => {
+                let permit = self.permit(grant);
+                let waited = permit.since.saturating_duration_since(arrived);
+                context.report(&Event::Admitted { waited });
+                Ok(permit)
+            }
             Some(Verdict::Expired) => Err(self.timeout()),
             Some(Verdict::Displaced) => Err(self.full()),
             None => Err(cancelled()),

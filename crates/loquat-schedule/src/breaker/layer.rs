@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Instant};
 
-use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Ending, ErrorKind, Model, Result};
+use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Ending, ErrorKind, Event, Model, Result};
 
 use super::{Breaker, Outcome, Permit};
 use crate::{
@@ -41,6 +41,7 @@ impl<M: Model> Guarded<M> {
         let started = now();
         let permit = self.breaker.try_pass(started).map_err(|rejected| {
             let wait = rejected.until.saturating_duration_since(started);
+            context.report(&Event::CircuitOpen { wait });
             let message = format!(
                 "the endpoint has failed too often and is left alone for another {:.1} s",
                 wait.as_secs_f64()

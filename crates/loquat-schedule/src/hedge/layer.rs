@@ -3,11 +3,17 @@
 use std::{
     fmt,
     future::poll_fn,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{self, Poll},
+    time::Instant,
 };
 
-use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Delta, Ending, Model, Result, Source, Step};
+use loquat_core::{
+    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, Event, Model, Result, Source, Step,
+};
 
 use super::Hedge;
 
@@ -33,7 +39,14 @@ impl<M: Model> Model for Hedged<M> {
             return self.inner.infer(context, request);
         }
         Box::pin(async move {
-            self.hedge.run(|| async { begun(self.inner.infer(context, request.clone()).await?).await }).await
+            let first = AtomicBool::new(true);
+            let attempt = || async {
+                if !first.swap(false, Relaxed) {
+                    context.report(&Event::Hedge);
+                }
+                begun(self.inner.infer(context, request.clone()).await?).await
+            };
+            self.hedge.run(attempt).await
         })
     }
 }
@@ -88,5 +101,9 @@ impl Source for Peeked {
 
     fn current(&self) -> Delta<'_> {
         self.inner.current()
+    }
+
+    fn arrived(&self) -> Option<Instant> {
+        self.inner.arrived()
     }
 }

@@ -113,6 +113,10 @@ impl Source for Bounded {
         const NOTHING: Delta<'_> = Delta::Start { id: "", model: "" };
         self.inner.as_ref().map_or(NOTHING, |inner| inner.current())
     }
+
+    fn arrived(&self) -> Option<std::time::Instant> {
+        self.inner.as_ref().and_then(|inner| inner.arrived())
+    }
 }
 
 /// A model around a model: an operation without a deadline gets one. Outermost, so that queueing and retries count.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Model, Result, TraceContext};
+use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Event, Model, Result, TraceContext};
 
 use super::{Budget, Decision, Operation, RetryPolicy, operation::explain};
 use crate::{
@@ -59,7 +59,10 @@ impl<M: Model> Retrying<M> {
             };
             let failed_at = now();
             match operation.decide(&error, failed_at, &self.budget, &self.random) {
-                Decision::Retry { wait } => sleep(context, after(failed_at, wait)).await?,
+                Decision::Retry { wait } => {
+                    context.report(&Event::Retry { retry: operation.retries(), wait, error: &error });
+                    sleep(context, after(failed_at, wait)).await?;
+                }
                 Decision::Stop(stop) => return Err(explain(error, stop, operation.retries())),
             }
         }

@@ -1,0 +1,73 @@
+//! What happens inside an operation, told to whoever watches it: a retry, a wait in a queue, the head of a response.
+//!
+//! A layer that does something a person would want to see says so to its [`Context`](crate::Context). Most contexts have
+//! nobody who listens, and then an event costs one comparison. Content and credentials are in no event.
+
+use std::{any::Any, time::Duration};
+
+use crate::Error;
+
+/// Who watches an operation; see [`Context::with_probe`](crate::Context::with_probe).
+///
+/// It is told from inside the operation's own poll, so it neither waits nor does work that could be done later. Being
+/// [`Any`], a layer of the watcher's own further in finds it again.
+pub trait Probe: Any + Send + Sync {
+    /// Something has happened, now.
+    fn report(&self, event: &Event<'_>);
+}
+
+/// Something that happened inside an operation.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// An endpoint's queue let the attempt in.
+    Admitted {
+        /// How long it had waited.
+        waited: Duration,
+    },
+    /// An endpoint's circuit breaker let the attempt not pass.
+    CircuitOpen {
+        /// When it may be worth asking again.
+        wait: Duration,
+    },
+    /// An attempt failed, and another follows.
+    Retry {
+        /// Which retry it will be, from 1.
+        retry: u32,
+        /// After how long.
+        wait: Duration,
+        /// What the attempt failed of.
+        error: &'a Error,
+    },
+    /// An attempt is slow, and a second one begins beside it.
+    Hedge,
+    /// A response's head is in.
+    Head {
+        /// The HTTP status.
+        status: u16,
+        /// What is spoken: `HTTP/1.1`, `HTTP/2`.
+        protocol: &'static str,
+        /// Whether the connection had carried a request before.
+        reused: bool,
+        /// From the request's beginning, a connection's making included.
+        elapsed: Duration,
+    },
+    /// A router chose an endpoint.
+    Route {
+        /// The endpoint, by its configured name.
+        endpoint: &'a str,
+        /// Why that one: the strategy's word.
+        reason: &'a str,
+    },
+    /// A cache was asked.
+    Cache {
+        /// Which tier, such as `l1`.
+        tier: &'a str,
+        /// Whether it had it.
+        hit: bool,
+        /// How much it gave; 0 for a miss.
+        bytes: usize,
+        /// How long it took; `None` where nobody looked at the clock for it.
+        elapsed: Option<Duration>,
+    },
+}

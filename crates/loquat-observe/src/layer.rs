@@ -1,0 +1,172 @@
+//! [`Observed`]: a model whose every call is watched from the request to the last token.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{self, Poll},
+    time::{Duration, Instant},
+};
+
+use loquat_core::{
+    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, ErrorKind, Model, Result, Source, Step, Usage,
+};
+
+use crate::{
+    Observer, Outcome, Place,
+    call::{Call, End, word},
+    pace::Pace,
+    series::Series,
+};
+
+/// A model around a model: one operation per call. Put it outside of retries and routes.
+///
+/// For each arrival of content it adds to some numbers of the stream's own: no lock, no allocation, and no reading of the
+/// clock where the source has read it. What they come to is recorded when the answer ends, or is dropped.
+pub struct Observed<M> {
+    inner: M,
+    observer: Observer,
+    place: Arc<Place>,
+    series: Arc<Series>,
+}
+
+impl<M> Observed<M> {
+    pub(crate) fn new(inner: M, observer: Observer, place: Place) -> Self {
+        let series = observer.0.series(&place);
+        Self { inner, observer, place: Arc::new(place), series }
+    }
+
+    fn begin(&self, context: &Context, request: &ChatRequest) -> Running {
+        let shared = &self.observer.0;
+        let bound = if request.model.is_empty() || *request.model == *self.place.model {
+            (self.series.clone(), self.place.clone())
+        } else {
+            let place = Place { model: request.model.as_str().into(), ..(*self.place).clone() };
+            (shared.series(&place), Arc::new(place))
+        };
+        let call = Call::begin(shared, bound, context, request);
+        let slot = shared.live.enter(call.clone());
+        Running { call, slot, pace: Pace::default(), first_chunk: None, is_over: false }
+    }
+}
+
+impl<M: Model> Model for Observed<M> {
+    fn infer<'a>(&'a self, context: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
+        Box::pin(async move {
+            let mut running = self.begin(context, &request);
+            let call = running.call.clone();
+            let context = context.clone().with_span(call.trace).with_probe(call as Arc<_>);
+            let answer = match self.inner.infer(&context, request).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    running.over(Outcome::of(&error), Usage::default(), None);
+                    return Err(error);
+                }
+            };
+            if let Some(ending) = answer.ending() {
+                running.ended(ending);
+                return Ok(answer);
+            }
+            Ok(answer.map_source(|inner| Watched { inner, running, waited: true }))
+        })
+    }
+}
+
+impl<M> fmt::Debug for Observed<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observed").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// An operation that ends once: said to be over, or dropped by a caller who gave it up.
+struct Running {
+    call: Arc<Call>,
+    slot: usize,
+    pace: Pace,
+    first_chunk: Option<Duration>,
+    is_over: bool,
+}
+
+impl Running {
+    /// Content arrived then, or is part of what arrived before.
+    fn content(&mut self, at: Instant) {
+        if self.first_chunk.is_none() {
+            self.first_chunk = Some(at.saturating_duration_since(self.call.started));
+        }
+        if self.pace.arrival(at) {
+            self.call.arrived(self.pace.chunks(), at);
+        }
+    }
+
+    fn ended(&mut self, ending: &Ending) {
+        let (usage, reason) = match ending {
+            Ending::Finished { usage, reason } => {
+                (*usage, self.call.records().then(|| word(reason.as_str())))
+            }
+            _ => (Usage::default(), None),
+        };
+        self.over(Outcome::of_ending(ending), usage, reason);
+    }
+
+    fn over(&mut self, outcome: Outcome, usage: Usage, finish_reason: Option<Box<str>>) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        let call = &*self.call;
+        call.shared.live.leave(self.slot);
+        call.series.chunks.add(u64::from(self.pace.chunks()));
+        self.pace.record(&call.series.per_chunk);
+        let at = call.shared.clock.now();
+        call.end(End { at, outcome, first_chunk: self.first_chunk, usage, finish_reason });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.over(Outcome::Failed(ErrorKind::Cancelled, None), Usage::default(), None);
+    }
+}
+
+struct Watched {
+    inner: Box<dyn Source>,
+    running: Running,
+    /// Whether somebody has waited since the last delta: then the next one has just arrived.
+    waited: bool,
+}
+
+impl Watched {
+    fn delta(&mut self) {
+        let at = self.inner.arrived();
+        if self.running.first_chunk.is_none() {
+            match self.inner.current() {
+                Delta::Start { id, model } => return self.running.call.answered_by(id, model),
+                Delta::Raw { .. } | Delta::Detail { .. } => return,
+                _ => {}
+            }
+        } else if at.is_none() && !self.waited {
+            return; // came together with the one before
+        }
+        let at = at.unwrap_or_else(|| self.running.call.shared.clock.now());
+        self.waited = false;
+        self.running.content(at);
+    }
+}
+
+impl Source for Watched {
+    fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
+        let step = self.inner.poll_advance(cx);
+        match &step {
+            Poll::Ready(Step::Delta) => self.delta(),
+            Poll::Pending => self.waited = true,
+            Poll::Ready(Step::End(ending)) => self.running.ended(ending),
+        }
+        step
+    }
+
+    fn current(&self) -> Delta<'_> {
+        self.inner.current()
+    }
+
+    fn arrived(&self) -> Option<Instant> {
+        self.inner.arrived()
+    }
+}

@@ -1,0 +1,62 @@
+//! What happens to requests, shown: metrics, spans, and a look inside while it runs. Layers around a
+//! [`Model`](loquat_core::Model), from outside.
+//!
+//! It deliberately knows no provider and no prompt. It hears from the other crates by
+//! [`Probe`](loquat_core::Probe) and never asks them; it installs nothing global, neither a tracer nor a logger nor a
+//! recorder: an [`Observer`] is a value, and a program may have none or several.
+//!
+//! # Cost
+//!
+//! A chunk of an answer costs some additions to the stream's own numbers; handles are bound to their labels when a model is
+//! wrapped; histograms are touched when an answer ends. An operation notes down instants and numbers, and spans are made of
+//! them by another thread, if it is kept at all. `cargo xtask bench observe` has the figures.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use loquat_core::{ChatRequest, Context, Error, Model, OwnedDelta, test_util::Scripted};
+//! use loquat_observe::{Observer, Place, TextFormat};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let hello = OwnedDelta::Text { choice: 0, text: "hello".into() };
+//! let server = Scripted::new().then(Ok(vec![hello]));
+//!
+//! let observer = Observer::new();
+//! let place = Place::new("openai", "gpt-5");
+//! let model = observer.operation(observer.attempt(server, place.clone()), place);
+//!
+//! let mut answer = model.infer(&Context::new(), Arc::new(ChatRequest::new("gpt-5").with_user("hi"))).await?;
+//! assert_eq!(answer.next_text().await?, Some("hello"));
+//! assert_eq!(observer.streams().len(), 1); // until the answer ends or is dropped
+//! assert!(observer.metrics(TextFormat::Prometheus).contains("loquat_operations_in_flight"));
+//! # Ok::<_, Error>(()) }).unwrap();
+//! ```
+//!
+//! # Features
+//!
+//! None.
+#![deny(unsafe_code)]
+
+mod attempt;
+mod call;
+mod layer;
+mod metric;
+mod names;
+mod observer;
+mod pace;
+mod price;
+mod sampling;
+mod series;
+pub mod serve;
+mod trace;
+
+pub use attempt::Attempted;
+pub use layer::Observed;
+pub use metric::TextFormat;
+pub use names::Conventions;
+pub use observer::{Observer, ObserverBuilder, StreamState};
+pub use price::Price;
+pub use sampling::Sampling;
+pub use trace::{Asked, AttemptTrace, CallTrace, HeadTrace, Keep, Note, Outcome, Place};

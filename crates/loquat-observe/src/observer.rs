@@ -1,0 +1,322 @@
+//! [`Observer`]: what watches, how it is set, and what it knows.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use loquat_core::{Availability, Clock, Model, Standing, SystemClock, TraceContext};
+
+use crate::{
+    Attempted, Conventions, Keep, Observed, Place, Price, Sampling, TextFormat,
+    call::Call,
+    metric::{About, Kind, Registry, text},
+    names::{self, Names},
+    series::{Catalog, Series},
+};
+
+/// Watches operations and attempts. Cheap to clone; clones are one. Nothing of it is global: a program may have several.
+///
+/// [`operation`](Self::operation) wraps what a caller asks, outside of retries; [`attempt`](Self::attempt) what is asked
+/// once. Either works without the other.
+#[derive(Clone)]
+pub struct Observer(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) registry: Arc<Registry>,
+    catalog: Catalog,
+    #[expect(dead_code, reason = "spans are named by who exports them")]
+    pub(crate) names: &'static Names,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The same moment on both clocks, so that an operation reads only one.
+    anchor: (Instant, SystemTime),
+    pub(crate) sampling: Sampling,
+    pub(crate) keepers: Vec<Arc<dyn Keep>>,
+    pub(crate) live: Live,
+}
+
+impl Observer {
+    /// With metrics alone.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Set as wanted.
+    pub fn builder() -> ObserverBuilder {
+        ObserverBuilder::default()
+    }
+
+    /// A model whose every call is one operation: around all that retries, routes and waits.
+    pub fn operation<M: Model>(&self, model: M, place: Place) -> Observed<M> {
+        Observed::new(model, self.clone(), place)
+    }
+
+    /// A model whose every call is one attempt: inside of all that retries.
+    pub fn attempt<M: Model>(&self, model: M, place: Place) -> Attempted<M> {
+        Attempted::new(model, self.clone(), place)
+    }
+
+    /// All metrics, as a scraper reads them.
+    pub fn metrics(&self, format: TextFormat) -> String {
+        text::write(&self.0.registry.read(), format)
+    }
+
+    /// Shows an endpoint's circuit breaker as `loquat_breaker_state`. The word is read when somebody scrapes.
+    pub fn watch_endpoint(&self, name: impl Into<Arc<str>>, availability: &Arc<Availability>) {
+        let (word, clock) = (Arc::downgrade(availability), self.0.clock.clone());
+        let state = move || match word.upgrade().map(|word| word.standing(clock.now())) {
+            None => f64::NAN,
+            Some(Standing::Available) => 0.0,
+            Some(Standing::Ejected { .. }) => 1.0,
+            Some(_) => 2.0,
+        };
+        self.0.registry.asked(names::BREAKER, Kind::Gauge, vec![("endpoint", name.into())], state);
+    }
+
+    /// One more gauge, asked for when somebody scrapes. The name is dotted (`loquat.pool.connections`), the unit as
+    /// OpenTelemetry writes it (`s`, `By`, or empty).
+    pub fn gauge(
+        &self,
+        (name, unit, help): (&'static str, &'static str, &'static str),
+        labels: &[(&'static str, &str)],
+        ask: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        let labels = labels.iter().map(|(name, value)| (*name, Arc::from(*value))).collect();
+        self.0.registry.asked(About { name, unit, help }, Kind::Gauge, labels, ask);
+    }
+
+    /// One more counter, asked for when somebody scrapes; otherwise as [`gauge`](Self::gauge). What `ask` gives never
+    /// falls.
+    pub fn counter(
+        &self,
+        (name, unit, help): (&'static str, &'static str, &'static str),
+        labels: &[(&'static str, &str)],
+        ask: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        let labels = labels.iter().map(|(name, value)| (*name, Arc::from(*value))).collect();
+        self.0.registry.asked(About { name, unit, help }, Kind::Counter, labels, ask);
+    }
+
+    /// The answers under way, oldest first.
+    pub fn streams(&self) -> Vec<StreamState> {
+        let now = self.0.clock.now();
+        let mut streams: Vec<StreamState> = self.0.live.all().iter().map(|call| call.state(now)).collect();
+        streams.sort_by_key(|stream| std::cmp::Reverse(stream.age));
+        streams
+    }
+}
+
+/// An operation under way.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StreamState {
+    /// Where it goes.
+    pub place: Arc<Place>,
+    /// Its trace's id.
+    pub trace_id: [u8; 16],
+    /// Since when.
+    pub age: Duration,
+    /// Arrivals of content so far.
+    pub chunks: u32,
+    /// For how long nothing has come.
+    pub idle: Duration,
+}
+
+impl Shared {
+    pub(crate) fn series(&self, place: &Place) -> Arc<Series> {
+        self.catalog.at(&place.provider, &place.model)
+    }
+
+    /// That moment on the wall's clock.
+    pub(crate) fn wall(&self, at: Instant) -> SystemTime {
+        let (instant, wall) = self.anchor;
+        match at.checked_duration_since(instant) {
+            Some(later) => wall.checked_add(later),
+            None => wall.checked_sub(instant.saturating_duration_since(at)),
+        }
+        .unwrap_or(wall)
+    }
+
+    /// Whether anything of operations is noted down beside metrics.
+    pub(crate) fn records(&self) -> bool {
+        !self.keepers.is_empty()
+    }
+
+    /// Whether the trace is kept from its head on.
+    pub(crate) fn samples(&self, trace: TraceContext, joined: bool) -> bool {
+        self.records() && if joined { trace.is_sampled() } else { self.sampling.takes(trace.trace_id()) }
+    }
+}
+
+impl Default for Observer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer")
+            .field("sampling", &self.0.sampling)
+            .field("registry", &self.0.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The operations under way, by place in a list.
+#[derive(Default)]
+pub(crate) struct Live(Mutex<Places>);
+
+#[derive(Default)]
+struct Places {
+    calls: Vec<Option<Arc<Call>>>,
+    free: Vec<usize>,
+}
+
+impl Live {
+    pub(crate) fn enter(&self, call: Arc<Call>) -> usize {
+        let mut places = self.lock();
+        match places.free.pop() {
+            Some(place) => {
+                if let Some(free) = places.calls.get_mut(place) {
+                    *free = Some(call);
+                }
+                place
+            }
+            None => {
+                places.calls.push(Some(call));
+                places.calls.len() - 1
+            }
+        }
+    }
+
+    pub(crate) fn leave(&self, place: usize) {
+        let mut places = self.lock();
+        let left = places.calls.get_mut(place).and_then(Option::take);
+        if left.is_some() {
+            places.free.push(place);
+        }
+        drop(places); // before the call, which may be the last to hold something large
+    }
+
+    fn all(&self) -> Vec<Arc<Call>> {
+        self.lock().calls.iter().flatten().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sets an [`Observer`].
+///
+/// | setting | default | reason |
+/// |---|---|---|
+/// | `conventions` | [`Conventions::V2026`] | the present ones |
+/// | `sampling` | 1 % from the head, and all that fail | a hundredth shows what is usual, failures are looked for |
+/// | `models` | whichever come first | a program asks few models |
+/// | `max_models` | 64 | each costs some 10 KiB here and 200 series in Prometheus; a caller may name any |
+/// | `prices` | none | they change weekly, and differ by contract |
+#[must_use = "a builder builds nothing until .build()"]
+pub struct ObserverBuilder {
+    conventions: Conventions,
+    sampling: Sampling,
+    models: Option<Vec<Arc<str>>>,
+    max_models: usize,
+    currency: Arc<str>,
+    prices: HashMap<Arc<str>, Price>,
+    clock: Arc<dyn Clock>,
+    keepers: Vec<Arc<dyn Keep>>,
+    registry: Arc<Registry>,
+}
+
+impl Default for ObserverBuilder {
+    fn default() -> Self {
+        Self {
+            conventions: Conventions::default(),
+            sampling: Sampling::default(),
+            models: None,
+            max_models: 64,
+            currency: "USD".into(),
+            prices: HashMap::new(),
+            clock: Arc::new(SystemClock),
+            keepers: Vec::new(),
+            registry: Arc::default(),
+        }
+    }
+}
+
+impl ObserverBuilder {
+    /// Speaks that edition.
+    pub fn conventions(mut self, conventions: Conventions) -> Self {
+        self.conventions = conventions;
+        self
+    }
+
+    /// Keeps spans like that.
+    pub fn sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// Only these models get labels of their own, all others are `_other`: for a gateway, whose callers name models.
+    pub fn models<S: Into<Arc<str>>>(mut self, models: impl IntoIterator<Item = S>) -> Self {
+        self.models = Some(models.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// At most so many models with labels of their own.
+    pub fn max_models(mut self, max: usize) -> Self {
+        self.max_models = max;
+        self
+    }
+
+    /// Counts what operations cost, in that currency.
+    pub fn prices<S: Into<Arc<str>>>(
+        mut self,
+        currency: impl Into<Arc<str>>,
+        prices: impl IntoIterator<Item = (S, Price)>,
+    ) -> Self {
+        self.currency = currency.into();
+        self.prices = prices.into_iter().map(|(model, price)| (model.into(), price)).collect();
+        self
+    }
+
+    /// Reads the time from that clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Hands over what is kept. May be said several times.
+    pub fn keep(mut self, keeper: Arc<dyn Keep>) -> Self {
+        self.keepers.push(keeper);
+        self
+    }
+
+    /// The observer.
+    pub fn build(self) -> Observer {
+        let names = self.conventions.names();
+        let prices = (self.currency, self.prices);
+        let catalog = Catalog::new(self.registry.clone(), names, self.models, self.max_models, prices);
+        let anchor = (self.clock.now(), SystemTime::now());
+        Observer(Arc::new(Shared {
+            registry: self.registry,
+            catalog,
+            names,
+            clock: self.clock,
+            anchor,
+            sampling: self.sampling,
+            keepers: self.keepers,
+            live: Live::default(),
+        }))
+    }
+}
+
+impl fmt::Debug for ObserverBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObserverBuilder").field("sampling", &self.sampling).finish_non_exhaustive()
+    }
+}

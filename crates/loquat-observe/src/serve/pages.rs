@@ -1,0 +1,98 @@
+//! What there is to see, as text: tables of a line each, their columns apart by tabs, so that people and programs read them.
+
+use std::fmt::Write;
+
+use super::head::Head;
+use crate::{Observer, TextFormat};
+
+/// A response.
+pub(super) struct Page {
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+impl Page {
+    fn text(body: String) -> Self {
+        Self { status: 200, content_type: TEXT, body: body.into() }
+    }
+
+    pub(super) fn error(status: u16, what: &str) -> Self {
+        Self { status, content_type: TEXT, body: format!("{what}\n").into() }
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let reason = match self.status {
+            200 => "OK",
+            400 => "Bad Request",
+            401 => "Unauthorized",
+            403 => "Forbidden",
+            404 => "Not Found",
+            429 => "Too Many Requests",
+            _ => "Error",
+        };
+        let mut head = format!(
+            "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
+            self.status,
+            self.content_type,
+            self.body.len()
+        );
+        if self.status == 401 {
+            head.push_str("WWW-Authenticate: Bearer\r\n");
+        }
+        head.push_str(
+            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+        );
+        let mut bytes = head.into_bytes();
+        bytes.extend(self.body);
+        bytes
+    }
+}
+
+pub(super) fn page(head: &Head, observer: &Observer, debug: bool) -> Page {
+    match head.path.as_str() {
+        "/metrics" => {
+            let format = TextFormat::negotiated(&head.accept);
+            let body = observer.metrics(format).into();
+            Page { status: 200, content_type: format.content_type(), body }
+        }
+        "/debug/streams" if debug => Page::text(streams(observer)),
+        "/" if debug => Page::text("/metrics\n/debug/streams\n".into()),
+        "/" => Page::text("/metrics\n".into()),
+        _ => Page::error(404, "no such page; / lists those there are"),
+    }
+}
+
+/// Seconds to the millisecond.
+fn seconds(duration: std::time::Duration) -> String {
+    format!("{:.3}", duration.as_secs_f64())
+}
+
+/// In one column: no tab, no line end, nothing that moves a terminal's cursor.
+fn cell(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn streams(observer: &Observer) -> String {
+    let mut out = String::from("age_s\tidle_s\tchunks\tprovider\tmodel\tserver\ttrace\n");
+    for stream in observer.streams() {
+        let place = &stream.place;
+        let server =
+            place.server.as_ref().map_or_else(|| "-".to_owned(), |(host, port)| format!("{host}:{port}"));
+        // A String takes whatever is written.
+        let _ = writeln!(
+            out,
+            "{}\t{}\t{}\t{}\t{}\t{}\t{:032x}",
+            seconds(stream.age),
+            seconds(stream.idle),
+            stream.chunks,
+            cell(&place.provider),
+            cell(&place.model),
+            cell(&server),
+            u128::from_be_bytes(stream.trace_id)
+        );
+    }
+    out
+}
