@@ -10,9 +10,12 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `template` | no | [`template`]: handlebars templates, and the chat templates that models bring |
 //! | `tokens` | no | the built-in vocabularies and their encoder |
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "template")]
+pub mod template;
 pub mod tokenizer;
 
 pub use tokenizer::{Detokenizer, Keep, Piece, Tokenizer};
