@@ -36,6 +36,7 @@
 //! |---|---|---|
 //! | `client` | yes | [`Client`], and `json`, `transport`, `provider`, `client`, `schedule` as modules |
 //! | `schedule` | yes | `schedule` as a module alone |
+//! | `router` | no | `router` as a module: a model over many endpoints; with `client`: `Client::router` |
 //! | `tools` | yes | [`tool`](macro@tool), [`Toolbox`], `tools` as a module; with `client`: `Chat::tools`, `Chat::structured` |
 //! | `prompt` | no | `prompt` as a module: tokenizers |
 //! | `observe` | no | `observe` as a module; with `client`: `ClientBuilder::observer` |
@@ -56,6 +57,8 @@ mod operations;
 pub mod pull;
 #[cfg(feature = "client")]
 mod resolve;
+#[cfg(all(feature = "client", feature = "router"))]
+mod routes;
 #[cfg(all(feature = "client", feature = "tools"))]
 mod typed;
 #[cfg(feature = "client")]
@@ -91,6 +94,8 @@ pub use loquat_observe as observe;
 pub use loquat_prompt as prompt;
 #[cfg(feature = "client")]
 pub use loquat_provider as provider;
+#[cfg(feature = "router")]
+pub use loquat_router as router;
 #[cfg(feature = "schedule")]
 pub use loquat_schedule as schedule;
 #[cfg(feature = "test-util")]

@@ -82,7 +82,7 @@ impl Client {
         self.http_model(profile, "")?.list_models(context).await
     }
 
-    fn http_model(&self, profile: &Profile, model: &str) -> Result<HttpModel> {
+    pub(crate) fn http_model(&self, profile: &Profile, model: &str) -> Result<HttpModel> {
         let mut endpoint = Endpoint::new(profile.name, self.0.base_url(profile), model);
         let key = [Some(profile.name), profile.variant_of].into_iter().flatten();
         match (key.filter_map(|name| self.0.keys.get(name)).next(), profile.key_variable) {

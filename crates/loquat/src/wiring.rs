@@ -111,7 +111,15 @@ impl Inner {
     }
 
     fn inside(&self, model: impl Model + 'static, base_url: String, name: &str) -> Arc<dyn Model> {
-        let Some(schedule) = &self.schedule else { return Arc::new(model) };
+        match self.endpoint_schedule(base_url, name) {
+            Some(endpoint) => endpoint.around(model),
+            None => Arc::new(model),
+        }
+    }
+
+    /// What the schedule keeps for the endpoint at that address, known by that name; `None` without a schedule.
+    pub(crate) fn endpoint_schedule(&self, base_url: String, name: &str) -> Option<EndpointSchedule> {
+        let schedule = self.schedule.as_ref()?;
         let key = (base_url, name.to_owned());
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if endpoints.len() >= MAX_ENDPOINTS && !endpoints.contains_key(&key) {
@@ -127,7 +135,7 @@ impl Inner {
             let _ = key;
             endpoint
         });
-        endpoint.around(model)
+        Some(endpoint.clone())
     }
 }
 

@@ -1,0 +1,97 @@
+//! Whether the canary's share of something bad exceeds the baseline's: Page's cumulative sum test (Biometrika, 1954) over
+//! log-likelihood ratios (Wald, 1945), decidable after every single request.
+//!
+//! What is bad is a yes or no: an error, or a first token later than the limit. The second makes a percentile of it: the 95th
+//! is above the limit exactly when more than 5 % are. The sum rises with evidence for the excess, falls without, and never
+//! below zero, so that a release that turns bad after an hour is noticed as fast as one that begins so.
+
+/// The sum of evidence.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Excess {
+    sum: f64,
+    /// The canary's, since the sum was last zero.
+    bad: u64,
+    seen: u64,
+}
+
+impl Excess {
+    /// One more of the canary's. `expected` is the baseline's share, `limit` the share that is allowed.
+    pub(super) fn record(&mut self, is_bad: bool, expected: f64, limit: f64) {
+        // What would be worth noticing: twice what is allowed, and twice what the baseline does.
+        let excess = (2.0 * limit).max(2.0 * expected).min(0.9);
+        let expected = expected.clamp(1e-6, 0.45);
+        let step = if is_bad { (excess / expected).ln() } else { ((1.0 - excess) / (1.0 - expected)).ln() };
+        self.sum = (self.sum + step).max(0.0);
+        if self.sum == 0.0 {
+            (self.bad, self.seen) = (0, 0);
+        } else {
+            self.seen += 1;
+            self.bad += u64::from(is_bad);
+        }
+    }
+
+    /// The evidence: the natural logarithm of how much likelier the excess is than chance.
+    pub(super) fn evidence(&self) -> f64 {
+        self.sum
+    }
+
+    /// The share since the evidence began, and whether it is above the limit.
+    pub(super) fn share(&self) -> f64 {
+        self.bad as f64 / self.seen.max(1) as f64
+    }
+}
+
+/// The baseline's share of the same, of the last minutes: old counts fade.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Share {
+    bad: f64,
+    seen: f64,
+}
+
+impl Share {
+    pub(super) fn record(&mut self, is_bad: bool) {
+        self.seen += 1.0;
+        self.bad += f64::from(u8::from(is_bad));
+    }
+
+    /// What is left of the counts after that share of their half-life.
+    pub(super) fn fade(&mut self, half_lives: f64) {
+        let keep = 0.5_f64.powf(half_lives);
+        self.bad *= keep;
+        self.seen *= keep;
+    }
+
+    /// The share, taken for the limit itself as far as nothing is known: one bad one in as many as the limit allows.
+    pub(super) fn expected(&self, limit: f64) -> f64 {
+        (self.bad + 1.0) / (self.seen + 1.0 / limit)
+    }
+
+    pub(super) fn seen(&self) -> f64 {
+        self.seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_comes_from_excess_alone_and_is_not_saved_up() {
+        let mut excess = Excess::default();
+        (0..100_000).for_each(|at| excess.record(at % 1000 == 0, 0.001, 0.003));
+        assert!(excess.evidence() < 3.0, "{}", excess.evidence());
+        let mut needed = 0;
+        while excess.evidence() < 11.0 {
+            excess.record(needed % 50 == 0, 0.001, 0.003);
+            needed += 1;
+        }
+        assert!(needed < 600, "two percent are noticed after {needed}");
+        assert!(excess.share() > 0.01);
+        let mut share = Share::default();
+        assert!((share.expected(0.05) - 0.05).abs() < 1e-9, "unknown: the limit");
+        (0..1000).for_each(|at| share.record(at % 10 == 0));
+        assert!((share.expected(0.05) - 0.1).abs() < 0.005);
+        share.fade(1.0);
+        assert!((share.seen() - 500.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,389 @@
+//! What is known of one endpoint while it is used: how slow, how busy, how well. It outlives the table of routes that it
+//! was made for: a reload keeps it for every endpoint that stays.
+
+mod estimate;
+mod in_flight;
+mod percentiles;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use loquat_core::{Availability, Error, ErrorKind, Fault, Standing};
+
+pub use percentiles::{SIZES, SizeLatency};
+
+use crate::health::{Health, Reason, State};
+use estimate::Estimate;
+use in_flight::InFlight;
+use percentiles::Percentiles;
+
+/// What the arithmetic of load goes by.
+///
+/// | field | default | reason |
+/// |---|---|---|
+/// | `fade` | 10 s | linkerd's: a slow node is asked again about once a minute, whatever the traffic |
+/// | `seed` | 500 ms | a hosted model's usual first token; only while nothing is known of any endpoint |
+/// | `penalty` | 5 s | linkerd's: a node that fails at once must look slower than any that answers |
+/// | `max_rest` | 300 s | what a peer says of `Retry-After` is believed so far |
+/// | `slow_start` | 30 s | a new node's caches fill while it takes a growing share |
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct LoadPolicy {
+    /// The time in which what is known of an unasked endpoint fades to a third.
+    pub fade: Duration,
+    /// What an endpoint of which nothing is known is taken for, until others have been measured.
+    pub seed: Duration,
+    /// What a failure counts as, in time to first token.
+    pub penalty: Duration,
+    /// The longest that a peer's `Retry-After` keeps requests away.
+    pub max_rest: Duration,
+    /// For how long an endpoint that joins later is spared: its share grows over this time.
+    pub slow_start: Duration,
+}
+
+impl Default for LoadPolicy {
+    fn default() -> Self {
+        Self {
+            fade: Duration::from_secs(10),
+            seed: Duration::from_millis(500),
+            penalty: Duration::from_secs(5),
+            max_rest: Duration::from_secs(300),
+            slow_start: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How an attempt came out, as far as its endpoint's load and health go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It answered.
+    Success,
+    /// It failed, and that is the endpoint's doing or the way's.
+    Failure {
+        /// What it said about trying again.
+        retry_after: Option<Duration>,
+        /// Whether it is only busy: then it is spared, and not held to be ill.
+        is_busy: bool,
+    },
+    /// It says nothing about the endpoint: the caller's error, or a cancellation.
+    Neutral,
+}
+
+impl Outcome {
+    /// What that error says of the endpoint.
+    pub fn of(error: &Error) -> Self {
+        use ErrorKind as K;
+        match error.kind() {
+            // A key that is refused is the configuration's fault, and yet this endpoint will refuse the next, too.
+            K::Authentication | K::Permission | K::NotFound | K::QuotaExceeded => {
+                Self::Failure { retry_after: None, is_busy: false }
+            }
+            K::ContentFiltered | K::TooLarge => Self::Neutral,
+            K::RateLimited | K::Overloaded => {
+                Self::Failure { retry_after: error.retry_hint().after, is_busy: true }
+            }
+            _ => match error.fault() {
+                Fault::Caller | Fault::Local => Self::Neutral,
+                _ => Self::Failure { retry_after: error.retry_hint().after, is_busy: false },
+            },
+        }
+    }
+}
+
+/// One endpoint's load and health. Shared by all tables that name the endpoint.
+#[derive(Debug)]
+pub struct Live {
+    /// What its times count from.
+    epoch: Instant,
+    policy: LoadPolicy,
+    estimate: Estimate,
+    in_flight: InFlight,
+    percentiles: Percentiles,
+    /// When it joined a router that was running; `None` for those that were there from the start.
+    joined_ms: Option<u32>,
+    /// Not asked before that time, in milliseconds since the epoch; 0 for no such wish.
+    rests_until_ms: AtomicU32,
+    health: Health,
+    /// What a circuit breaker says of it.
+    availability: Arc<Availability>,
+}
+
+impl Live {
+    /// An endpoint of which nothing is known yet. `epoch` is the router's beginning; an endpoint that `joins` later is
+    /// spared at first.
+    pub fn new(
+        epoch: Instant,
+        now: Instant,
+        joins: bool,
+        policy: LoadPolicy,
+        availability: Option<Arc<Availability>>,
+    ) -> Self {
+        Self {
+            epoch,
+            policy,
+            estimate: Estimate::default(),
+            in_flight: InFlight::default(),
+            percentiles: Percentiles::default(),
+            joined_ms: joins.then(|| millis(epoch, now)),
+            rests_until_ms: AtomicU32::new(0),
+            health: Health::new(),
+            availability: availability.unwrap_or_else(|| Arc::new(Availability::new(now))),
+        }
+    }
+
+    /// A request of that size begins: the ticket is to be told how it goes on.
+    pub fn enter(self: &Arc<Self>, prompt_tokens: u32, now: Instant) -> Ticket {
+        let tokens = prompt_tokens.saturating_add(REQUEST_TOKENS);
+        self.in_flight.enter(tokens);
+        Ticket { live: self.clone(), started: now, prompt_tokens, tokens, answered: false, settled: false }
+    }
+
+    /// Requests and tokens in hand.
+    pub fn in_flight(&self) -> (u32, u64) {
+        self.in_flight.read()
+    }
+
+    /// The moving average of the time to first token as it has faded by now; `None` when nothing is known.
+    pub fn first_token(&self, now: Instant) -> Option<Duration> {
+        let us = self.faded_us(millis(self.epoch, now))?;
+        Some(Duration::from_secs_f32(us / 1e6))
+    }
+
+    /// The 95th percentile of the time to first token of the last minute, by size of prompt.
+    pub fn by_size(&self, now: Instant) -> [SizeLatency; SIZES] {
+        self.percentiles.show(millis(self.epoch, now))
+    }
+
+    /// How it stands, with reason and time.
+    pub fn state(&self, now: Instant) -> State {
+        if let Some(state) = self.health.said(self.epoch) {
+            return state;
+        }
+        match self.availability.standing(now) {
+            Standing::Available | Standing::ProbeDue => {}
+            _ => return State::Out { reason: Reason::Breaker, since: None },
+        }
+        let rests = self.rests_until_ms.load(Relaxed);
+        if rests > millis(self.epoch, now) {
+            let until = self.epoch + Duration::from_millis(rests.into());
+            return State::Resting { until };
+        }
+        State::Up
+    }
+
+    /// Whether it takes requests at this moment.
+    pub(crate) fn takes(&self, now: Instant, now_ms: u32) -> bool {
+        self.health.takes()
+            && self.rests_until_ms.load(Relaxed) <= now_ms
+            && self.availability.standing(now).may_try()
+    }
+
+    /// Whether it shall get no new requests, whatever else.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.health.is_draining()
+    }
+
+    /// The endpoint leaves: what it has in hand it may finish.
+    pub fn drain(&self, now: Instant) {
+        self.health.drain(millis(self.epoch, now));
+    }
+
+    /// It is back before it had left.
+    pub(crate) fn undrain(&self) {
+        self.health.undrain();
+    }
+
+    /// What an active check found: `GET /health` or `/v1/models`, never a generation.
+    pub fn checked(&self, is_well: bool, now: Instant) {
+        if self.health.checked(is_well, millis(self.epoch, now)) {
+            // Back from the dead: what was known of it is no longer so.
+            self.estimate.forget();
+        }
+    }
+
+    /// Up or out by hand, or by whoever discovered it.
+    pub fn set_out(&self, out: bool, now: Instant) {
+        self.health.set_out(out, millis(self.epoch, now));
+    }
+
+    /// The breaker's word.
+    pub fn availability(&self) -> &Arc<Availability> {
+        &self.availability
+    }
+
+    pub(crate) fn faded_us(&self, now_ms: u32) -> Option<f32> {
+        self.estimate.faded(now_ms, self.policy.fade.as_millis() as f32)
+    }
+
+    /// What share of its usual load it is fit for, from 0.1 to 1.
+    pub(crate) fn warmth(&self, now_ms: u32) -> f32 {
+        let (Some(joined), true) = (self.joined_ms, !self.policy.slow_start.is_zero()) else { return 1.0 };
+        let age = now_ms.saturating_sub(joined) as f32;
+        (age / self.policy.slow_start.as_millis() as f32).clamp(0.1, 1.0)
+    }
+
+    pub(crate) fn policy(&self) -> &LoadPolicy {
+        &self.policy
+    }
+
+    fn answered(&self, prompt_tokens: u32, took: Duration, now: Instant) {
+        let now_ms = millis(self.epoch, now);
+        self.estimate.record(micros(took), now_ms, self.policy.fade.as_millis() as f32);
+        self.percentiles.record(prompt_tokens, took, now_ms);
+    }
+
+    fn failed(&self, retry_after: Option<Duration>, is_busy: bool, took: Duration, now: Instant) {
+        let now_ms = millis(self.epoch, now);
+        let penalty =
+            retry_after.unwrap_or_default().min(self.policy.max_rest).max(self.policy.penalty).max(took);
+        self.estimate.record(micros(penalty), now_ms, self.policy.fade.as_millis() as f32);
+        if let Some(wait) = retry_after {
+            let until = millis(self.epoch, now + wait.min(self.policy.max_rest));
+            self.rests_until_ms.fetch_max(until, Relaxed);
+        }
+        if !is_busy {
+            let row = self.health.failed();
+            if let Some(doublings) = row.checked_sub(FAILURES_TO_REST) {
+                let rest = FIRST_REST * (1 << doublings.min(6));
+                self.rests_until_ms.fetch_max(millis(self.epoch, now + rest), Relaxed);
+            }
+        }
+    }
+}
+
+/// Failures in a row after which an endpoint rests, as many as Envoy's outlier detection waits for.
+const FAILURES_TO_REST: u32 = 5;
+/// How long it rests at first; twice as long after each further failure, about a minute at most.
+const FIRST_REST: Duration = Duration::from_secs(1);
+
+/// What a request weighs besides its prompt: the work of its answer, in the same coin.
+pub(crate) const REQUEST_TOKENS: u32 = 256;
+
+/// A request on its way. Dropped without a verdict it says nothing about the endpoint: the caller gave up.
+#[derive(Debug)]
+#[must_use = "dropping a ticket ends its request"]
+pub struct Ticket {
+    live: Arc<Live>,
+    started: Instant,
+    prompt_tokens: u32,
+    /// What is still counted as in flight.
+    tokens: u32,
+    answered: bool,
+    settled: bool,
+}
+
+impl Ticket {
+    /// The first token is here: the prompt is off the endpoint's hands.
+    pub fn first_token(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.answered, true) {
+            return;
+        }
+        self.live.answered(self.prompt_tokens, now.saturating_duration_since(self.started), now);
+        let prompt = self.tokens.saturating_sub(REQUEST_TOKENS);
+        // `enter` counted no more than it may for one request; neither does this.
+        if self.tokens <= in_flight::MOST_TOKENS {
+            self.live.in_flight.lessen(prompt);
+            self.tokens -= prompt;
+        }
+    }
+
+    /// How it came out.
+    pub fn settle(mut self, outcome: Outcome, now: Instant) {
+        self.settled = true;
+        match outcome {
+            Outcome::Success => self.live.health.succeeded(),
+            Outcome::Failure { retry_after, is_busy } => {
+                let took = now.saturating_duration_since(self.started);
+                self.live.failed(
+                    retry_after,
+                    is_busy,
+                    if self.answered { Duration::ZERO } else { took },
+                    now,
+                );
+            }
+            Outcome::Neutral => {}
+        }
+    }
+
+    /// When it began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The endpoint's load and health.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.live.in_flight.leave(self.tokens);
+    }
+}
+
+/// Whole milliseconds since the epoch, down.
+pub(crate) fn millis(epoch: Instant, now: Instant) -> u32 {
+    // Wraps after 49 days, as `Estimate` expects.
+    #[allow(clippy::cast_possible_truncation, reason = "wraps on purpose")]
+    let ms = now.saturating_duration_since(epoch).as_millis() as u32;
+    ms
+}
+
+fn micros(duration: Duration) -> f32 {
+    duration.as_secs_f32() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_weighs_until_it_ends_and_its_prompt_until_it_answers() {
+        let start = Instant::now();
+        let live = Arc::new(Live::new(start, start, false, LoadPolicy::default(), None));
+        let mut ticket = live.enter(1000, start);
+        assert_eq!(live.in_flight(), (1, 1000 + u64::from(REQUEST_TOKENS)));
+        let later = start + Duration::from_millis(80);
+        ticket.first_token(later);
+        ticket.first_token(later + Duration::from_secs(9));
+        assert_eq!(live.in_flight(), (1, REQUEST_TOKENS.into()));
+        let known = live.first_token(later).expect("known");
+        assert!((known.as_secs_f64() - 0.08).abs() < 1e-6);
+        ticket.settle(Outcome::Success, later);
+        assert_eq!(live.in_flight(), (0, 0));
+        let mut huge = live.enter(u32::MAX, start);
+        huge.first_token(later);
+        drop(huge);
+        assert_eq!(live.in_flight(), (0, 0), "not even a prompt of four billion tokens leaves anything over");
+    }
+
+    #[test]
+    fn a_failure_is_slow_and_a_retry_after_is_a_rest() {
+        let start = Instant::now();
+        let live = Arc::new(Live::new(start, start, false, LoadPolicy::default(), None));
+        let failure = |after| Outcome::Failure { retry_after: after, is_busy: true };
+        live.enter(1, start).settle(failure(None), start);
+        assert_eq!(live.first_token(start), Some(Duration::from_secs(5)));
+        assert_eq!(live.state(start), State::Up);
+        live.enter(1, start).settle(failure(Some(Duration::from_secs(20))), start);
+        assert_eq!(live.state(start), State::Resting { until: start + Duration::from_secs(20) });
+        assert!(!live.takes(start, 19_999) && live.takes(start, 20_000));
+        live.enter(1, start).settle(failure(Some(Duration::MAX)), start);
+        assert!(live.takes(start, 300_000), "not for ever");
+    }
+
+    #[test]
+    fn who_joins_later_is_spared_at_first() {
+        let start = Instant::now();
+        let live = Live::new(start, start + Duration::from_secs(60), true, LoadPolicy::default(), None);
+        let warmth: Vec<_> = [60_000, 75_000, 90_000, 500_000].map(|ms| live.warmth(ms)).into();
+        assert_eq!(warmth, [0.1, 0.5, 1.0, 1.0]);
+    }
+}

@@ -1,0 +1,272 @@
+//! One request on its way through a route: attempts until one begins, and what is done when it breaks off.
+
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+
+use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Error, ErrorKind, Result};
+
+use crate::{
+    Abilities, Asked, Fan,
+    answer::{Begun, Routed, begin},
+    canary::Sample,
+    decide::{Decision, MAX_TRIED, Tried},
+    fallback::Class,
+    load::Outcome,
+    router::{Inner, refused},
+    table::{Route, Table},
+};
+
+/// What one operation knows. It owns all it needs, so that an answer can go on with it.
+pub(crate) struct Operation {
+    inner: Arc<Inner>,
+    /// The table of its beginning: a reload in between changes nothing for it.
+    table: Arc<Table>,
+    route: usize,
+    pub(crate) asked: Asked,
+    pub(crate) context: Context,
+    pub(crate) request: Arc<ChatRequest>,
+    tried: Tried,
+    attempts: u32,
+    trace: u64,
+}
+
+impl Operation {
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        table: Arc<Table>,
+        route: usize,
+        asked: Asked,
+        context: Context,
+        request: Arc<ChatRequest>,
+    ) -> Self {
+        let id = context.trace().trace_id();
+        let trace = u64::from_be_bytes(std::array::from_fn(|at| id[at]));
+        // An endpoint's own name for its model, not the route's. Copies the request once, if others hold it, too.
+        let request = if request.model.is_empty() {
+            request
+        } else {
+            let mut own = Arc::unwrap_or_clone(request);
+            own.model.clear();
+            Arc::new(own)
+        };
+        Self { inner, table, route, asked, context, request, tried: Tried::default(), attempts: 0, trace }
+    }
+
+    /// The answer of the first endpoint that begins one.
+    pub(crate) async fn answer(mut self) -> Result<Answer> {
+        let begun = self.begin().await?;
+        Ok(Routed::wrap(self, begun))
+    }
+
+    pub(crate) fn fallback(&self) -> Option<&crate::FallbackPolicy> {
+        Some(&self.route()?.fallback)
+    }
+
+    fn route(&self) -> Option<&Route> {
+        self.table.routes.get(self.route)
+    }
+
+    /// Attempts until one begins, or the policy says that it is enough.
+    pub(crate) async fn begin(&mut self) -> Result<Begun> {
+        let mut last: Option<Error> = None;
+        loop {
+            if let Err(error) = self.context.check() {
+                return Err(last.map_or(error, |last| self.note(last)));
+            }
+            let (limit, fan) = match self.route() {
+                Some(route) => (route.fallback.max_attempts.min(MAX_TRIED), route.fan),
+                None => (1, Fan::One),
+            };
+            if self.attempts >= limit && last.is_some() {
+                return Err(last.map_or_else(lost, |last| self.note(last)));
+            }
+            let decision = match self.choose() {
+                Ok(decision) => decision,
+                // What the last endpoint said is worth more than that there is no other.
+                Err(nobody) => return Err(last.map_or(nobody, |last| self.note(last))),
+            };
+            if last.is_some() && !self.is_allowed(&decision) {
+                return Err(last.map_or_else(lost, |last| {
+                    self.note(last)
+                        .map_message(|text| format!("{text}; the budget for further attempts is used up"))
+                }));
+            }
+            self.claim(&decision);
+            let result = match fan {
+                Fan::Race(count) if self.attempts == 1 => self.race(decision, count).await,
+                Fan::Hedge(delay) if self.attempts == 1 => self.hedge(decision, delay).await,
+                _ => self.attempt(decision).await,
+            };
+            match result {
+                Ok(begun) => return Ok(begun),
+                Err(error) => {
+                    if !self.fallback().is_some_and(|policy| policy.allows(&error)) {
+                        return Err(self.note(error));
+                    }
+                    self.learn(&error, &decision);
+                    last = Some(error);
+                }
+            }
+        }
+    }
+
+    fn choose(&self) -> Result<Decision> {
+        let now = self.context.now();
+        self.inner
+            .decide(&self.table, self.route, &self.asked, &self.tried, now, self.trace)
+            .map_err(|nobody| refused(&self.table, self.route, &self.asked, nobody))
+    }
+
+    fn claim(&mut self, decision: &Decision) {
+        self.attempts += 1;
+        self.tried.insert(decision.endpoint as usize);
+    }
+
+    /// A fallback is paid for as a retry is.
+    fn is_allowed(&self, decision: &Decision) -> bool {
+        let node = self.table.nodes.get(decision.endpoint as usize);
+        let allowance = node.and_then(|node| node.connected.allowance.as_ref());
+        allowance.is_none_or(|allowed| allowed(self.context.now()))
+    }
+
+    /// After a prompt that was too long, only a wider window will do.
+    fn learn(&mut self, error: &Error, decision: &Decision) {
+        if Class::of(error) != Some(Class::ContextLength) {
+            return;
+        }
+        let said = error.context_length();
+        let node = self.table.nodes.get(decision.endpoint as usize);
+        let window = said.and_then(|said| said.limit_tokens).and_then(|limit| u32::try_from(limit).ok());
+        let window = window.or_else(|| node.and_then(|node| node.spec.context_window));
+        let counted = said.and_then(|said| said.request_tokens).and_then(|count| u32::try_from(count).ok());
+        let wider = window.map(|window| window.saturating_add(1).saturating_sub(self.asked.output_tokens));
+        let least = counted.into_iter().chain(wider).chain([self.asked.prompt_tokens]).max();
+        self.asked.prompt_tokens = least.unwrap_or(self.asked.prompt_tokens);
+    }
+
+    /// One endpoint, up to the first delta that says something.
+    async fn attempt(&self, decision: Decision) -> Result<Begun> {
+        let Some(node) = self.table.nodes.get(decision.endpoint as usize) else { return Err(lost()) };
+        let ticket = node.live.enter(self.asked.prompt_tokens, self.context.now());
+        let begun = match node.connected.model.infer(&self.context, self.request.clone()).await {
+            Ok(answer) => begin(answer).await,
+            Err(error) => Err(error),
+        };
+        let now = self.context.now();
+        match begun {
+            Ok(parts) => {
+                let mut ticket = ticket;
+                ticket.first_token(now);
+                let took = now.saturating_duration_since(ticket.started());
+                self.report(&Sample::answered(decision.is_canary, self.asked.stable_key, took));
+                Ok(Begun { parts, ticket: Some(ticket), decision })
+            }
+            Err(error) => {
+                ticket.settle(self.outcome(&error), now);
+                self.failed(&error, &decision);
+                Err(error)
+            }
+        }
+    }
+
+    /// What the error says of the endpoint. What layers of this toolkit refused never reached it, and a limit that was the
+    /// caller's own deadline is not its failure.
+    pub(crate) fn outcome(&self, error: &Error) -> Outcome {
+        let is_ours = error.code().is_some_and(|code| code.starts_with("loquat_"));
+        let is_callers = error.kind() == ErrorKind::Timeout && self.context.check().is_err();
+        if is_ours || is_callers { Outcome::Neutral } else { Outcome::of(error) }
+    }
+
+    /// Tells the canary of a failure that is its endpoint's.
+    pub(crate) fn failed(&self, error: &Error, decision: &Decision) {
+        if matches!(self.outcome(error), Outcome::Failure { .. }) {
+            self.report(&Sample::failed(decision.is_canary, self.asked.stable_key, error));
+        }
+    }
+
+    fn report(&self, sample: &Sample<'_>) {
+        let Some(canary) = self.route().and_then(|route| route.canary.as_ref()) else { return };
+        let sample = sample.with_trace(self.context.trace().trace_id());
+        let event = canary.record(sample, self.context.now());
+        if let (Some(listener), Some(event)) = (&self.inner.listener, event) {
+            listener(&event);
+        }
+    }
+
+    /// Several at once; the first that begins.
+    async fn race(&mut self, first: Decision, count: u8) -> Result<Begun> {
+        let mut chosen = vec![first];
+        while chosen.len() < usize::from(count) {
+            let Ok(next) = self.choose() else { break };
+            if !self.is_allowed(&next) {
+                break;
+            }
+            self.claim(&next);
+            chosen.push(next);
+        }
+        let attempts =
+            chosen.into_iter().map(|decision| -> BoxFuture<'_, _> { Box::pin(self.attempt(decision)) });
+        first_to_begin(attempts.collect(), None).await
+    }
+
+    /// Another one, when the first takes longer than that.
+    async fn hedge(&mut self, first: Decision, delay: Duration) -> Result<Begun> {
+        let Some(timer) = self.inner.timer.clone() else { return self.attempt(first).await };
+        let second = self.choose().ok().filter(|second| self.is_allowed(second));
+        let Some(second) = second else { return self.attempt(first).await };
+        self.claim(&second);
+        let late = (timer.sleep(delay), Box::pin(self.attempt(second)) as _);
+        first_to_begin(vec![Box::pin(self.attempt(first))], Some(late)).await
+    }
+
+    /// The request as it goes on from a text: for endpoints that accept a beginning of their own answer.
+    pub(crate) fn go_on_from(&mut self, text: &str) {
+        let request = Arc::make_mut(&mut self.request);
+        request.messages.push(loquat_core::Message::assistant(text));
+        self.asked = self.asked.with_abilities(Abilities::PREFILL);
+    }
+
+    /// How many endpoints were asked, for an error that several had a part in.
+    pub(crate) fn note(&self, error: Error) -> Error {
+        match self.attempts {
+            0 | 1 => error,
+            count => error.map_message(|text| format!("{text} (the last of {count} endpoints)")),
+        }
+    }
+}
+
+type Attempt<'a> = BoxFuture<'a, Result<Begun>>;
+
+/// The first attempt that begins; the others are dropped, which cancels them. The error of the last that fails, if all do.
+/// A late one waits for its time, or for all others to have failed.
+async fn first_to_begin<'a>(
+    mut running: Vec<Attempt<'a>>,
+    mut late: Option<(BoxFuture<'static, ()>, Attempt<'a>)>,
+) -> Result<Begun> {
+    let mut last = None;
+    poll_fn(move |cx| {
+        loop {
+            let mut at = 0;
+            while let Some(attempt) = running.get_mut(at) {
+                match attempt.as_mut().poll(cx) {
+                    Poll::Ready(Ok(begun)) => return Poll::Ready(Ok(begun)),
+                    Poll::Ready(Err(error)) => {
+                        drop(running.swap_remove(at));
+                        last = Some(error);
+                    }
+                    Poll::Pending => at += 1,
+                }
+            }
+            let joins = late.take_if(|(time, _)| running.is_empty() || time.as_mut().poll(cx).is_ready());
+            match (joins, running.is_empty()) {
+                (Some((_, attempt)), _) => running.push(attempt),
+                (None, true) => return Poll::Ready(Err(last.take().unwrap_or_else(lost))),
+                (None, false) => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Internal, "the router lost its own endpoint")
+}

@@ -1,0 +1,183 @@
+//! What a router is to do, as data: endpoints, routes of groups of them, what to do when one fails.
+
+use std::time::Duration;
+
+use crate::{EndpointSpec, FallbackPolicy, Strategy, canary::CanaryPolicy};
+
+/// All endpoints and routes. It replaces another as a whole, or not at all.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The endpoints, each by its own name.
+    pub endpoints: Vec<EndpointSpec>,
+    /// The routes. Without any, every endpoint's model is a route of the endpoints that have it.
+    pub routes: Vec<RouteSpec>,
+}
+
+impl Plan {
+    /// Nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With one more endpoint.
+    #[must_use]
+    pub fn with_endpoint(mut self, endpoint: EndpointSpec) -> Self {
+        self.endpoints.push(endpoint);
+        self
+    }
+
+    /// With one more route.
+    #[must_use]
+    pub fn with_route(mut self, route: RouteSpec) -> Self {
+        self.routes.push(route);
+        self
+    }
+}
+
+/// What answers under a name: ordered groups of endpoints, the next when none of one will do.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RouteSpec {
+    /// The names that requests ask for. A `*` at the end stands for anything: the longest match wins, an exact one first.
+    pub names: Vec<String>,
+    /// The groups, the first choice first.
+    pub groups: Vec<GroupSpec>,
+    /// When to go on to another endpoint.
+    pub fallback: FallbackPolicy,
+    /// Whether several endpoints are asked for one answer.
+    pub fan: Fan,
+    /// A new version that takes a share.
+    pub canary: Option<CanarySpec>,
+}
+
+impl RouteSpec {
+    /// A route of that name, without a group yet.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            names: vec![name.into()],
+            groups: Vec::new(),
+            fallback: FallbackPolicy::default(),
+            fan: Fan::One,
+            canary: None,
+        }
+    }
+
+    /// Goes by that name, too.
+    #[must_use]
+    pub fn with_alias(mut self, name: impl Into<String>) -> Self {
+        self.names.push(name.into());
+        self
+    }
+
+    /// With one more group, after those it has.
+    #[must_use]
+    pub fn with_group(mut self, group: GroupSpec) -> Self {
+        self.groups.push(group);
+        self
+    }
+
+    /// Goes on to other endpoints like that.
+    #[must_use]
+    pub fn with_fallback(mut self, policy: FallbackPolicy) -> Self {
+        self.fallback = policy;
+        self
+    }
+
+    /// Asks several at once like that.
+    #[must_use]
+    pub fn with_fan(mut self, fan: Fan) -> Self {
+        self.fan = fan;
+        self
+    }
+
+    /// With a new version that takes a share.
+    #[must_use]
+    pub fn with_canary(mut self, canary: CanarySpec) -> Self {
+        self.canary = Some(canary);
+        self
+    }
+}
+
+/// Endpoints among which a strategy chooses.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GroupSpec {
+    /// Which endpoints.
+    pub members: Members,
+    /// How one is chosen.
+    pub strategy: Strategy,
+}
+
+impl GroupSpec {
+    /// These endpoints, by name; the best of two by latency.
+    pub fn of<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
+        Self::new(Members::Named(names.into_iter().map(Into::into).collect()))
+    }
+
+    /// Those endpoints; the best of two by latency.
+    pub fn new(members: Members) -> Self {
+        Self { members, strategy: Strategy::default() }
+    }
+
+    /// Chosen from like that.
+    #[must_use]
+    pub fn with_strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+}
+
+/// Which endpoints are in a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Members {
+    /// All.
+    All,
+    /// Those of these names.
+    Named(Vec<String>),
+    /// Those that have all of these tags. None may have them yet: discovery may bring some.
+    Tagged(Vec<String>),
+    /// Those of that model.
+    OfModel(String),
+}
+
+/// Whether several endpoints are asked for one answer. The first that begins wins, the others are given up: each may
+/// cost what an answer costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Fan {
+    /// One at a time.
+    #[default]
+    One,
+    /// So many at once, at most 8.
+    Race(u8),
+    /// A second one, when the first has not begun after that time.
+    Hedge(Duration),
+}
+
+/// A new version of a route: endpoints that take a share of its requests for as long as they do well.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CanarySpec {
+    /// Its name in events.
+    pub name: String,
+    /// The endpoints of the new version.
+    pub group: GroupSpec,
+    /// How its share moves.
+    pub policy: CanaryPolicy,
+}
+
+impl CanarySpec {
+    /// A new version of that name.
+    pub fn new(name: impl Into<String>, group: GroupSpec) -> Self {
+        Self { name: name.into(), group, policy: CanaryPolicy::default() }
+    }
+
+    /// Whose share moves like that.
+    #[must_use]
+    pub fn with_policy(mut self, policy: CanaryPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+}

@@ -1,0 +1,265 @@
+//! A group of endpoints, laid out for deciding: what never changes as masks and tables, what changes behind one pointer
+//! for each member.
+//!
+//! Whether members are well is looked at one by one now and then ([`HealthPolicy::sweep`]) and kept as a mask; between
+//! sweeps only the member that is chosen is asked. A thousand pointers are not followed for one decision.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use crate::{
+    Abilities, Asked, EndpointSpec, Mask,
+    health::HealthPolicy,
+    load::{Live, millis},
+};
+
+/// The members of a group and what is known of them.
+#[derive(Debug)]
+pub struct Pool {
+    epoch: Instant,
+    policy: HealthPolicy,
+    members: Box<[Member]>,
+    /// Their numbers, side by side.
+    ids: Box<[u64]>,
+    all: Mask,
+    by_ability: [Mask; Abilities::COUNT],
+    /// By window: the smallest first, with all whose window is no smaller.
+    windows: Box<[(u32, Mask)]>,
+    outputs: Box<[(u32, Mask)]>,
+    /// The sums of weights up to and with each member.
+    weights: Box<[u64]>,
+    /// Prices from the cheapest on, with those that ask it.
+    tiers: Box<[(f32, Mask)]>,
+    picture: Picture,
+}
+
+/// An endpoint as a member of a pool.
+#[derive(Debug)]
+pub struct Member {
+    /// What is said of it.
+    pub spec: Arc<EndpointSpec>,
+    /// What is known of it.
+    pub live: Arc<Live>,
+    /// A number that stays the same over reloads and in other processes: a hash of its name.
+    pub id: u64,
+    /// Its number in the table of all endpoints.
+    pub(crate) index: usize,
+}
+
+/// What the last sweep saw. A cache line of its own: it is written while the rest is read.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Picture {
+    well: [AtomicU64; 16],
+    panics: AtomicBool,
+    next_sweep_ms: AtomicU32,
+    /// When the last sweep was, counted from 1.
+    swept_ms: AtomicU32,
+    /// The mean of what is known of the members' first tokens, as bits of an `f32` in microseconds.
+    typical_us: AtomicU32,
+    /// Requests in hand of all members.
+    in_flight: AtomicU32,
+}
+
+impl Pool {
+    /// At most [`crate::MAX_MEMBERS`].
+    pub(crate) fn new(members: Vec<Member>, epoch: Instant, policy: HealthPolicy) -> Self {
+        let all = Mask::first(members.len());
+        let mut by_ability = [Mask::EMPTY; Abilities::COUNT];
+        let mut sum = 0;
+        let mut weights = Vec::with_capacity(members.len());
+        for (index, member) in members.iter().enumerate() {
+            member.spec.abilities.bits().for_each(|bit| by_ability[bit].insert(index));
+            sum += u64::from(member.spec.weight);
+            weights.push(sum);
+        }
+        let limits =
+            |limit: fn(&EndpointSpec) -> Option<u32>| at_least(members.iter().map(|m| limit(&m.spec)));
+        let mut prices: Vec<f32> = members.iter().map(|member| member.spec.price.blended()).collect();
+        prices.sort_by(f32::total_cmp);
+        prices.dedup();
+        let tiers = prices.into_iter().map(|price| {
+            let mut mask = Mask::EMPTY;
+            let here = |(_, member): &(usize, &Member)| member.spec.price.blended() == price;
+            members.iter().enumerate().filter(here).for_each(|(index, _)| mask.insert(index));
+            (price, mask)
+        });
+        Self {
+            epoch,
+            policy,
+            all,
+            by_ability,
+            windows: limits(|spec| spec.context_window),
+            outputs: limits(|spec| spec.max_output_tokens),
+            weights: weights.into(),
+            tiers: tiers.collect(),
+            picture: Picture {
+                well: all.words().map(AtomicU64::new),
+                panics: AtomicBool::new(false),
+                next_sweep_ms: AtomicU32::new(0),
+                swept_ms: AtomicU32::new(0),
+                typical_us: AtomicU32::new(0),
+                in_flight: AtomicU32::new(0),
+            },
+            ids: members.iter().map(|member| member.id).collect(),
+            members: members.into(),
+        }
+    }
+
+    /// The members, in the order in which they were named.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The members' stable numbers, in the same order.
+    pub(crate) fn member_ids(&self) -> &[u64] {
+        &self.ids
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &Mask {
+        &self.all
+    }
+
+    /// Those that can do what is asked, window and length included.
+    pub fn able(&self, asked: &Asked) -> Mask {
+        let mut mask = self.all;
+        asked.abilities.bits().for_each(|bit| mask.keep(&self.by_ability[bit]));
+        for (limits, need) in [(&self.windows, asked.window_tokens()), (&self.outputs, asked.output_tokens)] {
+            match limits.get(limits.partition_point(|(limit, _)| *limit < need)) {
+                Some((_, enough)) => mask.keep(enough),
+                None => return Mask::EMPTY,
+            }
+        }
+        mask
+    }
+
+    /// The widest context window among those that can do all else that is asked; `None` where there is none of them.
+    pub(crate) fn widest(&self, asked: &Asked) -> Option<u32> {
+        let mut asked = *asked;
+        (asked.prompt_tokens, asked.output_tokens) = (0, 0);
+        let able = self.able(&asked);
+        able.iter().map(|index| self.members[index].spec.context_window.unwrap_or(u32::MAX)).max()
+    }
+
+    /// Those that were well at the last sweep, and whether so few are that all are to be tried.
+    pub fn well(&self, now: Instant) -> (Mask, bool) {
+        let now_ms = millis(self.epoch, now);
+        let due = self.picture.next_sweep_ms.load(Relaxed);
+        if now_ms.wrapping_sub(due).cast_signed() >= 0 {
+            self.sweep_if(due, now, now_ms);
+        }
+        self.picture()
+    }
+
+    fn picture(&self) -> (Mask, bool) {
+        (
+            Mask::from_words(std::array::from_fn(|at| self.picture.well[at].load(Relaxed))),
+            self.picture.panics.load(Relaxed),
+        )
+    }
+
+    /// Looks at every member now, unless somebody has within this millisecond.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let now_ms = millis(self.epoch, now);
+        if self.picture.swept_ms.load(Relaxed) != now_ms.wrapping_add(1) {
+            self.sweep_if(self.picture.next_sweep_ms.load(Relaxed), now, now_ms);
+        }
+    }
+
+    /// One of those who come at once does it; the others go by the picture there is.
+    fn sweep_if(&self, due: u32, now: Instant, now_ms: u32) {
+        let period =
+            u32::try_from(self.policy.sweep.as_millis()).unwrap_or(u32::MAX / 4).clamp(1, u32::MAX / 4);
+        let next = now_ms.wrapping_add(period);
+        if self.picture.next_sweep_ms.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
+            return;
+        }
+        self.picture.swept_ms.store(now_ms.wrapping_add(1), Relaxed);
+        let mut well = Mask::EMPTY;
+        let (mut staying, mut known, mut sum, mut in_flight) = (0_usize, 0_u32, 0.0_f32, 0_u32);
+        let mut remaining = Mask::EMPTY;
+        for (index, member) in self.members.iter().enumerate() {
+            if member.live.takes(now, now_ms) {
+                well.insert(index);
+            }
+            if !member.live.is_draining() {
+                staying += 1;
+                remaining.insert(index);
+            }
+            if let Some(us) = member.live.faded_us(now_ms) {
+                known += 1;
+                // A penalty is no latency that a newcomer should be measured by.
+                sum += us.min(member.live.policy().penalty.as_secs_f32() * 1e6);
+            }
+            in_flight = in_flight.saturating_add(member.live.in_flight().0);
+        }
+        let out = staying.saturating_sub(well.len());
+        let panics = out * 100 > staying * self.policy.max_out_percent as usize;
+        let seen = if panics { remaining } else { well };
+        for (slot, word) in self.picture.well.iter().zip(seen.words()) {
+            slot.store(*word, Relaxed);
+        }
+        self.picture.panics.store(panics, Relaxed);
+        let typical = if known > 0 { sum / known as f32 } else { 0.0 };
+        self.picture.typical_us.store(typical.to_bits(), Relaxed);
+        self.picture.in_flight.store(in_flight, Relaxed);
+    }
+
+    /// Whether that member takes requests at this moment.
+    pub(crate) fn takes(&self, index: usize, now: Instant) -> bool {
+        self.members.get(index).is_some_and(|member| member.live.takes(now, millis(self.epoch, now)))
+    }
+
+    /// How slow that member is, in microseconds to the first token: as measured, or as its like.
+    pub fn slowness_us(&self, index: usize, now: Instant) -> f32 {
+        let Some(member) = self.members.get(index) else { return f32::INFINITY };
+        member.live.faded_us(millis(self.epoch, now)).unwrap_or_else(|| {
+            let typical = f32::from_bits(self.picture.typical_us.load(Relaxed));
+            if typical > 0.0 { typical } else { member.live.policy().seed.as_secs_f32() * 1e6 }
+        })
+    }
+
+    /// What share of its usual load that member is fit for, from 0.1 to 1: less while it is new.
+    pub fn warmth(&self, index: usize, now: Instant) -> f32 {
+        self.members.get(index).map_or(1.0, |member| member.live.warmth(millis(self.epoch, now)))
+    }
+
+    /// Requests in hand for each member, on average, as of the last sweep.
+    pub fn mean_in_flight(&self) -> f32 {
+        self.picture.in_flight.load(Relaxed) as f32 / self.members.len().max(1) as f32
+    }
+
+    /// The sums of weights up to and with each member.
+    pub fn weight_sums(&self) -> &[u64] {
+        &self.weights
+    }
+
+    /// Prices from the cheapest on, blended, with those that ask it.
+    pub fn price_tiers(&self) -> &[(f32, Mask)] {
+        &self.tiers
+    }
+}
+
+/// Each limit there is, ascending, with all whose limit is no smaller; who has none is with all, the last included.
+fn at_least(limits: impl Iterator<Item = Option<u32>>) -> Box<[(u32, Mask)]> {
+    let mut sorted: Vec<_> =
+        limits.enumerate().map(|(index, limit)| (limit.unwrap_or(u32::MAX), index)).collect();
+    sorted.sort_unstable();
+    let mut masks: Vec<(u32, Mask)> = Vec::new();
+    let mut enough = Mask::EMPTY;
+    for (limit, index) in sorted.into_iter().rev() {
+        enough.insert(index);
+        match masks.last_mut() {
+            Some(last) if last.0 == limit => last.1 = enough,
+            _ => masks.push((limit, enough)),
+        }
+    }
+    masks.reverse();
+    masks.into()
+}

@@ -1,0 +1,77 @@
+//! Requests that belong together go to the same place: rendezvous hashing (Thaler and Ravishankar, 1996), bounded by load
+//! (Mirrokni, Thorup and Zadimoghaddam, 2018).
+//!
+//! Each member's hash with the key ranks it; when one goes, only its own keys move. The first in rank whose load is
+//! below the bound is taken, so that a key that everybody uses does not drown one endpoint.
+
+use super::{Pick, Picked, Score, View};
+use crate::{Draw, Mask};
+
+/// The member that ranks first for the request's key, among those with less than their share of work.
+#[derive(Debug, Clone, Copy)]
+pub struct Rendezvous {
+    load_factor: f32,
+}
+
+/// How far down the ranks a place is looked for.
+const RANKS: usize = 4;
+
+impl Default for Rendezvous {
+    /// A quarter over the mean: the bound that affinity routers for language models use.
+    fn default() -> Self {
+        Self { load_factor: 1.25 }
+    }
+}
+
+impl Rendezvous {
+    /// Up to so many times the mean load; at least 1.
+    pub fn bounded_by(load_factor: f32) -> Self {
+        Self { load_factor: load_factor.max(1.0) }
+    }
+
+    /// The best ranks, best first.
+    fn ranks(view: &View<'_>, mask: &Mask) -> ([(u64, usize); RANKS], usize) {
+        let key = view.asked.affinity;
+        let mut best = [(0, 0); RANKS];
+        let mut count = 0;
+        for index in mask.iter() {
+            let rank = rank(key, view.pool.member_ids()[index]);
+            // Seldom true: the best of n changes about log n times.
+            if count < RANKS || rank > best[RANKS - 1].0 {
+                let at = best[..count].partition_point(|(other, _)| *other >= rank);
+                count = (count + 1).min(RANKS);
+                best[at..count].rotate_right(1);
+                best[at] = (rank, index);
+            }
+        }
+        (best, count)
+    }
+}
+
+impl Pick for Rendezvous {
+    fn name(&self) -> &'static str {
+        "rendezvous"
+    }
+
+    fn pick(&self, view: &View<'_>, mask: &Mask, _: &dyn Score, _: &mut Draw) -> Option<Picked> {
+        let (best, count) = Self::ranks(view, mask);
+        let best = &best[..count];
+        let members = view.pool.members();
+        let load = |index: usize| members[index].live.in_flight().0;
+        // At least one request for each, or nothing could begin.
+        let bound = (view.pool.mean_in_flight() * self.load_factor).max(1.0);
+        let within = best.iter().find(|(_, index)| (load(*index) + 1) as f32 <= bound.ceil());
+        let index = match within {
+            Some((_, index)) => *index,
+            None => best.iter().map(|(_, index)| *index).min_by_key(|&index| load(index))?,
+        };
+        let rival = best.first().map(|first| first.1).filter(|first| *first != index);
+        Some(Picked { rival: rival.map(|first| (first, load(first) as f32)), ..Picked::alone(index) })
+    }
+}
+
+/// One multiplication for each member: the key is well mixed already, the member's number too.
+fn rank(key: u64, id: u64) -> u64 {
+    let mixed = (key ^ id).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 32)
+}

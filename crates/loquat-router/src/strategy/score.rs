@@ -1,0 +1,36 @@
+//! How good a member is: by its first token and its load, or by its load alone.
+
+use super::{Score, View};
+use crate::load::REQUEST_TOKENS;
+
+/// Peak-EWMA of the time to first token, times the tokens in hand and those that would come on top; more while it is new.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FirstToken;
+
+impl Score for FirstToken {
+    fn name(&self) -> &'static str {
+        "first_token"
+    }
+
+    fn score(&self, view: &View<'_>, index: usize) -> f32 {
+        let Some(member) = view.pool.members().get(index) else { return f32::INFINITY };
+        let own = u64::from(view.asked.prompt_tokens.saturating_add(REQUEST_TOKENS));
+        let tokens = member.live.in_flight().1 + own;
+        view.pool.slowness_us(index, view.now) * tokens as f32 / view.pool.warmth(index, view.now)
+    }
+}
+
+/// Requests in hand; more while it is new.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FewestRequests;
+
+impl Score for FewestRequests {
+    fn name(&self) -> &'static str {
+        "requests"
+    }
+
+    fn score(&self, view: &View<'_>, index: usize) -> f32 {
+        let Some(member) = view.pool.members().get(index) else { return f32::INFINITY };
+        (member.live.in_flight().0 + 1) as f32 / view.pool.warmth(index, view.now)
+    }
+}

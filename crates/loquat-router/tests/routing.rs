@@ -1,0 +1,334 @@
+//! A router over scripted endpoints: names, groups, fallbacks before and after the first token, races, reloads.
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use loquat_core::{
+    BoxFuture, ChatRequest, Context, ContextLength, Error, ErrorKind, Media, Message, Model, Part, RetryHint,
+    Role,
+};
+use loquat_router::{
+    Abilities, AfterDelivery, Class, Connected, EndpointSpec, FallbackPolicy, Fan, GroupSpec, Members, Plan,
+    Price, RouteSpec, Router, Strategy, Timer,
+};
+use support::{Act, Servers, ask, endpoint, fail};
+
+fn hi(model: &str) -> ChatRequest {
+    ChatRequest::new(model).with_user("hi")
+}
+
+/// Two groups of one endpoint each.
+fn two(first: &[Act], second: &[Act], fallback: FallbackPolicy) -> (Servers, Router) {
+    let servers = Servers::new(&[("a", first), ("b", second)]);
+    let plan = Plan::new()
+        .with_endpoint(endpoint("a"))
+        .with_endpoint(endpoint("b").with_abilities(Abilities::COMMON.and(Abilities::PREFILL)))
+        .with_route(
+            RouteSpec::new("chat")
+                .with_group(GroupSpec::of(["a"]))
+                .with_group(GroupSpec::of(["b"]))
+                .with_fallback(fallback),
+        );
+    let router = servers.router(&plan).expect("a valid plan");
+    (servers, router)
+}
+
+#[tokio::test]
+async fn names_aliases_and_stars() {
+    let servers =
+        Servers::new(&[("a", &[Act::Say(&["a"])]), ("b", &[Act::Say(&["b"])]), ("c", &[Act::Say(&["c"])])]);
+    let route = |name: &str, endpoint: &str| RouteSpec::new(name).with_group(GroupSpec::of([endpoint]));
+    let plan = Plan::new()
+        .with_endpoint(endpoint("a"))
+        .with_endpoint(endpoint("b"))
+        .with_endpoint(endpoint("c"))
+        .with_route(route("gpt-4o", "a").with_alias("best"))
+        .with_route(route("gpt-*", "b"))
+        .with_route(route("*", "c"));
+    let router = servers.router(&plan).expect("valid");
+    for (name, who) in [("gpt-4o", "a"), ("best", "a"), ("gpt-4o-mini", "b"), ("gpt-", "b"), ("claude", "c")]
+    {
+        assert_eq!(ask(&router, hi(name)).await.0, who, "{name}");
+    }
+    let servers = Servers::new(&[("a", &[Act::Say(&["a"])])]);
+    let router = servers.router(&Plan::new().with_endpoint(endpoint("a"))).expect("valid");
+    assert_eq!(ask(&router, hi("m")).await.0, "a", "without routes a model's name is one");
+    let error = ask(&router, hi("x")).await.1.expect_err("no such route");
+    assert_eq!((error.kind(), error.message().contains("there are: m")), (ErrorKind::NotConfigured, true));
+}
+
+#[tokio::test]
+async fn failures_before_the_first_token_go_unnoticed() {
+    for act in [
+        fail(ErrorKind::Overloaded),
+        fail(ErrorKind::Timeout),
+        fail(ErrorKind::Connect),
+        fail(ErrorKind::Authentication),
+        Act::Cut(&[]),
+        Act::Break(&[], ErrorKind::Server),
+    ] {
+        let (servers, router) = two(&[act], &[Act::Say(&["all ", "well"])], FallbackPolicy::default());
+        let (said, ended) = ask(&router, hi("chat")).await;
+        assert_eq!((said.as_str(), ended), ("all well", Ok(())));
+        assert_eq!((servers.of("a").count(), servers.of("b").count()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_would_do_better_is_not_asked_twice() {
+    for kind in [ErrorKind::InvalidRequest, ErrorKind::ContentFiltered, ErrorKind::Cancelled] {
+        let (servers, router) = two(&[fail(kind)], &[Act::Say(&["no"])], FallbackPolicy::default());
+        assert_eq!(ask(&router, hi("chat")).await.1.map_err(|error| error.kind()), Err(kind));
+        assert_eq!(servers.of("b").count(), 0);
+    }
+    let filter = FallbackPolicy::default().with_classes([Class::ContentFilter]);
+    let (_, router) = two(&[fail(ErrorKind::ContentFiltered)], &[Act::Say(&["yes"])], filter);
+    assert_eq!(ask(&router, hi("chat")).await.0, "yes", "where that is allowed");
+    let (_, router) =
+        two(&[fail(ErrorKind::Server)], &[fail(ErrorKind::Overloaded)], FallbackPolicy::default());
+    let error = ask(&router, hi("chat")).await.1.expect_err("both fail");
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert!(error.message().contains("the last of 2 endpoints"), "{error}");
+}
+
+#[tokio::test]
+async fn after_the_first_token_the_policy_decides() {
+    let broken = Act::Cut(&["one ", "two "]);
+    let run = async |policy, second: Act| {
+        let fallback = FallbackPolicy::default().with_after_delivery(policy);
+        let (servers, router) = two(std::slice::from_ref(&broken), &[second], fallback);
+        let (said, ended) = ask(&router, hi("chat")).await;
+        (said, ended.map_err(|error| error.kind()), servers)
+    };
+    let (said, ended, servers) = run(AfterDelivery::Fail, Act::Say(&["x"])).await;
+    assert_eq!((said.as_str(), ended, servers.of("b").count()), ("one two ", Err(ErrorKind::Truncated), 0));
+
+    let (said, ended, _) = run(AfterDelivery::Restart, Act::Say(&["one two th", "ree"])).await;
+    assert_eq!((said.as_str(), ended), ("one two three", Ok(())), "where it says the same again");
+    for other in
+        [Act::Say(&["one too many"]), Act::Say(&["one"]), fail(ErrorKind::Server), Act::Cut(&["one "])]
+    {
+        let (said, ended, _) = run(AfterDelivery::Restart, other).await;
+        assert_eq!((said.as_str(), ended), ("one two ", Err(ErrorKind::Truncated)), "never a false whole");
+    }
+
+    let (said, ended, servers) = run(AfterDelivery::Continue, Act::Say(&["three"])).await;
+    assert_eq!((said.as_str(), ended), ("one two three", Ok(())));
+    assert_eq!(servers.of("b").last_words(), ["hi", "one two "], "it was given the beginning");
+}
+
+#[tokio::test]
+async fn nobody_goes_on_without_the_ability_to() {
+    let servers = Servers::new(&[("a", &[Act::Cut(&["one "])]), ("b", &[Act::Say(&["two"])])]);
+    let fallback = FallbackPolicy::default().with_after_delivery(AfterDelivery::Continue);
+    let plan = Plan::new().with_endpoint(endpoint("a")).with_endpoint(endpoint("b")).with_route(
+        RouteSpec::new("chat")
+            .with_group(GroupSpec::of(["a"]))
+            .with_group(GroupSpec::of(["b"]))
+            .with_fallback(fallback),
+    );
+    let router = servers.router(&plan).expect("valid");
+    let (said, ended) = ask(&router, hi("chat")).await;
+    let error = ended.expect_err("truncated");
+    assert_eq!((said.as_str(), error.kind(), servers.of("b").count()), ("one ", ErrorKind::Truncated, 0));
+}
+
+#[tokio::test]
+async fn abilities_and_windows_are_checked_before_anything_is_sent() {
+    let say: &[Act] = &[Act::Say(&["ok"])];
+    let servers = Servers::new(&[("small", say), ("large", say), ("eyes", say)]);
+    let plan = Plan::new()
+        .with_endpoint(endpoint("small").with_context_window(1_000))
+        .with_endpoint(endpoint("large").with_context_window(9_000))
+        .with_endpoint(
+            endpoint("eyes")
+                .with_abilities(Abilities::COMMON.and(Abilities::VISION))
+                .with_context_window(2_000),
+        )
+        .with_route(RouteSpec::new("chat").with_group(GroupSpec::new(Members::All)));
+    let router = servers.router(&plan).expect("valid");
+    let picture = Message::new(Role::User, vec![Part::Image(Media::url("http://x"))]);
+    for _ in 0..20 {
+        assert_eq!(ask(&router, hi("chat").with_message(picture.clone())).await.0, "ok");
+        assert_eq!(ask(&router, ChatRequest::new("chat").with_user("x".repeat(20_000))).await.0, "ok");
+    }
+    assert_eq!(
+        (servers.of("eyes").count(), servers.of("large").count(), servers.of("small").count()),
+        (20, 20, 0)
+    );
+    let long = ChatRequest::new("chat").with_user("x".repeat(40_000));
+    let error = ask(&router, long).await.1.expect_err("too long for all");
+    assert_eq!(error.kind(), ErrorKind::ContextLength);
+    assert_eq!(error.context_length(), Some(ContextLength::new(Some(9_000), Some(10_000))));
+    let mut thinks = hi("chat");
+    thinks.reasoning_effort = Some("high".into());
+    let error = ask(&router, thinks).await.1.expect_err("nobody thinks");
+    assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("reasoning"), "{error}");
+}
+
+#[tokio::test]
+async fn a_prompt_that_was_too_long_goes_to_a_wider_window() {
+    let too_long = Error::new(ErrorKind::ContextLength, "too long")
+        .with_context_length(ContextLength::new(Some(4_000), Some(7_000)));
+    let servers = Servers::new(&[
+        ("a", &[Act::Fail(too_long)]),
+        ("b", &[Act::Say(&["b"])]),
+        ("c", &[Act::Say(&["c"])]),
+    ]);
+    let plan = Plan::new()
+        .with_endpoint(endpoint("a"))
+        .with_endpoint(endpoint("b").with_context_window(5_000))
+        .with_endpoint(endpoint("c").with_context_window(8_000))
+        .with_route(
+            RouteSpec::new("chat").with_group(GroupSpec::of(["a"])).with_group(GroupSpec::of(["b", "c"])),
+        );
+    let router = servers.router(&plan).expect("valid");
+    assert_eq!(ask(&router, hi("chat")).await.0, "c");
+    assert_eq!(servers.of("b").count(), 0);
+}
+
+#[tokio::test]
+async fn a_budget_holds_across_fallbacks() {
+    let servers = Servers::new(&[("a", &[fail(ErrorKind::Server)]), ("b", &[Act::Say(&["b"])])]);
+    let (left, own) = (Arc::new(AtomicU32::new(3)), servers.clone());
+    let budget = left.clone();
+    let plan = Plan::new()
+        .with_endpoint(endpoint("a"))
+        .with_endpoint(endpoint("b"))
+        .with_route(RouteSpec::new("chat").with_group(GroupSpec::of(["a"])).with_group(GroupSpec::of(["b"])));
+    let router = Router::builder(move |spec: &EndpointSpec| {
+        let budget = budget.clone();
+        Ok(Connected::new(own.0[&spec.name].clone()).with_allowance(Arc::new(move |_| {
+            budget.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        })))
+    })
+    .build(&plan)
+    .expect("valid");
+    let mut answered = 0;
+    for _ in 0..4 {
+        answered += u32::from(ask(&router, hi("chat")).await.1.is_ok());
+    }
+    assert_eq!((answered, servers.of("b").count()), (3, 3));
+    let (_, ended) = ask(&router, hi("chat")).await;
+    // By now the first rests for its failures, or fails again: either way nobody else is asked beyond the budget.
+    if let Err(error) = ended {
+        assert!(error.message().contains("budget"), "{error}");
+    }
+}
+
+struct TokioTimer;
+
+impl Timer for TokioTimer {
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn races_and_hedges() {
+    let run = async |fan, a: Act, b: Act| {
+        let servers = Servers::new(&[("a", &[a]), ("b", &[b])]);
+        let group = GroupSpec::of(["a", "b"]).with_strategy(Strategy::round_robin());
+        let plan = Plan::new()
+            .with_endpoint(endpoint("a"))
+            .with_endpoint(endpoint("b"))
+            .with_route(RouteSpec::new("chat").with_group(group).with_fan(fan));
+        let router = servers.builder().timer(Arc::new(TokioTimer)).build(&plan).expect("valid");
+        let began = tokio::time::Instant::now();
+        let (said, _) =
+            tokio::time::timeout(Duration::from_secs(60), ask(&router, hi("chat"))).await.expect("in time");
+        let load: Vec<_> = router.table().nodes().iter().map(|node| node.live.in_flight()).collect();
+        assert_eq!(load, [(0, 0), (0, 0)], "who loses is given up");
+        (said, began.elapsed().as_millis(), servers.of("b").count())
+    };
+    let hedge = Fan::Hedge(Duration::from_millis(200));
+    assert_eq!(run(Fan::Race(2), Act::Hang, Act::Say(&["b"])).await, ("b".into(), 0, 1));
+    assert_eq!(run(Fan::Race(2), fail(ErrorKind::Server), Act::Say(&["b"])).await.0, "b");
+    let (said, ms, _) = run(hedge, Act::Hang, Act::Say(&["b"])).await;
+    assert!(said == "b" && (200..210).contains(&ms), "{ms} ms");
+    assert_eq!(run(hedge, Act::Say(&["a"]), Act::Say(&["b"])).await, ("a".into(), 0, 0), "nothing to hedge");
+    assert_eq!(run(hedge, fail(ErrorKind::Server), Act::Say(&["b"])).await.0, "b", "no need to wait then");
+}
+
+#[tokio::test]
+async fn who_says_when_to_come_back_is_left_alone_until_then() {
+    let busy = Error::new(ErrorKind::RateLimited, "slow down")
+        .with_retry_hint(RetryHint::after(Duration::from_secs(60)));
+    let (servers, router) = two(&[Act::Fail(busy)], &[Act::Say(&["b"])], FallbackPolicy::default());
+    for _ in 0..10 {
+        assert_eq!(ask(&router, hi("chat")).await.0, "b");
+    }
+    assert!(servers.of("a").count() <= 1 + 1, "asked {} times", servers.of("a").count());
+}
+
+#[tokio::test]
+async fn a_new_table_keeps_what_is_known_and_loses_no_request() {
+    let say: &[Act] = &[Act::Say(&["ok"])];
+    let servers = Servers::new(&[("a", say), ("b", say)]);
+    let route = |names: &[&str]| RouteSpec::new("chat").with_group(GroupSpec::of(names.iter().copied()));
+    let both =
+        Plan::new().with_endpoint(endpoint("a")).with_endpoint(endpoint("b")).with_route(route(&["a", "b"]));
+    let router = servers.router(&both).expect("valid");
+    for _ in 0..10 {
+        assert_eq!(ask(&router, hi("chat")).await.0, "ok");
+    }
+    let before = router.table().nodes()[0].clone();
+    let under_way = router.infer(&Context::new(), Arc::new(hi("chat"))).await.expect("begins");
+
+    let one =
+        Plan::new().with_endpoint(endpoint("a").with_price(Price::new(1.0, 2.0))).with_route(route(&["a"]));
+    router.replace(&one).expect("valid");
+    let after = router.table().nodes()[0].clone();
+    assert!(Arc::ptr_eq(&before.live, &after.live), "the same load, health and breaker");
+    assert_eq!(after.spec.price, Price::new(1.0, 2.0));
+    assert_eq!(
+        under_way.collect().await.map(|response| response.text()),
+        Ok("ok".into()),
+        "finishes by the old table"
+    );
+
+    let wrong = Plan::new()
+        .with_endpoint(endpoint("a"))
+        .with_endpoint(endpoint("a"))
+        .with_route(route(&["a", "z"]))
+        .with_route(RouteSpec::new("x*y"));
+    let error = router.replace(&wrong).expect_err("refused");
+    for part in ["endpoint `a`: another one", "no endpoint `z`", "`x*y` is no name", "no group"] {
+        assert!(error.message().contains(part), "{part} in {error}");
+    }
+    assert_eq!(ask(&router, hi("chat")).await.0, "ok", "the old one stays");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_leaves_is_drained() {
+    let say: &[Act] = &[Act::Say(&["ok"])];
+    let servers = Servers::new(&[("a", say), ("b", say)]);
+    let route = |name: &str| RouteSpec::new("chat").with_group(GroupSpec::of([name]));
+    let plan = |name: &str| Plan::new().with_endpoint(endpoint(name)).with_route(route(name));
+    let router = servers.router(&plan("a")).expect("valid");
+    let node = router.table().nodes()[0].clone();
+    let answer = router.infer(&Context::new(), Arc::new(hi("chat"))).await.expect("begins");
+    router.replace(&plan("b")).expect("valid");
+    assert!(matches!(node.live.state(router.epoch()), loquat_router::health::State::Draining { .. }));
+    assert_eq!(node.live.in_flight().0, 1);
+    drop(answer);
+    assert_eq!(node.live.in_flight().0, 0);
+}
+
+#[tokio::test]
+async fn decisions_are_remembered_and_explained() {
+    let (_, router) = two(&[fail(ErrorKind::Server)], &[Act::Say(&["b"])], FallbackPolicy::default());
+    assert_eq!(ask(&router, hi("chat")).await.0, "b");
+    let decisions = router.decisions();
+    assert_eq!(decisions.iter().map(|record| record.decision.endpoint).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!((decisions[0].trace, decisions[1].decision.group), (decisions[1].trace, 1));
+    let shown = router.explain(&Context::new(), &hi("chat")).expect("a route").to_string();
+    assert!(shown.contains("→ a: ") && shown.contains("first_token → best_of_two"), "{shown}");
+}

@@ -1,0 +1,152 @@
+//! Models that answer as they are told, each counted, and a router over them.
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex},
+    task::{self, Poll},
+};
+
+use loquat_core::{
+    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, Endpoint, Error, ErrorKind, FinishReason,
+    Message, Model, OwnedDelta, Result, Source, Step, Usage,
+};
+use loquat_router::{Connected, EndpointSpec, Plan, Router, RouterBuilder};
+
+/// What an endpoint does with one request.
+#[derive(Clone)]
+pub(crate) enum Act {
+    /// Says these words and finishes.
+    Say(&'static [&'static str]),
+    /// Says these words and stops.
+    Cut(&'static [&'static str]),
+    /// Says these words and fails like that.
+    Break(&'static [&'static str], ErrorKind),
+    /// Refuses.
+    Fail(Error),
+    /// Never answers.
+    Hang,
+}
+
+/// An endpoint: its script, and what it was asked. Once the script is through, it repeats its last act.
+#[derive(Default)]
+pub(crate) struct Server {
+    script: Mutex<VecDeque<Act>>,
+    pub(crate) asked: Mutex<Vec<Arc<ChatRequest>>>,
+}
+
+impl Server {
+    pub(crate) fn count(&self) -> usize {
+        self.asked.lock().expect("no panic").len()
+    }
+
+    pub(crate) fn last_words(&self) -> Vec<String> {
+        let asked = self.asked.lock().expect("no panic");
+        asked.last().expect("was asked").messages.iter().map(Message::text).collect()
+    }
+}
+
+impl Model for Server {
+    fn infer<'a>(&'a self, _: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
+        Box::pin(async move {
+            assert!(request.model.is_empty(), "an endpoint is asked for its own model");
+            self.asked.lock().expect("no panic").push(request);
+            let act = {
+                let mut script = self.script.lock().expect("no panic");
+                if script.len() > 1 { script.pop_front() } else { script.front().cloned() }
+            };
+            let start = OwnedDelta::Start { id: "id".into(), model: "m".into() };
+            let said = |words: &[&str]| {
+                let text = words.iter().map(|word| OwnedDelta::Text { choice: 0, text: (*word).into() });
+                [start.clone()].into_iter().chain(text).collect::<VecDeque<_>>()
+            };
+            let finished = Ending::Finished { reason: FinishReason::Stop, usage: Usage::default() };
+            let (deltas, ending) = match act.expect("a script") {
+                Act::Say(words) => (said(words), finished),
+                Act::Cut(words) => (said(words), Ending::Truncated { cause: None }),
+                Act::Break(words, kind) => (said(words), Ending::Failed(Error::new(kind, "broke"))),
+                Act::Fail(error) => return Err(error),
+                Act::Hang => std::future::pending().await,
+            };
+            Ok(Answer::new(Play { deltas, ending: Some(ending), current: start }))
+        })
+    }
+}
+
+struct Play {
+    deltas: VecDeque<OwnedDelta>,
+    ending: Option<Ending>,
+    current: OwnedDelta,
+}
+
+impl Source for Play {
+    fn poll_advance(&mut self, _: &mut task::Context<'_>) -> Poll<Step> {
+        match self.deltas.pop_front() {
+            Some(delta) => {
+                self.current = delta;
+                Poll::Ready(Step::Delta)
+            }
+            None => Poll::Ready(Step::End(self.ending.take().expect("asked once after the end"))),
+        }
+    }
+
+    fn current(&self) -> Delta<'_> {
+        self.current.as_delta()
+    }
+}
+
+/// Servers by name.
+#[derive(Default, Clone)]
+pub(crate) struct Servers(pub(crate) Arc<HashMap<String, Arc<Server>>>);
+
+impl Servers {
+    pub(crate) fn new(scripts: &[(&str, &[Act])]) -> Self {
+        let server = |(name, acts): &(&str, &[Act])| {
+            let server = Server { script: Mutex::new(acts.to_vec().into()), ..Server::default() };
+            ((*name).to_owned(), Arc::new(server))
+        };
+        Self(Arc::new(scripts.iter().map(server).collect()))
+    }
+
+    pub(crate) fn of(&self, name: &str) -> &Server {
+        &self.0[name]
+    }
+
+    pub(crate) fn router(&self, plan: &Plan) -> Result<Router> {
+        self.builder().build(plan)
+    }
+
+    pub(crate) fn builder(&self) -> RouterBuilder {
+        let servers = self.clone();
+        Router::builder(move |spec: &EndpointSpec| match servers.0.get(&spec.name) {
+            Some(server) => Ok(Connected::new(server.clone())),
+            None => Err(Error::new(ErrorKind::NotConfigured, "no such server")),
+        })
+        .seed(7)
+    }
+}
+
+pub(crate) fn endpoint(name: &str) -> EndpointSpec {
+    EndpointSpec::new(name, Endpoint::new("test", format!("http://{name}/v1"), "m"))
+}
+
+pub(crate) fn fail(kind: ErrorKind) -> Act {
+    Act::Fail(Error::new(kind, "told to"))
+}
+
+/// What was said, and how it ended.
+pub(crate) async fn ask(router: &Router, request: ChatRequest) -> (String, Result<()>) {
+    let answer = match router.infer(&Context::new(), Arc::new(request)).await {
+        Ok(answer) => answer,
+        Err(error) => return (String::new(), Err(error)),
+    };
+    let mut answer = answer;
+    let mut said = String::new();
+    while let Some(delta) = answer.next().await {
+        if let Delta::Text { text, .. } = delta {
+            said.push_str(text);
+        }
+    }
+    let ending = answer.ending().cloned().expect("an answer ends");
+    (said, ending.into_result().map(drop))
+}

@@ -1,0 +1,69 @@
+//! A router over a client's endpoints: each a provider's format over the client's connections, inside its schedule.
+
+use std::{sync::Arc, time::Duration};
+
+use loquat_client::HttpModel;
+use loquat_core::{BoxFuture, Endpoint, Error, ErrorKind, Result};
+use loquat_router::{Connected, EndpointSpec, Plan, Router, RouterBuilder, Timer};
+
+use crate::Client;
+
+impl Client {
+    /// A router over the plan's endpoints. An endpoint's provider says its wire format; where it has no address it is the
+    /// provider's own, with the key this client has for it. Each endpoint has its own budget, queue and breaker.
+    ///
+    /// # Errors
+    /// As [`Router::replace`], and what an endpoint cannot be asked for.
+    pub fn router(&self, plan: &Plan) -> Result<Router> {
+        self.router_builder().build(plan)
+    }
+
+    /// A builder of routers over this client's endpoints, for what [`router`](Self::router) leaves at its default.
+    pub fn router_builder(&self) -> RouterBuilder {
+        let client = self.clone();
+        Router::builder(move |spec: &EndpointSpec| client.connect(spec)).timer(Arc::new(TokioTimer))
+    }
+
+    fn connect(&self, spec: &EndpointSpec) -> Result<Connected> {
+        let Endpoint { provider, base_url, model, .. } = &spec.endpoint;
+        let profile =
+            loquat_provider::profile(provider).ok_or_else(|| crate::resolve::unknown_provider(provider))?;
+        if model.is_empty() {
+            return Err(Error::new(ErrorKind::NotConfigured, "it names no model"));
+        }
+        let http = if base_url.is_empty() {
+            let own = self.http_model(profile, model)?;
+            match &spec.endpoint.credential {
+                Some(credential) => {
+                    let endpoint = own.endpoint().clone().with_credential(credential.clone());
+                    HttpModel::new(self.0.transport.clone(), profile.format, endpoint)?
+                        .with_limits(self.0.limits)
+                }
+                None => own,
+            }
+        } else {
+            let endpoint = spec.endpoint.clone();
+            HttpModel::new(self.0.transport.clone(), profile.format, endpoint)?.with_limits(self.0.limits)
+        };
+        let name = format!("{} as {model}", spec.name);
+        let schedule = self.0.endpoint_schedule(http.endpoint().base_url.clone(), &name);
+        let mut connected = Connected::new(self.0.scheduled(http, &name));
+        if let Some(schedule) = schedule {
+            let budget = schedule.budget().clone();
+            connected = connected.with_allowance(Arc::new(move |now| budget.try_withdraw(now)));
+            if let Some(word) = schedule.availability() {
+                connected = connected.with_availability(word.clone());
+            }
+        }
+        Ok(connected)
+    }
+}
+
+/// Hedges wait by tokio's clock.
+struct TokioTimer;
+
+impl Timer for TokioTimer {
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
