@@ -10,10 +10,13 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `cache` | no | [`cache`]: compiled templates, tokens and counts, kept |
 //! | `template` | no | [`template`]: handlebars templates, and the chat templates that models bring |
 //! | `tokens` | no | the built-in vocabularies and their encoder |
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "cache")]
+pub mod cache;
 #[cfg(feature = "template")]
 pub mod template;
 pub mod tokenizer;

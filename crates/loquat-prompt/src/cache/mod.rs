@@ -1,0 +1,26 @@
+//! What need not be computed twice, in three tiers.
+//!
+//! | tier | what it keeps | asked |
+//! |---|---|---|
+//! | L1, [`Shelf`] | compiled templates, by hash and version | without a lock |
+//! | L2, [`TokenCache`] | tokens and counts of texts, one tenant's apart from another's, bounded by bytes | one lock of sixteen |
+//! | L3, `remote` (feature `redis`) | what a fleet shares | where asking costs less than computing |
+//!
+//! A chat grows by its tail, so a cache of whole prompts hardly ever hits where it would help. Control tokens between messages,
+//! and the places where a tokenizer can be cut safely, divide a prompt into segments; L2 keeps those, and a grown prompt
+//! costs its new tail alone. The tokens are those of the whole, by the tokenizer's own word
+//! ([`Tokenizer::safe_cut`](crate::Tokenizer::safe_cut)) and by differential tests.
+
+mod admission;
+mod counters;
+mod flight;
+mod hashing;
+mod partition;
+mod segment;
+mod shelf;
+mod tokens;
+
+pub use counters::CacheStats;
+pub use segment::Segment;
+pub use shelf::{Shelf, ShelfKey};
+pub use tokens::{CacheLimits, CachedTokenizer, TokenCache};

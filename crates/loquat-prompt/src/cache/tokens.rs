@@ -1,0 +1,417 @@
+//! L2: tokens and counts of texts, of all tenants, within one budget of bytes.
+//!
+//! A tenant's share is fair by construction: room is always made by the tenant that holds the most, so nobody who holds less
+//! than an equal share (of 63 parts in 64: room is made for a while at once) ever loses an entry to another.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use loquat_core::Result;
+
+use super::admission::Admission;
+use super::counters::{CacheStats, Counters};
+use super::flight::{Flights, Turn};
+use super::hashing::Keyed;
+use super::partition::{Entry, Partition};
+use crate::tokenizer::{Keep, Tokenizer};
+
+/// Texts shorter than this are encoded: a look-up costs as much.
+const WORTH_BYTES: usize = 24;
+/// Texts shorter than this are not waited for: encoding takes a few microseconds.
+const FLIGHT_BYTES: usize = 512;
+
+/// Limits of a [`TokenCache`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheLimits {
+    /// Bytes of all texts, tokens and what keeps them. Default 64 MiB: some ten thousand messages.
+    pub max_bytes: usize,
+    /// Tenants, each with one tokenizer or several; beyond that a new one gets no cache. Default 1,024.
+    pub max_partitions: usize,
+    /// How long a segment of a long text is. Longer ones are found faster, shorter ones cost less when a text grows. Default
+    /// 2 KiB: encoding one takes about 10 µs.
+    pub segment_bytes: usize,
+}
+
+impl Default for CacheLimits {
+    fn default() -> Self {
+        Self { max_bytes: 64 << 20, max_partitions: 1024, segment_bytes: 2 << 10 }
+    }
+}
+
+/// The cache of all tenants. Cheap to clone; clones are the same cache.
+#[derive(Debug, Clone)]
+pub struct TokenCache(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: CacheLimits,
+    hash: Keyed,
+    owners: Mutex<Vec<Arc<Owner>>>,
+    bytes: AtomicUsize,
+}
+
+/// A tenant with a tokenizer.
+#[derive(Debug)]
+struct Owner {
+    identity: u64,
+    tenant: Box<str>,
+    tokenizer: Arc<dyn Tokenizer>,
+    partition: Partition,
+    flights: Flights<Entry>,
+    admission: Admission,
+    counters: Counters,
+}
+
+impl TokenCache {
+    /// An empty cache.
+    pub fn new(limits: CacheLimits) -> Self {
+        Self(Arc::new(Inner {
+            limits,
+            hash: Keyed::random(),
+            owners: Mutex::new(Vec::new()),
+            bytes: AtomicUsize::new(0),
+        }))
+    }
+
+    /// That tokenizer with this cache before it, for that tenant alone. To be kept: it is where look-ups begin.
+    pub fn tokenizer(&self, tenant: &str, tokenizer: &Arc<dyn Tokenizer>) -> CachedTokenizer {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mut owners = self.0.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            owners.iter().find(|owner| &*owner.tenant == tenant && Arc::ptr_eq(&owner.tokenizer, tokenizer));
+        let owner = match known {
+            Some(owner) => Arc::clone(owner),
+            None => {
+                let owner = Arc::new(Owner {
+                    identity: NEXT.fetch_add(1, Relaxed),
+                    tenant: tenant.into(),
+                    tokenizer: Arc::clone(tokenizer),
+                    partition: Partition::new(),
+                    flights: Flights::new(),
+                    admission: Admission::default(),
+                    counters: Counters::default(),
+                });
+                if owners.len() >= self.0.limits.max_partitions {
+                    // One that nobody holds any more makes room; where all are held, the new one keeps nothing.
+                    match owners.iter().position(|owner| Arc::strong_count(owner) == 1) {
+                        Some(idle) => self.forget(&owners.swap_remove(idle)),
+                        None => return CachedTokenizer { cache: self.clone(), owner, keeps: false },
+                    }
+                }
+                owners.push(Arc::clone(&owner));
+                owner
+            }
+        };
+        CachedTokenizer { cache: self.clone(), owner, keeps: true }
+    }
+
+    fn forget(&self, owner: &Owner) {
+        while owner.partition.entries() > 0 {
+            let removed = owner.partition.evict();
+            if removed == 0 {
+                break;
+            }
+            self.0.bytes.fetch_sub(removed, Relaxed);
+        }
+    }
+
+    /// Takes out whatever a tenant has; all tenants' with `None`.
+    pub fn clear(&self, tenant: Option<&str>) {
+        let owners = self.0.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        for owner in owners.iter().filter(|owner| tenant.is_none_or(|tenant| &*owner.tenant == tenant)) {
+            self.forget(owner);
+        }
+    }
+
+    /// What happened so far; of one tenant, or of all.
+    pub fn stats(&self, tenant: Option<&str>) -> CacheStats {
+        let owners = self.0.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stats = CacheStats::default();
+        for owner in owners.iter().filter(|owner| tenant.is_none_or(|tenant| &*owner.tenant == tenant)) {
+            owner.counters.add_to(&mut stats);
+            stats.entries += owner.partition.entries() as u64;
+            stats.bytes += owner.partition.bytes() as u64;
+        }
+        stats
+    }
+
+    /// Makes room for a while, once the budget is exceeded.
+    fn make_room(&self) {
+        let max_bytes = self.0.limits.max_bytes;
+        if self.0.bytes.load(Relaxed) <= max_bytes {
+            return;
+        }
+        let owners = self.0.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let enough = max_bytes - max_bytes / 64;
+        // Each turn empties a partition or lets another tenant be the greatest: it ends.
+        for _ in 0..owners.len() * 2 + 8 {
+            let bytes = self.0.bytes.load(Relaxed);
+            if bytes <= enough {
+                break;
+            }
+            let Some((greatest, second)) = greatest(&owners) else { break };
+            let wanted = (bytes - enough).min(greatest.surplus(&owners, second).max(1));
+            let mut removed = 0;
+            while removed < wanted {
+                let one = greatest.partition.evict();
+                if one == 0 {
+                    break;
+                }
+                greatest.counters.evicted();
+                removed += one;
+            }
+            self.0.bytes.fetch_sub(removed, Relaxed);
+        }
+    }
+}
+
+impl Owner {
+    /// How much more this one's tenant has than the second greatest.
+    fn surplus(&self, owners: &[Arc<Self>], second: usize) -> usize {
+        let mine = owners.iter().filter(|owner| owner.tenant == self.tenant);
+        mine.map(|owner| owner.partition.bytes()).sum::<usize>().saturating_sub(second)
+    }
+}
+
+/// The fullest partition of the tenant that holds the most by all its tokenizers together, and what the next tenant holds.
+fn greatest(owners: &[Arc<Owner>]) -> Option<(&Arc<Owner>, usize)> {
+    let mut sums: HashMap<&str, usize> = HashMap::new();
+    for owner in owners {
+        *sums.entry(&owner.tenant).or_default() += owner.partition.bytes();
+    }
+    let (mut first, mut second) = (("", 0), 0);
+    for (tenant, bytes) in sums {
+        if bytes >= first.1 {
+            second = first.1;
+            first = (tenant, bytes);
+        } else {
+            second = second.max(bytes);
+        }
+    }
+    let mine = owners.iter().filter(|owner| &*owner.tenant == first.0);
+    mine.max_by_key(|owner| owner.partition.bytes()).map(|owner| (owner, second))
+}
+
+/// A tokenizer that remembers, for one tenant. It is a [`Tokenizer`] itself, so that counting and fitting stand on it as on any.
+#[derive(Clone)]
+pub struct CachedTokenizer {
+    cache: TokenCache,
+    owner: Arc<Owner>,
+    keeps: bool,
+}
+
+impl CachedTokenizer {
+    /// On whose behalf.
+    pub fn tenant(&self) -> &str {
+        &self.owner.tenant
+    }
+
+    /// What stands behind the cache.
+    pub fn inner(&self) -> &Arc<dyn Tokenizer> {
+        &self.owner.tokenizer
+    }
+
+    pub(super) fn identity(&self) -> u64 {
+        self.owner.identity
+    }
+
+    /// The tokens of a text as one entry, to be shared; 4 KB that were seen before take some 200 ns.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn tokens(&self, text: &str) -> Result<Arc<[u32]>> {
+        let found = self.look(text, |entry| entry.tokens.clone())?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// Whether a text's tokens are there, without computing them; counts as no look-up.
+    pub fn contains(&self, text: &str) -> bool {
+        self.owner
+            .partition
+            .read(self.cache.0.hash.of(text), text, |entry| entry.tokens.is_some())
+            .unwrap_or(false)
+    }
+
+    /// Keeps tokens that came from elsewhere: another node, a file. They are believed.
+    pub fn insert(&self, text: &str, tokens: Arc<[u32]>) {
+        let entry = Entry { count: tokens.len(), tokens: Some(tokens) };
+        self.keep(self.cache.0.hash.of(text), text, entry);
+    }
+
+    /// Reads the entry of a text, computed with its tokens if it is not there. `read` gives `None` for an entry that does not
+    /// hold what is wanted.
+    fn look<R>(&self, text: &str, read: impl Fn(&Entry) -> Option<R>) -> Result<Option<R>> {
+        let owner = &*self.owner;
+        let hash = self.cache.0.hash.of(text);
+        if let Some(found) = owner.partition.read(hash, text, &read).flatten() {
+            owner.counters.hit(text.len());
+            owner.admission.note(true);
+            return Ok(Some(found));
+        }
+        owner.admission.note(false);
+        if text.len() < FLIGHT_BYTES || !self.keeps {
+            return self.compute(hash, text).map(|entry| read(&entry));
+        }
+        match owner.flights.turn(hash, text) {
+            Turn::Joined(entry) => {
+                owner.counters.joined(text.len());
+                Ok(read(&entry))
+            }
+            Turn::Alone => self.compute(hash, text).map(|entry| read(&entry)),
+            Turn::Compute(landing) => {
+                let entry = self.compute(hash, text)?;
+                let found = read(&entry);
+                landing.land(entry);
+                Ok(found)
+            }
+        }
+    }
+
+    fn compute(&self, hash: u64, text: &str) -> Result<Entry> {
+        self.owner.counters.miss(text.len());
+        let mut tokens = Vec::with_capacity(text.len() / 3);
+        self.owner.tokenizer.encode(text, &mut tokens)?;
+        let entry = Entry { count: tokens.len(), tokens: Some(tokens.into()) };
+        if self.owner.admission.admits(hash) {
+            self.keep(hash, text, entry.clone());
+        }
+        Ok(entry)
+    }
+
+    fn keep(&self, hash: u64, text: &str, entry: Entry) {
+        // One text may not push out everything else.
+        if !self.keeps || text.len() > self.cache.0.limits.max_bytes / 16 {
+            return;
+        }
+        let added = self.owner.partition.insert(hash, text, entry);
+        self.owner.counters.inserted();
+        self.cache.0.bytes.fetch_add(added, Relaxed);
+        self.cache.make_room();
+    }
+
+    /// The next segment of a text: all of it where it is short, else up to a place where it can be cut.
+    fn segment<'t>(&self, text: &'t str) -> &'t str {
+        let mut at = self.cache.0.limits.segment_bytes.max(64);
+        // A little longer than a segment is one, so that a tail is not looked up for itself.
+        while text.len() > at + at / 2 {
+            match self.owner.tokenizer.safe_cut(text, at) {
+                0 => at = at.saturating_mul(2),
+                cut => return text.get(..cut).unwrap_or(text),
+            }
+        }
+        text
+    }
+}
+
+impl Tokenizer for CachedTokenizer {
+    fn name(&self) -> &str {
+        self.owner.tokenizer.name()
+    }
+
+    fn vocabulary_size(&self) -> u32 {
+        self.owner.tokenizer.vocabulary_size()
+    }
+
+    fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let segment = self.segment(rest);
+            if segment.len() < WORTH_BYTES {
+                self.owner.tokenizer.encode(segment, tokens)?;
+            } else {
+                // One copy, out of the cache: the entry may be gone the next moment.
+                let found = self.look(segment, |entry| entry.tokens.clone())?;
+                tokens.extend_from_slice(&found.unwrap_or_default());
+            }
+            rest = rest.get(segment.len()..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn control_token(&self, text: &str) -> Option<u32> {
+        self.owner.tokenizer.control_token(text)
+    }
+
+    fn find_control(&self, text: &str) -> Option<(Range<usize>, u32)> {
+        self.owner.tokenizer.find_control(text)
+    }
+
+    fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
+        self.owner.tokenizer.token_bytes(token, bytes)
+    }
+
+    fn safe_cut(&self, text: &str, at: usize) -> usize {
+        self.owner.tokenizer.safe_cut(text, at)
+    }
+
+    fn count(&self, text: &str) -> Result<usize> {
+        let (mut rest, mut count) = (text, 0);
+        while !rest.is_empty() {
+            let segment = self.segment(rest);
+            count += if segment.len() < WORTH_BYTES {
+                self.owner.tokenizer.count(segment)?
+            } else {
+                self.count_segment(segment)?
+            };
+            rest = rest.get(segment.len()..).unwrap_or_default();
+        }
+        Ok(count)
+    }
+
+    fn fits(&self, text: &str, limit: usize) -> Result<Option<usize>> {
+        let (mut rest, mut count) = (text, 0);
+        while !rest.is_empty() {
+            let segment = self.segment(rest);
+            count += self.count_segment(segment)?;
+            if count > limit {
+                return Ok(None);
+            }
+            rest = rest.get(segment.len()..).unwrap_or_default();
+        }
+        Ok(Some(count))
+    }
+
+    fn truncate<'t>(&self, text: &'t str, limit: usize, keep: Keep) -> Result<&'t str> {
+        match self.fits(text, limit)? {
+            Some(_) => Ok(text),
+            None => self.owner.tokenizer.truncate(text, limit, keep),
+        }
+    }
+}
+
+impl CachedTokenizer {
+    /// A count alone: kept without tokens, which is about half the room.
+    fn count_segment(&self, text: &str) -> Result<usize> {
+        let owner = &*self.owner;
+        let hash = self.cache.0.hash.of(text);
+        if let Some(count) = owner.partition.read(hash, text, |entry| entry.count) {
+            owner.counters.hit(text.len());
+            owner.admission.note(true);
+            return Ok(count);
+        }
+        owner.admission.note(false);
+        owner.counters.miss(text.len());
+        let count = owner.tokenizer.count(text)?;
+        if owner.admission.admits(hash) {
+            self.keep(hash, text, Entry { count, tokens: None });
+        }
+        Ok(count)
+    }
+}
+
+impl fmt::Debug for CachedTokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedTokenizer")
+            .field("tenant", &self.owner.tenant)
+            .field("tokenizer", &self.owner.tokenizer.name())
+            .finish_non_exhaustive()
+    }
+}

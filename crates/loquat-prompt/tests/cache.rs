@@ -1,0 +1,227 @@
+//! Tokens from the cache are those of the whole text, whoever asked before, in whatever order, with however little room.
+#![cfg(feature = "cache")]
+
+mod support;
+
+use std::{
+    sync::{Arc, Barrier, atomic::Ordering::Relaxed},
+    thread,
+};
+
+use loquat_prompt::{
+    Piece, Tokenizer,
+    cache::{CacheLimits, Segment, TokenCache},
+};
+use proptest::{prelude::*, test_runner::TestRunner};
+use support::Words;
+
+fn limits(change: impl FnOnce(&mut CacheLimits)) -> CacheLimits {
+    let mut limits = CacheLimits::default();
+    change(&mut limits);
+    limits
+}
+
+fn full(tokenizer: &dyn Tokenizer, text: &str) -> Vec<u32> {
+    let mut tokens = Vec::new();
+    tokenizer.encode(text, &mut tokens).unwrap();
+    tokens
+}
+
+/// Texts that share beginnings, as turns of a chat do.
+fn text() -> impl Strategy<Value = String> {
+    let scrap = prop::sample::select(vec![
+        "a", "word", " ", "  ", "\n", " the", " é漢", "😀", "1 2", "<|end|>", "\t", " x y z",
+    ]);
+    prop::collection::vec(scrap, 0..200).prop_map(|scraps| scraps.concat())
+}
+
+#[test]
+fn segments_encode_as_the_whole_does() {
+    let config = ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() };
+    let texts = prop::collection::vec((text(), 0..4_usize), 1..12);
+    TestRunner::new(config)
+        .run(&(texts, 1..3_usize, 16..400_usize), |(texts, room, segment_bytes)| {
+            let words: Arc<dyn Tokenizer> = Arc::new(Words::default());
+            let cache =
+                TokenCache::new(limits(|l| (l.max_bytes, l.segment_bytes) = (room * 8000, segment_bytes)));
+            let cached = cache.tokenizer("a", &words);
+            let mut grown = String::new();
+            for (text, keep) in texts {
+                grown.truncate(grown.floor_char_boundary(grown.len() * keep / 3));
+                grown.push_str(&text);
+                let expected = full(&*words, &grown);
+                prop_assert_eq!(&full(&cached, &grown), &expected);
+                prop_assert_eq!(cached.count(&grown).unwrap(), expected.len());
+                prop_assert_eq!(cached.fits(&grown, expected.len()).unwrap(), Some(expected.len()));
+                prop_assert_eq!(
+                    cached.fits(&grown, expected.len().saturating_sub(1)).unwrap().is_none(),
+                    !expected.is_empty()
+                );
+                prop_assert_eq!(&*cached.tokens(&grown).unwrap(), &*expected);
+                let pieces = [Piece::Markup("<|end|>user "), Piece::Text(&grown), Piece::Markup("<|end|>")];
+                let (mut one, mut other) = (Vec::new(), Vec::new());
+                cached.encode_prompt(&pieces, &mut one).unwrap();
+                words.encode_prompt(&pieces, &mut other).unwrap();
+                prop_assert_eq!(one, other);
+                prop_assert!(cache.stats(None).bytes <= room as u64 * 8000);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_grown_text_costs_its_tail() {
+    let words = Arc::new(Words::default());
+    let tokenizer: Arc<dyn Tokenizer> = words.clone();
+    let cached = TokenCache::new(CacheLimits::default()).tokenizer("a", &tokenizer);
+    let mut text = String::new();
+    let (mut last, mut costs) = (0, Vec::new());
+    for turn in 0..200 {
+        text.push_str(&format!("turn {turn} says this and that and so on. "));
+        cached.count(&text).unwrap();
+        costs.push(words.encoded.load(Relaxed) - last);
+        last = words.encoded.load(Relaxed);
+    }
+    let late = costs[100..].iter().max().unwrap();
+    assert!(*late <= 4 << 10, "turn-N cost is flat: at most {late} bytes encoded again of {}", text.len());
+    assert_eq!(cached.count(&text).unwrap(), words.count(&text).unwrap());
+}
+
+#[test]
+fn a_segment_asks_once() {
+    let words = Arc::new(Words::default());
+    let tokenizer: Arc<dyn Tokenizer> = words.clone();
+    let cache = TokenCache::new(CacheLimits::default());
+    let (a, b) = (cache.tokenizer("a", &tokenizer), cache.tokenizer("b", &tokenizer));
+    let segment = Segment::new("some words of a message");
+    for cached in [&a, &a, &b, &a, &b] {
+        assert_eq!(segment.count(cached).unwrap(), 5);
+        assert_eq!(*segment.tokens(cached).unwrap(), *full(&*words, segment.text()));
+    }
+    assert_eq!(cache.stats(Some("a")).misses, 1);
+    assert_eq!(cache.stats(Some("a")).hits, 0, "the segment remembers");
+    assert!(!format!("{segment:?}").contains("words"));
+}
+
+#[test]
+fn one_thread_computes_and_the_others_wait() {
+    /// Slow enough for all threads to meet.
+    #[derive(Debug, Default)]
+    struct Slow(Words);
+    impl Tokenizer for Slow {
+        fn name(&self) -> &str {
+            "slow"
+        }
+        fn vocabulary_size(&self) -> u32 {
+            self.0.vocabulary_size()
+        }
+        fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> loquat_core::Result<()> {
+            thread::sleep(std::time::Duration::from_millis(300));
+            if text.starts_with("fail") {
+                return Err(loquat_core::Error::new(loquat_core::ErrorKind::Local, "no"));
+            }
+            self.0.encode(text, tokens)
+        }
+        fn control_token(&self, _: &str) -> Option<u32> {
+            None
+        }
+        fn find_control(&self, _: &str) -> Option<(std::ops::Range<usize>, u32)> {
+            None
+        }
+        fn token_bytes(&self, _: u32, _: &mut Vec<u8>) -> loquat_core::Result<()> {
+            Ok(())
+        }
+    }
+    let slow = Arc::new(Slow::default());
+    let tokenizer: Arc<dyn Tokenizer> = slow.clone();
+    let cache = TokenCache::new(CacheLimits::default());
+    let cached = cache.tokenizer("a", &tokenizer);
+    let (text, failing) = ("word ".repeat(200), format!("fail{}", " x".repeat(400)));
+    let barrier = Barrier::new(4);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                barrier.wait();
+                assert_eq!(cached.tokens(&text).unwrap().len(), full(&slow.0, &text).len());
+                barrier.wait();
+                assert!(cached.tokens(&failing).is_err(), "each for itself");
+            });
+        }
+    });
+    let stats = cache.stats(None);
+    assert_eq!((stats.misses - 4, stats.hits + stats.joined), (1, 3), "{stats:?}");
+    assert_eq!(stats.entries, 1, "a failure is not kept");
+}
+
+#[test]
+fn a_tenant_neither_sees_nor_evicts_anothers() {
+    let config = ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new(config)
+        .run(&(1..40_usize, 100..2000_usize, 2..5_usize), |(kept, flood, tenants)| {
+            let words: Arc<dyn Tokenizer> = Arc::new(Words::default());
+            let cache = TokenCache::new(limits(|l| l.max_bytes = 200_000));
+            let quiet = cache.tokenizer("quiet", &words);
+            let text = |n: usize| format!("number {n} of the quiet one's own messages, {}", "x ".repeat(20));
+            let share = 200_000 / 64 * 63 / tenants;
+            let kept = kept.min(share / 600);
+            for n in 0..kept {
+                quiet.tokens(&text(n)).unwrap();
+            }
+            let floods: Vec<_> =
+                (1..tenants).map(|t| cache.tokenizer(&format!("loud {t}"), &words)).collect();
+            for (t, loud) in floods.iter().enumerate() {
+                for n in 0..kept {
+                    prop_assert!(!loud.contains(&text(n)), "seen by another");
+                }
+                for n in 0..flood {
+                    loud.tokens(&format!("{t} loud {n} {}", "y ".repeat(100))).unwrap();
+                }
+            }
+            for n in 0..kept {
+                prop_assert!(quiet.contains(&text(n)), "{n} of {kept} was evicted");
+            }
+            prop_assert!(cache.stats(None).bytes <= 200_000);
+            cache.clear(Some("quiet"));
+            prop_assert_eq!(cache.stats(Some("quiet")).bytes, 0);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn tenants_without_end_are_bounded() {
+    let words: Arc<dyn Tokenizer> = Arc::new(Words::default());
+    let cache = TokenCache::new(limits(|l| l.max_partitions = 8));
+    let held: Vec<_> = (0..8).map(|n| cache.tokenizer(&format!("held {n}"), &words)).collect();
+    let ninth = cache.tokenizer("ninth", &words);
+    assert_eq!(ninth.count("a text of some length or so").unwrap(), 7);
+    assert!(!ninth.contains("a text of some length or so"), "all places are held: it keeps nothing");
+    held[0].tokens("a text of some length or so").unwrap();
+    drop(held);
+    for n in 0..100 {
+        cache.tokenizer(&format!("passing {n}"), &words).tokens("a text of some length or so").unwrap();
+    }
+    assert!(cache.stats(None).entries <= 8);
+}
+
+#[test]
+fn what_is_never_asked_twice_is_not_kept() {
+    let words: Arc<dyn Tokenizer> = Arc::new(Words::default());
+    let cache = TokenCache::new(CacheLimits::default());
+    let cached = cache.tokenizer("a", &words);
+    for n in 0..10_000 {
+        cached.count(&format!("a text that nobody will ask for again, {n}")).unwrap();
+    }
+    let stats = cache.stats(None);
+    assert!(stats.inserted < 1000, "{stats:?}");
+    // And it learns again.
+    for n in 0..2000 {
+        cached.count(&format!("one of the few texts asked for, {}", n % 8)).unwrap();
+    }
+    let before = cache.stats(None).hits;
+    for n in 0..1000 {
+        cached.count(&format!("one of the few texts asked for, {}", n % 8)).unwrap();
+    }
+    assert_eq!(cache.stats(None).hits - before, 1000);
+}
