@@ -99,6 +99,8 @@ impl Call {
                 max_output_tokens: request.max_output_tokens,
                 temperature: request.temperature,
                 top_p: request.top_p,
+                seed: request.seed,
+                choices: request.choices,
                 stream: request.stream,
             },
             started: shared.clock.now(),

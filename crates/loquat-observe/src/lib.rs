@@ -36,11 +36,15 @@
 //!
 //! # Features
 //!
-//! None.
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `otlp` | no | `export`: spans and metrics to a collector over HTTP, JSON lines to a file |
 #![deny(unsafe_code)]
 
 mod attempt;
 mod call;
+#[cfg(feature = "otlp")]
+pub mod export;
 mod layer;
 mod metric;
 mod names;

@@ -4,7 +4,7 @@
 //! one more [`Conventions`], and nowhere else.
 //! <https://github.com/open-telemetry/semantic-conventions-genai>
 
-#![allow(dead_code, reason = "half of the names are of spans and export")]
+#![cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "half of the names are of spans and export"))]
 
 use loquat_core::ErrorKind;
 

@@ -9,6 +9,8 @@ use std::{
 
 use loquat_core::{Availability, Clock, Model, Standing, SystemClock, TraceContext};
 
+#[cfg(feature = "otlp")]
+use crate::export::Exporter;
 use crate::{
     Attempted, Conventions, Keep, Observed, Place, Price, Sampling, TextFormat,
     call::Call,
@@ -27,7 +29,7 @@ pub struct Observer(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     catalog: Catalog,
-    #[expect(dead_code, reason = "spans are named by who exports them")]
+    #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "spans are named by who exports them"))]
     pub(crate) names: &'static Names,
     pub(crate) clock: Arc<dyn Clock>,
     /// The same moment on both clocks, so that an operation reads only one.
@@ -229,6 +231,8 @@ pub struct ObserverBuilder {
     prices: HashMap<Arc<str>, Price>,
     clock: Arc<dyn Clock>,
     keepers: Vec<Arc<dyn Keep>>,
+    #[cfg(feature = "otlp")]
+    exporters: Vec<Exporter>,
     registry: Arc<Registry>,
 }
 
@@ -243,6 +247,8 @@ impl Default for ObserverBuilder {
             prices: HashMap::new(),
             clock: Arc::new(SystemClock),
             keepers: Vec::new(),
+            #[cfg(feature = "otlp")]
+            exporters: Vec::new(),
             registry: Arc::default(),
         }
     }
@@ -296,13 +302,20 @@ impl ObserverBuilder {
         self
     }
 
+    /// Hands what is kept to that exporter, and the metrics to the collector behind it. May be said several times.
+    #[cfg(feature = "otlp")]
+    pub fn export(mut self, exporter: Exporter) -> Self {
+        self.exporters.push(exporter.clone());
+        self.keep(Arc::new(exporter))
+    }
+
     /// The observer.
     pub fn build(self) -> Observer {
         let names = self.conventions.names();
         let prices = (self.currency, self.prices);
         let catalog = Catalog::new(self.registry.clone(), names, self.models, self.max_models, prices);
         let anchor = (self.clock.now(), SystemTime::now());
-        Observer(Arc::new(Shared {
+        let observer = Observer(Arc::new(Shared {
             registry: self.registry,
             catalog,
             names,
@@ -311,7 +324,10 @@ impl ObserverBuilder {
             sampling: self.sampling,
             keepers: self.keepers,
             live: Live::default(),
-        }))
+        }));
+        #[cfg(feature = "otlp")]
+        self.exporters.iter().for_each(|exporter| exporter.attach(&observer));
+        observer
     }
 }
 

@@ -150,6 +150,10 @@ pub struct Asked {
     pub temperature: Option<f32>,
     /// See [`ChatRequest::top_p`](loquat_core::ChatRequest::top_p).
     pub top_p: Option<f32>,
+    /// See [`ChatRequest::seed`](loquat_core::ChatRequest::seed).
+    pub seed: Option<u64>,
+    /// See [`ChatRequest::choices`](loquat_core::ChatRequest::choices).
+    pub choices: Option<u32>,
     /// Whether the answer was to come in pieces.
     pub stream: bool,
 }

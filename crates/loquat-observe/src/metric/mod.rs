@@ -16,6 +16,8 @@ use std::{
 
 pub(crate) use exemplar::Exemplar;
 use exemplar::Exemplars;
+#[cfg(feature = "otlp")]
+pub(crate) use registry::Point;
 pub(crate) use registry::{About, Family, Kind, Labels, Registry, Value};
 pub use text::TextFormat;
 
