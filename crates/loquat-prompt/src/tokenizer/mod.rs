@@ -4,14 +4,26 @@
 //! tokens are and what a token's bytes are; counting, cutting and whole prompts stand on that, and an engine overrides them
 //! where it can do better.
 
+#[cfg(feature = "tokens")]
+mod bpe;
+#[cfg(feature = "tokens")]
+mod builtin;
+#[cfg(feature = "tokens")]
+mod byte_pair;
 mod bytes;
 mod detokenizer;
 mod piece;
+#[cfg(feature = "tokens")]
+mod split;
 
 use std::{fmt, ops::Range};
 
 use loquat_core::{Error, ErrorKind, Result};
 
+#[cfg(feature = "tokens")]
+pub use builtin::{cl100k_base, o200k_base};
+#[cfg(feature = "tokens")]
+pub use byte_pair::BytePair;
 pub use bytes::Bytes;
 pub use detokenizer::Detokenizer;
 pub use piece::{Keep, Piece};

@@ -1,0 +1,133 @@
+//! [`Merges`]: which two tokens become one, and which two can stand side by side.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A token, as its rank.
+pub(crate) type Token = u32;
+
+/// Bits of a token: a million of them, four times the largest vocabulary in use.
+pub(crate) const TOKEN_BITS: u32 = 20;
+/// Verdicts remembered: 256 KiB, which a core's own cache holds beside the rest.
+const REMEMBERED: usize = 1 << 15;
+/// 2⁶⁴ ÷ the golden ratio: multiplied, near keys end up far apart (Knuth, volume 3, §6.4).
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Which two tokens become one, and which two can stand side by side.
+pub(super) struct Merges {
+    /// The two that a token was made of; for a single byte, itself twice.
+    halves: Vec<[Token; 2]>,
+    /// Open addressing: the pair in the upper 40 bits, the token it becomes plus one in the lower 24; 0 is free.
+    pairs: Vec<u64>,
+    shift: u32,
+    /// The last verdicts on pairs: the pair, the verdict in the lowest bit; `u64::MAX` is none. Races lose an entry, no more.
+    verdicts: Vec<AtomicU64>,
+}
+
+fn key(left: Token, right: Token) -> u64 {
+    u64::from(left) << TOKEN_BITS | u64::from(right)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the shift leaves fewer bits than an index has")]
+fn place(key: u64, shift: u32) -> usize {
+    (key.wrapping_mul(SPREAD) >> shift) as usize
+}
+
+impl Merges {
+    /// All tokens by the two they were made of. At most 2²⁰ of them.
+    pub(super) fn new(halves: Vec<[Token; 2]>) -> Self {
+        // At most half full: a search ends after one or two.
+        let slots = (halves.len() * 2).next_power_of_two().max(64);
+        let shift = 64 - slots.trailing_zeros();
+        let mut pairs = vec![0u64; slots];
+        for (token, [left, right]) in (0u64..).zip(&halves) {
+            if token < 256 {
+                continue;
+            }
+            let key = key(*left, *right);
+            let mut at = place(key, shift);
+            while let Some(slot) = pairs.get_mut(at) {
+                if *slot == 0 {
+                    *slot = key << 24 | (token + 1);
+                    break;
+                }
+                at = (at + 1) & (slots - 1);
+            }
+        }
+        let verdicts = std::iter::repeat_with(|| AtomicU64::new(u64::MAX)).take(REMEMBERED).collect();
+        Self { halves, pairs, shift, verdicts }
+    }
+
+    /// The two that `token` was made of; for a single byte, itself twice.
+    pub(super) fn halves(&self, token: Token) -> [Token; 2] {
+        self.halves.get(token as usize).copied().unwrap_or([token; 2])
+    }
+
+    /// What the two become.
+    #[inline]
+    pub(super) fn merged(&self, left: Token, right: Token) -> Option<Token> {
+        let key = key(left, right);
+        let mut at = place(key, self.shift);
+        loop {
+            let slot = *self.pairs.get(at)?;
+            if slot >> 24 == key && slot != 0 {
+                return Some((slot & 0xFF_FFFF) as Token - 1);
+            }
+            if slot == 0 {
+                return None;
+            }
+            at = (at + 1) & (self.pairs.len() - 1);
+        }
+    }
+
+    /// Whether the encoding of the two tokens' bytes is the two tokens.
+    #[inline]
+    pub(super) fn are_neighbours(&self, left: Token, right: Token) -> bool {
+        let key = key(left, right);
+        let remembered = self.verdicts.get(place(key, 64 - REMEMBERED.trailing_zeros()));
+        if let Some(remembered) = remembered {
+            let verdict = remembered.load(Ordering::Relaxed);
+            if verdict >> 1 == key {
+                return verdict & 1 == 1;
+            }
+        }
+        let verdict = self.judge(left, right);
+        if let Some(remembered) = remembered {
+            remembered.store(key << 1 | u64::from(verdict), Ordering::Relaxed);
+        }
+        verdict
+    }
+
+    /// Undoes merges at the boundary, the latest first, and looks whether the two that then met would have been joined
+    /// before: a step for each half, so no more than the tokens have bytes.
+    fn judge(&self, mut left: Token, mut right: Token) -> bool {
+        // Only a merge with a lower rank than this came before what was undone last.
+        let mut limit = Token::MAX;
+        loop {
+            if self.merged(left, right).is_some_and(|merged| merged < limit) {
+                return false;
+            }
+            // Of two merges with one rank the left one is first: hence the one more on the right side.
+            if left > right {
+                limit = left;
+                left = self.halves(left)[1];
+                if left == limit {
+                    limit = right + 1;
+                    right = self.halves(right)[0];
+                    if right + 1 == limit {
+                        return true;
+                    }
+                }
+            } else {
+                limit = right + 1;
+                right = self.halves(right)[0];
+                if right + 1 == limit {
+                    limit = left;
+                    left = self.halves(left)[1];
+                    if left == limit {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The search against the definition, done literally.
+
+use proptest::prelude::*;
+
+use super::{Vocabulary, merges::Token};
+
+/// Byte-pair encoding as it is defined: the lowest rank first, the leftmost of those.
+fn definition(vocabulary: &Vocabulary, first: &[u8], text: &[u8]) -> Vec<Token> {
+    let byte = |byte: &u8| first.iter().position(|b| b == byte).unwrap().try_into().unwrap();
+    let mut tokens: Vec<Token> = text.iter().map(byte).collect();
+    loop {
+        let merged = |pair: &[Token]| vocabulary.merges().merged(pair[0], pair[1]);
+        let best = tokens.windows(2).enumerate().filter_map(|(at, pair)| Some((merged(pair)?, at))).min();
+        let Some((token, at)) = best else { return tokens };
+        tokens.splice(at..at + 2, [token]);
+    }
+}
+
+fn encode(vocabulary: &Vocabulary, text: &[u8]) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    if !text.is_empty() {
+        vocabulary.encode(text, 0, text.len(), &mut tokens);
+    }
+    tokens
+}
+
+/// Vocabularies of few letters and random merges: more ways to go wrong than real ones. A merge is taken only if its two
+/// halves stay apart without it and become it with it, as in any vocabulary that was trained.
+fn vocabularies() -> impl Strategy<Value = Vec<[Token; 2]>> {
+    proptest::collection::vec((any::<u32>(), any::<u32>()), 0..40).prop_map(|wishes| {
+        let first: [u8; 256] = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
+        let mut merges: Vec<[Token; 2]> = Vec::new();
+        for (left, right) in wishes {
+            let letters = [97, 98, 99];
+            let pick = |wish: u32| {
+                let all = letters.len() + merges.len();
+                let number = wish as usize % all;
+                letters
+                    .get(number)
+                    .copied()
+                    .unwrap_or_else(|| 256 + u32::try_from(number - letters.len()).unwrap())
+            };
+            let pair = [pick(left), pick(right)];
+            let before = Vocabulary::new(&first, merges.clone().into_iter()).unwrap();
+            let bytes: Vec<u8> =
+                pair.iter().flat_map(|half| before.token_bytes(*half).unwrap().to_vec()).collect();
+            if bytes.len() < 200 && definition(&before, &first, &bytes) == pair {
+                merges.push(pair);
+            }
+        }
+        merges
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn the_search_is_the_definition(merges in vocabularies(), text in "[abcd]{0,90}") {
+        let first: [u8; 256] = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
+        let vocabulary = Vocabulary::new(&first, merges.into_iter()).unwrap();
+        prop_assert_eq!(encode(&vocabulary, text.as_bytes()), definition(&vocabulary, &first, text.as_bytes()));
+    }
+}
+
+#[test]
+fn corrupt_vocabularies_are_refused() {
+    let first: Vec<u8> = (0..=255).collect();
+    let with = |merges: &[u8]| [first.as_slice(), merges].concat();
+    let refused = |data: &[u8]| Vocabulary::read(data).unwrap_err().to_string();
+    assert!(Vocabulary::read(&with(&[97, 0, 0, 98, 0, 0])).is_ok());
+    assert!(refused(&first[..255]).contains("256 bytes"));
+    assert!(refused(&[7; 256]).contains("a byte has no token"));
+    assert!(refused(&with(&[97, 0, 0, 98, 0])).contains("stops within"));
+    assert!(refused(&with(&[0, 1, 0, 98, 0, 0])).contains("after it"));
+    // Doubled eleven times, a token would have 2,048 bytes.
+    let doubling: Vec<u8> = (255u32..266)
+        .flat_map(|half| [half.to_le_bytes(), half.to_le_bytes()])
+        .flat_map(|b| [b[0], b[1], b[2]])
+        .collect();
+    assert!(refused(&with(&doubling)).contains("longer than"));
+}
+
+/// The files in `vocabularies/` from the published ones; see the README there.
+#[test]
+#[ignore = "writes the vocabularies"]
+fn write_the_vocabularies() {
+    use base64::Engine as _;
+
+    let folder = std::env::var("LOQUAT_RANKS").expect("LOQUAT_RANKS is the folder with the published files");
+    for name in ["o200k_base", "cl100k_base"] {
+        let published = std::fs::read_to_string(format!("{folder}/{name}.tiktoken")).unwrap();
+        let tokens: Vec<Vec<u8>> = published
+            .lines()
+            .enumerate()
+            .map(|(number, line)| {
+                let (text, rank) = line.split_once(' ').unwrap();
+                assert_eq!(rank, number.to_string());
+                base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+            })
+            .collect();
+        let ranks: std::collections::HashMap<&[u8], Token> =
+            tokens.iter().map(Vec::as_slice).zip(0..).collect();
+        let mut data: Vec<u8> = tokens[..256].concat();
+        for text in &tokens[256..] {
+            // Where its parts begin and end: at first between all bytes, at last at one place within.
+            let mut places: Vec<usize> = (0..=text.len()).collect();
+            while places.len() > 3 {
+                let rank = |at: usize| ranks.get(&text[places[at]..places[at + 2]]);
+                let best = (0..places.len() - 2).filter_map(|at| Some((*rank(at)?, at))).min();
+                places.remove(best.unwrap().1 + 1);
+            }
+            for half in [&text[..places[1]], &text[places[1]..]] {
+                data.extend_from_slice(&ranks[half].to_le_bytes()[..3]);
+            }
+        }
+        std::fs::write(format!("{}/vocabularies/{name}.merges", env!("CARGO_MANIFEST_DIR")), data).unwrap();
+    }
+}

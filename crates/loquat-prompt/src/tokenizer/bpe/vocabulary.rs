@@ -1,0 +1,120 @@
+//! [`Vocabulary`]: a byte-pair vocabulary, read from the form in which this crate carries the built-in ones.
+//!
+//! That form is 256 bytes, the tokens 0 to 255 in their order, and then for each further token the two it is made of, three
+//! bytes each with the lowest first. It is smaller than the tokens' text, checks itself (a token is made of earlier ones),
+//! and is all that encoding needs.
+
+use loquat_core::{Error, ErrorKind, Result};
+
+use super::{
+    merges::{Merges, TOKEN_BITS, Token},
+    word::{self, Stack},
+    words::{SHORT, Words, window},
+};
+
+/// Longest token, bytes. The longest of the vocabularies in use has 256.
+const MAX_TOKEN_BYTES: usize = 1024;
+
+/// A byte-pair vocabulary.
+pub(crate) struct Vocabulary {
+    words: Words,
+    merges: Merges,
+    /// All tokens' bytes, one after the other.
+    bytes: Vec<u8>,
+    /// Where in `bytes` each token begins; one more, for the end.
+    starts: Vec<u32>,
+}
+
+impl Vocabulary {
+    /// Reads `data`; see the module's words for its form.
+    pub(crate) fn read(data: &[u8]) -> Result<Self> {
+        let Some((first, rest)) = data.split_first_chunk::<256>() else {
+            return Err(corrupt("it has no 256 bytes to begin with"));
+        };
+        let (merges, left) = rest.as_chunks::<6>();
+        if !left.is_empty() {
+            return Err(corrupt("it stops within a merge"));
+        }
+        let halves = merges.iter().map(|[a, b, c, d, e, f]| {
+            [Token::from_le_bytes([*a, *b, *c, 0]), Token::from_le_bytes([*d, *e, *f, 0])]
+        });
+        Self::new(first, halves)
+    }
+
+    /// The vocabulary with these single bytes and these merges, by rank.
+    pub(crate) fn new(first: &[u8; 256], merges: impl ExactSizeIterator<Item = [Token; 2]>) -> Result<Self> {
+        if merges.len() + 256 >= 1 << TOKEN_BITS {
+            return Err(corrupt("it has more than a million tokens"));
+        }
+        let mut seen = [false; 256];
+        for byte in first {
+            seen[usize::from(*byte)] = true;
+        }
+        if seen.contains(&false) {
+            return Err(corrupt("a byte has no token"));
+        }
+        let mut bytes = first.to_vec();
+        bytes.reserve(merges.len() * 8);
+        let mut starts: Vec<u32> = (0..=256).collect();
+        starts.reserve(merges.len());
+        let mut halves: Vec<[Token; 2]> = (0..256).map(|token| [token; 2]).collect();
+        halves.reserve(merges.len());
+        for pair in merges {
+            for half in pair {
+                let Some(&[start, end]) = starts.get(half as usize..).and_then(|rest| rest.first_chunk())
+                else {
+                    return Err(corrupt("a token is made of one that comes after it"));
+                };
+                bytes.extend_from_within(start as usize..end as usize);
+            }
+            halves.push(pair);
+            let start = starts.last().copied().unwrap_or(0);
+            match u32::try_from(bytes.len()) {
+                Ok(end) if (end - start) as usize <= MAX_TOKEN_BYTES => starts.push(end),
+                _ => return Err(corrupt("a token is longer than 1,024 bytes")),
+            }
+        }
+        let tokens = starts.array_windows().map(|[start, end]| bytes.get(*start as usize..*end as usize));
+        let words = Words::new(tokens.map(Option::unwrap_or_default));
+        Ok(Self { words, merges: Merges::new(halves), bytes, starts })
+    }
+
+    /// How many tokens there are.
+    pub(crate) fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// A token's bytes.
+    pub(crate) fn token_bytes(&self, token: Token) -> Option<&[u8]> {
+        let [start, end] = *self.starts.get(token as usize..)?.first_chunk()?;
+        self.bytes.get(start as usize..end as usize)
+    }
+
+    /// Encodes `text[start..end]`, one word.
+    #[inline]
+    pub(crate) fn encode(&self, text: &[u8], start: usize, end: usize, out: &mut impl Stack) {
+        let length = end - start;
+        if length <= SHORT
+            && let Some(token) = self.words.short(window(text, start), length)
+        {
+            out.push(token);
+        } else {
+            word::encode(&self.words, &self.merges, text, start, end, out);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn merges(&self) -> &Merges {
+        &self.merges
+    }
+}
+
+impl std::fmt::Debug for Vocabulary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vocabulary({} tokens)", self.len())
+    }
+}
+
+fn corrupt(what: &str) -> Error {
+    Error::new(ErrorKind::Local, format!("this is no vocabulary: {what}"))
+}

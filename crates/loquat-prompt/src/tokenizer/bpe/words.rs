@@ -1,0 +1,209 @@
+//! [`Words`]: which bytes are a token, and which is the longest that a text begins with.
+//!
+//! Nineteen of twenty words of prose are one token, so the question "is this word one" is most of the work. A token of up to
+//! twelve bytes lies whole in its slot of sixteen, with its length and number: one hash, mostly one cache line, no
+//! look elsewhere. Longer ones are found by their first twelve bytes.
+
+use super::merges::Token;
+
+/// The longest token that lies in its slot.
+pub(super) const SHORT: usize = 12;
+/// In the place of a length: the first twelve bytes of longer tokens.
+const PREFIX: u64 = 15;
+
+/// Which bytes are a token.
+pub(super) struct Words {
+    /// Open addressing: eight bytes, then four more, the length (4 bits) and from bit 40 on the token plus one. 0 is free.
+    slots: Vec<[u64; 2]>,
+    /// By a hash of its first four bytes, of which lengths there are tokens, 4 to 12, and with bit 15 whether longer. More
+    /// bits than true cost a search, no more.
+    lengths: Vec<u16>,
+    /// The tokens longer than twelve bytes, those with one beginning together and the longest first.
+    long: Vec<(Token, Box<[u8]>)>,
+    /// Where in `long` each beginning's tokens are.
+    groups: Vec<std::ops::Range<usize>>,
+    /// The byte's own token.
+    bytes: [Token; 256],
+}
+
+/// Sixteen bytes of a text from some place on; zeros behind its end.
+pub(super) type Window = [u64; 2];
+
+#[inline]
+pub(super) fn window(text: &[u8], at: usize) -> Window {
+    match text.get(at..at + 16).and_then(|bytes| bytes.split_first_chunk::<8>()) {
+        Some((low, high)) => [u64::from_le_bytes(*low), high.try_into().map_or(0, u64::from_le_bytes)],
+        None => short_window(text, at),
+    }
+}
+
+#[cold]
+fn short_window(text: &[u8], at: usize) -> Window {
+    let mut bytes = [0u8; 16];
+    for (byte, from) in bytes.iter_mut().zip(text.get(at..).unwrap_or_default()) {
+        *byte = *from;
+    }
+    let bytes = u128::from_le_bytes(bytes);
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half, and the upper")]
+    [bytes as u64, (bytes >> 64) as u64]
+}
+
+/// The first `length` bytes, up to twelve, and the length itself.
+#[inline]
+fn key(window: Window, length: usize) -> Window {
+    const LOW: [u64; 16] = masks(0);
+    const HIGH: [u64; 16] = masks(8);
+    let length = length & 15;
+    [window[0] & LOW[length], window[1] & HIGH[length] | (length as u64) << 32]
+}
+
+/// By length: which bits of the eight bytes from `from` on are within it.
+const fn masks(from: usize) -> [u64; 16] {
+    let mut masks = [0; 16];
+    let mut length = from + 1;
+    while length < 16 {
+        masks[length] = if length - from >= 8 { u64::MAX } else { (1 << ((length - from) * 8)) - 1 };
+        length += 1;
+    }
+    masks
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "halves of a product; an index is masked")]
+fn hash(key: Window) -> usize {
+    let product = u128::from(key[0] ^ 0x9E37_79B9_7F4A_7C15) * u128::from(key[1] ^ 0xD1B5_4A32_D192_ED03);
+    (product as u64 ^ (product >> 64) as u64) as usize
+}
+
+/// Where the lengths of tokens with these first four bytes are.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "four bytes; then 17 bits")]
+fn by_four(window: Window) -> usize {
+    ((window[0] as u32).wrapping_mul(0x9E37_79B1) >> (32 - LENGTH_BITS)) as usize
+}
+
+const LENGTH_BITS: u32 = 17;
+
+impl Words {
+    /// The tokens with their bytes, by number.
+    pub(super) fn new<'t>(tokens: impl ExactSizeIterator<Item = &'t [u8]>) -> Self {
+        let mut words = Self {
+            slots: vec![[0; 2]; (tokens.len() * 2).next_power_of_two().max(64)],
+            lengths: vec![0; 1 << LENGTH_BITS],
+            long: Vec::new(),
+            groups: Vec::new(),
+            bytes: [0; 256],
+        };
+        for (token, bytes) in (0..).zip(tokens) {
+            if let [byte] = bytes {
+                words.bytes[usize::from(*byte)] = token;
+            }
+            if bytes.len() > SHORT {
+                words.long.push((token, bytes.into()));
+            } else {
+                words.insert(key(window(bytes, 0), bytes.len()), token);
+            }
+            if bytes.len() >= 4 {
+                let bit = if bytes.len() > SHORT { PREFIX } else { bytes.len() as u64 };
+                words.lengths[by_four(window(bytes, 0))] |= 1 << bit;
+            }
+        }
+        words.group();
+        words
+    }
+
+    fn group(&mut self) {
+        self.long.sort_unstable_by(|(_, a), (_, b)| {
+            a.get(..SHORT).cmp(&b.get(..SHORT)).then_with(|| b.len().cmp(&a.len()))
+        });
+        let long = std::mem::take(&mut self.long);
+        let mut start = 0;
+        for group in long.chunk_by(|(_, a), (_, b)| a.get(..SHORT) == b.get(..SHORT)) {
+            if let (Some((_, bytes)), Ok(number)) = (group.first(), Token::try_from(self.groups.len())) {
+                self.insert(prefix(window(bytes, 0)), number);
+                self.groups.push(start..start + group.len());
+            }
+            start += group.len();
+        }
+        self.long = long;
+    }
+
+    fn insert(&mut self, key: Window, token: Token) {
+        let mask = self.slots.len() - 1;
+        let mut at = hash(key) & mask;
+        // Not more than half full: there is a free one.
+        while let Some(slot) = self.slots.get_mut(at) {
+            if slot[1] == 0 {
+                *slot = [key[0], key[1] | (u64::from(token) + 1) << 40];
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    #[inline]
+    fn find(&self, key: Window) -> Option<Token> {
+        let mask = self.slots.len() - 1;
+        let mut at = hash(key) & mask;
+        loop {
+            let slot = self.slots.get(at)?;
+            if slot[0] == key[0] && slot[1] & 0xFF_FFFF_FFFF == key[1] {
+                return Some((slot[1] >> 40) as Token - 1);
+            }
+            if slot[1] == 0 {
+                return None;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// The token that is the first `length` bytes, if there is one; 1 to 12 of them.
+    #[inline]
+    pub(super) fn short(&self, window: Window, length: usize) -> Option<Token> {
+        self.find(key(window, length))
+    }
+
+    /// The longest token that `text[at..end]` begins with, of at most `limit` bytes, and its length. `limit` is 1 or more.
+    #[inline]
+    pub(super) fn longest(&self, text: &[u8], at: usize, end: usize, limit: usize) -> (Token, usize) {
+        let left = limit.min(end - at);
+        let window = window(text, at);
+        if left >= 4 {
+            let lengths = u32::from(self.lengths.get(by_four(window)).copied().unwrap_or(0));
+            if lengths >> PREFIX != 0
+                && left > SHORT
+                && let Some(found) = self.long(text, at, left, window)
+            {
+                return found;
+            }
+            let mut lengths = lengths & ((2 << left.min(SHORT)) - 1);
+            while lengths != 0 {
+                let length = lengths.ilog2();
+                if let Some(token) = self.short(window, length as usize) {
+                    return (token, length as usize);
+                }
+                lengths ^= 1 << length;
+            }
+        }
+        for length in (2..=left.min(3)).rev() {
+            if let Some(token) = self.short(window, length) {
+                return (token, length);
+            }
+        }
+        (self.bytes[(window[0] & 0xFF) as usize], 1)
+    }
+
+    #[cold]
+    fn long(&self, text: &[u8], at: usize, left: usize, window: Window) -> Option<(Token, usize)> {
+        let group = self.find(prefix(window))?;
+        let text = text.get(at..at + left)?;
+        let group = self.long.get(self.groups.get(group as usize)?.clone())?;
+        group.iter().find(|(_, bytes)| text.starts_with(bytes)).map(|(token, bytes)| (*token, bytes.len()))
+    }
+}
+
+/// The key of the tokens that begin with these twelve bytes.
+fn prefix(window: Window) -> Window {
+    let key = key(window, SHORT);
+    [key[0], key[1] & 0xFFFF_FFFF | PREFIX << 32]
+}

@@ -1,0 +1,245 @@
+//! [`BytePair`]: a byte-pair vocabulary with its pattern and its control tokens, as a [`Tokenizer`].
+
+use std::ops::Range;
+
+use loquat_core::Result;
+
+use super::{
+    Keep, Tokenizer,
+    bpe::{Stack, Vocabulary},
+    part,
+    split::{self, Class, Pattern, class_at},
+    unknown_token,
+};
+
+/// A byte-pair vocabulary with its pattern and its control tokens.
+///
+/// Encodes in one pass, linear in the text's length whatever it holds, and without locks. Counting needs no memory but for
+/// words of more than 64 bytes.
+#[derive(Debug)]
+pub struct BytePair {
+    name: String,
+    vocabulary: Vocabulary,
+    pattern: Splitter,
+    /// As they are written, the longest first.
+    controls: Vec<(String, u32)>,
+}
+
+/// Which pattern cuts text into words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "three of them are for vocabularies from files")]
+pub(crate) enum Splitter {
+    O200k,
+    Cl100k,
+    Llama3,
+    Qwen2,
+    Tekken,
+}
+
+/// How far [`Tokenizer::safe_cut`] looks back, bytes: beyond the longest paragraph without a space or a comma.
+const CUT_WITHIN: usize = 4096;
+
+impl BytePair {
+    pub(crate) fn new(
+        name: impl Into<String>,
+        vocabulary: Vocabulary,
+        pattern: Splitter,
+        controls: impl IntoIterator<Item = (String, u32)>,
+    ) -> Self {
+        let mut controls: Vec<_> = controls.into_iter().filter(|(written, _)| !written.is_empty()).collect();
+        controls.sort_by_key(|(written, _)| std::cmp::Reverse(written.len()));
+        Self { name: name.into(), vocabulary, pattern, controls }
+    }
+
+    /// Encodes word by word until `go_on` says no, which is asked with the place after each.
+    fn run<S: Stack>(&self, text: &str, out: &mut S, go_on: impl FnMut(&S) -> bool) {
+        match self.pattern {
+            Splitter::O200k => run::<split::O200k, S>(&self.vocabulary, text, out, go_on),
+            Splitter::Cl100k => run::<split::Cl100k, S>(&self.vocabulary, text, out, go_on),
+            Splitter::Llama3 => run::<split::Llama3, S>(&self.vocabulary, text, out, go_on),
+            Splitter::Qwen2 => run::<split::Qwen2, S>(&self.vocabulary, text, out, go_on),
+            Splitter::Tekken => run::<split::Tekken, S>(&self.vocabulary, text, out, go_on),
+        }
+    }
+
+    /// [`Tokenizer::safe_cut`] with another bound on how far it looks.
+    fn cut_within(text: &str, at: usize, bound: usize) -> usize {
+        let bytes = text.as_bytes();
+        let first = at.min(text.len());
+        let mut place = text.floor_char_boundary(first);
+        while place > 0 && first - place <= bound {
+            let before = text.floor_char_boundary(place - 1);
+            if place < bytes.len() && is_safe(bytes, before, place) {
+                return place;
+            }
+            place = before;
+        }
+        0
+    }
+
+    fn tail<'t>(&self, text: &'t str, limit: usize) -> Result<&'t str> {
+        // From a safe cut on, the tokens are those of the whole: twice as much each time, until it is enough.
+        let mut length = limit.saturating_mul(4).max(64);
+        let mut tokens = Vec::new();
+        loop {
+            let wanted = text.len().saturating_sub(length);
+            let start = Self::cut_within(text, wanted, usize::MAX);
+            let end = text.get(start..).unwrap_or_default();
+            tokens.clear();
+            self.encode(end, &mut tokens)?;
+            if start == 0 || tokens.len() >= limit {
+                return shorten(self, end, &tokens, limit, Keep::Tail);
+            }
+            length = length.saturating_mul(2);
+        }
+    }
+}
+
+#[inline]
+fn run<P: Pattern, S: Stack>(
+    vocabulary: &Vocabulary,
+    text: &str,
+    out: &mut S,
+    mut go_on: impl FnMut(&S) -> bool,
+) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = split::next::<P>(bytes, at);
+        vocabulary.encode(bytes, at, end, out);
+        at = end;
+        if !go_on(out) {
+            return;
+        }
+    }
+}
+
+/// Whether a word ends between these two characters in every pattern, whatever else is around: behind a letter or digit, before
+/// what is neither and begins no contraction.
+fn is_safe(text: &[u8], before: usize, at: usize) -> bool {
+    matches!(class_at(text, before).0, Class::Upper | Class::Lower | Class::Letter | Class::Number)
+        && matches!(class_at(text, at).0, Class::Other | Class::Space | Class::Newline)
+        && text.get(at) != Some(&b'\'')
+}
+
+/// As many of the tokens, which are the text's, as are no more than `limit` by themselves.
+fn shorten<'t>(
+    tokenizer: &BytePair,
+    text: &'t str,
+    tokens: &[u32],
+    limit: usize,
+    keep: Keep,
+) -> Result<&'t str> {
+    let mut kept = limit.min(tokens.len());
+    // A part may have more tokens than it had in its place: then one token fewer is kept, until it fits.
+    loop {
+        let tokens = match keep {
+            Keep::Head => tokens.get(..kept),
+            Keep::Tail => tokens.get(tokens.len() - kept..),
+        };
+        let part = part(tokenizer, text, tokens.unwrap_or_default(), keep)?;
+        if kept == 0 || tokenizer.fits(part, limit)?.is_some() {
+            return Ok(part);
+        }
+        kept -= 1;
+    }
+}
+
+/// Counts what it is given.
+struct Counter(usize);
+
+impl Stack for Counter {
+    #[inline]
+    fn push(&mut self, _: u32) {
+        self.0 += 1;
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        self.0 -= 1;
+    }
+}
+
+impl Tokenizer for BytePair {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn vocabulary_size(&self) -> u32 {
+        let words = u32::try_from(self.vocabulary.len()).unwrap_or(u32::MAX);
+        self.controls.iter().map(|(_, token)| token + 1).fold(words, u32::max)
+    }
+
+    fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
+        // Four bytes a token is prose; a guess that is short costs one growth.
+        tokens.reserve(text.len() / 4 + 1);
+        self.run(text, tokens, |_| true);
+        Ok(())
+    }
+
+    fn control_token(&self, text: &str) -> Option<u32> {
+        self.controls.iter().find(|(written, _)| written == text).map(|(_, token)| *token)
+    }
+
+    fn find_control(&self, text: &str) -> Option<(Range<usize>, u32)> {
+        let mut found: Option<(Range<usize>, u32)> = None;
+        for (written, token) in &self.controls {
+            // A later one only counts where it begins earlier: the longest come first.
+            let until =
+                found.as_ref().map_or(text.len(), |(place, _)| (place.start + written.len()).min(text.len()));
+            let within = text.get(..text.floor_char_boundary(until)).unwrap_or_default();
+            if let Some(start) = within.find(written.as_str())
+                && found.as_ref().is_none_or(|(place, _)| start < place.start)
+            {
+                found = Some((start..start + written.len(), *token));
+            }
+        }
+        found
+    }
+
+    fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
+        if let Some(found) = self.vocabulary.token_bytes(token) {
+            bytes.extend_from_slice(found);
+        } else if let Some((written, _)) = self.controls.iter().find(|(_, control)| *control == token) {
+            bytes.extend_from_slice(written.as_bytes());
+        } else {
+            return Err(unknown_token(&self.name, token));
+        }
+        Ok(())
+    }
+
+    fn safe_cut(&self, text: &str, at: usize) -> usize {
+        Self::cut_within(text, at, CUT_WITHIN)
+    }
+
+    fn count(&self, text: &str) -> Result<usize> {
+        let mut counter = Counter(0);
+        self.run(text, &mut counter, |_| true);
+        Ok(counter.0)
+    }
+
+    fn fits(&self, text: &str, limit: usize) -> Result<Option<usize>> {
+        let mut counter = Counter(0);
+        self.run(text, &mut counter, |counter| counter.0 <= limit);
+        Ok((counter.0 <= limit).then_some(counter.0))
+    }
+
+    fn truncate<'t>(&self, text: &'t str, limit: usize, keep: Keep) -> Result<&'t str> {
+        // No token is longer than a kilobyte, and none shorter than a byte.
+        if text.len() <= limit {
+            return Ok(text);
+        }
+        if keep == Keep::Tail {
+            return self.tail(text, limit);
+        }
+        let mut tokens = Vec::new();
+        self.run(text, &mut tokens, |tokens| tokens.len() <= limit);
+        if tokens.len() <= limit {
+            return Ok(text);
+        }
+        shorten(self, text, &tokens, limit, keep)
+    }
+}
+
+#[cfg(test)]
+mod tests;
