@@ -19,7 +19,7 @@
 //!
 //! | strategy | chooses |
 //! |---|---|
-//! | [`Strategy::latency`] | the better of two by peak-EWMA of time to first token × tokens in hand; failures count as slow |
+//! | [`Strategy::latency`] | the best of five by peak-EWMA of time to first token × tokens in hand; failures count as slow |
 //! | [`Strategy::weighted`], [`Strategy::round_robin`] | by share |
 //! | [`Strategy::least_in_flight`] | the one of two with fewer requests |
 //! | [`Strategy::cheapest`] | the cheapest that keeps an objective |
@@ -73,6 +73,7 @@ mod plan;
 mod pool;
 mod random;
 mod router;
+pub mod simulate;
 pub mod strategy;
 mod table;
 mod trace;

@@ -216,7 +216,7 @@ impl Pool {
         self.members.get(index).is_some_and(|member| member.live.takes(now, millis(self.epoch, now)))
     }
 
-    /// How slow that member is, in microseconds to the first token: as measured, or as its like.
+    /// How slow that member is, in microseconds for each 1,000 tokens of work to a first token: as measured, or as its like.
     pub fn slowness_us(&self, index: usize, now: Instant) -> f32 {
         let Some(member) = self.members.get(index) else { return f32::INFINITY };
         member.live.faded_us(millis(self.epoch, now)).unwrap_or_else(|| {

@@ -330,5 +330,5 @@ async fn decisions_are_remembered_and_explained() {
     assert_eq!(decisions.iter().map(|record| record.decision.endpoint).collect::<Vec<_>>(), [0, 1]);
     assert_eq!((decisions[0].trace, decisions[1].decision.group), (decisions[1].trace, 1));
     let shown = router.explain(&Context::new(), &hi("chat")).expect("a route").to_string();
-    assert!(shown.contains("→ a: ") && shown.contains("first_token → best_of_two"), "{shown}");
+    assert!(shown.contains("→ a: ") && shown.contains("first_token → best_of_several"), "{shown}");
 }

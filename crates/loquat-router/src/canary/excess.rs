@@ -18,8 +18,9 @@ impl Excess {
     /// One more of the canary's. `expected` is the baseline's share, `limit` the share that is allowed.
     pub(super) fn record(&mut self, is_bad: bool, expected: f64, limit: f64) {
         // What would be worth noticing: twice what is allowed, and twice what the baseline does.
-        let excess = (2.0 * limit).max(2.0 * expected).min(0.9);
-        let expected = expected.clamp(1e-6, 0.45);
+        // Where the baseline is mostly bad itself, halfway to always.
+        let expected = expected.clamp(1e-6, 1.0 - 1e-6);
+        let excess = (2.0 * limit).max(2.0 * expected).min((1.0 + expected) / 2.0);
         let step = if is_bad { (excess / expected).ln() } else { ((1.0 - excess) / (1.0 - expected)).ln() };
         self.sum = (self.sum + step).max(0.0);
         if self.sum == 0.0 {

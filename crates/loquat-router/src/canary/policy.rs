@@ -13,7 +13,7 @@ use std::time::Duration;
 /// | `max_error_percent` | 0.3 | of answers that failed on the endpoint's side |
 /// | `max_first_token` | 850 ms | for 95 of a hundred |
 /// | `min_sample` | 200 | of each side; fewer are luck |
-/// | `evidence` | 11 | excess 60,000 times as likely as chance; chosen by simulation, see the tests |
+/// | `evidence` | 14 | excess a million times as likely as chance: an hour has thousands of chances; see the tests |
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct CanaryPolicy {
@@ -45,7 +45,7 @@ impl Default for CanaryPolicy {
             max_error_percent: 0.3,
             max_first_token: Duration::from_millis(850),
             min_sample: 200,
-            evidence: 11.0,
+            evidence: 14.0,
         }
     }
 }

@@ -12,8 +12,9 @@ const TOKEN_BITS: u32 = 44;
 pub(crate) const MOST_TOKENS: u32 = 1 << 24;
 
 impl InFlight {
-    pub(crate) fn enter(&self, tokens: u32) {
-        self.0.fetch_add(1 << TOKEN_BITS | u64::from(tokens.min(MOST_TOKENS)), Relaxed);
+    /// A request comes; the tokens that were there before it.
+    pub(crate) fn enter(&self, tokens: u32) -> u64 {
+        split(self.0.fetch_add(1 << TOKEN_BITS | u64::from(tokens.min(MOST_TOKENS)), Relaxed)).1
     }
 
     /// A part of a request is done.
@@ -26,11 +27,14 @@ impl InFlight {
     }
 
     /// Requests and tokens.
-    #[allow(clippy::cast_possible_truncation, reason = "20 bits")]
     pub(crate) fn read(&self) -> (u32, u64) {
-        let word = self.0.load(Relaxed);
-        ((word >> TOKEN_BITS) as u32, word & ((1 << TOKEN_BITS) - 1))
+        split(self.0.load(Relaxed))
     }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "20 bits")]
+fn split(word: u64) -> (u32, u64) {
+    ((word >> TOKEN_BITS) as u32, word & ((1 << TOKEN_BITS) - 1))
 }
 
 #[cfg(test)]
@@ -40,8 +44,7 @@ mod tests {
     #[test]
     fn counts_both() {
         let load = InFlight::default();
-        load.enter(500);
-        load.enter(u32::MAX);
+        assert_eq!((load.enter(500), load.enter(u32::MAX)), (0, 500));
         assert_eq!(load.read(), (2, 500 + u64::from(MOST_TOKENS)));
         load.lessen(400);
         load.leave(100);

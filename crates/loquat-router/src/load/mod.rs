@@ -105,8 +105,8 @@ pub struct Live {
     estimate: Estimate,
     in_flight: InFlight,
     percentiles: Percentiles,
-    /// When it joined a router that was running; `None` for those that were there from the start.
-    joined_ms: Option<u32>,
+    /// When it joined a router that was running, counted from 1; 0 for those that were there from the start.
+    joined_ms: AtomicU32,
     /// Not asked before that time, in milliseconds since the epoch; 0 for no such wish.
     rests_until_ms: AtomicU32,
     health: Health,
@@ -130,7 +130,7 @@ impl Live {
             estimate: Estimate::default(),
             in_flight: InFlight::default(),
             percentiles: Percentiles::default(),
-            joined_ms: joins.then(|| millis(epoch, now)),
+            joined_ms: AtomicU32::new(if joins { millis(epoch, now).saturating_add(1) } else { 0 }),
             rests_until_ms: AtomicU32::new(0),
             health: Health::new(),
             availability: availability.unwrap_or_else(|| Arc::new(Availability::new(now))),
@@ -139,9 +139,10 @@ impl Live {
 
     /// A request of that size begins: the ticket is to be told how it goes on.
     pub fn enter(self: &Arc<Self>, prompt_tokens: u32, now: Instant) -> Ticket {
-        let tokens = prompt_tokens.saturating_add(REQUEST_TOKENS);
-        self.in_flight.enter(tokens);
-        Ticket { live: self.clone(), started: now, prompt_tokens, tokens, answered: false, settled: false }
+        let tokens = prompt_tokens.saturating_add(REQUEST_TOKENS).min(in_flight::MOST_TOKENS);
+        let ahead = self.in_flight.enter(tokens);
+        let work = ahead.saturating_add(tokens.into());
+        Ticket { live: self.clone(), started: now, prompt_tokens, tokens, work, answered: false }
     }
 
     /// Requests and tokens in hand.
@@ -149,7 +150,9 @@ impl Live {
         self.in_flight.read()
     }
 
-    /// The moving average of the time to first token as it has faded by now; `None` when nothing is known.
+    /// How long a first token takes for each 1,000 tokens of work, as it has faded by now; `None` when nothing is known. The
+    /// work is the prompt's and that of all requests in hand when it came, so that a queue of the router's own making and
+    /// a long prompt do not pass for slowness.
     pub fn first_token(&self, now: Instant) -> Option<Duration> {
         let us = self.faded_us(millis(self.epoch, now))?;
         Some(Duration::from_secs_f32(us / 1e6))
@@ -194,6 +197,12 @@ impl Live {
         self.health.drain(millis(self.epoch, now));
     }
 
+    /// It begins anew, as one that joins now.
+    pub(crate) fn joined(&self, now: Instant) {
+        self.joined_ms.store(millis(self.epoch, now).saturating_add(1), Relaxed);
+        self.estimate.forget();
+    }
+
     /// It is back before it had left.
     pub(crate) fn undrain(&self) {
         self.health.undrain();
@@ -223,8 +232,11 @@ impl Live {
 
     /// What share of its usual load it is fit for, from 0.1 to 1.
     pub(crate) fn warmth(&self, now_ms: u32) -> f32 {
-        let (Some(joined), true) = (self.joined_ms, !self.policy.slow_start.is_zero()) else { return 1.0 };
-        let age = now_ms.saturating_sub(joined) as f32;
+        let joined = self.joined_ms.load(Relaxed);
+        if joined == 0 || self.policy.slow_start.is_zero() {
+            return 1.0;
+        }
+        let age = (now_ms + 1).saturating_sub(joined) as f32;
         (age / self.policy.slow_start.as_millis() as f32).clamp(0.1, 1.0)
     }
 
@@ -232,9 +244,11 @@ impl Live {
         &self.policy
     }
 
-    fn answered(&self, prompt_tokens: u32, took: Duration, now: Instant) {
+    /// A first token that had so much work before it, its own included.
+    fn answered(&self, prompt_tokens: u32, work: u64, took: Duration, now: Instant) {
         let now_ms = millis(self.epoch, now);
-        self.estimate.record(micros(took), now_ms, self.policy.fade.as_millis() as f32);
+        let unit = micros(took) * UNIT_TOKENS / work.max(1) as f32;
+        self.estimate.record(unit, now_ms, self.policy.fade.as_millis() as f32);
         self.percentiles.record(prompt_tokens, took, now_ms);
     }
 
@@ -262,8 +276,12 @@ const FAILURES_TO_REST: u32 = 5;
 /// How long it rests at first; twice as long after each further failure, about a minute at most.
 const FIRST_REST: Duration = Duration::from_secs(1);
 
-/// What a request weighs besides its prompt: the work of its answer, in the same coin.
+/// What a request weighs besides its prompt until its first token: what each costs, however short. In tokens of prompt.
 pub(crate) const REQUEST_TOKENS: u32 = 256;
+/// What it weighs after that: writing answers slows reading prompts a little, since servers do both in batches.
+const ANSWER_TOKENS: u32 = 16;
+/// What the moving average is of: this many tokens of work.
+pub(crate) const UNIT_TOKENS: f32 = 1_000.0;
 
 /// A request on its way. Dropped without a verdict it says nothing about the endpoint: the caller gave up.
 #[derive(Debug)]
@@ -274,8 +292,9 @@ pub struct Ticket {
     prompt_tokens: u32,
     /// What is still counted as in flight.
     tokens: u32,
+    /// What was in flight at its beginning, itself included.
+    work: u64,
     answered: bool,
-    settled: bool,
 }
 
 impl Ticket {
@@ -284,18 +303,14 @@ impl Ticket {
         if std::mem::replace(&mut self.answered, true) {
             return;
         }
-        self.live.answered(self.prompt_tokens, now.saturating_duration_since(self.started), now);
-        let prompt = self.tokens.saturating_sub(REQUEST_TOKENS);
-        // `enter` counted no more than it may for one request; neither does this.
-        if self.tokens <= in_flight::MOST_TOKENS {
-            self.live.in_flight.lessen(prompt);
-            self.tokens -= prompt;
-        }
+        let took = now.saturating_duration_since(self.started);
+        self.live.answered(self.prompt_tokens, self.work, took, now);
+        self.live.in_flight.lessen(self.tokens.saturating_sub(ANSWER_TOKENS));
+        self.tokens = self.tokens.min(ANSWER_TOKENS);
     }
 
     /// How it came out.
-    pub fn settle(mut self, outcome: Outcome, now: Instant) {
-        self.settled = true;
+    pub fn settle(self, outcome: Outcome, now: Instant) {
         match outcome {
             Outcome::Success => self.live.health.succeeded(),
             Outcome::Failure { retry_after, is_busy } => {
@@ -353,9 +368,9 @@ mod tests {
         let later = start + Duration::from_millis(80);
         ticket.first_token(later);
         ticket.first_token(later + Duration::from_secs(9));
-        assert_eq!(live.in_flight(), (1, REQUEST_TOKENS.into()));
+        assert_eq!(live.in_flight(), (1, ANSWER_TOKENS.into()));
         let known = live.first_token(later).expect("known");
-        assert!((known.as_secs_f64() - 0.08).abs() < 1e-6);
+        assert!((known.as_secs_f64() - 0.08 / 1.256).abs() < 1e-6, "for each thousand tokens");
         ticket.settle(Outcome::Success, later);
         assert_eq!(live.in_flight(), (0, 0));
         let mut huge = live.enter(u32::MAX, start);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{BestOfTwo, Pick, Picked, Score, View};
+use super::{BestOf, Pick, Picked, Score, View};
 use crate::{Draw, Mask};
 
-/// The cheapest price at which a first token is expected in time; where none is, the best of two of all.
+/// The cheapest price at which a first token is expected in time; where none is, the best of two of all. It goes with the
+/// score [`FirstToken`](super::FirstToken), which is that expectation.
 #[derive(Debug, Clone, Copy)]
 pub struct Cheapest {
     objective_us: f32,
@@ -33,11 +34,11 @@ impl Pick for Cheapest {
             here
         });
         for here in tiers.filter(|here| !here.is_empty()).take(TIERS) {
-            let picked = BestOfTwo.pick(view, &here, score, draw)?;
-            if view.pool.slowness_us(picked.index, view.now) <= self.objective_us {
+            let picked = BestOf::TWO.pick(view, &here, score, draw)?;
+            if picked.score <= self.objective_us {
                 return Some(picked);
             }
         }
-        BestOfTwo.pick(view, mask, score, draw)
+        BestOf::TWO.pick(view, mask, score, draw)
     }
 }

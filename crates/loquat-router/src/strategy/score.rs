@@ -1,9 +1,10 @@
 //! How good a member is: by its first token and its load, or by its load alone.
 
 use super::{Score, View};
-use crate::load::REQUEST_TOKENS;
+use crate::load::{REQUEST_TOKENS, UNIT_TOKENS};
 
-/// Peak-EWMA of the time to first token, times the tokens in hand and those that would come on top; more while it is new.
+/// The first token that is to be expected, in microseconds: peak-EWMA of the time for each token of work, times the tokens
+/// in hand and those that would come on top. More while it is new.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FirstToken;
 
@@ -15,8 +16,8 @@ impl Score for FirstToken {
     fn score(&self, view: &View<'_>, index: usize) -> f32 {
         let Some(member) = view.pool.members().get(index) else { return f32::INFINITY };
         let own = u64::from(view.asked.prompt_tokens.saturating_add(REQUEST_TOKENS));
-        let tokens = member.live.in_flight().1 + own;
-        view.pool.slowness_us(index, view.now) * tokens as f32 / view.pool.warmth(index, view.now)
+        let units = (member.live.in_flight().1 + own) as f32 / UNIT_TOKENS;
+        view.pool.slowness_us(index, view.now) * units / view.pool.warmth(index, view.now)
     }
 }
 

@@ -1,0 +1,60 @@
+//! Power of a few choices (Mitzenmacher, 2001): some members by chance, the best of them. Unlike the best of all it does
+//! not send everybody to the same place between two measurements.
+
+use super::{Pick, Picked, Score, View};
+use crate::{Draw, Mask};
+
+/// The best of a few that chance names; of two by default.
+#[derive(Debug, Clone, Copy)]
+pub struct BestOf(u8);
+
+impl BestOf {
+    /// The better of two: what several routers that do not know of each other should use.
+    pub const TWO: Self = Self(2);
+
+    /// The best of so many, 2 to 16. More are better where this router sees all the traffic, and herd where it does not.
+    pub fn new(choices: u8) -> Self {
+        Self(choices.clamp(2, 16))
+    }
+}
+
+impl Default for BestOf {
+    fn default() -> Self {
+        Self::TWO
+    }
+}
+
+impl Pick for BestOf {
+    fn name(&self) -> &'static str {
+        match self.0 {
+            2 => "best_of_two",
+            _ => "best_of_several",
+        }
+    }
+
+    fn pick(&self, view: &View<'_>, mask: &Mask, score: &dyn Score, draw: &mut Draw) -> Option<Picked> {
+        let mut rest = *mask;
+        let mut count = rest.len();
+        let mut best: Option<Picked> = None;
+        for _ in 0..self.0 {
+            // Among those not drawn yet, each as likely.
+            let Some(index) = rest.select(draw.below(count)) else { break };
+            let scored = score.score(view, index);
+            best = Some(match best {
+                Some(best) if best.score <= scored || scored.is_nan() => {
+                    Picked { rival: nearer(best.rival, (index, scored)), ..best }
+                }
+                Some(beaten) => Picked { index, score: scored, rival: Some((beaten.index, beaten.score)) },
+                None => Picked { index, score: scored, rival: None },
+            });
+            rest.remove(index);
+            count -= 1;
+        }
+        best
+    }
+}
+
+/// The better of two rivals.
+fn nearer(old: Option<(usize, f32)>, new: (usize, f32)) -> Option<(usize, f32)> {
+    Some(old.filter(|old| old.1 <= new.1).unwrap_or(new))
+}

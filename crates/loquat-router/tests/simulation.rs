@@ -1,0 +1,257 @@
+//! Scenes in which ways of choosing differ, on a virtual clock: the router beside random, round robin, the smallest
+//! mean of the last ten (as one gateway chooses), and tower's power of two choices over peak-EWMA.
+//!
+//! `LOQUAT_SIM_SEEDS=100 cargo test --release -p loquat-router --test simulation -- --nocapture` takes more seeds.
+
+mod support;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use loquat_router::{
+    Connected, Draw, EndpointSpec, GroupSpec, Members, Plan, RouteSpec, Router,
+    simulate::{Ailment, Chooser, Ours, Report, Script, Server, Spell, run},
+};
+use support::endpoint;
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+const S: fn(u64) -> Duration = Duration::from_secs;
+
+/// What a way of choosing other than ours keeps for a server.
+#[derive(Default, Clone)]
+struct Known {
+    absent: bool,
+    pending: u32,
+    /// Peak-EWMA as tower reckons it: nanoseconds, and when that was.
+    rtt: Option<(f64, Instant)>,
+    last: VecDeque<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Way {
+    Random,
+    RoundRobin,
+    ArgMin,
+    Tower,
+}
+
+struct Peer {
+    way: Way,
+    draw: Draw,
+    turn: usize,
+    servers: Vec<Known>,
+    begun: HashMap<u64, Duration>,
+}
+
+impl Peer {
+    fn tower_cost(&self, server: usize, now: Instant) -> f64 {
+        let known = &self.servers[server];
+        // tower: an unknown service has the default round trip, which decays like any other.
+        let (rtt, at) = known.rtt.unwrap_or((250e6, now));
+        let decay = (-now.saturating_duration_since(at).as_secs_f64() / 10.0).exp();
+        rtt * decay * f64::from(known.pending + 1)
+    }
+
+    fn learn(&mut self, server: usize, took: Duration, now: Instant) {
+        let known = &mut self.servers[server];
+        known.last.push_back(took.as_secs_f64());
+        if known.last.len() > 10 {
+            known.last.pop_front();
+        }
+        let sample = took.as_secs_f64() * 1e9;
+        let (rtt, at) = known.rtt.unwrap_or((250e6, now));
+        let decay = (-now.saturating_duration_since(at).as_secs_f64() / 10.0).exp();
+        let next = if sample > rtt { sample } else { rtt * decay + sample * (1.0 - decay) };
+        known.rtt = Some((next, now));
+    }
+}
+
+impl Chooser for Peer {
+    fn choose(&mut self, _: u64, _: u32, tried: &[usize], now: Instant) -> Option<usize> {
+        let free: Vec<_> =
+            (0..self.servers.len()).filter(|at| !tried.contains(at) && !self.servers[*at].absent).collect();
+        let any = |draw: &mut Draw| free.get(draw.below(free.len())).copied();
+        let chosen = match self.way {
+            Way::Random => any(&mut self.draw),
+            Way::RoundRobin => {
+                self.turn += 1;
+                free.get(self.turn % free.len().max(1)).copied()
+            }
+            Way::ArgMin => {
+                let mean = |at: usize| {
+                    let last = &self.servers[at].last;
+                    // Who was never asked is asked first.
+                    last.iter().sum::<f64>() / last.len().max(1) as f64
+                };
+                free.iter().copied().min_by(|a, b| mean(*a).total_cmp(&mean(*b)))
+            }
+            Way::Tower => {
+                let one = any(&mut self.draw);
+                let two = any(&mut self.draw);
+                one.zip(two).map(|(one, two)| {
+                    if self.tower_cost(one, now) <= self.tower_cost(two, now) { one } else { two }
+                })
+            }
+        };
+        if let Some(at) = chosen {
+            self.servers[at].pending += 1;
+        }
+        chosen
+    }
+
+    fn first_token(&mut self, _: u64, server: usize, took: Duration, now: Instant) {
+        self.servers[server].pending -= 1;
+        self.learn(server, took, now);
+    }
+
+    fn failed(&mut self, _: u64, server: usize, _: Option<Duration>, is_timeout: bool, now: Instant) {
+        self.servers[server].pending -= 1;
+        match self.way {
+            // That gateway counts a timeout as a thousand seconds, and no other failure at all.
+            Way::ArgMin if is_timeout => self.servers[server].last.push_back(1000.0),
+            // tower's measures how fast a response comes, whatever it says.
+            Way::Tower => self.learn(server, if is_timeout { S(5) } else { MS(2) }, now),
+            _ => {}
+        }
+    }
+
+    fn done(&mut self, request: u64, _: usize, _: Instant) {
+        self.begun.remove(&request);
+    }
+
+    fn appeared(&mut self, server: usize, _: Instant) {
+        self.servers[server].absent = false;
+    }
+}
+
+fn absent(script: &Script) -> Vec<usize> {
+    script.spells.iter().filter(|spell| spell.ailment == Ailment::Absent).map(|spell| spell.server).collect()
+}
+
+fn ours(script: &Script) -> Report {
+    let epoch = Instant::now();
+    let routers: Vec<_> = (0..script.clients)
+        .map(|client| {
+            let mut plan =
+                Plan::new().with_route(RouteSpec::new("r").with_group(GroupSpec::new(Members::All)));
+            plan.endpoints = script.servers.iter().map(|server| endpoint(&server.name)).collect();
+            let connect = |_: &EndpointSpec| Ok(Connected::new(Arc::new(support::Server::default())));
+            let router =
+                Router::builder(connect).seed(script.seed + client as u64).build(&plan).expect("valid");
+            absent(script)
+                .iter()
+                .for_each(|&at| router.table().nodes()[at].live.set_out(true, router.epoch()));
+            router
+        })
+        .collect();
+    let epoch = routers.iter().map(Router::epoch).max().unwrap_or(epoch);
+    let mut choosers: Vec<Box<dyn Chooser + '_>> =
+        routers.iter().map(|router| Box::new(Ours::new(router, "r").expect("a route")) as _).collect();
+    run(script, &mut choosers, epoch)
+}
+
+fn peers(script: &Script, way: Way) -> Report {
+    let one = |client: usize| {
+        let mut servers = vec![Known::default(); script.servers.len()];
+        absent(script).iter().for_each(|&at| servers[at].absent = true);
+        let draw = Draw::seeded(script.seed * 31 + client as u64);
+        Box::new(Peer { way, draw, turn: client, servers, begun: HashMap::new() }) as Box<dyn Chooser>
+    };
+    run(script, &mut (0..script.clients).map(one).collect::<Vec<_>>(), Instant::now())
+}
+
+/// The scenes, each with ten servers that bear about 200 short requests a second when all is well.
+fn scenes(seed: u64) -> Vec<(&'static str, Script)> {
+    let mut base = Script::default();
+    (base.seed, base.rate, base.duration) = (seed, 100.0, S(80));
+    base.servers = (0..10).map(|at| Server::new(format!("s{at}"))).collect();
+    let scene = |name, change: &dyn Fn(&mut Script)| {
+        let mut script = base.clone();
+        change(&mut script);
+        (name, script)
+    };
+    let spell =
+        |script: &mut Script, from, until, ailment| script.spells.push(Spell::new(0, from, until, ailment));
+    vec![
+        scene("steady", &|_| {}),
+        scene("slow node", &|script| spell(script, S(0), S(80), Ailment::Slow(8.0))),
+        scene("flapping node", &|script| {
+            (0..4).for_each(|turn| spell(script, S(turn * 20 + 10), S(turn * 20 + 20), Ailment::Slow(20.0)));
+        }),
+        scene("fast failing node", &|script| {
+            let refuses = Ailment::Refuses { after: MS(2), retry_after: None };
+            spell(script, S(10), S(70), refuses);
+            script.max_attempts = 2;
+        }),
+        scene("cold new node", &|script| {
+            spell(script, S(0), S(40), Ailment::Absent);
+            spell(script, S(40), S(55), Ailment::Slow(6.0));
+        }),
+        scene("ten clients", &|script| {
+            script.clients = 10;
+            spell(script, S(20), S(60), Ailment::Slow(8.0));
+        }),
+        scene("heavy tail", &|script| {
+            (script.spread, script.prompt_tokens) = (1.6, 400.0);
+        }),
+    ]
+}
+
+#[test]
+fn ours_is_best_or_nearly_in_every_scene() {
+    let seeds = std::env::var("LOQUAT_SIM_SEEDS").ok().map_or(3, |seeds| seeds.parse().expect("a number"));
+    let ways = [Way::Random, Way::RoundRobin, Way::ArgMin, Way::Tower];
+    let mut table = String::new();
+    let mut failures = Vec::new();
+    for (at, (name, _)) in scenes(1).iter().enumerate() {
+        // A lost request is one that waits for ever: a minute.
+        let p99 = |report: &Report| {
+            let mut all = report.first_tokens.clone();
+            all.extend((0..report.lost).map(|_| S(60)));
+            all[all.len() * 99 / 100].as_secs_f64() * 1e3
+        };
+        let mean = |report: &dyn Fn(&Script) -> Report| {
+            (1..=seeds).map(|seed| p99(&report(&scenes(seed)[at].1))).sum::<f64>() / seeds as f64
+        };
+        let own = mean(&ours);
+        let others: Vec<_> = ways.iter().map(|&way| mean(&|script| peers(script, way))).collect();
+        let best = others.iter().copied().fold(own, f64::min);
+        table += &format!("{name:18} ours {own:8.0}");
+        ways.iter().zip(&others).for_each(|(way, other)| table += &format!("  {way:?} {other:8.0}"));
+        table += "  ms\n";
+        if own > best * 1.05 {
+            failures.push(*name);
+        }
+    }
+    println!("p99 of the time to first token, mean of {seeds} seeds\n{table}");
+    assert!(failures.is_empty(), "not within 5 % of the best: {failures:?}\n{table}");
+}
+
+#[test]
+fn nobody_herds_when_all_is_steady() {
+    for seed in 1..=3 {
+        let (_, script) = scenes(seed).remove(0);
+        let report = ours(&script);
+        let fair = f64::from(report.servers.iter().map(|line| line.asked).sum::<u32>()) / 10.0;
+        for line in &report.servers {
+            let share = f64::from(line.asked) / fair;
+            assert!(
+                (1.0 / 1.5..1.5).contains(&share),
+                "seed {seed}: {} has {share:.2} of its share",
+                line.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_script_replays_alike() {
+    let story = |seed| {
+        let report = ours(&scenes(seed)[2].1);
+        (report.first_tokens, report.lost, report.retries)
+    };
+    assert_eq!(story(5), story(5));
+}
