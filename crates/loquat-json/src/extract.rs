@@ -116,16 +116,31 @@ impl Extractor {
     ///
     /// As [`extract`](Self::extract), but for the encoding.
     pub fn extract_str<'e>(&'e mut self, json: &'e str) -> Result<Found<'e>, Error> {
+        self.read(json)?;
+        Ok(self.found(json))
+    }
+
+    /// Validates a text; [`found`](Self::found) lends what is found in it then.
+    #[inline(never)]
+    fn read(&mut self, json: &str) -> Result<(), Error> {
         self.mark.turn += 1;
         if self.predicts && self.predictor.predict_document(json) {
-            return Ok(self.predictor.found(json));
+            return Ok(());
         }
         let is_adapted = self.look_through(json);
         self.pass.outline.release();
-        if is_adapted? {
-            return Ok(self.predictor.found(json));
+        if !is_adapted? {
+            self.predictor.pass_over();
         }
-        Ok(Found::new(json, &self.pass.hits, &[]))
+        Ok(())
+    }
+
+    #[inline]
+    fn found<'e>(&'e self, json: &'e str) -> Found<'e> {
+        match self.predictor.found() {
+            Some((hits, shifts)) => Found::new(json, hits, shifts),
+            None => Found::new(json, &self.pass.hits, &[]),
+        }
     }
 
     /// Validates a text that no template fits. Whether it has a known shape, and so what is found in it is known to the
@@ -159,10 +174,10 @@ impl Extractor {
     /// As [`extract_str`](Self::extract_str).
     #[inline]
     pub fn extract_event<'e>(&'e mut self, event: &Event<'e>) -> Result<Found<'e>, Error> {
-        if event.found_by == self.mark {
-            return Ok(self.predictor.found(event.data));
+        if event.found_by != self.mark {
+            self.read(event.data)?;
         }
-        self.extract_str(event.data)
+        Ok(self.found(event.data))
     }
 
     pub(crate) fn predicts(&self) -> bool {

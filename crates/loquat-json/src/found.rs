@@ -4,8 +4,7 @@ use std::fmt;
 
 use crate::pattern::Shift;
 use crate::pointer::MAX_WILDCARDS;
-use crate::text::Str;
-use crate::value::{Number, Raw, Value};
+use crate::value::Value;
 
 /// The values found in one document, in document order. Borrows from the document and the extractor; copied freely.
 #[derive(Clone, Copy)]
@@ -35,10 +34,6 @@ struct Summary {
 }
 
 impl Hits {
-    pub(crate) const fn new() -> Self {
-        Self { all: Vec::new(), last: Vec::new(), summary: Summary { values: 0, is_mixed: false } }
-    }
-
     pub(crate) fn clear(&mut self) {
         self.all.clear();
         self.last.clear();
@@ -160,14 +155,15 @@ impl<'e> Found<'e> {
     pub fn find(&self, field: usize) -> Option<Match<'e>> {
         let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
         let hit = self.hits.all.get(last)?;
-        Some(Match { field, indices: hit.indices, value: self.value(hit) })
+        Some(Match { field, indices: hit.indices, value: value(self.json, self.shifts, hit) })
     }
 
     /// The value of a field as written, quotes and all.
     #[inline]
     pub fn raw(&self, field: usize) -> Option<&'e str> {
         let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
-        Some(self.text(self.hits.all.get(last)?).1)
+        let hit = self.hits.all.get(last)?;
+        self.json.get(hit.start_among(self.shifts)..hit.end_among(self.shifts))
     }
 
     /// Which elements the pointer's wildcards stood for, of the value that [`get`](Self::get) gives.
@@ -184,8 +180,11 @@ impl<'e> Found<'e> {
         !self.hits.summary.is_mixed && self.hits.summary.values & !fields == 0
     }
 
+    #[inline]
     fn at(&self, hit: usize) -> Option<Value<'e>> {
-        Some(self.value(self.hits.all.get(hit)?))
+        let hit = self.hits.all.get(hit)?;
+        // As are `null` values.
+        if hit.kind == Kind::Null { Some(Value::Null) } else { Some(value(self.json, self.shifts, hit)) }
     }
 
     /// Everything found, in document order. An array or object that was asked for comes before what was found inside.
@@ -196,7 +195,7 @@ impl<'e> Found<'e> {
         live.map(move |hit| Match {
             field: hit.field as usize,
             indices: hit.indices,
-            value: found.value(hit),
+            value: value(found.json, found.shifts, hit),
         })
     }
 
@@ -204,39 +203,16 @@ impl<'e> Found<'e> {
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
+}
 
-    #[inline]
-    fn value(&self, hit: &Hit) -> Value<'e> {
-        // Strings and `null` are what a stream is asked for most.
-        match hit.kind {
-            Kind::PlainStr | Kind::EscapedStr => {
-                let (start, text) = self.text(hit);
-                Value::Str(Str::new(text, hit.kind_among(self.shifts) == Kind::EscapedStr, start))
-            }
-            Kind::Null | Kind::Superseded => Value::Null,
-            _ => self.rarer_value(hit),
-        }
-    }
-
-    fn rarer_value(&self, hit: &Hit) -> Value<'e> {
-        let (_, text) = self.text(hit);
-        match hit.kind {
-            Kind::True => Value::Bool(true),
-            Kind::False => Value::Bool(false),
-            Kind::Number => Value::Number(Number(text)),
-            Kind::Array => Value::Array(Raw(text)),
-            Kind::Object => Value::Object(Raw(text)),
-            Kind::PlainStr | Kind::EscapedStr | Kind::Null | Kind::Superseded => Value::Null,
-        }
-    }
-
-    /// Where a value starts, and how it is written.
-    #[inline]
-    fn text(&self, hit: &Hit) -> (usize, &'e str) {
-        // Places lie on the ASCII of quotes, brackets and digits, inside the document that they were found in.
-        let start = hit.start_among(self.shifts);
-        (start, self.json.get(start..hit.end_among(self.shifts)).unwrap_or_default())
-    }
+/// The value of a hit. Its arguments travel in registers, which those of a method of [`Found`] would not.
+#[inline(never)]
+fn value<'e>(json: &'e str, shifts: &[Shift], hit: &Hit) -> Value<'e> {
+    let kind = match hit.kind {
+        Kind::PlainStr | Kind::EscapedStr => hit.kind_among(shifts),
+        kind => kind,
+    };
+    Value::new(kind, json, hit.start_among(shifts), hit.end_among(shifts))
 }
 
 impl fmt::Debug for Found<'_> {

@@ -14,7 +14,7 @@ use crate::found::Kind;
 use crate::pointer::Fields;
 use crate::state::{NOTHING, ROOT};
 use crate::text::{SplitPair, Str};
-use crate::value::{Number, Raw, Value};
+use crate::value::Value;
 use crate::{scan, vector};
 
 /// Length allowed by default, in bytes: that of an event, of which arguments are a part.
@@ -170,17 +170,7 @@ impl Partial {
     /// not make the text whole.
     pub fn get(&self, field: usize) -> Option<Value<'_>> {
         let span = (*self.values.get(field)?)?;
-        let text = self.text.get(span.start..span.end?)?;
-        Some(match span.kind {
-            Kind::Null | Kind::Superseded => Value::Null,
-            Kind::True => Value::Bool(true),
-            Kind::False => Value::Bool(false),
-            Kind::Number => Value::Number(Number(text)),
-            Kind::PlainStr => Value::Str(Str::new(text, false, span.start)),
-            Kind::EscapedStr => Value::Str(Str::new(text, true, span.start)),
-            Kind::Array => Value::Array(Raw(text)),
-            Kind::Object => Value::Object(Raw(text)),
-        })
+        Some(Value::new(span.kind, &self.text, span.start, span.end?))
     }
 
     /// Appends what has arrived of a string since the last call with this `progress`, unescaped; half an escape or character

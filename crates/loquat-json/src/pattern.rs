@@ -4,6 +4,8 @@
 //! matches has the same bytes outside the holes and a valid string or number in each, or spaces where white space may be, so it is valid too, has the same
 //! members in the same places, and its values are found by adding up how much longer or shorter the holes became. A
 //! pattern knows nothing of where it came from, nor who tries it.
+//!
+//! The vector code relies on one thing that is kept here: no hole, nor the document, begins or ends inside a character.
 
 use std::ops::Range;
 
@@ -13,8 +15,11 @@ use crate::vector;
 /// Literal parts and holes, and where the wanted values are among them.
 #[derive(Default)]
 pub(crate) struct Pattern {
-    pub(crate) text: String,
-    pub(crate) holes: Vec<Hole>,
+    text: String,
+    /// In ascending order, apart from each other, inside the document, between characters.
+    holes: Vec<Hole>,
+    /// What of the text is the document: before and after it is its frame. Begins and ends between characters.
+    document: Range<usize>,
     /// Places in `text`, each with the number of holes before it.
     pub(crate) hits: Hits,
 }
@@ -47,16 +52,84 @@ pub(crate) struct Shift {
 }
 
 impl Pattern {
-    /// What matches at the front of `input`, of the part of the text that is `within`, which has all holes; see
-    /// [`vector::match_front`].
+    /// A document with holes, in no frame. `None` if the holes are none.
+    pub(crate) fn new(document: String, holes: Vec<Hole>) -> Option<Self> {
+        are_holes(&holes, &document).then(|| Self {
+            document: 0..document.len(),
+            text: document,
+            holes,
+            hits: Hits::default(),
+        })
+    }
+
+    /// A frame around nothing.
+    pub(crate) fn of_frame(before: &str, after: &str) -> Self {
+        Self { text: [before, after].concat(), document: before.len()..before.len(), ..Self::default() }
+    }
+
+    /// The frame's front, the document, the frame's end.
+    #[inline]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    #[inline]
+    pub(crate) fn holes(&self) -> &[Hole] {
+        &self.holes
+    }
+
+    /// What of the text is the document.
+    #[inline]
+    pub(crate) fn document(&self) -> Range<usize> {
+        self.document.clone()
+    }
+
+    /// Puts another document into the frame, with holes at these places of it.
+    pub(crate) fn put(&mut self, document: &str, holes: impl Iterator<Item = Hole>) {
+        self.holes.clear();
+        self.holes.extend(holes);
+        if !are_holes(&self.holes, document) {
+            debug_assert!(false, "no holes of this document");
+            self.holes.clear();
+        }
+        let before = self.document.start;
+        self.shift_holes(before, 0);
+        replace(&mut self.text, self.document.clone(), document);
+        self.document.end = before + document.len();
+    }
+
+    /// Puts another frame around the document.
+    pub(crate) fn put_into(&mut self, before: &str, after: &str) {
+        let Range { start, end } = self.document();
+        self.text.truncate(end);
+        self.text.push_str(after);
+        replace(&mut self.text, 0..start, before);
+        self.shift_holes(before.len(), start);
+        self.document = before.len()..end - start + before.len();
+    }
+
+    /// `by` to the right and `back` to the left.
+    fn shift_holes(&mut self, by: usize, back: usize) {
+        for hole in &mut self.holes {
+            hole.start = hole.start - back + by;
+            hole.end = hole.end - back + by;
+        }
+    }
+
+    /// What matches the whole text at the front of `input`, and what of that is the document; see [`vector::match_event`].
     #[inline(always)] // on the way of every event
-    pub(crate) fn match_front<'i>(
+    pub(crate) fn match_event<'i>(
         &self,
-        within: Range<usize>,
         input: &'i [u8],
         shifts: &mut Vec<Shift>,
-    ) -> Option<&'i str> {
-        vector::match_front(self, within, input, shifts)
+    ) -> Option<(&'i str, &'i str)> {
+        vector::match_event(self, input, shifts)
+    }
+
+    /// What matches the document alone at the front of `input`.
+    #[inline]
+    pub(crate) fn match_document<'i>(&self, input: &'i [u8], shifts: &mut Vec<Shift>) -> Option<&'i str> {
+        vector::match_document(self, input, shifts)
     }
 
     /// Where the hole is in a text that matched.
@@ -67,39 +140,54 @@ impl Pattern {
     }
 }
 
+/// Whether these can be the holes of this document.
+fn are_holes(holes: &[Hole], document: &str) -> bool {
+    let mut taken = 0;
+    holes.iter().all(|hole| {
+        let is_apart = taken <= hole.start && hole.start <= hole.end;
+        taken = hole.end;
+        is_apart && document.is_char_boundary(hole.start) && document.is_char_boundary(hole.end)
+    })
+}
+
+/// `String::replace_range`, which goes byte by byte, in whole stretches.
+fn replace(text: &mut String, range: Range<usize>, new: &str) {
+    if text.get(range.clone()) == Some(new) {
+        return;
+    }
+    let mut replaced = String::with_capacity(text.len() - range.len() + new.len());
+    replaced.push_str(text.get(..range.start).unwrap_or_default());
+    replaced.push_str(new);
+    replaced.push_str(text.get(range.end..).unwrap_or_default());
+    *text = replaced;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn pattern() -> Pattern {
         let hole = |start, end, content| Hole { start, end, content };
-        Pattern {
-            text: r#"{"a":"xy","n":12,"b":""}"#.to_owned(),
-            holes: vec![
-                hole(6, 8, Content::Text),
-                hole(14, 16, Content::Number),
-                hole(22, 22, Content::Text),
-                hole(23, 23, Content::Spaces),
-            ],
-            ..Pattern::default()
-        }
+        let holes = vec![
+            hole(6, 8, Content::Text),
+            hole(14, 16, Content::Number),
+            hole(22, 22, Content::Text),
+            hole(23, 23, Content::Spaces),
+        ];
+        Pattern::new(r#"{"a":"xy","n":12,"b":""}"#.to_owned(), holes).unwrap()
     }
 
     #[track_caller]
     fn check(input: &str, expected: Option<usize>) {
         let mut shifts = Vec::new();
         let pattern = pattern();
-        let matched = pattern.match_front(0..pattern.text.len(), input.as_bytes(), &mut shifts);
+        let matched = pattern.match_document(input.as_bytes(), &mut shifts);
         assert_eq!(matched, expected.and_then(|end| input.get(..end)), "{input}");
         if let Some(end) = expected {
             assert_eq!(end, pattern.text.len().wrapping_add(shifts[4].by));
         }
         for end in 0..expected.unwrap_or(0) {
-            assert_eq!(
-                pattern.match_front(0..24, &input.as_bytes()[..end], &mut shifts),
-                None,
-                "{input}, {end}"
-            );
+            assert_eq!(pattern.match_document(&input.as_bytes()[..end], &mut shifts), None, "{input}, {end}");
         }
     }
 
@@ -116,5 +204,55 @@ mod tests {
         check(r#"{"a":"","n":1,"b":""   }"#, Some(24));
         check(r#"{"a":"","n":1 ,"b":""}"#, None);
         check("{\"a\":\"\",\"n\":1,\"b\":\"\"\t}", None);
+    }
+
+    /// Strings longer than a vector, with escapes at every place, near the end of the input and far from it.
+    #[test]
+    fn strings_of_any_length_fit() {
+        let pattern = pattern();
+        let mut shifts = Vec::new();
+        for length in 0..100 {
+            for (escape, is_valid) in
+                [("", true), ("\\n", true), ("\\u00e9", true), ("\\u00g0", false), ("é", true)]
+            {
+                for place in (0..=length).step_by(7) {
+                    for more in ["", "                                        "] {
+                        let text = format!("{}{escape}{}", "a".repeat(place), "b".repeat(length - place));
+                        let whole = format!(r#"{{"a":"{text}","n":1,"b":"{text}"}}"#);
+                        let input = [&whole, more].concat();
+                        let matched = pattern.match_document(input.as_bytes(), &mut shifts);
+                        assert_eq!(matched, is_valid.then_some(&whole[..]), "{input}");
+                        if is_valid {
+                            assert_eq!(pattern.hole_at(0, &shifts), Some((6, 6 + text.len())));
+                            assert_eq!(shifts[1].escaped, escape.starts_with('\\'));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn halves_of_characters_do_not_fit() {
+        let (pattern, mut shifts) = (pattern(), Vec::new());
+        let whole = r#"{"a":"é","n":1,"b":"枇 枇 枇 枇 枇 枇 枇 枇 枇 枇 枇"}"#.as_bytes();
+        assert!(pattern.match_document(whole, &mut shifts).is_some());
+        for place in 0..whole.len() {
+            let mut input = whole.to_owned();
+            if input.remove(place) >= 0x80 {
+                assert_eq!(pattern.match_document(&input, &mut shifts), None, "{place}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hole_inside_a_character_is_none() {
+        let hole = |start, end| Hole { start, end, content: Content::Text };
+        let made = |holes: Vec<Hole>| Pattern::new("é\"\"é".to_owned(), holes).is_some();
+        assert!(made(vec![hole(3, 3)]));
+        assert!(!made(vec![hole(1, 3)]));
+        assert!(!made(vec![hole(3, 5)]));
+        assert!(!made(vec![hole(3, 9)]));
+        assert!(!made(vec![hole(3, 3), hole(2, 3)]));
     }
 }

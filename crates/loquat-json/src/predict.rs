@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::found::{Found, Hits};
+use crate::found::Hits;
 use crate::outline::Outline;
 use crate::pattern::Shift;
 use crate::shape::{MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
@@ -22,14 +22,26 @@ const PATIENCE: u32 = 8;
 /// How rare: one event in this many.
 const RARELY: u32 = 32;
 
+/// What the current event was read by.
+#[derive(Default, Clone, Copy)]
+enum Source {
+    /// The template in front.
+    #[default]
+    Front,
+    /// A shared shape that no template was made of.
+    Shared(usize),
+    /// The full pass.
+    Pass,
+}
+
 /// The templates of one stream, and the match of its current event.
 #[derive(Default)]
 pub(crate) struct Predictor {
     templates: Vec<Template>,
     /// Which of them fitted last.
     front: usize,
-    /// The shared shape that the current event has, when it was no template that fitted.
-    direct: Option<usize>,
+    /// Who knows what is found in the current event.
+    source: Source,
     shifts: Vec<Shift>,
     shared: Snapshot,
     /// Addresses of the shared shapes met last, by which the second event of a shape is told from its first.
@@ -47,7 +59,7 @@ impl Predictor {
     #[inline(always)] // on the way of every event
     pub(crate) fn predict_event<'i>(&mut self, framing: Framing, input: &'i [u8]) -> Option<Framed<'i>> {
         let event = self.templates.get(self.front)?.match_event(framing, input, &mut self.shifts)?;
-        self.direct = None;
+        self.source = Source::Front;
         self.in_vain = 0;
         Some(event)
     }
@@ -59,7 +71,7 @@ impl Predictor {
         input: &'i [u8],
         but_the_front: bool,
     ) -> Option<Framed<'i>> {
-        self.direct = None;
+        self.source = Source::Front;
         let event = match but_the_front {
             true => None,
             false => self.templates.get(self.front)?.match_event(framing, input, &mut self.shifts),
@@ -75,7 +87,7 @@ impl Predictor {
         input: &'i [u8],
         accept: impl Fn(usize) -> Option<A>,
     ) -> Option<(&'i str, A)> {
-        self.direct = None;
+        self.source = Source::Front;
         self.try_all(|template, shifts| {
             if !template.is_worth_unframing(framing) {
                 return None;
@@ -87,7 +99,7 @@ impl Predictor {
 
     /// Whether a template fits the document.
     pub(crate) fn predict_document(&mut self, json: &str) -> bool {
-        self.direct = None;
+        self.source = Source::Front;
         let found = self.try_all(|template, shifts| {
             let document = template.match_document(json.as_bytes(), shifts)?;
             (document.len() == json.len()).then_some(())
@@ -174,7 +186,7 @@ impl Predictor {
                     // are seen to recur, in this stream or in another.
                     self.met.rotate_right(1);
                     self.met[0] = address;
-                    self.direct = Some(position);
+                    self.source = Source::Shared(position);
                     return true;
                 }
                 let (shape, changing) = (Arc::clone(&known.shape), known.changing);
@@ -202,16 +214,20 @@ impl Predictor {
         }
     }
 
-    /// What is found in the current event, which is `json`. Valid after [`predict`](Self::predict) or [`adapt`](Self::adapt)
-    /// have succeeded.
+    /// What is found in the current event, and where it has moved to; `None` if the pass knows.
     #[inline]
-    pub(crate) fn found<'e>(&'e self, json: &'e str) -> Found<'e> {
-        static NOTHING: Hits = Hits::new();
-        let pattern = match self.direct {
-            None => self.templates.get(self.front).map(|template| &template.pattern),
-            Some(position) => self.shared.shapes.get(position).map(|known| &known.shape.pattern),
+    pub(crate) fn found(&self) -> Option<(&Hits, &[Shift])> {
+        let pattern = match self.source {
+            Source::Front => &self.templates.get(self.front)?.pattern,
+            Source::Shared(position) => &self.shared.shapes.get(position)?.shape.pattern,
+            Source::Pass => return None,
         };
-        Found::new(json, pattern.map_or(&NOTHING, |pattern| &pattern.hits), &self.shifts)
+        Some((&pattern.hits, &self.shifts))
+    }
+
+    /// The current event had to be passed in full.
+    pub(crate) fn pass_over(&mut self) {
+        self.source = Source::Pass;
     }
 
     /// Forgets all templates.

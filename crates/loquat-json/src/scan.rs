@@ -80,10 +80,16 @@ pub(crate) fn plain_run(json: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// Whether a backslash and this byte are an escape.
+#[inline]
+pub(crate) fn is_escaped_alone(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')
+}
+
 /// The end of the escape whose backslash is right before `at`. A lone surrogate is valid here: the grammar has it.
 pub(crate) fn escape(json: &[u8], at: usize) -> Result<usize, Error> {
     match json.get(at) {
-        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 1),
+        Some(&byte) if is_escaped_alone(byte) => Ok(at + 1),
         Some(b'u') => {
             for digit in at + 1..at + 5 {
                 if !json.get(digit).is_some_and(u8::is_ascii_hexdigit) {

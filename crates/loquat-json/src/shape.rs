@@ -64,10 +64,8 @@ impl Shape {
         if json.len() > MAX_TEXT_BYTES || tokens.len() > MAX_SLOTS || hits.len() > MAX_HITS {
             return None;
         }
-        let mut pattern = Pattern::default();
-        pattern.text.reserve_exact(json.len());
-        pattern.holes.reserve_exact(tokens.len());
-        pattern.hits.all.reserve_exact(hits.len());
+        let mut text = String::with_capacity(json.len());
+        let mut holes = Vec::with_capacity(tokens.len());
         let mut anchors = Vec::with_capacity(tokens.len());
         let mut places = outline.places().iter().enumerate();
         let mut taken = 0;
@@ -78,12 +76,16 @@ impl Shape {
                 Content::Spaces => end,
             };
             anchors.push(places.find(|(_, place)| **place as usize == anchor)?.0);
-            pattern.text.push_str(json.get(taken..start)?);
+            text.push_str(json.get(taken..start)?);
             taken = end;
-            let place = pattern.text.len();
-            pattern.holes.push(Hole { start: place, end: place, content });
+            let place = text.len();
+            holes.push(Hole { start: place, end: place, content });
         }
-        pattern.text.push_str(json.get(taken..)?);
+        text.push_str(json.get(taken..)?);
+        // What it held of content is given back.
+        text.shrink_to_fit();
+        let mut pattern = Pattern::new(text, holes)?;
+        pattern.hits.all.reserve_exact(hits.len());
         // A value begins and ends outside of strings and numbers, or with one; spaces, which may be none, come after it.
         let place = |at: usize, before: usize| {
             let removed: usize = tokens[..before].iter().map(|token| token.end - token.start).sum();
@@ -96,8 +98,6 @@ impl Shape {
             pattern.hits.all.push(Hit { start, end, holes_before, holes_until, ..*hit });
         }
         pattern.hits.index(fields);
-        // What it held of content is given back.
-        pattern.text.shrink_to_fit();
         Some(Self { pattern, anchors, tokens: outline.places().len(), depth, matches: hits.len() })
     }
 
@@ -108,7 +108,7 @@ impl Shape {
 
     /// As sound as a match of the pattern ([`Pattern`]): the outline has found all strings valid, and says where each ends.
     fn shift(&self, json: &[u8], outline: &Outline, shifts: &mut Vec<Shift>) -> Option<()> {
-        let Pattern { text, holes, .. } = &self.pattern;
+        let (text, holes) = (self.pattern.text(), self.pattern.holes());
         shifts.clear();
         shifts.reserve(holes.len() + 1);
         shifts.push(Shift::default());
@@ -137,7 +137,7 @@ impl Shape {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.pattern.text == other.pattern.text && self.pattern.holes == other.pattern.holes
+        self.pattern.text() == other.pattern.text() && self.pattern.holes() == other.pattern.holes()
     }
 }
 
@@ -174,7 +174,7 @@ impl Shapes {
 
     /// Adds a shape, in front; or what is newly known of one.
     pub(crate) fn publish(&self, shape: &Arc<Shape>, changing: u128) {
-        if shape.pattern.text.len() > MAX_SHARED_BYTES {
+        if shape.pattern.text().len() > MAX_SHARED_BYTES {
             return;
         }
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,10 +17,7 @@ use crate::shape::Shape;
 const MAX_FRAME_BYTES: usize = 128;
 
 pub(crate) struct Template {
-    /// The frame's front, the document, the frame's end.
     pub(crate) pattern: Pattern,
-    /// How much of the text is the frame's front, and where the document ends.
-    document: Range<usize>,
     /// Where in the frame's front the event's name is; empty without one.
     name: Range<usize>,
     /// Whose frame the document has. `None`: nobody's, or it may stand in none.
@@ -80,8 +77,7 @@ impl Template {
     pub(crate) fn new(shape: Arc<Shape>, framing: Option<Framing>) -> Self {
         let (before, after) = framing.map_or(("", ""), Framing::usual_frame);
         Self {
-            pattern: Pattern { text: [before, after].concat(), ..Pattern::default() },
-            document: before.len()..before.len(),
+            pattern: Pattern::of_frame(before, after),
             name: 0..0,
             framing,
             is_seen: false,
@@ -104,9 +100,7 @@ impl Template {
         if self.framing != Some(framing) {
             return None;
         }
-        let whole = self.pattern.match_front(0..self.pattern.text.len(), input, shifts)?;
-        let after = self.pattern.text.len() - self.document.end;
-        let data = whole.get(self.document.start..whole.len() - after)?;
+        let (whole, data) = self.pattern.match_event(input, shifts)?;
         let name = if self.name.is_empty() { "message" } else { whole.get(self.name.clone())? };
         Some(Framed { length: whole.len(), name, data })
     }
@@ -119,12 +113,12 @@ impl Template {
     /// The document at the front of `input`, if this template fits it.
     #[inline]
     pub(crate) fn match_document<'i>(&self, input: &'i [u8], shifts: &mut Vec<Shift>) -> Option<&'i str> {
-        self.pattern.match_front(self.document.clone(), input, shifts)
+        self.pattern.match_document(input, shifts)
     }
 
     /// Takes note of the strings and numbers that differ between the template and a document of the same shape.
     pub(crate) fn note_changes(&mut self, json: &str, shifts: &[Shift]) {
-        let document = self.pattern.text.get(self.document.clone()).unwrap_or_default();
+        let document = self.pattern.text().get(self.pattern.document()).unwrap_or_default();
         for (slot, &(start, end)) in self.slots.iter().enumerate() {
             let now = self.shape.pattern.hole_at(slot, shifts).and_then(|(start, end)| json.get(start..end));
             if now != document.get(start..end) {
@@ -136,21 +130,18 @@ impl Template {
     /// Becomes the template of `json`, which `shape` has just been matched with, in the same frame as before. The match, and
     /// hence `shifts`, becomes its own.
     pub(crate) fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128, shifts: &mut Vec<Shift>) {
-        let Self { pattern, slots, document, .. } = self;
-        let before = document.start;
-        replace(&mut pattern.text, document.clone(), json);
-        *document = before..before + json.len();
-        pattern.holes.clear();
-        pattern.holes.reserve(changing.count_ones() as usize);
+        let Self { pattern, slots, .. } = self;
         slots.clear();
-        slots.reserve(shape.pattern.holes.len());
-        for (slot, hole) in shape.pattern.holes.iter().enumerate() {
-            let (start, end) = shape.pattern.hole_at(slot, shifts).unwrap_or_default();
-            slots.push((start, end));
-            if changing & (1 << slot) != 0 {
-                pattern.holes.push(Hole { start: before + start, end: before + end, content: hole.content });
-            }
-        }
+        slots.extend(
+            (0..shape.pattern.holes().len())
+                .map(|slot| shape.pattern.hole_at(slot, shifts).unwrap_or_default()),
+        );
+        let holes = (0..).zip(shape.pattern.holes()).zip(&*slots);
+        let changing_holes = holes.filter(|((slot, _), _)| changing & (1u128 << slot) != 0);
+        pattern.put(
+            json,
+            changing_holes.map(|((_, hole), &(start, end))| Hole { start, end, content: hole.content }),
+        );
         pattern.hits.copy_from(&shape.pattern.hits, |hit| hit.placed(shifts, changing));
         // In its own document no place is shifted.
         let mut slot = 0;
@@ -174,30 +165,11 @@ impl Template {
         if self.has_line_ends || before.len().max(after.len()) > MAX_FRAME_BYTES {
             return;
         }
-        self.pattern.text.truncate(self.document.end);
-        self.pattern.text.push_str(after);
-        replace(&mut self.pattern.text, 0..self.document.start, before);
-        for hole in &mut self.pattern.holes {
-            hole.start = hole.start - self.document.start + before.len();
-            hole.end = hole.end - self.document.start + before.len();
-        }
-        self.document = before.len()..before.len() + self.document.len();
+        self.pattern.put_into(before, after);
         self.name = name.0..name.1;
         self.framing = Some(framing);
         self.is_seen = true;
     }
-}
-
-/// `String::replace_range`, which goes byte by byte, in whole stretches.
-fn replace(text: &mut String, range: Range<usize>, new: &str) {
-    if text.get(range.clone()) == Some(new) {
-        return;
-    }
-    let mut replaced = String::with_capacity(text.len() - range.len() + new.len());
-    replaced.push_str(text.get(..range.start).unwrap_or_default());
-    replaced.push_str(new);
-    replaced.push_str(text.get(range.end..).unwrap_or_default());
-    *text = replaced;
 }
 
 impl Hit {

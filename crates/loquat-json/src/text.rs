@@ -23,24 +23,38 @@ use crate::escape::{self, Piece, pieces};
 /// ```
 #[derive(Clone, Copy)]
 pub struct Str<'e> {
-    quoted: &'e str,
-    escaped: bool,
-    /// Where it starts in the document.
+    raw: &'e str,
+    escapes: Escapes,
+    /// What it was found in, and where its opening quote is there.
+    document: &'e str,
     at: usize,
 }
 
+/// As wide as a word, because a string is copied often, and faster without gaps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+enum Escapes {
+    None,
+    Some,
+}
+
 impl<'e> Str<'e> {
-    pub(crate) fn new(quoted: &'e str, escaped: bool, at: usize) -> Self {
-        Self { quoted, escaped, at }
+    /// The string whose quotes are the first and the last byte of that part of the document.
+    #[inline]
+    pub(crate) fn new(document: &'e str, start: usize, end: usize, escaped: bool) -> Self {
+        let raw = document.get(start + 1..end.wrapping_sub(1)).unwrap_or_default();
+        let escapes = if escaped { Escapes::Some } else { Escapes::None };
+        Self { raw, escapes, document, at: start }
     }
 
     pub(crate) fn quoted(&self) -> &'e str {
-        self.quoted
+        self.document.get(self.at..self.at + self.raw.len() + 2).unwrap_or_default()
     }
 
     /// The text between the quotes as it was written, escapes and all.
+    #[inline]
     pub fn raw(&self) -> &'e str {
-        self.quoted.get(1..self.quoted.len().saturating_sub(1)).unwrap_or_default()
+        self.raw
     }
 
     /// True for `""`.
@@ -49,8 +63,9 @@ impl<'e> Str<'e> {
     }
 
     /// The string itself, when it has no escapes. Costs nothing.
+    #[inline]
     pub fn borrowed(&self) -> Option<&'e str> {
-        (!self.escaped).then(|| self.raw())
+        (self.escapes == Escapes::None).then_some(self.raw)
     }
 
     /// The string, unescaped into `scratch` if need be. `scratch` is cleared first in that case and not touched otherwise;
@@ -59,6 +74,7 @@ impl<'e> Str<'e> {
     /// # Errors
     ///
     /// [`LoneSurrogate`](ErrorKind::LoneSurrogate).
+    #[inline]
     pub fn decode<'s>(&self, scratch: &'s mut String) -> Result<&'s str, Error>
     where
         'e: 's,
@@ -92,6 +108,7 @@ impl<'e> Str<'e> {
     }
 
     /// [`decode`](Self::decode) with U+FFFD for each lone surrogate.
+    #[inline]
     pub fn decode_lossy<'s>(&self, scratch: &'s mut String) -> &'s str
     where
         'e: 's,
@@ -105,6 +122,7 @@ impl<'e> Str<'e> {
     }
 
     /// [`append_to`](Self::append_to) with U+FFFD for each lone surrogate.
+    #[inline(never)] // the way of few, kept out of that of many
     pub fn append_lossy_to(&self, out: &mut String) {
         let mut pair = SplitPair::default();
         self.append_joined_to(out, &mut pair);
@@ -201,7 +219,7 @@ mod tests {
         let (mut text, mut pair) = (String::new(), SplitPair::default());
         for delta in deltas {
             let quoted = format!("\"{delta}\"");
-            Str::new(&quoted, delta.contains('\\'), 0).append_joined_to(&mut text, &mut pair);
+            Str::new(&quoted, 0, quoted.len(), delta.contains('\\')).append_joined_to(&mut text, &mut pair);
         }
         pair.finish(&mut text);
         assert_eq!(text, expected, "{deltas:?}");
@@ -229,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_lone_surrogate_is_an_error_and_leaves_the_output_alone() {
-        let text = Str::new(r#""ab\ud800c""#, true, 10);
+        let text = Str::new(r#"{"name" : "ab\ud800c"}"#, 10, 21, true);
         let mut out = String::from("before");
         let error = text.append_to(&mut out).unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::LoneSurrogate, 13));

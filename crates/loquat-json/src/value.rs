@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::found::Kind;
 use crate::text::Str;
 
 /// A value found in a document, borrowed from it. `Debug` shows kinds and lengths, not content.
@@ -23,7 +24,27 @@ pub enum Value<'e> {
 }
 
 impl<'e> Value<'e> {
+    /// The value of this kind that stands there in the document.
+    #[inline]
+    pub(crate) fn new(kind: Kind, document: &'e str, start: usize, end: usize) -> Self {
+        // Strings are what a stream is asked for most.
+        if let Kind::PlainStr | Kind::EscapedStr = kind {
+            return Self::Str(Str::new(document, start, end, kind == Kind::EscapedStr));
+        }
+        // Places lie on the ASCII of brackets and digits, inside the document that they were found in.
+        let text = document.get(start..end).unwrap_or_default();
+        match kind {
+            Kind::True => Self::Bool(true),
+            Kind::False => Self::Bool(false),
+            Kind::Number => Self::Number(Number(text)),
+            Kind::Array => Self::Array(Raw(text)),
+            Kind::Object => Self::Object(Raw(text)),
+            Kind::PlainStr | Kind::EscapedStr | Kind::Null | Kind::Superseded => Self::Null,
+        }
+    }
+
     /// The string, if it is one.
+    #[inline]
     pub fn as_str(&self) -> Option<Str<'e>> {
         match self {
             Self::Str(text) => Some(*text),

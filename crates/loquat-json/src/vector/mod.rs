@@ -11,8 +11,6 @@ mod words;
 #[cfg(all(target_arch = "x86_64", not(loquat_scalar)))]
 mod x86;
 
-use std::ops::Range;
-
 use crate::outline::Classes;
 use crate::pattern::{Content, Pattern, Shift};
 use crate::scan;
@@ -34,14 +32,8 @@ pub(crate) trait Vector: Copy {
     /// Which bytes are a quote, a backslash or a control character, and which are not ASCII.
     fn stops_and_highs(self, chunk: &[u8; CHUNK]) -> (u32, u32);
 
-    /// Whether all chunks are equal, of as many as both have, and both tails.
-    fn is_equal(
-        self,
-        left: &[[u8; CHUNK]],
-        right: &[[u8; CHUNK]],
-        left_tail: &[u8; CHUNK],
-        right_tail: &[u8; CHUNK],
-    ) -> bool;
+    /// Whether both texts are equal, which are as long as each other, of at least a chunk, and end in these chunks.
+    fn is_equal(self, left: &[u8], right: &[u8], left_tail: &[u8; CHUNK], right_tail: &[u8; CHUNK]) -> bool;
 
     fn is_ascii(self, block: &[u8; BLOCK]) -> bool;
 }
@@ -95,71 +87,124 @@ impl Task for IsAscii<'_> {
     }
 }
 
-/// What matches at the front of `input`: the stretches of the pattern's text, as far as it is `within`, between the holes byte for
-/// byte, and in each hole what its [`Content`] says. `shifts` is then one longer than there are holes, the
+/// What matches the whole of the pattern's text at the front of `input`: the stretches between the holes byte for byte, and in each
+/// hole what its [`Content`] says; and what of it is the document. `shifts` is then one longer than there are holes, the
 /// first being that of the text before all of them; without a match its content is of no use.
 ///
 /// Looks at no byte beyond the match for its decision, but for the one that ends a number.
-#[inline(always)] // the call of the task is the one that counts
-pub(crate) fn match_front<'i>(
+#[inline(always)] // the call of what it calls is the one that counts
+pub(crate) fn match_event<'i>(
     pattern: &Pattern,
-    within: Range<usize>,
+    input: &'i [u8],
+    shifts: &mut Vec<Shift>,
+) -> Option<(&'i str, &'i str)> {
+    let end = match_end(pattern, Part::Whole, input, shifts)?;
+    let (document, text) = (pattern.document(), pattern.text().len());
+    let whole = input.get(..end)?;
+    let data = whole.get(document.start..end - (text - document.end))?;
+    // SAFETY: what was compared are stretches of the pattern's text, which is UTF-8, between its holes, whose ends are between
+    // characters ([`Pattern`]'s invariant), and what is in the holes is ASCII or has been found to be UTF-8; a concatenation
+    // of UTF-8 is UTF-8. The document begins and ends between characters as well.
+    Some(unsafe { (str::from_utf8_unchecked(whole), str::from_utf8_unchecked(data)) })
+}
+
+/// [`match_event`] for the document alone, without its frame.
+#[inline]
+pub(crate) fn match_document<'i>(
+    pattern: &Pattern,
     input: &'i [u8],
     shifts: &mut Vec<Shift>,
 ) -> Option<&'i str> {
-    let end = run(Match { pattern, within, input, shifts })?;
-    let matched = input.get(..end)?;
-    // SAFETY: `Match` compares stretches of the pattern's text that are `str` themselves, and what is in the holes between them
-    // is ASCII or has been found to be UTF-8; a concatenation of UTF-8 is UTF-8.
-    Some(unsafe { std::str::from_utf8_unchecked(matched) })
+    let matched = input.get(..match_end(pattern, Part::Document, input, shifts)?)?;
+    // SAFETY: as for `match_event`.
+    Some(unsafe { str::from_utf8_unchecked(matched) })
 }
 
-struct Match<'m> {
-    pattern: &'m Pattern,
-    within: Range<usize>,
-    input: &'m [u8],
-    shifts: &'m mut Vec<Shift>,
+/// What of a pattern is to match.
+#[derive(Clone, Copy)]
+enum Part {
+    Whole,
+    Document,
 }
 
-impl Task for Match<'_> {
-    type Output = Option<usize>;
-
-    #[inline(always)]
-    fn run<V: Vector>(self, vector: V) -> Option<usize> {
-        let Self { pattern: Pattern { text, holes, .. }, within, input, shifts } = self;
-        if shifts.len() != holes.len() + 1 {
-            shifts.clear();
-            shifts.resize(holes.len() + 1, Shift::default());
-        }
-        let (mut literal, mut at) = (within.start, 0);
-        for (hole, shift) in holes.iter().zip(shifts.get_mut(1..)?) {
-            at = after_equal(vector, text.get(literal..hole.start)?, input, at)?;
-            let (end, escaped) = hole_end(vector, input, at, hole.content)?;
-            *shift = Shift { by: (end + within.start).wrapping_sub(hole.end), escaped };
-            literal = hole.end;
-            at = end;
-        }
-        after_equal(vector, text.get(literal..within.end)?, input, at)
-    }
-}
-
-/// The place in `input` after `literal`, if that stands at `at`.
+/// Where what matches ends. Few arguments, so that all of them travel in registers.
 #[inline(always)]
-fn after_equal<V: Vector>(vector: V, literal: &str, input: &[u8], at: usize) -> Option<usize> {
-    let literal = literal.as_bytes();
-    let end = at.checked_add(literal.len())?;
-    let there = input.get(at..end)?;
-    // Lengths that are no multiple of a width are covered by two that overlap.
-    let is_equal = if let (Some(tail), Some(there_tail)) = (literal.last_chunk(), there.last_chunk()) {
-        let (chunks, there_chunks) = (literal.as_chunks().0, there.as_chunks().0);
-        vector.is_equal(chunks, there_chunks, tail, there_tail)
-    } else {
-        is_equal_by::<16>(literal, there)
+fn match_end(pattern: &Pattern, part: Part, input: &[u8], shifts: &mut Vec<Shift>) -> Option<usize> {
+    #[cfg(all(target_arch = "x86_64", not(loquat_scalar)))]
+    return match x86::Avx2::new() {
+        Some(vector) => vector.match_end(pattern, part, input, shifts),
+        None => match_end_elsewhere(x86::Sse2, pattern, part, input, shifts),
+    };
+    #[cfg(not(all(target_arch = "x86_64", not(loquat_scalar))))]
+    match_end_elsewhere(words::Words, pattern, part, input, shifts)
+}
+
+#[inline(never)]
+fn match_end_elsewhere<V: Vector>(
+    vector: V,
+    pattern: &Pattern,
+    part: Part,
+    input: &[u8],
+    shifts: &mut Vec<Shift>,
+) -> Option<usize> {
+    match_end_by(vector, pattern, part, input, shifts)
+}
+
+/// [`match_end`] at a level.
+#[inline(always)]
+fn match_end_by<V: Vector>(
+    vector: V,
+    pattern: &Pattern,
+    part: Part,
+    input: &[u8],
+    shifts: &mut Vec<Shift>,
+) -> Option<usize> {
+    let (text, holes, document) = (pattern.text().as_bytes(), pattern.holes(), pattern.document());
+    let (start, end) = match part {
+        Part::Whole => (0, text.len()),
+        Part::Document => (document.start, document.end),
+    };
+    if shifts.len() != holes.len() + 1 {
+        make_room(shifts, holes.len() + 1);
+    }
+    let (mut rest, mut literal) = (input, start);
+    let taken_and_start = input.len() + start;
+    for (hole, shift) in holes.iter().zip(shifts.get_mut(1..)?) {
+        // SAFETY: holes are in ascending order and inside the document ([`Pattern`]'s invariant).
+        let before = unsafe { text.get_unchecked(literal..hole.start) };
+        rest = after_literal(vector, before, rest)?;
+        let (length, escaped) = match hole.content {
+            Content::Text => string_length(vector, input, rest)?,
+            Content::Number => (number_length(rest)?, false),
+            Content::Spaces => (rest.iter().take_while(|byte| **byte == b' ').count(), false),
+        };
+        rest = rest.get(length..)?;
+        literal = hole.end;
+        *shift = Shift { by: taken_and_start.wrapping_sub(rest.len() + literal), escaped };
+    }
+    // SAFETY: as above.
+    rest = after_literal(vector, unsafe { text.get_unchecked(literal..end) }, rest)?;
+    Some(input.len() - rest.len())
+}
+
+#[inline(never)]
+fn make_room(shifts: &mut Vec<Shift>, holes: usize) {
+    shifts.clear();
+    shifts.resize(holes, Shift::default());
+}
+
+/// What follows `literal`, if `input` begins with that.
+#[inline(always)]
+fn after_literal<'i, V: Vector>(vector: V, literal: &[u8], input: &'i [u8]) -> Option<&'i [u8]> {
+    let (there, rest) = input.split_at_checked(literal.len())?;
+    let is_equal = match (literal.last_chunk(), there.last_chunk()) {
+        (Some(tail), Some(there_tail)) => vector.is_equal(literal, there, tail, there_tail),
+        _ => is_equal_by::<16>(literal, there)
             .or_else(|| is_equal_by::<8>(literal, there))
             .or_else(|| is_equal_by::<4>(literal, there))
-            .unwrap_or_else(|| literal.iter().eq(there))
+            .unwrap_or_else(|| literal.iter().eq(there)),
     };
-    is_equal.then_some(end)
+    is_equal.then_some(rest)
 }
 
 /// Whether texts of the same length, of `N` to `2 * N` bytes, are equal; `None` for shorter ones.
@@ -169,60 +214,89 @@ fn is_equal_by<const N: usize>(left: &[u8], right: &[u8]) -> Option<bool> {
     Some(is_first_equal && left.last_chunk::<N>() == right.last_chunk::<N>())
 }
 
-/// The place after the number or the spaces, or of the quote after the string, whose content starts at `start`; and whether it has
+/// How long the string is whose content `rest`, the end of `input`, begins with, up to its closing quote; and whether it has
 /// escapes. `None` if it is no such thing, not UTF-8, or not there to its end.
 #[inline(always)]
-fn hole_end<V: Vector>(vector: V, input: &[u8], start: usize, content: Content) -> Option<(usize, bool)> {
-    match content {
-        Content::Text => {}
-        Content::Number => return number_end(input, start),
-        Content::Spaces => {
-            let spaces = input.get(start..)?.iter().take_while(|byte| **byte == b' ').count();
-            return Some((start + spaces, false));
+fn string_length<V: Vector>(vector: V, input: &[u8], rest: &[u8]) -> Option<(usize, bool)> {
+    // Nearly all are short ASCII without escapes.
+    let (stops, highs) = match rest.first_chunk() {
+        Some(chunk) => vector.stops_and_highs(chunk),
+        None => {
+            // The last bytes of the input are looked at, those before `rest` shifted out.
+            let Some(last) = input.last_chunk() else { return long_string_length(rest) };
+            let before = u32::try_from(CHUNK - rest.len()).ok()?;
+            let (stops, highs) = vector.stops_and_highs(last);
+            (stops.checked_shr(before)?, highs.checked_shr(before)?)
+        }
+    };
+    let (mut ahead, mut escaped) = (stops, false);
+    while ahead != 0 {
+        let at = ahead.trailing_zeros();
+        let length = at as usize;
+        match rest.get(length)? {
+            b'"' => {
+                let is_ascii = highs & !(u32::MAX << at) == 0;
+                return (is_ascii || is_utf8(rest.get(..length)?)).then_some((length, escaped));
+            }
+            b'\\' if rest.get(length + 1).is_some_and(|byte| scan::is_escaped_alone(*byte)) => {
+                escaped = true;
+                ahead &= !(0b11 << at);
+                // The second byte of an escape that the chunk cuts would be a stop of its own, had it been there.
+                if at + 1 == u32::BITS {
+                    break;
+                }
+            }
+            _ => break,
         }
     }
-    // Nearly all are strings without escapes, and most of those are short. Near the end of the input its last bytes are looked
-    // at once more, those before `at` shifted out.
-    let Some(last) = input.len().checked_sub(CHUNK) else { return string_end(input, start) };
-    let (mut at, mut seen) = (start, 0);
-    loop {
-        let from = at.min(last);
-        let chunk = input.get(from..)?.first_chunk()?;
-        let (stops, highs) = vector.stops_and_highs(chunk);
-        let again = u32::try_from(at - from).ok()?;
-        let (stops, highs) = (stops.checked_shr(again)?, highs.checked_shr(again)?);
-        if stops == 0 {
-            seen |= highs;
-            at = from + CHUNK;
-            continue;
+    long_string_length(rest)
+}
+
+/// [`string_length`] for any.
+#[inline(never)]
+fn long_string_length(rest: &[u8]) -> Option<(usize, bool)> {
+    run(StringLength(rest))
+}
+
+struct StringLength<'r>(&'r [u8]);
+
+impl Task for StringLength<'_> {
+    type Output = Option<(usize, bool)>;
+
+    #[inline(always)]
+    fn run<V: Vector>(self, vector: V) -> Option<(usize, bool)> {
+        let Self(rest) = self;
+        let (mut at, mut seen, mut escaped) = (0, 0, false);
+        while let Some(chunk) = rest.get(at..)?.first_chunk() {
+            let (stops, highs) = vector.stops_and_highs(chunk);
+            if stops == 0 {
+                seen |= highs;
+                at += CHUNK;
+                continue;
+            }
+            seen |= highs & (stops & stops.wrapping_neg()).wrapping_sub(1);
+            at += stops.trailing_zeros() as usize;
+            match rest.get(at)? {
+                b'"' => return (seen == 0 || is_utf8(rest.get(..at)?)).then_some((at, escaped)),
+                b'\\' => at = scan::escape(rest, at + 1).ok()?,
+                _ => return None,
+            }
+            escaped = true;
         }
-        let end = at + stops.trailing_zeros() as usize;
-        if input.get(end) != Some(&b'"') {
-            return string_end(input, start);
-        }
-        seen |= highs & (stops & stops.wrapping_neg()).wrapping_sub(1);
-        return (seen == 0 || is_utf8(input.get(start..end)?)).then_some((end, false));
+        let (end, has_more) = scan::string(rest, at).ok()?;
+        is_utf8(rest.get(..end - 1)?).then_some((end - 1, escaped || has_more))
     }
 }
 
-/// Apart, as are the next two, to keep its variables out of the loop.
+/// Apart, as is the next, to keep its variables out of the loop.
 #[inline(never)]
 fn is_utf8(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok()
+    str::from_utf8(bytes).is_ok()
 }
 
-/// [`hole_end`] for a number.
 #[inline(never)]
-fn number_end(input: &[u8], start: usize) -> Option<(usize, bool)> {
-    Some((scan::number(input, start).ok()?, false))
-}
-
-/// [`hole_end`] for any string.
-#[inline(never)]
-fn string_end(input: &[u8], start: usize) -> Option<(usize, bool)> {
-    let (end, escaped) = scan::string(input, start).ok()?;
-    text(input.get(start..end - 1)?)?;
-    Some((end - 1, escaped))
+fn number_length(rest: &[u8]) -> Option<usize> {
+    scan::number(rest, 0).ok()
 }
 
 /// The first quote, backslash or control character at or after `at`; the length if there is none.
@@ -290,7 +364,7 @@ mod tests {
 
         fn run<V: Vector>(self, vector: V) -> Self::Output {
             let (chunks, _) = self.0.as_chunks();
-            let is_equal = vector.is_equal(&chunks[..1], &chunks[1..], &chunks[0], &chunks[1]);
+            let is_equal = vector.is_equal(&chunks[0], &chunks[1], &chunks[0], &chunks[1]);
             let classes = vector.classify(self.0);
             let parities = vector.parities(classes.quotes ^ classes.spaces);
             (classes, parities, vector.stops_and_highs(&chunks[0]), vector.is_ascii(self.0), is_equal)

@@ -44,14 +44,8 @@ impl Vector for Words {
     }
 
     #[inline(always)]
-    fn is_equal(
-        self,
-        left: &[[u8; 32]],
-        right: &[[u8; 32]],
-        left_tail: &[u8; 32],
-        right_tail: &[u8; 32],
-    ) -> bool {
-        left_tail == right_tail && left.iter().zip(right).all(|(left, right)| left == right)
+    fn is_equal(self, left: &[u8], right: &[u8], _: &[u8; 32], _: &[u8; 32]) -> bool {
+        left == right
     }
 
     #[inline(always)]

@@ -10,8 +10,9 @@ use std::arch::x86_64::{
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::Vector;
+use super::{Part, Vector};
 use crate::outline::Classes;
+use crate::pattern::{Pattern, Shift};
 
 /// Sixteen bytes at a time.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +61,23 @@ impl Avx2 {
         // SAFETY: an `Avx2` exists only where all of these were detected.
         unsafe { run(self, task) }
     }
+
+    /// [`super::match_end`] compiled for AVX2. Not a [`super::Task`], because a struct of so many fields travels in memory.
+    #[inline]
+    pub(super) fn match_end(
+        self,
+        pattern: &Pattern,
+        part: Part,
+        input: &[u8],
+        shifts: &mut Vec<Shift>,
+    ) -> Option<usize> {
+        #[target_feature(enable = "avx2,bmi1,pclmulqdq,popcnt")]
+        fn run(pattern: &Pattern, part: Part, input: &[u8], shifts: &mut Vec<Shift>) -> Option<usize> {
+            super::match_end_by(Avx2(()), pattern, part, input, shifts)
+        }
+        // SAFETY: an `Avx2` exists only where all of these were detected.
+        unsafe { run(pattern, part, input, shifts) }
+    }
 }
 
 impl Vector for Sse2 {
@@ -104,16 +122,9 @@ impl Vector for Sse2 {
     }
 
     #[inline(always)]
-    fn is_equal(
-        self,
-        left: &[[u8; 32]],
-        right: &[[u8; 32]],
-        left_tail: &[u8; 32],
-        right_tail: &[u8; 32],
-    ) -> bool {
+    fn is_equal(self, left: &[u8], right: &[u8], left_tail: &[u8; 32], right_tail: &[u8; 32]) -> bool {
         let tails = left_tail.as_chunks().0.iter().zip(right_tail.as_chunks().0);
-        let (left, right) =
-            (left.as_flattened().as_chunks::<16>().0, right.as_flattened().as_chunks::<16>().0);
+        let (left, right) = (left.as_chunks::<16>().0, right.as_chunks::<16>().0);
         // SAFETY: SSE2 belongs to every x86-64.
         unsafe {
             let differences =
@@ -169,8 +180,7 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     fn classify(self, block: &[u8; 64]) -> Classes {
-        let (low, high) = (block.first_chunk(), block.last_chunk());
-        let (Some(low), Some(high)) = (low, high) else { return Classes::default() };
+        let Some((low, high)) = halves(block) else { return Classes::default() };
         // SAFETY: `self` says that the machine has AVX2.
         unsafe {
             let (low, high) = (load32(low), load32(high));
@@ -199,17 +209,23 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    fn is_equal(
-        self,
-        left: &[[u8; 32]],
-        right: &[[u8; 32]],
-        left_tail: &[u8; 32],
-        right_tail: &[u8; 32],
-    ) -> bool {
+    fn is_equal(self, left: &[u8], right: &[u8], left_tail: &[u8; 32], right_tail: &[u8; 32]) -> bool {
         // SAFETY: `self` says that the machine has AVX2.
         unsafe {
             let mut differences = _mm256_xor_si256(load32(left_tail), load32(right_tail));
-            for (left, right) in left.iter().zip(right) {
+            // Two at a time.
+            let (mut left, mut right) = (left, right);
+            while let (Some((two, more)), Some((other_two, other_more))) =
+                (left.split_first_chunk::<64>(), right.split_first_chunk::<64>())
+            {
+                if let (Some((a, b)), Some((c, d))) = (halves(two), halves(other_two)) {
+                    let first = _mm256_xor_si256(load32(a), load32(c));
+                    let second = _mm256_xor_si256(load32(b), load32(d));
+                    differences = _mm256_or_si256(differences, _mm256_or_si256(first, second));
+                }
+                (left, right) = (more, other_more);
+            }
+            if let (Some(left), Some(right)) = (left.first_chunk(), right.first_chunk()) {
                 differences = _mm256_or_si256(differences, _mm256_xor_si256(load32(left), load32(right)));
             }
             _mm256_testz_si256(differences, differences) == 1
@@ -223,6 +239,12 @@ impl Vector for Avx2 {
         // SAFETY: `self` says that the machine has AVX2.
         unsafe { _mm256_movemask_epi8(_mm256_or_si256(load32(left), load32(right))) == 0 }
     }
+}
+
+/// Always there.
+#[inline(always)]
+fn halves(block: &[u8; 64]) -> Option<(&[u8; 32], &[u8; 32])> {
+    block.first_chunk().zip(block.last_chunk())
 }
 
 /// The highest bits of 64 bytes.
