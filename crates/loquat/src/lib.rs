@@ -35,6 +35,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `client` | yes | [`Client`], and `json`, `transport`, `provider`, `client`, `schedule` as modules |
+//! | `decompress` | no | compressed answers asked for and decoded, within `transport::DecompressLimits` |
 //! | `schedule` | yes | `schedule` as a module alone |
 //! | `router` | no | `router` as a module: a model over many endpoints; with `client`: `Client::router` |
 //! | `tools` | yes | [`tool`](macro@tool), [`Toolbox`], `tools` as a module; with `client`: `Chat::tools`, `Chat::structured` |

@@ -135,6 +135,8 @@ async fn ask(client: &Client, context: &Context, url: &str, part: &Part) -> Resu
     let mut url = url.to_owned();
     for _ in 0..=MAX_REDIRECTS {
         let mut request = Request::get(&url)?;
+        // The file as it is: its length is what progress is shown against, and a part of it is a part of the file.
+        request.headers.insert(header::ACCEPT_ENCODING, http::HeaderValue::from_static("identity"));
         let secure = request.url.origin().is_secure();
         if !secure && !request.url.origin().is_loopback() {
             return Err(Error::new(
