@@ -12,11 +12,15 @@
 //! |---|---|---|
 //! | `cache` | no | [`cache`]: compiled templates, tokens and counts, kept |
 //! | `template` | no | [`template`]: handlebars templates, and the chat templates that models bring |
-//! | `tokens` | no | the built-in vocabularies and their encoder |
+//! | `tokens` | no | the built-in vocabularies and their encoder; [`count`]: whole requests, by each provider's rules; [`fit`]: a request into a context window |
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "cache")]
 pub mod cache;
+#[cfg(feature = "tokens")]
+pub mod count;
+#[cfg(feature = "tokens")]
+pub mod fit;
 #[cfg(feature = "template")]
 pub mod template;
 pub mod tokenizer;

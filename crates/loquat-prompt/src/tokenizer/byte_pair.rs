@@ -6,7 +6,7 @@ use loquat_core::Result;
 
 use super::{
     Keep, Tokenizer,
-    bpe::{Stack, Vocabulary},
+    bpe::{Memo, Stack, Vocabulary},
     part,
     split::{self, Class, Pattern, class_at},
     unknown_token,
@@ -103,15 +103,17 @@ fn run<P: Pattern, S: Stack>(
     mut go_on: impl FnMut(&S) -> bool,
 ) {
     let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let end = split::next::<P>(bytes, at);
-        vocabulary.encode(bytes, at, end, out);
-        at = end;
-        if !go_on(out) {
-            return;
+    Memo::lend(|memo| {
+        let mut at = 0;
+        while at < bytes.len() {
+            let end = split::next::<P>(bytes, at);
+            vocabulary.encode(memo, bytes, at, end, out);
+            at = end;
+            if !go_on(out) {
+                return;
+            }
         }
-    }
+    });
 }
 
 /// Whether a word ends between these two characters in every pattern, whatever else is around: behind a letter or digit, before

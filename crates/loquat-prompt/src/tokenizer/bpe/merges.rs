@@ -9,6 +9,8 @@ pub(crate) type Token = u32;
 pub(crate) const TOKEN_BITS: u32 = 20;
 /// Verdicts remembered: 256 KiB, which a core's own cache holds beside the rest.
 const REMEMBERED: usize = 1 << 15;
+/// Ten bits for each pair of the larger vocabularies, 256 KiB.
+const FILTER_BITS: u32 = 21;
 /// 2⁶⁴ ÷ the golden ratio: multiplied, near keys end up far apart (Knuth, volume 3, §6.4).
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -19,6 +21,8 @@ pub(super) struct Merges {
     /// Open addressing: the pair in the upper 40 bits, the token it becomes plus one in the lower 24; 0 is free.
     pairs: Vec<u64>,
     shift: u32,
+    /// Which pairs there may be, a bit for each hash: small enough to stay near.
+    filter: Vec<u64>,
     /// The last verdicts on pairs: the pair, the verdict in the lowest bit; `u64::MAX` is none. Races lose an entry, no more.
     verdicts: Vec<AtomicU64>,
 }
@@ -39,11 +43,16 @@ impl Merges {
         let slots = (halves.len() * 2).next_power_of_two().max(64);
         let shift = 64 - slots.trailing_zeros();
         let mut pairs = vec![0u64; slots];
+        let mut filter = vec![0u64; 1 << (FILTER_BITS - 6)];
         for (token, [left, right]) in (0u64..).zip(&halves) {
             if token < 256 {
                 continue;
             }
             let key = key(*left, *right);
+            let bit = place(key, 64 - FILTER_BITS);
+            if let Some(bits) = filter.get_mut(bit / 64) {
+                *bits |= 1 << (bit % 64);
+            }
             let mut at = place(key, shift);
             while let Some(slot) = pairs.get_mut(at) {
                 if *slot == 0 {
@@ -54,7 +63,7 @@ impl Merges {
             }
         }
         let verdicts = std::iter::repeat_with(|| AtomicU64::new(u64::MAX)).take(REMEMBERED).collect();
-        Self { halves, pairs, shift, verdicts }
+        Self { halves, pairs, shift, filter, verdicts }
     }
 
     /// The two that `token` was made of; for a single byte, itself twice.
@@ -66,6 +75,10 @@ impl Merges {
     #[inline]
     pub(super) fn merged(&self, left: Token, right: Token) -> Option<Token> {
         let key = key(left, right);
+        let bit = place(key, 64 - FILTER_BITS);
+        if self.filter.get(bit / 64)? >> (bit % 64) & 1 == 0 {
+            return None;
+        }
         let mut at = place(key, self.shift);
         loop {
             let slot = *self.pairs.get(at)?;

@@ -11,11 +11,13 @@
 //!
 //! A vocabulary's ranks are its tokens here; the tokens of vocabularies that number them otherwise are mapped afterwards.
 
+mod memo;
 mod merges;
 mod vocabulary;
 mod word;
 mod words;
 
+pub(crate) use memo::Memo;
 pub(crate) use vocabulary::Vocabulary;
 pub(crate) use word::Stack;
 

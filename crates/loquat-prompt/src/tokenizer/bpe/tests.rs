@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Vocabulary, merges::Token};
+use super::{Memo, Vocabulary, merges::Token};
 
 /// Byte-pair encoding as it is defined: the lowest rank first, the leftmost of those.
 fn definition(vocabulary: &Vocabulary, first: &[u8], text: &[u8]) -> Vec<Token> {
@@ -19,7 +19,7 @@ fn definition(vocabulary: &Vocabulary, first: &[u8], text: &[u8]) -> Vec<Token> 
 fn encode(vocabulary: &Vocabulary, text: &[u8]) -> Vec<Token> {
     let mut tokens = Vec::new();
     if !text.is_empty() {
-        vocabulary.encode(text, 0, text.len(), &mut tokens);
+        Memo::lend(|memo| vocabulary.encode(memo, text, 0, text.len(), &mut tokens));
     }
     tokens
 }

@@ -7,9 +7,10 @@
 use loquat_core::{Error, ErrorKind, Result};
 
 use super::{
+    memo::{MEMO_BYTES, Memo, Owner, Slot},
     merges::{Merges, TOKEN_BITS, Token},
     word::{self, Stack},
-    words::{SHORT, Words, window},
+    words::{SHORT, Window, Words, window},
 };
 
 /// Longest token, bytes. The longest of the vocabularies in use has 256.
@@ -19,6 +20,7 @@ const MAX_TOKEN_BYTES: usize = 1024;
 pub(crate) struct Vocabulary {
     words: Words,
     merges: Merges,
+    owner: Owner,
     /// All tokens' bytes, one after the other.
     bytes: Vec<u8>,
     /// Where in `bytes` each token begins; one more, for the end.
@@ -76,7 +78,7 @@ impl Vocabulary {
         }
         let tokens = starts.array_windows().map(|[start, end]| bytes.get(*start as usize..*end as usize));
         let words = Words::new(tokens.map(Option::unwrap_or_default));
-        Ok(Self { words, merges: Merges::new(halves), bytes, starts })
+        Ok(Self { words, merges: Merges::new(halves), owner: Owner::new(), bytes, starts })
     }
 
     /// How many tokens there are.
@@ -92,20 +94,82 @@ impl Vocabulary {
 
     /// Encodes `text[start..end]`, one word.
     #[inline]
-    pub(crate) fn encode(&self, text: &[u8], start: usize, end: usize, out: &mut impl Stack) {
+    pub(crate) fn encode(
+        &self,
+        memo: &mut Memo,
+        text: &[u8],
+        start: usize,
+        end: usize,
+        out: &mut impl Stack,
+    ) {
         let length = end - start;
-        if length <= SHORT
-            && let Some(token) = self.words.short(window(text, start), length)
-        {
-            out.push(token);
-        } else {
-            word::encode(&self.words, &self.merges, text, start, end, out);
+        if length > MEMO_BYTES {
+            return word::encode(&self.words, &self.merges, text, start, end, out);
+        }
+        let window = window(text, start);
+        let slot = memo.slot(self.owner, window, length);
+        if let Some(tokens) = slot.as_ref().and_then(Slot::tokens) {
+            return tokens.push_to(out);
+        }
+        self.encode_new(text, start, end, window, slot, out);
+    }
+
+    /// A word of at most [`MEMO_BYTES`] that is not remembered.
+    #[inline(never)]
+    fn encode_new(
+        &self,
+        text: &[u8],
+        start: usize,
+        end: usize,
+        window: Window,
+        slot: Option<Slot<'_>>,
+        out: &mut impl Stack,
+    ) {
+        let length = end - start;
+        let mut tokens = Few::default();
+        match self.words.short(window, length).filter(|_| length <= SHORT) {
+            Some(token) => tokens.push(token),
+            None => word::encode(&self.words, &self.merges, text, start, end, &mut tokens),
+        }
+        for token in tokens.as_slice() {
+            out.push(*token);
+        }
+        if let Some(slot) = slot {
+            slot.keep(tokens.as_slice());
         }
     }
 
     #[cfg(test)]
     pub(super) fn merges(&self) -> &Merges {
         &self.merges
+    }
+}
+
+/// The tokens of a word of at most [`MEMO_BYTES`].
+#[derive(Default)]
+struct Few {
+    tokens: [Token; MEMO_BYTES],
+    count: usize,
+}
+
+impl Few {
+    fn as_slice(&self) -> &[Token] {
+        self.tokens.get(..self.count).unwrap_or_default()
+    }
+}
+
+impl Stack for Few {
+    #[inline]
+    fn push(&mut self, token: Token) {
+        if let Some(place) = self.tokens.get_mut(self.count) {
+            *place = token;
+            self.count += 1;
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        self.count = self.count.saturating_sub(1);
     }
 }
 

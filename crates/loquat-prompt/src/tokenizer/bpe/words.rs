@@ -15,6 +15,8 @@ const PREFIX: u64 = 15;
 pub(super) struct Words {
     /// Open addressing: eight bytes, then four more, the length (4 bits) and from bit 40 on the token plus one. 0 is free.
     slots: Vec<[u64; 2]>,
+    /// Which hashes there are at all, a bit each: small enough to stay near where the slots do not.
+    filter: Vec<u64>,
     /// By a hash of its first four bytes, of which lengths there are tokens, 4 to 12, and with bit 15 whether longer. More
     /// bits than true cost a search, no more.
     lengths: Vec<u16>,
@@ -58,7 +60,7 @@ fn key(window: Window, length: usize) -> Window {
 }
 
 /// By length: which bits of the eight bytes from `from` on are within it.
-const fn masks(from: usize) -> [u64; 16] {
+pub(super) const fn masks(from: usize) -> [u64; 16] {
     let mut masks = [0; 16];
     let mut length = from + 1;
     while length < 16 {
@@ -70,7 +72,7 @@ const fn masks(from: usize) -> [u64; 16] {
 
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "halves of a product; an index is masked")]
-fn hash(key: Window) -> usize {
+pub(super) fn hash(key: Window) -> usize {
     let product = u128::from(key[0] ^ 0x9E37_79B9_7F4A_7C15) * u128::from(key[1] ^ 0xD1B5_4A32_D192_ED03);
     (product as u64 ^ (product >> 64) as u64) as usize
 }
@@ -83,12 +85,15 @@ fn by_four(window: Window) -> usize {
 }
 
 const LENGTH_BITS: u32 = 17;
+/// Ten for each token of the larger vocabularies, 256 KiB: one question in ten goes on to the slots in vain.
+const FILTER_BITS: usize = 1 << 21;
 
 impl Words {
     /// The tokens with their bytes, by number.
     pub(super) fn new<'t>(tokens: impl ExactSizeIterator<Item = &'t [u8]>) -> Self {
         let mut words = Self {
             slots: vec![[0; 2]; (tokens.len() * 2).next_power_of_two().max(64)],
+            filter: vec![0; FILTER_BITS / 64],
             lengths: vec![0; 1 << LENGTH_BITS],
             long: Vec::new(),
             groups: Vec::new(),
@@ -130,7 +135,11 @@ impl Words {
 
     fn insert(&mut self, key: Window, token: Token) {
         let mask = self.slots.len() - 1;
-        let mut at = hash(key) & mask;
+        let hash = hash(key);
+        if let Some(bits) = self.filter.get_mut(hash % FILTER_BITS / 64) {
+            *bits |= 1 << (hash % 64);
+        }
+        let mut at = hash & mask;
         // Not more than half full: there is a free one.
         while let Some(slot) = self.slots.get_mut(at) {
             if slot[1] == 0 {
@@ -144,7 +153,12 @@ impl Words {
     #[inline]
     fn find(&self, key: Window) -> Option<Token> {
         let mask = self.slots.len() - 1;
-        let mut at = hash(key) & mask;
+        let hash = hash(key);
+        let bits = self.filter.get(hash % FILTER_BITS / 64)?;
+        if bits >> (hash % 64) & 1 == 0 {
+            return None;
+        }
+        let mut at = hash & mask;
         loop {
             let slot = self.slots.get(at)?;
             if slot[0] == key[0] && slot[1] & 0xFF_FFFF_FFFF == key[1] {

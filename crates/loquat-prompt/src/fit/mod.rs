@@ -1,0 +1,160 @@
+//! A request made to fit into a context window.
+//!
+//! What goes first is a policy, tried in its order until the request fits: the middle of long parts, then the oldest turns. What
+//! never goes: instructions, the last turn, and one half of a pair, since a tool call without its result (or a result without
+//! its call) is refused by every provider.
+
+mod turns;
+
+use std::ops::Range;
+
+use loquat_core::{ChatRequest, Error, ErrorKind, Message, Part, Result};
+
+use crate::{
+    count::{Count, Counter},
+    tokenizer::Keep,
+};
+
+/// How to make a request smaller. The steps are tried in the order of these fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FitPolicy {
+    /// A text or a tool's result longer than so many tokens loses its middle, the oldest first; `None` leaves all whole. Default
+    /// 4,000: some pages of a log, of which the ends say most. Instructions and the last message are never cut.
+    pub long_part_tokens: Option<usize>,
+    /// Whether the oldest turns are left out, whole: a turn is a user's message with all that was answered to it. Default `true`.
+    pub drop_oldest: bool,
+}
+
+impl Default for FitPolicy {
+    fn default() -> Self {
+        Self { long_part_tokens: Some(4000), drop_oldest: true }
+    }
+}
+
+/// What was done to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fitted {
+    /// What it comes to now; [`Count::high`] is within the limit.
+    pub count: Count,
+    /// How many parts lost their middle.
+    pub parts_cut: usize,
+    /// How many messages were left out.
+    pub messages_dropped: usize,
+}
+
+/// What stands in the place of a middle that was cut out.
+const GAP: &str = "\n[…]\n";
+
+/// Makes `request` fit into `limit` tokens, counting the high end of what is not known.
+///
+/// # Errors
+///
+/// [`ErrorKind::ContextLength`] where it does not fit even then; the request is as it was.
+pub fn fit(request: &mut ChatRequest, counter: &Counter, limit: u64, policy: &FitPolicy) -> Result<Fitted> {
+    fit_with(request, counter, limit, policy, |_| Ok(None))
+}
+
+/// The same, with a say in what stands for the messages that are left out: `summarise` is given them, oldest first, and may
+/// return one message that takes their place. It counts too; where it is too long, more is left out and it is asked again.
+///
+/// # Errors
+///
+/// As [`fit`], and what `summarise` returns; the request is as it was.
+pub fn fit_with(
+    request: &mut ChatRequest,
+    counter: &Counter,
+    limit: u64,
+    policy: &FitPolicy,
+    mut summarise: impl FnMut(&[Message]) -> Result<Option<Message>>,
+) -> Result<Fitted> {
+    let mut count = counter.request(request)?.total;
+    let mut fitted = Fitted { count, parts_cut: 0, messages_dropped: 0 };
+    if count.high() <= limit {
+        return Ok(fitted);
+    }
+    let mut smaller = request.clone();
+    if let Some(longest) = policy.long_part_tokens {
+        let last = smaller.messages.len().saturating_sub(1);
+        for place in 0..last {
+            let Some(message) = smaller.messages.get_mut(place) else { break };
+            if message.role == loquat_core::Role::System {
+                continue;
+            }
+            let cut = cut_parts(message, counter, longest)?;
+            if cut > 0 {
+                fitted.parts_cut += cut;
+                count = counter.request(&smaller)?.total;
+                if count.high() <= limit {
+                    break;
+                }
+            }
+        }
+    }
+    if policy.drop_oldest && count.high() > limit {
+        let droppable = turns::droppable(&smaller.messages);
+        let mut turns = droppable.iter();
+        while count.high() > limit {
+            let Some(turn) = turns.next() else { break };
+            // The summary replaces all that went, so each attempt begins with the whole.
+            let (kept, gone) = without(&smaller.messages, &droppable, turn.end);
+            fitted.messages_dropped = gone.len();
+            let mut attempt = smaller.clone();
+            attempt.messages = kept;
+            if let Some(summary) = summarise(&gone)? {
+                let place = turns::beginning(&attempt.messages);
+                attempt.messages.insert(place, summary);
+            }
+            count = counter.request(&attempt)?.total;
+            if count.high() <= limit {
+                smaller = attempt;
+                break;
+            }
+        }
+    }
+    if count.high() > limit {
+        let needed = count.high();
+        return Err(Error::new(
+            ErrorKind::ContextLength,
+            format!("the request has up to {needed} tokens at its smallest, and may have {limit}"),
+        ));
+    }
+    fitted.count = count;
+    *request = smaller;
+    Ok(fitted)
+}
+
+/// The messages but those of the turns that end by `end`, and those.
+fn without(messages: &[Message], turns: &[Range<usize>], end: usize) -> (Vec<Message>, Vec<Message>) {
+    let (mut kept, mut gone) = (Vec::new(), Vec::new());
+    for (place, message) in messages.iter().enumerate() {
+        let is_gone = turns.iter().any(|turn| turn.end <= end && turn.contains(&place));
+        if is_gone { &mut gone } else { &mut kept }.push(message.clone());
+    }
+    (kept, gone)
+}
+
+/// Cuts the middle out of parts longer than `longest` tokens; how many were.
+fn cut_parts(message: &mut Message, counter: &Counter, longest: usize) -> Result<usize> {
+    let mut cut = 0;
+    for part in &mut message.parts {
+        let text = match part {
+            Part::Text(text) => text,
+            Part::ToolResult(result) => &mut result.content,
+            _ => continue,
+        };
+        let tokenizer = counter.tokenizer();
+        if tokenizer.fits(text, longest)?.is_none() {
+            let sides = longest.saturating_sub(tokenizer.count(GAP)?) / 2;
+            let head = tokenizer.truncate(text, sides, Keep::Head)?;
+            let tail = tokenizer.truncate(text, sides, Keep::Tail)?;
+            *text = format!("{head}{GAP}{tail}");
+            cut += 1;
+        }
+    }
+    Ok(cut)
+}
+
+#[cfg(test)]
+mod tests;

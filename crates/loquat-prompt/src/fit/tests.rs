@@ -1,0 +1,126 @@
+//! A fitted request fits, keeps what must stay, and has no half of a pair.
+
+use std::collections::HashSet;
+
+use loquat_core::{ChatRequest, ErrorKind, Message, Part, Role, ToolCall, ToolResult};
+use proptest::prelude::*;
+
+use super::{FitPolicy, fit, fit_with};
+use crate::count::Counter;
+
+fn counter() -> Counter {
+    Counter::for_model("gpt-4o").unwrap()
+}
+
+fn words(count: usize) -> String {
+    "word ".repeat(count)
+}
+
+#[test]
+fn what_fits_is_left_alone() {
+    let mut request = ChatRequest::new("m").with_system("Be brief.").with_user("hi");
+    let before = request.clone();
+    let fitted = fit(&mut request, &counter(), 1000, &FitPolicy::default()).unwrap();
+    assert_eq!((fitted.parts_cut, fitted.messages_dropped, request), (0, 0, before));
+}
+
+#[test]
+fn long_parts_lose_their_middle_first() {
+    let log = format!("first line {} last line", words(9000));
+    let mut request =
+        ChatRequest::new("m").with_user(log).with_message(Message::assistant("ok")).with_user("and now?");
+    let fitted = fit(&mut request, &counter(), 5000, &FitPolicy::default()).unwrap();
+    assert_eq!((fitted.parts_cut, fitted.messages_dropped, request.messages.len()), (1, 0, 3));
+    let text = request.messages[0].text();
+    assert!(
+        text.starts_with("first line") && text.contains("[…]") && text.ends_with("last line"),
+        "{}",
+        text.len()
+    );
+}
+
+#[test]
+fn a_summary_takes_the_place_of_what_went() {
+    let mut request = ChatRequest::new("m").with_system("Rules.");
+    for turn in 0..6 {
+        request = request.with_user(format!("{turn} {}", words(100))).with_message(Message::assistant("ok"));
+    }
+    request = request.with_user("last");
+    let mut asked = 0;
+    let fitted = fit_with(&mut request, &counter(), 400, &FitPolicy::default(), |gone| {
+        asked += 1;
+        Ok(Some(Message::user(format!("Summary of {} messages.", gone.len()))))
+    });
+    let fitted = fitted.unwrap();
+    assert_eq!(asked, fitted.messages_dropped / 2);
+    assert_eq!(request.messages[0].text(), "Rules.");
+    assert_eq!(request.messages[1].text(), format!("Summary of {} messages.", fitted.messages_dropped));
+    assert_eq!(request.messages.last().unwrap().text(), "last");
+}
+
+#[test]
+fn what_cannot_fit_is_an_error_and_stays_whole() {
+    let mut request = ChatRequest::new("m").with_system(words(500)).with_user("hi");
+    let before = request.clone();
+    let error = fit(&mut request, &counter(), 100, &FitPolicy::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ContextLength);
+    assert_eq!(request, before);
+}
+
+/// Conversations with tool calls, several at once, answered in any number of messages, and system messages between.
+fn conversations() -> impl Strategy<Value = Vec<Message>> {
+    proptest::collection::vec((0u8..6, 1usize..120), 1..14).prop_map(|steps| {
+        let mut messages = vec![Message::system("Rules.")];
+        for (number, (kind, size)) in steps.into_iter().enumerate() {
+            messages.push(Message::user(words(size)));
+            match kind {
+                0 => {}
+                1 | 2 => messages.push(Message::assistant(words(size / 2))),
+                3 => messages.push(Message::system("More rules.")),
+                _ => {
+                    let calls: Vec<ToolCall> = (0..kind - 3)
+                        .map(|call| ToolCall::new(format!("{number}-{call}"), "tool", "{}"))
+                        .collect();
+                    let parts = calls.iter().cloned().map(Part::ToolCall).collect();
+                    messages.push(Message::new(Role::Assistant, parts));
+                    messages
+                        .extend(calls.iter().map(|call| Message::tool(ToolResult::new(call, words(size)))));
+                    messages.push(Message::assistant("done"));
+                }
+            }
+        }
+        messages.push(Message::user("last"));
+        messages
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn fitted_is_within_and_whole(messages in conversations(), limit in 20u64..1500, longest in proptest::option::of(10usize..60)) {
+        let counter = counter();
+        let mut request = ChatRequest::new("m");
+        request.messages = messages.clone();
+        let policy = FitPolicy { long_part_tokens: longest, drop_oldest: true };
+        let Ok(fitted) = fit(&mut request, &counter, limit, &policy) else {
+            prop_assert_eq!(&request.messages, &messages);
+            return Ok(());
+        };
+        prop_assert!(fitted.count.high() <= limit);
+        prop_assert_eq!(fitted.count, counter.request(&request).unwrap().total);
+        prop_assert_eq!(request.messages.len() + fitted.messages_dropped, messages.len());
+        prop_assert_eq!(request.messages.last(), messages.last());
+        let system = |all: &[Message]| all.iter().filter(|one| one.role == Role::System).cloned().collect::<Vec<_>>();
+        prop_assert_eq!(system(&request.messages), system(&messages));
+        let (mut calls, mut results) = (HashSet::new(), HashSet::new());
+        for part in request.messages.iter().flat_map(|message| &message.parts) {
+            match part {
+                Part::ToolCall(call) => { calls.insert(call.id.clone()); }
+                Part::ToolResult(result) => { results.insert(result.call_id.clone()); }
+                _ => {}
+            }
+        }
+        prop_assert_eq!(calls, results);
+    }
+}
