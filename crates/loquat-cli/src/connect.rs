@@ -74,15 +74,33 @@ impl Connection<'_> {
     ///
     /// # Errors
     /// What cannot be used, naming it.
-    #[cfg_attr(not(feature = "engine"), allow(unused_mut, reason = "only the engine adds to it afterwards"))]
     pub(crate) fn client(
         &self,
+        #[cfg(feature = "engine")] progress: Option<loquat::pull::Progress>,
+    ) -> Result<Client> {
+        self.watched_client(
+            None,
+            #[cfg(feature = "engine")]
+            progress,
+        )
+    }
+
+    /// The same, watched.
+    ///
+    /// # Errors
+    /// As [`client`](Self::client).
+    pub(crate) fn watched_client(
+        &self,
+        observer: Option<loquat::observe::Observer>,
         #[cfg(feature = "engine")] progress: Option<loquat::pull::Progress>,
     ) -> Result<Client> {
         let mut builder = Client::builder().env().transport(self.network.config()).limits(self.limits);
         #[cfg(feature = "engine")]
         if let Some(progress) = progress {
             builder = builder.on_pull(progress);
+        }
+        if let Some(observer) = observer {
+            builder = builder.observer(observer);
         }
         if let Some(url) = &self.server.base_url {
             builder = builder.base_url(url);

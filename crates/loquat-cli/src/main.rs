@@ -10,6 +10,7 @@ mod completions;
 mod doctor;
 mod models;
 mod pull;
+mod top;
 
 mod connect;
 mod console;
@@ -56,6 +57,7 @@ enum Command {
     Models(models::ModelsArgs),
     Pull(pull::PullArgs),
     Doctor(doctor::DoctorArgs),
+    Top(top::TopArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
     let key_variable = match &cli.command {
         Command::Chat(args) => args.key_variable(),
         Command::Models(args) => args.key_variable(),
+        Command::Top(args) => args.key_variable(),
         _ => None,
     };
     let console = Console::new(cli.verbose, key_variable);
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(args, &console),
         Command::Pull(args) => pull::run(args, &console),
         Command::Doctor(args) => doctor::run(args, &console),
+        Command::Top(args) => top::run(args, &console),
         Command::Completions(args) => completions::run(args, Cli::command()),
     };
     exit.unwrap_or_else(|error| {

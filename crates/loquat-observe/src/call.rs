@@ -11,10 +11,8 @@ use std::{
 use loquat_core::{ChatRequest, Context, Ending, Error, ErrorKind, Event, Probe, TraceContext, Usage};
 
 use crate::{
-    Asked, AttemptTrace, CallTrace, HeadTrace, Note, Outcome, Place, StreamState,
-    metric::{Exemplar, nanos},
-    observer::Shared,
-    series::Series,
+    Asked, AttemptTrace, CallTrace, HeadTrace, Note, Outcome, Place, StreamState, metric::Exemplar,
+    observer::Shared, series::Series,
 };
 
 /// Most attempts and notes kept of one operation: ten times what a schedule's defaults can make. Those beyond still count in
@@ -154,10 +152,11 @@ impl Call {
         }
     }
 
-    /// Content has arrived.
-    pub(crate) fn arrived(&self, chunks: u32, at: Instant) {
+    /// Content has arrived: so often, the last time so many nanoseconds after the beginning.
+    #[inline]
+    pub(crate) fn arrived(&self, chunks: u32, last: u64) {
         self.chunks.store(chunks, Relaxed);
-        self.last.store(nanos(at.saturating_duration_since(self.started)), Relaxed);
+        self.last.store(last, Relaxed);
     }
 
     pub(crate) fn state(&self, now: Instant) -> StreamState {

@@ -14,6 +14,7 @@ use loquat_core::{
 use crate::{
     Observer, Outcome, Place,
     call::{Call, End, word},
+    metric::nanos,
     pace::Pace,
     series::Series,
 };
@@ -88,12 +89,11 @@ struct Running {
 
 impl Running {
     /// Content arrived then, or is part of what arrived before.
+    #[inline]
     fn content(&mut self, at: Instant) {
-        if self.first_chunk.is_none() {
-            self.first_chunk = Some(at.saturating_duration_since(self.call.started));
-        }
+        let first = *self.first_chunk.get_or_insert_with(|| at.saturating_duration_since(self.call.started));
         if self.pace.arrival(at) {
-            self.call.arrived(self.pace.chunks(), at);
+            self.call.arrived(self.pace.chunks(), nanos(first) + self.pace.span());
         }
     }
 

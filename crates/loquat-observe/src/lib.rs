@@ -54,7 +54,9 @@ mod price;
 mod sampling;
 mod series;
 pub mod serve;
+pub mod top;
 mod trace;
+mod waterfall;
 
 pub use attempt::Attempted;
 pub use layer::Observed;

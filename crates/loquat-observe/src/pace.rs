@@ -19,12 +19,13 @@ const FIRST_EDGE: u64 = 10_000_000;
 
 impl Pace {
     /// Content arrived then; `false` if that is known: several deltas may come from one arrival.
+    #[inline]
     pub(crate) fn arrival(&mut self, at: Instant) -> bool {
         if let Some(last) = self.last {
-            if at == last {
+            let gap = nanos(at.saturating_duration_since(last));
+            if gap == 0 {
                 return false;
             }
-            let gap = nanos(at.saturating_duration_since(last));
             if let Some(count) = self.gaps.get_mut(bucket(gap)) {
                 *count += 1;
             }
@@ -33,6 +34,11 @@ impl Pace {
         self.last = Some(at);
         self.chunks = self.chunks.saturating_add(1);
         true
+    }
+
+    /// Nanoseconds from the first arrival to the last.
+    pub(crate) fn span(&self) -> u64 {
+        self.sum
     }
 
     pub(crate) fn chunks(&self) -> u32 {
@@ -47,6 +53,7 @@ impl Pace {
 }
 
 /// The smallest n with `gap <= 0.01·2ⁿ s`.
+#[inline]
 fn bucket(gap: u64) -> usize {
     if gap <= FIRST_EDGE {
         return 0;

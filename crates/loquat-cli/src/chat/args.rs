@@ -108,6 +108,14 @@ pub(super) struct OutputArgs {
     #[arg(long)]
     pub(super) stats: bool,
 
+    /// Print to stderr how the answer came about: attempts, retries, the first token, over time
+    #[arg(long)]
+    pub(super) trace: bool,
+
+    /// Serve metrics and debug pages at that loopback address while it runs, for `loquat top`; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) diagnostics: Option<std::net::SocketAddr>,
+
     /// Print to stderr what the model thinks before it answers [default: only where stderr is a terminal]
     #[arg(long, overrides_with = "no_reasoning")]
     pub(super) reasoning: bool,

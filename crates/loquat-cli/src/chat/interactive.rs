@@ -168,6 +168,7 @@ impl Session<'_> {
         if self.shows_stats {
             self.chat.console.note(&stopwatch.report(&asked, &self.party.shown(&self.asked_as)));
         }
+        self.chat.watch.tell(self.chat.console);
         if let Outcome::Unwritable(_) = asked.outcome {
             return Go::Leave(exit);
         }

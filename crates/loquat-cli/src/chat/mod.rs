@@ -10,6 +10,7 @@ mod prompt;
 mod stats;
 mod text;
 mod transcript;
+mod watch;
 
 use std::{io::IsTerminal as _, sync::Arc};
 
@@ -27,6 +28,7 @@ use ask::{Asked, ask, finish_line};
 use json::JsonLines;
 use stats::Stopwatch;
 use text::Text;
+use watch::Watch;
 
 /// Who answers.
 struct Party {
@@ -65,6 +67,7 @@ struct Chat<'a> {
     args: &'a ChatArgs,
     console: &'a Console,
     client: Client,
+    watch: Watch,
     interrupts: Interrupts,
     #[cfg(feature = "engine")]
     pull: crate::progress::PullDisplay,
@@ -99,7 +102,9 @@ impl<'a> Chat<'a> {
             Connection { network: &args.network, server: &args.server, limits: args.limits(), provider };
         #[cfg(feature = "engine")]
         let pull = crate::progress::PullDisplay::new(console, "smollm2, the engine's default model");
-        let client = connection.client(
+        let watch = Watch::new(&args.output, console)?;
+        let client = connection.watched_client(
+            watch.observer(),
             #[cfg(feature = "engine")]
             Some(pull.progress()),
         )?;
@@ -107,6 +112,7 @@ impl<'a> Chat<'a> {
             args,
             console,
             client,
+            watch,
             interrupts: Interrupts::listen()?,
             #[cfg(feature = "engine")]
             pull,
@@ -159,6 +165,7 @@ impl<'a> Chat<'a> {
         if let Some(stats) = stats {
             console.note(&stats);
         }
+        self.watch.tell(console);
         exit
     }
 }

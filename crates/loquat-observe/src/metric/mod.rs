@@ -176,9 +176,10 @@ impl fmt::Debug for Histogram {
     }
 }
 
-/// Whole nanoseconds; 584 years at most.
+/// Whole nanoseconds; 584 years at most. In 64 bits: `as_nanos` multiplies in 128.
+#[inline]
 pub(crate) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 #[cfg(test)]
