@@ -53,6 +53,12 @@ const NEEDS: &[Need] = &[
         packages: &["python3", "python3-venv"],
         present: || tools::python_works().is_ok(),
     },
+    Need {
+        what: "Redis",
+        why: "the shared cache is tested with real servers; these tools hold one, and start no service",
+        packages: &["redis-tools"],
+        present: || tools::on_path("redis-server") || tools::on_path("redis-check-rdb"),
+    },
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {

@@ -4,15 +4,16 @@
 //! user wrote never becomes a control token, by type: a [`Piece::Text`] is ordinary text whatever it says, and only a
 //! [`Piece::Markup`], a template's own words, may write one.
 //!
-//! Deliberately knows no provider's wire format and opens no connection.
+//! Deliberately knows no provider's wire format, and opens no connection but that to Redis, where the feature `redis` asks for it.
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `cache` | no | [`cache`]: compiled templates, tokens and counts, kept |
-//! | `template` | no | [`template`]: handlebars templates, and the chat templates that models bring |
-//! | `tokens` | no | the built-in vocabularies and their encoder; [`count`]: whole requests, by each provider's rules; [`fit`]: a request into a context window |
+//! | `cache` | no | `cache`: compiled templates, tokens and counts, kept; `plan`: what a provider keeps of a prompt |
+//! | `redis` | no | `cache::remote`: what a fleet shares |
+//! | `template` | no | `template`: handlebars templates, and the chat templates that models bring |
+//! | `tokens` | no | the built-in vocabularies and their encoder; `count`: whole requests, by each provider's rules; `fit`: a request into a context window |
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "cache")]
@@ -21,6 +22,8 @@ pub mod cache;
 pub mod count;
 #[cfg(feature = "tokens")]
 pub mod fit;
+#[cfg(feature = "cache")]
+pub mod plan;
 #[cfg(feature = "template")]
 pub mod template;
 pub mod tokenizer;

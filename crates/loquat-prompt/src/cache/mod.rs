@@ -15,7 +15,11 @@ mod admission;
 mod counters;
 mod flight;
 mod hashing;
+#[cfg(feature = "redis")]
+mod hashing_digest;
 mod partition;
+#[cfg(feature = "redis")]
+pub mod remote;
 mod segment;
 mod shelf;
 mod tokens;

@@ -1,5 +1,11 @@
 //! A tokenizer whose tokens are whole words: where it is cut wrongly, every token near the cut is another one.
 
+// Each test is a program of its own and uses a part of this.
+#![allow(dead_code)]
+
+#[cfg(all(feature = "redis", target_os = "linux"))]
+pub(crate) mod redis_server;
+
 use std::{
     ops::Range,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},

@@ -1,0 +1,243 @@
+//! Whole answers to identical requests: opt-in, by wrapping a model.
+//!
+//! Identical means every byte that can change the answer, tenant and scope included (`canonical`). One caller asks; others who ask
+//! the same meanwhile wait for that answer and get it whole, as a stream. Only an answer that has finished is kept or shared: of
+//! one that is cut, fails or is dropped nothing remains, and whoever waited asks for himself.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Model, Result};
+use lru::LruCache;
+use tokio::{sync::watch, time::timeout};
+
+use super::codec::Kind;
+use super::replay::{Recording, Replay};
+use super::{Remote, canonical};
+use crate::cache::{CacheStats, counters::Counters, hashing_digest::Digest};
+
+/// Longest that a caller waits for another's answer before asking for itself.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Limits of an [`AnswerCache`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AnswerLimits {
+    /// Answers kept in this process. Default 1,024.
+    pub max_answers: usize,
+    /// Bytes of all of them. Default 64 MiB.
+    pub max_bytes: usize,
+    /// Longest answer that is kept, bytes. Default 256 KiB.
+    pub max_answer_bytes: usize,
+}
+
+impl Default for AnswerLimits {
+    fn default() -> Self {
+        Self { max_answers: 1024, max_bytes: 64 << 20, max_answer_bytes: 256 << 10 }
+    }
+}
+
+/// A model that does not ask twice.
+pub struct AnswerCache<M> {
+    inner: M,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    scope: String,
+    limits: AnswerLimits,
+    remote: Option<Remote>,
+    local: Mutex<Local>,
+    flights: Mutex<HashMap<[u8; 32], watch::Receiver<Landed>>>,
+    counters: Counters,
+}
+
+struct Local {
+    answers: LruCache<[u8; 32], Arc<[u8]>>,
+    bytes: usize,
+}
+
+/// `None` while the answer is under way.
+type Landed = Option<Option<Arc<[u8]>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<M: Model> AnswerCache<M> {
+    /// Wraps a model. `scope` names what answers: two models that would answer differently must not share one. With a remote
+    /// tier, the fleet shares the answers.
+    pub fn new(inner: M, scope: impl Into<String>, remote: Option<Remote>, limits: AnswerLimits) -> Self {
+        let room = NonZeroUsize::new(limits.max_answers).unwrap_or(NonZeroUsize::MIN);
+        let shared = Shared {
+            scope: scope.into(),
+            remote,
+            local: Mutex::new(Local { answers: LruCache::new(room), bytes: 0 }),
+            flights: Mutex::new(HashMap::new()),
+            counters: Counters::default(),
+            limits,
+        };
+        Self { inner, shared: Arc::new(shared) }
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> CacheStats {
+        let local = lock(&self.shared.local);
+        let (entries, bytes) = (local.answers.len() as u64, local.bytes as u64);
+        let mut stats = CacheStats { entries, bytes, ..CacheStats::default() };
+        self.shared.counters.add_to(&mut stats);
+        stats
+    }
+
+    /// Takes out what is kept in this process.
+    pub fn clear(&self) {
+        let mut local = lock(&self.shared.local);
+        local.answers.clear();
+        local.bytes = 0;
+    }
+
+    async fn answer(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
+        let Some(canonical) = canonical::bytes(&request) else {
+            return self.inner.infer(context, request).await;
+        };
+        let tenant = context.tenant().unwrap_or_default();
+        let key = Digest::keyed("loquat answers 1", self.shared.scope.as_bytes())
+            .of(&[tenant.as_bytes(), &canonical]);
+        loop {
+            let kept = lock(&self.shared.local).answers.get(&key).cloned();
+            if let Some(answer) = kept.as_deref().and_then(Replay::read) {
+                self.shared.counters.hit(0);
+                return Ok(Answer::new(answer));
+            }
+            let (sender, mut receiver) = watch::channel(None);
+            let waits_for = {
+                let mut flights = lock(&self.shared.flights);
+                match flights.get(&key) {
+                    // The sender is gone without a word where a caller was dropped: the flight is over.
+                    Some(flight) if flight.has_changed().is_ok() => Some(flight.clone()),
+                    _ => {
+                        flights.insert(key, receiver.clone());
+                        None
+                    }
+                }
+            };
+            let Some(flight) = waits_for else {
+                return self.lead(context, request, key, &canonical, sender).await;
+            };
+            receiver = flight;
+            let patience = context.remaining().unwrap_or(MAX_WAIT).min(MAX_WAIT);
+            let landed = tokio::select! {
+                biased;
+                () = context.cancellation().cancelled() => { context.check()?; continue },
+                landed = timeout(patience, receiver.wait_for(Option::is_some)) => {
+                    landed.map(|landed| landed.map(|landed| landed.clone()))
+                }
+            };
+            let Ok(landed) = landed else {
+                // A leader whose caller does not pull, or who is slow: nobody need wait for that.
+                context.check()?;
+                return self.inner.infer(context, request).await;
+            };
+            match landed {
+                Ok(Some(Some(bytes))) => {
+                    if let Some(answer) = Replay::read(&bytes) {
+                        self.shared.counters.joined(0);
+                        return Ok(Answer::new(answer));
+                    }
+                }
+                // It could not be shared: not whole, too long, a picture. Whoever waited asks at once, side by side.
+                Ok(_) => return self.inner.infer(context, request).await,
+                // The leader was dropped before it had an answer: the next one leads.
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn lead(
+        &self,
+        context: &Context,
+        request: Arc<ChatRequest>,
+        key: [u8; 32],
+        canonical: &[u8],
+        sender: watch::Sender<Landed>,
+    ) -> Result<Answer> {
+        let tenant: Arc<str> = context.tenant().unwrap_or_default().into();
+        let landing = Landing { shared: Arc::clone(&self.shared), key, sender };
+        let mut remote_key = None;
+        if let Some(remote) = &self.shared.remote {
+            let name = remote.key(Kind::Answer, &tenant, &[self.shared.scope.as_bytes(), canonical]);
+            let found = remote.read(Kind::Answer, &tenant, std::slice::from_ref(&name)).await.pop().flatten();
+            match found.as_deref().map(Replay::read) {
+                Some(Some(answer)) => {
+                    self.shared.counters.hit(0);
+                    landing.land(found);
+                    return Ok(Answer::new(answer));
+                }
+                Some(None) => remote.disbelieve(),
+                None => {}
+            }
+            remote_key = Some(name);
+        }
+        self.shared.counters.miss(0);
+        let answer = self.inner.infer(context, request).await?;
+        let done = move |whole: Option<Vec<u8>>| {
+            let shared = Arc::clone(&landing.shared);
+            if let (Some(bytes), Some(remote), Some(name)) = (&whole, &shared.remote, remote_key) {
+                remote.write(Kind::Answer, &tenant, vec![(name, bytes.clone())]);
+            }
+            landing.land(whole);
+        };
+        let max_bytes = self.shared.limits.max_answer_bytes;
+        Ok(answer.map_source(|source| Recording::new(source, max_bytes, Box::new(done))))
+    }
+}
+
+/// The duty to tell those who wait; dropped, it tells them that there is nothing.
+struct Landing {
+    shared: Arc<Shared>,
+    key: [u8; 32],
+    sender: watch::Sender<Landed>,
+}
+
+impl Landing {
+    fn land(self, whole: Option<Vec<u8>>) {
+        let whole: Option<Arc<[u8]>> = whole.map(Into::into);
+        if let Some(bytes) = &whole {
+            let mut local = lock(&self.shared.local);
+            local.bytes += bytes.len();
+            if let Some((_, old)) = local.answers.push(self.key, Arc::clone(bytes)) {
+                local.bytes = local.bytes.saturating_sub(old.len());
+            }
+            while local.bytes > self.shared.limits.max_bytes {
+                let Some((_, old)) = local.answers.pop_lru() else { break };
+                local.bytes = local.bytes.saturating_sub(old.len());
+                self.shared.counters.evicted();
+            }
+            self.shared.counters.inserted();
+        }
+        self.sender.send_replace(Some(whole));
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        lock(&self.shared.flights).remove(&self.key);
+    }
+}
+
+impl<M: Model> Model for AnswerCache<M> {
+    fn infer<'a>(&'a self, context: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
+        Box::pin(self.answer(context, request))
+    }
+}
+
+impl<M> fmt::Debug for AnswerCache<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerCache").field("scope", &self.shared.scope).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,357 @@
+//! Questions to Redis within a budget, and what becomes of them.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use loquat_core::{Error, ErrorKind, Result};
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::breaker::Breaker;
+use super::codec::{Kind, Reader, Sealer, write_number};
+use super::cost::CostModel;
+use super::link::{self, Link};
+use super::{Costs, RemoteConfig};
+
+/// Most values asked for at once; the rest of a larger question is a miss.
+const MAX_BATCH: usize = 512;
+/// Most secret bytes' length that is no secret.
+const MIN_SEAL_BYTES: usize = 16;
+
+/// Redis as a cache that cannot hurt. Cheap to clone; clones share connection, breaker and what was learned.
+#[derive(Clone)]
+pub struct Remote(Arc<Inner>);
+
+struct Inner {
+    config: RemoteConfig,
+    sealer: Sealer,
+    link: Mutex<Option<Link>>,
+    connecting: AtomicBool,
+    breaker: Mutex<Breaker>,
+    costs: CostModel,
+    writes: Arc<Semaphore>,
+    chance: RandomState,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    asked: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    failures: AtomicU64,
+    refused: AtomicU64,
+    disbelieved: AtomicU64,
+    written: AtomicU64,
+    unwritten: AtomicU64,
+}
+
+/// What happened so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RemoteStats {
+    /// Questions, each for one value or many.
+    pub asked: u64,
+    /// Values found.
+    pub hits: u64,
+    /// Values not found, for whatever reason.
+    pub misses: u64,
+    /// Questions that failed or took too long.
+    pub failures: u64,
+    /// Questions not asked, since the breaker was open or there was no connection.
+    pub refused: u64,
+    /// Values found that were not believed: cut, changed, of another version, tenant or key.
+    pub disbelieved: u64,
+    /// Values written.
+    pub written: u64,
+    /// Values not written: too large, too many at once, Redis full or gone.
+    pub unwritten: u64,
+    /// Whether Redis is being left alone now.
+    pub is_open: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Remote {
+    /// A remote tier that connects when it is first asked, beside the caller: until then everything is a miss.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotConfigured`]: an address is none, or the seal is too short.
+    pub fn try_new(config: RemoteConfig) -> Result<Self> {
+        link::check(&config)?;
+        if config.seal.expose().len() < MIN_SEAL_BYTES {
+            let what = format!("the seal of the remote cache has fewer than {MIN_SEAL_BYTES} bytes");
+            return Err(Error::new(ErrorKind::NotConfigured, what));
+        }
+        Ok(Self(Arc::new(Inner {
+            sealer: Sealer::new(config.seal.expose(), &config.prefix),
+            link: Mutex::new(None),
+            connecting: AtomicBool::new(false),
+            breaker: Mutex::new(Breaker::new(config.failures_to_open, config.open_for)),
+            costs: CostModel::new(),
+            writes: Arc::new(Semaphore::new(config.max_writes.min(Semaphore::MAX_PERMITS))),
+            chance: RandomState::new(),
+            counters: Counters::default(),
+            config,
+        })))
+    }
+
+    /// Connects now and says what is wrong: for a program's start, and for `loquat cache`.
+    ///
+    /// # Errors
+    /// Redis cannot be reached or refuses the user.
+    pub async fn connect(&self) -> Result<()> {
+        let link = link::connect(&self.0.config).await?;
+        *lock(&self.0.link) = Some(link);
+        Ok(())
+    }
+
+    /// What was learned of costs.
+    pub fn costs(&self) -> Costs {
+        self.0.costs.costs()
+    }
+
+    pub(super) fn cost_model(&self) -> &CostModel {
+        &self.0.costs
+    }
+
+    pub(super) fn config(&self) -> &RemoteConfig {
+        &self.0.config
+    }
+
+    pub(super) fn key(&self, kind: Kind, tenant: &str, parts: &[&[u8]]) -> String {
+        self.0.sealer.key(kind, tenant, parts)
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> RemoteStats {
+        let counters = &self.0.counters;
+        RemoteStats {
+            asked: counters.asked.load(Relaxed),
+            hits: counters.hits.load(Relaxed),
+            misses: counters.misses.load(Relaxed),
+            failures: counters.failures.load(Relaxed),
+            refused: counters.refused.load(Relaxed),
+            disbelieved: counters.disbelieved.load(Relaxed),
+            written: counters.written.load(Relaxed),
+            unwritten: counters.unwritten.load(Relaxed),
+            is_open: lock(&self.0.breaker).is_open(Instant::now()),
+        }
+    }
+
+    /// The connection, if there is one and Redis is not being left alone; without one, one is begun.
+    fn link(&self) -> Option<Link> {
+        if !lock(&self.0.breaker).admits(Instant::now()) {
+            self.0.counters.refused.fetch_add(1, Relaxed);
+            return None;
+        }
+        let link = lock(&self.0.link).clone();
+        if link.is_none() {
+            self.0.counters.refused.fetch_add(1, Relaxed);
+            self.begin_connecting();
+        }
+        link
+    }
+
+    fn begin_connecting(&self) {
+        if self.0.connecting.swap(true, Relaxed) {
+            return;
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            let connected = this.connect().await;
+            if connected.is_err() {
+                this.failed();
+            }
+            this.0.connecting.store(false, Relaxed);
+        });
+    }
+
+    fn failed(&self) {
+        self.0.counters.failures.fetch_add(1, Relaxed);
+        if lock(&self.0.breaker).failed(Instant::now()) {
+            // A new one when it is tried again: this one may hang for ever, or lead to a master that is none any more.
+            *lock(&self.0.link) = None;
+        }
+    }
+
+    /// Runs a command within the budget.
+    async fn run<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Option<T> {
+        let mut link = self.link()?;
+        self.0.counters.asked.fetch_add(1, Relaxed);
+        let began = Instant::now();
+        match timeout(self.0.config.budget, link.query(command)).await {
+            Ok(Ok(value)) => {
+                lock(&self.0.breaker).succeeded();
+                self.0.costs.asked(began.elapsed());
+                Some(value)
+            }
+            // Full, read-only, loading: Redis is well, and has nothing for us.
+            Ok(Err(error))
+                if matches!(error.kind(), redis::ErrorKind::Server(_) | redis::ErrorKind::Extension)
+                    && !is_moved(&error) =>
+            {
+                None
+            }
+            Ok(Err(_)) => {
+                self.failed();
+                *lock(&self.0.link) = None;
+                None
+            }
+            Err(_) => {
+                self.failed();
+                None
+            }
+        }
+    }
+
+    /// The contents under these keys, in their order, asked for at once.
+    pub(super) async fn read(&self, kind: Kind, tenant: &str, keys: &[String]) -> Vec<Option<Vec<u8>>> {
+        let mut contents = vec![None; keys.len()];
+        let asked = keys.get(..keys.len().min(MAX_BATCH)).unwrap_or_default();
+        if !asked.is_empty() {
+            let values: Option<Vec<Option<Vec<u8>>>> = if let [key] = asked {
+                self.run::<Option<Vec<u8>>>(redis::cmd("GET").arg(key)).await.map(|value| vec![value])
+            } else {
+                self.run(redis::cmd("MGET").arg(asked)).await
+            };
+            let values = values.filter(|values| values.len() == asked.len()).unwrap_or_default();
+            for ((content, key), value) in contents.iter_mut().zip(asked).zip(values) {
+                let Some(value) = value else { continue };
+                let is_short = value.len() <= self.0.config.max_value_bytes;
+                *content =
+                    self.0.sealer.open(kind, key, tenant, &value).filter(|_| is_short).map(<[u8]>::to_vec);
+                if content.is_none() {
+                    self.disbelieve();
+                }
+            }
+        }
+        let hits = contents.iter().flatten().count();
+        self.0.counters.hits.fetch_add(hits as u64, Relaxed);
+        self.0.counters.misses.fetch_add((keys.len() - hits) as u64, Relaxed);
+        contents
+    }
+
+    pub(super) fn disbelieve(&self) {
+        self.0.counters.disbelieved.fetch_add(1, Relaxed);
+    }
+
+    /// Writes contents beside the caller; what cannot be written now is left out.
+    pub(super) fn write(&self, kind: Kind, tenant: &str, items: Vec<(String, Vec<u8>)>) {
+        let items: Vec<(String, Vec<u8>)> = items
+            .into_iter()
+            .map(|(key, content)| {
+                let value = self.0.sealer.seal(kind, &key, tenant, &content);
+                (key, value)
+            })
+            .filter(|(_, value)| value.len() <= self.0.config.max_value_bytes)
+            .collect();
+        if items.is_empty() {
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.0.writes).try_acquire_owned() else {
+            self.0.counters.unwritten.fetch_add(items.len() as u64, Relaxed);
+            return;
+        };
+        let this = self.clone();
+        tokio::spawn(async move {
+            for (key, value) in items {
+                let keep_for = this.keep_for(&key);
+                let millis = u64::try_from(keep_for.as_millis()).unwrap_or(u64::MAX).max(1);
+                let mut command = redis::cmd("SET");
+                command.arg(&key).arg(value).arg("PX").arg(millis);
+                let done = this.run::<()>(&command).await;
+                let counters = &this.0.counters;
+                if done.is_some() { &counters.written } else { &counters.unwritten }.fetch_add(1, Relaxed);
+            }
+            drop(permit);
+        });
+    }
+
+    /// A tenth more or less, by chance.
+    fn keep_for(&self, key: &str) -> Duration {
+        let chance = self.0.chance.hash_one((key, Instant::now())) % 2001;
+        self.0.config.keep_for.mul_f64(0.9 + chance as f64 / 10_000.0)
+    }
+
+    /// A prompt fragment of that name and version, if the fleet has it. Versions never change: a new text is a new version.
+    pub async fn fragment(&self, tenant: &str, name: &str, version: u64) -> Option<String> {
+        let key = self.key(Kind::Fragment, tenant, &[name.as_bytes(), &version.to_le_bytes()]);
+        let content = self.read(Kind::Fragment, tenant, &[key]).await.pop()??;
+        String::from_utf8(content).ok()
+    }
+
+    /// Gives the fleet a prompt fragment.
+    pub fn put_fragment(&self, tenant: &str, name: &str, version: u64, text: &str) {
+        let key = self.key(Kind::Fragment, tenant, &[name.as_bytes(), &version.to_le_bytes()]);
+        self.write(Kind::Fragment, tenant, vec![(key, text.as_bytes().to_vec())]);
+    }
+
+    /// A count that was bought from a remote counter: how many tokens that model finds in that request, by the request's bytes.
+    pub async fn bought_count(&self, tenant: &str, model: &str, request: &[u8]) -> Option<u64> {
+        let key = self.key(Kind::Count, tenant, &[model.as_bytes(), request]);
+        let content = self.read(Kind::Count, tenant, &[key]).await.pop()??;
+        Reader(&content).number()
+    }
+
+    /// Remembers such a count for the fleet.
+    pub fn put_bought_count(&self, tenant: &str, model: &str, request: &[u8], tokens: u64) {
+        let key = self.key(Kind::Count, tenant, &[model.as_bytes(), request]);
+        let mut content = Vec::new();
+        write_number(tokens, &mut content);
+        self.write(Kind::Count, tenant, vec![(key, content)]);
+    }
+
+    /// Removes everything below the prefix from a standalone or sentinel-led server; how many keys. For `loquat cache clear`.
+    ///
+    /// # Errors
+    /// Redis cannot be asked, or is a cluster, whose nodes are cleared by its own tools.
+    pub async fn clear(&self) -> Result<u64> {
+        let failed =
+            |error| Error::new(ErrorKind::Connection, "cannot clear the remote cache").with_source(error);
+        let link = lock(&self.0.link).clone();
+        let mut link = match link {
+            Some(link) => link,
+            None => link::connect(&self.0.config).await?,
+        };
+        if matches!(link, Link::Cluster(_)) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a cluster is cleared node by node, by its own tools",
+            ));
+        }
+        let pattern = format!("{}:*", self.0.config.prefix.replace(['*', '?', '[', ']', '\\'], "?"));
+        let (mut cursor, mut removed) = (0_u64, 0_u64);
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(512);
+            let (next, keys): (u64, Vec<String>) = link.query(&scan).await.map_err(failed)?;
+            if !keys.is_empty() {
+                removed += link.query::<u64>(redis::cmd("UNLINK").arg(&keys)).await.map_err(failed)?;
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(removed);
+            }
+        }
+    }
+}
+
+/// A master that has become a replica says so in words of its own: that connection is of no more use.
+fn is_moved(error: &redis::RedisError) -> bool {
+    matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "NOAUTH"))
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}

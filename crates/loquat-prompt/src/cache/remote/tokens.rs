@@ -1,0 +1,102 @@
+//! Tokens from the fleet, where that is cheaper than computing them.
+
+use std::time::Instant;
+
+use loquat_core::Result;
+
+use super::Remote;
+use super::codec::{Kind, pack, unpack};
+use crate::{Tokenizer, cache::CachedTokenizer};
+
+/// What the tokens of a probe text tell of a tokenizer: two vocabularies of one name, or two versions of one, differ in it.
+const PROBE: &str = "The quick brown fox can't jump over 12345 lazy dogs; naïve café, 漢字かな 한국어 العربية 😀👩‍👩‍👧 \
+    fn main() { println!(\"{:?}\", x+=1); }\n\n\t  <|endoftext|> https://example.com/a?b=c&d=%20 ÀÉÎõü ßẞ ﬁ \u{200d}\r\n";
+
+/// A cached tokenizer with Redis behind it.
+#[derive(Debug, Clone)]
+pub struct RemoteTokens {
+    local: CachedTokenizer,
+    remote: Remote,
+    fingerprint: Vec<u8>,
+}
+
+impl RemoteTokens {
+    /// Puts Redis behind a cached tokenizer.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`]: the tokenizer is tried on a text.
+    pub fn try_new(local: CachedTokenizer, remote: Remote) -> Result<Self> {
+        let mut tokens = Vec::new();
+        local.inner().encode(PROBE, &mut tokens)?;
+        let mut fingerprint = local.name().as_bytes().to_vec();
+        fingerprint.extend_from_slice(&local.vocabulary_size().to_le_bytes());
+        tokens.iter().for_each(|token| fingerprint.extend_from_slice(&token.to_le_bytes()));
+        Ok(Self { local, remote, fingerprint: blake3::hash(&fingerprint).as_bytes().to_vec() })
+    }
+
+    /// The tokenizer in front.
+    pub fn local(&self) -> &CachedTokenizer {
+        &self.local
+    }
+
+    /// Sees to it that the tokens of these texts are in the local cache: asks Redis for all that are missing at once, where that
+    /// pays, computes the rest, and gives Redis what it did not have. Afterwards [`CachedTokenizer::tokens`] answers.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`]; never for what Redis does.
+    ///
+    /// # Cancel safety
+    /// What was found until then stays.
+    pub async fn prepare(&self, texts: &[&str]) -> Result<()> {
+        let missing: Vec<&str> = texts.iter().copied().filter(|text| !self.local.contains(text)).collect();
+        let bytes: usize = missing.iter().map(|text| text.len()).sum();
+        let mut wanted = Vec::new();
+        if bytes > 0 && self.remote.cost_model().pays(self.remote.config().ask, bytes) {
+            wanted = self.ask(&missing).await;
+        }
+        let began = Instant::now();
+        for text in &missing {
+            self.local.tokens(text)?;
+        }
+        // What Redis gave is in the cache by now: a look, which is nothing beside encoding.
+        let computed: usize = wanted.iter().map(|(text, _)| text.len()).sum();
+        if wanted.is_empty() {
+            self.remote.cost_model().computed(bytes, began.elapsed());
+        } else {
+            self.remote.cost_model().computed(computed, began.elapsed());
+        }
+        let items = wanted.into_iter().map(|(text, key)| {
+            let tokens = self.local.tokens(text)?;
+            Ok((key, pack(&tokens)))
+        });
+        let items = items.collect::<Result<Vec<_>>>()?;
+        self.remote.write(Kind::Tokens, self.local.tenant(), items);
+        Ok(())
+    }
+
+    /// The texts that Redis did not have, with their keys.
+    async fn ask<'t>(&self, missing: &[&'t str]) -> Vec<(&'t str, String)> {
+        let tenant = self.local.tenant();
+        let key = |text: &&str| self.remote.key(Kind::Tokens, tenant, &[&self.fingerprint, text.as_bytes()]);
+        let keys: Vec<String> = missing.iter().map(key).collect();
+        let contents = self.remote.read(Kind::Tokens, tenant, &keys).await;
+        let mut wanted = Vec::new();
+        for ((text, key), content) in missing.iter().zip(keys).zip(contents) {
+            let tokens = content.and_then(|content| {
+                let tokens = unpack(&content, self.local.vocabulary_size());
+                // A token stands for a byte at least.
+                let tokens = tokens.filter(|tokens| tokens.len() <= text.len());
+                if tokens.is_none() {
+                    self.remote.disbelieve();
+                }
+                tokens
+            });
+            match tokens {
+                Some(tokens) => self.local.insert(text, tokens.into()),
+                None => wanted.push((*text, key)),
+            }
+        }
+        self.remote.cost_model().found(missing.len() - wanted.len(), missing.len());
+        wanted
+    }
+}

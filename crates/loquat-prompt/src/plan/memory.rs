@@ -1,0 +1,74 @@
+//! The last prompt of each conversation, as hashes: what the provider can still have.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+};
+
+use lru::LruCache;
+
+use super::PlannedSegment;
+
+/// Segments remembered of one prompt; a change behind them is not named.
+const MAX_SEGMENTS: usize = 512;
+
+/// Of each segment its prefix hash and the tokens up to its end.
+type Last = Vec<([u8; 32], u64)>;
+
+#[derive(Debug)]
+pub(super) struct Memory(Mutex<LruCache<[u8; 32], Last>>);
+
+/// How a prompt begins, beside the last one.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    pub(super) common_tokens: u64,
+    /// A segment that stands where another stood.
+    pub(super) first_changed: Option<String>,
+}
+
+fn key(tenant: &str, conversation: &str) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(&(tenant.len() as u64).to_le_bytes())
+        .update(tenant.as_bytes())
+        .update(conversation.as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+impl Memory {
+    pub(super) fn new(max_conversations: usize) -> Self {
+        let room = NonZeroUsize::new(max_conversations).unwrap_or(NonZeroUsize::MIN);
+        Self(Mutex::new(LruCache::new(room)))
+    }
+
+    pub(super) fn compare(&self, tenant: &str, conversation: &str, segments: &[PlannedSegment]) -> Compared {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(last) = memory.get(&key(tenant, conversation)) else { return Compared::default() };
+        let mut compared = Compared::default();
+        for (segment, (hash, _)) in segments.iter().zip(last) {
+            if segment.prefix_hash != *hash {
+                compared.first_changed = Some(segment.name.clone());
+                break;
+            }
+            compared.common_tokens = segment.tokens_to_here;
+        }
+        compared
+    }
+
+    /// Remembers this prompt in the last one's place; how many tokens that one had.
+    pub(super) fn remember(
+        &self,
+        tenant: &str,
+        conversation: &str,
+        segments: &[PlannedSegment],
+    ) -> Option<u64> {
+        let entry: Last = segments
+            .iter()
+            .take(MAX_SEGMENTS)
+            .map(|segment| (segment.prefix_hash, segment.tokens_to_here))
+            .collect();
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = memory.put(key(tenant, conversation), entry)?;
+        last.last().map(|(_, tokens)| *tokens)
+    }
+}

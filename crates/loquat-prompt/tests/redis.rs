@@ -1,0 +1,465 @@
+//! The remote tier with real Redis servers: well, killed, paused, full, talking nonsense; alone, led by a sentinel, as a cluster. Never
+//! a wrong answer, never an error, never a delay beyond the budget.
+#![cfg(all(feature = "redis", target_os = "linux"))]
+#![allow(clippy::unwrap_used, reason = "tests, helpers included")]
+
+mod support;
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use loquat_prompt::{
+    Tokenizer,
+    cache::{
+        CacheLimits, TokenCache,
+        remote::{Ask, Remote, RemoteConfig, RemoteTokens, Topology},
+    },
+};
+use support::{
+    Words,
+    redis_server::{RedisServer, until},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+const SEAL: &str = "a seal of the tests alone";
+/// What a busy machine may add to the budget: a scheduler's delay, not Redis's.
+const SLACK: Duration = Duration::from_millis(400);
+
+fn config(topology: Topology) -> RemoteConfig {
+    let mut config = RemoteConfig::new(topology, SEAL);
+    // Generous, so that a busy machine is not taken for a slow Redis.
+    config.budget = Duration::from_millis(500);
+    config.open_for = Duration::from_millis(50);
+    config.ask = Ask::Always;
+    config
+}
+
+fn standalone(url: String) -> RemoteConfig {
+    config(Topology::Standalone(url.into()))
+}
+
+/// A node of the fleet: its own cache, its own count of what it encoded.
+struct Node {
+    words: Arc<Words>,
+    tokens: RemoteTokens,
+    remote: Remote,
+}
+
+impl Node {
+    fn of(remote: Remote, tenant: &str) -> Self {
+        let words = Arc::new(Words::default());
+        let tokenizer: Arc<dyn Tokenizer> = words.clone();
+        let local = TokenCache::new(CacheLimits::default()).tokenizer(tenant, &tokenizer);
+        let tokens = RemoteTokens::try_new(local, remote.clone()).unwrap();
+        words.encoded.store(0, Relaxed);
+        Self { words, tokens, remote }
+    }
+
+    async fn new(config: RemoteConfig, tenant: &str) -> Self {
+        let remote = Remote::try_new(config).unwrap();
+        remote.connect().await.unwrap();
+        Self::of(remote, tenant)
+    }
+
+    /// Prepares the texts, compares the tokens, and gives the bytes that had to be encoded.
+    async fn check(&self, texts: &[String]) -> usize {
+        let before = self.words.encoded.load(Relaxed);
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        self.tokens.prepare(&texts).await.unwrap();
+        for text in &texts {
+            let mut expected = Vec::new();
+            Words::default().encode(text, &mut expected).unwrap();
+            assert_eq!(*self.tokens.local().tokens(text).unwrap(), *expected, "a wrong answer");
+        }
+        self.words.encoded.load(Relaxed) - before
+    }
+
+    async fn written(&self, values: u64) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.remote.stats().written < values {
+            assert!(Instant::now() < end, "{:?}", self.remote.stats());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn texts(from: usize, to: usize) -> Vec<String> {
+    (from..to)
+        .map(|n| format!("message {n} of some conversation, with words, {}", "and more ".repeat(n % 20)))
+        .collect()
+}
+
+fn bytes(texts: &[String]) -> usize {
+    texts.iter().map(String::len).sum()
+}
+
+#[tokio::test]
+async fn a_fleet_shares_what_one_has_computed() {
+    let server = RedisServer::start(&[]);
+    let (one, two) =
+        (Node::new(standalone(server.url()), "a").await, Node::new(standalone(server.url()), "a").await);
+    let all = texts(0, 50);
+    assert_eq!(one.check(&all).await, bytes(&all));
+    one.written(50).await;
+    assert_eq!(two.check(&all).await, 0, "all of it from Redis, in one question");
+    assert_eq!((two.remote.stats().asked, two.remote.stats().hits), (1, 50));
+    assert_eq!(two.check(&all).await, 0, "and now from memory");
+    assert_eq!(two.remote.stats().asked, 1);
+    let ttl: i64 = server.cli(&["PTTL", server.cli(&["RANDOMKEY"]).as_str()]).parse().unwrap();
+    assert!((77_000_000..=95_100_000).contains(&ttl), "a day, a tenth more or less: {ttl}");
+
+    // Another tenant finds nothing, and names no key of the first.
+    let other = Node::new(standalone(server.url()), "b").await;
+    assert_eq!(other.check(&all).await, bytes(&all));
+    assert_eq!(other.remote.stats().hits, 0);
+    other.written(50).await;
+    assert_eq!(server.cli(&["DBSIZE"]), "100");
+    // A fleet with another seal finds nothing either.
+    let mut sealed = standalone(server.url());
+    sealed.seal = "another seal, also long enough".into();
+    let sealed = Node::new(sealed, "a").await;
+    assert_eq!(sealed.check(&all).await, bytes(&all));
+    sealed.written(50).await;
+
+    // Fragments and bought counts.
+    one.remote.put_fragment("a", "system", 3, "Be kind.");
+    one.remote.put_bought_count("a", "claude", b"request", 1234);
+    one.written(52).await;
+    assert_eq!(two.remote.fragment("a", "system", 3).await.as_deref(), Some("Be kind."));
+    assert_eq!(two.remote.fragment("a", "system", 4).await, None);
+    assert_eq!(two.remote.fragment("b", "system", 3).await, None);
+    assert_eq!(two.remote.bought_count("a", "claude", b"request").await, Some(1234));
+    assert_eq!(two.remote.bought_count("b", "claude", b"request").await, None);
+
+    assert_eq!(two.remote.clear().await.unwrap(), 152);
+    assert_eq!(server.cli(&["DBSIZE"]), "0");
+    // What the server says is gone is gone on this side, too.
+    let end = Instant::now() + Duration::from_secs(10);
+    while two.remote.fragment("a", "system", 3).await.is_some() {
+        assert!(Instant::now() < end, "the invalidation arrives");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn values_that_were_tampered_with_are_not_believed() {
+    let server = RedisServer::start(&[]);
+    let all = texts(0, 20);
+    let one = Node::new(standalone(server.url()), "a").await;
+    one.check(&all).await;
+    one.written(20).await;
+    let keys: Vec<String> = server.cli(&["KEYS", "*"]).lines().map(str::to_owned).collect();
+    assert_eq!(keys.len(), 20);
+    for (index, key) in keys.iter().enumerate() {
+        let said = match index % 5 {
+            0 => server.cli(&["SETRANGE", key, "40", "XYZW"]),
+            1 => server.cli(&["SET", key, "rubbish"]),
+            2 => server.cli(&[
+                "EVAL",
+                "redis.call('set', KEYS[1], redis.call('getrange', KEYS[1], 0, 30))",
+                "1",
+                key,
+            ]),
+            // Of another key: whole, sealed, and in the wrong place.
+            3 => server.cli(&["COPY", &keys[0], key, "REPLACE"]),
+            _ => server.cli(&["SETRANGE", key, "1", "\u{7}"]),
+        };
+        assert!(!said.contains("ERR"), "{said}");
+    }
+    let two = Node::new(standalone(server.url()), "a").await;
+    let computed = two.check(&all).await;
+    let stats = two.remote.stats();
+    assert_eq!(computed, bytes(&all), "all computed again: {stats:?}");
+    assert_eq!((stats.hits, stats.disbelieved, stats.failures), (0, 20, 0), "{stats:?}");
+    two.written(20).await;
+    // A value of another type fails the question, not the caller.
+    for key in server.cli(&["KEYS", "*"]).lines() {
+        server.cli(&["DEL", key]);
+        server.cli(&["LPUSH", key, "x"]);
+    }
+    assert_eq!(Node::new(standalone(server.url()), "a").await.check(&all).await, bytes(&all));
+}
+
+#[tokio::test]
+async fn killed_and_paused_servers_are_misses_within_the_budget() {
+    let mut server = RedisServer::start(&[]);
+    let mut config = standalone(server.url());
+    config.budget = Duration::from_millis(50);
+    config.failures_to_open = 2;
+    let node = Node::new(config, "a").await;
+    node.check(&texts(0, 5)).await;
+
+    server.pause();
+    let mut slowest = Duration::ZERO;
+    for n in 1..30 {
+        let began = Instant::now();
+        node.check(&texts(n * 10, n * 10 + 5)).await;
+        slowest = slowest.max(began.elapsed());
+    }
+    assert!(slowest < Duration::from_millis(50) + SLACK, "{slowest:?}");
+    let stats = node.remote.stats();
+    assert!(stats.failures >= 1 && stats.refused > 10, "left alone: {stats:?}");
+
+    server.resume();
+    let written = node.remote.stats().written;
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut n = 1000;
+    while node.remote.stats().written == written {
+        node.check(&texts(n, n + 1)).await;
+        n += 1;
+        assert!(Instant::now() < end, "it comes back: {:?}", node.remote.stats());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    server.kill();
+    let began = Instant::now();
+    for n in 0..50 {
+        node.check(&texts(2000 + n * 10, 2005 + n * 10)).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(3) + SLACK, "{:?}", began.elapsed());
+    // From the start without one: nothing waits for connecting.
+    let absent = Remote::try_new(standalone("redis://127.0.0.1:1".into())).unwrap();
+    assert!(absent.connect().await.is_err());
+    let began = Instant::now();
+    Node::of(absent, "a").check(&texts(0, 5)).await;
+    assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_full_server_keeps_what_it_can() {
+    let server = RedisServer::start(&["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"]);
+    let node = Node::new(standalone(server.url()), "a").await;
+    let long: Vec<String> = (0..400).map(|n| format!("{n} {}", "long words ".repeat(1000))).collect();
+    for some in long.chunks(20) {
+        node.check(some).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let end = Instant::now() + Duration::from_secs(20);
+    while node.remote.stats().unwritten == 0 {
+        assert!(Instant::now() < end, "{:?}", node.remote.stats());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let stats = node.remote.stats();
+    assert!(!stats.is_open && stats.failures == 0, "full is not down: {stats:?}");
+    let other = Node::new(standalone(server.url()), "a").await;
+    other.check(&long[..20]).await;
+}
+
+/// Hands bytes on between a client and Redis and spoils the answers as told.
+async fn proxy(to: u16, spoil: fn(usize, &mut Vec<u8>)) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { break };
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                let (mut buffer, mut seen) = (vec![0; 16 << 10], 0);
+                while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                    let mut chunk = buffer[..read].to_vec();
+                    spoil(seen, &mut chunk);
+                    seen += 1;
+                    if to_client.write_all(&chunk).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn nonsense_from_the_wire_is_a_miss() {
+    let server = RedisServer::start(&[]);
+    let all = texts(0, 30);
+    let one = Node::new(standalone(server.url()), "a").await;
+    one.check(&all).await;
+    one.written(30).await;
+    let spoils: [fn(usize, &mut Vec<u8>); 5] = [
+        |_, chunk| chunk.fill(b'?'),
+        |n, chunk| chunk.iter_mut().skip(n % 7).step_by(97).for_each(|byte| *byte ^= 0x15),
+        |n, chunk| chunk.truncate(chunk.len() * (n % 3) / 3),
+        |_, chunk| *chunk = b"*1000000000\r\n$999999999\r\n".to_vec(),
+        |n, chunk| {
+            if n % 2 == 1 {
+                *chunk = b"$-1\r\n+OK\r\n:7\r\n".to_vec();
+            }
+        },
+    ];
+    for (index, spoil) in spoils.into_iter().enumerate() {
+        // The first answers are those of the greeting: some are let through, so that there is a connection to spoil.
+        let port = proxy(server.port, spoil).await;
+        let mut config = standalone(format!("redis://127.0.0.1:{port}"));
+        config.budget = Duration::from_millis(60);
+        config.near_values = index % 2 * 16;
+        let node = Node::of(Remote::try_new(config).unwrap(), "a");
+        for round in 0..12 {
+            let began = Instant::now();
+            node.check(&texts(round * 3, round * 3 + 3)).await;
+            assert!(began.elapsed() < Duration::from_millis(60) + SLACK, "{index}: {:?}", began.elapsed());
+            tokio::time::sleep(Duration::from_millis(8)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn users_and_passwords_are_those_of_the_acl() {
+    let server = RedisServer::start(&[
+        "--user",
+        "default",
+        "off",
+        "--user",
+        "app",
+        "on",
+        ">right",
+        "~loquat:*",
+        "+@all",
+    ]);
+    let url = |user: &str| format!("redis://{user}@127.0.0.1:{}", server.port);
+    let node = Node::new(standalone(url("app:right")), "a").await;
+    node.check(&texts(0, 3)).await;
+    node.written(3).await;
+    let wrong = Remote::try_new(standalone(url("app:wrong"))).unwrap();
+    let error = wrong.connect().await.unwrap_err();
+    assert!(!format!("{error:?} {wrong:?}").contains("wrong"), "no password: {error:?}");
+    Node::of(wrong, "a").check(&texts(0, 3)).await;
+    // A key that the user may not touch is not written, and that is all.
+    let mut elsewhere = standalone(url("app:right"));
+    elsewhere.prefix = "other".to_owned();
+    let node = Node::new(elsewhere, "a").await;
+    node.check(&texts(0, 3)).await;
+    let end = Instant::now() + Duration::from_secs(10);
+    while node.remote.stats().unwritten < 3 {
+        assert!(Instant::now() < end, "{:?}", node.remote.stats());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn tls_with_a_certificate_of_our_own() {
+    let issued =
+        rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (issued.cert.pem(), issued.signing_key.serialize_pem());
+    let tls_port = support::redis_server::free_port();
+    let server = RedisServer::start_with(
+        |folder, _| {
+            std::fs::write(folder.join("cert.pem"), &certificate).unwrap();
+            std::fs::write(folder.join("key.pem"), &key).unwrap();
+            let file = |name: &str| folder.join(name).display().to_string();
+            [
+                "--tls-port",
+                &tls_port.to_string(),
+                "--tls-cert-file",
+                &file("cert.pem"),
+                "--tls-key-file",
+                &file("key.pem"),
+                "--tls-auth-clients",
+                "no",
+            ]
+            .map(str::to_owned)
+            .to_vec()
+        },
+        &[],
+    );
+    assert!(server.folder().join("cert.pem").is_file());
+    until("TLS is served", || std::net::TcpStream::connect(("127.0.0.1", tls_port)).is_ok());
+    let mut config = standalone(format!("rediss://127.0.0.1:{tls_port}"));
+    assert!(Remote::try_new(config.clone()).unwrap().connect().await.is_err(), "nobody vouches for it");
+    config.trusted_pem = Some(certificate.into_bytes());
+    let node = Node::new(config, "a").await;
+    node.check(&texts(0, 3)).await;
+    node.written(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_three() {
+    let servers: Vec<RedisServer> = (0..3)
+        .map(|_| {
+            RedisServer::start_with(
+                |folder, _| {
+                    let file = folder.join("nodes.conf").display().to_string();
+                    let bus = support::redis_server::free_port().to_string();
+                    [
+                        "--cluster-enabled",
+                        "yes",
+                        "--cluster-config-file",
+                        &file,
+                        "--cluster-port",
+                        &bus,
+                        "--cluster-node-timeout",
+                        "2000",
+                    ]
+                    .map(str::to_owned)
+                    .to_vec()
+                },
+                &[],
+            )
+        })
+        .collect();
+    let addresses: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+    let mut create = vec!["--cluster", "create"];
+    create.extend(addresses.iter().map(String::as_str));
+    create.push("--cluster-yes");
+    let said = servers[0].cli(&create);
+    until(&format!("the cluster is up: {said}"), || {
+        servers.iter().all(|server| server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
+    });
+    let topology = || Topology::Cluster(servers.iter().map(|server| server.url().into()).collect());
+    let (one, two) = (Node::new(config(topology()), "a").await, Node::new(config(topology()), "a").await);
+    let all = texts(0, 60);
+    assert_eq!(one.check(&all).await, bytes(&all));
+    one.written(60).await;
+    assert!(servers.iter().all(|server| server.cli(&["DBSIZE"]) != "0"), "all nodes hold some");
+    assert_eq!(two.check(&all).await, 0, "one question, answered by three nodes");
+    assert_eq!(two.remote.stats().hits, 60);
+    // One node gone: what it held is computed.
+    let mut servers = servers;
+    servers[1].kill();
+    for n in 0..5 {
+        let began = Instant::now();
+        one.check(&texts(100 + n * 10, 110 + n * 10)).await;
+        assert!(began.elapsed() < Duration::from_millis(500) + SLACK, "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_leads_to_the_new_master() {
+    let mut master = RedisServer::start(&[]);
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    until("the replica follows", || replica.cli(&["INFO", "replication"]).contains("master_link_status:up"));
+    let sentinel = RedisServer::sentinel(|port| {
+        format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor fleet 127.0.0.1 {} 1\n\
+             sentinel down-after-milliseconds fleet 300\nsentinel failover-timeout fleet 2000\n",
+            master.port
+        )
+    });
+    until("the sentinel knows the replica", || {
+        sentinel.cli(&["SENTINEL", "REPLICAS", "fleet"]).contains(&replica.port.to_string())
+    });
+    let topology = Topology::Sentinel { addresses: vec![sentinel.url().into()], master: "fleet".to_owned() };
+    let node = Node::new(config(topology), "a").await;
+    node.check(&texts(0, 5)).await;
+    node.written(5).await;
+    until("the replica has it", || replica.cli(&["DBSIZE"]) == "5");
+
+    master.kill();
+    let end = Instant::now() + Duration::from_secs(30);
+    let mut n = 10;
+    while node.remote.stats().written < 6 || !replica.cli(&["INFO", "replication"]).contains("role:master") {
+        node.check(&texts(n, n + 1)).await;
+        n += 1;
+        assert!(Instant::now() < end, "it finds the new master: {:?}", node.remote.stats());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let fresh = Node::of(node.remote.clone(), "a");
+    assert_eq!(fresh.check(&texts(0, 5)).await, 0, "from the new master");
+}
