@@ -5,10 +5,13 @@
 //! every message.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "redis")]
+mod cache;
 mod chat;
 mod completions;
 mod doctor;
 mod models;
+mod prompt;
 mod pull;
 mod top;
 
@@ -57,6 +60,9 @@ enum Command {
     Models(models::ModelsArgs),
     Pull(pull::PullArgs),
     Doctor(doctor::DoctorArgs),
+    Prompt(prompt::PromptArgs),
+    #[cfg(feature = "redis")]
+    Cache(cache::CacheArgs),
     Top(top::TopArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -75,6 +81,9 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(args, &console),
         Command::Pull(args) => pull::run(args, &console),
         Command::Doctor(args) => doctor::run(args, &console),
+        Command::Prompt(args) => prompt::run(args, &console),
+        #[cfg(feature = "redis")]
+        Command::Cache(args) => cache::run(args, &console),
         Command::Top(args) => top::run(args, &console),
         Command::Completions(args) => completions::run(args, Cli::command()),
     };

@@ -136,6 +136,10 @@ async fn a_fleet_shares_what_one_has_computed() {
     assert_eq!(two.remote.bought_count("a", "claude", b"request").await, Some(1234));
     assert_eq!(two.remote.bought_count("b", "claude", b"request").await, None);
 
+    let inventory = two.remote.inventory().await.unwrap();
+    let expected =
+        [("count", 1), ("fragment", 1), ("tokens", 150)].map(|(kind, keys)| (kind.to_owned(), keys));
+    assert_eq!(inventory.into_iter().collect::<Vec<_>>(), expected);
     assert_eq!(two.remote.clear().await.unwrap(), 152);
     assert_eq!(server.cli(&["DBSIZE"]), "0");
     // What the server says is gone is gone on this side, too.

@@ -39,7 +39,8 @@
 //! | `schedule` | yes | `schedule` as a module alone |
 //! | `router` | no | `router` as a module: a model over many endpoints; with `client`: `Client::router` |
 //! | `tools` | yes | [`tool`](macro@tool), [`Toolbox`], `tools` as a module; with `client`: `Chat::tools`, `Chat::structured` |
-//! | `prompt` | no | `prompt` as a module: tokenizers |
+//! | `prompt` | no | `prompt` as a module: templates, tokenizers, counting and fitting, caches |
+//! | `redis` | no | with `prompt`: the cache that a fleet shares |
 //! | `observe` | no | `observe` as a module; with `client`: `ClientBuilder::observer` |
 //! | `test-util` | no | `testing` as a module: a server that replays and fails as told, a recorder, a scripted model |
 //! | `engine` | no | `engine` as a module and as a model |

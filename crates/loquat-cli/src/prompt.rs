@@ -1,0 +1,134 @@
+//! `loquat prompt`: a folder of templates, looked at, checked, rendered.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{Args, Subcommand};
+use loquat::{
+    Error, ErrorKind, Result,
+    prompt::{
+        count::Counter,
+        template::{TemplateDirectory, Templates},
+    },
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    console::{Console, write_out},
+    exit::{EXIT_CODES, Exit},
+};
+
+/// Longest data that are read, bytes.
+const MAX_DATA_BYTES: u64 = 64 << 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  loquat prompt lint prompts/                                   every template compiles, every partial exists
+  loquat prompt list prompts/                                   names and the variables they want
+  loquat prompt render prompts/ greet --set name=Ann            one of them, as the model would read it
+  loquat prompt render prompts/ answer --data request.json      with data from a file (- for stdin)";
+
+/// Render, check or list the handlebars templates of a folder
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct PromptArgs {
+    #[command(subcommand)]
+    command: PromptCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PromptCommand {
+    /// Print the prompt that a template makes of data
+    Render {
+        /// The folder of `.hbs` files
+        directory: PathBuf,
+        /// The template: its file below the folder, without `.hbs`
+        template: String,
+        /// Data as a JSON object, from a file or (-) stdin
+        #[arg(long, value_name = "FILE")]
+        data: Option<PathBuf>,
+        /// One more variable, a text; may be repeated
+        #[arg(long, value_name = "NAME=TEXT", value_parser = pair)]
+        set: Vec<(String, String)>,
+        /// The model whose tokens `truncate_tokens` and `count_tokens` count
+        #[arg(long, short, default_value = "gpt-4o")]
+        model: String,
+    },
+    /// Check that everything compiles and everything that is named exists
+    Lint {
+        /// The folder of `.hbs` files
+        directory: PathBuf,
+    },
+    /// Name the templates and the variables they want
+    List {
+        /// The folder of `.hbs` files
+        directory: PathBuf,
+        /// Print one JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=TEXT is wanted")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A template that is wrong, with file, line and column; data that cannot be read.
+pub(crate) fn run(args: &PromptArgs, console: &Console) -> Result<Exit> {
+    match &args.command {
+        PromptCommand::Render { directory, template, data, set, model } => {
+            let data = read(data.as_deref(), set)?;
+            let text = open(directory, model)?.render(template, &data)?;
+            write_out(&text)?;
+        }
+        PromptCommand::Lint { directory } => {
+            let templates = open(directory, "gpt-4o")?;
+            console.note(&format!("{} templates, nothing wrong", templates.names().count()));
+        }
+        PromptCommand::List { directory, json } => {
+            let templates = open(directory, "gpt-4o")?;
+            for name in templates.names() {
+                let variables: Vec<String> = templates.variables(name).into_iter().collect();
+                let line = if *json {
+                    serde_json::json!({"name": name, "variables": variables}).to_string()
+                } else {
+                    format!("{name}  {}", variables.join(", ")).trim_end().to_owned()
+                };
+                write_out(&format!("{line}\n"))?;
+            }
+        }
+    }
+    Ok(Exit::Finished)
+}
+
+fn open(directory: &Path, model: &str) -> Result<Arc<Templates>> {
+    let tokenizer = Arc::clone(Counter::for_model(model)?.tokenizer());
+    Ok(TemplateDirectory::open(directory, Templates::builder().tokenizer(tokenizer))?.current())
+}
+
+fn read(data: Option<&Path>, set: &[(String, String)]) -> Result<Value> {
+    let wrong = |cause: io::Error| Error::new(ErrorKind::Local, "the data cannot be read").with_source(cause);
+    let mut text = String::new();
+    match data {
+        None => text.push_str("{}"),
+        Some(path) if path == Path::new("-") => {
+            io::stdin().take(MAX_DATA_BYTES).read_to_string(&mut text).map_err(wrong)?;
+        }
+        Some(path) => {
+            File::open(path).map_err(wrong)?.take(MAX_DATA_BYTES).read_to_string(&mut text).map_err(wrong)?;
+        }
+    }
+    let no_object = || Error::new(ErrorKind::InvalidRequest, "the data are no JSON object");
+    let mut data: Map<String, Value> =
+        serde_json::from_str(&text).map_err(|cause| no_object().with_source(cause))?;
+    data.extend(set.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
+    Ok(Value::Object(data))
+}
