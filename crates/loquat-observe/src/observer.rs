@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -16,7 +16,9 @@ use crate::{
     call::Call,
     metric::{About, Kind, Registry, text},
     names::{self, Names},
+    places::Places,
     series::{Catalog, Series},
+    tasks::Tasks,
 };
 
 /// Watches operations and attempts. Cheap to clone; clones are one. Nothing of it is global: a program may have several.
@@ -36,7 +38,8 @@ pub(crate) struct Shared {
     anchor: (Instant, SystemTime),
     pub(crate) sampling: Sampling,
     pub(crate) keepers: Vec<Arc<dyn Keep>>,
-    pub(crate) live: Live,
+    pub(crate) live: Places<Call>,
+    tasks: Tasks,
 }
 
 impl Observer {
@@ -99,6 +102,11 @@ impl Observer {
     ) {
         let labels = labels.iter().map(|(name, value)| (*name, Arc::from(*value))).collect();
         self.0.registry.asked(About { name, unit, help }, Kind::Counter, labels, ask);
+    }
+
+    /// The program's tasks: wrap what is spawned, and a diagnostics listener shows it.
+    pub fn tasks(&self) -> &Tasks {
+        &self.0.tasks
     }
 
     /// The answers under way, oldest first.
@@ -164,51 +172,6 @@ impl fmt::Debug for Observer {
             .field("sampling", &self.0.sampling)
             .field("registry", &self.0.registry)
             .finish_non_exhaustive()
-    }
-}
-
-/// The operations under way, by place in a list.
-#[derive(Default)]
-pub(crate) struct Live(Mutex<Places>);
-
-#[derive(Default)]
-struct Places {
-    calls: Vec<Option<Arc<Call>>>,
-    free: Vec<usize>,
-}
-
-impl Live {
-    pub(crate) fn enter(&self, call: Arc<Call>) -> usize {
-        let mut places = self.lock();
-        match places.free.pop() {
-            Some(place) => {
-                if let Some(free) = places.calls.get_mut(place) {
-                    *free = Some(call);
-                }
-                place
-            }
-            None => {
-                places.calls.push(Some(call));
-                places.calls.len() - 1
-            }
-        }
-    }
-
-    pub(crate) fn leave(&self, place: usize) {
-        let mut places = self.lock();
-        let left = places.calls.get_mut(place).and_then(Option::take);
-        if left.is_some() {
-            places.free.push(place);
-        }
-        drop(places); // before the call, which may be the last to hold something large
-    }
-
-    fn all(&self) -> Vec<Arc<Call>> {
-        self.lock().calls.iter().flatten().cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -315,6 +278,7 @@ impl ObserverBuilder {
         let prices = (self.currency, self.prices);
         let catalog = Catalog::new(self.registry.clone(), names, self.models, self.max_models, prices);
         let anchor = (self.clock.now(), SystemTime::now());
+        let tasks = Tasks::new(self.clock.clone());
         let observer = Observer(Arc::new(Shared {
             registry: self.registry,
             catalog,
@@ -323,7 +287,8 @@ impl ObserverBuilder {
             anchor,
             sampling: self.sampling,
             keepers: self.keepers,
-            live: Live::default(),
+            live: Places::default(),
+            tasks,
         }));
         #[cfg(feature = "otlp")]
         self.exporters.iter().for_each(|exporter| exporter.attach(&observer));

@@ -167,6 +167,7 @@ fn the_listener_keeps_others_out() {
     for (path, fields, wanted) in [
         ("/metrics", bearer, "200"),
         ("/debug/streams", bearer, "200"),
+        ("/debug/tasks", bearer, "200"),
         ("/nothing", bearer, "404"),
         ("/metrics", "", "401"),
         ("/debug/streams", "Authorization: Bearer kk\r\n", "401"),
@@ -218,7 +219,7 @@ fn a_unix_socket_is_this_users_alone() {
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("writes");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("text");
-    assert!(answer.ends_with("/debug/streams\n"), "{answer}");
+    assert!(answer.ends_with("/debug/streams\n/debug/tasks\n"), "{answer}");
     drop(server);
     assert!(!path.exists());
 }

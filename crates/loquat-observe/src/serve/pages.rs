@@ -59,7 +59,8 @@ pub(super) fn page(head: &Head, observer: &Observer, debug: bool) -> Page {
             Page { status: 200, content_type: format.content_type(), body }
         }
         "/debug/streams" if debug => Page::text(streams(observer)),
-        "/" if debug => Page::text("/metrics\n/debug/streams\n".into()),
+        "/debug/tasks" if debug => Page::text(tasks(observer)),
+        "/" if debug => Page::text("/metrics\n/debug/streams\n/debug/tasks\n".into()),
         "/" => Page::text("/metrics\n".into()),
         _ => Page::error(404, "no such page; / lists those there are"),
     }
@@ -73,6 +74,30 @@ fn seconds(duration: std::time::Duration) -> String {
 /// In one column: no tab, no line end, nothing that moves a terminal's cursor.
 fn cell(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Since when a task that nobody polls is marked: ten times the longest wait between two tokens that is usual.
+const LEAK_SUSPECT: std::time::Duration = std::time::Duration::from_secs(300);
+
+fn tasks(observer: &Observer) -> String {
+    let mut out = String::from("age_s\tidle_s\tpolls\tstate\tname\tlocation\n");
+    for task in observer.tasks().list() {
+        let state = match (task.is_polling, task.idle >= LEAK_SUSPECT) {
+            (true, _) => "polling",
+            (false, true) => "leak?",
+            (false, false) => "waiting",
+        };
+        let _ = writeln!(
+            out,
+            "{}\t{}\t{}\t{state}\t{}\t{}",
+            seconds(task.age),
+            seconds(task.idle),
+            task.polls,
+            cell(&task.name),
+            cell(&task.location)
+        );
+    }
+    out
 }
 
 fn streams(observer: &Observer) -> String {
