@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-/// See the [module's words](self).
+/// Which operations' spans are kept. Those of the head are chosen by their trace's id, so that all processes of a trace agree;
+/// those of the end for how they went.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Sampling {

@@ -1,4 +1,5 @@
 //! A collector of the tests: takes OTLP over HTTP, keeps what came, and behaves as badly as it is told.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::{
     io::{Read, Write},
