@@ -33,6 +33,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod kept;
 mod limits;
 mod model;
 mod source;

@@ -8,7 +8,10 @@ use loquat_core::{
     Answer, BoxFuture, ChatRequest, Context, EmbedRequest, Embeddings, Endpoint, Error, ErrorKind, Event,
     Meta, Model, ModelInfo, Moderation, RateLimits, Result,
 };
-use loquat_provider::{DecodeLimits, Encoded, Format, Head, operations};
+use loquat_provider::{
+    DecodeLimits, Format, Head,
+    operations::{self, Call},
+};
 use loquat_transport::{Request, Response, Transport};
 use tokio::time::Instant;
 
@@ -174,6 +177,19 @@ impl HttpModel {
         operations::decode_moderation(inputs.len(), &body)
     }
 
+    /// A call that [`operations`] encodes, and the body of its response: for those that have no method here. Bounded by
+    /// [`GenerationLimits::total`] and 128 MiB.
+    ///
+    /// # Errors
+    /// As [`Model::infer`].
+    pub async fn call(&self, context: &Context, call: Call) -> Result<Bytes> {
+        Ok(self.0.exchange(context, call).await?.0)
+    }
+
+    pub(crate) fn format(&self) -> &'static dyn Format {
+        self.0.format
+    }
+
     fn model_name<'a>(&'a self, asked: &'a str) -> &'a str {
         if asked.is_empty() { &self.0.endpoint.model } else { asked }
     }
@@ -220,12 +236,14 @@ impl HttpModel {
 
 impl Inner {
     /// One request and its whole response, for what does not stream.
-    async fn exchange(&self, context: &Context, encoded: Encoded) -> Result<(Bytes, RateLimits)> {
+    async fn exchange(&self, context: &Context, call: impl Into<Call>) -> Result<(Bytes, RateLimits)> {
+        let call = call.into();
         let limit = self.limits.total;
         let context = context.clone().with_timeout(limit);
-        let mut request =
-            Request::post(format!("{}{}", self.base_url, encoded.path), Bytes::from(encoded.body))?;
-        request.headers = encoded.headers;
+        let mut request = Request::post(format!("{}{}", self.base_url, call.path), call.body)?;
+        request.replayable = call.method.is_idempotent();
+        request.method = call.method;
+        request.headers = call.headers;
         self.authenticate(&mut request.headers)?;
         self.add_context(&mut request.headers, &context)?;
         add_headers(&mut request.headers, &[])?;

@@ -46,6 +46,29 @@ impl Client {
         self.one_attempt(model)?.moderate(&Context::new(), &inputs).await
     }
 
+    /// A model's endpoint alone, named as `openai:gpt-4o`, for what is kept there: files and batches.
+    ///
+    /// ```no_run
+    /// # async fn run() -> loquat::Result<()> {
+    /// use loquat::{ChatRequest, Client, Context, provider::operations::BatchItem};
+    ///
+    /// let (endpoint, context) = (Client::from_env()?.endpoint("openai:gpt-4o")?, Context::new());
+    /// let items = [BatchItem::new("first", ChatRequest::new("").with_user("Say hello in French."))];
+    /// let batch = endpoint.start_batch(&context, &items).await?;
+    /// // … hours later:
+    /// for result in endpoint.batch_results(&context, &endpoint.batch(&context, &batch.id).await?).await? {
+    ///     println!("{}: {:?}", result.id, result.outcome?.text());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for the embedded engine; else as [`Chat::stream`](crate::Chat::stream) for a name.
+    pub fn endpoint(&self, name: &str) -> Result<HttpModel> {
+        self.one_attempt(name)
+    }
+
     /// The model of that name without what attempts pass through. A bare name is no help: nobody lists what it can do.
     pub(crate) fn one_attempt(&self, name: &str) -> Result<HttpModel> {
         match self.asked(name)? {
