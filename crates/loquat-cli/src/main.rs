@@ -10,6 +10,7 @@ mod cache;
 mod chat;
 mod completions;
 mod doctor;
+mod embed;
 mod models;
 mod prompt;
 mod pull;
@@ -58,6 +59,7 @@ struct Cli {
 enum Command {
     Chat(Box<chat::ChatArgs>),
     Models(models::ModelsArgs),
+    Embed(Box<embed::EmbedArgs>),
     Pull(pull::PullArgs),
     Doctor(doctor::DoctorArgs),
     Prompt(prompt::PromptArgs),
@@ -73,12 +75,14 @@ fn main() -> ExitCode {
         Command::Chat(args) => args.key_variable(),
         Command::Models(args) => args.key_variable(),
         Command::Top(args) => args.key_variable(),
+        Command::Embed(args) => args.key_variable(),
         _ => None,
     };
     let console = Console::new(cli.verbose, key_variable);
     let exit = match &cli.command {
         Command::Chat(args) => chat::run(args, &console),
         Command::Models(args) => models::run(args, &console),
+        Command::Embed(args) => embed::run(args, &console),
         Command::Pull(args) => pull::run(args, &console),
         Command::Doctor(args) => doctor::run(args, &console),
         Command::Prompt(args) => prompt::run(args, &console),
