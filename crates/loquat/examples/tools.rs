@@ -16,9 +16,6 @@ async fn weather(
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let chat = Client::from_env()?.chat("openai:gpt-4o-mini").user("What is the weather in Rome and Oslo?");
-    let mut run = chat.tools(Toolbox::new().with(weather)).stream().await?;
-    while let Some(text) = run.next_text().await? {
-        print!("{text}");
-    }
+    println!("{}", chat.tools(Toolbox::new().with(weather)).send().await?.text());
     Ok(())
 }
