@@ -14,6 +14,7 @@ mod embed;
 mod models;
 mod prompt;
 mod pull;
+mod route;
 mod top;
 
 mod connect;
@@ -66,6 +67,7 @@ enum Command {
     #[cfg(feature = "redis")]
     Cache(cache::CacheArgs),
     Top(top::TopArgs),
+    Route(route::RouteArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "redis")]
         Command::Cache(args) => cache::run(args, &console),
         Command::Top(args) => top::run(args, &console),
+        Command::Route(args) => route::run(args, &console),
         Command::Completions(args) => completions::run(args, Cli::command()),
     };
     exit.unwrap_or_else(|error| {

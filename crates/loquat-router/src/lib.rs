@@ -55,12 +55,16 @@
 //!
 //! # Features
 //!
-//! None.
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `config` | no | `config`: plans and scripts from TOML and YAML, and their JSON Schema |
 #![forbid(unsafe_code)]
 
 mod ability;
 mod answer;
 pub mod canary;
+#[cfg(feature = "config")]
+pub mod config;
 mod decide;
 mod endpoint;
 mod explain;

@@ -59,6 +59,8 @@ mod operations;
 pub mod pull;
 #[cfg(feature = "client")]
 mod resolve;
+#[cfg(feature = "router")]
+mod route_file;
 #[cfg(all(feature = "client", feature = "router"))]
 mod routes;
 #[cfg(all(feature = "client", feature = "tools"))]
@@ -96,8 +98,13 @@ pub use loquat_observe as observe;
 pub use loquat_prompt as prompt;
 #[cfg(feature = "client")]
 pub use loquat_provider as provider;
+/// A model over many endpoints: the crate `loquat-router`, and its routes from files.
 #[cfg(feature = "router")]
-pub use loquat_router as router;
+pub mod router {
+    pub use loquat_router::*;
+
+    pub use crate::route_file::{plan_from_file, plan_without_keys, reload};
+}
 #[cfg(feature = "schedule")]
 pub use loquat_schedule as schedule;
 #[cfg(feature = "test-util")]
