@@ -24,8 +24,12 @@ pub mod count;
 pub mod fit;
 #[cfg(feature = "cache")]
 pub mod plan;
+#[cfg(all(feature = "cache", feature = "template"))]
+mod prompt;
 #[cfg(feature = "template")]
 pub mod template;
 pub mod tokenizer;
 
+#[cfg(all(feature = "cache", feature = "template"))]
+pub use prompt::PromptTemplate;
 pub use tokenizer::{Detokenizer, Keep, Piece, Tokenizer};

@@ -1,0 +1,108 @@
+//! [`PromptTemplate`]: a template, compiled, with what counts and what remembers, as one value.
+
+use std::{fmt, sync::Arc};
+
+use loquat_core::{Error, Result};
+use serde::Serialize;
+
+use crate::{
+    Tokenizer,
+    cache::{CachedTokenizer, Shelf, ShelfKey},
+    template::{TemplateError, Templates, TemplatesBuilder},
+};
+
+/// A prompt to be made of data, again and again. Cheap to clone.
+#[derive(Clone)]
+pub struct PromptTemplate {
+    raw: Arc<str>,
+    compiled: Arc<Templates>,
+    tokenizer: CachedTokenizer,
+}
+
+/// What the one template is called.
+const NAME: &str = "prompt";
+
+impl PromptTemplate {
+    /// Compiles a template, for that tokenizer and its cache. `truncate_tokens` and `count_tokens` count with it.
+    ///
+    /// # Errors
+    /// The source is no template.
+    pub fn try_new(raw: impl Into<Arc<str>>, tokenizer: CachedTokenizer) -> Result<Self, TemplateError> {
+        let raw = raw.into();
+        let compiled = Arc::new(builder(&raw, &tokenizer).build()?);
+        Ok(Self { raw, compiled, tokenizer })
+    }
+
+    /// The same from a shelf of compiled templates: compiled only if it is not there. The version tells apart what the source
+    /// does not say, such as other helpers or another tokenizer.
+    ///
+    /// # Errors
+    /// The source is no template.
+    pub fn from_shelf(
+        shelf: &Shelf<Templates>,
+        raw: impl Into<Arc<str>>,
+        version: u64,
+        tokenizer: CachedTokenizer,
+    ) -> Result<Self, TemplateError> {
+        let raw = raw.into();
+        let key = ShelfKey::of(&raw, version);
+        let compiled = shelf.find_or_make(key, || builder(&raw, &tokenizer).build())?;
+        Ok(Self { raw, compiled, tokenizer })
+    }
+
+    /// The source.
+    pub fn raw(&self) -> &str {
+        &self.raw
+    }
+
+    /// The compiled template, a set of one.
+    pub fn compiled(&self) -> &Templates {
+        &self.compiled
+    }
+
+    /// What counts and remembers.
+    pub fn tokenizer(&self) -> &CachedTokenizer {
+        &self.tokenizer
+    }
+
+    /// The prompt.
+    ///
+    /// # Errors
+    /// As [`Templates::render`].
+    pub fn render(&self, data: &impl Serialize) -> Result<String, TemplateError> {
+        self.compiled.render(NAME, data)
+    }
+
+    /// The prompt's tokens, as ordinary text: whatever the data say, there is no control token in it.
+    ///
+    /// # Errors
+    /// As [`Templates::render`] and [`Tokenizer::encode`].
+    pub fn tokens(&self, data: &impl Serialize) -> Result<Vec<u32>> {
+        let prompt = self.render(data).map_err(Error::from)?;
+        let mut tokens = Vec::with_capacity(prompt.len() / 3);
+        self.tokenizer.encode(&prompt, &mut tokens)?;
+        Ok(tokens)
+    }
+
+    /// How many tokens the prompt has.
+    ///
+    /// # Errors
+    /// As [`PromptTemplate::tokens`].
+    pub fn count(&self, data: &impl Serialize) -> Result<usize> {
+        self.tokenizer.count(&self.render(data).map_err(Error::from)?)
+    }
+}
+
+fn builder(raw: &Arc<str>, tokenizer: &CachedTokenizer) -> TemplatesBuilder {
+    // Without the cache: what a helper cuts is seldom seen twice, and the shelf outlives a tenant.
+    Templates::builder().template(NAME, Arc::clone(raw)).tokenizer(Arc::clone(tokenizer.inner()))
+}
+
+impl fmt::Debug for PromptTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PromptTemplate")
+            .field("raw_bytes", &self.raw.len())
+            .field("tokenizer", &self.tokenizer)
+            .finish_non_exhaustive()
+    }
+}
