@@ -54,14 +54,36 @@ impl Mask {
         self.0.iter().all(|word| *word == 0)
     }
 
+    /// How many are in each word: taken once for several draws.
+    pub(crate) fn counts(&self) -> ([u16; WORDS], usize) {
+        let mut counts = [0; WORDS];
+        let mut sum = 0;
+        for (count, word) in counts.iter_mut().zip(&self.0) {
+            // An empty word costs a comparison, and most pools are small.
+            *count = if *word == 0 { 0 } else { u16::try_from(word.count_ones()).unwrap_or(0) };
+            sum += usize::from(*count);
+        }
+        (counts, sum)
+    }
+
+    /// As [`select`](Self::select), by counts that are known.
+    pub(crate) fn select_by(&self, counts: &[u16; WORDS], mut rank: usize) -> Option<usize> {
+        for (at, &here) in counts.iter().enumerate() {
+            let here = usize::from(here);
+            if rank < here {
+                return Some(at * 64 + nth_bit(self.0[at], rank));
+            }
+            rank -= here;
+        }
+        None
+    }
+
     /// The member with `rank` others before it.
     pub fn select(&self, mut rank: usize) -> Option<usize> {
         for (at, &word) in self.0.iter().enumerate() {
             let here = word.count_ones() as usize;
             if rank < here {
-                let mut word = word;
-                (0..rank).for_each(|_| word &= word.wrapping_sub(1));
-                return Some(at * 64 + word.trailing_zeros() as usize);
+                return Some(at * 64 + nth_bit(word, rank));
             }
             rank -= here;
         }
@@ -107,6 +129,26 @@ impl Mask {
     }
 }
 
+/// Where the bit is that has `rank` set ones below it.
+fn nth_bit(mut word: u64, mut rank: usize) -> usize {
+    if word == !0 {
+        return rank;
+    }
+    // Byte by byte first, so that no draw takes 64 steps.
+    let mut base = 0;
+    loop {
+        let here = (word & 0xff).count_ones() as usize;
+        if rank < here || base >= 56 {
+            break;
+        }
+        rank -= here;
+        word >>= 8;
+        base += 8;
+    }
+    (0..rank).for_each(|_| word &= word.wrapping_sub(1));
+    base + word.trailing_zeros() as usize
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +163,7 @@ mod tests {
         assert_eq!(mask.len(), members.len());
         for (rank, &index) in members.iter().enumerate() {
             assert_eq!(mask.select(rank), Some(index));
+            assert_eq!(mask.select_by(&mask.counts().0, rank), Some(index));
         }
         assert_eq!(mask.select(members.len()), None);
         for from in 0..MAX_MEMBERS {

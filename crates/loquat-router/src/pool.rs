@@ -24,6 +24,8 @@ pub struct Pool {
     epoch: Instant,
     policy: HealthPolicy,
     members: Box<[Member]>,
+    /// For each slot of keys, the members that rank first; empty where the group's strategy has no use for it.
+    ranks: Box<[[u16; RANKED]]>,
     /// Their numbers, side by side.
     ids: Box<[u64]>,
     all: Mask,
@@ -68,7 +70,7 @@ struct Picture {
 
 impl Pool {
     /// At most [`crate::MAX_MEMBERS`].
-    pub(crate) fn new(members: Vec<Member>, epoch: Instant, policy: HealthPolicy) -> Self {
+    pub(crate) fn new(members: Vec<Member>, epoch: Instant, policy: HealthPolicy, ranks: bool) -> Self {
         let all = Mask::first(members.len());
         let mut by_ability = [Mask::EMPTY; Abilities::COUNT];
         let mut sum = 0;
@@ -106,6 +108,7 @@ impl Pool {
                 typical_us: AtomicU32::new(0),
                 in_flight: AtomicU32::new(0),
             },
+            ranks: if ranks { slots(&members) } else { Box::default() },
             ids: members.iter().map(|member| member.id).collect(),
             members: members.into(),
         }
@@ -114,6 +117,13 @@ impl Pool {
     /// The members, in the order in which they were named.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// The members that rank first for a key, the first first; empty where no ranks are kept.
+    pub(crate) fn ranks(&self, key: u64) -> &[u16] {
+        let slot = usize::try_from(key % SLOTS as u64).unwrap_or(0);
+        let ranks = self.ranks.get(slot).map_or(&[][..], |ranks| ranks);
+        &ranks[..ranks.len().min(self.members.len())]
     }
 
     /// The members' stable numbers, in the same order.
@@ -244,6 +254,31 @@ impl Pool {
     pub fn price_tiers(&self) -> &[(f32, Mask)] {
         &self.tiers
     }
+}
+
+/// Members ranked for each slot of keys.
+const RANKED: usize = 16;
+/// Slots of keys: always as many, or a change of their number would move every key. Half a MiB for a group, and some tens of
+/// milliseconds for a thousand members.
+const SLOTS: usize = 16_384;
+
+/// Ranks every member for every slot, by one multiplication each.
+fn slots(members: &[Member]) -> Box<[[u16; RANKED]]> {
+    let one = |slot: usize| {
+        let key = crate::ability::mix(slot as u64);
+        let mut best = [(0_u64, 0_u16); RANKED];
+        for (index, member) in members.iter().enumerate() {
+            let mixed = (key ^ member.id).wrapping_mul(0xff51_afd7_ed55_8ccd);
+            let rank = (mixed ^ (mixed >> 32)).max(1);
+            if rank > best[RANKED - 1].0 {
+                let at = best.partition_point(|(other, _)| *other >= rank);
+                best[at..].rotate_right(1);
+                best[at] = (rank, u16::try_from(index).unwrap_or(0));
+            }
+        }
+        best.map(|(_, index)| index)
+    };
+    (0..SLOTS).map(one).collect()
 }
 
 /// Each limit there is, ascending, with all whose limit is no smaller; who has none is with all, the last included.

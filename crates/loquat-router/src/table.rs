@@ -199,7 +199,12 @@ impl Table {
         let name: Arc<str> = spec.names.first().map_or("", String::as_str).into();
         let old = making.old.and_then(|table| table.routes.iter().find(|route| route.name == name));
         let group = |group: &GroupSpec, is_canary| Group {
-            pool: Pool::new(self.members(&group.members), making.epoch, making.health),
+            pool: Pool::new(
+                self.members(&group.members),
+                making.epoch,
+                making.health,
+                group.strategy.wants_ranks(),
+            ),
             strategy: group.strategy.clone(),
             is_canary,
         };

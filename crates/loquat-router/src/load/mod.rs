@@ -104,7 +104,8 @@ pub struct Live {
     policy: LoadPolicy,
     estimate: Estimate,
     in_flight: InFlight,
-    percentiles: Percentiles,
+    /// Two KiB, apart: decisions read what is around it.
+    percentiles: Box<Percentiles>,
     /// When it joined a router that was running, counted from 1; 0 for those that were there from the start.
     joined_ms: AtomicU32,
     /// Not asked before that time, in milliseconds since the epoch; 0 for no such wish.
@@ -129,7 +130,7 @@ impl Live {
             policy,
             estimate: Estimate::default(),
             in_flight: InFlight::default(),
-            percentiles: Percentiles::default(),
+            percentiles: Box::default(),
             joined_ms: AtomicU32::new(if joins { millis(epoch, now).saturating_add(1) } else { 0 }),
             rests_until_ms: AtomicU32::new(0),
             health: Health::new(),

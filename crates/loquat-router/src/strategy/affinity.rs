@@ -1,7 +1,8 @@
 //! Requests that belong together go to the same place: rendezvous hashing (Thaler and Ravishankar, 1996), bounded by load
 //! (Mirrokni, Thorup and Zadimoghaddam, 2018).
 //!
-//! Each member's hash with the key ranks it; when one goes, only its own keys move. The first in rank whose load is
+//! The ranks are worked out when the table is made, for slots of keys: a decision looks at a few members, however many there
+//! are. Each member's hash with the key ranks it; when one goes, only its own keys move. The first in rank whose load is
 //! below the bound is taken, so that a key that everybody uses does not drown one endpoint.
 
 use super::{Pick, Picked, Score, View};
@@ -32,6 +33,18 @@ impl Rendezvous {
     /// The best ranks, best first.
     fn ranks(view: &View<'_>, mask: &Mask) -> ([(u64, usize); RANKS], usize) {
         let key = view.asked.affinity;
+        let mut found = ([(0, 0); RANKS], 0);
+        for &index in view.pool.ranks(key) {
+            let index = usize::from(index);
+            if mask.contains(index) && found.1 < RANKS {
+                found.0[found.1] = (0, index);
+                found.1 += 1;
+            }
+        }
+        if found.1 > 0 {
+            return found;
+        }
+        // None of the slot's best is in question: all are ranked.
         let mut best = [(0, 0); RANKS];
         let mut count = 0;
         for index in mask.iter() {
@@ -51,6 +64,10 @@ impl Rendezvous {
 impl Pick for Rendezvous {
     fn name(&self) -> &'static str {
         "rendezvous"
+    }
+
+    fn wants_ranks(&self) -> bool {
+        true
     }
 
     fn pick(&self, view: &View<'_>, mask: &Mask, _: &dyn Score, _: &mut Draw) -> Option<Picked> {

@@ -4,6 +4,9 @@
 use super::{Pick, Picked, Score, View};
 use crate::{Draw, Mask};
 
+/// Most members compared.
+const MOST: usize = 16;
+
 /// The best of a few that chance names; of two by default.
 #[derive(Debug, Clone, Copy)]
 pub struct BestOf(u8);
@@ -33,12 +36,18 @@ impl Pick for BestOf {
     }
 
     fn pick(&self, view: &View<'_>, mask: &Mask, score: &dyn Score, draw: &mut Draw) -> Option<Picked> {
-        let mut rest = *mask;
-        let mut count = rest.len();
+        let (counts, count) = mask.counts();
+        let choices = usize::from(self.0).min(count);
+        // Floyd's sample is even, its order is not: turned by chance, each is as likely to come first, and so to win a tie.
+        let turn = draw.below(count);
+        let mut drawn = [usize::MAX; MOST];
         let mut best: Option<Picked> = None;
-        for _ in 0..self.0 {
-            // Among those not drawn yet, each as likely.
-            let Some(index) = rest.select(draw.below(count)) else { break };
+        for at in 0..choices {
+            // Among those not drawn yet, each as likely: Floyd's sampling (Bentley and Floyd, 1987).
+            let last = count - choices + at;
+            let rank = Some(draw.below(last + 1)).filter(|rank| !drawn.contains(rank)).unwrap_or(last);
+            drawn[at] = rank;
+            let Some(index) = mask.select_by(&counts, (rank + turn) % count) else { break };
             let scored = score.score(view, index);
             best = Some(match best {
                 Some(best) if best.score <= scored || scored.is_nan() => {
@@ -47,8 +56,6 @@ impl Pick for BestOf {
                 Some(beaten) => Picked { index, score: scored, rival: Some((beaten.index, beaten.score)) },
                 None => Picked { index, score: scored, rival: None },
             });
-            rest.remove(index);
-            count -= 1;
         }
         best
     }

@@ -56,6 +56,12 @@ pub trait Score: Send + Sync {
 pub trait Pick: Send + Sync {
     /// Its name in explanations.
     fn name(&self) -> &'static str;
+    /// Whether the pool shall know which members rank first for keys: work at the making of a table, and
+    /// half a MiB.
+    fn wants_ranks(&self) -> bool {
+        false
+    }
+
     /// One of those in `mask`, or `None` where there is none it would take.
     fn pick(&self, view: &View<'_>, mask: &Mask, score: &dyn Score, draw: &mut Draw) -> Option<Picked>;
 }
@@ -138,6 +144,10 @@ impl Strategy {
     /// Its score.
     pub fn score(&self) -> &dyn Score {
         &*self.score
+    }
+
+    pub(crate) fn wants_ranks(&self) -> bool {
+        self.pick.wants_ranks()
     }
 
     pub(crate) fn pick(&self, view: &View<'_>, mask: &Mask, draw: &mut Draw) -> Option<Picked> {
