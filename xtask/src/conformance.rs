@@ -31,10 +31,12 @@ enum Suite {
     Sse,
     /// Recorded provider streams against loquat-provider
     Transcripts,
+    /// Counts of recorded requests against the usage of their answers
+    Usage,
 }
 
 impl Suite {
-    const ALL: [Self; 3] = [Self::Json, Self::Sse, Self::Transcripts];
+    const ALL: [Self; 4] = [Self::Json, Self::Sse, Self::Transcripts, Self::Usage];
 
     /// The package, and the integration test in it.
     fn test(self) -> (&'static str, &'static str) {
@@ -42,6 +44,7 @@ impl Suite {
             Self::Json => ("loquat-json", "json_suite"),
             Self::Sse => ("loquat-json", "sse_cases"),
             Self::Transcripts => ("loquat-provider", "transcripts"),
+            Self::Usage => ("loquat-prompt", "usage"),
         }
     }
 }

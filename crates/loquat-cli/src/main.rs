@@ -15,6 +15,7 @@ mod models;
 mod prompt;
 mod pull;
 mod route;
+mod tokens;
 mod top;
 
 mod connect;
@@ -62,6 +63,7 @@ enum Command {
     Models(models::ModelsArgs),
     Embed(Box<embed::EmbedArgs>),
     Pull(pull::PullArgs),
+    Tokens(tokens::TokensArgs),
     Doctor(doctor::DoctorArgs),
     Prompt(prompt::PromptArgs),
     #[cfg(feature = "redis")]
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Command::Models(args) => models::run(args, &console),
         Command::Embed(args) => embed::run(args, &console),
         Command::Pull(args) => pull::run(args, &console),
+        Command::Tokens(args) => tokens::run(args, &console),
         Command::Doctor(args) => doctor::run(args, &console),
         Command::Prompt(args) => prompt::run(args, &console),
         #[cfg(feature = "redis")]

@@ -11,7 +11,7 @@ use std::ops::Range;
 use loquat_core::{ChatRequest, Error, ErrorKind, Message, Part, Result};
 
 use crate::{
-    count::{Count, Counter},
+    count::{Count, Counter, RequestCount},
     tokenizer::Keep,
 };
 
@@ -57,7 +57,8 @@ pub fn fit(request: &mut ChatRequest, counter: &Counter, limit: u64, policy: &Fi
 }
 
 /// The same, with a say in what stands for the messages that are left out: `summarise` is given them, oldest first, and may
-/// return one message that takes their place. It counts too; where it is too long, more is left out and it is asked again.
+/// return one message that takes their place. It counts too; where it is too long, one more turn is left out and it is asked
+/// again, of all that went.
 ///
 /// # Errors
 ///
@@ -94,9 +95,14 @@ pub fn fit_with(
     }
     if policy.drop_oldest && count.high() > limit {
         let droppable = turns::droppable(&smaller.messages);
-        let mut turns = droppable.iter();
-        while count.high() > limit {
-            let Some(turn) = turns.next() else { break };
+        let parts = counter.request(&smaller)?;
+        let mut left = Left::new(&parts);
+        for turn in &droppable {
+            left.take(&parts, turn);
+            // What is plainly still too long is not counted again: a long conversation has many turns.
+            if left.high() > limit.saturating_add(parts.messages.len() as u64) {
+                continue;
+            }
             // The summary replaces all that went, so each attempt begins with the whole.
             let (kept, gone) = without(&smaller.messages, &droppable, turn.end);
             fitted.messages_dropped = gone.len();
@@ -123,6 +129,31 @@ pub fn fit_with(
     fitted.count = count;
     *request = smaller;
     Ok(fitted)
+}
+
+/// About what is left of a request when messages go, without counting again.
+struct Left {
+    /// The corrected count, and the sum of the parts that it was before.
+    total: u64,
+    sum: u64,
+    left: u64,
+}
+
+impl Left {
+    fn new(parts: &RequestCount) -> Self {
+        let messages = parts.messages.iter().map(|count| count.high());
+        let sum = messages.sum::<u64>() + parts.tools.high() + parts.overhead.high();
+        Self { total: parts.total.high(), sum: sum.max(1), left: sum }
+    }
+
+    fn take(&mut self, parts: &RequestCount, messages: &Range<usize>) {
+        let gone = parts.messages.get(messages.clone()).unwrap_or_default().iter().map(|count| count.high());
+        self.left = self.left.saturating_sub(gone.sum());
+    }
+
+    fn high(&self) -> u64 {
+        self.total.saturating_mul(self.left) / self.sum
+    }
 }
 
 /// The messages but those of the turns that end by `end`, and those.

@@ -52,7 +52,7 @@ fn a_summary_takes_the_place_of_what_went() {
         Ok(Some(Message::user(format!("Summary of {} messages.", gone.len()))))
     });
     let fitted = fitted.unwrap();
-    assert_eq!(asked, fitted.messages_dropped / 2);
+    assert!((1..=3).contains(&asked), "{asked}");
     assert_eq!(request.messages[0].text(), "Rules.");
     assert_eq!(request.messages[1].text(), format!("Summary of {} messages.", fitted.messages_dropped));
     assert_eq!(request.messages.last().unwrap().text(), "last");

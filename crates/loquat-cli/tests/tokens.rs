@@ -1,0 +1,49 @@
+//! `loquat tokens`: numbers, pieces, rows and what bad input gets.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use support::Program;
+
+fn tokens(arguments: &[&str]) -> Program {
+    Program::new(&[&["tokens"], arguments].concat())
+}
+
+#[test]
+fn a_text_is_counted() {
+    tokens(&[]).stdin("Hello, world!").run().check(0, "4\n", &[]);
+    tokens(&["-m", "gpt-4", "-"]).stdin("Hello, world!").run().check(0, "4\n", &[]);
+    tokens(&["--ids"]).stdin("Hello, world!").run().check(0, "13225 11 2375 0\n", &[]);
+    tokens(&["--pieces"]).stdin("Hello, world!\né").run().check(0, "Hello|,| world|!⏎\n|é|\n5\n", &[]);
+    tokens(&["--price", "2.5"]).stdin("Hello, world!").run().check(0, "4  0.000010\n", &[]);
+    tokens(&["-m", "claude-sonnet-4-5"]).stdin("Hello, world!").run().check(0, "4–6\n", &[]);
+    tokens(&[]).stdin("").run().check(0, "0\n", &[]);
+}
+
+#[test]
+fn user_text_stays_text() {
+    tokens(&["--ids"]).stdin("<|endoftext|>").run().check(0, "27 91 419 1440 919 91 29\n", &[]);
+}
+
+#[test]
+fn a_request_is_counted_by_message() {
+    let request = r#"{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"hi"}]}"#;
+    let ran = tokens(&["--messages"]).stdin(request).run();
+    let expected = "system                 7  Be brief.\nuser                   5  hi\n\
+        around                 3  what the provider adds once\n15\n";
+    ran.check(0, expected, &[]);
+}
+
+#[test]
+fn bad_input_is_named() {
+    tokens(&[]).stdin(b"a\xff").run().check(2, "", &["not UTF-8 from byte 1"]);
+    tokens(&["/no/such/file"]).run().check(2, "", &["cannot read /no/such/file"]);
+    tokens(&["--messages"]).stdin("[").run().check(2, "", &["no JSON"]);
+    tokens(&["--messages"]).stdin("{}").run().check(2, "", &["no list `messages`"]);
+    tokens(&["--ids", "-m", "gemini-2.5-pro"]).stdin("x").run().check(
+        2,
+        "",
+        &["leave --ids and --pieces out"],
+    );
+    tokens(&["--price", "much"]).run().check(2, "", &["a price is a number"]);
+}
