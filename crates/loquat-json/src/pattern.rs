@@ -84,6 +84,11 @@ impl Pattern {
         self.document.clone()
     }
 
+    /// The frame's front.
+    pub(crate) fn before(&self) -> &str {
+        self.text.get(..self.document.start).unwrap_or_default()
+    }
+
     /// Puts another document into the frame, with holes at these places of it.
     pub(crate) fn put(&mut self, document: &str, holes: impl Iterator<Item = Hole>) {
         self.holes.clear();

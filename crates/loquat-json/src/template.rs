@@ -152,7 +152,9 @@ impl Template {
             is_kept
         });
         self.has_line_ends = memchr2(b'\n', b'\r', json.as_bytes()).is_some();
-        self.framing = self.framing.filter(|_| !self.has_line_ends);
+        // A space after `data:` is the frame's, never the document's first byte.
+        let loses_a_space = json.starts_with(' ') && self.pattern.before().ends_with(':');
+        self.framing = self.framing.filter(|_| !self.has_line_ends && !loses_a_space);
         // Another document may stand in another frame, under another event's name.
         self.is_seen = false;
         self.changing = changing;

@@ -178,6 +178,27 @@ fn a_frame_belongs_to_its_framing() {
     assert_eq!(event.data, "data: {\"a\":1}");
 }
 
+/// A document that begins with a space takes the place of one that followed its `data:` without any: in that frame its first
+/// byte would be the frame's (found by fuzzing).
+#[test]
+fn a_space_after_the_colon_is_never_data() {
+    let mut json = Extractor::new(Fields::compile(&["/a"]).unwrap());
+    let mut framer = Framer::Sse(sse::Decoder::new(Limits::default()));
+    let mut data = |mut read: &[u8], json: &mut Extractor| {
+        let mut seen = Vec::new();
+        while let Some(event) = framer.next_for(&mut read, json).unwrap() {
+            json.extract_event(&event).unwrap();
+            seen.push(event.data.to_owned());
+        }
+        seen
+    };
+    assert_eq!(data(b"data:[1]\n\ndata:[2]\n\ndata:[3]\n\n", &mut json), ["[1]", "[2]", "[3]"]);
+    for document in ["{}", "[[]]", "[[],[]]", " [1]"] {
+        json.extract(document.as_bytes()).unwrap();
+    }
+    assert_eq!(data(b"data: [1]\n\ndata: [1]\n\ndata:  [1]\n\n", &mut json), ["[1]", "[1]", " [1]"]);
+}
+
 /// Anthropic pads its events with spaces before the last bracket, each by another number of them, none included.
 #[test]
 fn padding_before_the_last_bracket_changes_nothing() {
