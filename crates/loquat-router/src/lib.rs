@@ -1,6 +1,5 @@
 //! Which endpoint: among many models and many endpoints of each, by what is known of their abilities, health, speed, load
-//! and price, in less than a microsecond and without an allocation; and another one when that fails, before the caller
-//! has seen a token.
+//! and price, without an allocation; and another one when that fails, before the caller has seen a token.
 //!
 //! A [`Router`] is a [`Model`](loquat_core::Model) over models. It deliberately knows no HTTP, no JSON and no retry
 //! mechanics: endpoints become models through a function ([`Connect`]), breakers speak through
