@@ -59,7 +59,7 @@ fn endpoint(at: usize, size: usize) -> EndpointSpec {
         .with_context_window(8_000 + 200 * at as u32);
     let tag = if at < size / 2 { "first" } else { "second" };
     let spec = spec.with_tag(tag);
-    if at % 3 == 0 { spec.with_abilities(able).with_context_window(128_000) } else { spec }
+    if at.is_multiple_of(3) { spec.with_abilities(able).with_context_window(128_000) } else { spec }
 }
 
 fn plan(case: &str, size: usize) -> Plan {

@@ -6,7 +6,7 @@ mod support;
 use support::Program;
 
 fn tokens(arguments: &[&str]) -> Program {
-    Program::new(&[&["tokens"], arguments].concat())
+    Program::new([&["tokens"], arguments].concat())
 }
 
 #[test]
