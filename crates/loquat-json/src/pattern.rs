@@ -94,8 +94,8 @@ impl Pattern {
         self.holes.clear();
         self.holes.extend(holes);
         if !are_holes(&self.holes, document) {
-            debug_assert!(false, "no holes of this document");
             self.holes.clear();
+            debug_assert!(false, "no holes of this document");
         }
         let before = self.document.start;
         self.shift_holes(before, 0);
