@@ -146,31 +146,29 @@ impl<'e> Found<'e> {
     #[inline]
     pub fn get(&self, field: usize) -> Option<Value<'e>> {
         // Most fields that are asked for are not there: that way is short enough to stand in the caller.
-        let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
-        self.at(last)
+        let hit = self.last(field)?;
+        // As are `null` values.
+        if hit.kind == Kind::Null { Some(Value::Null) } else { Some(value(self.json, self.shifts, hit)) }
     }
 
     /// [`get`](Self::get), with the elements that the pointer's wildcards stood for.
     #[inline]
     pub fn find(&self, field: usize) -> Option<Match<'e>> {
-        let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
-        let hit = self.hits.all.get(last)?;
+        let hit = self.last(field)?;
         Some(Match { field, indices: hit.indices, value: value(self.json, self.shifts, hit) })
     }
 
     /// The value of a field as written, quotes and all.
     #[inline]
     pub fn raw(&self, field: usize) -> Option<&'e str> {
-        let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
-        let hit = self.hits.all.get(last)?;
+        let hit = self.last(field)?;
         self.json.get(hit.start_among(self.shifts)..hit.end_among(self.shifts))
     }
 
     /// Which elements the pointer's wildcards stood for, of the value that [`get`](Self::get) gives.
     #[inline]
     pub fn indices(&self, field: usize) -> Option<Indices> {
-        let last = (*self.hits.last.get(field)? as usize).checked_sub(1)?;
-        Some(self.hits.all.get(last)?.indices)
+        Some(self.last(field)?.indices)
     }
 
     /// Whether no field has two values, and none but those in `fields` (a bit for each, from the first 128) has one other than
@@ -181,10 +179,8 @@ impl<'e> Found<'e> {
     }
 
     #[inline]
-    fn at(&self, hit: usize) -> Option<Value<'e>> {
-        let hit = self.hits.all.get(hit)?;
-        // As are `null` values.
-        if hit.kind == Kind::Null { Some(Value::Null) } else { Some(value(self.json, self.shifts, hit)) }
+    fn last(&self, field: usize) -> Option<&'e Hit> {
+        self.hits.all.get((*self.hits.last.get(field)? as usize).checked_sub(1)?)
     }
 
     /// Everything found, in document order. An array or object that was asked for comes before what was found inside.
