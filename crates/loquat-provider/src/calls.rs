@@ -2,7 +2,7 @@
 //!
 //! The rule is id, then index, then the latest call. Numbers and ids from the peer are only ever compared, never used to
 //! index or to reserve, so four billion, minus one or a word in place of a number costs nothing. Seen in the wild:
-//! ids repeated, empty, `null` or missing after the first piece; every call at index 0; no index at all; the name
+//! ids repeated, empty, `null`, new or missing after the first piece; every call at index 0; no index at all; the name
 //! repeated in every piece; a whole call in one piece.
 
 use loquat_core::{Error, ErrorKind, Result};
@@ -141,11 +141,15 @@ impl Calls {
             if self.known.get(self.latest).is_some_and(same_id) {
                 return Some(self.latest);
             }
-            // An id that comes late, to a call that began without, is no new call.
+            // An id that comes late, to a call that began without, is no new call. Nor is a piece without a name at the
+            // index of one that has it, whatever its id: older vLLMs make up a new one for each piece.
             return self.known.iter().rposition(same_id).or_else(|| {
                 by_index.filter(|&position| {
                     let call = &self.known[position];
-                    call.id.is_empty() && (self.name.is_empty() || call.number.is_none())
+                    match self.name.is_empty() {
+                        true => call.id.is_empty() || !call.name.is_empty(),
+                        false => call.id.is_empty() && call.number.is_none(),
+                    }
                 })
             });
         }

@@ -15,7 +15,7 @@ use crate::{
     Head,
     eventstream::{Frame, FrameReader},
     failure,
-    fields::fields,
+    fields::{Pick, fields},
     list::ListFramer,
     outbox::Outbox,
 };

@@ -18,6 +18,8 @@ use crate::{
 
 /// Most alternatives of one answer; the same bound as the assembler's, twice what any provider documents.
 const MAX_CHOICES: u32 = 256;
+/// Most of a time stamp that names of calls are made of, in bytes: one with nanoseconds and a zone.
+const MAX_STAMP_BYTES: usize = 40;
 /// Scratch kept from one event to the next, in bytes: above every text event, below one inline image.
 const RETAINED_BYTES: usize = 64 * 1024;
 /// Queue slots kept likewise.
@@ -201,9 +203,24 @@ impl Outbox {
         Ok(())
     }
 
+    /// For an answer without a name: what the names of its calls are made of, so that two answers of a conversation do not
+    /// name theirs alike.
+    pub(crate) fn name_calls_after(&mut self, text: Option<Str<'_>>) {
+        if let Some(text) = text.filter(|_| self.answer_id.is_empty()) {
+            let kept = text.raw().bytes().filter(u8::is_ascii_alphanumeric).take(MAX_STAMP_BYTES);
+            self.answer_id.push_str("call-");
+            self.answer_id.extend(kept.map(char::from));
+        }
+    }
+
     /// Whether the answer's own name and its model's have been told: they are told once.
     pub(crate) fn has_started(&self) -> bool {
         self.started
+    }
+
+    /// An alternative has begun, though it may have nothing to say yet: an answer is not whole without its end.
+    pub(crate) fn begin(&mut self, choice: u32) -> Result<()> {
+        choice_at(&mut self.choices, choice).map(drop)
     }
 
     /// Running text; nothing, if there is none.

@@ -167,3 +167,26 @@ fn whole_answers_say_the_same() {
         &["failed: RateLimited slow"],
     );
 }
+
+#[test]
+fn blocks_of_new_kinds_are_put_together() {
+    stream(
+        &[
+            START,
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"compaction","content":"so "}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"compaction_delta","content":"far "}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"compaction_delta","content":"so good","list":[1]}}"#,
+            r#"{"type":"content_block_delta","index":7,"delta":{"type":"new_delta","x":1}}"#,
+            r#"{"type":"content_block_stop","index":0}"#,
+            END_TURN,
+            STOP,
+        ],
+        &[
+            "start: m1 c",
+            r#"raw: content_block_delta {"type":"content_block_delta","index":7,"delta":{"type":"new_delta","x":1}}"#,
+            r#"opaque: anthropic-messages {"content":"so far so good","list":[1],"type":"compaction"}"#,
+            "choice end: stop",
+            "finished: stop in=12 out=9 read=4 written=5",
+        ],
+    );
+}

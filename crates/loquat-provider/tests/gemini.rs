@@ -120,6 +120,17 @@ fn a_refused_prompt_is_no_answer() {
             "failed: ContentFiltered the provider refused the prompt",
         ],
     );
+    // Nor is it one if a list of candidates stands beside the refusal that has none in it.
+    check(
+        &GEMINI,
+        JSON,
+        r#"{"candidates":[],"promptFeedback":{"blockReason":"SAFETY"},"responseId":"r","modelVersion":"g"}"#,
+        &[
+            "start: r g",
+            "detail: safety {\"blockReason\":\"SAFETY\"}",
+            "failed: ContentFiltered the provider refused the prompt",
+        ],
+    );
 }
 
 fn body(request: &ChatRequest) -> String {

@@ -69,10 +69,25 @@ fn tool_calls_come_whole() {
             "arguments 1: {}",
             "call: 2 call_2 g",
             "arguments 2: {}",
-            "choice end: stop",
-            "finished: stop in=3 out=4",
+            "choice end: tool_calls",
+            "finished: tool_calls in=3 out=4",
         ],
     );
+}
+
+#[test]
+fn names_made_up_for_calls_differ_from_answer_to_answer() {
+    let call = |at: &str| {
+        format!(
+            r#"{{"model":"m","created_at":"{at}","message":{{"tool_calls":[{{"function":{{"name":"f"}}}}]}},"done":true}}"#
+        )
+    };
+    for (at, id) in [
+        ("2026-01-02T03:04:05.678Z", "call-20260102T030405678Z-0"),
+        (&"9".repeat(200), &format!("call-{}-0", "9".repeat(40))),
+    ] {
+        stream(&[&call(at)], &["start:  m", &format!("call: 0 {id} f"), "arguments 0: {}", "finished: "]);
+    }
 }
 
 #[test]

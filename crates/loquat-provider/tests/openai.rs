@@ -88,6 +88,7 @@ fn errors_hide_in_strange_places() {
         &events(&[r#"{"object":"error","message":"too long","code":400,"type":"BadRequestError"}"#]),
         &["failed: InvalidRequest too long"],
     );
+    stream(&events(&[r#"{"type":"error","message":"lost it"}"#]), &["failed: Server lost it"]);
     stream(
         &events(&[r#"{"code":"Throttling","message":"slow down","request_id":"r"}"#]),
         &["failed: RateLimited slow down"],
@@ -170,6 +171,16 @@ fn tool_calls_however_they_are_numbered() {
         ],
         &["call: 0 a f", "arguments 0: {}", "call: 1 b f", "arguments 1: {}"],
     );
+    // Older vLLM: a new id with each piece, and a name with the first only.
+    run(
+        &[
+            r#"{"index":0,"id":"a1","function":{"name":"f"}}"#,
+            r#"{"index":0,"id":"a2","function":{"arguments":"{"}}"#,
+            r#"{"index":0,"id":"a3","function":{"arguments":"}"}}"#,
+            r#"{"index":1,"id":"b1","function":{"name":"f","arguments":"{}"}}"#,
+        ],
+        &["call: 0 a1 f", "arguments 0: {}", "call: 1 b1 f", "arguments 1: {}"],
+    );
     // No ids at all: names are made up.
     run(
         &[
@@ -227,6 +238,21 @@ fn dialects() {
             r#"{"choices":[{"delta":{"content":""},"finish_reason":"stop"}]}"#,
         ]),
         &["reasoning: hm", "text: hi", "choice end: stop", "finished: stop"],
+    );
+    // A chunk of a kind that is not known stays a part of the message.
+    stream(
+        &events(&[
+            r#"{"choices":[{"delta":{"content":[{"type":"text","text":"hi"},{"type":"reference","reference_ids":[1]},{"type":"new","x":1},{"type":"also","text":"!"}]},"finish_reason":"stop"}]}"#,
+        ]),
+        &[
+            "text: hi",
+            "detail: citations [1]",
+            r#"opaque: openai-chat {"type":"reference","reference_ids":[1]}"#,
+            r#"opaque: openai-chat {"type":"new","x":1}"#,
+            "text: !",
+            "choice end: stop",
+            "finished: stop",
+        ],
     );
     // OpenRouter: reasoning twice, and its signature.
     stream(
@@ -290,6 +316,13 @@ fn alternatives_end_each_for_itself() {
         &events(&[both[0], both[1], last]),
         &[&start[..], &["choice end: stop", "finished: stop"]].concat(),
     );
+    // One that has been announced and has not said a word yet is missing from a stream that ends here.
+    let announced = [
+        r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#,
+        r#"{"choices":[{"index":1,"delta":{"role":"assistant","content":""}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#,
+    ];
+    stream(&events(&announced), &["text: a", "choice end: stop", "truncated"]);
     stream(
         &events(&[r#"{"choices":[{"index":4000000000,"delta":{"content":"a"}}]}"#]),
         &["failed: TooLarge alternative 4000000000 is beyond the bound of 256"],

@@ -128,6 +128,6 @@ fn mistral_takes_its_thoughts_back_as_a_chunk() {
     let request = ChatRequest::new("").with_message(Message::new(Role::Assistant, parts));
     let encoded = profile("mistral").expect("listed").format.encode(&request, "m").expect("valid");
     let body = String::from_utf8(encoded.body).expect("JSON is UTF-8");
-    let content = r#""content":[{"thinking":[{"text":"hm","type":"text"}],"type":"thinking"},{"text":"hi","type":"text"}]"#;
+    let content = r#""content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"hi"}]"#;
     assert!(body.contains(content), "{body}");
 }

@@ -12,7 +12,7 @@ use crate::{
     calls::CallPiece,
     decoder::{EventError, Incoming, Wire},
     failure,
-    fields::fields,
+    fields::{Pick, fields},
     outbox::{Kind, Outbox, Text},
 };
 
@@ -86,8 +86,34 @@ struct Open {
     start: String,
     /// A call has been given arguments.
     has_arguments: bool,
-    /// The input so far of a block that is no call of ours.
-    opaque: Option<String>,
+    /// Of a block that is no call of ours.
+    opaque: Option<Pieces>,
+}
+
+/// What a block that is kept as it is has been given since it began.
+#[derive(Debug, Default)]
+struct Pieces {
+    /// Its input so far, JSON in the making.
+    input: String,
+    /// Members of pieces of kinds that are newer than this.
+    members: Map<String, Owned>,
+}
+
+impl Pieces {
+    /// Adds a piece's members: texts and lists go on where they were, anything else is replaced.
+    fn add(&mut self, piece: Map<String, Owned>) {
+        for (name, value) in piece.into_iter().filter(|(name, _)| name != "type") {
+            append(&mut self.members, name, value);
+        }
+    }
+}
+
+fn append(members: &mut Map<String, Owned>, name: String, value: Owned) {
+    match (members.get_mut(&name), value) {
+        (Some(Owned::String(text)), Owned::String(more)) => text.push_str(&more),
+        (Some(Owned::Array(list)), Owned::Array(more)) => list.extend(more),
+        (_, value) => drop(members.insert(name, value)),
+    }
 }
 
 /// Tokens as the server counts them: a prompt in three parts.
@@ -162,7 +188,7 @@ impl Wire for Messages {
                     *open = Some(Open {
                         index: Field::Index.get(found).map(raw_text).unwrap_or_default(),
                         start: Field::Block.get(found).map(raw_text).unwrap_or_default(),
-                        opaque: Some(String::new()),
+                        opaque: Some(Pieces::default()),
                         ..Open::default()
                     });
                 }
@@ -239,7 +265,7 @@ fn delta(found: Found<'_>, data: &str, name: &str, open: &mut Option<Open>, out:
             open.as_mut().filter(|open| index.is_none_or(|index| open.index.as_bytes() == index.raw()));
         return match ours {
             Some(_) if piece.is_empty() => Ok(()),
-            Some(Open { opaque: Some(input), .. }) => {
+            Some(Open { opaque: Some(Pieces { input, .. }), .. }) => {
                 let before = input.len();
                 piece.append_lossy_to(input);
                 out.count(input.len() - before)
@@ -254,6 +280,16 @@ fn delta(found: Found<'_>, data: &str, name: &str, open: &mut Option<Open>, out:
     if let Some(citation) = Field::DeltaCitation.get(found) {
         return out.detail(0, "citations", citation);
     }
+    let here = Field::Index.get(found);
+    if let Some(Open { opaque: Some(pieces), index, .. }) = open
+        && here.is_none_or(|here| index.as_bytes() == here.raw())
+        && let Ok(Owned::Object(mut event)) = serde_json::from_str(data)
+        && let Some(Owned::Object(piece)) = event.remove("delta")
+    {
+        out.count(data.len())?;
+        pieces.add(piece);
+        return Ok(());
+    }
     let known = ["text_delta", "thinking_delta", "signature_delta", "input_json_delta"];
     let kind = Field::DeltaType.text(found).and_then(|kind| kind.borrowed());
     if kind.is_some_and(|kind| known.contains(&kind)) { Ok(()) } else { out.raw(name, data) }
@@ -262,11 +298,12 @@ fn delta(found: Found<'_>, data: &str, name: &str, open: &mut Option<Open>, out:
 /// The open block is complete: a call that had no pieces has what its block began with, or no arguments at all.
 fn close(open: &mut Option<Open>, out: &mut Outbox) -> Result<()> {
     match open.take() {
-        Some(Open { opaque: Some(input), start, .. }) => {
+        Some(Open { opaque: Some(Pieces { input, members }), start, .. }) => {
             let input = serde_json::from_str::<Owned>(&input).ok();
-            match (input, serde_json::from_str::<Map<String, Owned>>(&start)) {
-                (Some(input), Ok(mut block)) => {
-                    block.insert("input".to_owned(), input);
+            match serde_json::from_str::<Map<String, Owned>>(&start) {
+                Ok(mut block) if input.is_some() || !members.is_empty() => {
+                    input.into_iter().for_each(|input| drop(block.insert("input".to_owned(), input)));
+                    members.into_iter().for_each(|(name, value)| append(&mut block, name, value));
                     out.opaque(0, OPAQUE, &Owned::Object(block).to_string())
                 }
                 _ => out.opaque(0, OPAQUE, start.trim_ascii()),

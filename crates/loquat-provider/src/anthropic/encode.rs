@@ -4,6 +4,8 @@
 //! user's words that follow them are one message, as the format demands. Left out: a `seed`, which the format does not
 //! have; thoughts without Anthropic's signature, which it refuses; empty texts, which it refuses likewise.
 
+use std::borrow::Cow;
+
 use http::{HeaderName, HeaderValue};
 use loquat_core::{
     ChatRequest, Media, MediaSource, Message, Part, Reasoning, ResponseFormat, Result, Role, ToolChoice,
@@ -189,12 +191,12 @@ enum Block<'a> {
         title: Option<&'a str>,
     },
     ToolUse {
-        id: &'a str,
+        id: Cow<'a, str>,
         name: &'a str,
         input: &'a RawValue,
     },
     ToolResult {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         content: &'a str,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
@@ -258,7 +260,7 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
             }
             (Role::User | Role::Tool, Part::ToolResult(result)) => tool_result(result),
             (Role::Assistant, Part::ToolCall(call)) => Block::ToolUse {
-                id: &call.id,
+                id: call_id(&call.id),
                 name: &call.name,
                 input: arguments(&call.arguments, &place())?,
             },
@@ -304,7 +306,17 @@ fn mark(block: Option<&mut Block<'_>>, long: bool) -> Result<()> {
 }
 
 fn tool_result(result: &ToolResult) -> Block<'_> {
-    Block::ToolResult { tool_use_id: &result.call_id, content: &result.content, is_error: result.is_error }
+    let tool_use_id = call_id(&result.call_id);
+    Block::ToolResult { tool_use_id, content: &result.content, is_error: result.is_error }
+}
+
+/// A call's name as the format takes it, `^[a-zA-Z0-9_-]+$`: others' names have dots and colons in them.
+fn call_id(id: &str) -> Cow<'_, str> {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if id.chars().all(is_fit) {
+        return id.into();
+    }
+    id.chars().map(|c| if is_fit(c) { c } else { '_' }).collect::<String>().into()
 }
 
 fn image<'a>(media: &'a Media, place: &str) -> Result<Source<'a>> {

@@ -9,7 +9,7 @@ use crate::{
     decoder::{EventError, Incoming, Wire},
     encode::{Body, base64, check, no_logprobs, one_choice, unsupported},
     failure,
-    fields::fields,
+    fields::{Pick, fields},
     ollama::{set_form, set_options, set_thinking},
     outbox::{Kind, Outbox},
 };

@@ -10,7 +10,7 @@ use crate::{
     decoder::{EventError, Incoming, Wire},
     encode::{Body, check, unsupported},
     failure,
-    fields::fields,
+    fields::{Pick, fields},
     outbox::{Kind, Outbox},
 };
 
@@ -154,6 +154,7 @@ impl Choice<'_> {
                 Error::new(ErrorKind::Protocol, "the index of an alternative is not a number in range")
             })?,
         };
+        out.begin(number)?;
         if let Some(text) = self.text {
             out.say(Kind::Text, number, text)?;
         }

@@ -10,7 +10,7 @@ use crate::{
     calls::CallPiece,
     decoder::{EventError, Incoming, Wire},
     failure,
-    fields::fields,
+    fields::{Pick, fields},
     outbox::{Kind, Outbox, Text},
 };
 

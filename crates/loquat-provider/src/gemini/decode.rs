@@ -16,7 +16,7 @@ use crate::{
     calls::CallPiece,
     decoder::{EventError, Incoming, Wire},
     failure,
-    fields::fields,
+    fields::{Pick, bits, fields},
     outbox::{Kind, Outbox, Text},
 };
 
@@ -129,7 +129,9 @@ impl Wire for Generate {
         if let Some(feedback) = Field::Feedback.get(found) {
             out.detail(0, "safety", feedback)?;
         }
-        if let Some(reason) = Field::BlockReason.text(found).filter(|_| !candidates) {
+        // Beside a refusal a list of candidates may stand that has none in it.
+        let none = Field::Candidates.get(found).is_none_or(|list| !list.raw().contains(&b'{'));
+        if let Some(reason) = Field::BlockReason.text(found).filter(|_| none) {
             out.fail(blocked(reason.decode_lossy(word), Field::BlockMessage.text(found), event.data));
             return Ok(true);
         }
@@ -158,21 +160,20 @@ impl Wire for Generate {
 }
 
 /// What most events of a stream consist of: more text of one candidate, and what it has cost so far.
-const TEXT_ALONE: u128 = Field::bits(&[
-    Field::Id,
-    Field::Model,
-    Field::Candidates,
-    Field::InputTokens,
-    Field::OutputTokens,
-    Field::ThoughtTokens,
-    Field::CachedTokens,
-    Field::ToolTokens,
-    Field::UsageMetadata,
-    Field::Index,
-    Field::Part,
-    Field::PartText,
-    Field::PartThought,
-]);
+const TEXT_ALONE: u128 = bits!(
+    Id | Model
+        | Candidates
+        | InputTokens
+        | OutputTokens
+        | ThoughtTokens
+        | CachedTokens
+        | ToolTokens
+        | UsageMetadata
+        | Index
+        | Part
+        | PartText
+        | PartThought
+);
 
 /// The short way for an event that is that and nothing else; `false`, and nothing done, for any other. It comes to what the
 /// long way does, which the tests hold it to.

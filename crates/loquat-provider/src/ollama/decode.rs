@@ -1,5 +1,7 @@
-//! Ollama's lines, and its whole answers, into deltas. The last line of a stream is a whole answer's shape with
-//! `done: true`, so one reading serves both.
+//! Ollama's lines, and its whole answers, into deltas.
+//!
+//! The last line of a stream is a whole answer's shape with `done: true`, so one reading serves both. The format says `stop` of an answer that asks for tools; here that is `ToolCalls`,
+//! as everywhere.
 
 use loquat_core::{FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Str, Value};
@@ -8,7 +10,7 @@ use crate::{
     calls::CallPiece,
     decoder::{EventError, Incoming, Wire},
     failure,
-    fields::fields,
+    fields::{Pick, bits, fields},
     outbox::{Kind, Outbox, Text},
 };
 
@@ -62,7 +64,10 @@ impl Wire for Chat {
             out.raw(event.name, data)?;
             return Ok(true);
         }
-        out.start(None, Field::Model.text(found))?;
+        if !out.has_started() {
+            out.start(None, Field::Model.text(found))?;
+            out.name_calls_after(Field::CreatedAt.text(found));
+        }
         if let Some(text) = Field::Thinking.text(found) {
             out.say(Kind::Reasoning, 0, text)?;
         }
@@ -75,7 +80,9 @@ impl Wire for Chat {
         }
         if done {
             if let Some(reason) = Field::DoneReason.text(found) {
-                out.end_choice(0, finish_reason(reason))?;
+                let reason = finish_reason(reason);
+                let asks = reason == FinishReason::Stop && out.has_calls(0);
+                out.end_choice(0, if asks { FinishReason::ToolCalls } else { reason })?;
             }
             out.finish();
         }
@@ -85,8 +92,7 @@ impl Wire for Chat {
 
 /// Calls come whole. Their index counts within one line only, in some versions, so every element is a call of its own.
 fn tool_calls(found: Found<'_>, out: &mut Outbox) -> Result<()> {
-    const CALLS: u128 =
-        Field::bits(&[Field::CallId, Field::CallIndex, Field::CallName, Field::CallArguments]);
+    const CALLS: u128 = bits!(CallId | CallIndex | CallName | CallArguments);
     if found.is_only(!CALLS) {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use loquat_core::{
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{BudgetField, OpenAiChat, OpenAiPlace};
+use super::{BudgetField, OPAQUE, OpenAiChat, OpenAiPlace};
 use crate::{
     Encoded,
     encode::{
@@ -132,18 +132,39 @@ pub(crate) fn wire_messages(request: &ChatRequest) -> Result<Vec<Value>> {
 enum WireMessage<'a> {
     Said { role: &'static str, content: Content<'a> },
     Assistant(Assistant<'a>),
-    Result(&'a ToolResult),
+    Result { call_id: Cow<'a, str>, result: &'a ToolResult },
 }
 
 struct Assistant<'a> {
     content: Option<String>,
     refusal: Option<String>,
     reasoning: Option<(&'static str, String)>,
-    /// Thoughts that are a chunk of the content.
-    thinking: Option<String>,
+    /// The content in chunks, where there is more in it than text (Mistral).
+    chunks: Vec<Chunk<'a>>,
     /// Sealed thoughts, for a server that takes them back.
     details: Vec<Value>,
     calls: Vec<WireCall<'a>>,
+}
+
+/// A piece of an assistant's content.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Chunk<'a> {
+    Text {
+        text: &'a str,
+    },
+    Thinking {
+        thinking: [Thought<'a>; 1],
+    },
+    #[serde(untagged)]
+    Opaque(&'a RawValue),
+}
+
+#[derive(Serialize)]
+struct Thought<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    text: &'a str,
 }
 
 #[derive(Serialize)]
@@ -191,9 +212,9 @@ impl Serialize for WireMessage<'_> {
                 map.serialize_entry("role", role)?;
                 map.serialize_entry("content", content)?;
             }
-            Self::Result(result) => {
+            Self::Result { call_id, result } => {
                 map.serialize_entry("role", "tool")?;
-                map.serialize_entry("tool_call_id", &result.call_id)?;
+                map.serialize_entry("tool_call_id", call_id)?;
                 if result.is_error {
                     map.serialize_entry("content", &format!("Error: {}", result.content))?;
                 } else {
@@ -202,16 +223,10 @@ impl Serialize for WireMessage<'_> {
             }
             Self::Assistant(said) => {
                 map.serialize_entry("role", "assistant")?;
-                match &said.thinking {
-                    None => map.serialize_entry("content", &said.content)?,
-                    Some(thinking) => {
-                        let mut chunks = vec![
-                            json!({"type": "thinking", "thinking": [{"type": "text", "text": thinking}]}),
-                        ];
-                        chunks
-                            .extend(said.content.as_ref().map(|text| json!({"type": "text", "text": text})));
-                        map.serialize_entry("content", &chunks)?;
-                    }
+                if said.chunks.iter().any(|chunk| !matches!(chunk, Chunk::Text { .. })) {
+                    map.serialize_entry("content", &said.chunks)?;
+                } else {
+                    map.serialize_entry("content", &said.content)?;
                 }
                 if let Some(refusal) = &said.refusal {
                     map.serialize_entry("refusal", refusal)?;
@@ -233,7 +248,7 @@ impl Serialize for WireMessage<'_> {
 
 #[derive(Serialize)]
 struct WireCall<'a> {
-    id: &'a str,
+    id: Cow<'a, str>,
     #[serde(rename = "type")]
     kind: &'static str,
     function: CalledFunction<'a>,
@@ -249,14 +264,32 @@ struct CalledFunction<'a> {
 }
 
 impl<'a> WireCall<'a> {
-    fn new(call: &'a ToolCall, signed: bool) -> Self {
+    fn new(format: &OpenAiChat, call: &'a ToolCall) -> Self {
         // Servers that parse the arguments fail on an empty text.
         let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-        let signature = call.signature.as_ref().filter(|_| signed);
+        let signature = call.signature.as_ref().filter(|_| format.call_signatures);
         let extra_content = signature.map(|seal| json!({"google": {"thought_signature": seal}}));
         let function = CalledFunction { name: &call.name, arguments };
-        Self { id: &call.id, kind: "function", function, extra_content }
+        Self { id: call_id(format, &call.id), kind: "function", function, extra_content }
     }
+}
+
+/// A call's name as the server takes it.
+fn call_id<'a>(format: &OpenAiChat, id: &'a str) -> Cow<'a, str> {
+    const BYTES: usize = 9;
+    let is_short = id.len() == BYTES && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !format.short_call_ids || is_short {
+        return id.into();
+    }
+    // FNV-1a, in base 36: the same name for a call and for its result.
+    let fold = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325, fold);
+    let digit = |_| {
+        let digit = char::from_digit(u32::try_from(hash % 36).unwrap_or(0), 36).unwrap_or('0');
+        hash /= 36;
+        digit
+    };
+    (0..BYTES).map(digit).collect::<String>().into()
 }
 
 fn messages<'a>(format: &OpenAiChat, request: &'a ChatRequest) -> Result<Vec<WireMessage<'a>>> {
@@ -268,7 +301,9 @@ fn messages<'a>(format: &OpenAiChat, request: &'a ChatRequest) -> Result<Vec<Wir
             }
             Role::User | Role::Tool => {
                 let results = message.parts.iter().filter_map(|part| match part {
-                    Part::ToolResult(result) => Some(WireMessage::Result(result)),
+                    Part::ToolResult(result) => {
+                        Some(WireMessage::Result { call_id: call_id(format, &result.call_id), result })
+                    }
                     _ => None,
                 });
                 let before = wire.len();
@@ -363,18 +398,22 @@ fn assistant<'a>(format: &OpenAiChat, message: &'a Message, position: usize) -> 
         content: None,
         refusal: None,
         reasoning: None,
-        thinking: None,
+        chunks: Vec::new(),
         details: Vec::new(),
         calls: Vec::new(),
     };
     for (number, part) in message.parts.iter().enumerate() {
         match part {
-            Part::Text(text) => said.content.get_or_insert_default().push_str(text),
+            Part::Text(text) => {
+                said.content.get_or_insert_default().push_str(text);
+                said.chunks.push(Chunk::Text { text });
+            }
             Part::Refusal(text) => said.refusal.get_or_insert_default().push_str(text),
-            Part::ToolCall(call) => said.calls.push(WireCall::new(call, format.call_signatures)),
+            Part::ToolCall(call) => said.calls.push(WireCall::new(format, call)),
             Part::Reasoning(thoughts) => {
                 if format.thinking_chunks && !thoughts.text.is_empty() {
-                    said.thinking.get_or_insert_default().push_str(&thoughts.text);
+                    let thinking = [Thought { kind: "text", text: &thoughts.text }];
+                    said.chunks.push(Chunk::Thinking { thinking });
                 }
                 if format.reasoning_details {
                     said.details.extend(sealed(thoughts));
@@ -382,6 +421,10 @@ fn assistant<'a>(format: &OpenAiChat, message: &'a Message, position: usize) -> 
                 if let (Some(member), false) = (format.reasoning_field, thoughts.text.is_empty()) {
                     said.reasoning.get_or_insert_with(|| (member, String::new())).1.push_str(&thoughts.text);
                 }
+            }
+            Part::Opaque(opaque) if format.thinking_chunks && opaque.format == OPAQUE => {
+                let place = || format!("messages[{position}].parts[{number}]");
+                said.chunks.push(Chunk::Opaque(checked(&opaque.json, place)?));
             }
             Part::Opaque(_) => {}
             _ => {

@@ -12,6 +12,9 @@ use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
 
+/// The format's name in an opaque part: an element of a content list, of a kind that is not known.
+const OPAQUE: &str = "openai-chat";
+
 /// How a thinking budget in tokens is said, where it can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,8 +54,10 @@ pub struct OpenAiChat {
     pub seed_field: &'static str,
     /// The word for a demand of some tool.
     pub required_choice: &'static str,
-    /// Whether an assistant's earlier reasoning is sent back as a chunk of its content (Mistral).
+    /// Whether an assistant's earlier reasoning, and chunks of kinds not known, are sent back as chunks of its content (Mistral).
     pub thinking_chunks: bool,
+    /// Whether names of calls are nine letters and digits and nothing else (Mistral): others are sent as such, made of them.
+    pub short_call_ids: bool,
     /// Whose front door it is asked at.
     pub place: OpenAiPlace,
 }
@@ -82,6 +87,7 @@ pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
     seed_field: "seed",
     required_choice: "required",
     thinking_chunks: false,
+    short_call_ids: false,
     place: OpenAiPlace::OpenAi,
 };
 
@@ -132,6 +138,7 @@ pub(crate) static MISTRAL_CHAT: OpenAiChat = OpenAiChat {
     seed_field: "random_seed",
     required_choice: "any",
     thinking_chunks: true,
+    short_call_ids: true,
     ..OPENAI_COMPATIBLE
 };
 

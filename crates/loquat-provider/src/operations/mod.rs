@@ -85,7 +85,7 @@ enum Dialect {
 
 fn dialect(format: &dyn Format) -> Dialect {
     match format.name() {
-        "openai-chat" | "openai-compatible" | "openai-completions" => Dialect::OpenAi,
+        "openai-chat" | "openai-compatible" | "openai-completions" | "azure-openai" => Dialect::OpenAi,
         "openai-responses" => Dialect::Responses,
         "anthropic-messages" => Dialect::Anthropic,
         "gemini" => Dialect::Gemini,

@@ -13,7 +13,10 @@ use loquat_core::{
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::decode::OPAQUE;
+use super::{
+    decode::OPAQUE,
+    kept::{self, Kept, Words},
+};
 use crate::{
     Encoded,
     encode::{
@@ -120,7 +123,7 @@ fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
 enum Item<'a> {
     Message { role: &'static str, content: Content<'a> },
     Tagged(Tagged<'a>),
-    Thoughts(Map<String, Value>),
+    Whole(Map<String, Value>),
     Opaque(&'a RawValue),
 }
 
@@ -129,6 +132,7 @@ enum Item<'a> {
 enum Tagged<'a> {
     FunctionCall { call_id: &'a str, name: &'a str, arguments: &'a str },
     FunctionCallOutput { call_id: &'a str, output: Cow<'a, str> },
+    CustomToolCallOutput { call_id: &'a str, output: Cow<'a, str> },
 }
 
 #[derive(Serialize)]
@@ -193,7 +197,8 @@ fn asked<'a>(
         let place = || format!("messages[{position}].parts[{number}]");
         parts.push(match (message.role, part) {
             (Role::User | Role::Tool, Part::ToolResult(result)) => {
-                items.push(Item::Tagged(self::result(result)));
+                let result = self::result(result, items);
+                items.push(Item::Tagged(result));
                 continue;
             }
             (Role::Tool, _) => {
@@ -213,13 +218,25 @@ fn asked<'a>(
     Ok(())
 }
 
-fn result(result: &ToolResult) -> Tagged<'_> {
+fn result<'a>(result: &'a ToolResult, items: &[Item<'a>]) -> Tagged<'a> {
     let output = if result.is_error {
         format!("Error: {}", result.content).into()
     } else {
         Cow::Borrowed(result.content.as_str())
     };
-    Tagged::FunctionCallOutput { call_id: &result.call_id, output }
+    let call_id = result.call_id.as_str();
+    // Newest first: the call is a few items before its result.
+    let is_custom = items.iter().rev().find_map(|item| match item {
+        Item::Whole(item) if item.get("call_id").is_some_and(|id| id == call_id) => {
+            Some(kept::is_custom(item))
+        }
+        Item::Tagged(Tagged::FunctionCall { call_id: known, .. }) if *known == call_id => Some(false),
+        _ => None,
+    });
+    match is_custom {
+        Some(true) => Tagged::CustomToolCallOutput { call_id, output },
+        _ => Tagged::FunctionCallOutput { call_id, output },
+    }
 }
 
 /// What the model said: its items, in their order.
@@ -248,10 +265,26 @@ fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>
                 Item::Tagged(Tagged::FunctionCall { call_id: &call.id, name: &call.name, arguments })
             }
             Part::Reasoning(thoughts) => match thoughts.signature.as_deref().and_then(sealed) {
-                Some(item) => Item::Thoughts(item),
+                Some(item) => Item::Whole(item),
                 None => continue,
             },
-            Part::Opaque(opaque) if opaque.format == OPAQUE => Item::Opaque(checked(&opaque.json, place)?),
+            Part::Opaque(opaque) if opaque.format == OPAQUE => {
+                let raw = checked(&opaque.json, place)?;
+                match Kept::read(raw.get()) {
+                    Some(Kept::Message(rest)) => match kept::message(rest, &words(&said)) {
+                        Some(item) => {
+                            said.clear();
+                            Item::Whole(item)
+                        }
+                        None => continue,
+                    },
+                    Some(Kept::Call(rest)) => {
+                        restore(rest, items);
+                        continue;
+                    }
+                    None => Item::Opaque(raw),
+                }
+            }
             // A picture that the model made stays with the server, under the name that goes back as an opaque part.
             Part::Opaque(_) | Part::Image(_) => continue,
             _ => return Err(unsupported(place(), "such a part in an assistant's message", FORMAT)),
@@ -261,6 +294,25 @@ fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>
     }
     flush(&mut said, items);
     Ok(())
+}
+
+fn words<'a>(said: &[WirePart<'a>]) -> Vec<Words<'a>> {
+    let words = said.iter().filter_map(|part| match part {
+        WirePart::OutputText { text } => Some(Words::Text(text)),
+        WirePart::Refusal { refusal } => Some(Words::Refusal(refusal)),
+        _ => None,
+    });
+    words.collect()
+}
+
+/// The call that these are the rest of is its item again.
+fn restore(rest: Map<String, Value>, items: &mut [Item<'_>]) {
+    let same = |item: &&mut Item<'_>| matches!(item, Item::Tagged(Tagged::FunctionCall { call_id, .. }) if rest.get("call_id").is_some_and(|id| id == *call_id));
+    if let Some(item) = items.iter_mut().rev().find(same)
+        && let Item::Tagged(Tagged::FunctionCall { name, arguments, .. }) = item
+    {
+        *item = Item::Whole(kept::call(rest, name, arguments));
+    }
 }
 
 /// The item that a signature of this format is. Members that the server says and does not take back are left out.

@@ -6,11 +6,11 @@
 use loquat_core::Result;
 use loquat_json::{Extractor, Found, Value};
 
-use super::decode::OPAQUE;
+use super::{decode::OPAQUE, kept};
 use crate::{
     calls::CallPiece,
     decoder::EventError,
-    fields::fields,
+    fields::{Pick, fields},
     outbox::{Kind, Outbox, Text},
 };
 
@@ -66,15 +66,26 @@ impl Items {
                 if !told.content {
                     texts(found, out)?;
                 }
+                keep(raw, out)?;
             }
             "reasoning" => reasoning(found, raw, told, out)?,
-            "function_call" => call(found, Field::Arguments, index, told, out)?,
-            "custom_tool_call" => call(found, Field::Input, index, told, out)?,
+            "function_call" => {
+                call(found, Field::Arguments, index, told, out)?;
+                keep(raw, out)?;
+            }
+            "custom_tool_call" => {
+                call(found, Field::Input, index, told, out)?;
+                keep(raw, out)?;
+            }
             "image_generation_call" => image(found, raw, word, out)?,
             _ => out.opaque(0, OPAQUE, raw)?,
         }
         Ok(())
     }
+}
+
+fn keep(raw: &str, out: &mut Outbox) -> Result<()> {
+    kept::rest(raw).map_or(Ok(()), |rest| out.opaque(0, OPAQUE, &rest))
 }
 
 fn texts(found: Found<'_>, out: &mut Outbox) -> Result<()> {

@@ -6,6 +6,7 @@
 mod decode;
 mod encode;
 mod item;
+mod kept;
 
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};

@@ -52,19 +52,18 @@ impl Reading {
                 self.text.push_str(&text("/delta/text"));
                 self.reasoning.push_str(&text("/delta/reasoningContent/text"));
                 if event["delta"]["toolUse"].is_object() {
-                    self.calls
-                        .last_mut()
-                        .expect("a call has begun")
-                        .2
-                        .push_str(&text("/delta/toolUse/input"));
+                    let input = text("/delta/toolUse/input");
+                    self.calls.last_mut().into_iter().for_each(|call| call.2.push_str(&input));
                 }
             }
             "messageStop" => {
                 *self.choice(0) = true;
                 self.reason = Some(
                     match text("/stopReason").as_str() {
-                        "end_turn" => "stop",
+                        "end_turn" | "stop_sequence" => "stop",
+                        "max_tokens" | "model_context_window_exceeded" => "length",
                         "tool_use" => "tool_calls",
+                        "guardrail_intervened" | "content_filtered" => "content_filter",
                         other => other,
                     }
                     .to_owned(),
@@ -72,8 +71,33 @@ impl Reading {
             }
             "metadata" => {
                 let count = |key: &str| event["usage"][key].as_u64().unwrap_or(0);
-                self.usage = [count("inputTokens"), count("outputTokens"), 0, 0, 0];
+                let (read, written) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
+                let input = count("inputTokens") + read + written;
+                self.usage = [input, count("outputTokens"), read, written, 0];
                 self.terminal = true;
+                // A call without pieces has no arguments.
+                self.calls
+                    .iter_mut()
+                    .filter(|call| call.2.is_empty())
+                    .for_each(|call| call.2 = "{}".to_owned());
+            }
+            _ if event["output"].is_object() => {
+                self.any = true;
+                self.answered = true;
+                for part in event["output"]["message"]["content"].as_array().into_iter().flatten() {
+                    self.text.push_str(part["text"].as_str().unwrap_or_default());
+                    let thought = part.pointer("/reasoningContent/reasoningText/text");
+                    self.reasoning.push_str(thought.and_then(Value::as_str).unwrap_or_default());
+                    let call = &part["toolUse"];
+                    if call.is_object() {
+                        let named = |key: &str| call[key].as_str().unwrap_or_default().to_owned();
+                        self.calls.push((named("toolUseId"), named("name"), call["input"].to_string()));
+                    }
+                }
+                if event["stopReason"].is_string() {
+                    self.converse("messageStop", event);
+                }
+                self.converse("metadata", event);
             }
             _ => {}
         }

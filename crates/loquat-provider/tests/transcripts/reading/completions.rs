@@ -25,10 +25,11 @@ impl Reading {
             if !text.is_empty() || reason.is_some() {
                 self.any = true;
                 self.answered = true;
-                *self.choice(index) |= reason.is_some();
             }
+            *self.choice(index) |= reason.is_some();
             if index == 0 {
                 self.text.push_str(text);
+                let reason = reason.map(|reason| if reason == "eos" { "stop" } else { reason });
                 self.reason = reason.map(str::to_owned).or(self.reason.take());
             }
         }

@@ -9,11 +9,11 @@ impl Reading {
     pub(super) fn responses(&mut self, event: &Value, whole: bool) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         if whole {
-            let kept = std::mem::take(&mut self.text);
-            self.text = kept;
             self.any = true;
             self.answered = true;
             event["output"].as_array().into_iter().flatten().for_each(|item| self.item(item));
+            self.failed |=
+                ["failed", "cancelled", "queued", "in_progress"].iter().any(|word| event["status"] == *word);
             self.response(event);
             return;
         }
@@ -45,7 +45,9 @@ impl Reading {
                 let delta = text(&event["delta"]);
                 let call =
                     self.blocks.iter().rev().find(|(known, _)| *known == place).and_then(|(_, call)| *call);
-                self.calls[call.expect("an announced call")].2.push_str(&delta);
+                if let Some(call) = call {
+                    self.calls[call].2.push_str(&delta);
+                }
             }
             "response.output_item.done" => {
                 let known =
@@ -63,7 +65,7 @@ impl Reading {
                 self.response(&event["response"]);
                 self.terminal = true;
             }
-            "response.failed" => self.failed = true,
+            "response.failed" | "response.cancelled" => self.failed = true,
             _ => {}
         }
     }
@@ -106,7 +108,7 @@ impl Reading {
         let cut = response["status"] == "incomplete";
         self.reason = Some(
             match response["incomplete_details"]["reason"].as_str() {
-                Some("max_output_tokens") if cut => "length",
+                Some("max_output_tokens" | "max_tokens") if cut => "length",
                 Some(other) if cut => other,
                 _ if self.calls.is_empty() => "stop",
                 _ => "tool_calls",

@@ -7,6 +7,7 @@ mod completions;
 mod gemini;
 mod google_steps;
 mod responses;
+mod wrapped;
 
 use serde_json::Value;
 
@@ -39,6 +40,8 @@ pub(crate) struct Reading {
     blocks: Vec<(u64, Option<usize>)>,
     prompt: [u64; 3],
     saw_delta: bool,
+    /// The input that the latest block began with.
+    begun: Option<String>,
 }
 
 impl Reading {
@@ -73,11 +76,7 @@ impl Reading {
             events.iter().for_each(|event| self.take(api, name, &event.to_string(), false));
             return;
         }
-        if name == "error"
-            || truthy(&event["error"])
-            || event["object"] == "error"
-            || event["type"] == "error"
-        {
+        if name == "error" || is_error(api, &event) {
             self.failed = true;
             return;
         }
@@ -93,7 +92,8 @@ impl Reading {
             "openai-completions" => self.completions(&event),
             "ollama-generate" => self.generate(&event),
             "ollama-chat" => self.ollama(&event),
-            other => panic!("no reading for {other}"),
+            // Nobody reads it, and nobody gets here.
+            _ => {}
         }
         self.terminal |= whole;
     }
@@ -119,8 +119,8 @@ impl Reading {
             ["id", "model"].iter().any(|key| event[*key].as_str().is_some_and(|text| !text.is_empty()));
         self.any |= self.answered;
         self.any |= event["choices"].is_null() && event["usage"].is_null() && event["object"].is_null();
-        let usage = if event["usage"].is_object() { &event["usage"] } else { &event["x_groq"]["usage"] };
-        if usage.is_object() {
+        let usages = [&event["usage"], &event["x_groq"]["usage"], &event["choices"][0]["usage"]];
+        if let Some(usage) = usages.into_iter().find(|usage| usage.is_object()) {
             let count =
                 |paths: &[&str]| paths.iter().find_map(|path| usage.pointer(path)?.as_u64()).unwrap_or(0);
             let reasoning = count(&["/completion_tokens_details/reasoning_tokens", "/reasoning_tokens"]);
@@ -167,7 +167,14 @@ impl Reading {
                     }
                 }
             }
-            let calls = said["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let mut calls = said["tool_calls"].as_array().cloned().unwrap_or_default();
+            let old = &said["function_call"];
+            if calls.is_empty() && (truthy(&old["name"]) || truthy(&old["arguments"])) {
+                calls.push(serde_json::json!({"function": old}));
+            }
+            if text.is_empty() {
+                text.push_str(said["audio"]["transcript"].as_str().unwrap_or_default());
+            }
             let signed = said["reasoning_details"]
                 .as_array()
                 .into_iter()
@@ -184,8 +191,9 @@ impl Reading {
             {
                 self.any = true;
                 self.answered = true;
-                *self.choice(index) |= reason.is_some();
             }
+            // One that has begun has to end, though it may have said no more than whose words these will be.
+            *self.choice(index) |= reason.is_some();
             if reason == Some("error") {
                 self.failed = true;
             }
@@ -194,32 +202,54 @@ impl Reading {
             }
             self.text.push_str(&text);
             self.reasoning.push_str(&reasoning);
-            for call in calls {
-                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                let custom = call["custom"]["name"].as_str().is_some_and(|name| !name.is_empty());
-                let function = if custom { &call["custom"] } else { &call["function"] };
-                let arguments = if custom { text(&function["input"]) } else { text(&function["arguments"]) };
-                let (id, name) = (text(&call["id"]), text(&function["name"]));
-                // Recorded servers either repeat a call's id or number their calls properly.
-                let number = call["index"].as_u64().unwrap_or(u64::MAX);
-                let by_id = self.calls.iter().position(|(known, ..)| *known == id);
-                let by_number = self.blocks.iter().rposition(|(known, _)| *known == number);
-                match if id.is_empty() { by_number } else { by_id } {
-                    Some(known) => self.calls[known].2.push_str(&arguments),
-                    None => {
-                        self.calls.push((id, name, arguments));
-                        self.blocks.push((number, None));
-                    }
-                }
-            }
+            calls.iter().for_each(|call| self.call(call));
             if let Some(reason) = reason {
                 self.reason = Some(
                     match reason {
-                        "function_call" => "tool_calls",
+                        "end_turn" | "stop_sequence" | "eos" => "stop",
+                        "max_tokens" | "model_length" => "length",
+                        "function_call" | "tool_use" => "tool_calls",
                         reason => reason,
                     }
                     .to_owned(),
                 );
+            }
+        }
+    }
+
+    /// A call, or a piece of one: recorded servers repeat its id, or number it, or do neither and send it in order.
+    fn call(&mut self, call: &Value) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let custom = !text(&call["custom"]["name"]).is_empty() || !text(&call["custom"]["input"]).is_empty();
+        let function = if custom { &call["custom"] } else { &call["function"] };
+        let arguments = match if custom { &function["input"] } else { &function["arguments"] } {
+            Value::Object(object) => Value::Object(object.clone()).to_string(),
+            arguments => text(arguments),
+        };
+        let (id, name) = (text(&call["id"]), text(&function["name"]));
+        let number = call["index"].as_u64().unwrap_or(u64::MAX);
+        let by_id = self.calls.iter().position(|(known, ..)| !id.is_empty() && *known == id);
+        let by_number = self.blocks.iter().rposition(|(known, _)| *known == number);
+        let known = match (id.is_empty(), name.is_empty()) {
+            (true, true) => by_number.or(self.calls.len().checked_sub(1)),
+            // A name again is no new call, unless the one before is complete and another's.
+            (true, false) => by_number
+                .filter(|_| number != u64::MAX)
+                .filter(|at| self.calls[*at].1 == name || self.calls[*at].2.is_empty()),
+            (false, true) => by_id.or(by_number.filter(|_| number != u64::MAX)),
+            (false, false) => by_id,
+        };
+        match known {
+            Some(known) => {
+                let (_, kept, whole) = &mut self.calls[known];
+                if kept.is_empty() {
+                    kept.push_str(&name);
+                }
+                whole.push_str(&arguments);
+            }
+            None => {
+                self.calls.push((id, name, arguments));
+                self.blocks.push((number, None));
             }
         }
     }
@@ -229,9 +259,13 @@ impl Reading {
         self.any |= kind != "ping";
         self.answered |= kind.starts_with("message") || kind.starts_with("content_block");
         match kind {
-            "message_start" => self.counts(&event["message"]["usage"]),
+            "message_start" => {
+                self.counts(&event["message"]["usage"]);
+                self.stop(&event["message"]["stop_reason"]);
+            }
             "content_block_start" => {
                 let call = self.block(&event["content_block"], false);
+                self.begun = call.map(|_| event["content_block"]["input"].to_string());
                 self.blocks.push((event["index"].as_u64().unwrap_or(0), call));
             }
             "content_block_delta" => {
@@ -243,6 +277,14 @@ impl Reading {
                     self.blocks.iter().rev().find(|(known, _)| *known == index).and_then(|(_, call)| *call);
                 if let (Some(call), Some(json)) = (call, delta["partial_json"].as_str()) {
                     self.calls[call].2.push_str(json);
+                }
+            }
+            "content_block_stop" => {
+                // A call without pieces has what its block began with.
+                if let (Some(begun), Some(call)) = (self.begun.take(), self.calls.last_mut())
+                    && call.2.is_empty()
+                {
+                    call.2 = begun;
                 }
             }
             "message_delta" => {
@@ -296,12 +338,12 @@ impl Reading {
     }
 
     fn stop(&mut self, reason: &Value) {
-        if let Some(reason) = reason.as_str() {
+        if let Some(reason) = reason.as_str().filter(|reason| !reason.is_empty()) {
             *self.choice(0) = true;
             self.reason = Some(
                 match reason {
                     "end_turn" | "stop_sequence" => "stop",
-                    "max_tokens" => "length",
+                    "max_tokens" | "model_context_window_exceeded" => "length",
                     "tool_use" => "tool_calls",
                     other => other,
                 }
@@ -319,15 +361,35 @@ impl Reading {
         for call in message["tool_calls"].as_array().into_iter().flatten() {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let function = &call["function"];
-            self.calls.push((text(&call["id"]), text(&function["name"]), function["arguments"].to_string()));
+            let arguments = match &function["arguments"] {
+                Value::String(text) if !text.is_empty() => text.clone(),
+                Value::Object(object) => Value::Object(object.clone()).to_string(),
+                _ => "{}".to_owned(),
+            };
+            self.calls.push((text(&call["id"]), text(&function["name"]), arguments));
         }
         if event["done"] == true {
             self.terminal = true;
-            self.reason = event["done_reason"].as_str().map(str::to_owned);
+            self.reason = event["done_reason"].as_str().map(|reason| match reason {
+                "stop" if !self.calls.is_empty() => "tool_calls".to_owned(),
+                reason => reason.to_owned(),
+            });
             let count = |key: &str| event[key].as_u64().unwrap_or(0);
             self.usage = [count("prompt_eval_count"), count("eval_count"), 0, 0, 0];
         }
     }
+}
+
+/// A report of failure in one of the shapes that were seen.
+fn is_error(api: &str, event: &Value) -> bool {
+    let has_answer = event["choices"].is_array();
+    truthy(&event["error"])
+        || event["object"] == "error"
+        || event["type"] == "error"
+        || (api == "openai-chat" && truthy(&event["x_groq"]["error"]))
+        || (api == "openai-chat"
+            && !has_answer
+            && (truthy(&event["detail"]) || (truthy(&event["code"]) && truthy(&event["message"]))))
 }
 
 fn truthy(value: &Value) -> bool {

@@ -38,7 +38,7 @@ impl Reading {
                     self.text.push_str(&text("/delta/text"));
                 }
                 if text("/delta/type") == "arguments_delta" {
-                    let call = self.calls.last_mut().expect("a call has begun");
+                    let Some(call) = self.calls.last_mut() else { return };
                     if call.2 == "{}" {
                         call.2.clear();
                     }

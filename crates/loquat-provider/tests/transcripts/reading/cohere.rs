@@ -33,7 +33,9 @@ impl Reading {
                     (text("/delta/message/tool_calls/id"), text("/delta/message/tool_calls/function/name"));
                 self.calls.push((id, name, arguments));
             }
-            "tool-call-delta" => self.calls.last_mut().expect("a call has begun").2.push_str(&arguments),
+            "tool-call-delta" => {
+                self.calls.last_mut().into_iter().for_each(|call| call.2.push_str(&arguments));
+            }
             "text-generation" => self.text.push_str(&text("/text")),
             _ => {}
         }
@@ -46,14 +48,16 @@ impl Reading {
             }
         }
         let reason = text("/delta/finish_reason") + &text("/finish_reason");
+        self.failed |= matches!(&*reason, "ERROR" | "ERROR_LIMIT" | "TIMEOUT");
         if !reason.is_empty() {
             *self.choice(0) = true;
             self.answered = true;
             self.reason = Some(
                 match &*reason {
-                    "COMPLETE" => "stop",
+                    "COMPLETE" | "STOP_SEQUENCE" => "stop",
                     "MAX_TOKENS" => "length",
                     "TOOL_CALL" => "tool_calls",
+                    "ERROR_TOXIC" => "content_filter",
                     other => other,
                 }
                 .to_owned(),

@@ -7,7 +7,8 @@ use super::Reading;
 impl Reading {
     pub(super) fn gemini(&mut self, event: &Value) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        if event["promptFeedback"]["blockReason"].is_string() && event["candidates"].is_null() {
+        let none = event["candidates"].as_array().is_none_or(Vec::is_empty);
+        if !text(&event["promptFeedback"]["blockReason"]).is_empty() && none {
             self.failed = true;
             return;
         }
@@ -34,6 +35,9 @@ impl Reading {
                     self.answered = true;
                     self.choice(index);
                 }
+                if index != 0 {
+                    continue;
+                }
                 let said = text(&part["text"]);
                 if part["thought"] == true {
                     self.reasoning.push_str(&said);
@@ -50,8 +54,8 @@ impl Reading {
                     self.calls.push((text(&call["id"]), text(&call["name"]), whole.to_string()));
                 }
                 for piece in call["partialArgs"].as_array().into_iter().flatten() {
-                    let (_, _, arguments) = self.calls.last_mut().expect("a call has begun");
-                    let mut whole: Value = serde_json::from_str(arguments).expect("what was written here");
+                    let Some((_, _, arguments)) = self.calls.last_mut() else { continue };
+                    let mut whole: Value = serde_json::from_str(arguments).unwrap_or_default();
                     // The path as a JSON pointer: enough for what was recorded.
                     let path = text(&piece["jsonPath"]).replace('[', ".").replace(']', "");
                     let mut place = &mut whole;
@@ -72,25 +76,46 @@ impl Reading {
                     }
                     *place = match (place.as_str(), piece["stringValue"].as_str()) {
                         (before, Some(more)) => Value::from(before.unwrap_or_default().to_owned() + more),
-                        _ => piece["numberValue"].clone(),
+                        _ => ["numberValue", "boolValue"]
+                            .iter()
+                            .find_map(|name| piece.get(*name).cloned())
+                            .unwrap_or_default(),
                     };
                     *arguments = whole.to_string();
                 }
             }
             let reason = match &candidate["finishReason"] {
-                Value::Number(_) => "STOP",
+                Value::Number(number) => match number.as_u64() {
+                    Some(1) => "STOP",
+                    Some(2) => "MAX_TOKENS",
+                    Some(3) => "SAFETY",
+                    Some(4) => "RECITATION",
+                    _ => "",
+                },
                 reason => reason.as_str().unwrap_or_default(),
             };
-            if !reason.is_empty() {
+            if !reason.is_empty() && reason != "FINISH_REASON_UNSPECIFIED" {
                 self.any = true;
                 self.answered = true;
                 *self.choice(index) = true;
+                if index != 0 {
+                    continue;
+                }
                 self.reason = Some(
                     match reason {
                         "STOP" if !self.calls.is_empty() => "tool_calls",
                         "STOP" => "stop",
                         "MAX_TOKENS" => "length",
-                        "SAFETY" | "RECITATION" => "content_filter",
+                        "SAFETY"
+                        | "RECITATION"
+                        | "BLOCKLIST"
+                        | "PROHIBITED_CONTENT"
+                        | "SPII"
+                        | "LANGUAGE"
+                        | "IMAGE_SAFETY"
+                        | "IMAGE_PROHIBITED_CONTENT"
+                        | "IMAGE_RECITATION"
+                        | "MODEL_ARMOR" => "content_filter",
                         other => other,
                     }
                     .to_owned(),

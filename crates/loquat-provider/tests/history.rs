@@ -1,0 +1,133 @@
+//! What an answer said goes back in the next request as the format wants it: names, phases, citations, chunks, seals.
+
+mod support;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use loquat_core::{Assembler, ChatRequest, Message, Part, Role, ToolCall, ToolResult};
+use loquat_provider::{ANTHROPIC_MESSAGES, Advance, DecodeLimits, Format, Head, OPENAI_RESPONSES, profile};
+use serde_json::{Value, json};
+
+/// The message in a whole answer.
+fn said(format: &dyn Format, body: &Value) -> Message {
+    let headers = HeaderMap::new();
+    let mut decoder = format.decoder(&Head { status: 200, headers: &headers }, DecodeLimits::default());
+    decoder.push(Bytes::from(body.to_string()));
+    let mut assembler = Assembler::new(usize::MAX);
+    loop {
+        match decoder.advance() {
+            Advance::Delta => assembler.push(decoder.current()).expect("within bounds"),
+            Advance::NeedBytes => decoder.end(None),
+            Advance::End(ending) => {
+                assert!(ending.is_finished(), "{ending:?}");
+                return assembler.into_response().message().cloned().expect("a message");
+            }
+        }
+    }
+}
+
+fn sent(format: &dyn Format, messages: impl IntoIterator<Item = Message>) -> Value {
+    let mut request = ChatRequest::new("m").with_user("hi");
+    request.messages.extend(messages);
+    let body = format.encode(&request, "m").expect("can be said").body;
+    serde_json::from_slice(&body).expect("JSON")
+}
+
+/// The items of a response go back as they came, but for what only the server says.
+#[test]
+fn items_of_a_response_go_back_whole() {
+    let output = json!([
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "E"},
+        {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "phase": "commentary", "content": [
+            {"type": "output_text", "text": "let me ", "annotations": []},
+            {"type": "output_text", "text": "see…", "annotations": [{"type": "url_citation", "start_index": 0, "end_index": 3}]},
+            {"type": "refusal", "refusal": "no"},
+        ]},
+        {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "f", "arguments": "{\"x\":1}", "status": "completed"},
+        {"type": "custom_tool_call", "id": "ct_1", "call_id": "c2", "name": "g", "input": "free text"},
+        {"type": "message", "id": "msg_2", "role": "assistant", "status": "completed", "phase": "final_answer", "content": [
+            {"type": "output_text", "text": "done", "annotations": []},
+        ]},
+    ]);
+    let message =
+        said(&OPENAI_RESPONSES, &json!({"object": "response", "status": "completed", "output": output}));
+    let calls: Vec<ToolCall> = message.tool_calls().cloned().collect();
+    let results = calls.iter().map(|call| Message::tool(ToolResult::new(call, "5")));
+    let body = sent(&OPENAI_RESPONSES, std::iter::once(message.clone()).chain(results));
+    let mut expected = vec![json!({"role": "user", "content": "hi"})];
+    expected.extend(output.as_array().expect("a list").iter().cloned());
+    expected.push(json!({"type": "function_call_output", "call_id": "c1", "output": "5"}));
+    expected.push(json!({"type": "custom_tool_call_output", "call_id": "c2", "output": "5"}));
+    assert_eq!(body["input"], json!(expected));
+
+    // A text that somebody has changed goes back without what pointed into it.
+    let mut edited = message;
+    for part in &mut edited.parts {
+        if let Part::Text(text) = part {
+            *text = "changed".to_owned();
+        }
+    }
+    let body = sent(&OPENAI_RESPONSES, [edited]);
+    let changed = json!({"role": "assistant", "content": [{"type": "output_text", "text": "changed"}]});
+    assert_eq!(body["input"][5], changed, "{body}");
+    assert!(!body.to_string().contains("url_citation"), "{body}");
+}
+
+#[test]
+fn streamed_and_whole_responses_leave_the_same_message() {
+    let item = r#"{"type":"message","id":"msg_1","phase":"final_answer","content":[{"type":"output_text","text":"hi","annotations":[]}]}"#;
+    let stream = [
+        r#"{"type":"response.created","response":{"id":"r"}}"#.to_owned(),
+        r#"{"type":"response.output_text.delta","output_index":0,"delta":"hi"}"#.to_owned(),
+        format!(r#"{{"type":"response.output_item.done","output_index":0,"item":{item}}}"#),
+        r#"{"type":"response.completed","response":{"id":"r"}}"#.to_owned(),
+    ];
+    let stream: String = stream.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let whole = format!(r#"{{"object":"response","id":"r","status":"completed","output":[{item}]}}"#);
+    let message = |content_type: &str, body: &str| {
+        let outcome = support::decode(&OPENAI_RESPONSES, content_type, [body.as_bytes()], None);
+        outcome.response.message().cloned().expect("a message")
+    };
+    assert_eq!(message(support::SSE, &stream), message(support::JSON, &whole));
+}
+
+/// Mistral's chunks, its own names for calls, and others' names sent to it.
+#[test]
+fn chunks_of_content_and_short_names_of_calls() {
+    let mistral = profile("mistral").expect("known").format;
+    let content = json!([
+        {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+        {"type": "text", "text": "see "},
+        {"type": "reference", "reference_ids": [1, 2]},
+        {"type": "text", "text": "that"},
+    ]);
+    let message =
+        said(mistral, &json!({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}));
+    assert_eq!(sent(mistral, [message])["messages"][1]["content"], content);
+
+    let call = |id: &str| {
+        let call = ToolCall::new(id, "f", "{}");
+        let result = Message::tool(ToolResult::new(&call, "5"));
+        let body = sent(mistral, [Message::new(Role::Assistant, vec![Part::ToolCall(call)]), result]);
+        let (asked, answered) =
+            (&body["messages"][1]["tool_calls"][0]["id"], &body["messages"][2]["tool_call_id"]);
+        assert_eq!(asked, answered);
+        asked.as_str().expect("a text").to_owned()
+    };
+    assert_eq!(call("D681PevKs"), "D681PevKs");
+    let (one, other) = (call("call_abc"), call("call_abd"));
+    assert_ne!(one, other);
+    for id in [one, other] {
+        assert!(id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+    }
+}
+
+/// Anthropic takes letters, digits, `_` and `-` in the name of a call; Moonshot's have dots and colons in them.
+#[test]
+fn names_of_calls_that_a_format_does_not_take() {
+    let call = ToolCall::new("functions.f:0", "f", "{}");
+    let result = Message::tool(ToolResult::new(&call, "5"));
+    let body = sent(&ANTHROPIC_MESSAGES, [Message::new(Role::Assistant, vec![Part::ToolCall(call)]), result]);
+    assert_eq!(body["messages"][1]["content"][0]["id"], "functions_f_0");
+    assert_eq!(body["messages"][2]["content"][0]["tool_use_id"], "functions_f_0");
+}
