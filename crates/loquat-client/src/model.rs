@@ -1,6 +1,6 @@
 //! [`HttpModel`]: where a wire format meets a connection, and where it is decided where a credential may go.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -9,7 +9,7 @@ use loquat_core::{
     Meta, Model, ModelInfo, Moderation, RateLimits, Result,
 };
 use loquat_provider::{
-    DecodeLimits, Format, Head,
+    DecodeLimits, Format, Head, Outgoing,
     operations::{self, Call},
 };
 use loquat_transport::{Request, Response, Transport};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::{
     GenerationLimits,
-    source::{BodySource, Watch},
+    source::{BodySource, Watch, without},
 };
 
 /// Most bytes read of an error's body: a message, not a download.
@@ -122,7 +122,7 @@ impl HttpModel {
         let inner = &*self.0;
         let context = context.clone().with_timeout(inner.limits.listing);
         let mut request = Request::get(format!("{}{}", inner.base_url, inner.format.models_path()))?;
-        inner.authenticate(&mut request.headers)?;
+        inner.authenticate(&mut request)?;
         inner.add_context(&mut request.headers, &context)?;
         add_headers(&mut request.headers, &[])?;
         let response = inner.transport.send(&context, request).await.map_err(|error| inner.redact(error))?;
@@ -203,7 +203,7 @@ impl HttpModel {
         let mut outgoing =
             Request::post(format!("{}{}", inner.base_url, encoded.path), Bytes::from(encoded.body))?;
         outgoing.headers = encoded.headers;
-        inner.authenticate(&mut outgoing.headers)?;
+        inner.authenticate(&mut outgoing)?;
         inner.add_context(&mut outgoing.headers, context)?;
         add_headers(&mut outgoing.headers, &request.extra_headers.0)?;
         // A server that answers whole sends its head when it has done everything.
@@ -244,7 +244,7 @@ impl Inner {
         request.replayable = call.method.is_idempotent();
         request.method = call.method;
         request.headers = call.headers;
-        self.authenticate(&mut request.headers)?;
+        self.authenticate(&mut request)?;
         self.add_context(&mut request.headers, &context)?;
         add_headers(&mut request.headers, &[])?;
         request.first_byte = Some(limit);
@@ -260,11 +260,12 @@ impl Inner {
         Ok((body.await.unwrap_or_else(late)?, rate_limits))
     }
 
-    fn authenticate(&self, headers: &mut HeaderMap) -> Result<()> {
-        match &self.endpoint.credential {
-            Some(secret) => self.format.authenticate(secret, headers),
-            None => Ok(()),
-        }
+    fn authenticate(&self, request: &mut Request) -> Result<()> {
+        let Some(secret) = &self.endpoint.credential else { return Ok(()) };
+        let Request { method, url, headers, body, .. } = request;
+        let outgoing = Outgoing::new(method, url.origin().host_field(), url.path(), body)
+            .with_query(url.query().unwrap_or_default());
+        self.format.sign(&outgoing, secret, SystemTime::now(), headers)
     }
 
     /// What the peer is told of the operation: its trace (W3C Trace Context) where it joined one, its idempotency key
@@ -307,7 +308,7 @@ impl Inner {
 
     fn redact(&self, error: Error) -> Error {
         match &self.endpoint.credential {
-            Some(secret) => error.redact(secret),
+            Some(secret) => without(error, secret),
             None => error,
         }
     }

@@ -232,11 +232,19 @@ impl Source for BodySource {
 }
 
 /// Blots the credential out of what a peer said.
+/// The error without the credential, and without each part of one that has several: those that sign are lines.
+pub(crate) fn without(error: Error, secret: &Secret) -> Error {
+    /// Of those parts, a region is no secret.
+    const LEAST_BYTES: usize = 16;
+    let parts = secret.expose().lines().filter(|part| part.len() >= LEAST_BYTES);
+    parts.fold(error.redact(secret), |error, part| error.redact(&Secret::new(part)))
+}
+
 fn redacted(ending: Ending, secret: Option<&Secret>) -> Ending {
     match (ending, secret) {
-        (Ending::Failed(error), Some(secret)) => Ending::Failed(error.redact(secret)),
+        (Ending::Failed(error), Some(secret)) => Ending::Failed(without(error, secret)),
         (Ending::Truncated { cause: Some(cause) }, Some(secret)) => {
-            Ending::Truncated { cause: Some(cause.redact(secret)) }
+            Ending::Truncated { cause: Some(without(cause, secret)) }
         }
         (ending, _) => ending,
     }

@@ -1,8 +1,8 @@
 //! The seam to clients: one wire format, object-safe and stateless.
 
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{
@@ -34,6 +34,22 @@ pub trait Format: Send + Sync + fmt::Debug {
     /// `Authentication`, if it has characters that no header may carry. The message does not show it.
     fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()>;
 
+    /// Adds what proves who asks to a request that is complete otherwise: by default the headers of
+    /// [`authenticate`](Self::authenticate), elsewhere a signature over the request and the time.
+    ///
+    /// # Errors
+    /// As [`authenticate`](Self::authenticate); `NotConfigured` where the address does not tell what to sign for.
+    fn sign(
+        &self,
+        outgoing: &Outgoing<'_>,
+        secret: &Secret,
+        now: SystemTime,
+        headers: &mut HeaderMap,
+    ) -> Result<()> {
+        let _ = (outgoing, now);
+        self.authenticate(secret, headers)
+    }
+
     /// A decoder for the body of a 2xx response.
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder;
 
@@ -49,6 +65,47 @@ pub trait Format: Send + Sync + fmt::Debug {
     /// # Errors
     /// `Protocol`, if it is none.
     fn decode_models(&self, body: &[u8]) -> Result<Vec<ModelInfo>>;
+}
+
+/// A request as it is about to be sent, for what signs it. `Debug` shows the body's size only.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Outgoing<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// What the `Host` field says.
+    pub host: &'a str,
+    /// The path, escaped.
+    pub path: &'a str,
+    /// The query, escaped, without its question mark; empty for none.
+    pub query: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+impl<'a> Outgoing<'a> {
+    /// A request without a query.
+    pub fn new(method: &'a Method, host: &'a str, path: &'a str, body: &'a [u8]) -> Self {
+        Self { method, host, path, query: "", body }
+    }
+
+    /// With that query.
+    #[must_use]
+    pub fn with_query(mut self, query: &'a str) -> Self {
+        self.query = query;
+        self
+    }
+}
+
+impl fmt::Debug for Outgoing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("method", &self.method)
+            .field("host", &self.host)
+            .field("path", &self.path)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A request, ready for the wire but for its address and its credential. `Debug` shows sizes only.

@@ -26,6 +26,12 @@
 //! after deltas with neither is `Truncated`. A terminal event without a finish reason is `Finished` with
 //! `FinishReason::Other("")`: whole, and nobody said why it stopped.
 //!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `sigv4` | `AwsCredentials`: requests to Bedrock signed by Amazon's signature, version 4, instead of a Bedrock API key |
+//!
 //! # Example
 //!
 //! ```
@@ -80,6 +86,8 @@ mod list;
 mod losses;
 mod outbox;
 mod rate;
+#[cfg(feature = "sigv4")]
+mod sigv4;
 mod window;
 
 pub use anthropic::{
@@ -90,7 +98,7 @@ pub use cohere::{COHERE_CHAT, CohereChat};
 pub use completions::{OLLAMA_GENERATE, OPENAI_COMPLETIONS, OllamaGenerate, OpenAiCompletions};
 pub use dashscope::{DASHSCOPE, DASHSCOPE_CUMULATIVE, DashScope};
 pub use decoder::{Advance, DecodeLimits, Decoder};
-pub use format::{Encoded, Format, by_name, format_names};
+pub use format::{Encoded, Format, Outgoing, by_name, format_names};
 pub use gemini::{GEMINI, GEMINI_VERTEX, Gemini};
 pub use head::Head;
 pub use interactions::{GEMINI_INTERACTIONS, GeminiInteractions};
@@ -102,3 +110,5 @@ pub use openai::{
 };
 pub use profile::{Profile, profile, profiles};
 pub use responses::{OPENAI_RESPONSES, OpenAiResponses};
+#[cfg(feature = "sigv4")]
+pub use sigv4::AwsCredentials;

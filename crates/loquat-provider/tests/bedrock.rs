@@ -204,3 +204,39 @@ fn requests() {
     ANTHROPIC_BEDROCK.authenticate(&Secret::new("k"), &mut headers).expect("a key");
     assert_eq!(headers[http::header::AUTHORIZATION], "Bearer k");
 }
+
+#[cfg(feature = "sigv4")]
+#[test]
+fn a_key_pair_signs_where_it_stands_for_a_key() {
+    use std::time::{Duration, SystemTime};
+
+    use http::{HeaderMap, Method};
+    use loquat_provider::{AwsCredentials, Outgoing};
+
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160);
+    let host = "bedrock-runtime.eu-central-1.amazonaws.com";
+    let outgoing = Outgoing::new(&Method::POST, host, "/model/anthropic.claude-v2%3A1/converse", b"{}");
+    for format in [&BEDROCK_CONVERSE as &dyn Format, &ANTHROPIC_BEDROCK] {
+        let signed = |secret: Secret| {
+            let mut headers = HeaderMap::new();
+            format.sign(&outgoing, &secret, now, &mut headers).expect("it can be signed");
+            headers
+        };
+        let headers = signed(AwsCredentials::new("AKIDEXAMPLE", "secret").with_session_token("token").into());
+        assert_eq!(headers["x-amz-date"], "20150830T123600Z");
+        assert_eq!(headers["x-amz-security-token"], "token");
+        assert_eq!(
+            headers["authorization"],
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/eu-central-1/bedrock/aws4_request, \
+             SignedHeaders=host;x-amz-date;x-amz-security-token, \
+             Signature=c10104a9bfe4a9773c52013ee8cef43aa23e289352192614492da678adc84bd4"
+        );
+        assert!(headers.values().filter(|value| value.is_sensitive()).count() == 2);
+        assert_eq!(signed(Secret::new("a-bearers-key"))["authorization"], "Bearer a-bearers-key");
+    }
+    let elsewhere = Outgoing::new(&Method::POST, "127.0.0.1:80", "/", b"");
+    let secret = AwsCredentials::new("id", "secret").into();
+    let error =
+        BEDROCK_CONVERSE.sign(&elsewhere, &secret, now, &mut HeaderMap::new()).expect_err("no region");
+    assert_eq!(error.kind(), loquat_core::ErrorKind::NotConfigured);
+}

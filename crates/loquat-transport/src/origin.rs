@@ -62,6 +62,11 @@ impl Origin {
     }
 
     /// The address, where the host is one.
+    /// As the `Host` field writes it: the port only where it is not the scheme's own.
+    pub fn host_field(&self) -> &str {
+        self.0.authority.as_str()
+    }
+
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.0.ip
     }
@@ -186,6 +191,11 @@ impl Url {
     /// The path, `/` at least, without the query.
     pub fn path(&self) -> &str {
         self.path_and_query.path()
+    }
+
+    /// The query, without its question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.path_and_query.query()
     }
 
     /// All of it.

@@ -35,6 +35,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `client` | yes | [`Client`], and `json`, `transport`, `provider`, `client`, `schedule` as modules |
+//! | `aws` | no | with `client`: requests to Bedrock signed with a key pair (`provider::AwsCredentials`) |
 //! | `decompress` | no | compressed answers asked for and decoded, within `transport::DecompressLimits` |
 //! | `schedule` | yes | `schedule` as a module alone |
 //! | `router` | no | `router` as a module: a model over many endpoints; with `client`: `Client::router` |
@@ -47,6 +48,8 @@
 //! | `full` | no | all |
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+mod aws;
 #[cfg(feature = "client")]
 mod chat;
 #[cfg(all(feature = "client", feature = "engine"))]

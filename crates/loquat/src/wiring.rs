@@ -23,7 +23,7 @@ pub(crate) struct Inner {
     pub(crate) limits: GenerationLimits,
     /// Keys by provider name.
     pub(crate) keys: HashMap<&'static str, Secret>,
-    /// Other addresses of providers that need no key, by provider name.
+    /// Other addresses of providers than their profiles have, by provider name.
     pub(crate) addresses: HashMap<&'static str, String>,
     /// One server for everything, in place of the providers' own.
     pub(crate) server: Option<Server>,
@@ -48,7 +48,8 @@ pub(crate) struct Server {
 
 impl Client {
     /// A client configured by the environment: each provider's key from its own variable (`OPENAI_API_KEY`,
-    /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, and `LOQUAT_BASE_URL` with `LOQUAT_KEY_ENV` (the
+    /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, `AWS_REGION`, with the feature `aws` the key pair in
+    /// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `LOQUAT_BASE_URL` with `LOQUAT_KEY_ENV` (the
     /// *name* of the variable that holds that server's key).
     ///
     /// # Errors
@@ -297,6 +298,11 @@ impl ClientBuilder {
                     keys.entry(profile.name).or_insert_with(|| Secret::new(key));
                 }
             }
+            #[cfg(feature = "aws")]
+            if let Some(key) = crate::aws::key(variable) {
+                keys.entry("bedrock").or_insert(key);
+            }
+            addresses.extend(crate::aws::address(variable).map(|address| ("bedrock", address)));
             if let Some(host) = variable("OLLAMA_HOST") {
                 let address = ollama_address(&host);
                 addresses.insert("ollama-openai", format!("{address}/v1"));

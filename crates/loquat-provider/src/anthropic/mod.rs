@@ -6,10 +6,14 @@
 mod decode;
 mod encode;
 
+use std::time::SystemTime;
+
 use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
+use crate::{
+    DecodeLimits, Decoder, Encoded, Format, Head, Outgoing, decoder::Json, encode as shared, failure,
+};
 
 /// The Messages format.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +34,8 @@ pub struct AnthropicMessages {
 pub enum AnthropicPlace {
     /// At Anthropic, and those who do as it does.
     Anthropic,
-    /// At Bedrock, inside its binary event stream. The credential is a Bedrock API key.
+    /// At Bedrock, inside its binary event stream. The credential is a Bedrock API key or, with the feature `sigv4`, a key
+    /// pair to sign with.
     Bedrock,
     /// At Vertex AI. The credential is an access token, and the base URL ends in `…/publishers/anthropic`.
     Vertex,
@@ -68,6 +73,21 @@ impl Format for AnthropicMessages {
         // A listing needs the version as much as a generation does, and has no body to be encoded with it.
         headers.insert(encode::VERSION_HEADER, encode::VERSION);
         Ok(())
+    }
+
+    fn sign(
+        &self,
+        outgoing: &Outgoing<'_>,
+        secret: &Secret,
+        now: SystemTime,
+        headers: &mut HeaderMap,
+    ) -> Result<()> {
+        #[cfg(feature = "sigv4")]
+        if self.place == AnthropicPlace::Bedrock && crate::sigv4::sign(outgoing, secret, now, headers)? {
+            return Ok(());
+        }
+        let _ = (outgoing, now);
+        self.authenticate(secret, headers)
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {

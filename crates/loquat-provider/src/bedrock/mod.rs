@@ -1,16 +1,20 @@
 //! Bedrock's Converse, which speaks to all of Amazon's models alike, over its binary event stream.
 //!
 //! Follows <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>. The base URL is
-//! `https://bedrock-runtime.REGION.amazonaws.com`; the credential is a Bedrock API key, as signing requests (SigV4) needs
-//! a clock. Anthropic's own format at Bedrock is [`ANTHROPIC_BEDROCK`](crate::ANTHROPIC_BEDROCK).
+//! `https://bedrock-runtime.REGION.amazonaws.com`; the credential is a Bedrock API key or, with the feature
+//! `sigv4`, a key pair to sign with. Anthropic's own format at Bedrock is [`ANTHROPIC_BEDROCK`](crate::ANTHROPIC_BEDROCK).
 
 mod decode;
 mod encode;
 
+use std::time::SystemTime;
+
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
+use crate::{
+    DecodeLimits, Decoder, Encoded, Format, Head, Outgoing, decoder::Json, encode as shared, failure,
+};
 
 /// The Converse format.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,21 @@ impl Format for BedrockConverse {
 
     fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {
         shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
+    }
+
+    fn sign(
+        &self,
+        outgoing: &Outgoing<'_>,
+        secret: &Secret,
+        now: SystemTime,
+        headers: &mut HeaderMap,
+    ) -> Result<()> {
+        #[cfg(feature = "sigv4")]
+        if crate::sigv4::sign(outgoing, secret, now, headers)? {
+            return Ok(());
+        }
+        let _ = (outgoing, now);
+        self.authenticate(secret, headers)
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
