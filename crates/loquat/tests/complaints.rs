@@ -1,24 +1,28 @@
 //! What users of other clients complain of, as tests of this one: each through the whole client, over a real socket. The
 //! comment at each names the issues.
 //!
-//! Two are held elsewhere: cancelled HTTP/2 requests without a reset (bolna-ai/bolna#770, encode/httpcore#1098) in
-//! `loquat-transport`'s `http2.rs`, `giving_up_resets_the_stream_and_nothing_else`; fallback models (vercel/ai#2636) wait for
-//! the router.
+//! All twenty-five of the list are here; that of fallback models needs the feature `router`.
 #![cfg(all(feature = "client", feature = "tools"))]
 
 use std::{
+    future::poll_fn,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use h2::Reason;
 use loquat::{
     Answer, ChatRequest, Client, Context, Delta, Ending, Error, ErrorKind, FinishReason, Message, Model,
     Part, Response, Result, Toolbox,
     client::GenerationLimits,
     core::{Assembler, JsonText, Metered},
     tool,
+    transport::{Config, Http2Mode},
 };
 use loquat_testing::{Fault, Gate, Reply, Server};
+use tokio::{net::TcpListener, sync::mpsc};
 
 /// A limit for tests that wait for it.
 const SOON: Duration = Duration::from_millis(200);
@@ -359,6 +363,40 @@ async fn c20_limits_and_request_id_on_success_and_refusal() {
     }
 }
 
+// vercel/ai#2636: another model where the first will not do, and none once a word of its answer has been heard.
+#[cfg(feature = "router")]
+#[tokio::test]
+async fn c21_another_model_before_the_first_word_and_not_after() {
+    use loquat::{
+        core::Endpoint,
+        router::{EndpointSpec, GroupSpec, Plan, RouteSpec},
+    };
+    let busy = Reply::refusal(503, r#"{"error":{"message":"busy"}}"#);
+    for (first, expected) in [(busy, Ok("hello")), (Reply::events([FIRST]), Err("hel"))] {
+        let (near, far) = (server(first).await, server(Reply::events([FIRST, REST, STOP])).await);
+        let endpoint = |name: &str, server: &Server| {
+            EndpointSpec::new(name, Endpoint::new("openai", format!("{}/v1", server.base_url()), "m"))
+        };
+        let route =
+            RouteSpec::new("chat").with_group(GroupSpec::of(["near"])).with_group(GroupSpec::of(["far"]));
+        let plan = Plan::new()
+            .with_endpoint(endpoint("near", &near))
+            .with_endpoint(endpoint("far", &far))
+            .with_route(route);
+        let router = Client::builder().schedule(None).build().expect("valid").router(&plan).expect("a plan");
+        let request = Arc::new(ChatRequest::new("chat").with_user("hi"));
+        let answer = router.infer(&Context::new(), request).await.expect("somebody answers");
+        let (text, ending) = ended(answer).await;
+        match expected {
+            Ok(whole) => assert!(text == whole && ending.is_finished(), "{text} {ending:?}"),
+            Err(part) => {
+                assert!(text == part && matches!(ending, Ending::Truncated { .. }), "{text} {ending:?}")
+            }
+        }
+        assert_eq!((near.requests().len(), far.requests().len()), (1, usize::from(expected.is_ok())));
+    }
+}
+
 // 64bit/async-openai#576: abandoned streams leaked a task and a socket.
 #[tokio::test]
 async fn c22_an_abandoned_stream_leaves_nothing() {
@@ -376,6 +414,57 @@ async fn c22_an_abandoned_stream_leaves_nothing() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), closed).await.expect("no socket is left open");
+}
+
+/// Serves HTTP/2 in clear, two streams at a time: each says the first words and no more, and tells how it was given up.
+async fn two_streams_at_a_time(resets: mpsc::UnboundedSender<Reason>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let resets = resets.clone();
+            tokio::spawn(async move {
+                let mut builder = h2::server::Builder::new();
+                builder.max_concurrent_streams(2);
+                let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await else { return };
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let resets = resets.clone();
+                    tokio::spawn(async move {
+                        let mut head = http::Response::new(());
+                        let kind = http::HeaderValue::from_static("text/event-stream");
+                        head.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+                        let Ok(mut stream) = respond.send_response(head, false) else { return };
+                        let _ = stream.send_data(format!("data: {FIRST}\n\n").into(), false);
+                        if let Ok(reason) = poll_fn(|cx| stream.poll_reset(cx)).await {
+                            let _ = resets.send(reason);
+                        }
+                    });
+                }
+            });
+        }
+    });
+    address
+}
+
+// bolna-ai/bolna#770, encode/httpcore#1098: cancelled requests were not reset, and took up the connection's places for ever.
+#[tokio::test]
+async fn c23_what_is_given_up_frees_its_place() {
+    let (sender, mut resets) = mpsc::unbounded_channel();
+    let address = two_streams_at_a_time(sender).await;
+    let transport = Config::default().with_http2(Http2Mode::PriorKnowledge);
+    let client = Client::builder()
+        .base_url(format!("http://{address}/v1"))
+        .transport(transport)
+        .build()
+        .expect("a valid address");
+    for _ in 0..10 {
+        let mut answer = client.chat("m").user("hi").stream().await.expect("there is a place");
+        assert_eq!(answer.next_text().await, Ok(Some("hel")));
+        drop(answer);
+        let reset = tokio::time::timeout(Duration::from_secs(30), resets.recv()).await;
+        assert_eq!(reset.expect("it is told"), Some(Reason::CANCEL));
+    }
+    assert_eq!(client.transport().stats().http2_opened, 1, "nobody needed another connection");
 }
 
 // vercel/ai#15670, anthropics/anthropic-sdk-typescript#995: what was kept was copied with each delta.

@@ -148,7 +148,8 @@ pub(crate) const RAW: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Whether somebody has looked at that recording: its name is in the list beside this file, as a hash.
+/// Whether somebody has looked at that recording: its name is in the list beside this file, as a hash, which
+/// the test prints for each with `LOQUAT_LIST_FILES` set.
 pub(crate) fn is_known(file: &str) -> bool {
     let hash = format!("{:08x}", hash(file));
     include_str!("known_files.txt").lines().any(|line| line == hash)

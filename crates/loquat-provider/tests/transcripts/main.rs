@@ -17,7 +17,7 @@ use std::{
     path::Path,
 };
 
-use recordings::{Recording, recordings};
+use recordings::recordings;
 
 #[derive(Default)]
 struct Tally {
@@ -66,7 +66,12 @@ fn recorded_answers_end_truthfully() {
     let mut tallies: BTreeMap<(String, String), Tally> = BTreeMap::new();
     let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
     let mut failures = Vec::new();
+    let (mut new, lists) = (0, env::var_os("LOQUAT_LIST_FILES").is_some());
     for recording in &recordings {
+        new += usize::from(!known::is_known(&recording.file));
+        if lists {
+            println!("{:08x} {}", known::hash(&recording.file), recording.file);
+        }
         let tally = tallies.entry((recording.api.clone(), recording.provider.clone())).or_default();
         tally.recordings += 1;
         let Some(format) = recording.reader() else {
@@ -109,6 +114,7 @@ fn recorded_answers_end_truthfully() {
             "cuts: a sample of each long stream's events in this debug build; all of them with --release"
         );
     }
+    println!("recordings that nobody has looked at yet: {new}");
     for (file, end, why) in known::NOT_FINISHED {
         println!("not finished, rightly: {end:?} {file}: {why}");
     }
@@ -130,14 +136,4 @@ fn recorded_answers_end_truthfully() {
         all.cuts
     );
     assert!(failures.is_empty(), "{} recordings failed", failures.len());
-}
-
-/// What `known_files.txt` is to hold for the recordings at hand, once somebody has looked at them all.
-#[test]
-#[ignore = "prints a list"]
-fn list_known_files() {
-    let data = env::var_os("LOQUAT_DATA").expect("LOQUAT_DATA");
-    for Recording { file, .. } in recordings(&Path::new(&data).join("transcripts")) {
-        println!("{:08x}", known::hash(&file));
-    }
 }
