@@ -142,10 +142,10 @@ impl Http1 {
         &mut self,
         request: http::Request<Content>,
     ) -> Result<http::Response<Incoming>, hyper::Error> {
-        self.meter.refuse_after(self.max_head_bytes);
+        self.meter.hold_after(self.max_head_bytes);
         let mut response = pin!(self.sender.send_request(request));
         let mut connection_error = None;
-        let mut is_queued = false;
+        let (mut is_queued, mut refuses) = (false, false);
         let response = poll_fn(|cx| {
             // Once round the run queue before the write: tasks that are ready together read first and then write together.
             // A write for each read wakes a server on this machine for each, which with 64 callers cost a third of a
@@ -154,17 +154,25 @@ impl Http1 {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if !self.finished
-                && let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx)
-            {
-                self.finished = true;
-                connection_error = done.err();
+            loop {
+                if !self.finished
+                    && let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx)
+                {
+                    self.finished = true;
+                    connection_error = done.err();
+                }
+                // Only the line above can bring it, so it need not wake anybody.
+                let response = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                let is_too_large = response.is_pending() && self.meter.is_held();
+                if self.finished || !is_too_large || std::mem::replace(&mut refuses, true) {
+                    return response;
+                }
+                // All of it was the head, and that is not over: the next turn ends the connection.
+                self.meter.refuse();
             }
-            // Only the line above can bring it, so it need not wake anybody.
-            response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         })
         .await;
-        self.meter.refuse_after(u64::MAX);
+        self.meter.hold_after(u64::MAX);
         self.used = true;
         match (response, connection_error) {
             (Ok(response), _) => {

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -33,6 +33,8 @@ pub(crate) struct Meter {
     pause_at: AtomicU64,
     /// The count of bytes read past which a head is too large.
     refuse_at: AtomicU64,
+    /// Whether a read past that is an error: until then it only waits.
+    refuses: AtomicBool,
 }
 
 impl Meter {
@@ -44,6 +46,7 @@ impl Meter {
             last_write_micros: AtomicU64::new(0),
             pause_at: AtomicU64::new(u64::MAX),
             refuse_at: AtomicU64::new(u64::MAX),
+            refuses: AtomicBool::new(false),
         }
     }
 
@@ -60,9 +63,21 @@ impl Meter {
         self.pause_at.store(self.read().saturating_add(bytes), Relaxed);
     }
 
-    /// Reads no more once so many more bytes are in: whoever asks for more then gets [`HeadTooLarge`].
-    pub(crate) fn refuse_after(&self, bytes: u64) {
+    /// Reads no more once so many more bytes are in: who asks for more then waits, and wakes nobody. They may hold the whole head
+    /// and much of a body, which only who parses them can tell.
+    pub(crate) fn hold_after(&self, bytes: u64) {
         self.refuse_at.store(self.read().saturating_add(bytes), Relaxed);
+        self.refuses.store(false, Relaxed);
+    }
+
+    /// Whether so many bytes are in.
+    pub(crate) fn is_held(&self) -> bool {
+        self.read() >= self.refuse_at.load(Relaxed)
+    }
+
+    /// They did not hold the head: from now on whoever asks for more gets [`HeadTooLarge`].
+    pub(crate) fn refuse(&self) {
+        self.refuses.store(true, Relaxed);
     }
 
     /// Whether reading waits for the next [`Meter::pause_after`].
@@ -161,8 +176,9 @@ impl AsyncRead for Stream {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if self.meter.read() >= self.meter.refuse_at.load(Relaxed) {
-            return Poll::Ready(Err(io::Error::other(HeadTooLarge)));
+        if self.meter.is_held() {
+            let refuses = self.meter.refuses.load(Relaxed);
+            return if refuses { Poll::Ready(Err(io::Error::other(HeadTooLarge))) } else { Poll::Pending };
         }
         let before = buf.filled().len();
         let polled = match &mut self.inner {

@@ -22,7 +22,7 @@ fn requests() -> u64 {
 }
 
 #[expect(clippy::print_stdout, reason = "the figures, for whoever asked for many requests")]
-async fn after_many_requests(address: SocketAddr, mode: Http2Mode) -> Stats {
+async fn after_many_requests(address: SocketAddr, mode: Http2Mode, body_bytes: usize) -> Stats {
     // A connection that lay idle for four seconds on a busy machine would be passed over, one of five minutes replaced: how fast
     // the test runs is not its subject.
     let pool = PoolConfig::default().with_reuse_within(Duration::from_secs(90)).with_max_age(None);
@@ -32,7 +32,7 @@ async fn after_many_requests(address: SocketAddr, mode: Http2Mode) -> Stats {
         tokio::spawn(async move {
             for _ in 0..requests() / CALLERS {
                 let response = send(&transport, post(address)).await.expect("served");
-                assert_eq!(text(response).await.expect("whole"), "hi");
+                assert_eq!(text(response).await.expect("whole").len(), body_bytes);
             }
         })
     });
@@ -46,8 +46,20 @@ async fn after_many_requests(address: SocketAddr, mode: Http2Mode) -> Stats {
 
 #[tokio::test]
 async fn on_http1_each_caller_opens_one_connection_at_most() {
+    http1(2).await;
+}
+
+/// A body that comes in many reads is as good a reason to keep the connection.
+#[tokio::test]
+async fn on_http1_a_long_body_keeps_its_connection() {
+    http1(100 * 1024).await;
+}
+
+async fn http1(body_bytes: usize) {
     // Read by the piece: byte by byte, the peer would take longer than all callers together.
-    let address = listen(|_, mut socket| async move {
+    let address = listen(move |_, mut socket| async move {
+        let response =
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {body_bytes}\r\n\r\n{}", "x".repeat(body_bytes));
         let mut buffer = [0; 4096];
         let mut read = Vec::new();
         loop {
@@ -57,12 +69,12 @@ async fn on_http1_each_caller_opens_one_connection_at_most() {
             }
             if read.ends_with(b"\r\n\r\nhello") {
                 read.clear();
-                write(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+                write(&mut socket, &response).await;
             }
         }
     })
     .await;
-    let stats = after_many_requests(address, Http2Mode::Never).await;
+    let stats = after_many_requests(address, Http2Mode::Never, body_bytes).await;
     assert!(stats.http1_opened <= CALLERS, "{stats:?}");
     assert_eq!(stats.http1_opened + stats.reused, requests() / CALLERS * CALLERS);
     assert!(stats.reuse_ratio() >= 0.98, "{stats:?}");
@@ -80,7 +92,7 @@ async fn on_http2_the_peers_limit_decides() {
         }
     })
     .await;
-    let stats = after_many_requests(address, Http2Mode::PriorKnowledge).await;
+    let stats = after_many_requests(address, Http2Mode::PriorKnowledge, 2).await;
     assert!(stats.http2_opened <= CALLERS.div_ceil(u64::from(STREAMS)), "{stats:?}");
     assert!(stats.reuse_ratio() >= 0.98, "{stats:?}");
 }
