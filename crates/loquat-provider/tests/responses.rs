@@ -196,7 +196,7 @@ fn a_conversation_becomes_items() {
         concat!(
             r#"{"model":"m","input":[{"role":"system","content":"be brief"},{"role":"user","content":"hi"},"#,
             r#"{"encrypted_content":"E","id":"rs","summary":[],"type":"reasoning"},"#,
-            r#"{"role":"assistant","content":[{"type":"output_text","text":"hello"}]},"#,
+            r#"{"role":"assistant","content":"hello"},"#,
             r#"{"type": "web_search_call"},{"type":"function_call","call_id":"a","name":"f","arguments":"{\"x\":1}"},"#,
             r#"{"type":"function_call_output","call_id":"a","output":"5"}],"#,
             r#""tools":[{"type":"function","name":"f","description":"does f","parameters":{"type":"object"},"strict":false}],"#,

@@ -390,7 +390,7 @@ async fn c21_another_model_before_the_first_word_and_not_after() {
         match expected {
             Ok(whole) => assert!(text == whole && ending.is_finished(), "{text} {ending:?}"),
             Err(part) => {
-                assert!(text == part && matches!(ending, Ending::Truncated { .. }), "{text} {ending:?}")
+                assert!(text == part && matches!(ending, Ending::Truncated { .. }), "{text} {ending:?}");
             }
         }
         assert_eq!((near.requests().len(), far.requests().len()), (1, usize::from(expected.is_ok())));

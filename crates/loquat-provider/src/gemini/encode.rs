@@ -109,7 +109,10 @@ fn set_generation(body: &mut Body, request: &ChatRequest) -> Result<()> {
         }
         (None, Some("none")) => config.set("thinkingConfig", json!({"thinkingBudget": 0}))?,
         (None, Some(effort)) => {
-            config.set("thinkingConfig", json!({"includeThoughts": true, "thinkingLevel": effort}))?;
+            config.set(
+                "thinkingConfig",
+                json!({"includeThoughts": true, "thinkingLevel": effort.to_ascii_uppercase()}),
+            )?;
         }
         (None, None) => {}
     }

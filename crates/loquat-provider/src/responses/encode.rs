@@ -138,7 +138,7 @@ enum Tagged<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Content<'a> {
-    Text(&'a str),
+    Text(Cow<'a, str>),
     Parts(Vec<WirePart<'a>>),
 }
 
@@ -155,6 +155,8 @@ enum WirePart<'a> {
         refusal: &'a str,
     },
     InputImage {
+        /// The format's own default, which its description demands all the same.
+        detail: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         image_url: Option<Cow<'a, str>>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,7 +214,9 @@ fn asked<'a>(
     }
     match &parts[..] {
         [] => {}
-        [WirePart::InputText { text }] => items.push(Item::Message { role, content: Content::Text(text) }),
+        [WirePart::InputText { text }] => {
+            items.push(Item::Message { role, content: Content::Text((*text).into()) })
+        }
         _ => items.push(Item::Message { role, content: Content::Parts(parts) }),
     }
     Ok(())
@@ -245,7 +249,7 @@ fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>
     let role = "assistant";
     let flush = |said: &mut Vec<WirePart<'a>>, items: &mut Vec<Item<'a>>| {
         if !said.is_empty() {
-            items.push(Item::Message { role, content: Content::Parts(std::mem::take(said)) });
+            items.push(Item::Message { role, content: without_name(std::mem::take(said)) });
         }
     };
     for (number, part) in message.parts.iter().enumerate() {
@@ -296,6 +300,19 @@ fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>
     Ok(())
 }
 
+/// The content of an assistant's message that has no name: text alone goes as such, as parts are for messages that have one.
+fn without_name(said: Vec<WirePart<'_>>) -> Content<'_> {
+    let text = |part: &WirePart<'_>| match part {
+        WirePart::OutputText { text } => Some((*text).to_owned()),
+        _ => None,
+    };
+    match (said.iter().map(text).collect::<Option<String>>(), &said[..]) {
+        (Some(_), [WirePart::OutputText { text }]) => Content::Text((*text).into()),
+        (Some(text), _) => Content::Text(text.into()),
+        (None, _) => Content::Parts(said),
+    }
+}
+
 fn words<'a>(said: &[WirePart<'a>]) -> Vec<Words<'a>> {
     let words = said.iter().filter_map(|part| match part {
         WirePart::OutputText { text } => Some(Words::Text(text)),
@@ -333,7 +350,7 @@ fn image<'a>(media: &'a Media, place: &str) -> Result<WirePart<'a>> {
         MediaSource::FileId(id) => (None, Some(id.as_str())),
         _ => return Err(unsupported(place, "a picture from there", FORMAT)),
     };
-    Ok(WirePart::InputImage { image_url, file_id })
+    Ok(WirePart::InputImage { detail: "auto", image_url, file_id })
 }
 
 fn file<'a>(media: &'a Media, place: &str) -> Result<WirePart<'a>> {

@@ -16,7 +16,9 @@ pub(super) fn rest(raw: &str) -> Option<String> {
         "message" => {
             for part in item.get_mut("content")?.as_array_mut()? {
                 let part = part.as_object_mut()?;
-                part.remove("logprobs");
+                if let Some(logprobs) = part.get_mut("logprobs") {
+                    *logprobs = Value::Array(Vec::new());
+                }
                 for words in ["text", "refusal"] {
                     if let Some(words) = part.get_mut(words) {
                         *words = words.as_str()?.len().into();
