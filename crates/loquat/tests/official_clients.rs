@@ -1,5 +1,6 @@
-//! The official Python clients and ours, pointed at one recording server: their requests are equal field by field. The Python that
-//! has the clients is named by LOQUAT_CLIENTS_PYTHON, which `cargo xtask test` sets.
+//! The official clients for Python and JavaScript and ours, pointed at one recording server: their requests are equal field by field.
+//! The Python that has the clients is named by LOQUAT_CLIENTS_PYTHON, the folder of node's modules by LOQUAT_CLIENTS_NODE, which
+//! `cargo xtask test` sets.
 //!
 //! Equal is the whole JSON body, the path, and the content type. Where a provider takes two spellings for one thing (`"content":"hi"`
 //! and a list with one text in it) the Python case is written in ours. Not compared are titles in schemas, which pydantic makes of
@@ -7,7 +8,7 @@
 //! client says `authorization` and the version that its own types are of, we what the recordings were made with.
 #![cfg(all(feature = "client", feature = "tools"))]
 
-use std::{collections::BTreeMap, process::Command, sync::Arc};
+use std::{collections::BTreeMap, path::Path, process::Command, sync::Arc};
 
 use loquat::{
     CacheHint, ChatRequest, Client, Context, Message, Model, Part, Role, Tool, ToolCall, ToolResult,
@@ -27,23 +28,40 @@ async fn requests_equal_those_of_the_official_clients() {
         eprintln!("skipped: LOQUAT_CLIENTS_PYTHON does not name a Python with the official clients");
         return;
     };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/official_clients.py");
+    let mut command = Command::new(python);
+    command.arg(script);
+    compare(command).await;
+}
+
+#[tokio::test]
+async fn requests_equal_those_of_the_official_clients_in_javascript() {
+    let Some(modules) = std::env::var_os("LOQUAT_CLIENTS_NODE") else {
+        eprintln!(
+            "skipped: LOQUAT_CLIENTS_NODE does not name a folder with the official clients as node_modules"
+        );
+        return;
+    };
+    // Modules are looked for beside the script and above it, so it is put where they are.
+    let script = Path::new(&modules).join("official_clients.mjs");
+    std::fs::write(&script, include_str!("official_clients.mjs")).expect("a folder of ours");
+    let mut command = Command::new("node");
+    command.arg(script);
+    compare(command).await;
+}
+
+/// What that program sends, and what we do.
+async fn compare(mut program: Command) {
     let server = Server::start([Reply::json("{}".to_owned())]).await.expect("a port");
-    let base = server.base_url();
-    let run = tokio::task::spawn_blocking(move || {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/official_clients.py");
-        Command::new(python).arg(script).arg(base).env_remove("OPENAI_API_KEY").output().expect("a Python")
-    });
+    program.arg(server.base_url()).env_remove("OPENAI_API_KEY");
+    let run = tokio::task::spawn_blocking(move || program.output().expect("it can be started"));
     let output = run.await.expect("no panic");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{complaints}");
     let names: Vec<&str> = said.lines().collect();
     let theirs = server.requests();
-    assert_eq!(
-        names.len(),
-        theirs.len(),
-        "a request for each case: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_eq!(names.len(), theirs.len(), "a request for each case: {complaints}");
     let theirs: BTreeMap<&str, RecordedRequest> = names.into_iter().zip(theirs).collect();
     assert_eq!(theirs.len(), CASES, "no case was forgotten");
     let mut wrong = Vec::new();

@@ -215,7 +215,7 @@ fn asked<'a>(
     match &parts[..] {
         [] => {}
         [WirePart::InputText { text }] => {
-            items.push(Item::Message { role, content: Content::Text((*text).into()) })
+            items.push(Item::Message { role, content: Content::Text((*text).into()) });
         }
         _ => items.push(Item::Message { role, content: Content::Parts(parts) }),
     }
