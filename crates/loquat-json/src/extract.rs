@@ -124,7 +124,11 @@ impl Extractor {
     #[inline(never)]
     fn read(&mut self, json: &str) -> Result<(), Error> {
         self.mark.turn += 1;
-        if self.predicts && self.predictor.predict_document(json) {
+        let Self { predictor, fields, max_depth, max_matches, .. } = self;
+        let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
+        if self.predicts
+            && (predictor.predict_document(json) || predictor.anticipate(json, fields.shapes(), is_allowed))
+        {
             return Ok(());
         }
         let is_adapted = self.look_through(json);
@@ -159,7 +163,10 @@ impl Extractor {
         pass.run(json.as_bytes(), bounds)?;
         if *predicts && predictor.is_studying() {
             let Pass { tokens, hits, deepest, outline, .. } = pass;
-            if let Some(shape) = Shape::new(json, outline, tokens, &hits.all, fields.len(), *deepest) {
+            let sketch = [outline.places().len(), tokens.len(), hits.all.len(), *deepest];
+            if fields.shapes().recurs(sketch)
+                && let Some(shape) = Shape::new(json, outline, tokens, &hits.all, fields.len(), *deepest)
+            {
                 predictor.learn(json, outline, shape, fields.shapes());
             }
         }
@@ -213,12 +220,16 @@ impl Extractor {
     /// that makes of it; and the event's mark.
     pub(crate) fn predict_unframed<'i, A>(
         &mut self,
-        framing: Framing,
         input: &'i [u8],
         accept: impl Fn(usize) -> Option<A>,
     ) -> Option<(&'i str, A, Mark)> {
-        let (document, accepted) = self.predictor.predict_unframed(framing, input, accept)?;
+        let (document, accepted) = self.predictor.predict_unframed(input, accept)?;
         Some((document, accepted, self.mark))
+    }
+
+    /// The event that was to be predicted is not all there.
+    pub(crate) fn wait(&mut self) {
+        self.predictor.forget_ruled_out();
     }
 
     /// Who frames the texts that come next.

@@ -147,7 +147,11 @@ impl Decoder {
             return Ok(Some(self.lend_predicted(input, &line, found_by)));
         }
         json.expect(Framing::Lines);
-        self.next(input)
+        let event = self.next(input)?;
+        if event.is_none() {
+            json.wait();
+        }
+        Ok(event)
     }
 
     /// A line that has not touched the buffer.
@@ -238,7 +242,7 @@ impl fmt::Debug for Decoder {
 
 /// The line at the front of the input, if it is JSON as predicted, when the line ends differ.
 fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
-    let (data, after, found_by) = json.predict_unframed(Framing::Lines, input, |end| line_end(input, end))?;
+    let (data, after, found_by) = json.predict_unframed(input, |end| line_end(input, end))?;
     let whole = vector::text(input.get(..data.len() + after)?)?;
     json.put_into(Frame {
         framing: Framing::Lines,

@@ -1,16 +1,19 @@
 //! What the next event of a stream will look like: like one of the last few, but for the parts that change.
 //!
 //! A template is an earlier event in which the strings and numbers that were seen to change are holes ([`Pattern`]). An event
-//! that no template fits is tried with the shapes of the templates and then with the shared ones, in which every string and
-//! number is a hole; that teaches which of them change. Only what fits no shape either needs the full pass. A stream whose
-//! events never repeat a shape soon stops being studied, so that it costs no more than the full pass and a failed comparison.
+//! that no template fits is tried with shapes, in which every string and number is a hole; that teaches which of them change.
+//! First comes the shape that came next the last time a stream was here: streams resemble each other in that too, and one comparison is
+//! cheaper than an outline. By the outline most of the others are told apart at once: those of the templates, and the shared ones. Only
+//! what fits no shape either needs the full pass, and only what recurs is made a shape of. A stream whose events never repeat one soon
+//! stops being studied, so that it costs no more than the full pass and a failed comparison.
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::found::Hits;
 use crate::outline::Outline;
 use crate::pattern::Shift;
-use crate::shape::{MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
+use crate::shape::{Known, MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
 use crate::template::{Frame, Framed, Framing, Template};
 
 /// Templates of one stream: text, tool call, reasoning and ping alternate in the richest streams recorded.
@@ -40,10 +43,16 @@ pub(crate) struct Predictor {
     templates: Vec<Template>,
     /// Which of them fitted last.
     front: usize,
+    /// An event was seen that it fitted, frame and all.
+    front_is_seen: bool,
+    /// Templates that the event does not fit which is looked at, a bit for each.
+    ruled_out: u32,
     /// Who knows what is found in the current event.
     source: Source,
     shifts: Vec<Shift>,
     shared: Snapshot,
+    /// The shape of the last document that no template fitted.
+    last: Option<Arc<Shape>>,
     /// Addresses of the shared shapes met last, by which the second event of a shape is told from its first.
     met: [usize; MAX_TEMPLATES],
     /// Who framed the last event that was no template's.
@@ -61,6 +70,7 @@ impl Predictor {
         let event = self.templates.get(self.front)?.match_event(framing, input, &mut self.shifts)?;
         self.source = Source::Front;
         self.in_vain = 0;
+        self.front_is_seen = true;
         Some(event)
     }
 
@@ -72,51 +82,76 @@ impl Predictor {
         but_the_front: bool,
     ) -> Option<Framed<'i>> {
         self.source = Source::Front;
+        self.ruled_out = 0;
         let event = match but_the_front {
             true => None,
             false => self.templates.get(self.front)?.match_event(framing, input, &mut self.shifts),
         };
-        event.or_else(|| self.try_others(|template, shifts| template.match_event(framing, input, shifts)))
+        let event = event
+            .or_else(|| self.try_others(|template, shifts| template.match_event(framing, input, shifts)));
+        match event {
+            Some(_) => self.front_is_seen = true,
+            None => self.rule_out(framing, input),
+        }
+        event
     }
 
-    /// The document at the front of `input`, if a template fits it that was not tried by [`predict_event`](Self::predict_event),
-    /// and `accept` takes its length; and what it makes of that.
+    /// No template fits the event at the front of `input`: those that stand in the same frame do not fit its document either.
+    fn rule_out(&mut self, framing: Framing, input: &[u8]) {
+        if self.front_is_seen
+            && let Some(front) = self.templates.get_mut(self.front)
+        {
+            front.see();
+        }
+        let ruled_out =
+            (0..).zip(&self.templates).filter(|(_, template)| !template.is_worth_unframing(framing, input));
+        self.ruled_out = ruled_out.fold(0, |bits, (position, _)| bits | 1 << position);
+    }
+
+    /// The document at the front of `input`, if a template fits it that is not ruled out, and `accept` takes its length; and what it
+    /// makes of that.
     pub(crate) fn predict_unframed<'i, A>(
         &mut self,
-        framing: Framing,
         input: &'i [u8],
         accept: impl Fn(usize) -> Option<A>,
     ) -> Option<(&'i str, A)> {
-        self.source = Source::Front;
         self.try_all(|template, shifts| {
-            if !template.is_worth_unframing(framing) {
-                return None;
-            }
             let document = template.match_document(input, shifts)?;
             Some((document, accept(document.len())?))
         })
     }
 
-    /// Whether a template fits the document.
+    /// Whether a template fits the document that is not ruled out.
     pub(crate) fn predict_document(&mut self, json: &str) -> bool {
-        self.source = Source::Front;
         let found = self.try_all(|template, shifts| {
             let document = template.match_document(json.as_bytes(), shifts)?;
             (document.len() == json.len()).then_some(())
         });
+        self.ruled_out = 0;
         found.is_some()
     }
 
-    /// Tries the templates, the one in front first. The one that fits is put there.
-    fn try_all<T>(&mut self, mut fit: impl FnMut(&Template, &mut Vec<Shift>) -> Option<T>) -> Option<T> {
-        let front = self.templates.get(self.front)?;
-        fit(front, &mut self.shifts).or_else(|| self.try_others(fit))
+    /// The event that was looked at last is another one, or was not all there.
+    pub(crate) fn forget_ruled_out(&mut self) {
+        self.ruled_out = 0;
     }
 
-    /// Tries the templates that are not in front. The one that fits is put there.
+    /// Tries the templates that are not ruled out, the one in front first. The one that fits is put there.
+    fn try_all<T>(&mut self, mut fit: impl FnMut(&Template, &mut Vec<Shift>) -> Option<T>) -> Option<T> {
+        self.source = Source::Front;
+        if let (0, Some(front)) = (self.ruled_out >> self.front & 1, self.templates.get(self.front))
+            && let Some(fitting) = fit(front, &mut self.shifts)
+        {
+            return Some(fitting);
+        }
+        self.try_others(fit)
+    }
+
+    /// Tries the templates that are neither in front nor ruled out. The one that fits is put there.
     fn try_others<T>(&mut self, mut fit: impl FnMut(&Template, &mut Vec<Shift>) -> Option<T>) -> Option<T> {
         for (position, template) in self.templates.iter().enumerate() {
             if position != self.front
+                && self.ruled_out >> position & 1 == 0
                 && let Some(fitting) = fit(template, &mut self.shifts)
             {
                 self.put_in_front(position);
@@ -130,8 +165,12 @@ impl Predictor {
     /// Puts another template in front.
     fn put_in_front(&mut self, position: usize) {
         self.clock += 1;
+        let is_seen = mem::take(&mut self.front_is_seen);
         if let Some(template) = self.templates.get_mut(self.front) {
             template.used = self.clock;
+            if is_seen {
+                template.see();
+            }
         }
         self.front = position;
     }
@@ -148,6 +187,36 @@ impl Predictor {
         }
     }
 
+    /// Whether the shape fits the whole document that is likely to come after the last one: streams resemble each other in that, too.
+    /// See [`adapt`](Self::adapt).
+    pub(crate) fn anticipate(
+        &mut self,
+        json: &str,
+        store: &Shapes,
+        is_allowed: impl Fn(&Shape) -> bool,
+    ) -> bool {
+        if !self.is_patient(json) {
+            return false;
+        }
+        store.refresh(&mut self.shared);
+        let Self { templates, shared, shifts, last, .. } = self;
+        let next = shared.position(store.after(last.as_deref()));
+        let Some((position, Known { shape, .. })) =
+            next.and_then(|next| Some((next, shared.shapes.get(next)?)))
+        else {
+            return false;
+        };
+        let own = templates.iter().position(|template| Arc::ptr_eq(&template.shape, shape));
+        if (own.is_none() && !is_allowed(shape)) || !shape.matches(json, shifts) {
+            return false;
+        }
+        match own {
+            Some(own) => self.mend(json, own, store),
+            None => self.take_over(json, position, store),
+        }
+        true
+    }
+
     /// Whether a known shape fits the whole document that was drawn, whose template is then made or mended, and in front.
     pub(crate) fn adapt(
         &mut self,
@@ -156,46 +225,62 @@ impl Predictor {
         store: &Shapes,
         is_allowed: impl Fn(&Shape) -> bool,
     ) -> bool {
-        // After a studied event comes one that may recur.
-        let is_patient = self.in_vain <= PATIENCE || self.in_vain % RARELY < 2;
-        if json.len() > MAX_TEXT_BYTES || !is_patient {
+        if !self.is_patient(json) {
             return false;
         }
-        let mut own = self.templates.iter();
-        if let Some(position) = own.position(|known| known.shape.fits(json, outline, &mut self.shifts)) {
-            if let Some(template) = self.templates.get_mut(position) {
-                template.note_changes(json, &self.shifts);
-                store.publish(&template.shape, template.changing);
-                let (shape, changing) = (Arc::clone(&template.shape), template.changing);
-                self.put_in_front(position);
-                self.write(json, shape, changing);
-            }
+        let Self { templates, shared, shifts, .. } = self;
+        if let Some(position) = templates.iter().position(|known| known.shape.fits(json, outline, shifts)) {
+            self.mend(json, position, store);
             return true;
         }
-        store.refresh(&mut self.shared);
-        for (position, known) in self.shared.shapes.iter().enumerate() {
-            let is_tried = self.templates.iter().any(|template| Arc::ptr_eq(&template.shape, &known.shape));
-            if is_tried || !is_allowed(&known.shape) {
-                continue;
-            }
-            if known.shape.fits(json, outline, &mut self.shifts) {
-                self.in_vain = 0;
-                let address = Arc::as_ptr(&known.shape).addr();
-                if known.changing == 0 && !self.met.contains(&address) {
-                    // Many shapes occur once in a stream: its first event, its last. They are served as they are, until they
-                    // are seen to recur, in this stream or in another.
-                    self.met.rotate_right(1);
-                    self.met[0] = address;
-                    self.source = Source::Shared(position);
-                    return true;
-                }
-                let (shape, changing) = (Arc::clone(&known.shape), known.changing);
-                self.put_in_front(self.room());
-                self.write(json, shape, changing);
-                return true;
-            }
+        let fitting = shared.shapes.iter().position(|Known { shape, .. }| {
+            let is_tried = templates.iter().any(|template| Arc::ptr_eq(&template.shape, shape));
+            !is_tried && is_allowed(shape) && shape.fits(json, outline, shifts)
+        });
+        if let Some(position) = fitting {
+            self.take_over(json, position, store);
         }
-        false
+        fitting.is_some()
+    }
+
+    /// Whether the stream is one whose events recur. After a studied event comes one that may.
+    fn is_patient(&self, json: &str) -> bool {
+        json.len() <= MAX_TEXT_BYTES && (self.in_vain <= PATIENCE || self.in_vain % RARELY < 2)
+    }
+
+    /// The document has just been matched with the shape of one of the stream's own templates, which learns what else may change.
+    fn mend(&mut self, json: &str, position: usize, store: &Shapes) {
+        let Some(template) = self.templates.get_mut(position) else { return };
+        template.note_changes(json, &self.shifts);
+        store.publish(&template.shape, template.changing);
+        let (shape, changing) = (Arc::clone(&template.shape), template.changing);
+        self.follow(&shape, store);
+        self.put_in_front(position);
+        self.write(json, shape, changing);
+    }
+
+    /// The shape comes after that of the last document that no template fitted.
+    fn follow(&mut self, shape: &Arc<Shape>, store: &Shapes) {
+        store.note_after(self.last.as_deref(), shape);
+        self.last = Some(Arc::clone(shape));
+    }
+
+    /// The document has just been matched with a shared shape, of which a template is made.
+    fn take_over(&mut self, json: &str, position: usize, store: &Shapes) {
+        let Some(Known { shape, changing }) = self.shared.shapes.get(position).cloned() else { return };
+        self.in_vain = 0;
+        self.follow(&shape, store);
+        let address = shape.address();
+        if changing == 0 && !self.met.contains(&address) {
+            // Many shapes occur once in a stream: its first event, its last. They are served as they are, until they
+            // are seen to recur, in this stream or in another.
+            self.met.rotate_right(1);
+            self.met[0] = address;
+            self.source = Source::Shared(position);
+            return;
+        }
+        self.put_in_front(self.room());
+        self.write(json, shape, changing);
     }
 
     /// Whether the document that is being passed in full is worth noting for [`learn`](Self::learn).
@@ -209,6 +294,7 @@ impl Predictor {
         if shape.fits(json, outline, &mut self.shifts) {
             self.put_in_front(self.room());
             let shape = Arc::new(shape);
+            self.follow(&shape, store);
             store.publish(&shape, 0);
             self.write(json, shape, 0);
         }
@@ -252,6 +338,7 @@ impl Predictor {
             self.templates.reserve_exact(MAX_TEMPLATES - self.front);
             self.templates.push(Template::new(Arc::clone(&shape), self.framing));
         }
+        self.front_is_seen = false;
         if let Some(template) = self.templates.get_mut(self.front) {
             template.write(json, shape, changing, &mut self.shifts);
         }

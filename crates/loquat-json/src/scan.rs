@@ -103,7 +103,32 @@ pub(crate) fn escape(json: &[u8], at: usize) -> Result<usize, Error> {
 }
 
 /// The end of the number that starts at `at`. Any length is valid.
-pub(crate) fn number(json: &[u8], mut at: usize) -> Result<usize, Error> {
+#[inline]
+pub(crate) fn number(json: &[u8], at: usize) -> Result<usize, Error> {
+    // Most are whole ones of less than sixteen digits.
+    if let Some(chunk) = json.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+        let (low, high) = (digits_at_front(chunk, 0), digits_at_front(chunk, 8));
+        let length = if low == 8 { 8 + high } else { low };
+        let ends = !matches!(chunk.get(length), None | Some(b'.' | b'e' | b'E'));
+        if ends && (length == 1 || length > 1 && chunk[0] != b'0') {
+            return Ok(at + length);
+        }
+    }
+    any_number(json, at)
+}
+
+/// How many of eight bytes are digits, up to the first that is none.
+#[inline(always)]
+fn digits_at_front(chunk: &[u8; 16], from: usize) -> usize {
+    let Some(eight) = chunk.get(from..).and_then(<[u8]>::first_chunk) else { return 0 };
+    let word = u64::from_le_bytes(*eight) ^ (ONES * u64::from(b'0'));
+    // A digit has become 0 to 9; in a byte from 10 on, or with its high bit set, the high bit is now set.
+    let others = (((word & !HIGHS) + ONES * 0x76) | word) & HIGHS;
+    others.trailing_zeros() as usize / 8
+}
+
+/// [`number`], whatever it is.
+fn any_number(json: &[u8], mut at: usize) -> Result<usize, Error> {
     if json.get(at) == Some(&b'-') {
         at += 1;
     }

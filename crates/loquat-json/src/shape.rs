@@ -4,7 +4,7 @@
 //! It holds no content, so it may outlive the stream that it was seen in, and serve another. The store is read when a
 //! stream meets something new and written when it has learned something; never per event.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use memchr::memchr;
@@ -31,6 +31,9 @@ const MAX_HITS: usize = 256;
 /// format with members of their own.
 const MAX_SHARED: usize = 16;
 
+/// Documents remembered that had no known shape: a stream brings three to six.
+const SKETCHES: usize = 64;
+
 /// A string or number of a document (for a string, what is between the quotes), or the spaces before its last bracket.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Token {
@@ -49,6 +52,8 @@ pub(crate) struct Shape {
     /// How deep it nests and how many values the full pass found: the limits of whoever uses the shape must allow them.
     pub(crate) depth: usize,
     pub(crate) matches: usize,
+    /// Address of the shape that came after it the last time, in whichever stream; a hint.
+    next: AtomicUsize,
 }
 
 impl Shape {
@@ -98,7 +103,20 @@ impl Shape {
             pattern.hits.all.push(Hit { start, end, holes_before, holes_until, ..*hit });
         }
         pattern.hits.index(fields);
-        Some(Self { pattern, anchors, tokens: outline.places().len(), depth, matches: hits.len() })
+        Some(Self {
+            pattern,
+            anchors,
+            tokens: outline.places().len(),
+            depth,
+            matches: hits.len(),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// [`fits`](Self::fits) without an outline. Costs less than drawing one, but not less than that where it does not fit.
+    pub(crate) fn matches(&self, json: &str, shifts: &mut Vec<Shift>) -> bool {
+        let document = self.pattern.match_document(json.as_bytes(), shifts);
+        document.is_some_and(|document| document.len() == json.len())
     }
 
     /// Whether the document that was drawn has this shape; its `shifts` then.
@@ -136,6 +154,11 @@ impl Shape {
         (json.get(at..)? == text.as_bytes().get(literal..)?).then_some(())
     }
 
+    /// What it is known by, as long as it lives.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         self.pattern.text() == other.pattern.text() && self.pattern.holes() == other.pattern.holes()
     }
@@ -155,14 +178,66 @@ pub(crate) struct Snapshot {
     pub(crate) shapes: Arc<[Known]>,
 }
 
+impl Snapshot {
+    /// Where a shape is.
+    pub(crate) fn position(&self, address: usize) -> Option<usize> {
+        self.shapes.iter().position(|known| known.shape.address() == address)
+    }
+}
+
 /// The store.
-#[derive(Default)]
 pub(crate) struct Shapes {
     version: AtomicU64,
     latest: Mutex<Arc<[Known]>>,
+    /// Address of the shape that a stream began with.
+    first: AtomicUsize,
+    /// What the last documents looked like from afar that had no known shape.
+    sketches: [AtomicU64; SKETCHES],
+}
+
+impl Default for Shapes {
+    fn default() -> Self {
+        Self {
+            version: AtomicU64::default(),
+            latest: Mutex::default(),
+            first: AtomicUsize::new(0),
+            sketches: [const { AtomicU64::new(0) }; SKETCHES],
+        }
+    }
 }
 
 impl Shapes {
+    /// Whether a document of which these were counted (tokens, strings and numbers, hits, levels) was here before, as far as is
+    /// remembered; it is remembered now. What occurs once is not worth a shape.
+    pub(crate) fn recurs(&self, counts: [usize; 4]) -> bool {
+        // Neighbouring numbers go to different places. Zero is nobody's.
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let sketch = counts
+            .iter()
+            .fold(1u64, |sketch, count| (sketch ^ *count as u64).wrapping_mul(ODD).rotate_left(23));
+        let place = (sketch >> 32) as usize % SKETCHES;
+        let Some(known) = self.sketches.get(place) else { return false };
+        // Another stream may come in between: then it is studied once more, or once less.
+        let recurs = known.load(Ordering::Relaxed) == sketch;
+        if !recurs {
+            known.store(sketch, Ordering::Relaxed);
+        }
+        recurs
+    }
+
+    /// Address of the shape that came after this one, `None` for the beginning, when one did.
+    pub(crate) fn after(&self, last: Option<&Shape>) -> usize {
+        last.map_or(&self.first, |last| &last.next).load(Ordering::Relaxed)
+    }
+
+    /// Takes note of what came after what.
+    pub(crate) fn note_after(&self, last: Option<&Shape>, shape: &Shape) {
+        let next = last.map_or(&self.first, |last| &last.next);
+        if next.load(Ordering::Relaxed) != shape.address() {
+            next.store(shape.address(), Ordering::Relaxed);
+        }
+    }
+
     /// Brings a snapshot up to date; one relaxed load when it already is.
     pub(crate) fn refresh(&self, snapshot: &mut Snapshot) {
         let version = self.version.load(Ordering::Acquire);
@@ -178,22 +253,26 @@ impl Shapes {
             return;
         }
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = latest.iter().position(|known| known.shape.is_same(shape));
-        let before = known.and_then(|position| latest.get(position));
-        let merged = before.map_or(0, |known| known.changing) | changing;
-        if before.is_some_and(|known| known.changing == merged) {
-            return;
-        }
-        let first = Known { shape: before.map_or(shape, |known| &known.shape).clone(), changing: merged };
-        // When there is no room, the oldest that was never seen to recur goes; if all were, the oldest.
-        let is_full = known.is_none() && latest.len() >= MAX_SHARED;
-        let oldest = || latest.iter().rposition(|known| known.changing == 0).or(latest.len().checked_sub(1));
-        let gone = if is_full { oldest() } else { known };
         let mut shapes = Vec::with_capacity(latest.len() + 1);
-        shapes.push(first);
-        for (position, known) in latest.iter().enumerate() {
-            if Some(position) != gone {
-                shapes.push(known.clone());
+        match latest.iter().position(|known| known.shape.is_same(shape)) {
+            Some(position) => {
+                let before = latest.get(position).map_or(0, |known| known.changing);
+                if before | changing == before {
+                    return;
+                }
+                shapes.extend_from_slice(&latest);
+                if let Some(known) = shapes.get_mut(position) {
+                    known.changing |= changing;
+                }
+            }
+            None => {
+                shapes.push(Known { shape: Arc::clone(shape), changing });
+                shapes.extend_from_slice(&latest);
+                if latest.len() >= MAX_SHARED {
+                    // The oldest that was never seen to recur goes; if all were, the oldest.
+                    let gone = latest.iter().rposition(|known| known.changing == 0);
+                    shapes.remove(1 + gone.unwrap_or(latest.len() - 1));
+                }
             }
         }
         *latest = shapes.into();

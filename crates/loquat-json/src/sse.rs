@@ -198,7 +198,11 @@ impl Decoder {
             return Ok(Some(self.lend_predicted(input, &event, found_by)));
         }
         json.expect(Framing::Events);
-        self.next(input)
+        let event = self.next(input)?;
+        if event.is_none() {
+            json.wait();
+        }
+        Ok(event)
     }
 
     /// An event that has not touched any buffer.
@@ -444,7 +448,7 @@ fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Ma
     }
     let value = rest.strip_prefix(b"data:")?;
     let value = value.strip_prefix(b" ").unwrap_or(value);
-    let (data, end, found_by) = json.predict_unframed(Framing::Events, value, |end| {
+    let (data, end, found_by) = json.predict_unframed(value, |end| {
         let blank = end + line_end(value, end)?;
         Some(blank + line_end(value, blank)?)
     })?;

@@ -105,9 +105,16 @@ impl Template {
         Some(Framed { length: whole.len(), name, data })
     }
 
-    /// Whether an event of `framing` may be this template's although [`match_event`](Self::match_event) says that it is not.
-    pub(crate) fn is_worth_unframing(&self, framing: Framing) -> bool {
-        !(self.has_line_ends || self.is_seen && self.framing == Some(framing))
+    /// Whether the document of an event of `framing` may be this template's although [`match_event`](Self::match_event) says that the
+    /// event is not: because something else stands around it.
+    pub(crate) fn is_worth_unframing(&self, framing: Framing, input: &[u8]) -> bool {
+        let looks_alike = || input.starts_with(self.pattern.before().as_bytes());
+        !(self.has_line_ends || self.is_seen && self.framing == Some(framing) && looks_alike())
+    }
+
+    /// An event was seen in the template's frame.
+    pub(crate) fn see(&mut self) {
+        self.is_seen = true;
     }
 
     /// The document at the front of `input`, if this template fits it.
