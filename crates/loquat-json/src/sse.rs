@@ -121,9 +121,17 @@ impl Decoder {
     /// final: it frees the buffer, and every later call returns it again.
     #[allow(clippy::should_implement_trait)] // lends, which `Iterator` cannot
     pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Event<'a>>, Error> {
-        self.is_between = false;
         self.begin()?;
         self.skip_bom(input);
+        self.skip_lf(input);
+        self.is_between = self.is_at_event();
+        if self.is_between
+            && let Some(event) = plain(input)
+            && event.length <= self.limits.max_event_bytes
+        {
+            return Ok(Some(self.lend_predicted(input, &event, Mark::default())));
+        }
+        self.is_between = false;
         // The event's only data line so far, as long as it can stay where it is.
         let mut direct = None;
         loop {
@@ -183,12 +191,7 @@ impl Decoder {
         let was_between = self.is_between;
         self.begin()?;
         self.skip_lf(input);
-        self.is_between = self.bom.is_done()
-            && self.block_bytes == 0
-            && self.buffer.is_empty()
-            && !self.has_data
-            && self.name.is_empty()
-            && self.stray.is_empty();
+        self.is_between = self.is_at_event();
         if self.is_between
             && let Some((event, found_by)) = json
                 .predict_rarer_event(Framing::Events, input, was_between)
@@ -203,6 +206,17 @@ impl Decoder {
             json.wait();
         }
         Ok(event)
+    }
+
+    /// Whether an event begins with the next byte, and nothing waits to be cleared.
+    #[inline]
+    fn is_at_event(&self) -> bool {
+        self.bom.is_done()
+            && self.block_bytes == 0
+            && self.buffer.is_empty()
+            && !self.has_data
+            && self.name.is_empty()
+            && self.stray.is_empty()
     }
 
     /// An event that has not touched any buffer.
@@ -431,6 +445,18 @@ impl Decoder {
             found_by: Mark::default(),
         }
     }
+}
+
+/// The event at the front of the input, if it is one `data:` line of UTF-8 and a blank line, as nearly all are. No shorter than what
+/// the limit on its length counts: its own line ends.
+#[inline]
+fn plain(input: &[u8]) -> Option<Framed<'_>> {
+    let value = input.strip_prefix(b"data:")?;
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    let end = memchr2(b'\n', b'\r', value)?;
+    let blank = end + line_end(value, end)?;
+    let length = input.len() - value.len() + blank + line_end(value, blank)?;
+    Some(Framed { length, name: "message", data: vector::text(value.get(..end)?)? })
 }
 
 /// The event at the front of the input, if it is at most one `event:` line, one `data:` line that is JSON as predicted, and a
