@@ -87,7 +87,7 @@ pub fn ours_reply(stream: &Stream, fields: &Fields, reads: &[&[u8]]) -> usize {
                 continue;
             }
             let found = json.extract_event(&event).expect("the bench's JSON is sound");
-            if let Some(text) = found.get(0).and_then(|value| value.as_str()) {
+            if let Some(text) = found.str(0) {
                 bytes += text.decode_lossy(&mut scratch).len();
             }
             std::hint::black_box((&found.get(1), &found.get(2)));

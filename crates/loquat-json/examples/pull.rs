@@ -18,7 +18,7 @@ fn pull(mut body: impl Read, mut text: impl FnMut(&str) -> io::Result<()>) -> Re
             if event.data == "[DONE]" {
                 return Ok(());
             }
-            let Some(delta) = json.extract_event(&event)?.get(0).and_then(|value| value.as_str()) else {
+            let Some(delta) = json.extract_event(&event)?.str(0) else {
                 continue;
             };
             text(delta.decode(&mut scratch)?)?;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::pattern::Shift;
 use crate::pointer::MAX_WILDCARDS;
+use crate::text::Str;
 use crate::value::Value;
 
 /// The values found in one document, in document order. Borrows from the document and the extractor; copied freely.
@@ -100,15 +101,18 @@ pub(crate) struct Hit {
 }
 
 impl Hit {
+    #[inline]
     pub(crate) fn start_among(&self, shifts: &[Shift]) -> usize {
         self.start.wrapping_add(shifts.get(usize::from(self.holes_before)).map_or(0, |shift| shift.by))
     }
 
+    #[inline]
     pub(crate) fn end_among(&self, shifts: &[Shift]) -> usize {
         self.end.wrapping_add(shifts.get(usize::from(self.holes_until)).map_or(0, |shift| shift.by))
     }
 
     /// The kind of a string: if it is a hole, that of what is in it now.
+    #[inline]
     pub(crate) fn kind_among(&self, shifts: &[Shift]) -> Kind {
         if self.holes_before == self.holes_until {
             return self.kind;
@@ -149,6 +153,19 @@ impl<'e> Found<'e> {
         let hit = self.last(field)?;
         // As are `null` values.
         if hit.kind == Kind::Null { Some(Value::Null) } else { Some(value(self.json, self.shifts, hit)) }
+    }
+
+    /// The value of a field if it is a string: [`get`](Self::get) and [`Value::as_str`] in half the time, for the one field that nearly
+    /// every event is looked at for.
+    #[inline]
+    pub fn str(&self, field: usize) -> Option<Str<'e>> {
+        let hit = self.last(field)?;
+        if !matches!(hit.kind, Kind::PlainStr | Kind::EscapedStr) {
+            return None;
+        }
+        let is_escaped = hit.kind_among(self.shifts) == Kind::EscapedStr;
+        let (start, end) = (hit.start_among(self.shifts), hit.end_among(self.shifts));
+        Some(Str::new(self.json, start, end, is_escaped))
     }
 
     /// [`get`](Self::get), with the elements that the pointer's wildcards stood for.

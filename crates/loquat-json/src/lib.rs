@@ -29,7 +29,7 @@
 //!         if event.data == "[DONE]" {
 //!             break;
 //!         }
-//!         if let Some(delta) = json.extract_event(&event)?.get(0).and_then(|value| value.as_str()) {
+//!         if let Some(delta) = json.extract_event(&event)?.str(0) {
 //!             text.push_str(delta.decode(&mut scratch)?);
 //!         }
 //!     }

@@ -181,7 +181,7 @@ impl fmt::Debug for Str<'_> {
 /// let (mut text, mut pair) = (String::new(), SplitPair::default());
 /// for delta in [r#"{"text":"hi \ud83d"}"#, r#"{"text":""}"#, r#"{"text":"\ude00"}"#] {
 ///     let found = extractor.extract_str(delta)?;
-///     if let Some(delta) = found.get(0).and_then(|value| value.as_str()) {
+///     if let Some(delta) = found.str(0) {
 ///         delta.append_joined_to(&mut text, &mut pair);
 ///     }
 /// }

@@ -72,7 +72,7 @@ fn decode(
     for mut read in stream.chunks(length) {
         while let Some(event) = framer.next(&mut read).unwrap() {
             let found = json.extract_str(event.data).unwrap();
-            let content = found.get(0).and_then(|value| value.as_str()).unwrap();
+            let content = found.str(0).unwrap();
             text += content.decode(scratch).unwrap().len();
         }
     }

@@ -20,6 +20,9 @@ fn owned(found: Result<Found<'_>, Error>) -> Result<Vec<Owned>, Error> {
     for field in 0..json::POINTERS.len() {
         let last = all.iter().rev().find(|found| found.0 == field).map(|found| found.2.as_bytes());
         assert_eq!(found.get(field).map(|value| value.raw()), last);
+        let both = [found.str(field), found.get(field).and_then(|value| value.as_str())];
+        let [text, same] = both.map(|text| text.map(|text| (text.raw(), text.borrowed())));
+        assert_eq!(text, same);
     }
     Ok(all)
 }
