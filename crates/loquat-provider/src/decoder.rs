@@ -188,7 +188,8 @@ enum Framing {
 /// [`current`](Self::current), after [`Advance::NeedBytes`] [`push`](Self::push) the next chunk or say
 /// [`end`](Self::end). `Debug` shows state and sizes, never content.
 pub struct Decoder {
-    wire: Result<Box<dyn Wire>, Error>,
+    /// `None`: there is none, and the answer has failed.
+    wire: Option<Box<dyn Wire>>,
     framing: Framing,
     limits: DecodeLimits,
     input: Bytes,
@@ -215,13 +216,15 @@ impl Decoder {
             (Some(kind), _) if kind.to_ascii_lowercase().contains("ndjson") => Json::Lines,
             _ => json,
         };
+        let mut out = Outbox::new(limits);
+        let wire = wire.map_err(|error| out.fail(error)).ok();
         Self {
             wire,
             framing: Framing::Unknown { json },
             limits,
             input: Bytes::new(),
             used: 0,
-            out: Outbox::new(limits),
+            out,
             events: 0,
             ended: None,
             ending: None,
@@ -232,6 +235,7 @@ impl Decoder {
 
     /// Adds bytes as they arrived; no copy is made. To be called when [`advance`](Self::advance) says
     /// [`Advance::NeedBytes`]; earlier than that it costs a copy of what is left.
+    #[inline]
     pub fn push(&mut self, chunk: Bytes) {
         if self.used < self.input.len() {
             let rest = &self.input[self.used..];
@@ -249,33 +253,52 @@ impl Decoder {
     }
 
     /// Goes on to the next delta, or says what is missing.
+    #[inline]
     pub fn advance(&mut self) -> Advance {
+        if self.out.advance() {
+            return Advance::Delta;
+        }
+        if self.used >= self.input.len() && self.ended.is_none() && !self.out.is_over() {
+            // What was pushed is of no use any more: its buffer goes back now.
+            self.input = Bytes::new();
+            self.used = 0;
+            return Advance::NeedBytes;
+        }
+        self.refill()
+    }
+
+    /// Decodes what is there, until it gives a delta or there is no more of it.
+    #[inline(never)]
+    fn refill(&mut self) -> Advance {
         loop {
+            self.out.recycle();
+            let result = if self.out.is_over() {
+                match &self.ending {
+                    Some(ending) => return Advance::End(ending.clone()),
+                    None => self.conclude(),
+                }
+                Ok(())
+            } else if self.used < self.input.len() {
+                self.step()
+            } else if self.ended.is_some() {
+                self.last_step();
+                Ok(())
+            } else {
+                self.input = Bytes::new();
+                self.used = 0;
+                return Advance::NeedBytes;
+            };
+            if let Err(error) = result {
+                self.out.fail(error);
+            }
             if self.out.advance() {
                 return Advance::Delta;
-            }
-            if let Some(ending) = &self.ending {
-                return Advance::End(ending.clone());
-            }
-            if self.out.is_over() {
-                self.conclude();
-                continue;
-            }
-            self.out.recycle();
-            match self.step() {
-                Ok(true) => {}
-                Ok(false) if self.ended.is_none() => {
-                    self.input = Bytes::new();
-                    self.used = 0;
-                    return Advance::NeedBytes;
-                }
-                Ok(false) => self.last_step(),
-                Err(error) => self.out.fail(error),
             }
         }
     }
 
     /// The delta that the last [`Advance::Delta`] announced; otherwise unspecified.
+    #[inline]
     pub fn current(&self) -> Delta<'_> {
         self.out.current()
     }
@@ -291,93 +314,97 @@ impl Decoder {
         self.out.has_finish()
     }
 
-    /// Takes one event. `false` when the input is used up.
-    fn step(&mut self) -> Result<bool> {
-        let Self { wire, framing, limits, input, used, out, events, .. } = self;
-        let wire = match wire {
-            Ok(wire) => wire,
-            Err(error) => return Err(error.clone()),
+    /// Takes one event of those that are in the input, or what there is of one.
+    #[inline]
+    fn step(&mut self) -> Result<()> {
+        let Self {
+            wire: Some(wire), framing: Framing::Events(framer), limits, input, used, out, events, ..
+        } = self
+        else {
+            return self.rarer_step();
         };
-        loop {
-            let mut rest = input.get(*used..).unwrap_or_default();
-            match framing {
-                Framing::Unknown { json } => {
-                    let blank = rest.iter().take_while(|byte| b" \t\r\n".contains(byte)).count();
-                    let Some(first) = rest.get(blank) else {
-                        *used = input.len();
-                        return Ok(false);
-                    };
-                    // White space before an event stream is blank lines, before JSON nothing at all.
-                    *used += blank;
-                    let limits = Limits::default().with_max_event_bytes(limits.max_event_bytes);
-                    *framing = match (first, *json) {
-                        // A frame's length, which is below 16 MiB: neither text nor JSON begins like that.
-                        (0, _) => Framing::Frames(Box::new(Frames::new()?)),
-                        (b'[', Json::List) => Framing::List(ListFramer::default()),
-                        (b'{' | b'[', Json::Document | Json::List) => Framing::Document(Vec::new()),
-                        (b'{' | b'[', Json::Lines) => Framing::Events(ndjson::Decoder::new(limits).into()),
-                        _ => Framing::Events(sse::Decoder::new(limits).into()),
-                    };
+        let mut rest = input.get(*used..).unwrap_or_default();
+        let taken = framer.next_for(&mut rest, wire.extractor());
+        *used = input.len() - rest.len();
+        let event = match taken {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(unframed(error, limits)),
+        };
+        match wire.event(Incoming::framed(event), out) {
+            Ok(counts) => *events += u64::from(counts),
+            Err(error) => return Err(with_body(refused(error, *events), event.data.as_bytes())),
+        }
+        // The lines before the event that were no event: an error body may hide there.
+        let stray = framer.stray();
+        if !stray.is_empty()
+            && let Some(error) = failure::in_stray(stray)
+        {
+            out.fail(error);
+        }
+        Ok(())
+    }
+
+    /// [`step`](Self::step) in a body that is no sequence of events, or whose first byte is still to come.
+    #[inline(never)]
+    fn rarer_step(&mut self) -> Result<()> {
+        let Self { wire: Some(wire), framing, limits, input, used, out, events, .. } = self else {
+            return Ok(());
+        };
+        let mut rest = input.get(*used..).unwrap_or_default();
+        match framing {
+            // Taken by the other.
+            Framing::Events(_) => {}
+            Framing::Unknown { json } => {
+                let blank = rest.iter().take_while(|byte| b" \t\r\n".contains(byte)).count();
+                // White space before an event stream is blank lines, before JSON nothing at all.
+                *used += blank;
+                let Some(first) = rest.get(blank) else { return Ok(()) };
+                let limits = Limits::default().with_max_event_bytes(limits.max_event_bytes);
+                *framing = match (first, *json) {
+                    // A frame's length, which is below 16 MiB: neither text nor JSON begins like that.
+                    (0, _) => Framing::Frames(Box::new(Frames::new()?)),
+                    (b'[', Json::List) => Framing::List(ListFramer::default()),
+                    (b'{' | b'[', Json::Document | Json::List) => Framing::Document(Vec::new()),
+                    (b'{' | b'[', Json::Lines) => Framing::Events(ndjson::Decoder::new(limits).into()),
+                    _ => Framing::Events(sse::Decoder::new(limits).into()),
+                };
+            }
+            Framing::Document(body) => {
+                if body.len().saturating_add(rest.len()) > limits.max_body_bytes {
+                    return Err(too_long("max_body_bytes", limits.max_body_bytes));
                 }
-                Framing::Document(body) => {
-                    if body.len().saturating_add(rest.len()) > limits.max_body_bytes {
-                        return Err(too_long("max_body_bytes", limits.max_body_bytes));
-                    }
-                    body.extend_from_slice(rest);
-                    *used = input.len();
-                    return Ok(false);
+                body.extend_from_slice(rest);
+                *used = input.len();
+            }
+            Framing::List(framer) => {
+                let taken = framer.next(&mut rest, limits.max_event_bytes);
+                *used = input.len() - rest.len();
+                let Some(element) = taken? else { return Ok(()) };
+                let result = element_event(wire.as_mut(), &element, out);
+                framer.release(element);
+                match result {
+                    Ok(counts) => *events += u64::from(counts),
+                    Err(error) => return Err(refused(error, *events)),
                 }
-                Framing::List(framer) => {
-                    let taken = framer.next(&mut rest, limits.max_event_bytes);
-                    *used = input.len() - rest.len();
-                    let Some(element) = taken? else { return Ok(false) };
-                    let result = element_event(wire.as_mut(), &element, out);
-                    framer.release(element);
-                    match result {
-                        Ok(counts) => *events += u64::from(counts),
-                        Err(error) => return Err(refused(error, *events)),
-                    }
-                    return Ok(true);
-                }
-                Framing::Frames(frames) => {
-                    let taken = frames.reader.next(&mut rest, limits.max_event_bytes);
-                    *used = input.len() - rest.len();
-                    let Some(frame) = taken? else { return Ok(false) };
-                    match frame_event(wire.as_mut(), frame, &mut frames.envelope, &mut frames.text, out) {
-                        Ok(counts) => *events += u64::from(counts),
-                        Err(error) => return Err(refused(error, *events)),
-                    }
-                    return Ok(true);
-                }
-                Framing::Events(framer) => {
-                    let taken = framer.next_for(&mut rest, wire.extractor());
-                    *used = input.len() - rest.len();
-                    let event = match taken {
-                        Ok(Some(event)) => event,
-                        Ok(None) => return Ok(false),
-                        Err(error) => return Err(unframed(error, limits)),
-                    };
-                    match wire.event(Incoming::framed(event), out) {
-                        Ok(counts) => *events += u64::from(counts),
-                        Err(error) => return Err(with_body(refused(error, *events), event.data.as_bytes())),
-                    }
-                    // The lines before the event that were no event: an error body may hide there.
-                    let stray = framer.stray();
-                    if !stray.is_empty()
-                        && let Some(error) = failure::in_stray(stray)
-                    {
-                        out.fail(error);
-                    }
-                    return Ok(true);
+            }
+            Framing::Frames(frames) => {
+                let taken = frames.reader.next(&mut rest, limits.max_event_bytes);
+                *used = input.len() - rest.len();
+                let Some(frame) = taken? else { return Ok(()) };
+                match frame_event(wire.as_mut(), frame, &mut frames.envelope, &mut frames.text, out) {
+                    Ok(counts) => *events += u64::from(counts),
+                    Err(error) => return Err(refused(error, *events)),
                 }
             }
         }
+        Ok(())
     }
 
     /// The body has ended and the input is used up: takes what was not ended properly, and concludes.
     fn last_step(&mut self) {
         let Self { wire, framing, out, events, .. } = self;
-        if let (Ok(wire), None) = (&mut *wire, &self.ending) {
+        if let Some(wire) = wire {
             let result = match framing {
                 Framing::Unknown { .. } | Framing::List(_) | Framing::Frames(_) => Ok(()),
                 Framing::Events(framer) => {
@@ -440,6 +467,7 @@ impl Decoder {
             (ending, _) => ending,
         };
         self.ending = Some(ending);
+        self.out.close();
         self.input = Bytes::new();
         self.used = 0;
         self.framing = Framing::Unknown { json: Json::Document };

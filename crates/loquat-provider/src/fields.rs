@@ -25,8 +25,23 @@ pub(crate) trait Pick: Copy + 'static {
         self.get(found)?.as_str().filter(|text| !text.is_empty())
     }
 
+    /// A text with something in it that is written as it is, without an escape: most are. `None` also for those that are not.
+    #[inline(always)] // on the way of every event
+    fn plain(self, found: Found<'_>) -> Option<&str> {
+        let text = found.raw(self.number())?.strip_prefix('"')?.strip_suffix('"')?;
+        (!text.is_empty() && !text.as_bytes().contains(&b'\\')).then_some(text)
+    }
+
+    /// Whether it is written like that, a text with its quotes.
+    #[inline(always)]
+    fn is(self, found: Found<'_>, raw: &str) -> bool {
+        found.raw(self.number()) == Some(raw)
+    }
+
+    #[inline]
     fn count(self, found: Found<'_>) -> Option<u64> {
-        self.get(found)?.as_u64()
+        // As `Value::as_u64`, without making a value of it: no text and no constant is written like an integer.
+        found.raw(self.number())?.parse().ok()
     }
 }
 

@@ -154,8 +154,19 @@ impl Outbox {
 
     #[inline]
     pub(crate) fn current(&self) -> Delta<'_> {
+        match self.queue.get(self.next.wrapping_sub(1)) {
+            Some(Slot::Running { kind: Kind::Text, choice, text }) => {
+                Delta::Text { choice: *choice, text: self.scratch.get(text.clone()).unwrap_or_default() }
+            }
+            slot => self.rarer(slot),
+        }
+    }
+
+    /// [`current`](Self::current) for what is no text.
+    #[inline(never)]
+    fn rarer<'a>(&'a self, slot: Option<&'a Slot>) -> Delta<'a> {
         let text = |span: &Span| self.scratch.get(span.clone()).unwrap_or_default();
-        match self.next.checked_sub(1).and_then(|current| self.queue.get(current)) {
+        match slot {
             None => Delta::Start { id: "", model: "" },
             Some(Slot::Start { id, model }) => Delta::Start { id: text(id), model: text(model) },
             Some(Slot::Running { kind, choice, text: span }) => match kind {
@@ -242,11 +253,32 @@ impl Outbox {
             }
         }
         self.grow(start)?;
+        self.queue_running(kind, choice, start);
+        Ok(())
+    }
+
+    /// [`say`](Self::say) for the text of most events of most streams: plain, and more of what an alternative has been saying.
+    #[inline]
+    pub(crate) fn say_on(&mut self, kind: Kind, choice: u32, text: &str) -> Result<()> {
+        let known = self.choices.get(choice as usize);
+        if known.is_some_and(|known| known.begun && !known.pairs[kind as usize].is_waiting()) {
+            let start = self.scratch.len();
+            self.scratch.push_str(text);
+            self.count(text.len())?;
+            self.queue_running(kind, choice, start);
+            return Ok(());
+        }
+        self.say(kind, choice, text)
+    }
+
+    /// Queues the running text that was appended to the scratch since `start`.
+    #[inline]
+    fn queue_running(&mut self, kind: Kind, choice: u32, start: usize) {
         let text = start..self.scratch.len();
         if !text.is_empty() {
-            self.queue(Slot::Running { kind, choice, text });
+            (self.any, self.answered) = (true, true);
+            self.queue.push(Slot::Running { kind, choice, text });
         }
-        Ok(())
     }
 
     /// The provider's seal on the reasoning so far.
@@ -411,8 +443,14 @@ impl Outbox {
     }
 
     /// Whether nothing that comes now can change the ending.
+    #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.terminal || self.failure.is_some()
+    }
+
+    /// The ending has been made: there is nothing to come.
+    pub(crate) fn close(&mut self) {
+        self.terminal = true;
     }
 
     /// Whether every alternative that began has been given its reason.
@@ -466,16 +504,10 @@ impl Outbox {
     }
 
     /// Counts bytes of content, told or kept to be told.
+    #[inline]
     pub(crate) fn count(&mut self, bytes: usize) -> Result<()> {
         self.answer_bytes = self.answer_bytes.saturating_add(bytes);
-        let max = self.limits.max_answer_bytes;
-        if self.answer_bytes > max {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!("the answer is longer than max_answer_bytes ({max})"),
-            ));
-        }
-        Ok(())
+        if self.answer_bytes > self.limits.max_answer_bytes { Err(too_large(self.limits)) } else { Ok(()) }
     }
 
     /// A half of a surrogate pair whose other half never came is one U+FFFD of text.
@@ -484,13 +516,16 @@ impl Outbox {
             let start = self.scratch.len();
             choice_at(&mut self.choices, choice)?.pairs[kind as usize].finish(&mut self.scratch);
             self.grow(start)?;
-            let text = start..self.scratch.len();
-            if !text.is_empty() {
-                self.queue(Slot::Running { kind, choice, text });
-            }
+            self.queue_running(kind, choice, start);
         }
         Ok(())
     }
+}
+
+#[cold]
+fn too_large(limits: DecodeLimits) -> Error {
+    let max = limits.max_answer_bytes;
+    Error::new(ErrorKind::TooLarge, format!("the answer is longer than max_answer_bytes ({max})"))
 }
 
 /// An alternative, made on first use. Bounded, so a hostile number costs at most the bound.

@@ -64,6 +64,17 @@ fn the_three_endings() {
     stream(&events(&["[DONE]"]), &[empty]);
 }
 
+/// What is held back until the end comes before the end, also where a terminal event is the end.
+#[test]
+fn what_was_held_back_comes_before_a_terminal_event() {
+    let half = r#"{"choices":[{"delta":{"content":"a\ud83d"}}]}"#;
+    stream(&events(&[half, "[DONE]"]), &["text: a\u{fffd}", "finished: "]);
+    stream(&events(&[half]), &["text: a\u{fffd}", "truncated"]);
+    let nameless = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"x"}]}}]}"#;
+    stream(&events(&[nameless, "[DONE]"]), &["call: 0 x ", "finished: "]);
+    stream(&events(&[half, r#"{"error":{"message":"boom"}}"#]), &["text: a\u{fffd}", "failed: Server boom"]);
+}
+
 #[test]
 fn errors_hide_in_strange_places() {
     let hello = events(&[r#"{"choices":[{"delta":{"content":"hello"}}]}"#]);

@@ -3,7 +3,9 @@
 
 mod support;
 
-use loquat_provider::{Format, GEMINI, OPENAI_CHAT};
+use loquat_provider::{
+    ANTHROPIC_MESSAGES, COHERE_CHAT, Format, GEMINI, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_RESPONSES,
+};
 
 const CHAT: &[&str] = &[
     r#"{"choices":[{"index":0,"delta":{"content":"a"}}]}"#,
@@ -93,5 +95,83 @@ fn gemini_takes_it_for_text() {
         PIECES,
         r#"{"candidates":[{"finishReason":"STOP","index":0}]}"#,
         r#""promptFeedback":{}"#,
+    );
+}
+
+/// Texts as a stream has them: plain, empty, escaped, halves of a pair, none at all.
+const TEXTS: &[&str] =
+    &[r#""a""#, r#""""#, r#""b\n\u00e9""#, r#""\ud83d""#, r#""\ude00c""#, "null", "7", r#""枇杷""#];
+
+/// The texts in an event with these around them.
+fn around(events: &[&str]) -> Vec<String> {
+    let put = |event: &&str| TEXTS.iter().map(|text| event.replace("TEXT", text)).collect::<Vec<_>>();
+    events.iter().flat_map(put).collect()
+}
+
+fn check_texts(format: &dyn Format, start: &str, events: &[&str], end: &str, aside: &str) {
+    let events = around(events);
+    check(format, start, &events.iter().map(String::as_str).collect::<Vec<_>>(), end, aside);
+}
+
+#[test]
+fn anthropic_takes_it_for_text() {
+    check_texts(
+        &ANTHROPIC_MESSAGES,
+        r#"{"type":"message_start","message":{"id":"1","model":"m","usage":{"input_tokens":3}}}"#,
+        &[
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":TEXT}}"#,
+            r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":TEXT}}"#,
+            r#"{"type":"ping","delta":{"text":TEXT}}"#,
+            r#"{"type":"content_block\u005fdelta","index":0,"delta":{"type":"text_delta","text":TEXT}}"#,
+        ],
+        r#"{"type":"message_stop"}"#,
+        r#""message":{"stop_reason":""}"#,
+    );
+}
+
+#[test]
+fn responses_take_it_for_text() {
+    check_texts(
+        &OPENAI_RESPONSES,
+        r#"{"type":"response.created","response":{"id":"1","model":"m"}}"#,
+        &[
+            r#"{"type":"response.output_text.delta","output_index":0,"delta":TEXT,"logprobs":[]}"#,
+            r#"{"type":"response.output_text.delta","output_index":1,"delta":TEXT,"logprobs":[{"token":"a"}]}"#,
+            r#"{"type":"response.output_text.delta","delta":TEXT}"#,
+            r#"{"type":"response.refusal.delta","output_index":0,"delta":TEXT}"#,
+        ],
+        r#"{"type":"response.completed","response":{"status":"completed"}}"#,
+        r#""annotation":"none""#,
+    );
+}
+
+#[test]
+fn cohere_takes_it_for_text() {
+    check_texts(
+        &COHERE_CHAT,
+        r#"{"type":"message-start","id":"1","delta":{"message":{"content":[]}}}"#,
+        &[
+            r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":TEXT}}}}"#,
+            r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":TEXT,"thinking":TEXT}}}}"#,
+            r#"{"type":"content-end","index":0,"delta":{"message":{"content":{"text":TEXT}}}}"#,
+        ],
+        r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE"}}"#,
+        r#""generation_id":"none""#,
+    );
+}
+
+#[test]
+fn ollama_takes_it_for_text() {
+    check_texts(
+        &OLLAMA_CHAT,
+        r#"{"model":"m","created_at":"t","message":{"role":"assistant","content":""},"done":false}"#,
+        &[
+            r#"{"model":"m","created_at":"t","message":{"role":"assistant","content":TEXT},"done":false}"#,
+            r#"{"model":"m","message":{"content":TEXT,"thinking":TEXT}}"#,
+            r#"{"model":"m","message":{"content":TEXT},"done":"true"}"#,
+            r#"{"model":"m","message":{"content":TEXT},"done":true}"#,
+        ],
+        r#"{"model":"m","message":{"content":""},"done_reason":"stop","done":true}"#,
+        r#""prompt_eval_count":"none""#,
     );
 }

@@ -9,7 +9,7 @@ use crate::{
     calls::CallPiece,
     decoder::{EventError, Incoming, Wire},
     failure,
-    fields::{Pick, fields},
+    fields::{Pick, bits, fields},
     outbox::{Kind, Outbox, Text},
 };
 
@@ -87,6 +87,15 @@ impl Wire for Chat {
         }
         let Self { extractor, word } = self;
         let found = event.extract(extractor)?;
+        // The short way for what most events of a stream consist of. It comes to what the long way does.
+        if found.is_only(bits!(Type | Index | Delta | DeltaText))
+            && event.name != "error"
+            && Field::Type.is(found, "\"content-delta\"")
+            && let Some(text) = Field::DeltaText.plain(found)
+        {
+            out.say_on(Kind::Text, 0, text)?;
+            return Ok(true);
+        }
         if event.name == "error" || Field::Error.get(found).is_some_and(|error| !error.is_null()) {
             out.fail(failure::of_event(data));
             return Ok(true);

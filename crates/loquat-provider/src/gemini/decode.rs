@@ -181,10 +181,16 @@ fn text_alone(found: Found<'_>, out: &mut Outbox) -> Result<bool> {
     if !found.is_only(TEXT_ALONE) || !out.has_started() {
         return Ok(false);
     }
-    let Some(text) = found.find(Field::PartText as usize) else { return Ok(false) };
-    let (Some(content), Some(position)) = (text.value.as_str(), text.indices.get(0)) else {
+    let Some(position) = found.indices(Field::PartText as usize).and_then(|indices| indices.get(0)) else {
         return Ok(false);
     };
+    let (plain, content) = match Field::PartText.plain(found) {
+        Some(plain) => (Some(plain), None),
+        None => (None, Field::PartText.get(found).and_then(|text| text.as_str())),
+    };
+    if plain.is_none() && content.is_none() {
+        return Ok(false);
+    }
     let choice = match found.indices(Field::Index as usize) {
         None => position,
         Some(place) if place.get(0) != Some(position) => return Ok(false),
@@ -196,8 +202,12 @@ fn text_alone(found: Found<'_>, out: &mut Outbox) -> Result<bool> {
     if let Some(usage) = usage(found) {
         *out.usage_mut() = usage;
     }
-    let thought = Field::PartThought.get(found).and_then(|thought| thought.as_bool()).unwrap_or(false);
-    out.say(if thought { Kind::Reasoning } else { Kind::Text }, choice, content)?;
+    let kind = if Field::PartThought.is(found, "true") { Kind::Reasoning } else { Kind::Text };
+    match (plain, content) {
+        (Some(text), _) => out.say_on(kind, choice, text)?,
+        (None, Some(text)) => out.say(kind, choice, text)?,
+        (None, None) => {}
+    }
     Ok(true)
 }
 

@@ -51,6 +51,16 @@ impl Wire for Chat {
     fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
         let data = event.data;
         let found = event.extract(&mut self.extractor)?;
+        // The short way for what most lines of a stream consist of. It comes to what the long way does.
+        if found.is_only(bits!(Model | CreatedAt | Message | Content | Done))
+            && event.name != "error"
+            && out.has_started()
+            && !Field::Done.is(found, "true")
+            && let Some(text) = Field::Content.plain(found)
+        {
+            out.say_on(Kind::Text, 0, text)?;
+            return Ok(true);
+        }
         let reported = match Field::Error.get(found) {
             None | Some(Value::Null | Value::Bool(false)) => false,
             Some(error) => error.raw().len() > 2,

@@ -116,8 +116,14 @@ pub(super) struct Chat {
     extractor: Extractor,
     /// Deltas were seen: whatever stands in `message` repeats them.
     has_deltas: bool,
-    /// What has been said of the answer, and is repeated with every chunk.
-    said: [String; ONCE.len()],
+    repeated: Repeated,
+}
+
+/// What has been said of the answer.
+#[derive(Debug, Default)]
+struct Repeated {
+    /// What is repeated with every chunk.
+    texts: [String; ONCE.len()],
     /// Reused for comparing words.
     word: String,
 }
@@ -136,8 +142,7 @@ impl Chat {
         Ok(Box::new(Self {
             extractor: Field::extractor()?,
             has_deltas: false,
-            said: Default::default(),
-            word: String::new(),
+            repeated: Repeated::default(),
         }))
     }
 }
@@ -157,15 +162,31 @@ impl Wire for Chat {
             out.fail(failure::of_event(data));
             return Ok(true);
         }
-        let Self { extractor, has_deltas, said, word } = self;
+        let Self { extractor, has_deltas, repeated } = self;
         let found = event.extract(extractor)?;
-        if !event.whole && piece_alone(found, said, out)? {
+        if !event.whole && piece_alone(found, &repeated.texts, out)? {
             *has_deltas = true;
             return Ok(true);
         }
+        repeated.take_in(found, event, has_deltas, out)?;
+        Ok(true)
+    }
+}
+
+impl Repeated {
+    /// The long way of an event.
+    #[inline(never)]
+    fn take_in(
+        &mut self,
+        found: Found<'_>,
+        event: Incoming<'_>,
+        has_deltas: &mut bool,
+        out: &mut Outbox,
+    ) -> Result<()> {
+        let data = event.data;
         if is_error(found) {
             out.fail(failure::of_event(data));
-            return Ok(true);
+            return Ok(());
         }
         if let Some(usage) = usage(found) {
             *out.usage_mut() = usage;
@@ -177,10 +198,10 @@ impl Wire for Chat {
             if !known {
                 out.raw(event.name, data)?;
             }
-            return Ok(true);
+            return Ok(());
         }
         out.start(Field::Id.text(found), Field::Model.text(found))?;
-        for ((field, name), before) in ONCE.into_iter().zip(said) {
+        for ((field, name), before) in ONCE.into_iter().zip(&mut self.texts) {
             if let Some(raw) =
                 found.raw(field as usize).filter(|raw| *raw != before.as_str() && *raw != "null")
             {
@@ -189,56 +210,92 @@ impl Wire for Chat {
                 out.detail_text(0, name, raw)?;
             }
         }
-        choices(found, event.whole, has_deltas, word, out)?;
-        Ok(true)
+        choices(found, event.whole, has_deltas, &mut self.word, out)?;
+        Ok(())
     }
 }
 
 /// What says nothing new in an event of a stream.
 const AROUND: u128 = bits!(Id | Model | Object | Fingerprint | Tier | Choices | Index | Role);
-const TEXT_ALONE: u128 = AROUND | bits!(Content | ReasoningContent | Reasoning);
 const CALL_ALONE: u128 = AROUND | bits!(CallIndex | CallArguments);
 
 /// The short way for what most events of a stream consist of: more of one text or of one tool call, and nothing new around
 /// it. `false`, and nothing done, for any other event. It comes to what the long way does, which the tests hold it to.
+#[inline(always)] // on the way of every event
 fn piece_alone(found: Found<'_>, said: &[String; ONCE.len()], out: &mut Outbox) -> Result<bool> {
-    let is_text = found.is_only(TEXT_ALONE);
-    if !(is_text || found.is_only(CALL_ALONE)) || !out.has_started() {
-        return Ok(false);
-    }
-    let is_new = |field: Field, before: &str| {
-        found.raw(field as usize).is_some_and(|raw| raw != before && raw != "null")
-    };
     let [fingerprint, tier, ..] = said;
-    if is_new(Field::Fingerprint, fingerprint) || is_new(Field::Tier, tier) {
+    let is_known = |field: Field, before: &str| {
+        found.raw(field as usize).is_none_or(|raw| raw == before || raw == "null")
+    };
+    let is_plain =
+        out.has_started() && is_known(Field::Fingerprint, fingerprint) && is_known(Field::Tier, tier);
+    if !is_plain {
         return Ok(false);
     }
-    let Some(place) = found.indices(Field::Index as usize) else { return Ok(false) };
-    let number = found.raw(Field::Index as usize).and_then(|index| index.parse().ok());
-    let Some(choice) = number else { return Ok(false) };
-    if !is_text {
-        let Some(fragment) = found.find(Field::CallArguments as usize) else { return Ok(false) };
-        let index = found.find(Field::CallIndex as usize);
-        let is_here = index.is_none_or(|index| index.indices == fragment.indices)
-            && fragment.indices.get(0) == place.get(0);
-        let (Some(arguments), true) = (text(fragment.value), is_here) else { return Ok(false) };
-        let index = index.map(|index| index.value);
-        out.call(choice, &CallPiece { index, arguments: Some(arguments.into()), ..CallPiece::default() })?;
-        return Ok(true);
+    if found.is_only(AROUND | bits!(Content)) {
+        return text_alone(found, Kind::Text, Field::Content, out);
     }
-    let one = |kind, field: Field| {
-        let found = found.find(field as usize)?;
-        Some((kind, text(found.value)?, found.indices))
+    other_piece_alone(found, out)
+}
+
+#[inline(always)] // asked for one field, it is a few instructions
+fn text_alone(found: Found<'_>, kind: Kind, field: Field, out: &mut Outbox) -> Result<bool> {
+    let Some((choice, place)) = choice_number(found) else { return Ok(false) };
+    if found.indices(field as usize).and_then(|indices| indices.get(0)) != Some(place) {
+        return Ok(false);
+    }
+    match field.plain(found) {
+        Some(text) => out.say_on(kind, choice, text)?,
+        None => match field.text(found) {
+            Some(text) => out.say(kind, choice, text)?,
+            None => return Ok(false),
+        },
+    }
+    Ok(true)
+}
+
+/// The number of the only alternative in an event, and its place in the list. `None` where it has no number.
+#[inline(always)]
+fn choice_number(found: Found<'_>) -> Option<(u32, u32)> {
+    let place = found.indices(Field::Index as usize)?.get(0)?;
+    let number = match found.raw(Field::Index as usize)?.as_bytes() {
+        [digit @ b'0'..=b'9'] => u32::from(digit - b'0'),
+        number => std::str::from_utf8(number).ok()?.parse().ok()?,
     };
-    let text = one(Kind::Text, Field::Content);
-    let thought = one(Kind::Reasoning, Field::ReasoningContent).xor(one(Kind::Reasoning, Field::Reasoning));
-    match text.xor(thought) {
-        Some((kind, text, indices)) if indices == place => {
-            out.say(kind, choice, text)?;
-            Ok(true)
-        }
-        _ => Ok(false),
+    Some((number, place))
+}
+
+#[inline(never)]
+fn other_piece_alone(found: Found<'_>, out: &mut Outbox) -> Result<bool> {
+    if found.is_only(AROUND | bits!(ReasoningContent)) {
+        return text_alone(found, Kind::Reasoning, Field::ReasoningContent, out);
     }
+    if found.is_only(AROUND | bits!(Reasoning)) {
+        return text_alone(found, Kind::Reasoning, Field::Reasoning, out);
+    }
+    if found.is_only(AROUND | bits!(Content | ReasoningContent | Reasoning)) {
+        // Beside what says something, an empty one.
+        let says = |field: Field| field.text(found).is_some();
+        let kinds = [Field::Content, Field::ReasoningContent, Field::Reasoning];
+        let mut saying = kinds.into_iter().filter(|field| says(*field));
+        return match (saying.next(), saying.next()) {
+            (Some(Field::Content), None) => text_alone(found, Kind::Text, Field::Content, out),
+            (Some(field), None) => text_alone(found, Kind::Reasoning, field, out),
+            _ => Ok(false),
+        };
+    }
+    if !found.is_only(CALL_ALONE) {
+        return Ok(false);
+    }
+    let Some((choice, place)) = choice_number(found) else { return Ok(false) };
+    let Some(fragment) = found.find(Field::CallArguments as usize) else { return Ok(false) };
+    let index = found.find(Field::CallIndex as usize);
+    let is_here =
+        index.is_none_or(|index| index.indices == fragment.indices) && fragment.indices.get(0) == Some(place);
+    let (Some(arguments), true) = (text(fragment.value), is_here) else { return Ok(false) };
+    let index = index.map(|index| index.value);
+    out.call(choice, &CallPiece { index, arguments: Some(arguments.into()), ..CallPiece::default() })?;
+    Ok(true)
 }
 
 fn is_error(found: Found<'_>) -> bool {

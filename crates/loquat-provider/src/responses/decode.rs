@@ -14,7 +14,7 @@ use crate::{
     calls::CallPiece,
     decoder::{EventError, Incoming, Wire},
     failure,
-    fields::{Pick, fields},
+    fields::{Pick, bits, fields},
     outbox::{Kind, Outbox},
 };
 
@@ -131,6 +131,16 @@ impl Wire for Responses {
         }
         let Self { extractor, items, open, word } = self;
         let found = event.extract(extractor)?;
+        // The short way for what most events of a stream consist of. It comes to what the long way does.
+        if found.is_only(bits!(Type | Delta | OutputIndex | Logprobs))
+            && Field::Type.is(found, "\"response.output_text.delta\"")
+            && found.raw(Field::Logprobs as usize).is_none_or(|logprobs| logprobs == "[]")
+            && let Some(text) = Field::Delta.plain(found)
+        {
+            open.at(Field::OutputIndex.count(found).unwrap_or(u64::MAX))?.content = true;
+            out.say_on(Kind::Text, 0, text)?;
+            return Ok(true);
+        }
         if event.whole && Field::Type.get(found).is_none() {
             whole(found, event, items, word, out)?;
             return Ok(true);
