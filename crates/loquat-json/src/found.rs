@@ -43,15 +43,16 @@ impl Hits {
 
     /// Notes which hit is the last of each field: to be called when all are there.
     pub(crate) fn index(&mut self, fields: usize) {
-        self.last.clear();
-        self.last.resize(fields, 0);
+        let Self { all, last, .. } = self;
+        last.clear();
+        last.resize(fields, 0);
         let mut summary = Summary::default();
-        for (position, hit) in (1..).zip(&self.all) {
-            if let (Some(last), true) = (self.last.get_mut(hit.field as usize), hit.kind != Kind::Superseded)
-            {
-                let bit = 1_u128.checked_shl(hit.field).unwrap_or(0);
-                summary.is_mixed |= *last > 0 || bit == 0;
-                summary.values |= if hit.kind == Kind::Null { 0 } else { bit };
+        for (position, hit) in (1..).zip(all) {
+            if let (Some(last), true) = (last.get_mut(hit.field as usize), hit.kind != Kind::Superseded) {
+                summary.is_mixed |= *last > 0 || hit.field >= u128::BITS;
+                if hit.kind != Kind::Null {
+                    summary.values |= 1_u128.checked_shl(hit.field).unwrap_or(0);
+                }
                 *last = position;
             }
         }

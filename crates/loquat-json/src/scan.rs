@@ -80,6 +80,17 @@ pub(crate) fn plain_run(json: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// Whether there is a backslash in a short text.
+#[inline]
+pub(crate) fn has_backslash(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks();
+    words.iter().any(|word| {
+        let backslash = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'\\'));
+        // Borrows run upward only, so that none of it is set without a backslash.
+        backslash.wrapping_sub(ONES) & !backslash & HIGHS != 0
+    }) || rest.contains(&b'\\')
+}
+
 /// Whether a backslash and this byte are an escape.
 #[inline]
 pub(crate) fn is_escaped_alone(byte: u8) -> bool {

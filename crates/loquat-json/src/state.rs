@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::escape;
 use crate::pointer::array_index;
+use crate::scan;
 
 /// A value that no pointer leads to or through, nor to anything in it.
 pub(crate) const NOTHING: u32 = 0;
@@ -174,12 +175,17 @@ impl State {
     }
 
     /// [`member`](Self::member) by a name that may have escapes in it.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn any_member(&self, json: &[u8], name: Range<usize>) -> u32 {
-        let written = json.get(name.clone()).unwrap_or_default();
-        if !written.contains(&b'\\') {
-            return self.member(json, name);
+        match json.get(name.clone()) {
+            Some(written) if scan::has_backslash(written) => self.escaped_member(written),
+            _ => self.member(json, name),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn escaped_member(&self, written: &[u8]) -> u32 {
         let Ok(written) = std::str::from_utf8(written) else { return NOTHING };
         let mut members = self.members.iter();
         members.find(|member| escape::equals(written, &member.name)).map_or(NOTHING, |member| member.state)
