@@ -4,6 +4,10 @@
 //! on every other x86-64, machine words elsewhere. The last are the scalar twin too: the oracle of the tests, and what
 //! `--cfg loquat_scalar` leaves. Text is checked to be UTF-8 by looking for bytes that are not ASCII; the standard library
 //! alone decides about those.
+//!
+//! AVX-512 was written and measured (Sapphire Rapids, events of 300 bytes): 1 to 2 % slower than AVX2 where events are predicted, 6 % in
+//! the full pass, since texts so short are too few blocks to make up for its masks' way into registers. So it is not here. NEON is
+//! not, because nobody could check it yet: machine words serve there.
 #![allow(unsafe_code, reason = "text that has just been checked becomes a `str` without a second check")]
 
 #[cfg(any(test, loquat_scalar, not(target_arch = "x86_64")))]
