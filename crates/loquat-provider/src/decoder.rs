@@ -6,74 +6,18 @@
 
 use std::fmt;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use loquat_core::{DEFAULT_MAX_ANSWER_BYTES, Delta, Ending, Error, ErrorKind, Result};
-use loquat_json::{Event, Extractor, Found, Framer, Limits, ndjson, sse};
+use loquat_core::{Delta, Ending, Error, ErrorKind, Result};
+use loquat_json::{Limits, ndjson, sse};
 
 use crate::{
-    Head,
-    eventstream::{Frame, FrameReader},
-    failure,
-    fields::{Pick, fields},
+    DecodeLimits, Head, failure,
+    framing::{Frames, Framing, Json, document, element_event, frame_event, refused},
     list::ListFramer,
     outbox::Outbox,
+    pool::{self, Pool},
+    wire::{EventError, Incoming, Wire},
 };
-
-/// What a [`Decoder`] may hold or hand out. Exceeding one fails the answer with `TooLarge`, naming the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DecodeLimits {
-    /// Longest single event of a stream, in bytes. Default 8 MiB: an image inline still passes.
-    pub max_event_bytes: usize,
-    /// Most bytes of content in one answer. Default 64 MiB, a hundred times the longest answer a model gives.
-    pub max_answer_bytes: usize,
-    /// Most tool calls in one alternative. Default 1,024, what the assembler keeps at most.
-    pub max_tool_calls: usize,
-    /// Longest whole JSON answer, in bytes. Default 64 MiB.
-    pub max_body_bytes: usize,
-}
-
-impl Default for DecodeLimits {
-    fn default() -> Self {
-        Self {
-            max_event_bytes: Limits::default().max_event_bytes,
-            max_answer_bytes: DEFAULT_MAX_ANSWER_BYTES,
-            max_tool_calls: 1024,
-            max_body_bytes: DEFAULT_MAX_ANSWER_BYTES,
-        }
-    }
-}
-
-impl DecodeLimits {
-    /// Replaces [`max_event_bytes`](Self::max_event_bytes).
-    #[must_use]
-    pub fn with_max_event_bytes(mut self, bytes: usize) -> Self {
-        self.max_event_bytes = bytes;
-        self
-    }
-
-    /// Replaces [`max_answer_bytes`](Self::max_answer_bytes).
-    #[must_use]
-    pub fn with_max_answer_bytes(mut self, bytes: usize) -> Self {
-        self.max_answer_bytes = bytes;
-        self
-    }
-
-    /// Replaces [`max_tool_calls`](Self::max_tool_calls).
-    #[must_use]
-    pub fn with_max_tool_calls(mut self, calls: usize) -> Self {
-        self.max_tool_calls = calls;
-        self
-    }
-
-    /// Replaces [`max_body_bytes`](Self::max_body_bytes).
-    #[must_use]
-    pub fn with_max_body_bytes(mut self, bytes: usize) -> Self {
-        self.max_body_bytes = bytes;
-        self
-    }
-}
 
 /// What [`Decoder::advance`] came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,102 +28,6 @@ pub enum Advance {
     NeedBytes,
     /// That was all. Asked again, it says the same.
     End(Ending),
-}
-
-/// What a format makes of its events.
-pub(crate) trait Wire: Send + fmt::Debug {
-    /// What [`event`](Self::event) extracts with: events that look like the last few are framed and extracted in one pass.
-    fn extractor(&mut self) -> &mut Extractor;
-
-    /// Puts what an event says into `out`; says whether it carried anything (a ping does not).
-    ///
-    /// An error from here is what makes an event no event: not JSON, a bound exceeded. What a provider reports goes to
-    /// [`Outbox::fail`].
-    fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError>;
-}
-
-/// One event, or a whole document.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Incoming<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) data: &'a str,
-    /// The body was one JSON document and this is it.
-    pub(crate) whole: bool,
-    /// The event, if it was framed: its fields may be known already.
-    framed: Option<Event<'a>>,
-}
-
-impl<'a> Incoming<'a> {
-    fn framed(event: Event<'a>) -> Self {
-        Self { name: event.name, data: event.data, whole: false, framed: Some(event) }
-    }
-
-    fn unframed(data: &'a str, whole: bool) -> Self {
-        Self { name: "message", data, whole, framed: None }
-    }
-
-    fn named(name: &'a str, data: &'a str) -> Self {
-        Self { name, data, whole: false, framed: None }
-    }
-
-    /// Whether this is the word that several formats end a stream with.
-    #[inline]
-    pub(crate) fn is_done(&self) -> bool {
-        !self.data.starts_with('{') && self.data.trim_ascii() == "[DONE]"
-    }
-
-    /// The fields in the data.
-    #[inline]
-    pub(crate) fn extract(self, extractor: &'a mut Extractor) -> Result<Found<'a>, loquat_json::Error> {
-        match self.framed {
-            Some(event) => extractor.extract_event(&event),
-            None => extractor.extract_str(self.data),
-        }
-    }
-}
-
-/// Why an event could not be taken.
-#[derive(Debug)]
-pub(crate) enum EventError {
-    Json(loquat_json::Error),
-    Other(Error),
-}
-
-impl From<loquat_json::Error> for EventError {
-    fn from(error: loquat_json::Error) -> Self {
-        Self::Json(error)
-    }
-}
-
-impl From<Error> for EventError {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-/// What a body of JSON is taken for, where it is no event stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Json {
-    /// One document.
-    Document,
-    /// One document, or a list of events.
-    List,
-    /// An event a line, unless the content type says otherwise.
-    Lines,
-}
-
-/// How the body is cut into events.
-#[derive(Debug)]
-enum Framing {
-    /// Nothing but white space so far.
-    Unknown {
-        json: Json,
-    },
-    Events(Framer),
-    List(ListFramer),
-    Frames(Box<Frames>),
-    /// One document, gathered until the body ends.
-    Document(Vec<u8>),
 }
 
 /// Decodes the body of one response. Cheap to make, and made by [`Format::decoder`](crate::Format::decoder).
@@ -200,6 +48,8 @@ pub struct Decoder {
     /// The body has ended, and of what.
     ended: Option<Option<Error>>,
     ending: Option<Ending>,
+    /// Where wire and outbox go afterwards.
+    pool: Option<&'static Pool>,
     content_type: Option<Box<str>>,
     request_id: Option<Box<str>>,
 }
@@ -211,12 +61,42 @@ impl Decoder {
         json: Json,
         wire: Result<Box<dyn Wire>, Error>,
     ) -> Self {
+        Self::over(head, limits, json, wire, Outbox::new(limits))
+    }
+
+    /// One that goes on with what another left in the pool, and leaves it there in turn.
+    pub(crate) fn reusing(
+        head: &Head<'_>,
+        limits: DecodeLimits,
+        json: Json,
+        pool: &'static Pool,
+        make: impl FnOnce() -> Result<Box<dyn Wire>>,
+    ) -> Self {
+        let (wire, out) = match pool.take() {
+            Some((mut wire, mut out)) => {
+                wire.renew(limits);
+                out.renew(limits);
+                (Ok(wire), out)
+            }
+            None => (make(), Outbox::new(limits)),
+        };
+        let mut decoder = Self::over(head, limits, json, wire, out);
+        decoder.pool = Some(pool);
+        decoder
+    }
+
+    fn over(
+        head: &Head<'_>,
+        limits: DecodeLimits,
+        json: Json,
+        wire: Result<Box<dyn Wire>>,
+        mut out: Outbox,
+    ) -> Self {
         let json = match (head.content_type(), json) {
             (Some(kind), Json::Lines) if kind.eq_ignore_ascii_case("application/json") => Json::Document,
             (Some(kind), _) if kind.to_ascii_lowercase().contains("ndjson") => Json::Lines,
             _ => json,
         };
-        let mut out = Outbox::new(limits);
         let wire = wire.map_err(|error| out.fail(error)).ok();
         Self {
             wire,
@@ -228,6 +108,7 @@ impl Decoder {
             events: 0,
             ended: None,
             ending: None,
+            pool: None,
             content_type: head.content_type().map(Into::into),
             request_id: head.request_id().map(Into::into),
         }
@@ -318,7 +199,15 @@ impl Decoder {
     #[inline]
     fn step(&mut self) -> Result<()> {
         let Self {
-            wire: Some(wire), framing: Framing::Events(framer), limits, input, used, out, events, ..
+            wire: Some(wire),
+            framing: Framing::Events(framer),
+            limits,
+            input,
+            used,
+            out,
+            events,
+            pool,
+            ..
         } = self
         else {
             return self.rarer_step();
@@ -331,6 +220,9 @@ impl Decoder {
             Ok(None) => return Ok(()),
             Err(error) => return Err(unframed(error, limits)),
         };
+        if event.data.len() > pool::MAX_EVENT_BYTES {
+            *pool = None;
+        }
         match wire.event(Incoming::framed(event), out) {
             Ok(counts) => *events += u64::from(counts),
             Err(error) => return Err(with_body(refused(error, *events), event.data.as_bytes())),
@@ -348,7 +240,7 @@ impl Decoder {
     /// [`step`](Self::step) in a body that is no sequence of events, or whose first byte is still to come.
     #[inline(never)]
     fn rarer_step(&mut self) -> Result<()> {
-        let Self { wire: Some(wire), framing, limits, input, used, out, events, .. } = self else {
+        let Self { wire: Some(wire), framing, limits, input, used, out, events, pool, .. } = self else {
             return Ok(());
         };
         let mut rest = input.get(*used..).unwrap_or_default();
@@ -369,6 +261,9 @@ impl Decoder {
                     (b'{' | b'[', Json::Lines) => Framing::Events(ndjson::Decoder::new(limits).into()),
                     _ => Framing::Events(sse::Decoder::new(limits).into()),
                 };
+                if !matches!(framing, Framing::Events(_)) {
+                    *pool = None;
+                }
             }
             Framing::Document(body) => {
                 if body.len().saturating_add(rest.len()) > limits.max_body_bytes {
@@ -403,13 +298,16 @@ impl Decoder {
 
     /// The body has ended and the input is used up: takes what was not ended properly, and concludes.
     fn last_step(&mut self) {
-        let Self { wire, framing, out, events, .. } = self;
+        let Self { wire, framing, out, events, pool, .. } = self;
         if let Some(wire) = wire {
             let result = match framing {
                 Framing::Unknown { .. } | Framing::List(_) | Framing::Frames(_) => Ok(()),
                 Framing::Events(framer) => {
                     let result = match framer.finish() {
                         Ok(Some(event)) => {
+                            if event.data.len() > pool::MAX_EVENT_BYTES {
+                                *pool = None;
+                            }
                             match wire.event(Incoming::framed(event), out) {
                                 Ok(counts) => {
                                     *events += u64::from(counts);
@@ -474,109 +372,9 @@ impl Decoder {
     }
 }
 
-fields! {
-    Bytes = "/bytes",
-}
-
-/// A binary event stream being read.
-#[derive(Debug)]
-struct Frames {
-    reader: FrameReader,
-    /// Finds what a frame carries on behalf of another format.
-    envelope: Extractor,
-    /// What it carries, reused.
-    text: Vec<u8>,
-}
-
-impl Frames {
-    fn new() -> Result<Self> {
-        Ok(Self { reader: FrameReader::default(), envelope: Field::extractor()?, text: Vec::new() })
-    }
-}
-
-/// A frame's event. One that carries another format's (`chunk`) is unwrapped first.
-fn frame_event(
-    wire: &mut dyn Wire,
-    frame: Frame<'_>,
-    envelope: &mut Extractor,
-    text: &mut Vec<u8>,
-    out: &mut Outbox,
-) -> Result<bool, EventError> {
-    let not_text = |_| Error::new(ErrorKind::Protocol, "what a frame carries is not UTF-8");
-    let payload = std::str::from_utf8(frame.payload).map_err(not_text)?;
-    if frame.message_type != "event" && !frame.message_type.is_empty() {
-        out.fail(failure::of_frame(frame.exception, frame.error_message, payload));
-        return Ok(true);
-    }
-    if frame.event_type != "chunk" {
-        return wire.event(Incoming::named(frame.event_type, payload), out);
-    }
-    let found = envelope.extract_str(payload)?;
-    let carried = Field::Bytes.text(found).and_then(|bytes| bytes.borrowed());
-    text.clear();
-    if STANDARD.decode_vec(carried.unwrap_or_default(), text).is_err() {
-        return Err(Error::new(ErrorKind::Protocol, "what a frame carries is not base64").into());
-    }
-    let carried = std::str::from_utf8(text).map_err(not_text)?;
-    wire.event(Incoming::named("message", carried), out)
-}
-
-/// An element of a list of events.
-fn element_event(wire: &mut dyn Wire, element: &[u8], out: &mut Outbox) -> Result<bool, EventError> {
-    let data = std::str::from_utf8(element)
-        .map_err(|_| Error::new(ErrorKind::Protocol, "an element of the list of events is not UTF-8"))?;
-    wire.event(Incoming::unframed(data, false), out)
-}
-
-/// A body that is one document. `cut`: it was lost on the way, and being no JSON is not its fault.
-fn document(wire: &mut dyn Wire, body: &[u8], cut: bool, out: &mut Outbox) -> Result<()> {
-    let data = std::str::from_utf8(body).map_err(|error| {
-        let place = error.valid_up_to();
-        Error::new(ErrorKind::Protocol, format!("the answer is not UTF-8 at byte {place}"))
-    })?;
-    match wire.event(Incoming::unframed(data, true), out) {
-        Ok(_) => {
-            out.finish();
-            Ok(())
-        }
-        Err(EventError::Json(_)) if cut => Ok(()),
-        // Several documents under the content type of one: lines after all.
-        Err(EventError::Json(error)) if error.kind() == loquat_json::ErrorKind::TrailingBytes => {
-            let mut number = 0;
-            for data in data.lines().filter(|line| !line.trim().is_empty()) {
-                match wire.event(Incoming::unframed(data, false), out) {
-                    Ok(_) => number += 1,
-                    Err(EventError::Json(_)) if cut => return Ok(()),
-                    Err(error) => return Err(refused(error, number)),
-                }
-                if out.is_over() {
-                    break;
-                }
-            }
-            Ok(())
-        }
-        Err(EventError::Json(error)) => {
-            Err(Error::new(ErrorKind::Protocol, "the answer is not valid JSON").with_source(error))
-        }
-        Err(EventError::Other(error)) => Err(error),
-    }
-}
-
 /// With what could not be read, unless the error has what it is about.
 fn with_body(error: Error, unread: &[u8]) -> Error {
     if unread.is_empty() || error.raw_body().is_some() { error } else { error.with_raw_body(unread) }
-}
-
-/// `number`: events with content before this one.
-fn refused(error: EventError, number: u64) -> Error {
-    match error {
-        EventError::Other(error) => error,
-        EventError::Json(error) => Error::new(
-            ErrorKind::Protocol,
-            format!("an event is not valid JSON at its byte {} ({number} events before it)", error.offset()),
-        )
-        .with_source(error),
-    }
 }
 
 fn unframed(error: loquat_json::Error, limits: &DecodeLimits) -> Error {
@@ -599,6 +397,16 @@ fn nothing(content_type: Option<&str>) -> Error {
         None => "the body ended without an answer in it".to_owned(),
     };
     Error::new(ErrorKind::Protocol, what)
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        if let (Some(pool), Some(wire)) = (self.pool, self.wire.take())
+            && self.out.is_small()
+        {
+            pool.give(wire, std::mem::replace(&mut self.out, Outbox::new(self.limits)));
+        }
+    }
 }
 
 impl fmt::Debug for Decoder {

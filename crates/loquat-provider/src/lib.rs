@@ -82,13 +82,17 @@ mod encode;
 mod eventstream;
 mod failure;
 mod fields;
+mod framing;
+mod limits;
 mod list;
 mod losses;
 mod outbox;
+mod pool;
 mod rate;
 #[cfg(feature = "sigv4")]
 mod sigv4;
 mod window;
+mod wire;
 
 pub use anthropic::{
     ANTHROPIC_BEDROCK, ANTHROPIC_MESSAGES, ANTHROPIC_VERTEX, AnthropicMessages, AnthropicPlace,
@@ -97,11 +101,12 @@ pub use bedrock::{BEDROCK_CONVERSE, BedrockConverse};
 pub use cohere::{COHERE_CHAT, CohereChat};
 pub use completions::{OLLAMA_GENERATE, OPENAI_COMPLETIONS, OllamaGenerate, OpenAiCompletions};
 pub use dashscope::{DASHSCOPE, DASHSCOPE_CUMULATIVE, DashScope};
-pub use decoder::{Advance, DecodeLimits, Decoder};
+pub use decoder::{Advance, Decoder};
 pub use format::{Encoded, Format, Outgoing, by_name, format_names};
 pub use gemini::{GEMINI, GEMINI_VERTEX, Gemini};
 pub use head::Head;
 pub use interactions::{GEMINI_INTERACTIONS, GeminiInteractions};
+pub use limits::DecodeLimits;
 pub use losses::{Loss, fitted, losses};
 pub use ollama::{OLLAMA_CHAT, OllamaChat};
 pub use openai::{

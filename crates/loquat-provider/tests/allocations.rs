@@ -105,3 +105,65 @@ fn text_deltas_allocate_nothing_in_steady_state() {
         "{\"model\":\"m\",\"created_at\":\"t\",\"message\":{\"role\":\"assistant\",\"content\":\" loquats\"},\"done\":false}\n",
     );
 }
+
+/// Replies of twenty text deltas, as most are, one after the other; `start` and `end` are their other events.
+fn check_short(format: &dyn Format, start: &str, text: &str, end: &str) {
+    let headers = HeaderMap::new();
+    let reads: Vec<Bytes> = [start.to_owned()]
+        .into_iter()
+        .chain((0..20).map(|n| text.replace("TEXT", ["a", " loquat", " tr\\n", "\u{67b7}"][n % 4])))
+        .chain([end.to_owned()])
+        .map(Bytes::from)
+        .collect();
+    let reply = || {
+        let mut decoder = format.decoder(&Head { status: 200, headers: &headers }, DecodeLimits::default());
+        let (mut reads, mut texts) = (reads.iter(), 0_u64);
+        loop {
+            match decoder.advance() {
+                Advance::Delta => texts += u64::from(matches!(decoder.current(), Delta::Text { .. })),
+                Advance::NeedBytes => match reads.next() {
+                    Some(read) => decoder.push(read.clone()),
+                    None => decoder.end(None),
+                },
+                Advance::End(ending) => {
+                    assert!(ending.is_finished(), "{}: {ending:?}", format.name());
+                    return texts;
+                }
+            }
+        }
+    };
+    for _ in 0..4 {
+        reply();
+    }
+    let before = COUNT.get();
+    let texts: u64 = (0..50).map(|_| reply()).sum();
+    let allocations = COUNT.get() - before;
+    assert_eq!(texts, 50 * 20, "{}", format.name());
+    assert!(
+        allocations * 10 <= texts,
+        "{}: {allocations} allocations for {texts} text deltas",
+        format.name()
+    );
+}
+
+#[test]
+fn short_replies_allocate_nothing_for_their_deltas() {
+    check_short(
+        &OPENAI_CHAT,
+        "data: {\"id\":\"c\",\"model\":\"m\",\"system_fingerprint\":\"fp\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n",
+        "data: {\"id\":\"c\",\"model\":\"m\",\"system_fingerprint\":\"fp\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"TEXT\"},\"finish_reason\":null}]}\n\n",
+        "data: {\"id\":\"c\",\"model\":\"m\",\"system_fingerprint\":\"fp\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+    );
+    check_short(
+        &ANTHROPIC_MESSAGES,
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"1\",\"model\":\"m\",\"usage\":{\"input_tokens\":3}}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"TEXT\"}}\n\n",
+        "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+    );
+    check_short(
+        &OLLAMA_CHAT,
+        "{\"model\":\"m\",\"created_at\":\"t\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":false}\n",
+        "{\"model\":\"m\",\"created_at\":\"t\",\"message\":{\"role\":\"assistant\",\"content\":\"TEXT\"},\"done\":false}\n",
+        "{\"model\":\"m\",\"created_at\":\"t\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done_reason\":\"stop\",\"done\":true}\n",
+    );
+}

@@ -9,11 +9,13 @@ use loquat_json::{Extractor, Found, Match, Str, Value};
 use serde_json::{Map, Value as Owned};
 
 use crate::{
+    DecodeLimits,
     calls::CallPiece,
-    decoder::{EventError, Incoming, Wire},
     failure,
     fields::{Pick, bits, fields},
     outbox::{Kind, Outbox, Text},
+    pool::Pool,
+    wire::{EventError, Incoming, Wire},
 };
 
 fields! {
@@ -66,6 +68,9 @@ fields! {
 
 /// The format's name in an opaque part.
 pub(super) const OPAQUE: &str = "anthropic-messages";
+
+/// What answers leave for those after them.
+pub(super) static POOL: Pool = Pool::new();
 
 /// The state of one answer.
 #[derive(Debug)]
@@ -153,6 +158,11 @@ impl Messages {
 }
 
 impl Wire for Messages {
+    fn renew(&mut self, _: DecodeLimits) {
+        let Self { extractor: _, open, counted, word: _ } = self;
+        (*open, *counted) = (None, Counted::default());
+    }
+
     fn extractor(&mut self) -> &mut Extractor {
         &mut self.extractor
     }

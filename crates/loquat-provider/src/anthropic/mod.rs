@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{
-    DecodeLimits, Decoder, Encoded, Format, Head, Outgoing, decoder::Json, encode as shared, failure,
+    DecodeLimits, Decoder, Encoded, Format, Head, Outgoing, encode as shared, failure, framing::Json,
 };
 
 /// The Messages format.
@@ -91,7 +91,7 @@ impl Format for AnthropicMessages {
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, Json::Document, decode::Messages::boxed())
+        Decoder::reusing(head, limits, Json::Document, &decode::POOL, decode::Messages::boxed)
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

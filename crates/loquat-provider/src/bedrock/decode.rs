@@ -5,10 +5,10 @@ use loquat_json::{Extractor, Found, Match, Str, Value};
 
 use crate::{
     calls::CallPiece,
-    decoder::{EventError, Incoming, Wire},
     failure,
     fields::{Pick, fields},
     outbox::{Kind, Outbox, Text},
+    wire::{EventError, Incoming, Wire},
 };
 
 /// The format's name in an opaque part.

@@ -13,7 +13,7 @@ use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{
-    DecodeLimits, Decoder, Encoded, Format, Head, Outgoing, decoder::Json, encode as shared, failure,
+    DecodeLimits, Decoder, Encoded, Format, Head, Outgoing, encode as shared, failure, framing::Json,
 };
 
 /// The Converse format.

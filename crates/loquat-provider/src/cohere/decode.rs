@@ -6,11 +6,13 @@ use loquat_core::{Error, ErrorKind, FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Value};
 
 use crate::{
+    DecodeLimits,
     calls::CallPiece,
-    decoder::{EventError, Incoming, Wire},
     failure,
     fields::{Pick, bits, fields},
     outbox::{Kind, Outbox, Text},
+    pool::Pool,
+    wire::{EventError, Incoming, Wire},
 };
 
 fields! {
@@ -60,6 +62,9 @@ fields! {
     EndReasoning = "/response/meta/tokens/reasoning_tokens",
 }
 
+/// What answers leave for those after them.
+pub(super) static POOL: Pool = Pool::new();
+
 /// The state of one answer.
 #[derive(Debug)]
 pub(super) struct Chat {
@@ -75,6 +80,10 @@ impl Chat {
 }
 
 impl Wire for Chat {
+    fn renew(&mut self, _: DecodeLimits) {
+        let Self { extractor: _, word: _ } = self;
+    }
+
     fn extractor(&mut self) -> &mut Extractor {
         &mut self.extractor
     }

@@ -8,7 +8,7 @@ mod encode;
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
 
 /// The Cohere chat format. The base URL is `https://api.cohere.com`.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ impl Format for CohereChat {
         // Version 1 streams lines, under the content type of such.
         let streams = head.content_type().is_some_and(|kind| kind.contains("stream+json"));
         let json = if streams { Json::Lines } else { Json::Document };
-        Decoder::new(head, limits, json, decode::Chat::boxed())
+        Decoder::reusing(head, limits, json, &decode::POOL, decode::Chat::boxed)
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

@@ -6,12 +6,12 @@ use loquat_json::{Extractor, Found, Value};
 use super::prompt;
 use crate::{
     Encoded,
-    decoder::{EventError, Incoming, Wire},
     encode::{Body, base64, check, no_logprobs, one_choice, unsupported},
     failure,
     fields::{Pick, fields},
     ollama::{set_form, set_options, set_thinking},
     outbox::{Kind, Outbox},
+    wire::{EventError, Incoming, Wire},
 };
 
 const FORMAT: &str = "the Ollama generate format";

@@ -12,9 +12,9 @@ use loquat_core::{ChatRequest, Error, Message, ModelInfo, Part, Result, Role, Se
 
 use crate::{
     DecodeLimits, Decoder, Encoded, Format, Head,
-    decoder::Json,
     encode::{self as shared, unsupported},
     failure,
+    framing::Json,
 };
 
 /// OpenAI's legacy completions, which vLLM, llama.cpp, Together and others still serve.

@@ -7,11 +7,11 @@ use serde_json::json;
 use super::{prompt, text};
 use crate::{
     Encoded,
-    decoder::{EventError, Incoming, Wire},
     encode::{Body, check, unsupported},
     failure,
     fields::{Pick, fields},
     outbox::{Kind, Outbox},
+    wire::{EventError, Incoming, Wire},
 };
 
 const FORMAT: &str = "the legacy completions format";

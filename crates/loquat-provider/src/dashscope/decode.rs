@@ -8,10 +8,10 @@ use loquat_json::{Extractor, Found, Match, Str, Value};
 
 use crate::{
     calls::CallPiece,
-    decoder::{EventError, Incoming, Wire},
     failure,
     fields::{Pick, fields},
     outbox::{Kind, Outbox, Text},
+    wire::{EventError, Incoming, Wire},
 };
 
 fields! {

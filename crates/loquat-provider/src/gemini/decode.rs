@@ -14,10 +14,11 @@ use super::arguments::Arguments;
 use crate::{
     DecodeLimits,
     calls::CallPiece,
-    decoder::{EventError, Incoming, Wire},
     failure,
     fields::{Pick, bits, fields},
     outbox::{Kind, Outbox, Text},
+    pool::Pool,
+    wire::{EventError, Incoming, Wire},
 };
 
 /// The format's name in an opaque part.
@@ -57,6 +58,9 @@ fields! {
     InlineType = "/candidates/*/content/parts/*/inlineData/mimeType",
     InlineData = "/candidates/*/content/parts/*/inlineData/data",
 }
+
+/// What answers leave for those after them.
+pub(super) static POOL: Pool = Pool::new();
 
 /// The state of one answer.
 #[derive(Debug)]
@@ -102,6 +106,11 @@ impl Generate {
 }
 
 impl Wire for Generate {
+    fn renew(&mut self, new: DecodeLimits) {
+        let Self { extractor: _, open, limits, word: _ } = self;
+        (*open, *limits) = (None, new);
+    }
+
     fn extractor(&mut self) -> &mut Extractor {
         &mut self.extractor
     }

@@ -12,7 +12,7 @@ mod encode;
 use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
 
 /// The Gemini format. Both places speak the same; they differ in the address and in where the credential goes.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ impl Format for Gemini {
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, Json::List, decode::Generate::boxed(limits))
+        Decoder::reusing(head, limits, Json::List, &decode::POOL, || decode::Generate::boxed(limits))
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

@@ -10,10 +10,10 @@ use serde_json::{Map, Value as Owned};
 use crate::{
     DecodeLimits,
     calls::CallPiece,
-    decoder::{EventError, Incoming, Wire},
     failure,
     fields::{Pick, fields},
     outbox::{Kind, Outbox, Text},
+    wire::{EventError, Incoming, Wire},
 };
 
 /// The format's name in an opaque part.

@@ -8,7 +8,7 @@ mod encode;
 use http::{HeaderMap, HeaderName};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, GEMINI, Head, decoder::Json, encode as shared, failure};
+use crate::{DecodeLimits, Decoder, Encoded, Format, GEMINI, Head, encode as shared, failure, framing::Json};
 
 /// The interactions format. The base URL is Gemini's, `https://generativelanguage.googleapis.com/v1beta`.
 #[derive(Debug, Clone, Copy)]

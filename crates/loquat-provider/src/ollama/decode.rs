@@ -7,11 +7,13 @@ use loquat_core::{FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Str, Value};
 
 use crate::{
+    DecodeLimits,
     calls::CallPiece,
-    decoder::{EventError, Incoming, Wire},
     failure,
     fields::{Pick, bits, fields},
     outbox::{Kind, Outbox, Text},
+    pool::Pool,
+    wire::{EventError, Incoming, Wire},
 };
 
 fields! {
@@ -31,6 +33,9 @@ fields! {
     Error = "/error",
 }
 
+/// What answers leave for those after them.
+pub(super) static POOL: Pool = Pool::new();
+
 /// The state of one answer.
 #[derive(Debug)]
 pub(super) struct Chat {
@@ -44,6 +49,10 @@ impl Chat {
 }
 
 impl Wire for Chat {
+    fn renew(&mut self, _: DecodeLimits) {
+        let Self { extractor: _ } = self;
+    }
+
     fn extractor(&mut self) -> &mut Extractor {
         &mut self.extractor
     }

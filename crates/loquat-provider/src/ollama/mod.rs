@@ -9,7 +9,7 @@ pub(crate) use encode::{set_form, set_options, set_thinking};
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
 
 /// The Ollama chat format.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ impl Format for OllamaChat {
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, Json::Lines, decode::Chat::boxed())
+        Decoder::reusing(head, limits, Json::Lines, &decode::POOL, decode::Chat::boxed)
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

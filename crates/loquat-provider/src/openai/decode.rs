@@ -13,11 +13,13 @@ use loquat_json::{Extractor, Found, Str, Value};
 
 use self::choice::choices;
 use crate::{
+    DecodeLimits,
     calls::CallPiece,
-    decoder::{EventError, Incoming, Wire},
     failure,
     fields::{Pick, bits, fields},
     outbox::{Kind, Outbox},
+    pool::Pool,
+    wire::{EventError, Incoming, Wire},
 };
 
 /// The same member of `delta` and of `message`, which are declared in two blocks of one order.
@@ -110,6 +112,9 @@ chat_fields! {
     LegacyArguments, MessageLegacyArguments = "/function_call/arguments",
 }
 
+/// What answers leave for those after them.
+pub(super) static POOL: Pool = Pool::new();
+
 /// The state of one answer.
 #[derive(Debug)]
 pub(super) struct Chat {
@@ -148,6 +153,12 @@ impl Chat {
 }
 
 impl Wire for Chat {
+    fn renew(&mut self, _: DecodeLimits) {
+        let Self { extractor: _, has_deltas, repeated: Repeated { texts, word: _ } } = self;
+        *has_deltas = false;
+        texts.iter_mut().for_each(String::clear);
+    }
+
     fn extractor(&mut self) -> &mut Extractor {
         &mut self.extractor
     }

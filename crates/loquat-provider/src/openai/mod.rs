@@ -10,7 +10,7 @@ pub(crate) use encode::wire_messages;
 use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
 
 /// The format's name in an opaque part: an element of a content list, of a kind that is not known.
 const OPAQUE: &str = "openai-chat";
@@ -159,7 +159,7 @@ impl Format for OpenAiChat {
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, Json::Document, decode::Chat::boxed())
+        Decoder::reusing(head, limits, Json::Document, &decode::POOL, decode::Chat::boxed)
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

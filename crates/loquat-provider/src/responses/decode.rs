@@ -12,10 +12,11 @@ use super::item::{Items, PARAGRAPH, Told};
 use crate::{
     DecodeLimits,
     calls::CallPiece,
-    decoder::{EventError, Incoming, Wire},
     failure,
     fields::{Pick, bits, fields},
     outbox::{Kind, Outbox},
+    pool::Pool,
+    wire::{EventError, Incoming, Wire},
 };
 
 /// The format's name in an opaque part.
@@ -61,6 +62,9 @@ fields! {
     CacheWriteTokens = "/usage/input_tokens_details/cache_write_tokens",
     ReasoningTokens = "/usage/output_tokens_details/reasoning_tokens",
 }
+
+/// What answers leave for those after them.
+pub(super) static POOL: Pool = Pool::new();
 
 /// The state of one answer.
 #[derive(Debug)]
@@ -119,6 +123,12 @@ impl Responses {
 }
 
 impl Wire for Responses {
+    fn renew(&mut self, limits: DecodeLimits) {
+        let Self { extractor: _, items: _, open: Open { items, max, any }, word: _ } = self;
+        items.clear();
+        (*max, *any) = (limits.max_tool_calls, false);
+    }
+
     fn extractor(&mut self) -> &mut Extractor {
         &mut self.extractor
     }

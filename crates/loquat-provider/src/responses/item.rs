@@ -9,9 +9,9 @@ use loquat_json::{Extractor, Found, Value};
 use super::{decode::OPAQUE, kept};
 use crate::{
     calls::CallPiece,
-    decoder::EventError,
     fields::{Pick, fields},
     outbox::{Kind, Outbox, Text},
+    wire::EventError,
 };
 
 fields! {

@@ -11,7 +11,7 @@ mod kept;
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, decoder::Json, encode as shared, failure};
+use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
 
 /// The Responses format.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ impl Format for OpenAiResponses {
     }
 
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, Json::Document, decode::Responses::boxed(limits))
+        Decoder::reusing(head, limits, Json::Document, &decode::POOL, || decode::Responses::boxed(limits))
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

@@ -5,11 +5,14 @@
 //! Text lies in one reused string; a delta in the queue is a few ranges into it, so that a steady stream allocates
 //! nothing. Knows no JSON layout and no provider.
 
-use std::ops::Range;
+mod slot;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use loquat_core::{Delivery, Delta, Ending, Error, ErrorKind, FinishReason, Result, Usage};
 use loquat_json::{SplitPair, Str, Value};
+use slot::{Slot, Span};
+
+pub(crate) use slot::{Kind, Text};
 
 use crate::{
     DecodeLimits,
@@ -24,61 +27,10 @@ const MAX_STAMP_BYTES: usize = 40;
 const RETAINED_BYTES: usize = 64 * 1024;
 /// Queue slots kept likewise.
 const RETAINED_SLOTS: usize = 256;
-
-/// Text on its way into a delta.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Text<'a> {
-    /// A JSON string, still escaped.
-    Json(Str<'a>),
-    /// Ready as it is.
-    Plain(&'a str),
-}
-
-impl Text<'_> {
-    pub(crate) fn is_empty(&self) -> bool {
-        match self {
-            Self::Json(text) => text.is_empty(),
-            Self::Plain(text) => text.is_empty(),
-        }
-    }
-}
-
-impl<'a> From<Str<'a>> for Text<'a> {
-    fn from(text: Str<'a>) -> Self {
-        Self::Json(text)
-    }
-}
-
-impl<'a> From<&'a str> for Text<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Plain(text)
-    }
-}
-
-/// Which sort of running text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Text,
-    Reasoning,
-    Refusal,
-}
-
-type Span = Range<usize>;
-
-#[derive(Debug)]
-enum Slot {
-    Start { id: Span, model: Span },
-    Running { kind: Kind, choice: u32, text: Span },
-    Signature { choice: u32, signature: Span, redacted: bool },
-    ToolCall { choice: u32, call: u32, id: Span, name: Span },
-    ToolArguments { choice: u32, call: u32, fragment: Span },
-    ToolSignature { choice: u32, call: u32, signature: Span },
-    Media { choice: u32, media_type: Span, data: Vec<u8> },
-    Opaque { choice: u32, format: &'static str, json: Span },
-    Detail { choice: u32, name: &'static str, json: Span },
-    ChoiceEnd { choice: u32, reason: FinishReason },
-    Raw { event: Span, data: Span },
-}
+/// Buffers that are kept from one answer to the next, in bytes: above every text event.
+const SMALL_BYTES: usize = 4 * 1024;
+/// Slots and alternatives kept likewise.
+const SMALL_SLOTS: usize = 16;
 
 /// What is known of one alternative.
 #[derive(Debug, Default)]
@@ -131,6 +83,23 @@ impl Outbox {
         }
     }
 
+    /// Forgets the answer, for the next one.
+    pub(crate) fn renew(&mut self, limits: DecodeLimits) {
+        let Self { scratch, queue, choices, answer_id, .. } = std::mem::replace(self, Self::new(limits));
+        (self.scratch, self.queue, self.choices, self.answer_id) = (scratch, queue, choices, answer_id);
+        self.recycle();
+        self.choices.clear();
+        self.answer_id.clear();
+    }
+
+    /// Whether its buffers are no larger than those of most answers are.
+    pub(crate) fn is_small(&self) -> bool {
+        self.scratch.capacity() <= SMALL_BYTES
+            && self.answer_id.capacity() <= SMALL_BYTES
+            && self.queue.capacity() <= SMALL_SLOTS
+            && self.choices.capacity() <= SMALL_SLOTS
+    }
+
     /// Goes on to the next delta, for [`current`](Self::current); `false` when all have been pulled.
     #[inline]
     pub(crate) fn advance(&mut self) -> bool {
@@ -152,52 +121,11 @@ impl Outbox {
         }
     }
 
+    /// The delta that the last [`advance`](Self::advance) went on to; an empty start before it.
     #[inline]
     pub(crate) fn current(&self) -> Delta<'_> {
-        match self.queue.get(self.next.wrapping_sub(1)) {
-            Some(Slot::Running { kind: Kind::Text, choice, text }) => {
-                Delta::Text { choice: *choice, text: self.scratch.get(text.clone()).unwrap_or_default() }
-            }
-            slot => self.rarer(slot),
-        }
-    }
-
-    /// [`current`](Self::current) for what is no text.
-    #[inline(never)]
-    fn rarer<'a>(&'a self, slot: Option<&'a Slot>) -> Delta<'a> {
-        let text = |span: &Span| self.scratch.get(span.clone()).unwrap_or_default();
-        match slot {
-            None => Delta::Start { id: "", model: "" },
-            Some(Slot::Start { id, model }) => Delta::Start { id: text(id), model: text(model) },
-            Some(Slot::Running { kind, choice, text: span }) => match kind {
-                Kind::Text => Delta::Text { choice: *choice, text: text(span) },
-                Kind::Reasoning => Delta::Reasoning { choice: *choice, text: text(span) },
-                Kind::Refusal => Delta::Refusal { choice: *choice, text: text(span) },
-            },
-            Some(Slot::Signature { choice, signature, redacted }) => {
-                Delta::ReasoningSignature { choice: *choice, signature: text(signature), redacted: *redacted }
-            }
-            Some(Slot::ToolCall { choice, call, id, name }) => {
-                Delta::ToolCall { choice: *choice, call: *call, id: text(id), name: text(name) }
-            }
-            Some(Slot::ToolArguments { choice, call, fragment }) => {
-                Delta::ToolArguments { choice: *choice, call: *call, fragment: text(fragment) }
-            }
-            Some(Slot::ToolSignature { choice, call, signature }) => {
-                Delta::ToolSignature { choice: *choice, call: *call, signature: text(signature) }
-            }
-            Some(Slot::Media { choice, media_type, data }) => {
-                Delta::Media { choice: *choice, media_type: text(media_type), data }
-            }
-            Some(Slot::Opaque { choice, format, json }) => {
-                Delta::Opaque { choice: *choice, format, json: text(json) }
-            }
-            Some(Slot::Detail { choice, name, json }) => {
-                Delta::Detail { choice: *choice, name, json: text(json) }
-            }
-            Some(Slot::ChoiceEnd { choice, reason }) => Delta::ChoiceEnd { choice: *choice, reason },
-            Some(Slot::Raw { event, data }) => Delta::Raw { event: text(event), data: text(data) },
-        }
+        let slot = self.queue.get(self.next.wrapping_sub(1));
+        slot.map_or(Delta::Start { id: "", model: "" }, |slot| slot.show(&self.scratch))
     }
 
     /// The answer has begun; only the first call that names anything counts.
@@ -209,7 +137,8 @@ impl Outbox {
         self.started = true;
         let id = self.span(id.map_or(Text::Plain(""), Text::Json))?;
         let model = self.span(model.map_or(Text::Plain(""), Text::Json))?;
-        self.answer_id = self.scratch.get(id.clone()).unwrap_or_default().to_owned();
+        self.answer_id.clear();
+        self.answer_id.push_str(self.scratch.get(id.clone()).unwrap_or_default());
         self.queue(Slot::Start { id, model });
         Ok(())
     }
