@@ -59,6 +59,12 @@ const NEEDS: &[Need] = &[
         packages: &["redis-tools"],
         present: || tools::on_path("redis-server") || tools::on_path("redis-check-rdb"),
     },
+    Need {
+        what: "etcd",
+        why: "discovery watches a real one, started by the test; where systemd runs, the package starts a service, too",
+        packages: &["etcd-server"],
+        present: || tools::on_path("etcd"),
+    },
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {

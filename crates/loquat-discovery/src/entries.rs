@@ -1,0 +1,146 @@
+//! The JSON of an endpoint, for registries, files and etcd: read tolerantly, judged strictly.
+//!
+//! ```json
+//! {"endpoints": [{"name": "a", "provider": "openai", "base_url": "http://10.0.0.1:8000/v1", "model": "llama",
+//!   "tags": ["h100"], "healthy": true, "weight": 2, "context_window": 8192, "key": "cluster"}]}
+//! ```
+//!
+//! `base_url` and `model` are needed; a bare array will do. Unknown fields are passed over. `key` is the name of a key that
+//! the [`Policy`] knows; an entry that holds a key itself is refused, since whoever reads the registry would read it, too.
+
+use loquat_core::{Discovered, Endpoint, Listing, Result};
+use loquat_json::document::{Document, Value};
+use serde::Deserialize;
+
+use crate::{Policy, policy::unusable};
+
+#[derive(Deserialize)]
+struct Entry {
+    name: Option<String>,
+    provider: Option<String>,
+    #[serde(alias = "url", alias = "address")]
+    base_url: String,
+    model: String,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(alias = "health")]
+    healthy: Option<Health>,
+    weight: Option<u32>,
+    context_window: Option<u32>,
+    key: Option<String>,
+}
+
+/// Whether it is well, as registries say it: by a flag or by a word.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Health {
+    Flag(bool),
+    Word(String),
+}
+
+impl Health {
+    fn is_up(&self) -> Option<bool> {
+        match self {
+            Self::Flag(is_up) => Some(*is_up),
+            Self::Word(word) => match word.to_ascii_lowercase().as_str() {
+                "up" | "healthy" | "passing" | "ok" | "ready" | "serving" => Some(true),
+                "down" | "unhealthy" | "critical" | "failing" | "not_ready" | "draining" => Some(false),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// Fields that would hold a key itself.
+const LITERAL_KEYS: &[&str] = &["api_key", "apikey", "credential", "password", "secret", "token"];
+
+/// The endpoints in that JSON document, as far as the policy admits them.
+///
+/// # Errors
+/// The bytes are no such document, or none of its endpoints can be used.
+pub fn parse_entries(text: &[u8], policy: &Policy) -> Result<Listing> {
+    let document = parse(text)?;
+    let root = document.root();
+    let entries = root.as_array().or_else(|| root.get("endpoints").and_then(|entries| entries.as_array()));
+    let entries = entries.ok_or_else(|| unusable("it is neither an array nor an object with `endpoints`"))?;
+    // One more than may be, so that too many are seen to be too many.
+    let admitted = entries.take(policy.max_endpoints + 1).map(|entry| admit(&entry, policy, None));
+    policy.listing(admitted.collect())
+}
+
+/// One endpoint in that JSON document. `name` is its name unless it has one of its own.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn parse_entry(text: &[u8], name: &str, policy: &Policy) -> Result<Discovered, String> {
+    let document = parse(text).map_err(|error| error.to_string())?;
+    admit(&document.root(), policy, Some(name))
+}
+
+fn parse(text: &[u8]) -> Result<Document> {
+    Document::parse(text.to_vec()).map_err(|error| unusable("it is not JSON").with_source(error))
+}
+
+fn admit(value: &Value<'_>, policy: &Policy, name: Option<&str>) -> Result<Discovered, String> {
+    let mut members = value.as_object().ok_or("an endpoint must be an object")?;
+    if members.any(|(name, _)| LITERAL_KEYS.iter().any(|literal| name.eq_ignore_ascii_case(literal))) {
+        return Err("an endpoint holds a key: it shall name one (`key`) that is known here".to_owned());
+    }
+    let entry: Entry = value.deserialize().map_err(|error| format!("an endpoint cannot be read: {error}"))?;
+    let own = entry.name.or_else(|| name.map(str::to_owned));
+    let name = own.unwrap_or_else(|| format!("{} at {}", entry.model, entry.base_url));
+    let provider = entry.provider.unwrap_or_else(|| "openai".to_owned());
+    let mut found = Discovered::new(name, Endpoint::new(provider, entry.base_url, entry.model));
+    found.tags = entry.tags;
+    found.is_up = entry.healthy.and_then(|health| health.is_up());
+    (found.weight, found.context_window) = (entry.weight, entry.context_window);
+    policy.admit(found, entry.key.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_read_tolerantly() {
+        let policy = Policy::new().with_key("k", "sk-planted", ["example.com"]);
+        for (text, good, refused) in [
+            (r#"{"endpoints":[]}"#, 0, 0),
+            (r#"[{"base_url":"https://a.example.com/v1","model":"m"}]"#, 1, 0),
+            (
+                r#"{"endpoints":[{"url":"https://a.example.com","model":"m","new":{"x":[1]},"health":"passing"}],"v":2}"#,
+                1,
+                0,
+            ),
+            (r#"[{"base_url":"https://a.example.com","model":"m","key":"k"},{"model":"m"},7]"#, 1, 2),
+            (
+                r#"[{"base_url":"https://a.example.com","model":"m"},{"base_url":"https://b.example.com","model":"m","API_KEY":"x"}]"#,
+                1,
+                1,
+            ),
+            (
+                r#"[{"base_url":"https://a.example.com","model":"m"},{"base_url":"https://a.example.com","model":"m"}]"#,
+                1,
+                0,
+            ),
+        ] {
+            let listing = parse_entries(text.as_bytes(), &policy).expect(text);
+            assert_eq!((listing.endpoints.len(), listing.refused.len()), (good, refused), "{text}");
+        }
+        for text in [
+            "",
+            "{}",
+            "null",
+            "<html>",
+            r#"{"endpoints":{}}"#,
+            r#"{"endpoints":[{"model":"m"}]}"#,
+            "[1]",
+            "[{}]",
+        ] {
+            assert!(parse_entries(text.as_bytes(), &policy).is_err(), "{text}");
+        }
+        let one =
+            parse_entry(br#"{"base_url":"https://a.example.com","model":"m","healthy":false}"#, "n", &policy);
+        assert_eq!(one.map(|found| (found.name, found.is_up)), Ok(("n".to_owned(), Some(false))));
+    }
+}

@@ -1,0 +1,204 @@
+//! etcd v3 through its JSON gateway: one key for each endpoint below a prefix, its value the endpoint as JSON.
+//!
+//! `/v3/kv/range` lists, `/v3/watch` tells of changes as lines of JSON; keys and values are base64.
+//! <https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/>. A lease on a key makes an endpoint leave when its server does.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use loquat_core::{Result, Secret};
+use loquat_json::document::{Document, Value};
+use loquat_transport::{Request, Transport, Url};
+
+use crate::{
+    Policy, Watched,
+    entries::parse_entry,
+    fetch::{Fetcher, Token},
+    policy::unusable,
+    watch::{Line, Protocol, Table},
+};
+
+/// Endpoints in etcd, below a prefix.
+#[derive(Debug, Clone)]
+pub struct Etcd {
+    fetcher: Fetcher,
+    address: String,
+    prefix: String,
+    token: Token,
+    relist: Duration,
+}
+
+impl Etcd {
+    /// The etcd at that address (`http://127.0.0.1:2379`), keys that begin with that prefix (`/loquat/endpoints/`).
+    ///
+    /// # Errors
+    /// The address is none, or the prefix is empty.
+    pub fn new(
+        transport: Transport,
+        address: impl Into<String>,
+        prefix: impl Into<String>,
+        policy: Policy,
+    ) -> Result<Self> {
+        let (address, prefix) = (address.into().trim_end_matches('/').to_owned(), prefix.into());
+        Url::parse(&address)?;
+        if prefix.is_empty() {
+            return Err(loquat_core::Error::new(
+                loquat_core::ErrorKind::NotConfigured,
+                "etcd needs a prefix of keys",
+            ));
+        }
+        let fetcher = Fetcher::new(transport, policy);
+        Ok(Self { fetcher, address, prefix, token: Token::None, relist: Duration::from_secs(300) })
+    }
+
+    /// Authenticates with that token, over `https` or on the loopback alone.
+    #[must_use]
+    pub fn with_token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = Token::Bearer(token.into());
+        self
+    }
+
+    /// Lists everything again after so long, should the watch have gone silent. Default 5 min.
+    #[must_use]
+    pub fn with_relist(mut self, every: Duration) -> Self {
+        self.relist = every;
+        self
+    }
+
+    /// Most time for one answer. Default 5 s; a watch lasts.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.fetcher.timeout = timeout;
+        self
+    }
+
+    /// Its endpoints, followed.
+    pub fn follow(&self) -> Watched {
+        let protocol = Keys {
+            address: self.address.clone(),
+            prefix: self.prefix.clone(),
+            policy: self.fetcher.policy.as_ref().clone(),
+        };
+        Watched::new(protocol, self.fetcher.clone(), self.token.clone(), self.relist)
+    }
+}
+
+struct Keys {
+    address: String,
+    prefix: String,
+    policy: Policy,
+}
+
+impl Keys {
+    /// `"key":…,"range_end":…` of all keys that begin with the prefix.
+    fn range(&self) -> String {
+        let key = STANDARD.encode(&self.prefix);
+        format!(r#""key":"{key}","range_end":"{}""#, STANDARD.encode(after(self.prefix.as_bytes())))
+    }
+
+    fn put(&self, kv: &Value<'_>, table: &mut Table) -> Result<()> {
+        let key = self.key(kv)?;
+        let name = key.strip_prefix(&self.prefix).unwrap_or(&key).to_owned();
+        let value = kv.get("value").and_then(|value| value.as_str()).unwrap_or_default();
+        let value =
+            STANDARD.decode(value).map_err(|cause| unusable("a value is not base64").with_source(cause))?;
+        table.insert(key, vec![parse_entry(&value, &name, &self.policy)]);
+        Ok(())
+    }
+
+    fn key(&self, kv: &Value<'_>) -> Result<String> {
+        let key = kv.get("key").and_then(|key| key.as_str()).ok_or_else(|| unusable("a key is missing"))?;
+        let key = STANDARD.decode(key).map_err(|cause| unusable("a key is not base64").with_source(cause))?;
+        let key =
+            String::from_utf8(key).map_err(|cause| unusable("a key is not UTF-8").with_source(cause))?;
+        if key.starts_with(&self.prefix) { Ok(key) } else { Err(unusable("a key is not of the prefix")) }
+    }
+}
+
+impl Protocol for Keys {
+    fn list(&self) -> Result<Request> {
+        let body = format!(r#"{{{},"limit":"{}"}}"#, self.range(), self.policy.max_endpoints + 1);
+        Ok(Request::post(format!("{}/v3/kv/range", self.address), body)?.with_replayable(true))
+    }
+
+    fn listed(&self, body: &[u8]) -> Result<(Table, String)> {
+        let document = parse(body)?;
+        let root = document.root();
+        let revision = root.pointer("/header/revision").and_then(|revision| number(&revision));
+        let revision = revision.ok_or_else(|| unusable("it says no revision"))?;
+        let mut table = Table::new();
+        for kv in root.get("kvs").and_then(|kvs| kvs.as_array()).into_iter().flatten() {
+            self.put(&kv, &mut table)?;
+        }
+        if table.len() > self.policy.max_endpoints {
+            return Err(unusable(format!("it holds more than {} endpoints", self.policy.max_endpoints)));
+        }
+        Ok((table, revision.to_string()))
+    }
+
+    fn watch(&self, revision: &str) -> Result<Request> {
+        let from = revision.parse::<u64>().unwrap_or(0).saturating_add(1);
+        let body = format!(
+            r#"{{"create_request":{{{},"start_revision":"{from}","progress_notify":true}}}}"#,
+            self.range()
+        );
+        Ok(Request::post(format!("{}/v3/watch", self.address), body)?.with_replayable(true))
+    }
+
+    fn line(&self, line: &str, table: &mut Table, revision: &mut String) -> Result<Line> {
+        let document = parse(line.as_bytes())?;
+        let Some(result) = document.root().get("result") else {
+            return Err(unusable("its watch ends with an error"));
+        };
+        if result.get("canceled").and_then(|canceled| canceled.as_bool()) == Some(true) {
+            return Ok(Line::Forgotten);
+        }
+        if let Some(now) = result.pointer("/header/revision").and_then(|revision| number(&revision)) {
+            *revision = now.to_string();
+        }
+        let mut line = Line::Nothing;
+        for event in result.get("events").and_then(|events| events.as_array()).into_iter().flatten() {
+            let kv = event.get("kv").ok_or_else(|| unusable("a change has no key"))?;
+            match event.get("type").and_then(|kind| kind.as_str()) {
+                None | Some("PUT") => self.put(&kv, table)?,
+                Some("DELETE") => drop(table.remove(&self.key(&kv)?)),
+                Some(_) => continue,
+            }
+            line = Line::Changed;
+        }
+        Ok(line)
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Document> {
+    Document::parse(text.to_vec()).map_err(|cause| unusable("it is not JSON").with_source(cause))
+}
+
+/// 64-bit numbers are strings in the gateway's JSON.
+fn number(value: &Value<'_>) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// The first key after all that begin with that prefix.
+fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if let Some(next) = last.checked_add(1) {
+            end.push(next);
+            return end;
+        }
+    }
+    vec![0] // etcd's word for "all that follow"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_end_after_the_prefix() {
+        for (prefix, end) in [(&b"/a/"[..], &b"/a0"[..]), (b"a\xff", b"b"), (b"\xff\xff", b"\0")] {
+            assert_eq!(after(prefix), end);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What a source said last, and whether the next thing it says is news or nonsense.
+
+use loquat_core::{Listing, Result};
+
+use crate::policy::unusable;
+
+/// The last listing that was given out.
+#[derive(Debug, Default)]
+pub(crate) struct Keeper {
+    last: Option<Listing>,
+    accept_empty: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(accept_empty: bool) -> Self {
+        Self { last: None, accept_empty }
+    }
+
+    /// The listing, if it is another than the last.
+    ///
+    /// # Errors
+    /// No endpoint at all after there were some, where that is not to be believed.
+    pub(crate) fn news(&mut self, listing: Listing) -> Result<Option<Listing>> {
+        let was_full = self.last.as_ref().is_some_and(|last| !last.endpoints.is_empty());
+        if listing.endpoints.is_empty() && was_full && !self.accept_empty {
+            return Err(unusable("it lists no endpoint any more, which is not believed"));
+        }
+        if self.last.as_ref() == Some(&listing) {
+            return Ok(None);
+        }
+        self.last = Some(listing.clone());
+        Ok(Some(listing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use loquat_core::{Discovered, Endpoint};
+
+    use super::*;
+
+    #[test]
+    fn only_news_comes_out_and_nothing_after_something_is_none() {
+        let full = Listing::new(vec![Discovered::new("a", Endpoint::new("openai", "http://a", "m"))]);
+        for accept_empty in [false, true] {
+            let mut keeper = Keeper::new(accept_empty);
+            assert!(keeper.news(Listing::default()).expect("nothing yet").is_some(), "the first is news");
+            assert!(keeper.news(full.clone()).expect("good").is_some());
+            assert!(keeper.news(full.clone()).expect("good").is_none(), "the same again");
+            assert_eq!(keeper.news(Listing::default()).is_ok(), accept_empty);
+            assert_eq!(keeper.news(full.clone()).expect("good").is_some(), accept_empty);
+        }
+    }
+}

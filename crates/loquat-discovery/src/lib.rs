@@ -1,0 +1,86 @@
+//! Where endpoints are: sources that list them, and follow them as they come and go.
+//!
+//! Each source is a [`Discover`](loquat_core::Discover). They differ in whom they ask; what they list goes through one
+//! [`Policy`] (schemes, address ranges, credentials by reference, sizes), and none of them gives up what it knew because it
+//! was told nonsense: what cannot be read is an error, and the listing before it stays valid.
+//!
+//! It deliberately knows nothing of choosing, routers and wire formats of models.
+//!
+//! | source | asks | learns of changes |
+//! |---|---|---|
+//! | [`Registry`] | an HTTP address that answers with JSON | every 30 s, by `ETag` |
+//! | [`WatchedFile`] | a JSON file | within a second |
+//! | [`Dns`] | A and AAAA records, by the transport's resolver | every 30 s |
+//! | `Srv` (feature `srv`) | SRV records | every 30 s |
+//! | [`Probe`] | model servers themselves: `/v1/models`, Ollama's `/api/tags` | every 30 s |
+//! | [`Etcd`] | etcd v3 through its JSON gateway | at once, by watch |
+//! | [`Kubernetes`] | EndpointSlices of a service | at once, by watch |
+//!
+//! `Etcd` is tested against a real etcd 3.4. **`Kubernetes` is tested against a scripted API server only**, written after
+//! the API's documentation; no cluster has been in its tests.
+//!
+//! # Addresses
+//!
+//! By default only addresses of the public internet may be listed, over `https` or `http`; whoever runs endpoints in a private
+//! network names it: [`Policy::with_networks`]. A *name* is judged when it is dialled, by the transport that dials: give that one the
+//! same [`AddressPolicy`](loquat_transport::AddressPolicy).
+//!
+//! # Example
+//!
+//! ```no_run
+//! use loquat_core::{Context, Discover};
+//! use loquat_discovery::{Policy, Registry};
+//! use loquat_transport::{Config, Transport};
+//!
+//! # async fn run() -> Result<(), loquat_core::Error> {
+//! let policy = Policy::new().with_networks(["10.0.0.0/8".parse()?]);
+//! let registry = Registry::new(Transport::new(Config::default())?, "https://registry.example.com/endpoints", policy)?;
+//! let mut source = registry.follow();
+//! loop {
+//!     match source.next(&Context::new()).await {
+//!         Ok(listing) => println!("{} endpoints", listing.endpoints.len()),
+//!         Err(error) => eprintln!("as before: {error}"), // the next call waits before it asks again
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `srv` | no | `Srv`: SRV records, by hickory's resolver |
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod cache;
+mod dns;
+mod entries;
+mod etcd;
+mod fetch;
+mod file;
+mod keep;
+mod kubernetes;
+mod policy;
+mod poll;
+mod probe;
+mod registry;
+#[cfg(feature = "srv")]
+mod srv;
+mod template;
+mod watch;
+
+pub use cache::CacheLimits;
+pub use dns::Dns;
+pub use entries::{parse_entries, parse_entry};
+pub use etcd::Etcd;
+pub use file::WatchedFile;
+pub use kubernetes::Kubernetes;
+pub use policy::{Policy, Schemes};
+pub use poll::Polled;
+pub use probe::Probe;
+pub use registry::Registry;
+#[cfg(feature = "srv")]
+pub use srv::Srv;
+pub use template::Template;
+pub use watch::Watched;

@@ -1,0 +1,164 @@
+//! A registry over HTTP: one address that answers a GET with the endpoints there are, as JSON.
+//!
+//! Followed as a whole ([`Registry::follow`]) or asked for what serves one model ([`Registry::lookup`]), which is cached. With
+//! `ETag` and `If-None-Match` (RFC 9110 §13.1.2) a registry that has no news says so in an empty answer.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use loquat_core::{BoxFuture, Context, Listing, Result, Secret};
+use loquat_transport::{HeaderName, HeaderValue, Method, Request, StatusCode, Transport, Url};
+
+use crate::{
+    CacheLimits, Policy, Polled,
+    cache::Cache,
+    entries::parse_entries,
+    fetch::{Fetcher, Token, authorize, unexpected},
+    poll::Ask,
+};
+
+/// A registry. Cheap to clone; clones share the cache.
+#[derive(Clone)]
+pub struct Registry {
+    fetcher: Fetcher,
+    url: Url,
+    /// As it was given, for questions.
+    address: String,
+    token: Token,
+    limits: CacheLimits,
+    cache: Cache<Known>,
+}
+
+/// An answer, and the tag to ask by whether it still holds.
+#[derive(Clone)]
+struct Known {
+    listing: Arc<Listing>,
+    tag: Option<HeaderValue>,
+}
+
+impl Registry {
+    /// The registry at that address. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// The address is none.
+    pub fn new(transport: Transport, address: impl Into<String>, policy: Policy) -> Result<Self> {
+        let address = address.into();
+        let limits = CacheLimits::default();
+        Ok(Self {
+            fetcher: Fetcher::new(transport, policy),
+            url: Url::parse(&address)?,
+            address,
+            token: Token::None,
+            limits,
+            cache: Cache::new(limits),
+        })
+    }
+
+    /// Authenticates with that token, over `https` or on the loopback alone.
+    #[must_use]
+    pub fn with_token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = Token::Bearer(token.into());
+        self
+    }
+
+    /// Keeps answers like that; what is followed is asked again after the same time to live.
+    #[must_use]
+    pub fn with_cache(mut self, limits: CacheLimits) -> Self {
+        self.limits = limits;
+        self.cache = Cache::new(limits);
+        self
+    }
+
+    /// Most time for one answer. Default 5 s.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.fetcher.timeout = timeout;
+        self
+    }
+
+    /// All endpoints of the registry, followed.
+    pub fn follow(&self) -> Polled {
+        let accept_empty = self.fetcher.policy.accept_empty;
+        Polled::new(Following { registry: self.clone(), known: None }, self.limits.time_to_live, accept_empty)
+    }
+
+    /// The endpoints that serve a model, from the cache where it knows them: asked as `?model=…`, and whatever else the
+    /// registry answers with is left out.
+    ///
+    /// # Errors
+    /// The registry cannot be asked, and there is no answer that may still be served.
+    pub async fn lookup(&self, context: &Context, model: &str) -> Result<Arc<Listing>> {
+        let joint = if self.url.query().is_some() { '&' } else { '?' };
+        let address = format!("{}{joint}model={}", self.address, percent(model));
+        let url = Url::parse(&address)?;
+        let ask = |known: Option<Known>| {
+            let (registry, context, model) = (self.clone(), context.clone(), model.to_owned());
+            async move {
+                // What is fetched for all is not cut short by the deadline of the one who happened to ask.
+                let context = if known.is_some() { Context::new() } else { context };
+                let mut known = registry.ask(&context, url, known.as_ref()).await?;
+                if known.listing.endpoints.iter().any(|found| found.endpoint.model != model) {
+                    Arc::make_mut(&mut known.listing).endpoints.retain(|found| found.endpoint.model == model);
+                }
+                Ok(known)
+            }
+        };
+        self.cache.get(model, ask).await.map(|known| known.listing)
+    }
+
+    async fn ask(&self, context: &Context, url: Url, known: Option<&Known>) -> Result<Known> {
+        let mut request = Request::new(Method::GET, url);
+        authorize(&mut request, &self.token).await?;
+        request
+            .headers
+            .insert(HeaderName::from_static("accept"), HeaderValue::from_static("application/json"));
+        if let Some(tag) = known.and_then(|known| known.tag.clone()) {
+            request.headers.insert(HeaderName::from_static("if-none-match"), tag);
+        }
+        let fetched = self.fetcher.fetch(context, request).await?;
+        match (fetched.status, known) {
+            (StatusCode::NOT_MODIFIED, Some(known)) if known.tag.is_some() => Ok(known.clone()),
+            (StatusCode::OK, _) => Ok(Known {
+                listing: Arc::new(parse_entries(&fetched.body, &self.fetcher.policy)?),
+                tag: fetched.headers.get("etag").filter(|tag| tag.len() <= 1024).cloned(),
+            }),
+            (status, _) => Err(unexpected(status)),
+        }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("origin", self.url.origin())
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Following {
+    registry: Registry,
+    known: Option<Known>,
+}
+
+impl Ask for Following {
+    fn ask<'a>(&'a mut self, context: &'a Context) -> BoxFuture<'a, Result<Option<Listing>>> {
+        Box::pin(async move {
+            let known = self.registry.ask(context, self.registry.url.clone(), self.known.as_ref()).await?;
+            let listing = Listing::clone(&known.listing);
+            self.known = Some(known);
+            Ok(Some(listing))
+        })
+    }
+}
+
+/// A value as a query holds it (RFC 3986 §2.3: all but unreserved characters encoded).
+pub(crate) fn percent(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}

@@ -1,0 +1,133 @@
+//! Against a real etcd (Debian's `etcd-server`, which `cargo xtask setup` installs), started on free ports by the test and
+//! killed in between. Where there is none the test fails: a source that was never watched for real is not known to work.
+
+mod support;
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use loquat_core::Context;
+use loquat_discovery::Etcd;
+use loquat_transport::{Request, Transport};
+use support::{is_quiet, names, next, next_good, policy, transport};
+
+/// An etcd of our own. It ends with the test.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+}
+
+async fn start(folder: &Path, port: u16, peer: u16) -> Process {
+    let (url, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer}"));
+    let mut command = Command::new("etcd");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.args(["--name", "t", "--data-dir"]).arg(folder);
+    command.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
+    command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+    command.args(["--initial-cluster", &format!("t={peer}")]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let child = child.expect("etcd is missing: `cargo xtask setup` installs it");
+    let process = Process { child, url };
+    let transport = transport();
+    for _ in 0..300 {
+        let asked = Request::get(format!("{}/health", process.url)).expect("an address");
+        if let Ok(response) = transport.send(&Context::new(), asked).await
+            && let Ok(body) = response.body.collect(1 << 16).await
+            && body.windows(4).any(|four| four == b"true")
+        {
+            return process;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("etcd does not become well")
+}
+
+async fn call(transport: &Transport, url: &str, path: &str, body: String) {
+    let request = Request::post(format!("{url}{path}"), body).expect("an address");
+    let response = transport.send(&Context::new(), request).await.expect("an answer");
+    assert!(response.status.is_success(), "{path}: {}", response.status);
+    drop(response.body.collect(1 << 20).await.expect("a body"));
+}
+
+async fn put(transport: &Transport, url: &str, key: &str, value: &str) {
+    let body = format!(r#"{{"key":"{}","value":"{}"}}"#, STANDARD.encode(key), STANDARD.encode(value));
+    call(transport, url, "/v3/kv/put", body).await;
+}
+
+fn entry(port: u16) -> String {
+    format!(r#"{{"base_url":"http://127.0.0.1:{port}/v1","model":"m"}}"#)
+}
+
+#[tokio::test]
+async fn a_real_etcd_is_watched_through_its_death_and_return() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, peer) = (free_port(), free_port());
+    let mut etcd = start(folder.path(), port, peer).await;
+    let (url, transport) = (etcd.url.clone(), transport());
+    put(&transport, &url, "/e/a", &entry(1)).await;
+    put(&transport, &url, "/other", &entry(9)).await;
+
+    let source = Etcd::new(transport.clone(), &url, "/e/", policy()).expect("an address");
+    let mut source = source.with_timeout(Duration::from_secs(2)).follow();
+    assert_eq!(names(&next(&mut source).await.expect("listed")), ["a"]);
+
+    put(&transport, &url, "/e/b", &entry(2)).await;
+    assert_eq!(names(&next(&mut source).await.expect("watched")), ["a", "b"]);
+    put(&transport, &url, "/other", &entry(8)).await;
+    put(&transport, &url, "/e/b", &entry(2)).await;
+    assert!(
+        is_quiet(&mut source, Duration::from_millis(300)).await,
+        "the same value, and keys of others, are no news"
+    );
+
+    put(&transport, &url, "/e/b", "garbage").await;
+    let listing = next(&mut source).await.expect("one bad value does not cost the others");
+    assert_eq!((names(&listing), listing.refused.len()), (vec!["a"], 1));
+    put(&transport, &url, "/e/b", &entry(3)).await;
+    let listing = next(&mut source).await.expect("watched");
+    assert_eq!(listing.endpoints[1].endpoint.base_url, "http://127.0.0.1:3/v1");
+
+    // A compaction makes the past unknown; who watches the present does not notice.
+    call(&transport, &url, "/v3/kv/compaction", r#"{"revision":"5"}"#.to_owned()).await;
+    let body = format!(r#"{{"key":"{}"}}"#, STANDARD.encode("/e/a"));
+    call(&transport, &url, "/v3/kv/deleterange", body).await;
+    assert_eq!(names(&next(&mut source).await.expect("watched")), ["b"]);
+
+    etcd.child.kill().expect("killed");
+    etcd.child.wait().expect("dead");
+    assert!(next(&mut source).await.is_err(), "what it knew stays, and it says that nobody answers");
+    let _etcd = start(folder.path(), port, peer).await;
+    put(&transport, &url, "/e/c", &entry(4)).await;
+    assert_eq!(names(&next_good(&mut source).await), ["b", "c"], "listed anew");
+}
+
+#[tokio::test]
+async fn leases_make_endpoints_leave_with_their_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let etcd = start(folder.path(), free_port(), free_port()).await;
+    let transport = transport();
+    call(&transport, &etcd.url, "/v3/lease/grant", r#"{"TTL":"1","ID":"77"}"#.to_owned()).await;
+    put(&transport, &etcd.url, "/e/stays", &entry(1)).await;
+    let (key, value) = (STANDARD.encode("/e/leased"), STANDARD.encode(entry(2)));
+    let body = format!(r#"{{"key":"{key}","value":"{value}","lease":"77"}}"#);
+    call(&transport, &etcd.url, "/v3/kv/put", body).await;
+    let mut source = Etcd::new(transport, &etcd.url, "/e/", policy()).expect("an address").follow();
+    assert_eq!(names(&next(&mut source).await.expect("listed")), ["leased", "stays"]);
+    assert_eq!(names(&next(&mut source).await.expect("watched")), ["stays"], "nobody kept the lease alive");
+}

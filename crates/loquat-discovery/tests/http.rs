@@ -1,0 +1,216 @@
+//! Sources over HTTP, against real sockets: the registry with its tags, cache and outages; probing of model servers.
+
+mod support;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use loquat_core::{Context, ErrorKind};
+use loquat_discovery::{CacheLimits, Probe, Registry};
+use support::{Reply, Server, is_quiet, names, next, next_good, ok, policy, transport};
+
+const TICK: Duration = Duration::from_millis(40);
+
+fn entries(list: &[(&str, &str)]) -> String {
+    let entries = list.iter().map(|(name, model)| {
+        format!(r#"{{"name":"{name}","base_url":"http://127.0.0.1:9/v1","model":"{model}","healthy":true}}"#)
+    });
+    format!(r#"{{"endpoints":[{}]}}"#, entries.collect::<Vec<_>>().join(","))
+}
+
+fn limits() -> CacheLimits {
+    CacheLimits::default().with_time_to_live(TICK).with_negative(TICK)
+}
+
+#[tokio::test]
+async fn a_registry_is_followed_by_its_tag() {
+    let present = Arc::new(Mutex::new((entries(&[("a", "m")]), "\"1\"".to_owned())));
+    let shown = present.clone();
+    let server = Server::start(move |asked| {
+        let (body, tag) = shown.lock().expect("no panic").clone();
+        if asked.head.contains(&format!("if-none-match: {tag}")) {
+            return Reply::Whole(304, vec![("etag", tag)], vec![]);
+        }
+        Reply::Whole(200, vec![("etag", tag)], body.into())
+    })
+    .await;
+    let registry = Registry::new(transport(), server.url("/endpoints"), policy()).expect("an address");
+    let mut source = registry.with_cache(limits()).with_token("sk-registry").follow();
+    assert_eq!(names(&next(&mut source).await.expect("good")), ["a"]);
+    assert!(is_quiet(&mut source, TICK * 5).await, "no news");
+    {
+        let asked = server.asked.lock().expect("no panic");
+        assert!(asked.len() >= 3, "asked again and again");
+        assert!(!asked[0].head.contains("if-none-match") && asked[1].head.contains("if-none-match: \"1\""));
+        assert!(asked[0].head.contains("authorization: bearer sk-registry"), "on the loopback");
+    }
+    *present.lock().expect("no panic") = (entries(&[("a", "m"), ("b", "m")]), "\"2\"".to_owned());
+    let listing = next(&mut source).await.expect("good");
+    assert_eq!((names(&listing), listing.endpoints[1].is_up), (vec!["a", "b"], Some(true)));
+}
+
+#[tokio::test]
+async fn what_a_registry_says_wrongly_replaces_nothing() {
+    let good = entries(&[("a", "m")]);
+    let huge = format!("[{}]", " ".repeat(2 << 20));
+    let bad: Vec<Box<dyn Fn() -> Reply + Send + Sync>> = vec![
+        Box::new(|| ok("")),
+        Box::new(|| ok("<html>down for maintenance</html>")),
+        Box::new(|| ok(r#"{"endpoints":[]}"#)),
+        Box::new(|| ok(r#"{"endpoints":[{"name":"a"}]}"#)),
+        Box::new(|| ok(r#"{"endpoints":[{"name":"a","base_url":"#)),
+        Box::new(|| ok(r#"[{"name":"x","base_url":"ftp://127.0.0.1/","model":"m"}]"#)),
+        Box::new(move || ok(huge.clone())),
+        Box::new(|| ok(entries(&vec![("a", "m"); 1001]))),
+        Box::new(|| Reply::Whole(500, vec![], b"oops".to_vec())),
+        Box::new(|| Reply::Whole(304, vec![], vec![])),
+        Box::new(|| Reply::Whole(302, vec![("location", "/elsewhere".to_owned())], vec![])),
+        Box::new(|| Reply::Hangup),
+    ];
+    let count = bad.len();
+    let number = Arc::new(AtomicUsize::new(0));
+    let (at, body) = (number.clone(), good.clone());
+    let server = Server::start(move |_| match at.load(SeqCst) {
+        0 => ok(body.clone()),
+        number => bad[number - 1](),
+    })
+    .await;
+    let registry = Registry::new(transport(), server.url("/"), policy()).expect("an address");
+    let registry = registry.with_cache(limits().with_time_to_live(Duration::from_millis(5)));
+    let mut source = registry.follow();
+    assert_eq!(names(&next(&mut source).await.expect("good")), ["a"]);
+    for case in 1..=count {
+        number.store(case, SeqCst);
+        let error = next(&mut source).await.expect_err("bad");
+        assert!(!error.to_string().is_empty(), "case {case}");
+        number.store(0, SeqCst);
+        assert!(
+            is_quiet(&mut source, Duration::from_millis(60)).await,
+            "the same as before case {case}: no news"
+        );
+    }
+}
+
+#[tokio::test]
+async fn lookups_are_cached_and_outlive_the_registry() {
+    let up = Arc::new(AtomicUsize::new(1));
+    let is_up = up.clone();
+    let server = Server::start(move |asked| match is_up.load(SeqCst) {
+        0 => Reply::Whole(503, vec![], vec![]),
+        _ if asked.what == "GET /e?model=a%2Fb" => ok(entries(&[("x", "a/b"), ("y", "other")])),
+        _ => ok(entries(&[])),
+    })
+    .await;
+    let registry =
+        Registry::new(transport(), server.url("/e"), policy()).expect("an address").with_cache(limits());
+    let context = Context::new();
+    for _ in 0..10 {
+        assert_eq!(
+            names(&registry.lookup(&context, "a/b").await.expect("good")),
+            ["x"],
+            "of that model alone"
+        );
+    }
+    assert_eq!(server.count(), 1, "cached");
+    assert!(registry.lookup(&context, "none").await.expect("an answer").endpoints.is_empty());
+    up.store(0, SeqCst);
+    for _ in 0..5 {
+        tokio::time::sleep(TICK).await;
+        assert_eq!(names(&registry.lookup(&context, "a/b").await.expect("stale")), ["x"]);
+    }
+    assert!(server.count() > 3, "and asked for in the background");
+    for _ in 0..10 {
+        assert!(registry.lookup(&context, "new").await.is_err());
+    }
+    let of_new = |asked: &&support::Asked| asked.what.ends_with("model=new");
+    assert_eq!(
+        server.asked.lock().expect("no panic").iter().filter(of_new).count(),
+        1,
+        "a failure is remembered"
+    );
+}
+
+#[tokio::test]
+async fn redirects_stay_at_the_origin() {
+    let elsewhere = Server::start(|_| ok(entries(&[("evil", "m")]))).await;
+    let away = elsewhere.url("/e");
+    let server = Server::start(move |asked| match asked.what.as_str() {
+        "GET /near" => Reply::Whole(307, vec![("location", "/e".to_owned())], vec![]),
+        "GET /away" => Reply::Whole(307, vec![("location", away.clone())], vec![]),
+        "GET /sly" => Reply::Whole(307, vec![("location", format!("//{}/e", &away[7..28]))], vec![]),
+        "GET /loop" => Reply::Whole(307, vec![("location", "/loop".to_owned())], vec![]),
+        _ => ok(entries(&[("a", "m")])),
+    })
+    .await;
+    for (path, redirects, good) in [
+        ("/near", 0, false),
+        ("/near", 1, true),
+        ("/away", 3, false),
+        ("/sly", 3, false),
+        ("/loop", 3, false),
+    ] {
+        let policy = policy().with_max_redirects(redirects);
+        let registry = Registry::new(transport(), server.url(path), policy).expect("an address");
+        assert_eq!(next(&mut registry.with_token("sk-t").follow()).await.is_ok(), good, "{path} {redirects}");
+    }
+    assert_eq!(elsewhere.count(), 0);
+}
+
+#[tokio::test]
+async fn a_silent_registry_is_waited_for_no_longer_than_said() {
+    let (held, silence) = tokio::sync::mpsc::unbounded_channel();
+    let silence = Mutex::new(Some(silence));
+    let server =
+        Server::start(move |_| silence.lock().expect("no panic").take().map_or(Reply::Hangup, Reply::Stream))
+            .await;
+    let registry =
+        Registry::new(transport(), server.url("/"), policy()).expect("an address").with_timeout(TICK * 2);
+    let error = next(&mut registry.follow()).await.expect_err("silent");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    drop(held);
+}
+
+#[tokio::test]
+async fn servers_are_asked_for_their_models() {
+    let is_down = Arc::new(AtomicUsize::new(0));
+    let down = is_down.clone();
+    let vllm = Server::start(move |asked| match (down.load(SeqCst), asked.what.as_str()) {
+        (0, "GET /v1/models") => ok(r#"{"object":"list","data":[{"id":"llama","max_model_len":4096}]}"#),
+        _ => Reply::Hangup,
+    })
+    .await;
+    let ollama = Server::start(|asked| match asked.what.as_str() {
+        "GET /api/tags" => ok(r#"{"models":[{"name":"qwen:7b"}]}"#),
+        _ => Reply::Whole(404, vec![], vec![]),
+    })
+    .await;
+    let servers = [vllm.url("/"), ollama.url(""), "http://127.0.0.1:1".to_owned()];
+    let mut source = Probe::new(transport(), servers, policy()).with_interval(TICK).follow();
+    let listing = next(&mut source).await.expect("two of three answer");
+    let found: Vec<_> = listing
+        .endpoints
+        .iter()
+        .map(|found| {
+            (
+                found.endpoint.model.as_str(),
+                found.endpoint.provider.as_str(),
+                found.context_window,
+                found.is_up,
+            )
+        })
+        .collect();
+    let expected = [("llama", "openai", Some(4096), Some(true)), ("qwen:7b", "ollama", None, Some(true))];
+    assert_eq!(found, expected);
+    assert_eq!(listing.endpoints[0].endpoint.base_url, vllm.url("/v1"));
+    is_down.store(1, SeqCst);
+    let listing = next_good(&mut source).await;
+    assert_eq!(listing.endpoints[0].is_up, Some(false), "what it served stays listed, as not well");
+    assert_eq!(listing.endpoints[1].is_up, Some(true));
+    let generated = [vllm.asked.lock().expect("no panic"), ollama.asked.lock().expect("no panic")];
+    assert!(generated.iter().all(|asked| asked.iter().all(|asked| asked.what.starts_with("GET "))));
+}
