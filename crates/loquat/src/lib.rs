@@ -39,6 +39,7 @@
 //! | `decompress` | no | compressed answers asked for and decoded, within `transport::DecompressLimits` |
 //! | `schedule` | yes | `schedule` as a module alone |
 //! | `router` | no | `router` as a module: a model over many endpoints; with `client`: `Client::router` |
+//! | `discovery` | no | `discovery` as a module: sources of endpoints; `Client::follow`, `Client::watch_health` |
 //! | `tools` | yes | [`tool`](macro@tool), [`Toolbox`], `tools` as a module; with `client`: `Chat::tools`, `Chat::structured` |
 //! | `prompt` | no | `prompt` as a module: templates, tokenizers, counting and fitting, caches |
 //! | `redis` | no | with `prompt`: the cache that a fleet shares |
@@ -54,6 +55,10 @@ mod aws;
 mod chat;
 #[cfg(all(feature = "client", feature = "engine"))]
 mod engines;
+#[cfg(feature = "discovery")]
+mod follow;
+#[cfg(feature = "discovery")]
+mod health;
 #[cfg(all(feature = "client", feature = "observe"))]
 mod observing;
 #[cfg(feature = "client")]
@@ -89,6 +94,17 @@ pub use loquat_core::{
     Answer, CacheHint, ChatRequest, Context, Delta, Ending, Error, ErrorKind, FinishReason, Message, Model,
     ModelInfo, OwnedDelta, Part, Response, Result, Role, Secret, Tool, ToolCall, ToolResult, Usage,
 };
+/// Sources of endpoints: the crate `loquat-discovery`, and routers that follow one.
+#[cfg(feature = "discovery")]
+pub mod discovery {
+    pub use loquat_core::{Discover, Discovered, Listing};
+    pub use loquat_discovery::*;
+
+    pub use crate::{
+        follow::{Followed, Status},
+        health::{HealthChecks, HealthWatch},
+    };
+}
 #[cfg(feature = "engine")]
 pub use loquat_engine as engine;
 #[cfg(feature = "client")]

@@ -25,26 +25,8 @@ impl Client {
     }
 
     fn connect(&self, spec: &EndpointSpec) -> Result<Connected> {
-        let Endpoint { provider, base_url, model, .. } = &spec.endpoint;
-        let profile =
-            loquat_provider::profile(provider).ok_or_else(|| crate::resolve::unknown_provider(provider))?;
-        if model.is_empty() {
-            return Err(Error::new(ErrorKind::NotConfigured, "it names no model"));
-        }
-        let http = if base_url.is_empty() {
-            let own = self.http_model(profile, model)?;
-            match &spec.endpoint.credential {
-                Some(credential) => {
-                    let endpoint = own.endpoint().clone().with_credential(credential.clone());
-                    HttpModel::new(self.0.transport.clone(), profile.format, endpoint)?
-                        .with_limits(self.0.limits)
-                }
-                None => own,
-            }
-        } else {
-            let endpoint = spec.endpoint.clone();
-            HttpModel::new(self.0.transport.clone(), profile.format, endpoint)?.with_limits(self.0.limits)
-        };
+        let http = self.http_endpoint(spec)?;
+        let model = &spec.endpoint.model;
         let name = format!("{} as {model}", spec.name);
         let schedule = self.0.endpoint_schedule(http.endpoint().base_url.clone(), &name);
         let mut connected = Connected::new(self.0.scheduled(http, &name));
@@ -56,6 +38,29 @@ impl Client {
             }
         }
         Ok(connected)
+    }
+}
+
+impl Client {
+    /// The model at that endpoint, outside of any schedule.
+    pub(crate) fn http_endpoint(&self, spec: &EndpointSpec) -> Result<HttpModel> {
+        let Endpoint { provider, base_url, model, credential, .. } = &spec.endpoint;
+        let profile =
+            loquat_provider::profile(provider).ok_or_else(|| crate::resolve::unknown_provider(provider))?;
+        if model.is_empty() {
+            return Err(Error::new(ErrorKind::NotConfigured, "it names no model"));
+        }
+        let endpoint = if base_url.is_empty() {
+            let own = self.http_model(profile, model)?;
+            match credential {
+                Some(credential) => own.endpoint().clone().with_credential(credential.clone()),
+                None => return Ok(own),
+            }
+        } else {
+            spec.endpoint.clone()
+        };
+        let http = HttpModel::new(self.0.transport.clone(), profile.format, endpoint)?;
+        Ok(http.with_limits(self.0.limits))
     }
 }
 
