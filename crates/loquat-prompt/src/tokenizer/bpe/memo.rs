@@ -1,19 +1,19 @@
 //! [`Memo`]: the words that were encoded last, per thread.
 //!
 //! A vocabulary's tables are some megabytes, more than a core keeps near; what a text uses of them is little and repeats. A word
-//! of up to 15 bytes and three tokens lies here whole, so the question is one look into 384 KiB. A new word takes the place
+//! of up to 15 bytes and three tokens lies here whole, so the question is one look into 768 KiB. A new word takes the place
 //! of another: there is nothing to keep in order, and a text made to collide costs what it would without the memo.
 
 use std::cell::RefCell;
 
 use super::{
     merges::{TOKEN_BITS, Token},
-    word::Stack,
+    word::{Scratch, Stack},
     words::{Window, hash, masks},
 };
 
 /// Words kept.
-const SLOTS: usize = 1 << 14;
+const SLOTS: usize = 1 << 15;
 /// Longest word kept, bytes.
 pub(super) const MEMO_BYTES: usize = 15;
 
@@ -21,7 +21,8 @@ pub(super) const MEMO_BYTES: usize = 15;
 #[derive(Default)]
 pub(crate) struct Memo {
     /// The word and whose it is; then its tokens, 20 bits each, and from bit 60 on how many.
-    slots: Vec<(Window, u64)>,
+    slots: Vec<[u64; 3]>,
+    pub(super) scratch: Scratch,
 }
 
 /// Whose a word is: memos are shared by the first fifteen vocabularies of a process.
@@ -39,15 +40,17 @@ impl Owner {
 }
 
 impl Memo {
+    const EMPTY: Self = Self { slots: Vec::new(), scratch: Scratch::EMPTY };
+
     /// Lends the thread's.
     pub(crate) fn lend<R>(run: impl FnOnce(&mut Self) -> R) -> R {
         thread_local! {
-            static MEMO: RefCell<Memo> = const { RefCell::new(Memo { slots: Vec::new() }) };
+            static MEMO: RefCell<Memo> = const { RefCell::new(Memo::EMPTY) };
         }
         // It is taken out and put back, so that an encoding within another one finds an empty place and no lock.
         let mut memo = MEMO.try_with(RefCell::take).unwrap_or_default();
         if memo.slots.is_empty() {
-            memo.slots.resize(SLOTS, ([0; 2], 0));
+            memo.slots = vec![[0; 3]; SLOTS];
         }
         let result = run(&mut memo);
         // Where the thread ends just now, it is gone.
@@ -74,14 +77,14 @@ impl Memo {
 /// A word's place.
 pub(super) struct Slot<'m> {
     key: Window,
-    slot: &'m mut (Window, u64),
+    slot: &'m mut [u64; 3],
 }
 
 impl Slot<'_> {
     /// The word's tokens, if it is the one that is kept.
     #[inline]
     pub(super) fn tokens(&self) -> Option<Tokens> {
-        (self.slot.0 == self.key).then_some(Tokens(self.slot.1))
+        (self.slot[0] == self.key[0] && self.slot[1] == self.key[1]).then_some(Tokens(self.slot[2]))
     }
 
     /// Keeps the word, if its tokens are one to three.
@@ -90,7 +93,7 @@ impl Slot<'_> {
         if (1..=3).contains(&tokens.len()) {
             let packed =
                 tokens.iter().rev().fold(0, |packed, token| packed << TOKEN_BITS | u64::from(*token));
-            *self.slot = (self.key, packed | (tokens.len() as u64) << 60);
+            *self.slot = [self.key[0], self.key[1], packed | (tokens.len() as u64) << 60];
         }
     }
 }

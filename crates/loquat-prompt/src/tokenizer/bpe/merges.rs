@@ -23,6 +23,8 @@ pub(super) struct Merges {
     shift: u32,
     /// Which pairs there may be, a bit for each hash: small enough to stay near.
     filter: Vec<u64>,
+    /// What two bytes become, by the two; `Token::MAX` for nothing. Of a text in one script some kilobytes are in use.
+    bytes: Vec<Token>,
     /// The last verdicts on pairs: the pair, the verdict in the lowest bit; `u64::MAX` is none. Races lose an entry, no more.
     verdicts: Vec<AtomicU64>,
 }
@@ -31,22 +33,35 @@ fn key(left: Token, right: Token) -> u64 {
     u64::from(left) << TOKEN_BITS | u64::from(right)
 }
 
+#[inline]
+fn pair(left: u8, right: u8) -> usize {
+    usize::from(left) << 8 | usize::from(right)
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "the shift leaves fewer bits than an index has")]
 fn place(key: u64, shift: u32) -> usize {
     (key.wrapping_mul(SPREAD) >> shift) as usize
 }
 
 impl Merges {
-    /// All tokens by the two they were made of. At most 2²⁰ of them.
-    pub(super) fn new(halves: Vec<[Token; 2]>) -> Self {
+    /// All tokens by the two they were made of. At most 2²⁰ of them, of which the first 256 are these bytes.
+    pub(super) fn new(first: &[u8; 256], halves: Vec<[Token; 2]>) -> Self {
         // At most half full: a search ends after one or two.
         let slots = (halves.len() * 2).next_power_of_two().max(64);
         let shift = 64 - slots.trailing_zeros();
         let mut pairs = vec![0u64; slots];
         let mut filter = vec![0u64; 1 << (FILTER_BITS - 6)];
+        let mut bytes = vec![Token::MAX; 1 << 16];
         for (token, [left, right]) in (0u64..).zip(&halves) {
             if token < 256 {
                 continue;
+            }
+            if let (Some(left), Some(right)) = (first.get(*left as usize), first.get(*right as usize))
+                && let Some(place) = bytes.get_mut(pair(*left, *right))
+                && let Ok(token) = Token::try_from(token)
+            {
+                // Of two tokens with the same halves the first is the one that is reached.
+                *place = token.min(*place);
             }
             let key = key(*left, *right);
             let bit = place(key, 64 - FILTER_BITS);
@@ -63,12 +78,18 @@ impl Merges {
             }
         }
         let verdicts = std::iter::repeat_with(|| AtomicU64::new(u64::MAX)).take(REMEMBERED).collect();
-        Self { halves, pairs, shift, filter, verdicts }
+        Self { halves, pairs, shift, filter, bytes, verdicts }
     }
 
     /// The two that `token` was made of; for a single byte, itself twice.
     pub(super) fn halves(&self, token: Token) -> [Token; 2] {
         self.halves.get(token as usize).copied().unwrap_or([token; 2])
+    }
+
+    /// What two bytes become, or `Token::MAX`.
+    #[inline]
+    pub(super) fn merged_bytes(&self, [left, right]: [u8; 2]) -> Token {
+        self.bytes.get(pair(left, right)).copied().unwrap_or(Token::MAX)
     }
 
     /// What the two become.

@@ -78,7 +78,7 @@ impl Vocabulary {
         }
         let tokens = starts.array_windows().map(|[start, end]| bytes.get(*start as usize..*end as usize));
         let words = Words::new(tokens.map(Option::unwrap_or_default));
-        Ok(Self { words, merges: Merges::new(halves), owner: Owner::new(), bytes, starts })
+        Ok(Self { words, merges: Merges::new(first, halves), owner: Owner::new(), bytes, starts })
     }
 
     /// How many tokens there are.
@@ -93,7 +93,7 @@ impl Vocabulary {
     }
 
     /// Encodes `text[start..end]`, one word.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn encode(
         &self,
         memo: &mut Memo,
@@ -104,9 +104,22 @@ impl Vocabulary {
     ) {
         let length = end - start;
         if length > MEMO_BYTES {
-            return word::encode(&self.words, &self.merges, text, start, end, out);
+            return word::encode(&self.words, &self.merges, &mut memo.scratch, text, (start, end), out);
         }
         let window = window(text, start);
+        if length <= 2 {
+            let [first, second, ..] = window[0].to_le_bytes();
+            let pair = self.words.pair(window);
+            if length == 1 || pair == Token::MAX {
+                out.push(self.words.byte(first));
+                if length == 2 {
+                    out.push(self.words.byte(second));
+                }
+            } else {
+                out.push(pair);
+            }
+            return;
+        }
         let slot = memo.slot(self.owner, window, length);
         if let Some(tokens) = slot.as_ref().and_then(Slot::tokens) {
             return tokens.push_to(out);
@@ -127,9 +140,13 @@ impl Vocabulary {
     ) {
         let length = end - start;
         let mut tokens = Few::default();
-        match self.words.short(window, length).filter(|_| length <= SHORT) {
-            Some(token) => tokens.push(token),
-            None => word::encode(&self.words, &self.merges, text, start, end, &mut tokens),
+        let word = text.get(start..end).unwrap_or_default();
+        if length > SHORT {
+            word::merge(&self.words, &self.merges, word, 1, &mut tokens);
+        } else if let Some(token) = self.words.short(window, length) {
+            tokens.push(token);
+        } else {
+            word::merge(&self.words, &self.merges, word, 2, &mut tokens);
         }
         for token in tokens.as_slice() {
             out.push(*token);

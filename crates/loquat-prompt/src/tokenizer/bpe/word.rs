@@ -23,83 +23,101 @@ impl Stack for Vec<Token> {
     }
 }
 
-/// Words up to so many bytes need no memory but the stack's.
-const SMALL: usize = 64;
+/// Longest word that is encoded by its definition, which for so few bytes is the shortest way.
+pub(super) const FEW: usize = 16;
 
-/// Encodes `text[start..end]`.
+/// Memory that words lend each other.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// The tokens chosen so far, with the length of each.
+    path: Vec<(Token, usize)>,
+    /// A bit for each place from which there is no way to the end.
+    dead: Vec<u64>,
+}
+
+impl Scratch {
+    pub(super) const EMPTY: Self = Self { path: Vec::new(), dead: Vec::new() };
+}
+
+/// Words up to so many bytes leave their memory to the next ones: a few kilobytes a thread.
+const KEEP: usize = 4096;
+
+/// Encodes `text[start..end]`, which is no token.
 #[inline(never)]
 pub(super) fn encode(
     words: &Words,
     merges: &Merges,
+    scratch: &mut Scratch,
     text: &[u8],
-    start: usize,
-    end: usize,
+    (start, end): (usize, usize),
     out: &mut impl Stack,
 ) {
-    let length = end - start;
-    if length <= SMALL {
-        search(words, merges, text, (start, end), &mut ([(0, 0); SMALL + 1], 0), &mut [0u64; 2], out);
-    } else {
-        let mut path = (Vec::new(), 0);
-        search(words, merges, text, (start, end), &mut path, &mut vec![0u64; length / 64 + 1], out);
+    if end - start <= FEW {
+        return merge(words, merges, text.get(start..end).unwrap_or_default(), 1, out);
+    }
+    scratch.path.clear();
+    scratch.dead.clear();
+    scratch.dead.resize((end - start) / 64 + 1, 0);
+    search(words, merges, text, (start, end), scratch, out);
+    if end - start > KEEP {
+        *scratch = Scratch::default();
     }
 }
 
-/// The tokens chosen so far, with the length of each. The first is a sentinel without length.
-trait Path {
-    fn push(&mut self, token: Token, length: usize);
-    fn pop(&mut self) -> Option<(Token, usize)>;
-    fn last(&self) -> Option<Token>;
-}
-
-type Step = (Token, u8);
-
-impl Path for ([Step; SMALL + 1], usize) {
-    #[inline]
-    fn push(&mut self, token: Token, length: usize) {
-        if let Some(step) = self.0.get_mut(self.1) {
-            // A word is 64 bytes here, so a token's length is no more.
-            *step = (token, u8::try_from(length).unwrap_or(u8::MAX));
-            self.1 += 1;
+/// The definition, for at most [`FEW`] bytes: the best merge of all, again and again, until `least` tokens are left. That is 1,
+/// or 2 for a word that is known to be no token, so that its last two cannot become one.
+#[inline]
+pub(super) fn merge(words: &Words, merges: &Merges, word: &[u8], least: usize, out: &mut impl Stack) {
+    let mut tokens = [Token::MAX; FEW];
+    // What each becomes with the next one: that is its rank, too. None is greater than all.
+    let mut merged = [Token::MAX; FEW];
+    for (token, byte) in tokens.iter_mut().zip(word) {
+        *token = words.byte(*byte);
+    }
+    for (merged, pair) in merged.iter_mut().zip(word.array_windows()) {
+        *merged = merges.merged_bytes(*pair);
+    }
+    let mut length = word.len().min(FEW);
+    while length > least {
+        // The leftmost of the lowest.
+        let (mut at, mut best) = (0, Token::MAX);
+        for (index, merged) in merged.iter().enumerate().take(length - 1) {
+            if *merged < best {
+                (at, best) = (index, *merged);
+            }
+        }
+        if best == Token::MAX {
+            break;
+        }
+        // `at` is below `length - 1`, so these are within; the copies move what is behind by one.
+        tokens.copy_within(at + 1..length, at);
+        merged.copy_within(at + 1..length, at);
+        length -= 1;
+        tokens[at] = best;
+        merged[length - 1] = Token::MAX;
+        if length <= least {
+            break;
+        }
+        if at + 1 < length {
+            merged[at] = merges.merged(best, tokens[at + 1]).unwrap_or(Token::MAX);
+        }
+        if let Some(before) = at.checked_sub(1) {
+            merged[before] = merges.merged(tokens[before], best).unwrap_or(Token::MAX);
         }
     }
-
-    #[inline]
-    fn pop(&mut self) -> Option<(Token, usize)> {
-        self.1 = self.1.checked_sub(1)?;
-        self.0.get(self.1).map(|(token, length)| (*token, usize::from(*length)))
-    }
-
-    #[inline]
-    fn last(&self) -> Option<Token> {
-        self.0.get(self.1.checked_sub(1)?).map(|(token, _)| *token)
+    for token in tokens.iter().take(length) {
+        out.push(*token);
     }
 }
 
-impl Path for (Vec<(Token, usize)>, usize) {
-    fn push(&mut self, token: Token, length: usize) {
-        self.0.push((token, length));
-    }
-
-    fn pop(&mut self) -> Option<(Token, usize)> {
-        self.0.pop()
-    }
-
-    fn last(&self) -> Option<Token> {
-        self.0.last().map(|(token, _)| *token)
-    }
-}
-
-/// Goes from place to place by the longest token that is a neighbour of the last. `dead` has a bit for each place from which
-/// there is no way to the end.
+/// Goes from place to place by the longest token that is a neighbour of the last.
 #[inline]
-fn search<P: Path>(
+fn search(
     words: &Words,
     merges: &Merges,
     text: &[u8],
     (start, end): (usize, usize),
-    path: &mut P,
-    dead: &mut [u64],
+    Scratch { path, dead }: &mut Scratch,
     out: &mut impl Stack,
 ) {
     let mut at = start;
@@ -108,8 +126,8 @@ fn search<P: Path>(
         let (token, length) = words.longest(text, at, end, limit);
         let next = at + length - start;
         let is_alive = dead.get(next / 64).is_some_and(|bits| bits >> (next % 64) & 1 == 0);
-        if is_alive && path.last().is_none_or(|last| merges.are_neighbours(last, token)) {
-            path.push(token, length);
+        if is_alive && path.last().is_none_or(|(last, _)| merges.are_neighbours(*last, token)) {
+            path.push((token, length));
             out.push(token);
             at += length;
             limit = usize::MAX;

@@ -17,15 +17,21 @@ pub(super) struct Words {
     slots: Vec<[u64; 2]>,
     /// Which hashes there are at all, a bit each: small enough to stay near where the slots do not.
     filter: Vec<u64>,
-    /// By a hash of its first four bytes, of which lengths there are tokens, 4 to 12, and with bit 15 whether longer. More
-    /// bits than true cost a search, no more.
-    lengths: Vec<u16>,
+    /// By a hash of their first four bytes, of which lengths there are tokens, 4 and 5. More bits than true cost a search, no
+    /// more.
+    shorter: Vec<u8>,
+    /// By a hash of their first six bytes, two ideographs say, of which lengths, 6 to 12, and with bit 15 whether longer.
+    longer: Vec<u16>,
     /// The tokens longer than twelve bytes, those with one beginning together and the longest first.
     long: Vec<(Token, Box<[u8]>)>,
     /// Where in `long` each beginning's tokens are.
     groups: Vec<std::ops::Range<usize>>,
     /// The byte's own token.
     bytes: [Token; 256],
+    /// The two bytes' own, the first in the lower half of the place; `Token::MAX` for none.
+    pairs: Vec<Token>,
+    /// Those of the characters from U+4000 to U+9FFF.
+    ideographs: Vec<Token>,
 }
 
 /// Sixteen bytes of a text from some place on; zeros behind its end.
@@ -33,8 +39,8 @@ pub(super) type Window = [u64; 2];
 
 #[inline]
 pub(super) fn window(text: &[u8], at: usize) -> Window {
-    match text.get(at..at + 16).and_then(|bytes| bytes.split_first_chunk::<8>()) {
-        Some((low, high)) => [u64::from_le_bytes(*low), high.try_into().map_or(0, u64::from_le_bytes)],
+    match text.get(at..).and_then(|bytes| bytes.first_chunk::<16>()) {
+        Some(bytes) => halves(u128::from_le_bytes(*bytes)),
         None => short_window(text, at),
     }
 }
@@ -45,9 +51,24 @@ fn short_window(text: &[u8], at: usize) -> Window {
     for (byte, from) in bytes.iter_mut().zip(text.get(at..).unwrap_or_default()) {
         *byte = *from;
     }
-    let bytes = u128::from_le_bytes(bytes);
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half, and the upper")]
+    halves(u128::from_le_bytes(bytes))
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half, and the upper")]
+fn halves(bytes: u128) -> Window {
     [bytes as u64, (bytes >> 64) as u64]
+}
+
+/// The place among the characters from U+4000 to U+9FFF of that which the window begins with: three bytes, E4 to E9 the first.
+#[inline]
+fn ideograph(window: Window) -> Option<usize> {
+    let [first, second, third, ..] = window[0].to_le_bytes();
+    let is_one =
+        matches!(first, 0xE4..=0xE9) && second & third & 0xC0 == 0x80 && (second | third) & 0x40 == 0;
+    is_one.then(|| {
+        usize::from(first - 0xE4) << 12 | usize::from(second & 0x3F) << 6 | usize::from(third & 0x3F)
+    })
 }
 
 /// The first `length` bytes, up to twelve, and the length itself.
@@ -84,6 +105,12 @@ fn by_four(window: Window) -> usize {
     ((window[0] as u32).wrapping_mul(0x9E37_79B1) >> (32 - LENGTH_BITS)) as usize
 }
 
+/// Where the lengths of tokens with these first six bytes are.
+#[inline]
+fn by_six(window: Window) -> usize {
+    ((window[0] << 16).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - LENGTH_BITS)) as usize
+}
+
 const LENGTH_BITS: u32 = 17;
 /// Ten for each token of the larger vocabularies, 256 KiB: one question in ten goes on to the slots in vain.
 const FILTER_BITS: usize = 1 << 21;
@@ -94,23 +121,36 @@ impl Words {
         let mut words = Self {
             slots: vec![[0; 2]; (tokens.len() * 2).next_power_of_two().max(64)],
             filter: vec![0; FILTER_BITS / 64],
-            lengths: vec![0; 1 << LENGTH_BITS],
+            shorter: vec![0; 1 << LENGTH_BITS],
+            longer: vec![0; 1 << LENGTH_BITS],
             long: Vec::new(),
             groups: Vec::new(),
             bytes: [0; 256],
+            pairs: vec![Token::MAX; 1 << 16],
+            ideographs: vec![Token::MAX; 6 << 12],
         };
         for (token, bytes) in (0..).zip(tokens) {
             if let [byte] = bytes {
                 words.bytes[usize::from(*byte)] = token;
+            }
+            if let [first, second] = bytes {
+                words.pairs[usize::from(*first) | usize::from(*second) << 8] = token;
+            }
+            if let (3, Some(place)) = (bytes.len(), ideograph(window(bytes, 0)))
+                && let Some(slot) = words.ideographs.get_mut(place)
+            {
+                *slot = token;
             }
             if bytes.len() > SHORT {
                 words.long.push((token, bytes.into()));
             } else {
                 words.insert(key(window(bytes, 0), bytes.len()), token);
             }
-            if bytes.len() >= 4 {
-                let bit = if bytes.len() > SHORT { PREFIX } else { bytes.len() as u64 };
-                words.lengths[by_four(window(bytes, 0))] |= 1 << bit;
+            match bytes.len() {
+                0..4 => {}
+                length @ 4..6 => words.shorter[by_four(window(bytes, 0))] |= 1 << length,
+                length @ ..=SHORT => words.longer[by_six(window(bytes, 0))] |= 1 << length,
+                _ => words.longer[by_six(window(bytes, 0))] |= 1 << PREFIX,
             }
         }
         words.group();
@@ -152,12 +192,18 @@ impl Words {
 
     #[inline]
     fn find(&self, key: Window) -> Option<Token> {
-        let mask = self.slots.len() - 1;
         let hash = hash(key);
         let bits = self.filter.get(hash % FILTER_BITS / 64)?;
         if bits >> (hash % 64) & 1 == 0 {
             return None;
         }
+        self.find_at(key, hash)
+    }
+
+    /// Where the answer is likely yes, and the filter one look more.
+    #[inline]
+    fn find_at(&self, key: Window, hash: usize) -> Option<Token> {
+        let mask = self.slots.len() - 1;
         let mut at = hash & mask;
         loop {
             let slot = self.slots.get(at)?;
@@ -169,6 +215,18 @@ impl Words {
             }
             at = (at + 1) & mask;
         }
+    }
+
+    /// The byte's own token.
+    #[inline]
+    pub(super) fn byte(&self, byte: u8) -> Token {
+        self.bytes[usize::from(byte)]
+    }
+
+    /// The token that the first two bytes of the window are, or `Token::MAX`.
+    #[inline]
+    pub(super) fn pair(&self, window: Window) -> Token {
+        self.pairs.get((window[0] & 0xFFFF) as usize).copied().unwrap_or(Token::MAX)
     }
 
     /// The token that is the first `length` bytes, if there is one; 1 to 12 of them.
@@ -183,25 +241,40 @@ impl Words {
         let left = limit.min(end - at);
         let window = window(text, at);
         if left >= 4 {
-            let lengths = u32::from(self.lengths.get(by_four(window)).copied().unwrap_or(0));
-            if lengths >> PREFIX != 0
-                && left > SHORT
-                && let Some(found) = self.long(text, at, left, window)
-            {
-                return found;
+            let mut lengths = self.shorter.get(by_four(window)).copied().map_or(0, u32::from);
+            if left >= 6 {
+                lengths |= self.longer.get(by_six(window)).copied().map_or(0, u32::from);
+                if lengths >> PREFIX != 0
+                    && left > SHORT
+                    && let Some(found) = self.long(text, at, left, window)
+                {
+                    return found;
+                }
             }
-            let mut lengths = lengths & ((2 << left.min(SHORT)) - 1);
+            lengths &= (2 << left.min(SHORT)) - 1;
             while lengths != 0 {
                 let length = lengths.ilog2();
-                if let Some(token) = self.short(window, length as usize) {
+                let key = key(window, length as usize);
+                if let Some(token) = self.find_at(key, hash(key)) {
                     return (token, length as usize);
                 }
                 lengths ^= 1 << length;
             }
         }
-        for length in (2..=left.min(3)).rev() {
-            if let Some(token) = self.short(window, length) {
-                return (token, length);
+        if left >= 3 {
+            if let Some(place) = ideograph(window) {
+                match self.ideographs.get(place) {
+                    Some(&token) if token != Token::MAX => return (token, 3),
+                    _ => {}
+                }
+            } else if let Some(token) = self.short(window, 3) {
+                return (token, 3);
+            }
+        }
+        if left >= 2 {
+            let token = self.pair(window);
+            if token != Token::MAX {
+                return (token, 2);
             }
         }
         (self.bytes[(window[0] & 0xFF) as usize], 1)

@@ -50,7 +50,7 @@ fn kind(text: &[u8], at: usize) -> u8 {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn next<P: Pattern>(text: &[u8], at: usize) -> Ascii {
     let first = kind(text, at);
     let start = match first {
