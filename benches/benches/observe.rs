@@ -19,13 +19,12 @@
 //! an exporter that throws away.
 
 use std::{
-    process::Command,
     sync::Arc,
     task::{self, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use loquat_benches::{cpu, is_quick, machine::median, side};
+use loquat_benches::{callgrind, cpu, is_quick, machine::median, side};
 use loquat_core::{
     Answer, BoxFuture, ChatRequest, Context, Delta, Ending, FinishReason, Model, Result, Source, Step, Usage,
 };
@@ -235,16 +234,7 @@ fn run(who: Who, operations: usize, chunks: usize) {
 
 /// Instructions of this program, run like that.
 fn instructions(who: &str, operations: usize, chunks: usize) -> f64 {
-    let program = std::env::current_exe().expect("this program");
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(program)
-        .args(["--count", who, &operations.to_string(), &chunks.to_string()])
-        .output()
-        .expect("valgrind is installed: it counts the instructions");
-    let said = String::from_utf8_lossy(&output.stderr);
-    let collected = said.lines().find_map(|line| line.split("Collected :").nth(1)?.trim().parse().ok());
-    collected.unwrap_or_else(|| panic!("no count from callgrind: {said}"))
+    callgrind::instructions(&["--count", who, &operations.to_string(), &chunks.to_string()])
 }
 
 fn main() {

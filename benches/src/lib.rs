@@ -4,6 +4,7 @@
 //! through criterion with ids `group/case/who`, and hands everything else to [`side`].
 
 pub mod alloc;
+pub mod callgrind;
 pub mod child;
 pub mod cpu;
 pub mod machine;

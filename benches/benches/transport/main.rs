@@ -3,13 +3,19 @@
 //!
 //! Cases are `protocol/response body/concurrency`. The figure that counts is `us cpu/req`: the client is pinned to one core
 //! and its server, a process of its own, to another, so the server's work is in nobody's figure and its speed changes
-//! little. `.../p50` and `.../p99` are the whole request as its caller waits for it, in microseconds.
+//! little. `.../p50` and `.../p99` are the whole request as its caller waits for it, in microseconds; `.../reads`, `.../writes`
+//! and `.../polls` the calls of `recv`, of `send` and `writev`, and of `epoll_wait` for each request.
+//!
+//! `.../instructions` is what the client executes for a request outside the kernel, counted by callgrind in a process of its
+//! own with few and with many requests, so that the difference is the requests': it does not depend on the machine or on who
+//! else is using it.
 //!
 //! All contenders of a case take turns in one process, a slice of some ten milliseconds each, in an order that is reversed
 //! every round; medians over the rounds are reported, so that a neighbour's burst on a shared machine strikes all alike.
 //! Ours runs with every limit at its default, a deadline, and a token to cancel it by; the others as they come.
 
 mod contenders;
+mod instructions;
 mod server;
 
 use std::{
@@ -21,7 +27,7 @@ use contenders::{Bare, Client, HyperUtil, Ours, RawH2, Reqwest, Socket};
 use loquat_benches::{
     alloc, child, is_quick,
     machine::pin,
-    side,
+    side, syscalls,
     turns::{Turns, alternate},
 };
 use server::Server;
@@ -36,8 +42,10 @@ pub enum Protocol {
     Http2,
 }
 
+type Case = (Protocol, usize, &'static str, usize);
+
 /// Protocol, response bytes and their name, concurrency.
-const CASES: &[(Protocol, usize, &str, usize)] = &[
+const CASES: &[Case] = &[
     (Protocol::Http1, 200, "200B", 1),
     (Protocol::Http1, 200, "200B", 64),
     (Protocol::Http1, 200, "200B", 512),
@@ -60,24 +68,31 @@ fn main() {
     // cargo passes `--bench`; anything else chooses cases.
     let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let server = Server::start();
-    for (protocol, bytes, size, concurrency) in CASES {
-        let name = if *protocol == Protocol::Http1 { "h1" } else { "h2" };
-        let case = format!("{name}/{size}/c{concurrency}");
+    if let Some((case, who, requests)) = instructions::asked(&arguments) {
+        let of = CASES.iter().find(|of| name(of) == case).expect("a case");
+        return with(&server, *of, |name| name == who, |contenders, _| drop(contenders[0].run(requests)));
+    }
+    for case in CASES {
+        let name = name(case);
         let is_wanted = |who: &str| {
-            let id = format!("{case}/{who}");
+            let id = format!("{name}/{who}");
             wanted.is_empty() || wanted.iter().any(|part| id.contains(part.as_str()))
         };
-        measure(&case, is_wanted, &server, *protocol, *bytes, *concurrency);
+        with(&server, *case, is_wanted, |contenders, concurrency| measure(&name, contenders, concurrency));
     }
 }
 
-fn measure(
-    case: &str,
-    is_wanted: impl Fn(&str) -> bool,
+fn name((protocol, _, size, concurrency): &Case) -> String {
+    let protocol = if *protocol == Protocol::Http1 { "h1" } else { "h2" };
+    format!("{protocol}/{size}/c{concurrency}")
+}
+
+/// Hands the contenders of that case to `use_them`, if there are any.
+fn with(
     server: &Server,
-    protocol: Protocol,
-    bytes: usize,
-    concurrency: usize,
+    (protocol, bytes, _, concurrency): Case,
+    is_wanted: impl Fn(&str) -> bool,
+    use_them: impl FnOnce(&mut [Turns<'_>], usize),
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = LocalSet::new();
@@ -101,16 +116,30 @@ fn measure(
         ],
     };
     contenders.retain(|contender| is_wanted(&contender.who));
-    if contenders.is_empty() {
-        return;
+    if !contenders.is_empty() {
+        use_them(&mut contenders, concurrency);
     }
-    let requests = alternate(&mut contenders, if is_quick() { 8 } else { 40 }, concurrency);
-    for contender in &mut contenders {
+}
+
+fn measure(case: &str, contenders: &mut [Turns<'_>], concurrency: usize) {
+    let requests = alternate(contenders, if is_quick() { 8 } else { 40 }, concurrency);
+    for contender in contenders {
         let (medians, who) = (contender.medians(), &contender.who);
         side::figure(case, who, medians.cpu, "us cpu/req");
         side::figure(&format!("{case}/p50"), who, medians.p50, "us");
         side::figure(&format!("{case}/p99"), who, medians.p99, "us");
         side::allocations(case, who, requests as u64, || drop(contender.run(requests)));
+        let before = syscalls::counts();
+        drop(contender.run(requests));
+        let after = syscalls::counts();
+        let calls =
+            |what: fn(&syscalls::Counts) -> u64| (what(&after) - what(&before)) as f64 / requests as f64;
+        side::figure(&format!("{case}/reads"), who, calls(|counts| counts.reads), "recv/req");
+        side::figure(&format!("{case}/writes"), who, calls(|counts| counts.writes), "send/req");
+        side::figure(&format!("{case}/polls"), who, calls(|counts| counts.polls), "epoll_wait/req");
+        if concurrency == 64 {
+            instructions::figure(case, who, concurrency);
+        }
     }
 }
 
