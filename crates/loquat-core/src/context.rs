@@ -25,7 +25,8 @@ pub struct Context {
     /// Whether the trace began elsewhere, so that the next hop has a use for it.
     joined: bool,
     cancellation: CancellationToken,
-    clock: Arc<dyn Clock>,
+    /// The system's, where there is none: a context is made for each request.
+    clock: Option<Arc<dyn Clock>>,
     probe: Option<Arc<dyn Probe>>,
 }
 
@@ -39,7 +40,7 @@ impl Context {
             idempotency_key: None,
             joined: false,
             cancellation: CancellationToken::new(),
-            clock: Arc::new(SystemClock),
+            clock: None,
             probe: None,
         }
     }
@@ -73,7 +74,7 @@ impl Context {
 
     /// [`Context::with_deadline`] at that distance from now.
     pub fn with_timeout(self, timeout: Duration) -> Self {
-        match self.clock.now().checked_add(timeout) {
+        match self.now().checked_add(timeout) {
             Some(deadline) => self.with_deadline(deadline),
             None => self, // further away than the clock can count: no deadline
         }
@@ -87,7 +88,7 @@ impl Context {
 
     /// Reads the time from that clock.
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 
@@ -160,7 +161,7 @@ impl Context {
 
     /// The present instant on this context's clock.
     pub fn now(&self) -> Instant {
-        self.clock.now()
+        self.clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
     }
 
     /// The token that ends this operation.

@@ -18,7 +18,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 #[cfg(feature = "decompress")]
 use crate::decode::Decoder;
-use crate::{PoolConfig, http1::Http1, http2, io::HeadTooLarge, pool::Slot, trail::Trail};
+use crate::{PoolConfig, cancel::Cancelled, http1::Http1, http2, io::HeadTooLarge, pool::Slot, trail::Trail};
 
 /// Most memory set aside for a body that has not come.
 const MAX_RESERVED_BYTES: usize = 1024 * 1024;
@@ -34,7 +34,7 @@ pub struct Body {
     inner: Inner,
     cancellation: CancellationToken,
     /// Made when there is something to wait for: most short bodies are there at once.
-    cancelled: Option<Cancelled>,
+    cancelled: Option<Cancelled<Pin<Box<WaitForCancellationFutureOwned>>>>,
     trailers: Option<Box<HeaderMap>>,
     #[cfg(feature = "decompress")]
     decoder: Option<Box<Decoder>>,
@@ -54,24 +54,6 @@ enum Inner {
         slot: Slot,
     },
     Done,
-}
-
-/// The wait for a cancellation, and whom it wakes.
-struct Cancelled {
-    wait: Pin<Box<WaitForCancellationFutureOwned>>,
-    waker: Waker,
-}
-
-impl Cancelled {
-    /// Polled anew only for another waker: a stream waits once for each token, mostly in the same task, and looks into
-    /// memory that nothing else of it uses.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waker.will_wake(cx.waker()) {
-            return Poll::Pending;
-        }
-        self.waker.clone_from(cx.waker());
-        self.wait.as_mut().poll(cx)
-    }
 }
 
 /// See [`PoolConfig`].
@@ -186,12 +168,8 @@ impl Body {
         }
         let Poll::Ready(chunk) = self.poll_wire(cx) else {
             let token = &self.cancellation;
-            // It was not cancelled above; once it is, the waker that the wait was last polled with is woken.
-            let cancelled = self.cancelled.get_or_insert_with(|| Cancelled {
-                wait: Box::pin(token.clone().cancelled_owned()),
-                waker: Waker::noop().clone(),
-            });
-            ready!(cancelled.poll(cx));
+            let wait = || Cancelled::new(Box::pin(token.clone().cancelled_owned()));
+            ready!(self.cancelled.get_or_insert_with(wait).poll(token, cx));
             self.inner = Inner::Done;
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         };

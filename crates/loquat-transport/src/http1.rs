@@ -130,6 +130,11 @@ impl Http1 {
         Poll::Ready(done)
     }
 
+    /// Whether its last exchange is over and it is not closed, as far as is known without a look.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.finished && self.sender.is_ready()
+    }
+
     /// Whether the next request can go out: looks, without waiting, whether the peer closed the connection or sent
     /// what nobody asked for.
     pub(crate) fn is_usable(&mut self) -> bool {
@@ -145,15 +150,8 @@ impl Http1 {
         self.meter.hold_after(self.max_head_bytes);
         let mut response = pin!(self.sender.send_request(request));
         let mut connection_error = None;
-        let (mut is_queued, mut refuses) = (false, false);
+        let mut refuses = false;
         let response = poll_fn(|cx| {
-            // Once round the run queue before the write: tasks that are ready together read first and then write together.
-            // A write for each read wakes a server on this machine for each, which with 64 callers cost a third of a
-            // request's whole CPU time; alone, it is one more turn of an empty queue.
-            if !std::mem::replace(&mut is_queued, true) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
             loop {
                 if !self.finished
                     && let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx)
@@ -246,15 +244,14 @@ pub(crate) fn encode(
     *encoded.method_mut() = request.method.clone();
     *encoded.uri_mut() =
         if forward.is_some() { request.url.to_uri() } else { request.url.path_and_query().clone().into() };
-    // Room for `Host`, a length and what hyper adds: a clone has none, and would grow at once.
-    let mut headers = HeaderMap::with_capacity(request.headers.len() + 3);
+    // A copy hashes no name again, as putting one together would.
+    let mut headers = request.headers.clone();
     // Hyper frames the message; a caller's own length or coding could only contradict it.
     // And a proxy's credentials are the connection's, not the origin's to see.
-    let is_ours = |name: &HeaderName| {
-        matches!(*name, header::TRANSFER_ENCODING | header::CONTENT_LENGTH | header::PROXY_AUTHORIZATION)
-    };
-    for (name, value) in request.headers.iter().filter(|(name, _)| !is_ours(name)) {
-        headers.append(name.clone(), value.clone());
+    const OURS: [HeaderName; 3] =
+        [header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::PROXY_AUTHORIZATION];
+    if headers.keys().any(|name| OURS.contains(name)) {
+        OURS.iter().for_each(|name| drop(headers.remove(name)));
     }
     if !has_content && !has_no_body_by_nature(&request.method) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));

@@ -51,6 +51,7 @@
 mod address;
 mod body;
 mod buffers;
+mod cancel;
 mod config;
 mod connect;
 #[cfg(feature = "decompress")]

@@ -61,12 +61,12 @@ impl Origin {
         self.0.port
     }
 
-    /// The address, where the host is one.
     /// As the `Host` field writes it: the port only where it is not the scheme's own.
     pub fn host_field(&self) -> &str {
         self.0.authority.as_str()
     }
 
+    /// The address, where the host is one.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.0.ip
     }
