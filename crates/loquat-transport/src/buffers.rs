@@ -126,6 +126,41 @@ impl AsRef<[u8]> for Filled {
 mod tests {
     use super::*;
 
+    /// The shelf is a mutex that nobody waits for, so what there is to get wrong is the count and who holds what: many threads take,
+    /// write, read again and give back; no two may hold the same memory, and no more may rest than were allowed.
+    #[test]
+    fn many_threads_share_a_shelf() {
+        const THREADS: u8 = 8;
+        const ROUNDS: usize = 2_000;
+        let buffers = Buffers::new(3);
+        std::thread::scope(|scope| {
+            for thread in 1..=THREADS {
+                let buffers = buffers.clone();
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let mut buffer = buffers.take(Size::Small);
+                        buffer.as_mut()[..64].fill(thread);
+                        std::thread::yield_now();
+                        assert!(buffer.as_mut()[..64].iter().all(|byte| *byte == thread), "shared");
+                        // Half of them come home from another thread's hands: as the last bytes over them.
+                        if round % 2 == 0 {
+                            let (bytes, none) = buffer.freeze(20_000);
+                            assert!(none.is_none() && bytes[..64].iter().all(|byte| *byte == thread));
+                            if round % 100 == 0 {
+                                std::thread::spawn(move || drop(bytes)).join().expect("nothing to panic at");
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let (taken, reused) = buffers.counts();
+        assert_eq!(taken, u64::from(THREADS) * ROUNDS as u64);
+        assert!(reused > 0 && reused < taken, "{reused} of {taken}");
+        let resting = buffers.0.resting[Size::Small as usize].lock().expect("nobody panicked");
+        assert!((1..=3).contains(&resting.len()), "{}", resting.len());
+    }
+
     #[test]
     fn a_buffer_comes_home_with_the_last_bytes_over_it() {
         let buffers = Buffers::new(1);

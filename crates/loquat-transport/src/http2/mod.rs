@@ -10,10 +10,7 @@ mod pump;
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -43,8 +40,6 @@ pub(crate) struct Http2 {
     shared: Arc<Shared>,
     pub(crate) info: ConnectionInfo,
     meter: Arc<Meter>,
-    /// Streams reserved. Raised under the pool's lock only.
-    pub(crate) in_use: AtomicUsize,
     /// Of those who wait for a head.
     pub(crate) timers: Timers,
     own_limit: usize,
@@ -84,7 +79,6 @@ impl Http2 {
             shared,
             info: link.info,
             meter,
-            in_use: AtomicUsize::new(0),
             timers: Timers::default(),
             own_limit,
             _unwanted: unwanted_sender,
@@ -145,7 +139,6 @@ impl fmt::Debug for Http2 {
         f.debug_struct("Http2")
             .field("info", &self.info)
             .field("shared", &self.shared)
-            .field("in_use", &self.in_use)
             .finish_non_exhaustive()
     }
 }

@@ -61,6 +61,8 @@ struct State {
 
 struct Shared {
     connection: Arc<Http2>,
+    /// Streams reserved. Nobody looks at it but under this lock, so it is no atomic.
+    in_use: usize,
     idle_since: Instant,
     retire_at: Option<Instant>,
     /// Streams reset by this side since then.
@@ -196,11 +198,9 @@ impl Site {
             }
             !shared.connection.is_closing()
         });
-        let load = |shared: &&Shared| shared.connection.in_use.load(Relaxed);
-        let free =
-            state.http2.iter().filter(|shared| load(shared) < shared.connection.limit()).min_by_key(load);
-        if let Some(shared) = free {
-            shared.connection.in_use.fetch_add(1, Relaxed);
+        let free = state.http2.iter_mut().filter(|shared| shared.in_use < shared.connection.limit());
+        if let Some(shared) = free.min_by_key(|shared| shared.in_use) {
+            shared.in_use += 1;
             self.counters.reused.fetch_add(1, Relaxed);
             let connection = Arc::clone(&shared.connection);
             return Decision::Got(Checkout::Http2(Slot {
@@ -345,7 +345,7 @@ impl Site {
             |connection: &mut Box<Http1>| connection.idle_for(now) >= self.lifetime(connection, early, now);
         expired.extend(state.idle.extract_if(.., old).map(Expired::Http1));
         let old = |shared: &mut Shared| {
-            let unused = shared.connection.in_use.load(Relaxed) == 0;
+            let unused = shared.in_use == 0;
             let idle = now.saturating_duration_since(shared.idle_since);
             shared.connection.is_closing() || (unused && idle >= self.config.idle_timeout)
         };
@@ -372,13 +372,12 @@ impl Site {
 
     fn release(&self, connection: &Arc<Http2>, was_reset: bool) {
         {
-            // Under the lock, so that the idle time is never older than the last use.
             let mut state = self.lock();
-            connection.in_use.fetch_sub(1, Relaxed);
             if let Some(shared) =
                 state.http2.iter_mut().find(|shared| Arc::ptr_eq(&shared.connection, connection))
             {
                 let now = Instant::now();
+                shared.in_use -= 1;
                 shared.idle_since = now;
                 if was_reset {
                     shared.count_reset(now, &self.http2);
@@ -476,7 +475,6 @@ impl Making {
     /// It speaks HTTP/2 and is shared from here; the first stream is the maker's.
     pub(crate) fn made_http2(self, connection: Http2) -> Slot {
         let connection = Arc::new(connection);
-        connection.in_use.fetch_add(1, Relaxed);
         let site = Arc::clone(&self.site);
         let mut state = site.lock();
         state.speaks = Some(Protocol::Http2);
@@ -484,6 +482,7 @@ impl Making {
             let now = Instant::now();
             state.http2.push(Shared {
                 connection: Arc::clone(&connection),
+                in_use: 1,
                 idle_since: now,
                 retire_at: site.retire_at(),
                 resets: 0,
