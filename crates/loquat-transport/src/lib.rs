@@ -49,6 +49,7 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod attempt;
 mod body;
 mod buffers;
 mod cancel;

@@ -1,0 +1,367 @@
+//! One attempt: from a request to the head of its response.
+//!
+//! Nothing is repeated here except what was certainly not taken by anybody, once: a reused connection that turned out
+//! to be closed, a stream the peer refused. Everything else is the scheduler's to decide, from the error's
+//! [`Delivery`](loquat_core::Delivery).
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+use loquat_core::{Error, ErrorKind, Result};
+
+use crate::{
+    ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request,
+    body::{HEAD_TOO_LARGE, http1_failure, is_head_too_large},
+    buffers::Buffers,
+    connect::{Connector, unauthorized},
+    http1::{self, Http1},
+    http2::{self, Http2},
+    pool::{Checkout, Making, Pool, Site, Slot, Ticket, Wants},
+    timer::Timer,
+    trail::{Expired, Stage, Trail, earlier, within},
+    upload::Outgoing,
+};
+#[cfg(feature = "decompress")]
+use crate::{DecompressLimits, decode};
+
+/// Most connections passed over for one request because they were closing. More than a pool holds of them in practice.
+const MAX_STALE: usize = 64;
+
+/// What every attempt of a transport shares.
+pub(crate) struct Inner {
+    pub(crate) limits: Limits,
+    pub(crate) http2: Http2Limits,
+    pub(crate) head: HeadLimits,
+    #[cfg(feature = "decompress")]
+    pub(crate) decompress: DecompressLimits,
+    pub(crate) connector: Connector,
+    pub(crate) pool: Pool,
+    pub(crate) buffers: Buffers,
+}
+
+/// Why one try failed, and what became of the request.
+struct Failed {
+    error: Error,
+    again: Again,
+}
+
+/// Whether another connection may do better, and is safe to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    No,
+    /// The peer did not take the request; if it does the same again, that is for the caller to know.
+    Once,
+    /// The connection was on its way out before the request came, and is out of the pool now.
+    Surely,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, again: Again::No }
+    }
+}
+
+/// Where the body will come from.
+pub(crate) enum Source {
+    Http1(Box<Http1>, hyper::body::Incoming),
+    Http2(http2::Stream, Slot),
+}
+
+impl Source {
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        match self {
+            Self::Http1(connection, _) => connection.info(),
+            Self::Http2(_, slot) => slot.info(),
+        }
+    }
+}
+
+pub(crate) type Answered = (http::response::Parts, Source);
+
+impl Inner {
+    /// The request, asking for a compressed body where that is left to the transport; whether it is.
+    #[cfg(feature = "decompress")]
+    pub(crate) fn accept_compressed(&self, mut request: Request) -> (Request, bool) {
+        let asks = self.decompress.enabled && decode::may_ask(&request.headers);
+        if asks {
+            request.headers.insert(http::header::ACCEPT_ENCODING, decode::ACCEPT);
+        }
+        (request, asks)
+    }
+
+    pub(crate) async fn attempt(&self, request: &Request, trail: &mut Trail) -> Result<Answered> {
+        let origin = request.url.origin();
+        let site = self.pool.site(origin, self.connector.protocol(origin), trail.started);
+        let mut wants = Wants { replayable: request.replayable, fresh: false };
+        let mut stale = 0;
+        let mut now = trail.started;
+        loop {
+            // Where a connection is there at once, the time is not asked for again.
+            let (ready, since) = match site.look(wants, now) {
+                Some(Checkout::Http1(connection)) => (Ready::Http1(connection), now),
+                Some(Checkout::Http2(slot)) => (Ready::Http2(slot), now),
+                looked => (self.checkout(looked, &site, wants, trail).await?, Instant::now()),
+            };
+            let tried = match ready {
+                Ready::Http1(connection) => self.exchange_http1(connection, request, since, trail).await,
+                Ready::Http2(slot) => self.exchange_http2(slot, request, since, trail).await,
+            };
+            match tried {
+                Ok(answered) => return Ok(answered),
+                // What has been read from a source cannot be sent again.
+                Err(failed) if trail.upload.as_ref().is_some_and(Outgoing::has_begun) => {
+                    return Err(failed.error);
+                }
+                Err(Failed { again: Again::Surely, .. }) if stale < MAX_STALE => stale += 1,
+                Err(Failed { again: Again::Once, .. }) if !wants.fresh => {
+                    wants.fresh = true;
+                    self.pool.count_replaced();
+                }
+                Err(failed) => return Err(failed.error),
+            }
+            trail.restart();
+            now = Instant::now();
+        }
+    }
+
+    /// A connection where none was there at once: what was found instead, or a wait.
+    async fn checkout(
+        &self,
+        looked: Option<Checkout>,
+        site: &Arc<Site>,
+        wants: Wants,
+        trail: &mut Trail,
+    ) -> Result<Ready> {
+        // Somebody else may be connecting for us, so the wait may take as long as that.
+        let limit = self.limits.connect.saturating_add(self.limits.tls);
+        let checkout = match looked {
+            Some(checkout) => Ok(checkout),
+            None => {
+                let began = Instant::now();
+                let waited = within(Some(limit), trail.deadline, site.checkout(wants)).await;
+                self.pool.counters.waited(began.elapsed());
+                waited
+            }
+        };
+        match checkout.map_err(|expired| trail.expired(expired, "connect + tls"))? {
+            Checkout::Http1(connection) => Ok(Ready::Http1(connection)),
+            Checkout::Http2(slot) => Ok(Ready::Http2(slot)),
+            Checkout::Failed(error) => Err(error),
+            // Boxed, because its state is large, and would make every request's as large.
+            Checkout::Connect(ticket) => Box::pin(self.open(ticket, trail)).await,
+        }
+    }
+
+    /// A new connection.
+    pub(crate) async fn open(&self, ticket: Ticket, trail: &mut Trail) -> Result<Ready> {
+        let Ticket { mut permit, making } = ticket;
+        let origin = trail.origin.clone();
+        let link = match self.connector.connect(&origin, trail).await {
+            Ok(link) => link,
+            Err(error) => return Err(give_up(making, error, trail)),
+        };
+        permit.opened(link.info.protocol);
+        trail.info = Some(link.info);
+        match link.info.protocol {
+            Protocol::Http1 => match Http1::new(link, &self.head, permit).await {
+                Ok(connection) => {
+                    making.made_http1();
+                    Ok(Ready::Http1(Box::new(connection)))
+                }
+                Err(error) => Err(give_up(making, http1_failure(error, trail), trail)),
+            },
+            Protocol::Http2 => {
+                let started = Http2::new(link, &self.http2, &self.head, permit);
+                match within(Some(self.limits.tls), trail.deadline, started).await {
+                    Ok(Ok(connection)) => Ok(Ready::Http2(making.made_http2(connection))),
+                    Ok(Err(error)) => Err(give_up(making, http2::failure(error, trail), trail)),
+                    Err(expired) => Err(give_up(making, trail.expired(expired, "tls"), trail)),
+                }
+            }
+        }
+    }
+
+    async fn exchange_http1(
+        &self,
+        mut connection: Box<Http1>,
+        request: &Request,
+        since: Instant,
+        trail: &mut Trail,
+    ) -> Result<Answered, Failed> {
+        trail.sending(connection.info(), connection.meter(), request.body.len());
+        let idle = connection.idle_for(trail.started);
+        let meter = Arc::clone(connection.meter());
+        let limit = self.first_byte(request);
+        let mut timer = connection.timer.take().and_then(Timer::here);
+        let encoded = http1::encode(request, trail.upload.as_ref(), connection.forward());
+        turn().await;
+        let answered = {
+            let mut exchange = pin!(connection.exchange(encoded));
+            let mut expiry = earlier(since, limit, trail.deadline);
+            poll_fn(|cx| {
+                if let Poll::Ready(done) = exchange.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(done));
+                }
+                while let Some((end, expired)) = expiry {
+                    if Timer::poll_until(&mut timer, end, cx).is_pending() {
+                        break;
+                    }
+                    // The limit counts from the last byte written, which `end` was made without knowing.
+                    match (expired, earlier(meter.last_write(), limit, trail.deadline)) {
+                        (Expired::Limit(_), Some(later)) if later.0 > end => expiry = Some(later),
+                        _ => return Poll::Ready(Err(expired)),
+                    }
+                }
+                Poll::Pending
+            })
+            .await
+        };
+        connection.timer = timer;
+        match answered {
+            Ok(Ok(response)) => {
+                let (head, incoming) = response.into_parts();
+                if head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                    && let Some(forward) = connection.forward()
+                {
+                    trail.refused();
+                    let what = unauthorized(forward.authorization.is_some());
+                    return Err(trail.error(ErrorKind::Proxy, what).into());
+                }
+                if !http1::is_within(&head.headers, self.head.max_bytes) {
+                    return Err(trail.error(ErrorKind::TooLarge, HEAD_TOO_LARGE).into());
+                }
+                Ok((head, Source::Http1(connection, incoming)))
+            }
+            Ok(Err(error)) => {
+                let untouched = trail.written() == 0;
+                let reused = connection.info().reused;
+                let lost = error.is_incomplete_message()
+                    || error.is_closed()
+                    || error.is_canceled()
+                    || (is_io(&error) && !is_head_too_large(&error));
+                let closed_early = reused && (untouched || lost);
+                if closed_early {
+                    connection.permit().site().closed_early(idle);
+                }
+                let again = closed_early && (untouched || request.replayable);
+                let again = if again { Again::Once } else { Again::No };
+                Err(Failed { error: http1_failure(error, trail), again })
+            }
+            Err(expired) => Err(trail.expired(expired, "first_byte").into()),
+        }
+    }
+
+    async fn exchange_http2(
+        &self,
+        mut slot: Slot,
+        request: &Request,
+        since: Instant,
+        trail: &mut Trail,
+    ) -> Result<Answered, Failed> {
+        trail.info = Some(slot.info());
+        trail.stage = Stage::Sending;
+        let read_before = slot.connection().meter().read();
+        let mut stream = match slot.connection().start(request, trail.upload.as_ref()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                // The connection is on its way out and took nothing.
+                let leaving = error.is_go_away() || error.is_io() || error.is_reset();
+                slot.connection().retire();
+                slot.settle();
+                let again = if leaving { Again::Surely } else { Again::No };
+                return Err(Failed { error: http2::failure(error, trail), again });
+            }
+        };
+        trail.handed_over(slot.info());
+        let limit = self.first_byte(request);
+        let mut expiry = earlier(since, limit, trail.deadline);
+        let mut timer = slot.connection().timers.take();
+        let mut last_sent = None;
+        let answered = poll_fn(|cx| {
+            if let Poll::Ready(answered) = stream.poll_head(cx) {
+                return Poll::Ready(Ok(answered));
+            }
+            last_sent = stream.last_sent().or(last_sent);
+            while let Some((end, expired)) = expiry {
+                if Timer::poll_until(&mut timer, end, cx).is_pending() {
+                    break;
+                }
+                // The limit counts from the last piece of an upload.
+                match (expired, last_sent.and_then(|sent| earlier(sent, limit, trail.deadline))) {
+                    (Expired::Limit(_), Some(later)) if later.0 > end => expiry = Some(later),
+                    _ => return Poll::Ready(Err(expired)),
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        slot.connection().timers.put(timer);
+        match answered {
+            Ok(Ok(head)) => Ok((head, Source::Http2(stream, slot))),
+            Ok(Err(failure)) => {
+                if !failure.is_reset_here() {
+                    slot.settle();
+                }
+                let refused = http2::is_refusal(&failure);
+                if refused {
+                    trail.refused();
+                }
+                if http2::ends_connection(&failure) {
+                    slot.connection().retire();
+                }
+                let again = if refused { Again::Once } else { Again::No };
+                Err(Failed { error: http2::failure(failure, trail), again })
+            }
+            Err(expired) => {
+                if slot.connection().meter().read() == read_before {
+                    // Not a byte all the while, on any stream: the connection may be dead without knowing it.
+                    slot.connection().retire();
+                }
+                Err(trail.expired(expired, "first_byte").into())
+            }
+        }
+    }
+
+    fn first_byte(&self, request: &Request) -> Option<Duration> {
+        request.first_byte.or(self.limits.first_byte)
+    }
+}
+
+/// Once round the run queue before the write: tasks that are ready together read first and then write together.
+/// A write for each read wakes a server on this machine for each, which with 64 callers cost a third of a
+/// request's whole CPU time; alone, it is one more turn of an empty queue.
+async fn turn() {
+    let mut is_queued = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_queued, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A connection ready to take a request.
+pub(crate) enum Ready {
+    Http1(Box<Http1>),
+    Http2(Slot),
+}
+
+/// Tells those who waited for this connection, unless it was only this request that ran out of time.
+fn give_up(making: Making, error: Error, trail: &Trail) -> Error {
+    if trail.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        making.failed(&error);
+    }
+    error
+}
+
+fn is_io(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
