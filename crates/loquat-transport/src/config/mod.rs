@@ -1,6 +1,12 @@
 //! Every limit and choice of the transport, as data: unit, default, reason.
 
+mod http2;
+mod pool;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
+
+pub use http2::{Http2Limits, Http2Mode};
+pub use pool::PoolConfig;
 
 use crate::{AddressPolicy, Proxy, Resolve};
 
@@ -180,109 +186,6 @@ impl Limits {
     }
 }
 
-/// Where HTTP/2 is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Http2Mode {
-    /// Over TLS where the server chooses it by ALPN (RFC 7301); HTTP/1.1 in clear.
-    #[default]
-    Auto,
-    /// In clear, too, without asking (RFC 9113 §3.3); over TLS as [`Http2Mode::Auto`].
-    PriorKnowledge,
-    /// Nowhere.
-    Never,
-}
-
-/// Windows and streams of an HTTP/2 connection.
-///
-/// The connection window should hold `max_streams` × `stream_window_bytes`: then streams that nobody reads cannot
-/// stop their neighbours.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Http2Limits {
-    /// Most streams used at once on one connection, below the peer's own limit; more requests open another
-    /// connection. Default 100, what servers allow most often.
-    pub max_streams: usize,
-    /// Bytes a peer may send ahead on one stream, 65,535 to 2³¹ − 1. Default 256 KiB: a token stream needs a few
-    /// hundred bytes, a download gets 5 MB/s over a 50 ms round trip, and 100 unread streams cost 25 MiB.
-    pub stream_window_bytes: u32,
-    /// Bytes a peer may send ahead on all streams together, 65,535 to 2³¹ − 1. Default 25 MiB: 100 × 256 KiB.
-    pub connection_window_bytes: u32,
-    /// What `h2` allows for small DATA frames not yet read: each costs 256 bytes less its size, and a connection
-    /// that spends the budget is closed. Tokens come in small frames, so `h2`'s own default kills a busy connection.
-    /// Frames that a caller leaves unread are taken over before they cost an eighth of it; what is charged and never
-    /// given back is the frames that were under way to a stream when it was reset. Default 64 MiB, for 260,000 of those in
-    /// the life of a connection. It is a number, not memory.
-    pub data_frame_budget_bytes: usize,
-    /// How long the caller of a stream may read nothing, while at least `laggard_bytes` lie there for it, before the stream
-    /// is given up: reset, with an error whose source is [`crate::Laggard`]. Up to a quarter later. Default 60 s, longer than anything pauses
-    /// that still lives. When three quarters of the connection's window lie unread, a quarter of the time is enough, and any
-    /// bytes: its neighbours are about to starve. `None`: never.
-    pub laggard_after: Option<Duration>,
-    /// See `laggard_after`. Default 64 KiB: what ten minutes of tokens take, so a reader that only thinks is left alone.
-    pub laggard_bytes: usize,
-    /// Asks a peer that has sent nothing for so long, while streams are open, whether it still lives (PING, RFC 9113 §6.7).
-    /// Default `None`, because some servers take it for abuse and hang up; 30 s finds a connection that a balancer has
-    /// forgotten.
-    pub ping_every: Option<Duration>,
-    /// How long the peer may then still send nothing before the connection and its streams are given up. Default 20 s.
-    pub ping_timeout: Duration,
-    /// Streams of one connection that may be reset by this side (a body dropped early, a limit passed) within
-    /// `resets_within`; past that, new requests go to another connection and this one drains. Default 150: servers close
-    /// a connection with all that is on it at 200 resets in 30 s and more.
-    pub max_resets: usize,
-    /// See `max_resets`. Default 30 s.
-    pub resets_within: Duration,
-}
-
-impl Default for Http2Limits {
-    fn default() -> Self {
-        Self {
-            max_streams: 100,
-            stream_window_bytes: 256 * 1024,
-            connection_window_bytes: 100 * 256 * 1024,
-            data_frame_budget_bytes: 64 * 1024 * 1024,
-            laggard_after: Some(Duration::from_secs(60)),
-            laggard_bytes: 64 * 1024,
-            ping_every: None,
-            ping_timeout: Duration::from_secs(20),
-            max_resets: 150,
-            resets_within: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Http2Limits {
-    /// With that many streams on a connection.
-    #[must_use]
-    pub fn with_max_streams(mut self, streams: usize) -> Self {
-        self.max_streams = streams;
-        self
-    }
-
-    /// With these windows, in bytes.
-    #[must_use]
-    pub fn with_windows(mut self, stream_bytes: u32, connection_bytes: u32) -> Self {
-        self.stream_window_bytes = stream_bytes;
-        self.connection_window_bytes = connection_bytes;
-        self
-    }
-
-    /// Gives streams up that nobody reads for so long.
-    #[must_use]
-    pub fn with_laggard_after(mut self, time: Option<Duration>) -> Self {
-        self.laggard_after = time;
-        self
-    }
-
-    /// Asks silent peers whether they live.
-    #[must_use]
-    pub fn with_ping(mut self, every: Duration, timeout: Duration) -> Self {
-        (self.ping_every, self.ping_timeout) = (Some(every), timeout);
-        self
-    }
-}
-
 /// A certificate authority to trust, in PEM; a bundle of several is fine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -291,90 +194,6 @@ pub enum ExtraRoot {
     File(PathBuf),
     /// The PEM text itself.
     Pem(Vec<u8>),
-}
-
-/// What is kept open for the next request, and how many connections there may be.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct PoolConfig {
-    /// Most idle HTTP/1.1 connections kept per origin; the oldest goes first. Default 100.
-    pub max_idle_per_origin: usize,
-    /// How long an idle connection is kept. Default 90 s, a ceiling: many servers close far earlier, so a `Keep-Alive:
-    /// timeout` is obeyed, and a server that was seen to close earlier is given less for the next ten minutes. Looked after whenever a request is sent: an unused transport has no task that
-    /// would.
-    pub idle_timeout: Duration,
-    /// How long an HTTP/1.1 connection may have been idle to carry a request that cannot be replayed. Default 4 s:
-    /// uvicorn, and with it vLLM, closes at 5 s, and a request that meets the close is lost without a safe retry.
-    pub reuse_within: Duration,
-    /// How long a connection serves new requests, less up to a fifth by chance, so that connections made together are not
-    /// replaced together. Default 5 min: a name that resolves anew is followed within that. What is running is not cut
-    /// off. `None`: for ever.
-    pub max_age: Option<Duration>,
-    /// Most connections per origin, idle and connecting ones included; more requests wait, at most
-    /// [`Limits::connect`]. Default 1,024, below the usual limit on open files.
-    pub max_connections_per_origin: usize,
-    /// Most connections being made at once per origin. Default 256: a burst on HTTP/1.1 needs one each.
-    pub max_connecting_per_origin: usize,
-    /// After [`Body::finish`](crate::Body::finish), most bytes read to reach the end of the body, so that the
-    /// connection can be used again without a reset. Default 64 KiB; a new connection is cheaper than reading more.
-    pub drain_bytes: usize,
-    /// As `drain_bytes`, in time. Default 50 ms: about a new connection's cost.
-    pub drain_time: Duration,
-    /// Most buffers at rest of each size, 32 and 64 KiB, for decompressing and uploading. Default 64: 6 MiB at most.
-    pub max_idle_buffers: usize,
-}
-
-impl Default for PoolConfig {
-    fn default() -> Self {
-        Self {
-            max_idle_per_origin: 100,
-            idle_timeout: Duration::from_secs(90),
-            reuse_within: Duration::from_secs(4),
-            max_age: Some(Duration::from_secs(300)),
-            max_connections_per_origin: 1024,
-            max_connecting_per_origin: 256,
-            drain_bytes: 64 * 1024,
-            drain_time: Duration::from_millis(50),
-            max_idle_buffers: 64,
-        }
-    }
-}
-
-impl PoolConfig {
-    /// Keeps at most that many idle connections per origin; 0 keeps none.
-    #[must_use]
-    pub fn with_max_idle_per_origin(mut self, connections: usize) -> Self {
-        self.max_idle_per_origin = connections;
-        self
-    }
-
-    /// Keeps idle connections that long.
-    #[must_use]
-    pub fn with_idle_timeout(mut self, timeout: Duration) -> Self {
-        self.idle_timeout = timeout;
-        self
-    }
-
-    /// Trusts an idle connection with a request that cannot be replayed for that long.
-    #[must_use]
-    pub fn with_reuse_within(mut self, age: Duration) -> Self {
-        self.reuse_within = age;
-        self
-    }
-
-    /// Replaces connections at that age.
-    #[must_use]
-    pub fn with_max_age(mut self, age: Option<Duration>) -> Self {
-        self.max_age = age;
-        self
-    }
-
-    /// With at most that many connections per origin.
-    #[must_use]
-    pub fn with_max_connections_per_origin(mut self, connections: usize) -> Self {
-        self.max_connections_per_origin = connections;
-        self
-    }
 }
 
 /// How far a compressed body may grow: a few kilobytes can be made to hold terabytes. Each piece is checked before it is

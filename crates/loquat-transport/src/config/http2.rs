@@ -1,0 +1,106 @@
+//! Where HTTP/2 is spoken, and what one connection of it may hold (RFC 9113 §5.1.2, §6.9).
+
+use std::time::Duration;
+
+/// Where HTTP/2 is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Http2Mode {
+    /// Over TLS where the server chooses it by ALPN (RFC 7301); HTTP/1.1 in clear.
+    #[default]
+    Auto,
+    /// In clear, too, without asking (RFC 9113 §3.3); over TLS as [`Http2Mode::Auto`].
+    PriorKnowledge,
+    /// Nowhere.
+    Never,
+}
+
+/// Windows and streams of an HTTP/2 connection.
+///
+/// The connection window should hold `max_streams` × `stream_window_bytes`: then streams that nobody reads cannot
+/// stop their neighbours.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Http2Limits {
+    /// Most streams used at once on one connection, below the peer's own limit; more requests open another
+    /// connection. Default 100, what servers allow most often.
+    pub max_streams: usize,
+    /// Bytes a peer may send ahead on one stream, 65,535 to 2³¹ − 1. Default 256 KiB: a token stream needs a few
+    /// hundred bytes, a download gets 5 MB/s over a 50 ms round trip, and 100 unread streams cost 25 MiB.
+    pub stream_window_bytes: u32,
+    /// Bytes a peer may send ahead on all streams together, 65,535 to 2³¹ − 1. Default 25 MiB: 100 × 256 KiB.
+    pub connection_window_bytes: u32,
+    /// What `h2` allows for small DATA frames not yet read: each costs 256 bytes less its size, and a connection
+    /// that spends the budget is closed. Tokens come in small frames, so `h2`'s own default kills a busy connection.
+    /// Frames that a caller leaves unread are taken over before they cost an eighth of it; what is charged and never
+    /// given back is the frames that were under way to a stream when it was reset. Default 64 MiB, for 260,000 of those in
+    /// the life of a connection. It is a number, not memory.
+    pub data_frame_budget_bytes: usize,
+    /// How long the caller of a stream may read nothing, while at least `laggard_bytes` lie there for it, before the stream
+    /// is given up: reset, with an error whose source is [`crate::Laggard`]. Up to a quarter later. Default 60 s, longer than anything pauses
+    /// that still lives. When three quarters of the connection's window lie unread, a quarter of the time is enough, and any
+    /// bytes: its neighbours are about to starve. `None`: never.
+    pub laggard_after: Option<Duration>,
+    /// See `laggard_after`. Default 64 KiB: what ten minutes of tokens take, so a reader that only thinks is left alone.
+    pub laggard_bytes: usize,
+    /// Asks a peer that has sent nothing for so long, while streams are open, whether it still lives (PING, RFC 9113 §6.7).
+    /// Default `None`, because some servers take it for abuse and hang up; 30 s finds a connection that a balancer has
+    /// forgotten.
+    pub ping_every: Option<Duration>,
+    /// How long the peer may then still send nothing before the connection and its streams are given up. Default 20 s.
+    pub ping_timeout: Duration,
+    /// Streams of one connection that may be reset by this side (a body dropped early, a limit passed) within
+    /// `resets_within`; past that, new requests go to another connection and this one drains. Default 150: servers close
+    /// a connection with all that is on it at 200 resets in 30 s and more.
+    pub max_resets: usize,
+    /// See `max_resets`. Default 30 s.
+    pub resets_within: Duration,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            max_streams: 100,
+            stream_window_bytes: 256 * 1024,
+            connection_window_bytes: 100 * 256 * 1024,
+            data_frame_budget_bytes: 64 * 1024 * 1024,
+            laggard_after: Some(Duration::from_secs(60)),
+            laggard_bytes: 64 * 1024,
+            ping_every: None,
+            ping_timeout: Duration::from_secs(20),
+            max_resets: 150,
+            resets_within: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Http2Limits {
+    /// With that many streams on a connection.
+    #[must_use]
+    pub fn with_max_streams(mut self, streams: usize) -> Self {
+        self.max_streams = streams;
+        self
+    }
+
+    /// With these windows, in bytes.
+    #[must_use]
+    pub fn with_windows(mut self, stream_bytes: u32, connection_bytes: u32) -> Self {
+        self.stream_window_bytes = stream_bytes;
+        self.connection_window_bytes = connection_bytes;
+        self
+    }
+
+    /// Gives streams up that nobody reads for so long.
+    #[must_use]
+    pub fn with_laggard_after(mut self, time: Option<Duration>) -> Self {
+        self.laggard_after = time;
+        self
+    }
+
+    /// Asks silent peers whether they live.
+    #[must_use]
+    pub fn with_ping(mut self, every: Duration, timeout: Duration) -> Self {
+        (self.ping_every, self.ping_timeout) = (Some(every), timeout);
+        self
+    }
+}
