@@ -30,6 +30,9 @@ use crate::{
     upload::{Outgoing, SourceFailed},
 };
 
+/// Where nothing is said, hyper allows as many, and parses them into memory that it need not fill first.
+const HYPERS_MAX_FIELDS: usize = 100;
+
 /// See the [module](self).
 pub(crate) struct Http1 {
     sender: http1::SendRequest<Content>,
@@ -61,12 +64,13 @@ impl Http1 {
         // Hyper panics below 8 KiB; the other end keeps the buffer within reason. Its one bound is for a head and for a read;
         // the smaller one of a head is looked after while it comes, and when it is in.
         let read_bytes = head.read_bytes.max(head.max_bytes).clamp(8 * 1024, 16 * 1024 * 1024);
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(read_bytes)
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(read_bytes);
+        if head.max_fields != HYPERS_MAX_FIELDS {
             // More do not fit into a `HeaderMap`, which panics.
-            .max_headers(head.max_fields.min(16 * 1024))
-            .handshake(TokioIo::new(link.stream))
-            .await?;
+            builder.max_headers(head.max_fields.min(16 * 1024));
+        }
+        let (sender, connection) = builder.handshake(TokioIo::new(link.stream)).await?;
         let info = link.info;
         Ok(Self {
             sender,
