@@ -46,12 +46,14 @@ mod call;
 #[cfg(feature = "otlp")]
 pub mod export;
 mod layer;
+mod locks;
 mod metric;
 mod names;
 mod observer;
 mod pace;
 mod places;
 mod price;
+mod runtime;
 mod sampling;
 mod series;
 pub mod serve;
@@ -62,9 +64,11 @@ mod waterfall;
 
 pub use attempt::Attempted;
 pub use layer::Observed;
+pub use locks::{Lock, Locks, SiteState};
 pub use metric::TextFormat;
 pub use names::Conventions;
 pub use observer::{Observer, ObserverBuilder, StreamState};
 pub use price::Price;
+pub use runtime::{RuntimeState, WorkerState};
 pub use sampling::Sampling;
 pub use trace::{Asked, AttemptTrace, CallTrace, HeadTrace, Keep, Note, Outcome, Place};

@@ -146,6 +146,15 @@ pub(crate) const CACHE: About =
     about("loquat.cache.requests", "", "Prompt caches asked, by tier and result.");
 pub(crate) const CACHE_TIME: About = about("loquat.cache.duration", "s", "How long a prompt cache took.");
 pub(crate) const CACHE_BYTES: About = about("loquat.cache.read", "By", "What prompt caches gave.");
+pub(crate) const RUNTIME_WORKERS: About = about("loquat.runtime.workers", "", "Threads that run tasks.");
+pub(crate) const RUNTIME_TASKS: About =
+    about("loquat.runtime.tasks", "", "Tasks that have been spawned and have not ended.");
+pub(crate) const RUNTIME_QUEUE: About =
+    about("loquat.runtime.queue", "", "Tasks that are ready and wait for any worker.");
+pub(crate) const RUNTIME_BUSY: About =
+    about("loquat.runtime.busy", "s", "How long workers had work, all together.");
+pub(crate) const RUNTIME_PARKS: About =
+    about("loquat.runtime.parks", "", "How often workers lay down to wait for work.");
 pub(crate) const DROPPED: About =
     about("loquat.observe.dropped", "", "Spans that never reached where they were to go, by the reason.");
 pub(crate) const EXPORTED: About =

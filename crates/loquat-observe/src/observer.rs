@@ -14,9 +14,11 @@ use crate::export::Exporter;
 use crate::{
     Attempted, Conventions, Keep, Observed, Place, Price, Sampling, TextFormat,
     call::Call,
+    locks::Locks,
     metric::{About, Kind, Registry, text},
     names::{self, Names},
     places::Places,
+    runtime::{RuntimeState, Runtimes},
     series::{Catalog, Series},
     tasks::Tasks,
 };
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) keepers: Vec<Arc<dyn Keep>>,
     pub(crate) live: Places<Call>,
     tasks: Tasks,
+    locks: Locks,
+    pub(crate) runtimes: Runtimes,
 }
 
 impl Observer {
@@ -107,6 +111,39 @@ impl Observer {
     /// The program's tasks: wrap what is spawned, and a diagnostics listener shows it.
     pub fn tasks(&self) -> &Tasks {
         &self.0.tasks
+    }
+
+    /// The program's locks: make one by name, and a diagnostics listener shows who waits where.
+    pub fn locks(&self) -> &Locks {
+        &self.0.locks
+    }
+
+    /// Shows what that runtime says of itself, as metrics and as `/debug/runtime`. It is asked when somebody looks, by the thread
+    /// that looks, and must not block. At most 16 of them are shown. [`RuntimeState`] has the lines for tokio.
+    #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
+    pub fn watch_runtime(
+        &self,
+        name: impl Into<Arc<str>>,
+        ask: impl Fn() -> RuntimeState + Send + Sync + 'static,
+    ) {
+        type Read = fn(&RuntimeState) -> f64;
+        let (name, ask): (Arc<str>, Arc<_>) = (name.into(), Arc::new(ask));
+        if !self.0.runtimes.add(name.clone(), ask.clone()) {
+            return;
+        }
+        let shown: [(About, Kind, Read); 5] = [
+            (names::RUNTIME_WORKERS, Kind::Gauge, |state| state.workers.len() as f64),
+            (names::RUNTIME_TASKS, Kind::Gauge, |state| state.tasks as f64),
+            (names::RUNTIME_QUEUE, Kind::Gauge, |state| state.queue as f64),
+            (names::RUNTIME_BUSY, Kind::Counter, |state| state.busy().as_secs_f64()),
+            (names::RUNTIME_PARKS, Kind::Counter, |state| {
+                state.workers.iter().map(|worker| worker.parks as f64).sum()
+            }),
+        ];
+        for (about, kind, read) in shown {
+            let ask = ask.clone();
+            self.0.registry.asked(about, kind, vec![("runtime", name.clone())], move || read(&ask()));
+        }
     }
 
     /// The answers under way, oldest first.
@@ -279,6 +316,7 @@ impl ObserverBuilder {
         let catalog = Catalog::new(self.registry.clone(), names, self.models, self.max_models, prices);
         let anchor = (self.clock.now(), SystemTime::now());
         let tasks = Tasks::new(self.clock.clone());
+        let locks = Locks::new(self.clock.clone());
         let observer = Observer(Arc::new(Shared {
             registry: self.registry,
             catalog,
@@ -289,6 +327,8 @@ impl ObserverBuilder {
             keepers: self.keepers,
             live: Places::default(),
             tasks,
+            locks,
+            runtimes: Runtimes::default(),
         }));
         #[cfg(feature = "otlp")]
         self.exporters.iter().for_each(|exporter| exporter.attach(&observer));

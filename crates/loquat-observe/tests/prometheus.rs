@@ -168,6 +168,10 @@ fn the_listener_keeps_others_out() {
         ("/metrics", bearer, "200"),
         ("/debug/streams", bearer, "200"),
         ("/debug/tasks", bearer, "200"),
+        ("/debug/contention", bearer, "200"),
+        ("/debug/runtime", bearer, "200"),
+        ("/debug/contention", "", "401"),
+        ("/debug/runtime", "", "401"),
         ("/nothing", bearer, "404"),
         ("/metrics", "", "401"),
         ("/debug/streams", "Authorization: Bearer kk\r\n", "401"),
@@ -219,7 +223,11 @@ fn a_unix_socket_is_this_users_alone() {
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("writes");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("text");
-    assert!(answer.ends_with("/debug/streams\n/debug/tasks\n"), "{answer}");
+    assert!(
+        answer.contains("/debug/contention\n/debug/runtime\n")
+            && answer.ends_with("/debug/streams\n/debug/tasks\n"),
+        "{answer}"
+    );
     drop(server);
     assert!(!path.exists());
 }

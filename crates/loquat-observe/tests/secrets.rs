@@ -97,7 +97,14 @@ async fn planted_words_go_nowhere() {
 
     let address: Address = diagnostics.address().expect("TCP").to_string().parse().expect("an address");
     let page = |path: &str| fetch(&address, path, Some(&token), Duration::from_secs(10)).expect("a page");
-    let mut shown = vec![page("/metrics"), page("/debug/streams"), page("/debug/tasks"), page("/")];
+    let mut shown = vec![
+        page("/metrics"),
+        page("/debug/streams"),
+        page("/debug/tasks"),
+        page("/debug/contention"),
+        page("/debug/runtime"),
+        page("/"),
+    ];
     shown.push(Look::parse(&shown[0]).since(&Look::default(), Duration::from_secs(1), 200));
     shown.push(observer.metrics(TextFormat::OpenMetrics));
     shown.push(format!("{observer:?} {otlp:?} {diagnostics:?} {model:?} {:?}", observer.streams()));

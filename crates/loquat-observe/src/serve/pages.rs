@@ -60,7 +60,11 @@ pub(super) fn page(head: &Head, observer: &Observer, debug: bool) -> Page {
         }
         "/debug/streams" if debug => Page::text(streams(observer)),
         "/debug/tasks" if debug => Page::text(tasks(observer)),
-        "/" if debug => Page::text("/metrics\n/debug/streams\n/debug/tasks\n".into()),
+        "/debug/contention" if debug => Page::text(contention(observer)),
+        "/debug/runtime" if debug => Page::text(runtime(observer)),
+        "/" if debug => {
+            Page::text("/metrics\n/debug/contention\n/debug/runtime\n/debug/streams\n/debug/tasks\n".into())
+        }
         "/" => Page::text("/metrics\n".into()),
         _ => Page::error(404, "no such page; / lists those there are"),
     }
@@ -96,6 +100,47 @@ fn tasks(observer: &Observer) -> String {
             cell(&task.name),
             cell(&task.location)
         );
+    }
+    out
+}
+
+fn contention(observer: &Observer) -> String {
+    let mut out = String::from("taken\twaits\tover_1ms\twaited_s\tlongest_s\tshare_%\tstate\tname\n");
+    for site in observer.locks().list() {
+        let _ = writeln!(
+            out,
+            "{}\t{}\t{}\t{}\t{}\t{:.1}\t{}\t{}",
+            site.taken,
+            site.waits,
+            site.long_waits,
+            seconds(site.waited),
+            seconds(site.longest),
+            site.share * 100.0,
+            if site.is_contended() { "contended" } else { "ok" },
+            cell(&site.name)
+        );
+    }
+    out
+}
+
+/// Over how long a worker's part of busy time is taken: as long as a person waits without noticing.
+const RUNTIME_LOOK: std::time::Duration = std::time::Duration::from_millis(250);
+
+fn runtime(observer: &Observer) -> String {
+    let mut out = String::from("runtime\tworker\tbusy_%\tparks\tbusy_s\tparks_total\ttasks\tqueue\n");
+    for look in observer.0.runtimes.look(RUNTIME_LOOK) {
+        for (index, (worker, (part, parks))) in look.state.workers.iter().zip(&look.between).enumerate() {
+            let _ = writeln!(
+                out,
+                "{}\t{index}\t{:.1}\t{parks}\t{}\t{}\t{}\t{}",
+                cell(&look.name),
+                part * 100.0,
+                seconds(worker.busy),
+                worker.parks,
+                look.state.tasks,
+                look.state.queue
+            );
+        }
     }
     out
 }

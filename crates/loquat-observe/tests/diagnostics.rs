@@ -1,0 +1,129 @@
+//! The pages about the program itself, asked over the listener, of a real runtime and of real threads.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use loquat_observe::{
+    Observer, RuntimeState, TextFormat, WorkerState,
+    serve::{Server, ServerConfig},
+};
+
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connects");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("writes");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    answer.split_once("\r\n\r\n").expect("a head").1.to_owned()
+}
+
+/// The lines below the first, by their columns.
+fn rows(page: &str) -> Vec<Vec<&str>> {
+    page.lines().skip(1).map(|line| line.split('\t').collect()).collect()
+}
+
+fn serving(observer: &Observer) -> (Server, SocketAddr) {
+    let server = Server::bind(observer, ([127, 0, 0, 1], 0).into(), ServerConfig::default().with_debug());
+    let server = server.expect("listens");
+    let address = server.address().expect("an address");
+    (server, address)
+}
+
+fn number(cell: &str) -> f64 {
+    cell.parse().expect("a number")
+}
+
+/// A worker counts its busy time when it parks; so the one here works and parks all the time, while the other has nothing to do.
+#[test]
+fn a_busy_worker_is_told_from_an_idle_one() {
+    let runtime = |name| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name(name).enable_time().build().expect("a runtime")
+    };
+    let observer = Observer::new();
+    let (busy, idle) = (runtime("busy"), runtime("idle"));
+    for (name, runtime) in [("busy", &busy), ("idle", &idle)] {
+        let metrics = runtime.handle().metrics();
+        observer.watch_runtime(name, move || {
+            let worker = |index| {
+                WorkerState::new(metrics.worker_total_busy_duration(index), metrics.worker_park_count(index))
+            };
+            RuntimeState::new((0..metrics.num_workers()).map(worker))
+                .with_tasks(metrics.num_alive_tasks())
+                .with_queue(metrics.global_queue_depth())
+        });
+    }
+    let forgotten = idle.spawn(std::future::pending::<()>());
+    let at_work = busy.spawn(async {
+        loop {
+            let until = Instant::now() + Duration::from_millis(9);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let (_server, address) = serving(&observer);
+    // Other programs may have the processor for the time of a look; the tenth of ten shares it with nobody.
+    let (mut page, mut part) = (String::new(), 0.0);
+    for _ in 0..10 {
+        page = get(address, "/debug/runtime");
+        part = number(rows(&page)[0][2]);
+        if part > 30.0 {
+            break;
+        }
+    }
+    let rows = rows(&page);
+    assert_eq!((rows.len(), rows[0][0], rows[1][0]), (2, "busy", "idle"), "{page}");
+    assert!(part > 30.0 && part <= 100.0 && number(rows[0][3]) > 1.0, "{page}");
+    assert!(number(rows[1][2]) < 10.0, "{page}");
+    assert_eq!((rows[1][6], rows[1][7]), ("1", "0"), "one task, none in the queue: {page}");
+
+    let metrics = observer.metrics(TextFormat::Prometheus);
+    for line in ["loquat_runtime_workers{runtime=\"busy\"} 1", "loquat_runtime_tasks{runtime=\"idle\"} 1"] {
+        assert!(metrics.lines().any(|shown| shown == line), "no {line} in\n{metrics}");
+    }
+    at_work.abort();
+    forgotten.abort();
+}
+
+#[test]
+fn a_contended_lock_is_named_and_a_quiet_one_is_not() {
+    let observer = Observer::new();
+    let quiet = observer.locks().lock("quiet\tone", 0_u64);
+    let hot = Arc::new(observer.locks().lock("hot", 0_u64));
+    *quiet.lock() += 1;
+    let over = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let (hot, over) = (hot.clone(), over.clone());
+            thread::spawn(move || {
+                while !over.load(Relaxed) {
+                    let mut guard = hot.lock();
+                    *guard += 1;
+                    thread::sleep(Duration::from_millis(3));
+                }
+            })
+        })
+        .collect();
+    let (_server, address) = serving(&observer);
+    let due = Instant::now() + Duration::from_secs(30);
+    let page = loop {
+        let page = get(address, "/debug/contention");
+        if number(rows(&page)[0][2]) >= 10.0 || Instant::now() > due {
+            break page;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    over.store(true, Relaxed);
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    let rows = rows(&page);
+    let (hot, quiet) = (&rows[0], &rows[1]);
+    assert_eq!((hot[7], hot[6]), ("hot", "contended"), "{page}");
+    assert!(number(hot[2]) >= 10.0 && number(hot[3]) > 0.01 && number(hot[5]) > 5.0, "{page}");
+    assert_eq!((quiet[7], quiet[6], quiet[0], quiet[1]), ("quiet one", "ok", "1", "0"), "{page}");
+}
