@@ -249,9 +249,9 @@ impl DecompressLimits {
 pub struct HeadLimits {
     /// Most bytes of a response head, 8 KiB to 16 MiB. Default 64 KiB, four times what proxies commonly pass on.
     pub max_bytes: usize,
-    /// Most header fields in an HTTP/1.1 response head, up to 16,384; `max_bytes` bounds them on HTTP/2. Default 100, twice what the
-    /// most talkative provider sends: up to there they are parsed on the stack, and past it two tables of so many are made and
-    /// filled for each response, a tenth of a small request's instructions at 200.
+    /// Most header fields in an HTTP/1.1 response head, up to 16,384; `max_bytes` bounds them on HTTP/2. Default 100, hyper's own
+    /// and so that of most clients: so many are parsed on the stack. With another number two tables of so many are made and filled
+    /// for each response, a tenth of a small request's instructions at 200.
     pub max_fields: usize,
     /// Largest piece in which an HTTP/1.1 connection is read, up to 16 MiB; less than `max_bytes` counts as that much.
     /// Default 256 KiB: a body of 100 KB that has come is handed out as it is, where pieces of 64 KiB would have to be joined. A
