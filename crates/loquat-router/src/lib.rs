@@ -56,6 +56,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `webhook` | no | `canary::webhook`: what becomes of canaries as signed messages |
 //! | `config` | no | `config`: plans and scripts from TOML and YAML, and their JSON Schema |
 #![forbid(unsafe_code)]
 

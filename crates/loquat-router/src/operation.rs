@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
-use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Error, ErrorKind, Result};
+use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Error, ErrorKind, Event, Result};
 
 use crate::{
     Abilities, Asked, Fan,
@@ -90,7 +90,7 @@ impl Operation {
                         .map_message(|text| format!("{text}; the budget for further attempts is used up"))
                 }));
             }
-            self.claim(&decision);
+            self.claim(&decision, None);
             let result = match fan {
                 Fan::Race(count) if self.attempts == 1 => self.race(decision, count).await,
                 Fan::Hedge(delay) if self.attempts == 1 => self.hedge(decision, delay).await,
@@ -116,9 +116,30 @@ impl Operation {
             .map_err(|nobody| refused(&self.table, self.route, &self.asked, nobody))
     }
 
-    fn claim(&mut self, decision: &Decision) {
+    /// Counts it as asked, and tells whoever watches. `why` where it is not asked by the group's choice or as a fallback.
+    fn claim(&mut self, decision: &Decision, why: Option<&'static str>) {
         self.attempts += 1;
         self.tried.insert(decision.endpoint as usize);
+        let node = self.table.nodes.get(decision.endpoint as usize);
+        if let (Some(node), true) = (node, self.context.probe().is_some()) {
+            self.context.report(&Event::Route {
+                endpoint: &node.spec.name,
+                reason: why.unwrap_or_else(|| self.reason(decision)),
+            });
+        }
+    }
+
+    /// Why that endpoint, in one word of few: what set the decision apart, else how its group picks.
+    fn reason(&self, decision: &Decision) -> &'static str {
+        match () {
+            () if self.attempts > 1 => "fallback",
+            () if decision.panics => "panic",
+            () if decision.is_canary => "canary",
+            () => {
+                let group = self.route().and_then(|route| route.groups.get(usize::from(decision.group)));
+                group.map_or("unknown", |group| group.strategy.word())
+            }
+        }
     }
 
     /// A fallback is paid for as a retry is.
@@ -200,7 +221,7 @@ impl Operation {
             if !self.is_allowed(&next) {
                 break;
             }
-            self.claim(&next);
+            self.claim(&next, Some("race"));
             chosen.push(next);
         }
         let attempts =
@@ -213,7 +234,7 @@ impl Operation {
         let Some(timer) = self.inner.timer.clone() else { return self.attempt(first).await };
         let second = self.choose().ok().filter(|second| self.is_allowed(second));
         let Some(second) = second else { return self.attempt(first).await };
-        self.claim(&second);
+        self.claim(&second, Some("hedge"));
         let late = (timer.sleep(delay), Box::pin(self.attempt(second)) as _);
         first_to_begin(vec![Box::pin(self.attempt(first))], Some(late)).await
     }

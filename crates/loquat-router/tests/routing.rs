@@ -4,15 +4,15 @@ mod support;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use loquat_core::{
-    BoxFuture, ChatRequest, Context, ContextLength, Error, ErrorKind, Media, Message, Model, Part, RetryHint,
-    Role,
+    BoxFuture, ChatRequest, Context, ContextLength, Error, ErrorKind, Event, Media, Message, Model, Part,
+    Probe, RetryHint, Role,
 };
 use loquat_router::{
     Abilities, AfterDelivery, Class, Connected, EndpointSpec, FallbackPolicy, Fan, GroupSpec, Members, Plan,
@@ -331,4 +331,40 @@ async fn decisions_are_remembered_and_explained() {
     assert_eq!((decisions[0].trace, decisions[1].decision.group), (decisions[1].trace, 1));
     let shown = router.explain(&Context::new(), &hi("chat")).expect("a route").to_string();
     assert!(shown.contains("→ a: ") && shown.contains("first_token → best_of_several"), "{shown}");
+}
+
+/// Keeps what routers say.
+#[derive(Default)]
+struct Told(Mutex<Vec<(String, String)>>);
+
+impl Probe for Told {
+    fn report(&self, event: &Event<'_>) {
+        if let Event::Route { endpoint, reason } = event {
+            self.0.lock().expect("no panic").push(((*endpoint).to_owned(), (*reason).to_owned()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_watches_is_told_of_each_choice() {
+    let (good, busy) = ([Act::Say(&["a"])], [fail(ErrorKind::Overloaded)]);
+    let first_choice = ("a", "best_of_several");
+    for (fan, first, expected) in [
+        (Fan::One, &good, vec![first_choice]),
+        (Fan::One, &busy, vec![first_choice, ("b", "fallback")]),
+        (Fan::Race(2), &good, vec![first_choice, ("b", "race")]),
+    ] {
+        let servers = Servers::new(&[("a", first), ("b", &[Act::Say(&["b"])])]);
+        let route = RouteSpec::new("chat").with_fan(fan);
+        let route = route.with_group(GroupSpec::of(["a"])).with_group(GroupSpec::of(["b"]));
+        let plan = Plan::new().with_endpoint(endpoint("a")).with_endpoint(endpoint("b")).with_route(route);
+        let router = servers.router(&plan).expect("valid");
+        let told = Arc::new(Told::default());
+        let context = Context::new().with_probe(told.clone() as Arc<dyn Probe>);
+        drop(router.infer(&context, Arc::new(hi("chat"))).await.expect("an answer"));
+        let told = told.0.lock().expect("no panic").clone();
+        let told: Vec<_> =
+            told.iter().map(|(endpoint, reason)| (endpoint.as_str(), reason.as_str())).collect();
+        assert_eq!(told, expected);
+    }
 }

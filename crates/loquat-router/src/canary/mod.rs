@@ -11,6 +11,8 @@
 mod event;
 mod excess;
 mod policy;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -242,10 +244,7 @@ impl Canary {
         sample: Option<Sample<'_>>,
     ) -> CanaryEvent {
         trial.number += 1;
-        let error = sample.and_then(|sample| sample.error).map(|error| {
-            let text = error.to_string();
-            text[..text.floor_char_boundary(200)].to_owned()
-        });
+        let error = sample.and_then(|sample| sample.error).map(|error| event::redacted(&error.to_string()));
         let trace = sample.map(|sample| sample.trace_id).filter(|id| *id != [0; 16]);
         let event = CanaryEvent {
             number: trial.number,

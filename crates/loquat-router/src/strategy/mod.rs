@@ -146,6 +146,11 @@ impl Strategy {
         &*self.score
     }
 
+    /// Its pick's name, for spans and metrics.
+    pub(crate) fn word(&self) -> &'static str {
+        self.pick.name()
+    }
+
     pub(crate) fn wants_ranks(&self) -> bool {
         self.pick.wants_ranks()
     }
