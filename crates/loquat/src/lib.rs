@@ -73,6 +73,8 @@ mod route_file;
 mod routes;
 #[cfg(all(feature = "client", feature = "tools"))]
 mod typed;
+#[cfg(all(feature = "client", feature = "router"))]
+mod webhook;
 #[cfg(feature = "client")]
 mod wiring;
 
