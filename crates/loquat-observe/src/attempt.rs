@@ -31,6 +31,7 @@ impl<M: Model> Model for Attempted<M> {
             let call = outer.clone().and_then(|probe| Arc::downcast::<Call>(probe as Arc<_>).ok());
             let span = context.trace().child();
             let noted = call.and_then(|call| {
+                call.goes_to(&self.place);
                 if !call.records() {
                     return None;
                 }

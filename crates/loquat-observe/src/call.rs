@@ -35,6 +35,8 @@ pub(crate) struct Call {
     chunks: AtomicU32,
     /// Nanoseconds from the beginning to the last arrival.
     last: AtomicU64,
+    /// Where the latest attempt went.
+    at: Mutex<Option<Arc<Place>>>,
     record: Option<Mutex<Record>>,
 }
 
@@ -104,6 +106,7 @@ impl Call {
             started: shared.clock.now(),
             chunks: AtomicU32::new(0),
             last: AtomicU64::new(0),
+            at: Mutex::default(),
             record: shared.records().then(Mutex::default),
             shared: shared.clone(),
             series,
@@ -117,6 +120,11 @@ impl Call {
 
     fn lock(&self) -> Option<MutexGuard<'_, Record>> {
         Some(self.record.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// An attempt goes there.
+    pub(crate) fn goes_to(&self, place: &Arc<Place>) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(place.clone());
     }
 
     /// An attempt begins; its number, where there is room to note it.
@@ -163,6 +171,7 @@ impl Call {
         let age = now.saturating_duration_since(self.started);
         StreamState {
             place: self.place.clone(),
+            attempt: self.at.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             trace_id: self.trace.trace_id(),
             age,
             chunks: self.chunks.load(Relaxed),

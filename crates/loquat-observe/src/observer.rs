@@ -159,8 +159,11 @@ impl Observer {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StreamState {
-    /// Where it goes.
+    /// What was asked for.
     pub place: Arc<Place>,
+    /// Where the latest attempt went, which a router may have chosen; `None` before the first, or where attempts are not
+    /// watched.
+    pub attempt: Option<Arc<Place>>,
     /// Its trace's id.
     pub trace_id: [u8; 16],
     /// Since when.

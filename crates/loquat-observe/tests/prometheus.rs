@@ -13,10 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{ask, drain, place, slow};
-use loquat_core::{Secret, test_util::ManualClock};
+use common::{ask, drain, finished, place, slow};
+use loquat_core::{
+    ChatRequest, Context, Model, Secret,
+    test_util::{ManualClock, Scripted},
+};
 use loquat_observe::{
-    CallTrace, Keep, Observer, Sampling, TextFormat,
+    CallTrace, Keep, Observer, Place, Sampling, TextFormat,
     serve::{Server, ServerConfig},
 };
 
@@ -207,6 +210,33 @@ fn the_listener_keeps_others_out() {
         assert!(Instant::now() < gone, "still listens");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[tokio::test]
+async fn a_live_stream_is_shown_at_the_endpoint_it_came_to_and_without_its_content() {
+    let observer = Observer::new(); // metrics alone: nothing is recorded of operations
+    let config = ServerConfig::default().with_debug();
+    let server = Server::bind(&observer, loopback(), config).expect("listens");
+    let address = server.address().expect("an address");
+    let rows = || {
+        let page = get(address, "/debug/streams", "");
+        let body = page.split_once("\r\n\r\n").expect("a head").1.to_owned();
+        let cells = |line: &str| line.split('\t').map(str::to_owned).collect::<Vec<_>>();
+        body.lines().skip(1).map(cells).collect::<Vec<_>>()
+    };
+
+    let chosen = Place::new("mistral", "large").with_base_url("https://second.example:8443/v1");
+    let inner = observer.attempt(Scripted::new().then(Ok(finished(&["planted answer"], 1, 1))), chosen);
+    let model = observer.operation(inner, place());
+    let request = ChatRequest::new("gpt-5").with_user("planted question");
+    let mut answer = model.infer(&Context::new(), Arc::new(request)).await.expect("answered");
+    assert_eq!(answer.next_text().await.expect("no failure"), Some("planted answer"));
+    let shown = rows();
+    let [row] = shown.as_slice() else { panic!("one stream: {shown:?}") };
+    assert_eq!(row.get(2..6).expect("columns"), ["1", "mistral", "large", "second.example:8443"]);
+    assert!(row.iter().all(|cell| !cell.contains("planted")), "{row:?}");
+    drop(answer);
+    assert!(rows().is_empty());
 }
 
 #[cfg(unix)]

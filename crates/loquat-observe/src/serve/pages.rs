@@ -75,17 +75,34 @@ fn seconds(duration: std::time::Duration) -> String {
     format!("{:.3}", duration.as_secs_f64())
 }
 
-/// In one column: no tab, no line end, nothing that moves a terminal's cursor.
+/// In one column: no tab, no line end, nothing that moves a terminal's cursor; what is longer than a name is cut, as a
+/// gateway's callers name models.
 fn cell(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().take(MAX_CELL_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+const MAX_CELL_CHARS: usize = 128;
+
+/// Most lines of a table: more than a person reads, and a page of two megabytes at worst. The oldest come first, which are
+/// the ones looked for.
+const MAX_ROWS: usize = 1000;
+
+/// A table of at most [`MAX_ROWS`] lines, and how many it leaves out.
+fn table<T>(mut out: String, rows: &[T], mut row: impl FnMut(&mut String, &T)) -> String {
+    rows.iter().take(MAX_ROWS).for_each(|one| row(&mut out, one));
+    if let Some(more) = rows.len().checked_sub(MAX_ROWS).filter(|more| *more > 0) {
+        // A String takes whatever is written.
+        let _ = writeln!(out, "# and {more} more, all younger");
+    }
+    out
 }
 
 /// Since when a task that nobody polls is marked: ten times the longest wait between two tokens that is usual.
 const LEAK_SUSPECT: std::time::Duration = std::time::Duration::from_secs(300);
 
 fn tasks(observer: &Observer) -> String {
-    let mut out = String::from("age_s\tidle_s\tpolls\tstate\tname\tlocation\n");
-    for task in observer.tasks().list() {
+    let head = String::from("age_s\tidle_s\tpolls\tstate\tname\tlocation\n");
+    table(head, &observer.tasks().list(), |out, task| {
         let state = match (task.is_polling, task.idle >= LEAK_SUSPECT) {
             (true, _) => "polling",
             (false, true) => "leak?",
@@ -100,8 +117,7 @@ fn tasks(observer: &Observer) -> String {
             cell(&task.name),
             cell(&task.location)
         );
-    }
-    out
+    })
 }
 
 fn contention(observer: &Observer) -> String {
@@ -146,12 +162,11 @@ fn runtime(observer: &Observer) -> String {
 }
 
 fn streams(observer: &Observer) -> String {
-    let mut out = String::from("age_s\tidle_s\tchunks\tprovider\tmodel\tserver\ttrace\n");
-    for stream in observer.streams() {
-        let place = &stream.place;
+    let head = String::from("age_s\tidle_s\tchunks\tprovider\tmodel\tserver\ttrace\n");
+    table(head, &observer.streams(), |out, stream| {
+        let place = stream.attempt.as_ref().unwrap_or(&stream.place);
         let server =
             place.server.as_ref().map_or_else(|| "-".to_owned(), |(host, port)| format!("{host}:{port}"));
-        // A String takes whatever is written.
         let _ = writeln!(
             out,
             "{}\t{}\t{}\t{}\t{}\t{}\t{:032x}",
@@ -163,6 +178,22 @@ fn streams(observer: &Observer) -> String {
             cell(&server),
             u128::from_be_bytes(stream.trace_id)
         );
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_bounded_and_says_what_it_leaves_out() {
+        let lines = |rows: usize| {
+            let text =
+                table("head\n".into(), &vec![(); rows], |out, ()| out.push_str(&cell(&"é\t".repeat(500))));
+            (text.chars().count(), text.ends_with("# and 7 more, all younger\n"))
+        };
+        assert_eq!(lines(2), (5 + 2 * MAX_CELL_CHARS, false));
+        assert_eq!(lines(MAX_ROWS), (5 + MAX_ROWS * MAX_CELL_CHARS, false));
+        assert_eq!(lines(MAX_ROWS + 7), (5 + MAX_ROWS * MAX_CELL_CHARS + 26, true));
     }
-    out
 }
