@@ -39,6 +39,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `otlp` | no | `export`: spans and metrics to a collector over HTTP, JSON lines to a file |
+//! | `stack` | no | the stack of a poll that a watchdog reports, and `/debug/pprof/profile`: on Linux on x86-64 |
 #![deny(unsafe_code)]
 
 mod attempt;
@@ -53,10 +54,13 @@ mod observer;
 mod pace;
 mod places;
 mod price;
+#[cfg(feature = "stack")]
+mod profile;
 mod runtime;
 mod sampling;
 mod series;
 pub mod serve;
+mod stack;
 pub mod tasks;
 pub mod top;
 mod trace;

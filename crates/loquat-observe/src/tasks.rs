@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed},
     },
     task::{self, Poll},
     thread,
@@ -21,7 +21,7 @@ use std::{
 
 use loquat_core::{Clock, Error, ErrorKind, Result};
 
-use crate::{metric::nanos, places::Places};
+use crate::{metric::nanos, places::Places, stack::ThreadNumber};
 
 /// A program's tasks, as far as they are watched. Cheap to clone; clones are one.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ struct Task {
     /// When the last poll began; nanoseconds from the epoch.
     last: AtomicU64,
     polling: AtomicBool,
+    /// Of the thread that polls; 0 where that is unknown.
+    thread: AtomicI32,
     /// The poll that has been reported already.
     reported: AtomicU64,
 }
@@ -62,6 +64,9 @@ pub struct TaskState {
     pub idle: Duration,
     /// Whether it is being polled right now.
     pub is_polling: bool,
+    /// The functions that the poll is in, the innermost first. Only in a [`Watchdog`]'s reports, and only with the feature
+    /// `stack` on Linux on x86-64; empty, too, where the poll came back before they could be had.
+    pub stack: Vec<String>,
 }
 
 impl Tasks {
@@ -81,6 +86,7 @@ impl Tasks {
             polls: AtomicU64::new(0),
             last: AtomicU64::new(now),
             polling: AtomicBool::new(false),
+            thread: AtomicI32::new(0),
             reported: AtomicU64::new(0),
         });
         let place = self.0.live.enter(task.clone());
@@ -110,7 +116,7 @@ impl Tasks {
             let state = task.state(now);
             let is_new = || task.reported.swap(state.polls, Relaxed) != state.polls;
             if state.is_polling && state.idle > threshold && is_new() {
-                blocked.push(state);
+                blocked.push(TaskState { stack: task.stack(&state), ..state });
             }
         }
         blocked
@@ -135,7 +141,16 @@ impl Task {
             polls: self.polls.load(Relaxed),
             idle: since(self.last.load(Relaxed)),
             is_polling,
+            stack: Vec::new(),
         }
+    }
+
+    /// Where its poll stands; nothing if it is another by now, or none: the thread would be at somebody else's.
+    fn stack(&self, state: &TaskState) -> Vec<String> {
+        let thread = ThreadNumber::from_word(self.thread.load(Relaxed));
+        let stack = thread.map(ThreadNumber::stack).unwrap_or_default();
+        let is_the_same = self.polling.load(Relaxed) && self.polls.load(Relaxed) == state.polls;
+        if is_the_same { stack } else { Vec::new() }
     }
 }
 
@@ -183,6 +198,7 @@ struct Polling<'a>(&'a Task);
 impl<'a> Polling<'a> {
     fn begin(task: &'a Task, now: u64) -> Self {
         task.last.store(now, Relaxed);
+        task.thread.store(ThreadNumber::current().map_or(0, ThreadNumber::word), Relaxed);
         task.polls.fetch_add(1, Relaxed);
         task.polling.store(true, Relaxed);
         Self(task)
@@ -353,6 +369,15 @@ mod tests {
             panic!("it ends in one poll")
         };
         let state = reported.expect("a report");
+        #[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
+        assert!(
+            state
+                .stack
+                .iter()
+                .any(|frame| frame.contains("a_real_thread_reports_a_poll_that_is_still_at_it")),
+            "{:#?}",
+            state.stack
+        );
         assert!(&*state.name == "holds on" && state.is_polling && state.idle >= Duration::from_millis(50));
         drop(watchdog);
     }

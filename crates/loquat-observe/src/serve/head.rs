@@ -6,6 +6,11 @@ use std::net::IpAddr;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) path: String,
+    #[cfg_attr(
+        not(feature = "stack"),
+        allow(dead_code, reason = "only a profile is asked for with conditions")
+    )]
+    pub(super) query: String,
     pub(super) accept: String,
     pub(super) bearer: Option<String>,
     host: Option<String>,
@@ -21,8 +26,8 @@ impl Head {
         if method != "GET" || !version.starts_with("HTTP/1.") || !target.starts_with('/') {
             return None;
         }
-        let (path, _) = target.split_once('?').unwrap_or((target, ""));
-        let mut head = Self { path: path.into(), ..Self::default() };
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut head = Self { path: path.into(), query: query.into(), ..Self::default() };
         for line in lines {
             let (name, value) = line.split_once(':')?;
             let value = value.trim();
@@ -62,7 +67,7 @@ mod tests {
             b"GET /debug/x?seconds=5&y HTTP/1.1\r\nHost: [::1]:80\r\nAUTHORIZATION: bearer  k\r\nAccept: a;b=c",
         )
         .expect("a head");
-        assert_eq!(head.path, "/debug/x");
+        assert_eq!((&*head.path, &*head.query), ("/debug/x", "seconds=5&y"));
         assert_eq!((head.bearer.as_deref(), head.accept.as_str()), (Some("k"), "a;b=c"));
         assert!(head.names_this_machine());
         for bad in [

@@ -51,6 +51,17 @@ impl Page {
     }
 }
 
+/// What there is for those who look inside.
+const LIST: &[&str] = &[
+    "/metrics",
+    "/debug/contention",
+    #[cfg(feature = "stack")]
+    "/debug/pprof/profile",
+    "/debug/runtime",
+    "/debug/streams",
+    "/debug/tasks",
+];
+
 pub(super) fn page(head: &Head, observer: &Observer, debug: bool) -> Page {
     match head.path.as_str() {
         "/metrics" => {
@@ -62,9 +73,9 @@ pub(super) fn page(head: &Head, observer: &Observer, debug: bool) -> Page {
         "/debug/tasks" if debug => Page::text(tasks(observer)),
         "/debug/contention" if debug => Page::text(contention(observer)),
         "/debug/runtime" if debug => Page::text(runtime(observer)),
-        "/" if debug => {
-            Page::text("/metrics\n/debug/contention\n/debug/runtime\n/debug/streams\n/debug/tasks\n".into())
-        }
+        #[cfg(feature = "stack")]
+        "/debug/pprof/profile" if debug => profile(&head.query),
+        "/" if debug => Page::text(LIST.join("\n") + "\n"),
         "/" => Page::text("/metrics\n".into()),
         _ => Page::error(404, "no such page; / lists those there are"),
     }
@@ -118,6 +129,23 @@ fn tasks(observer: &Observer) -> String {
             cell(&task.location)
         );
     })
+}
+
+/// The processor time of the next seconds; `format=folded` for text.
+#[cfg(feature = "stack")]
+fn profile(query: &str) -> Page {
+    use crate::profile::{Profile, Wanted};
+
+    let Some(wanted) = Wanted::parse(query) else {
+        return Page::error(400, "seconds is 1 to 60, hz is 1 to 999");
+    };
+    let Some(profile) = Profile::take(wanted) else {
+        return Page::error(429, "another profile is being taken");
+    };
+    if query.split('&').any(|pair| pair == "format=folded") {
+        return Page::text(profile.folded());
+    }
+    Page { status: 200, content_type: "application/octet-stream", body: profile.pprof() }
 }
 
 fn contention(observer: &Observer) -> String {

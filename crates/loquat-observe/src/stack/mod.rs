@@ -1,0 +1,60 @@
+//! What a thread of this program is at right now, as names of functions: for the thread that cannot say so itself, because a poll
+//! holds it.
+//!
+//! With the feature `stack`, on Linux on x86-64; elsewhere there are no stacks, and whatever shows them does without.
+
+#[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
+mod capture;
+#[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
+mod walk;
+
+/// A thread of this program. Cheap to copy; a number once given may be another thread's after it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ThreadNumber(i32);
+
+impl ThreadNumber {
+    /// As it is kept in a word; 0 is none.
+    pub(crate) fn from_word(word: i32) -> Option<Self> {
+        (word != 0).then_some(Self(word))
+    }
+
+    /// To be kept in a word.
+    pub(crate) fn word(self) -> i32 {
+        self.0
+    }
+}
+
+#[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
+mod here {
+    use std::sync::{Mutex, OnceLock, PoisonError};
+
+    use super::{ThreadNumber, capture, walk::Loaded};
+
+    impl ThreadNumber {
+        /// The thread that asks. One system call for each thread's first time.
+        pub(crate) fn current() -> Option<Self> {
+            thread_local!(static NUMBER: i32 = capture::this_thread());
+            NUMBER.try_with(|number| Self(*number)).ok()
+        }
+
+        /// The functions it is in, the innermost first. Empty where they cannot be had: within 100 ms, of this very thread, or where
+        /// somebody else handles `SIGPROF`.
+        pub(crate) fn stack(self) -> Vec<String> {
+            static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
+            let Some(copy) = capture::capture(self.0) else { return Vec::new() };
+            let loaded = LOADED.get_or_init(|| Mutex::new(Loaded::read()));
+            loaded.lock().unwrap_or_else(PoisonError::into_inner).walk(&copy)
+        }
+    }
+}
+
+#[cfg(not(all(feature = "stack", target_os = "linux", target_arch = "x86_64")))]
+impl ThreadNumber {
+    pub(crate) fn current() -> Option<Self> {
+        None
+    }
+
+    pub(crate) fn stack(self) -> Vec<String> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,188 @@
+//! A profile of this very program over the listener: read by a decoder of its own, written from the published `profile.proto`.
+#![cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
+
+use std::{
+    collections::HashMap,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use loquat_observe::{
+    Observer,
+    serve::{Server, ServerConfig},
+};
+
+fn get(address: SocketAddr, path: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).expect("connects");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("writes");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+    let body = answer.split_off(end + 4);
+    let status = String::from_utf8_lossy(&answer).split(' ').nth(1).expect("a status").to_owned();
+    (status, body)
+}
+
+/// Burns processor time under a name to be found.
+#[inline(never)]
+fn burns_for_the_profile(over: &AtomicBool) -> u64 {
+    let mut sum = 0_u64;
+    while !over.load(Relaxed) {
+        sum = std::hint::black_box(sum.wrapping_add(1));
+    }
+    sum
+}
+
+/// Sleeps under a name that must not be found.
+#[inline(never)]
+fn sleeps_meanwhile(over: &AtomicBool) {
+    while !over.load(Relaxed) {
+        thread::park_timeout(Duration::from_secs(60));
+    }
+}
+
+/// The fields of a protobuf message: number, and the varint or the bytes.
+fn fields(mut bytes: &[u8]) -> Vec<(u64, u64, &[u8])> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let (first, rest) = bytes.split_first().expect("a byte");
+            *bytes = rest;
+            value |= u64::from(first & 127) << shift;
+            if first & 128 == 0 {
+                break;
+            }
+        }
+        value
+    }
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let tag = varint(&mut bytes);
+        let value = varint(&mut bytes);
+        match tag & 7 {
+            0 => found.push((tag >> 3, value, &[][..])),
+            2 => {
+                let (inside, rest) = bytes.split_at(usize::try_from(value).expect("small"));
+                bytes = rest;
+                found.push((tag >> 3, 0, inside));
+            }
+            other => panic!("wire type {other}"),
+        }
+    }
+    found
+}
+
+fn one(message: &[u8], number: u64) -> u64 {
+    fields(message).iter().find(|field| field.0 == number).map_or(0, |field| field.1)
+}
+
+/// Packed numbers, as protobuf 3 writes them.
+fn packed(message: &[u8], number: u64) -> Vec<u64> {
+    let bytes = fields(message).into_iter().find(|field| field.0 == number).expect("the field").2;
+    // Each as a field of its own, to read it by the same function.
+    let mut numbers = Vec::new();
+    let mut value = (0_u64, 0);
+    for byte in bytes {
+        value.0 |= u64::from(byte & 127) << value.1;
+        value.1 += 7;
+        if byte & 128 == 0 {
+            numbers.push(value.0);
+            value = (0, 0);
+        }
+    }
+    numbers
+}
+
+#[test]
+fn a_profile_names_who_burns_and_not_who_sleeps() {
+    let server =
+        Server::bind(&Observer::new(), ([127, 0, 0, 1], 0).into(), ServerConfig::default().with_debug());
+    let server = server.expect("listens");
+    let address = server.address().expect("an address");
+    let over = Arc::new(AtomicBool::new(false));
+    let threads = {
+        let (burning, sleeping) = (over.clone(), over.clone());
+        [
+            thread::spawn(move || {
+                std::hint::black_box(burns_for_the_profile(&burning));
+            }),
+            thread::spawn(move || sleeps_meanwhile(&sleeping)),
+        ]
+    };
+
+    for query in ["seconds=61", "seconds=0", "hz=1000", "hz=no"] {
+        assert_eq!(get(address, &format!("/debug/pprof/profile?{query}")).0, "400", "{query}");
+    }
+    let first = thread::spawn(move || get(address, "/debug/pprof/profile?seconds=3&hz=200"));
+    // One at a time: while the first is at it, others are refused.
+    let due = Instant::now() + Duration::from_secs(3);
+    let refused = (0..).map_while(|_| {
+        (Instant::now() < due).then(|| {
+            thread::sleep(Duration::from_millis(300));
+            get(address, "/debug/pprof/profile?seconds=1&hz=1").0
+        })
+    });
+    assert!(refused.into_iter().any(|status| status == "429"));
+    let (status, body) = first.join().expect("no panic");
+    let again = Instant::now() + Duration::from_secs(30);
+    let folded = loop {
+        // The one that was to be refused may have come before the first.
+        let (status, body) = get(address, "/debug/pprof/profile?seconds=1&format=folded");
+        if status == "200" {
+            break String::from_utf8(body).expect("text");
+        }
+        assert!(Instant::now() < again, "{status}");
+    };
+    let (status, body) =
+        if status == "200" { (status, body) } else { get(address, "/debug/pprof/profile?seconds=3&hz=200") };
+    over.store(true, Relaxed);
+    for thread in threads {
+        thread.thread().unpark();
+        thread.join().expect("no panic");
+    }
+    assert_eq!(status, "200");
+    // For other readers: `go tool pprof -top target/tmp/profile.pb`.
+    std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/profile.pb"), &body).expect("writes");
+
+    let profile = fields(&body);
+    let of = |number: u64| profile.iter().filter(move |field| field.0 == number).map(|field| field.2);
+    let strings: Vec<String> = of(6).map(|bytes| String::from_utf8(bytes.to_vec()).expect("text")).collect();
+    let word = |index: u64| strings[usize::try_from(index).expect("small")].as_str();
+    assert_eq!(strings[0], "");
+    let types: Vec<(&str, &str)> = of(1).map(|kind| (word(one(kind, 1)), word(one(kind, 2)))).collect();
+    assert_eq!(types, [("samples", "count"), ("cpu", "nanoseconds")]);
+    assert_eq!(one(&body, 12), 5_000_000, "the period of 200 Hz");
+    assert!(one(&body, 10) >= 3_000_000_000);
+    let functions: HashMap<u64, &str> =
+        of(5).map(|function| (one(function, 1), word(one(function, 2)))).collect();
+    let locations: HashMap<u64, &str> = of(4)
+        .map(|location| {
+            let line = fields(location).into_iter().find(|field| field.0 == 4).expect("a line").2;
+            (one(location, 1), functions[&one(line, 1)])
+        })
+        .collect();
+    let (mut all, mut burnt) = (0, 0);
+    for sample in of(2) {
+        let stack: Vec<&str> = packed(sample, 1).iter().map(|id| locations[id]).collect();
+        let values = packed(sample, 2);
+        assert_eq!(values[1], values[0] * 5_000_000);
+        all += values[0];
+        if stack.iter().any(|name| name.contains("burns_for_the_profile")) {
+            burnt += values[0];
+            // Innermost first: who burns comes before the thread's beginning.
+            assert!(!stack.last().expect("a frame").contains("burns_for_the_profile"), "{stack:?}");
+        }
+        assert!(!stack.iter().any(|name| name.contains("sleeps_meanwhile")), "{stack:?}");
+    }
+    // A machine that is busy with others gives fewer turns than 600; half of what ran here was who burns, at least.
+    assert!(burnt >= 10 && burnt * 2 >= all, "{burnt} of {all}");
+    let line = folded.lines().find(|line| line.contains("burns_for_the_profile")).expect("a line of it");
+    assert!(line.rsplit_once(' ').expect("a count").1.parse::<u64>().expect("a number") > 0);
+    assert!(line.contains(';') && !folded.contains("sleeps_meanwhile"), "{folded}");
+}
