@@ -58,6 +58,17 @@ fn the_three_endings() {
     );
 }
 
+/// A server that translates from another format ends as that one does.
+#[test]
+fn a_terminal_word_of_another_format() {
+    support::check(
+        &ANTHROPIC_MESSAGES,
+        SSE,
+        &[START, HELLO, END_TURN, "[DONE]"].map(|data| format!("data: {data}\n\n")).concat(),
+        &["start: m1 c", "text: hello", "choice end: stop", "finished: stop in=12 out=9 read=4 written=5"],
+    );
+}
+
 #[test]
 fn thoughts_keep_their_seals() {
     stream(

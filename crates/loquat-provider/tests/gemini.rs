@@ -29,6 +29,27 @@ fn text_thoughts_and_seals() {
 }
 
 #[test]
+fn a_terminal_word_of_another_format() {
+    let hi = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"hi\"}]},\"finishReason\":\"STOP\"}]}\n\n";
+    check(
+        &GEMINI,
+        SSE,
+        &format!("{hi}data: [DONE]\n\n"),
+        &["text: hi", "choice end: stop", "finished: stop"],
+    );
+    // Usage alone is no answer.
+    check(
+        &GEMINI,
+        JSON,
+        r#"{"usageMetadata":{"promptTokenCount":3},"modelVersion":"g"}"#,
+        &[
+            "start:  g",
+            "failed: Protocol the body ended without an answer in it (content type \"application/json\")",
+        ],
+    );
+}
+
+#[test]
 fn parallel_calls_of_one_event_all_come_out() {
     check(
         &GEMINI,

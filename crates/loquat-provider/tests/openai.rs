@@ -64,6 +64,54 @@ fn the_three_endings() {
     stream(&events(&["[DONE]"]), &[empty]);
 }
 
+/// Shapes of failure under status 200 that are easily taken for the end of an answer.
+#[test]
+fn what_says_nothing_is_no_answer() {
+    let hello = r#"{"choices":[{"index":0,"delta":{"content":"hello"}}]}"#;
+    stream(
+        &events(&[
+            hello,
+            r#"{"choices":[{"index":0,"delta":{"content":"!"},"error":{"code":502,"message":"upstream"}}]}"#,
+            "[DONE]",
+        ]),
+        &["text: hello!", "failed: Server upstream"],
+    );
+    stream(
+        &events(&[
+            hello,
+            r#"{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error","error":{"code":502,"message":"upstream"}}]}"#,
+        ]),
+        &["text: hello", "failed: Server upstream"],
+    );
+    whole(
+        r#"{"id":"1","model":"m","object":"chat.completion","choices":[{"index":0,"message":{"content":""},"error":{"code":502,"message":"upstream"}}]}"#,
+        &["start: 1 m", "failed: Server upstream"],
+    );
+    for choices in ["null", "[]"] {
+        whole(
+            &format!(r#"{{"id":"1","model":"m","object":"chat.completion","choices":{choices}}}"#),
+            &["start: 1 m", "failed: Protocol the answer has no alternative in it"],
+        );
+    }
+    let refused = r#"{"id":"1","choices":null,"object":"chat.completion","base_resp":{"status_code":1004,"status_msg":"login fail"}}"#;
+    whole(refused, &["failed: Server login fail"]);
+    stream(&events(&[refused]), &["failed: Server login fail"]);
+    stream(
+        &events(&[
+            hello,
+            r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"base_resp":{"status_code":0,"status_msg":""}}"#,
+        ]),
+        &["text: hello", "choice end: stop", "finished: stop"],
+    );
+    stream(
+        &events(&[r#"{"id":"1","model":"m","object":"chat.completion.chunk","choices":[]}"#, "[DONE]"]),
+        &[
+            "start: 1 m",
+            "failed: Protocol the body ended without an answer in it (content type \"text/event-stream\")",
+        ],
+    );
+}
+
 /// What is held back until the end comes before the end, also where a terminal event is the end.
 #[test]
 fn what_was_held_back_comes_before_a_terminal_event() {
@@ -372,7 +420,7 @@ fn whole_answers_say_the_same() {
     );
     whole(
         r#"{"object":"chat.completion","choices":[]}"#,
-        &["failed: Protocol the body ended without an answer in it (content type \"application/json\")"],
+        &["failed: Protocol the answer has no alternative in it"],
     );
     // A document that only resembles an answer: shown as it came, and no answer for it (found by mutation).
     let stranger = r#"{"{choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#;

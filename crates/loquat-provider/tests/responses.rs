@@ -155,6 +155,22 @@ fn endings() {
             "finished: stop",
         ],
     );
+    // What the response says of itself counts, and not what the event is called.
+    ended(
+        &[
+            hi,
+            r#"{"type":"response.completed","response":{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}}}"#,
+        ],
+        &["text: hi", "choice end: length", "finished: length"],
+    );
+    ended(
+        &[hi, r#"{"type":"response.done","response":{"status":"failed","error":{"message":"oh"}}}"#],
+        &["text: hi", "failed: Server oh"],
+    );
+    ended(
+        &[hi, r#"{"type":"response.done","response":{"status":"completed"}}"#],
+        &["text: hi", "choice end: stop", "finished: stop"],
+    );
     check(
         &OPENAI_RESPONSES,
         JSON,

@@ -174,6 +174,12 @@ impl Wire for Messages {
             out.fail(failure::of_event(data));
             return Ok(true);
         }
+        if event.is_done() {
+            // Not Anthropic's, but that of servers which translate from a format that has it.
+            close(open, out)?;
+            out.finish();
+            return Ok(true);
+        }
         let found = event.extract(extractor)?;
         // The short way for what most events of a stream consist of. It comes to what the long way does.
         if found.is_only(bits!(Type | Index | DeltaType | DeltaText))
@@ -216,6 +222,7 @@ impl Wire for Messages {
                 counted.note(found, &START);
                 counted.tell(out);
                 out.start(Field::MessageId.text(found), Field::MessageModel.text(found))?;
+                out.begin(0)?;
                 if let Some(reason) = Field::MessageStopReason.text(found) {
                     out.end_choice(0, finish_reason(reason))?;
                 }

@@ -117,6 +117,12 @@ impl Wire for Generate {
 
     fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
         let Self { extractor, open, limits, word } = self;
+        if event.is_done() {
+            // Not Google's, but that of servers which translate from a format that has it.
+            close(open, out)?;
+            out.finish();
+            return Ok(true);
+        }
         let found = event.extract(extractor)?;
         if event.name != "error" && text_alone(found, out)? {
             return Ok(true);

@@ -8,7 +8,7 @@
 mod choice;
 mod content;
 
-use loquat_core::{Result, Usage};
+use loquat_core::{Error, ErrorKind, Result, Usage};
 use loquat_json::{Extractor, Found, Str, Value};
 
 use self::choice::choices;
@@ -68,6 +68,9 @@ chat_fields! {
     GroqCachedTokens = "/x_groq/usage/prompt_tokens_details/cached_tokens",
     GroqReasoningTokens = "/x_groq/usage/completion_tokens_details/reasoning_tokens",
     GroqError = "/x_groq/error",
+    ChoiceError = "/choices/*/error",
+    StatusCode = "/base_resp/status_code",
+    StatusMessage = "/base_resp/status_msg",
     ChoiceInputTokens = "/choices/*/usage/prompt_tokens",
     ChoiceOutputTokens = "/choices/*/usage/completion_tokens",
     ChoiceTotalTokens = "/choices/*/usage/total_tokens",
@@ -195,6 +198,14 @@ impl Repeated {
         out: &mut Outbox,
     ) -> Result<()> {
         let data = event.data;
+        if let (Some(code @ 1..), Some(message)) =
+            (Field::StatusCode.count(found), found.raw(Field::StatusMessage as usize))
+        {
+            // MiniMax, whose 0 is success.
+            let error = format!(r#"{{"error":{{"code":{code},"message":{message}}}}}"#);
+            out.fail(failure::of_event(&error).with_raw_body(data.as_bytes()));
+            return Ok(());
+        }
         if is_error(found) {
             out.fail(failure::of_event(data));
             return Ok(());
@@ -222,6 +233,20 @@ impl Repeated {
             }
         }
         choices(found, event.whole, has_deltas, &mut self.word, out)?;
+        let is_reported =
+            |error: &Value<'_>| !matches!(error, Value::Null | Value::Bool(false)) && error.raw().len() > 2;
+        if let Some(error) = Field::ChoiceError.get(found).filter(is_reported) {
+            // OpenRouter reports it of the alternative that it befell.
+            let error = std::str::from_utf8(error.raw()).unwrap_or_default();
+            out.fail_rather(
+                failure::of_event(&format!("{{\"error\":{error}}}")).with_raw_body(data.as_bytes()),
+            );
+        } else if event.whole && !out.has_begun() {
+            out.fail(
+                Error::new(ErrorKind::Protocol, "the answer has no alternative in it")
+                    .with_raw_body(data.as_bytes()),
+            );
+        }
         Ok(())
     }
 }

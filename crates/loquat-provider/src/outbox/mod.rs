@@ -367,6 +367,16 @@ impl Outbox {
         self.failure.get_or_insert(error.with_delivery(Delivery::Committed));
     }
 
+    /// [`fail`](Self::fail), in place of what the same event has been taken to say in fewer words.
+    pub(crate) fn fail_rather(&mut self, error: Error) {
+        self.failure = Some(error.with_delivery(Delivery::Committed));
+    }
+
+    /// Whether any alternative has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.choices.iter().any(|choice| choice.begun)
+    }
+
     pub(crate) fn usage_mut(&mut self) -> &mut Usage {
         &mut self.usage
     }
@@ -394,14 +404,15 @@ impl Outbox {
         if let Some(error) = self.failure.take() {
             return Ending::Failed(error);
         }
-        if self.has_finish() || (self.terminal && self.answered) {
+        let answered = self.answered || self.has_begun();
+        if self.has_finish() || (self.terminal && answered) {
             let reasons = self.choices.iter().filter_map(|choice| choice.reason.clone());
             // A terminal event without a reason: the answer is whole, and why it stopped nobody said.
             let reason = reasons.into_iter().next().unwrap_or(FinishReason::Other(String::new()));
             return Ending::Finished { reason, usage: self.usage };
         }
         // A terminal event, or a whole document, of which nothing was an answer, was not cut: it never was one.
-        if self.any && (self.answered || !self.terminal) {
+        if self.any && (answered || !self.terminal) {
             return Ending::Truncated { cause };
         }
         Ending::Failed(cause.unwrap_or_else(empty).with_delivery(Delivery::Committed))
@@ -410,7 +421,8 @@ impl Outbox {
     fn queue(&mut self, slot: Slot) {
         // What is said beside the content is no content.
         self.any |= !matches!(slot, Slot::Detail { .. });
-        self.answered |= !matches!(slot, Slot::Raw { .. } | Slot::Detail { .. });
+        // And a name alone is no answer.
+        self.answered |= !matches!(slot, Slot::Start { .. } | Slot::Raw { .. } | Slot::Detail { .. });
         self.queue.push(slot);
     }
 

@@ -39,6 +39,7 @@ fields! {
     ResponseId = "/response/id",
     ResponseModel = "/response/model",
     ResponseError = "/response/error",
+    ResponseStatus = "/response/status",
     ResponseOutput = "/response/output/*",
     ResponseReason = "/response/incomplete_details/reason",
     ResponseTier = "/response/service_tier",
@@ -210,14 +211,23 @@ impl Wire for Responses {
             "response.created" | "response.in_progress" | "response.queued" => {
                 out.start(Field::ResponseId.text(found), Field::ResponseModel.text(found))?;
             }
-            "response.completed" | "response.incomplete" => {
+            "response.completed" | "response.incomplete" | "response.done"
+                if Field::ResponseStatus.is(found, "\"failed\"")
+                    || Field::ResponseStatus.is(found, "\"cancelled\"") =>
+            {
+                note_usage(found, &IN_EVENT, out);
+                out.fail(failed(Field::ResponseError.get(found), data));
+            }
+            // The last is what some gateways call it.
+            "response.completed" | "response.incomplete" | "response.done" => {
                 out.start(Field::ResponseId.text(found), Field::ResponseModel.text(found))?;
                 if !open.any {
                     each(found, Field::ResponseOutput, items, out)?;
                 }
                 details(found, Field::ResponseTier, Field::ResponseSafety, out)?;
                 note_usage(found, &IN_EVENT, out);
-                let completed = kind == "response.completed";
+                let completed =
+                    kind != "response.incomplete" && !Field::ResponseStatus.is(found, "\"incomplete\"");
                 let reason = finish_reason(found, completed, Field::ResponseReason, out);
                 out.end_choice(0, reason)?;
                 out.finish();
