@@ -149,6 +149,8 @@ async fn tables_are_replaced_under_traffic_without_losing_a_request() {
     tell.send(Ok(both())).expect("listened to");
     until("the last listing", || router.table().nodes().len() == 2).await;
     until("fifty answers", || asked.load(SeqCst) > 50).await;
+    let kept = router.table().nodes()[0].live.clone();
+    until("an answer of the one that came back", || kept.first_token(Instant::now()).is_some()).await;
     goes_on.store(false, SeqCst);
     for caller in callers {
         caller.await.expect("no panic");
@@ -161,7 +163,6 @@ async fn tables_are_replaced_under_traffic_without_losing_a_request() {
     assert!(matches!(live.state(Instant::now()), State::Draining { .. }), "{:?}", live.state(Instant::now()));
 
     // What stays keeps what was learnt of it.
-    let kept = router.table().nodes()[0].live.clone();
     tell.send(Ok(Listing::new(vec![found("one", &one)]))).expect("listened to");
     until("the next listing", || router.table().nodes().len() == 1).await;
     assert!(Arc::ptr_eq(&kept, &router.table().nodes()[0].live));
