@@ -56,7 +56,7 @@ impl Transport {
     /// the body.
     ///
     /// # Errors
-    /// What failed, where, after how long; [`Error::delivery`] says what the peer may have of the request.
+    /// What failed, where, after how long; [`Error::delivery`](loquat_core::Error::delivery) says what the peer may have of the request.
     /// A response with an error status is a response.
     ///
     /// # Panics
@@ -80,7 +80,7 @@ impl Transport {
     ///
     /// # Errors
     /// As there. Where the source fails, [`ErrorKind::Local`] with the source's error as its source; where its
-    /// length is not the one announced, [`ErrorKind::InvalidRequest`]. [`Error::delivery`] holds for both.
+    /// length is not the one announced, [`ErrorKind::InvalidRequest`]. [`Error::delivery`](loquat_core::Error::delivery) holds for both.
     ///
     /// # Panics
     /// As there.
