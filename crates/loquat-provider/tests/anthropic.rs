@@ -21,6 +21,8 @@ fn whole(body: &str, expected: &[&str]) {
 }
 
 const START: &str = r#"{"type":"message_start","message":{"id":"m1","model":"c","content":[],"stop_reason":null,"usage":{"input_tokens":3,"cache_read_input_tokens":4,"cache_creation_input_tokens":5,"output_tokens":1}}}"#;
+const NO_ANSWER: &str =
+    "failed: Protocol the body ended without an answer in it (content type \"text/event-stream\")";
 const STOP: &str = r#"{"type":"message_stop"}"#;
 const TEXT: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
 const HELLO: &str =
@@ -52,13 +54,17 @@ fn the_three_endings() {
         &[START, HELLO, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#],
         &["start: m1 c", "text: hello", "failed: Overloaded Overloaded"],
     );
-    stream(
-        &[r#"{"type":"ping"}"#],
-        &["failed: Protocol the body ended without an answer in it (content type \"text/event-stream\")"],
-    );
+    stream(&[r#"{"type":"ping"}"#], &[NO_ANSWER]);
 }
 
 /// A server that translates from another format ends as that one does.
+/// Found by fuzzing: a start whose message nobody can read, and an end right after it.
+#[test]
+fn a_start_of_nothing_is_no_answer() {
+    let message = r#"{"type":"message_start","meessage":{"id":"m"}}"#;
+    stream(&[message, STOP], &[NO_ANSWER]);
+}
+
 #[test]
 fn a_terminal_word_of_another_format() {
     support::check(

@@ -221,8 +221,12 @@ impl Wire for Messages {
             "message_start" => {
                 counted.note(found, &START);
                 counted.tell(out);
-                out.start(Field::MessageId.text(found), Field::MessageModel.text(found))?;
-                out.begin(0)?;
+                let (id, model) = (Field::MessageId.text(found), Field::MessageModel.text(found));
+                out.start(id, model)?;
+                // A start that names nothing is none: what ends right after it would be an answer out of nothing.
+                if id.is_some() || model.is_some() {
+                    out.begin(0)?;
+                }
                 if let Some(reason) = Field::MessageStopReason.text(found) {
                     out.end_choice(0, finish_reason(reason))?;
                 }
