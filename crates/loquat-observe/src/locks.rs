@@ -1,7 +1,8 @@
 //! Locks by name: who waits for which, how often and how long.
 //!
 //! No runtime tells that. A [`Lock`] is a [`Mutex`] that is tried first: where it is free, it costs one addition more than
-//! the mutex; where it is held, the wait is timed and noted at its [site](SiteState), outside of the lock. It deliberately knows
+//! the mutex; where it is held, the wait is timed and noted at its [site](SiteState), already as it begins, so that somebody who
+//! waits for ever is seen while he does. It deliberately knows
 //! nothing of a lock that is held across an `.await`: this one's guard is the standard library's, which is not `Send`.
 //!
 //! Like the rest of the workspace, it does not poison: whoever takes it after a panic gets the value as it was left.
@@ -42,15 +43,19 @@ struct Site {
     waits: Mutex<Waits>,
 }
 
-/// Touched by those who had to wait, after they have waited.
+/// Touched by those who have to wait, before and after.
 struct Waits {
+    /// Since when those wait that still do; no longer than the program has threads.
+    standing: Vec<Instant>,
+    /// Of the waits that are over.
     count: u64,
     long: u64,
     total: Duration,
     longest: Duration,
-    /// When the present window began, and how long was waited in it and in the one before.
+    /// When the present window began, how long was waited in it, up to when that is summed, and how long in the window before.
     since: Instant,
     now: Duration,
+    summed: Instant,
     before: Option<Duration>,
 }
 
@@ -62,9 +67,11 @@ pub struct SiteState {
     pub name: Arc<str>,
     /// How often a lock was taken.
     pub taken: u64,
-    /// How often it was held by somebody else.
+    /// How often it was held by somebody else. This and what follows counts the waits that still last.
     pub waits: u64,
-    /// How many of those waits took longer than 1 ms.
+    /// How many wait at this moment.
+    pub waiting: usize,
+    /// How many of the waits took longer than 1 ms.
     pub long_waits: u64,
     /// All waits together.
     pub waited: Duration,
@@ -123,55 +130,99 @@ impl fmt::Debug for Locks {
 
 impl Site {
     fn new(name: &str, clock: Arc<dyn Clock>) -> Self {
-        let (zero, since) = (Duration::ZERO, clock.now());
-        let waits = Waits { count: 0, long: 0, total: zero, longest: zero, since, now: zero, before: None };
-        Self { name: name.into(), clock, taken: AtomicU64::new(0), waits: Mutex::new(waits) }
+        let waits = Mutex::new(Waits::new(clock.now()));
+        Self { name: name.into(), clock, taken: AtomicU64::new(0), waits }
     }
 
-    fn waits(&self) -> MutexGuard<'_, Waits> {
+    /// What was waited until now, and now. The clock is read under the lock, so that no instant comes after a later one.
+    fn waits(&self) -> (MutexGuard<'_, Waits>, Instant) {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        waits.turn(self.clock.now());
-        waits
+        let now = self.clock.now();
+        waits.sum(now);
+        (waits, now)
     }
 
     #[cold]
-    fn waited(&self, waited: Duration) {
-        let mut waits = self.waits();
+    fn begin(&self) -> Instant {
+        let (mut waits, now) = self.waits();
+        waits.standing.push(now);
+        now
+    }
+
+    #[cold]
+    fn end(&self, began: Instant) {
+        let (mut waits, now) = self.waits();
+        if let Some(index) = waits.standing.iter().position(|since| *since == began) {
+            waits.standing.swap_remove(index);
+        }
+        let waited = now.saturating_duration_since(began);
         waits.count += 1;
         waits.long += u64::from(waited > LONG);
         waits.total = waits.total.saturating_add(waited);
         waits.longest = waits.longest.max(waited);
-        waits.now = waits.now.saturating_add(waited);
     }
 
     fn state(&self) -> SiteState {
-        let waits = self.waits();
-        let window = self.clock.now().saturating_duration_since(waits.since)
-            + waits.before.map_or(Duration::ZERO, |_| WINDOW);
-        let waited = waits.now.saturating_add(waits.before.unwrap_or_default());
-        SiteState {
+        let (waits, now) = self.waits();
+        let mut state = SiteState {
             name: self.name.clone(),
             taken: self.taken.load(Relaxed),
-            waits: waits.count,
+            waits: waits.count + waits.standing.len() as u64,
+            waiting: waits.standing.len(),
             long_waits: waits.long,
             waited: waits.total,
             longest: waits.longest,
-            share: if window.is_zero() { 0.0 } else { waited.as_secs_f64() / window.as_secs_f64() },
+            share: waits.share(now),
+        };
+        for began in &waits.standing {
+            let waited = now.saturating_duration_since(*began);
+            state.long_waits += u64::from(waited > LONG);
+            state.waited = state.waited.saturating_add(waited);
+            state.longest = state.longest.max(waited);
         }
+        state
     }
 }
 
 impl Waits {
-    /// A new window, where the present one is over.
-    fn turn(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.since);
-        if passed < WINDOW {
-            return;
+    fn new(now: Instant) -> Self {
+        let zero = Duration::ZERO;
+        let (standing, before) = (Vec::new(), None);
+        Self {
+            standing,
+            count: 0,
+            long: 0,
+            total: zero,
+            longest: zero,
+            since: now,
+            now: zero,
+            summed: now,
+            before,
         }
-        let is_next = passed < WINDOW * 2;
-        self.before = Some(if is_next { self.now } else { Duration::ZERO });
-        self.now = Duration::ZERO;
-        self.since = if is_next { self.since + WINDOW } else { now };
+    }
+
+    /// Adds what those who stand there have waited since the last time, each to its window.
+    fn sum(&mut self, now: Instant) {
+        let standing = u32::try_from(self.standing.len()).unwrap_or(u32::MAX);
+        let waited = |from: Instant, to: Instant| to.saturating_duration_since(from).saturating_mul(standing);
+        let end = self.since + WINDOW;
+        if now < end {
+            self.now = self.now.saturating_add(waited(self.summed, now));
+        } else if now < end + WINDOW {
+            self.before = Some(self.now.saturating_add(waited(self.summed, end)));
+            (self.now, self.since) = (waited(end, now), end);
+        } else {
+            self.before = Some(WINDOW.saturating_mul(standing));
+            (self.now, self.since) = (Duration::ZERO, now);
+        }
+        self.summed = now;
+    }
+
+    fn share(&self, now: Instant) -> f64 {
+        let window =
+            now.saturating_duration_since(self.since) + self.before.map_or(Duration::ZERO, |_| WINDOW);
+        let waited = self.now.saturating_add(self.before.unwrap_or_default());
+        if window.is_zero() { 0.0 } else { waited.as_secs_f64() / window.as_secs_f64() }
     }
 }
 
@@ -195,10 +246,9 @@ impl<T> Lock<T> {
 
     #[cold]
     fn wait(&self) -> MutexGuard<'_, T> {
-        let began = self.site.clock.now();
+        let began = self.site.begin();
         let guard = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.site.clock.now().saturating_duration_since(began);
-        self.site.waited(waited);
+        self.site.end(began);
         guard
     }
 }
@@ -256,17 +306,45 @@ mod tests {
         let clock = Arc::new(ManualClock::new());
         let locks = Locks::new(clock.clone());
         let lock = locks.lock("queue", ());
+        let wait = |millis| {
+            let began = lock.site.begin();
+            clock.advance(Duration::from_millis(millis));
+            lock.site.end(began);
+        };
         assert_eq!(only(&locks).share, 0.0);
-        clock.advance(Duration::from_secs(5));
-        lock.site.waited(Duration::from_millis(200));
+        clock.advance(Duration::from_millis(4_800));
+        wait(200);
         assert!((only(&locks).share - 0.04).abs() < 1e-9 && !only(&locks).is_contended());
-        lock.site.waited(Duration::from_millis(100));
-        assert!((only(&locks).share - 0.06).abs() < 1e-9 && only(&locks).is_contended());
-        clock.advance(Duration::from_secs(10)); // 5 s into the second window
+        wait(100);
+        assert!((only(&locks).share - 0.3 / 5.1).abs() < 1e-9 && only(&locks).is_contended());
+        clock.advance(Duration::from_millis(9_900)); // 5 s into the second window
         assert!((only(&locks).share - 0.02).abs() < 1e-9);
         clock.advance(Duration::from_secs(60));
         assert_eq!((only(&locks).share, only(&locks).waits), (0.0, 2));
         assert_eq!(only(&locks).waited, Duration::from_millis(300));
+    }
+
+    /// A lock that is never given back, or given back and taken again by the same thread each time, has waits that do not end.
+    #[test]
+    fn a_wait_that_lasts_is_seen_while_it_does() {
+        let clock = Arc::new(ManualClock::new());
+        let locks = Locks::new(clock.clone());
+        let lock = locks.lock("stuck", ());
+        let began = lock.site.begin();
+        clock.advance(Duration::from_secs(6));
+        let state = only(&locks);
+        assert_eq!((state.waits, state.waiting, state.long_waits), (1, 1, 1));
+        assert_eq!((state.waited, state.longest), (Duration::from_secs(6), Duration::from_secs(6)));
+        assert!((state.share - 1.0).abs() < 1e-9, "{state:?}");
+        let other = lock.site.begin();
+        clock.advance(Duration::from_secs(6)); // 4 s of two of them in the first window, 2 s in the second
+        assert!((only(&locks).share - 18.0 / 12.0).abs() < 1e-9, "{:?}", only(&locks));
+        clock.advance(Duration::from_secs(100));
+        assert!((only(&locks).share - 2.0).abs() < 1e-9, "{:?}", only(&locks));
+        lock.site.end(began);
+        lock.site.end(other);
+        let state = only(&locks);
+        assert_eq!((state.waits, state.waiting, state.waited), (2, 0, Duration::from_secs(112 + 106)));
     }
 
     #[test]
@@ -276,8 +354,11 @@ mod tests {
             drop(locks.lock(&format!("lock {index}"), ()));
         }
         assert_eq!(locks.list().len(), MAX_SITES);
-        locks.lock("one more", ()).site.waited(LONG);
-        assert_eq!((&*locks.list()[0].name, locks.list()[0].long_waits), ("_other", 0));
+        let beyond = locks.lock("one more", ());
+        beyond.site.end(beyond.site.begin());
+        let waited: Vec<_> =
+            locks.list().into_iter().filter(|state| state.waits > 0).map(|state| state.name).collect();
+        assert_eq!(waited, ["_other".into()]);
     }
 
     #[test]

@@ -114,7 +114,9 @@ fn a_contended_lock_is_named_and_a_quiet_one_is_not() {
     let due = Instant::now() + Duration::from_secs(30);
     let page = loop {
         let page = get(address, "/debug/contention");
-        if number(rows(&page)[0][2]) >= 10.0 || Instant::now() > due {
+        // How many waits there are is the system's to say: a thread that gives a lock back often gets it again before those
+        // that it has woken. That two of three stand there is not.
+        if number(rows(&page)[0][4]) >= 1.0 && number(rows(&page)[0][6]) > 50.0 || Instant::now() > due {
             break page;
         }
         thread::sleep(Duration::from_millis(10));
@@ -123,7 +125,7 @@ fn a_contended_lock_is_named_and_a_quiet_one_is_not() {
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
     let rows = rows(&page);
     let (hot, quiet) = (&rows[0], &rows[1]);
-    assert_eq!((hot[7], hot[6]), ("hot", "contended"), "{page}");
-    assert!(number(hot[2]) >= 10.0 && number(hot[3]) > 0.01 && number(hot[5]) > 5.0, "{page}");
-    assert_eq!((quiet[7], quiet[6], quiet[0], quiet[1]), ("quiet one", "ok", "1", "0"), "{page}");
+    assert_eq!((hot[8], hot[7]), ("hot", "contended"), "{page}");
+    assert!(number(hot[3]) >= 1.0 && number(hot[4]) >= 1.0 && number(hot[6]) > 50.0, "{page}");
+    assert_eq!((quiet[8], quiet[7], quiet[0], quiet[1]), ("quiet one", "ok", "1", "0"), "{page}");
 }

@@ -149,13 +149,15 @@ fn profile(query: &str) -> Page {
 }
 
 fn contention(observer: &Observer) -> String {
-    let mut out = String::from("taken\twaits\tover_1ms\twaited_s\tlongest_s\tshare_%\tstate\tname\n");
+    let mut out =
+        String::from("taken\twaits\twaiting\tover_1ms\twaited_s\tlongest_s\tshare_%\tstate\tname\n");
     for site in observer.locks().list() {
         let _ = writeln!(
             out,
-            "{}\t{}\t{}\t{}\t{}\t{:.1}\t{}\t{}",
+            "{}\t{}\t{}\t{}\t{}\t{}\t{:.1}\t{}\t{}",
             site.taken,
             site.waits,
+            site.waiting,
             site.long_waits,
             seconds(site.waited),
             seconds(site.longest),
