@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Mark};
-use crate::found::Found;
+use crate::found::{Found, Likeness};
 use crate::pass::{Bounds, Pass};
 use crate::pointer::Fields;
 use crate::predict::Predictor;
@@ -201,6 +201,20 @@ impl Extractor {
         self.mark.turn += 1;
         let event = self.predictor.predict_event(framing, input)?;
         Some((event, self.mark))
+    }
+
+    /// The event at the front of `input` and what is found in it, if it looks like those of that likeness, the last one among them.
+    #[inline(always)] // on the way of every event
+    pub(crate) fn predict_again<'e, 'i: 'e>(
+        &'e mut self,
+        framing: Framing,
+        input: &'i [u8],
+        likeness: Likeness,
+    ) -> Option<(Framed<'i>, Found<'e>)> {
+        self.mark.turn += 1;
+        let (event, hits, shifts) = self.predictor.predict_again(framing, input, likeness)?;
+        let found = Found::new(event.data, hits, shifts);
+        Some((event, found))
     }
 
     /// [`predict_event`](Self::predict_event) for one that looks like an earlier one. `but_the_last`: not like the last, which

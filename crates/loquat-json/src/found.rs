@@ -1,6 +1,8 @@
 //! What one pass over a document found: places, turned into values when asked for.
 
 use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::pattern::Shift;
 use crate::pointer::MAX_WILDCARDS;
@@ -23,6 +25,24 @@ pub(crate) struct Hits {
     /// By field: one more than the index of its last hit, or 0.
     last: Vec<u32>,
     summary: Summary,
+    /// A bit for each field that a hole is in.
+    varies: u128,
+    /// Of the template that these are in.
+    likeness: Option<Likeness>,
+}
+
+/// What events have in common that differ only in what is known to change: see [`Found::likeness`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Likeness(NonZeroU64);
+
+/// The last likeness of any extractor.
+static LIKENESSES: AtomicU64 = AtomicU64::new(0);
+
+impl Likeness {
+    /// One that nothing has had before.
+    fn new() -> Option<Self> {
+        NonZeroU64::new(LIKENESSES.fetch_add(1, Ordering::Relaxed).wrapping_add(1)).map(Self)
+    }
 }
 
 /// What [`Found::is_only`] looks at.
@@ -39,6 +59,7 @@ impl Hits {
         self.all.clear();
         self.last.clear();
         self.summary = Summary::default();
+        (self.varies, self.likeness) = (0, None);
     }
 
     /// Notes which hit is the last of each field: to be called when all are there.
@@ -62,9 +83,26 @@ impl Hits {
     /// Takes over the hits of a document of the same shape, each changed by `place`.
     pub(crate) fn copy_from(&mut self, other: &Self, place: impl Fn(&Hit) -> Hit) {
         self.clear();
-        self.all.extend(other.all.iter().map(place));
+        let Self { all, varies, .. } = self;
+        all.extend(other.all.iter().map(|hit| {
+            let hit = place(hit);
+            if hit.holes_before != hit.holes_until {
+                *varies |= 1_u128.checked_shl(hit.field).unwrap_or(u128::MAX);
+            }
+            hit
+        }));
         self.last.extend_from_slice(&other.last);
         self.summary = other.summary;
+    }
+
+    /// What is found in these is like nothing before.
+    pub(crate) fn renew_likeness(&mut self) {
+        self.likeness = Likeness::new();
+    }
+
+    #[inline]
+    pub(crate) fn likeness(&self) -> Option<Likeness> {
+        self.likeness
     }
 }
 
@@ -194,6 +232,24 @@ impl<'e> Found<'e> {
     #[inline]
     pub fn is_only(&self, fields: u128) -> bool {
         !self.hits.summary.is_mixed && self.hits.summary.values & !fields == 0
+    }
+
+    /// What this event has in common with others that look the same. Two events of one likeness have the same fields, at the
+    /// same [indices](Self::indices) and of the same type; the values are equal, byte for byte, of all fields but those that
+    /// [`varies`](Self::varies) tells; and if [`Framer::next_again`](crate::Framer::next_again) gave the
+    /// second right after [`Framer::next_for`](crate::Framer::next_for) the first, their [names](crate::Event::name) are equal too. So what was decided about the first need not be decided again for the second.
+    ///
+    /// `None` for an event that looks like none before it. No two extractors ever have a likeness in common.
+    #[inline]
+    pub fn likeness(&self) -> Option<Likeness> {
+        self.hits.likeness
+    }
+
+    /// The fields whose values may differ between events of this [`likeness`](Self::likeness), a bit for each; all bits, if one of
+    /// those from the 128th on may.
+    #[inline]
+    pub fn varies(&self) -> u128 {
+        self.hits.varies
     }
 
     #[inline]

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::event::Event;
 use crate::extract::Extractor;
+use crate::found::{Found, Likeness};
 use crate::{ndjson, sse};
 
 /// A framing decoder picked at run time; see [`sse::Decoder`] and [`ndjson::Decoder`].
@@ -63,6 +64,24 @@ impl Framer {
         match self {
             Self::Sse(decoder) => decoder.next_for(input, json),
             Self::Ndjson(decoder) => decoder.next_for(input, json),
+        }
+    }
+
+    /// What `accept` makes of what is found in the next event, if that looks like the last one, which `json` has found to be of this
+    /// [`likeness`](Found::likeness): [`next_for`](Self::next_for) and [`Extractor::extract_event`] in one, for those who need no
+    /// more of an event than one field. `None`, with nothing consumed, if `accept` says so, for any other event, one that is not
+    /// all there, and errors: all of that [`next_for`](Self::next_for) is to be asked for.
+    #[inline]
+    pub fn next_again<'a, 'i: 'a, T>(
+        &mut self,
+        input: &mut &'i [u8],
+        json: &'a mut Extractor,
+        likeness: Likeness,
+        accept: impl FnOnce(Found<'a>) -> Option<T>,
+    ) -> Option<T> {
+        match self {
+            Self::Sse(decoder) => decoder.next_again(input, json, likeness, accept),
+            Self::Ndjson(decoder) => decoder.next_again(input, json, likeness, accept),
         }
     }
 

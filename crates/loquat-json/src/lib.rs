@@ -80,7 +80,7 @@ mod vector;
 pub use error::{Error, ErrorKind};
 pub use event::{Event, Limits};
 pub use extract::Extractor;
-pub use found::{Found, Indices, Match};
+pub use found::{Found, Indices, Likeness, Match};
 pub use framer::Framer;
 pub use partial::{Partial, Progress};
 pub use pointer::{Fields, PointerError, PointerErrorKind};

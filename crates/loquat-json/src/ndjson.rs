@@ -12,6 +12,7 @@ use crate::carry::{self, BomSkipper};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Limits, Mark, line_end};
 use crate::extract::Extractor;
+use crate::found::{Found, Likeness};
 use crate::template::{Frame, Framed, Framing};
 use crate::vector;
 
@@ -120,6 +121,28 @@ impl Decoder {
             }
         }
         self.next_rarer(input, json)
+    }
+
+    /// What `accept` makes of the next event, if that looks like the last one; see [`Framer::next_again`](crate::Framer::next_again).
+    #[inline]
+    pub fn next_again<'a, 'i: 'a, T>(
+        &mut self,
+        input: &mut &'i [u8],
+        json: &'a mut Extractor,
+        likeness: Likeness,
+        accept: impl FnOnce(Found<'a>) -> Option<T>,
+    ) -> Option<T> {
+        if !self.is_between {
+            return None;
+        }
+        let (event, found) = json.predict_again(Framing::Lines, input, likeness)?;
+        if event.data.len() >= self.limits.max_event_bytes {
+            return None;
+        }
+        let accepted = accept(found)?;
+        self.offset += event.length as u64;
+        *input = input.get(event.length..).unwrap_or_default();
+        Some(accepted)
     }
 
     /// [`next_for`](Self::next_for) for a line that does not look like the one before it, or is not all there, or follows one of

@@ -10,7 +10,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use crate::found::Hits;
+use crate::found::{Hits, Likeness};
 use crate::outline::Outline;
 use crate::pattern::Shift;
 use crate::shape::{Known, MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
@@ -72,6 +72,25 @@ impl Predictor {
         self.in_vain = 0;
         self.front_is_seen = true;
         Some(event)
+    }
+
+    /// [`predict_event`](Self::predict_event), if the template in front has that likeness.
+    #[inline(always)] // on the way of every event
+    pub(crate) fn predict_again<'i>(
+        &mut self,
+        framing: Framing,
+        input: &'i [u8],
+        likeness: Likeness,
+    ) -> Option<(Framed<'i>, &Hits, &[Shift])> {
+        let template = self.templates.get(self.front)?;
+        if template.pattern.hits.likeness() != Some(likeness) {
+            return None;
+        }
+        let event = template.match_event(framing, input, &mut self.shifts)?;
+        self.source = Source::Front;
+        self.in_vain = 0;
+        self.front_is_seen = true;
+        Some((event, &template.pattern.hits, &self.shifts))
     }
 
     /// [`predict_event`](Self::predict_event) with all templates.

@@ -150,6 +150,7 @@ impl Template {
             changing_holes.map(|((_, hole), &(start, end))| Hole { start, end, content: hole.content }),
         );
         pattern.hits.copy_from(&shape.pattern.hits, |hit| hit.placed(shifts, changing));
+        pattern.hits.renew_likeness();
         // In its own document no place is shifted.
         let mut slot = 0;
         shifts.retain_mut(|shift| {
@@ -171,6 +172,8 @@ impl Template {
     /// Takes over a frame that an event was seen in.
     pub(crate) fn put_into(&mut self, frame: Frame<'_>) {
         let Frame { framing, before, after, name } = frame;
+        // The name is part of what events have in common.
+        self.pattern.hits.renew_likeness();
         if self.has_line_ends || before.len().max(after.len()) > MAX_FRAME_BYTES {
             return;
         }

@@ -136,6 +136,10 @@ impl Decoder {
     /// Goes on to the next delta, or says what is missing.
     #[inline]
     pub fn advance(&mut self) -> Advance {
+        if self.used < self.input.len() && self.more() {
+            return Advance::Delta;
+        }
+        self.out.leave_direct();
         if self.out.advance() {
             return Advance::Delta;
         }
@@ -146,6 +150,34 @@ impl Decoder {
             return Advance::NeedBytes;
         }
         self.refill()
+    }
+
+    /// Takes the next event, if it is more of what the last one was and nothing else: the way of nearly all. Whether that gives a
+    /// delta; what cannot go this way is left to the other.
+    #[inline]
+    fn more(&mut self) -> bool {
+        let Self {
+            wire: Some(wire), framing: Framing::Events(framer), input, used, out, events, pool, ..
+        } = self
+        else {
+            return false;
+        };
+        let Some(more) = out.more() else { return false };
+        let mut rest = input.get(*used..).unwrap_or_default();
+        let text = framer.next_again(&mut rest, wire.extractor(), more.likeness, |found| {
+            more.text(found).filter(|text| out.has_room_for(text.raw().len()))
+        });
+        let Some(text) = text else {
+            out.expect_nothing();
+            return false;
+        };
+        let length = input.len() - *used - rest.len();
+        if length > pool::MAX_EVENT_BYTES {
+            *pool = None;
+        }
+        *used += length;
+        *events += 1;
+        out.take_more(more.of, text)
     }
 
     /// Decodes what is there, until it gives a delta or there is no more of it.

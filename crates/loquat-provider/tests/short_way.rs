@@ -1,5 +1,6 @@
 //! The plainest events of a stream take a short way through a format's decoder. It must come to what the long way does: each
-//! event here is decoded as it is and with one more member that says nothing and that only the long way has a place for.
+//! event here is decoded as it is and with one more member that says nothing and that only the long way has a place for. An event
+//! that looks like the one before it is not even decided about, unless it comes in two pieces: so each is decoded both ways.
 
 mod support;
 
@@ -65,12 +66,23 @@ fn check(format: &dyn Format, start: &str, events: &[&str], end: &str, aside: &s
         let aside: Vec<String> = short.iter().map(|event| long(event)).collect();
         assert_eq!(decode(&short), decode(&aside), "{events:#?}");
     };
+    let pieces = |events: &[&str]| {
+        let events = [&[start], events, &[end]].concat();
+        let framed: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        let whole = framed.iter().map(|event| event.as_bytes());
+        let halves = framed.iter().map(|event| event.as_bytes().split_at(event.len() / 2));
+        let halves = halves.flat_map(|(left, right)| [left, right]);
+        let [whole, halves] = [whole.collect::<Vec<_>>(), halves.collect()]
+            .map(|reads| support::decode(format, support::SSE, reads, None));
+        assert_eq!(whole, halves, "{events:#?}");
+    };
     // The wrong ones end an answer, so each is tried alone too.
     sure(events);
     for event in events {
         sure(&[event]);
         for other in events {
             sure(&[event, other, event]);
+            pieces(&[event, event, event, other, event, other, other]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Prediction against the full pass: the same texts accepted, the same values found, whatever came before.
 
 use super::{cut, json};
-use loquat_json::{Error, Extractor, Fields, Found, Framer, Limits, ndjson, sse};
+use loquat_json::{Error, Extractor, Fields, Found, Framer, Likeness, Limits, ndjson, sse};
 
 /// A value that outlives its document: field, indices, as written, whether it has escapes.
 type Owned = (usize, Vec<u32>, String, Option<bool>);
@@ -69,6 +69,37 @@ pub fn check(
     }
 }
 
+/// The LF of a last CRLF may be taken with this event or the next.
+fn is_level(left: &[u8], right: &[u8]) -> bool {
+    left == right.strip_prefix(b"\n").filter(|_| left != right).unwrap_or(right)
+}
+
+/// The last event that was like others.
+struct Last {
+    likeness: Likeness,
+    varies: u128,
+    name: String,
+    values: Vec<Owned>,
+}
+
+impl Last {
+    fn new(name: &str, found: Found<'_>) -> Option<Self> {
+        let likeness = found.likeness()?;
+        let values = owned(Ok(found)).expect("no error");
+        Some(Self { likeness, varies: found.varies(), name: name.to_owned(), values })
+    }
+
+    /// What events of one likeness have in common.
+    fn check(&self, name: &str, values: &[Owned]) {
+        assert_eq!(self.name, name);
+        assert_eq!(self.values.len(), values.len());
+        for (left, right) in self.values.iter().zip(values) {
+            assert_eq!((left.0, &left.1, left.3.is_some()), (right.0, &right.1, right.3.is_some()));
+            assert!(self.varies & 1 << left.0 != 0 || left == right);
+        }
+    }
+}
+
 /// One stream, framed for the predicting extractor, and framed and extracted apart.
 pub fn check_stream(
     stream: &[u8],
@@ -78,17 +109,33 @@ pub fn check_stream(
 ) {
     for reads in [vec![stream], cut(stream, lengths)] {
         let (mut fused, mut apart) = (framer(), framer());
+        let (mut last, mut turn) = (None::<Last>, 0);
         for read in reads {
             let (mut left, mut right) = (read, read);
             loop {
-                let got = fused.next_for(&mut left, predicting);
                 let expected = apart.next(&mut right);
+                turn += 1;
+                let before = left;
+                // Refused now and then: then it must not have been taken.
+                let again = last.as_ref().and_then(|last| {
+                    let accept = |found| (turn % 3 > 0).then(|| owned(Ok(found)));
+                    fused.next_again(&mut left, predicting, last.likeness, accept)
+                });
+                if let (Some(again), Some(last)) = (again, &last) {
+                    let same = expected.expect("no error").expect("an event");
+                    assert_eq!(again, owned(plain.extract_str(same.data)));
+                    last.check(same.name, &again.expect("no error"));
+                    assert!(is_level(left, right));
+                    continue;
+                }
+                assert_eq!(before, left);
+                let got = fused.next_for(&mut left, predicting);
                 assert_eq!(got, expected);
-                // The LF of a last CRLF may be taken with this event or the next.
-                assert_eq!(left, right.strip_prefix(b"\n").filter(|_| left != right).unwrap_or(right));
+                assert!(is_level(left, right));
                 let (Ok(Some(event)), Ok(Some(same))) = (got, expected) else { break };
                 assert_eq!(owned(predicting.extract_event(&event)), owned(plain.extract_str(same.data)));
                 assert_eq!(owned(predicting.extract_event(&event)), owned(plain.extract_event(&same)));
+                last = predicting.extract_event(&event).ok().and_then(|found| Last::new(event.name, found));
                 assert_eq!(fused.stray(), apart.stray());
             }
         }

@@ -13,7 +13,7 @@ use crate::{
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
-    outbox::{Kind, Outbox, Text},
+    outbox::{Kind, Of, Outbox, Text},
     pool::Pool,
     wire::{EventError, Incoming, Wire},
 };
@@ -187,6 +187,7 @@ impl Wire for Messages {
             && let Some(text) = Field::DeltaText.plain(found)
         {
             out.say_on(Kind::Text, 0, text)?;
+            out.expect_more(Of::TEXT, Field::DeltaText.number(), bits!(Index), found);
             return Ok(true);
         }
         let kind = Field::Type.text(found).map_or(event.name, |kind| kind.decode_lossy(word));
@@ -283,7 +284,9 @@ fn delta(found: Found<'_>, data: &str, name: &str, open: &mut Option<Open>, out:
         return out.say(Kind::Text, 0, text);
     }
     if let Some(text) = Field::DeltaThinking.text(found) {
-        return out.say(Kind::Reasoning, 0, text);
+        out.say(Kind::Reasoning, 0, text)?;
+        out.expect_more(Of::REASONING, Field::DeltaThinking.number(), bits!(Index), found);
+        return Ok(());
     }
     if let Some(signature) = Field::DeltaSignature.text(found) {
         return out.seal(0, signature, false);
@@ -301,7 +304,11 @@ fn delta(found: Found<'_>, data: &str, name: &str, open: &mut Option<Open>, out:
             }
             Some(open) => {
                 open.has_arguments = true;
-                out.call(0, &CallPiece { index, arguments: Some(piece.into()), ..CallPiece::default() })
+                let piece = CallPiece { index, arguments: Some(piece.into()), ..CallPiece::default() };
+                if let Some(call) = out.more_of_call(0, &piece)? {
+                    out.expect_more(Of::Arguments { choice: 0, call }, Field::DeltaJson.number(), 0, found);
+                }
+                Ok(())
             }
             None => out.raw(name, data),
         };

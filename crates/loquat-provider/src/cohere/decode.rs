@@ -10,7 +10,7 @@ use crate::{
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
-    outbox::{Kind, Outbox, Text},
+    outbox::{Kind, Of, Outbox, Text},
     pool::Pool,
     wire::{EventError, Incoming, Wire},
 };
@@ -103,6 +103,7 @@ impl Wire for Chat {
             && let Some(text) = Field::DeltaText.plain(found)
         {
             out.say_on(Kind::Text, 0, text)?;
+            out.expect_more(Of::TEXT, Field::DeltaText.number(), bits!(Index | Delta), found);
             return Ok(true);
         }
         if event.name == "error" || Field::Error.get(found).is_some_and(|error| !error.is_null()) {
@@ -124,7 +125,12 @@ impl Wire for Chat {
             }
             "tool-plan-delta" => say(Kind::Reasoning, Field::DeltaPlan, found, out)?,
             "tool-call-start" => out.begin_call(0, &piece(found))?,
-            "tool-call-delta" => out.call(0, &piece(found))?,
+            "tool-call-delta" => {
+                if let Some(call) = out.more_of_call(0, &piece(found))? {
+                    let of = Of::Arguments { choice: 0, call };
+                    out.expect_more(of, Field::DeltaCallArguments.number(), 0, found);
+                }
+            }
             "citation-start" => {
                 if let Some(citations) = Field::DeltaCitations.get(found) {
                     out.detail(0, "citations", citations)?;

@@ -11,7 +11,7 @@ use crate::{
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
-    outbox::{Kind, Outbox, Text},
+    outbox::{Kind, Of, Outbox, Text},
     pool::Pool,
     wire::{EventError, Incoming, Wire},
 };
@@ -68,6 +68,7 @@ impl Wire for Chat {
             && let Some(text) = Field::Content.plain(found)
         {
             out.say_on(Kind::Text, 0, text)?;
+            out.expect_more(Of::TEXT, Field::Content.number(), bits!(Model | CreatedAt | Message), found);
             return Ok(true);
         }
         let reported = match Field::Error.get(found) {

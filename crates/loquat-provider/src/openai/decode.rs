@@ -17,7 +17,7 @@ use crate::{
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
-    outbox::{Kind, Outbox},
+    outbox::{Kind, Of, Outbox},
     pool::Pool,
     wire::{EventError, Incoming, Wire},
 };
@@ -253,6 +253,8 @@ impl Repeated {
 
 /// What says nothing new in an event of a stream.
 const AROUND: u128 = bits!(Id | Model | Object | Fingerprint | Tier | Choices | Index | Role);
+/// What of that no short way looks at.
+const IGNORED: u128 = bits!(Id | Model | Object | Choices | Role);
 const CALL_ALONE: u128 = AROUND | bits!(CallIndex | CallArguments);
 
 /// The short way for what most events of a stream consist of: more of one text or of one tool call, and nothing new around
@@ -287,6 +289,7 @@ fn text_alone(found: Found<'_>, kind: Kind, field: Field, out: &mut Outbox) -> R
             None => return Ok(false),
         },
     }
+    out.expect_more(Of::Running { kind, choice }, field.number(), IGNORED, found);
     Ok(true)
 }
 
@@ -330,7 +333,10 @@ fn other_piece_alone(found: Found<'_>, out: &mut Outbox) -> Result<bool> {
         index.is_none_or(|index| index.indices == fragment.indices) && fragment.indices.get(0) == Some(place);
     let (Some(arguments), true) = (text(fragment.value), is_here) else { return Ok(false) };
     let index = index.map(|index| index.value);
-    out.call(choice, &CallPiece { index, arguments: Some(arguments.into()), ..CallPiece::default() })?;
+    let piece = CallPiece { index, arguments: Some(arguments.into()), ..CallPiece::default() };
+    if let Some(call) = out.more_of_call(choice, &piece)? {
+        out.expect_more(Of::Arguments { choice, call }, Field::CallArguments.number(), IGNORED, found);
+    }
     Ok(true)
 }
 

@@ -5,13 +5,16 @@
 //! Text lies in one reused string; a delta in the queue is a few ranges into it, so that a steady stream allocates
 //! nothing. Knows no JSON layout and no provider.
 
+mod more;
 mod slot;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use loquat_core::{Delivery, Delta, Ending, Error, ErrorKind, FinishReason, Result, Usage};
 use loquat_json::{SplitPair, Str, Value};
+use more::More;
 use slot::{Slot, Span};
 
+pub(crate) use more::Of;
 pub(crate) use slot::{Kind, Text};
 
 use crate::{
@@ -62,6 +65,10 @@ pub(crate) struct Outbox {
     failure: Option<Error>,
     answer_bytes: usize,
     limits: DecodeLimits,
+    /// What the next event may be more of.
+    more: Option<More>,
+    /// What the scratch holds, where no queue was needed.
+    direct: Option<Of>,
 }
 
 impl Outbox {
@@ -80,6 +87,8 @@ impl Outbox {
             failure: None,
             answer_bytes: 0,
             limits,
+            more: None,
+            direct: None,
         }
     }
 
@@ -124,6 +133,9 @@ impl Outbox {
     /// The delta that the last [`advance`](Self::advance) went on to; an empty start before it.
     #[inline]
     pub(crate) fn current(&self) -> Delta<'_> {
+        if let Some(direct) = self.direct() {
+            return direct;
+        }
         let slot = self.queue.get(self.next.wrapping_sub(1));
         slot.map_or(Delta::Start { id: "", model: "" }, |slot| slot.show(&self.scratch))
     }
@@ -229,19 +241,24 @@ impl Outbox {
 
     /// A piece of a tool call: its beginning, more of its arguments, or both. See [`Calls`] for whose it is.
     pub(crate) fn call(&mut self, choice: u32, piece: &CallPiece<'_>) -> Result<()> {
+        self.more_of_call(choice, piece).map(drop)
+    }
+
+    /// [`call`](Self::call); says which, if the piece came to no more than arguments of one that is known.
+    pub(crate) fn more_of_call(&mut self, choice: u32, piece: &CallPiece<'_>) -> Result<Option<u32>> {
         let max_calls = self.limits.max_tool_calls;
-        let call = match choice_at(&mut self.choices, choice)?.calls.place(piece, max_calls)? {
-            Place::Known(call) => call,
-            Place::New(announced) => self.announce(choice, announced)?,
-            Place::Waiting => return Ok(()),
+        let (call, is_known) = match choice_at(&mut self.choices, choice)?.calls.place(piece, max_calls)? {
+            Place::Known(call) => (call, true),
+            Place::New(announced) => (self.announce(choice, announced)?, false),
+            Place::Waiting => return Ok(None),
         };
         match piece.arguments {
             Some(arguments) if !arguments.is_empty() => {
                 let fragment = self.span(arguments)?;
                 self.queue(Slot::ToolArguments { choice, call, fragment });
-                Ok(())
+                Ok(is_known.then_some(call))
             }
-            _ => Ok(()),
+            _ => Ok(None),
         }
     }
 
@@ -360,16 +377,19 @@ impl Outbox {
     /// The provider's terminal event, or the end of a whole document: there will be no more.
     pub(crate) fn finish(&mut self) {
         self.terminal = true;
+        self.expect_nothing();
     }
 
     /// The provider reported an error, or sent what is no answer. The first one stands.
     pub(crate) fn fail(&mut self, error: Error) {
         self.failure.get_or_insert(error.with_delivery(Delivery::Committed));
+        self.expect_nothing();
     }
 
     /// [`fail`](Self::fail), in place of what the same event has been taken to say in fewer words.
     pub(crate) fn fail_rather(&mut self, error: Error) {
         self.failure = Some(error.with_delivery(Delivery::Committed));
+        self.expect_nothing();
     }
 
     /// Whether any alternative has begun.
@@ -390,6 +410,7 @@ impl Outbox {
     /// The ending has been made: there is nothing to come.
     pub(crate) fn close(&mut self) {
         self.terminal = true;
+        self.expect_nothing();
     }
 
     /// Whether every alternative that began has been given its reason.

@@ -43,6 +43,17 @@ pub(crate) enum Kind {
     Refusal,
 }
 
+impl Kind {
+    #[inline]
+    pub(super) fn delta(self, choice: u32, text: &str) -> Delta<'_> {
+        match self {
+            Self::Text => Delta::Text { choice, text },
+            Self::Reasoning => Delta::Reasoning { choice, text },
+            Self::Refusal => Delta::Refusal { choice, text },
+        }
+    }
+}
+
 pub(super) type Span = Range<usize>;
 
 /// A delta whose texts lie in the outbox's one string.
@@ -78,11 +89,7 @@ impl Slot {
         let text = |span: &Span| scratch.get(span.clone()).unwrap_or_default();
         match self {
             Self::Start { id, model } => Delta::Start { id: text(id), model: text(model) },
-            Self::Running { kind, choice, text: span } => match kind {
-                Kind::Text => Delta::Text { choice: *choice, text: text(span) },
-                Kind::Reasoning => Delta::Reasoning { choice: *choice, text: text(span) },
-                Kind::Refusal => Delta::Refusal { choice: *choice, text: text(span) },
-            },
+            Self::Running { kind, choice, text: span } => kind.delta(*choice, text(span)),
             Self::Signature { choice, signature, redacted } => {
                 Delta::ReasoningSignature { choice: *choice, signature: text(signature), redacted: *redacted }
             }

@@ -14,7 +14,7 @@ use crate::{
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
-    outbox::{Kind, Outbox},
+    outbox::{Kind, Of, Outbox},
     pool::Pool,
     wire::{EventError, Incoming, Wire},
 };
@@ -150,6 +150,7 @@ impl Wire for Responses {
         {
             open.at(Field::OutputIndex.count(found).unwrap_or(u64::MAX))?.content = true;
             out.say_on(Kind::Text, 0, text)?;
+            out.expect_more(Of::TEXT, Field::Delta.number(), 0, found);
             return Ok(true);
         }
         if event.whole && Field::Type.get(found).is_none() {
@@ -170,6 +171,7 @@ impl Wire for Responses {
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
                 open.at(place)?.content = true;
                 say(Kind::Reasoning, found, out)?;
+                out.expect_more(Of::REASONING, Field::Delta.number(), 0, found);
             }
             "response.reasoning_summary_part.added" => {
                 let further = Field::SummaryIndex.count(found).is_some_and(|number| number > 0);
@@ -184,7 +186,11 @@ impl Wire for Responses {
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
                 open.at(place)?.content = true;
                 let arguments = Field::Delta.text(found).map(Into::into);
-                out.call(0, &CallPiece { index, arguments, ..CallPiece::default() })?;
+                if let Some(call) =
+                    out.more_of_call(0, &CallPiece { index, arguments, ..CallPiece::default() })?
+                {
+                    out.expect_more(Of::Arguments { choice: 0, call }, Field::Delta.number(), 0, found);
+                }
             }
             "response.output_item.added" => {
                 let told = open.at(place)?;
