@@ -139,8 +139,12 @@ impl BodySource {
         match body.poll_chunk(cx) {
             Poll::Ready(Some(Ok(chunk))) => {
                 // A peer that never stops, or sends nothing but pings, keeps the socket ready and the timer unasked.
-                let due = self.watch.due(self.decoder.has_finish());
-                if now >= due.at {
+                let overdue = if now < self.timer.at {
+                    None
+                } else {
+                    Some(self.watch.due(self.decoder.has_finish())).filter(|due| now >= due.at)
+                };
+                if let Some(due) = overdue {
                     let error = self.watch.overdue(&due);
                     self.end_body(Some(error));
                 } else {
@@ -161,7 +165,18 @@ impl BodySource {
         }
     }
 
+    /// Which limits hold: those before the first token, between tokens, or after the reason to stop.
+    fn stage(&self) -> (bool, bool) {
+        (self.watch.seen_events > 0, self.decoder.has_finish())
+    }
+
     fn poll_timer(&mut self, now: Instant, cx: &mut task::Context<'_>) -> Poll<()> {
+        // While the stage is the same, the limits only move away: what the timer is set to comes before all of them.
+        let stage = self.stage();
+        if self.timer.is_set(now, cx) && stage == self.timer.stage {
+            return Poll::Pending;
+        }
+        self.timer.stage = stage;
         let mut now = now;
         loop {
             let due = self.watch.due(self.decoder.has_finish());
@@ -180,20 +195,27 @@ impl BodySource {
 /// nothing else of the stream uses, for every token.
 struct Timer {
     sleep: Pin<Box<Sleep>>,
+    /// No limit is reached before.
     at: Instant,
+    /// The stage that it was set in.
+    stage: (bool, bool),
     /// Whom it wakes, once it has been polled.
     waker: Option<Waker>,
 }
 
 impl Timer {
     fn new(at: Instant) -> Self {
-        Self { sleep: Box::pin(sleep_until(at)), at, waker: None }
+        Self { sleep: Box::pin(sleep_until(at)), at, stage: (false, false), waker: None }
+    }
+
+    /// Whether it is still to fire, and wakes this task then.
+    fn is_set(&self, now: Instant, cx: &task::Context<'_>) -> bool {
+        now < self.at && self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
     /// Ready at that instant or before; wakes then. Set anew only where it would be too late, or has fired.
     fn poll_until(&mut self, end: Instant, now: Instant, cx: &mut task::Context<'_>) -> Poll<()> {
-        let is_set = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if is_set && now < self.at && self.at <= end {
+        if self.is_set(now, cx) && self.at <= end {
             return Poll::Pending;
         }
         if end < self.at || now >= self.at {

@@ -162,14 +162,18 @@ impl Body {
         if matches!(self.inner, Inner::Done) {
             return Poll::Ready(None);
         }
-        if self.cancellation.is_cancelled() {
+        let is_cancelled = match &self.cancelled {
+            Some(cancelled) => cancelled.is_cancelled(),
+            None => self.cancellation.is_cancelled(),
+        };
+        if is_cancelled {
             self.inner = Inner::Done;
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         }
         let Poll::Ready(chunk) = self.poll_wire(cx) else {
             let token = &self.cancellation;
             let wait = || Cancelled::new(Box::pin(token.clone().cancelled_owned()));
-            ready!(self.cancelled.get_or_insert_with(wait).poll(token, cx));
+            ready!(self.cancelled.get_or_insert_with(wait).poll(cx));
             self.inner = Inner::Done;
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         };

@@ -1,34 +1,65 @@
 //! The wait for a cancellation, registered once for each task that waits.
 //!
-//! A token's future takes two locks whenever it is polled. Whoever waits for a socket is polled for each thing that comes from
-//! it, mostly in the same task, and the token wakes that task already.
+//! A token takes a lock whenever it is asked, and two when its future is polled. Whoever waits for a socket is polled for each
+//! thing that comes from it, mostly in the same task: so the token is told once whom to wake, and that raises a flag first.
 
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
 };
 
-use loquat_core::CancellationToken;
-
-/// See the [module](self). `W` is the token's own future, pinned.
+/// See the [module](self). `W` is a token's own future, pinned.
 pub(crate) struct Cancelled<W> {
-    wait: W,
+    /// Kept, because dropping it would take the wait back.
+    _wait: W,
+    flag: Arc<Flag>,
     waker: Waker,
 }
 
+struct Flag {
+    is_raised: AtomicBool,
+    /// Whom to wake.
+    waker: Mutex<Waker>,
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.is_raised.store(true, Ordering::Release);
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        waker.wake();
+    }
+}
+
 impl<W: Future<Output = ()> + Unpin> Cancelled<W> {
-    pub(crate) fn new(wait: W) -> Self {
-        Self { wait, waker: Waker::noop().clone() }
+    pub(crate) fn new(mut wait: W) -> Self {
+        let noop = Waker::noop();
+        let flag = Arc::new(Flag { is_raised: AtomicBool::new(false), waker: Mutex::new(noop.clone()) });
+        let waker = Waker::from(Arc::clone(&flag));
+        if Pin::new(&mut wait).poll(&mut Context::from_waker(&waker)).is_ready() {
+            flag.is_raised.store(true, Ordering::Release);
+        }
+        Self { _wait: wait, flag, waker: noop.clone() }
     }
 
-    /// Whether `token`, which must be the future's own, is cancelled; if not, wakes when it is.
-    pub(crate) fn poll(&mut self, token: &CancellationToken, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waker.will_wake(cx.waker()) {
-            return if token.is_cancelled() { Poll::Ready(()) } else { Poll::Pending };
+    /// Whether the token is cancelled.
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.flag.is_raised.load(Ordering::Acquire)
+    }
+
+    /// Whether the token is cancelled; if not, wakes when it is.
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if !self.waker.will_wake(cx.waker()) {
+            self.waker.clone_from(cx.waker());
+            self.flag.waker.lock().unwrap_or_else(PoisonError::into_inner).clone_from(cx.waker());
         }
-        self.waker.clone_from(cx.waker());
-        Pin::new(&mut self.wait).poll(cx)
+        // After the waker is in its place: whoever raises the flag later wakes it.
+        if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -42,6 +73,8 @@ mod tests {
         },
         task::Wake,
     };
+
+    use loquat_core::CancellationToken;
 
     use super::*;
 
@@ -62,16 +95,12 @@ mod tests {
         let woken = [Arc::new(Woken::default()), Arc::new(Woken::default())];
         let wakers = woken.each_ref().map(|woken| Waker::from(Arc::clone(woken)));
         for waker in [&wakers[0], &wakers[0], &wakers[1], &wakers[1]] {
-            assert!(cancelled.poll(&token, &mut Context::from_waker(waker)).is_pending());
+            assert!(cancelled.poll(&Context::from_waker(waker)).is_pending());
         }
         token.cancel();
         assert_eq!(woken.each_ref().map(|woken| woken.0.load(Relaxed)), [0, 1]);
-        assert!(cancelled.poll(&token, &mut Context::from_waker(&wakers[0])).is_ready());
-        assert!(
-            Cancelled::new(pin!(token.cancelled()))
-                .poll(&token, &mut Context::from_waker(&wakers[1]))
-                .is_ready()
-        );
+        assert!(cancelled.poll(&Context::from_waker(&wakers[0])).is_ready());
+        assert!(Cancelled::new(pin!(token.cancelled())).poll(&Context::from_waker(&wakers[1])).is_ready());
     }
 
     #[test]
@@ -81,8 +110,8 @@ mod tests {
         let mut cancelled = Cancelled::new(wait);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
-        assert!(cancelled.poll(&token, &mut Context::from_waker(&waker)).is_pending());
+        assert!(cancelled.poll(&Context::from_waker(&waker)).is_pending());
         token.cancel();
-        assert!(cancelled.poll(&token, &mut Context::from_waker(&waker)).is_ready());
+        assert!(cancelled.poll(&Context::from_waker(&waker)).is_ready());
     }
 }

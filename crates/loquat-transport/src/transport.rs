@@ -117,7 +117,7 @@ impl Transport {
             let mut attempt = pin!(self.0.attempt(&request, &mut trail));
             poll_fn(|cx| match attempt.as_mut().poll(cx) {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending => cancelled.poll(token, cx).map(|()| None),
+                Poll::Pending => cancelled.poll(cx).map(|()| None),
             })
             .await
         };
