@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loquat_core::{ChatRequest, Context, Ending, Error, ErrorKind, Event, Probe, TraceContext, Usage};
+use loquat_core::{
+    ChatRequest, Context, Ending, Error, ErrorKind, Event, FinishReason, Probe, TraceContext, Usage,
+};
+
+#[cfg(feature = "capture")]
+use crate::capture::Gather;
 
 use crate::{
     Asked, AttemptTrace, CallTrace, HeadTrace, Note, Outcome, Place, StreamState, metric::Exemplar,
@@ -57,12 +62,14 @@ struct Attempt {
 }
 
 /// What is known at an operation's end.
-pub(crate) struct End {
+pub(crate) struct End<'a> {
     pub(crate) at: Instant,
     pub(crate) outcome: Outcome,
     pub(crate) first_chunk: Option<Duration>,
     pub(crate) usage: Usage,
-    pub(crate) finish_reason: Option<Box<str>>,
+    pub(crate) finish_reason: Option<&'a FinishReason>,
+    #[cfg(feature = "capture")]
+    pub(crate) gather: Option<Box<Gather>>,
 }
 
 impl Outcome {
@@ -116,6 +123,13 @@ impl Call {
 
     pub(crate) fn records(&self) -> bool {
         self.record.is_some()
+    }
+
+    /// Whether its content is captured, and what gathers it then.
+    #[cfg(feature = "capture")]
+    pub(crate) fn capture(&self, request: &Arc<ChatRequest>) -> Option<Box<Gather>> {
+        let capturer = self.shared.capturer.as_ref().filter(|_| self.records())?;
+        capturer.begin(self.trace.trace_id(), request)
     }
 
     fn lock(&self) -> Option<MutexGuard<'_, Record>> {
@@ -180,7 +194,7 @@ impl Call {
     }
 
     /// It is over. To be said once.
-    pub(crate) fn end(&self, end: End) {
+    pub(crate) fn end(&self, end: &mut End<'_>) {
         let took = end.at.saturating_duration_since(self.started);
         let error = end.outcome.error_type();
         let failed = error.is_some() && !matches!(end.outcome, Outcome::Failed(ErrorKind::Cancelled, _));
@@ -204,7 +218,7 @@ impl Call {
         }
     }
 
-    fn trace_of(&self, took: Duration, end: End) -> CallTrace {
+    fn trace_of(&self, took: Duration, end: &mut End<'_>) -> CallTrace {
         let record = self.lock().map(|mut record| std::mem::take(&mut *record)).unwrap_or_default();
         let since = |at: Instant| at.saturating_duration_since(self.started);
         let attempts = record.attempts.into_iter().map(|attempt| {
@@ -231,11 +245,13 @@ impl Call {
             first_chunk: end.first_chunk,
             chunks: self.chunks.load(Relaxed),
             response: record.response,
-            finish_reason: end.finish_reason,
+            finish_reason: end.finish_reason.map(|reason| word(reason.as_str())),
             usage: end.usage,
             attempts: attempts.collect(),
             notes,
             outcome: end.outcome,
+            #[cfg(feature = "capture")]
+            content: end.gather.take().map(|gather| Arc::new(gather.over(end.finish_reason))),
         }
     }
 }

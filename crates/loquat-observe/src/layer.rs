@@ -8,12 +8,18 @@ use std::{
 };
 
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, ErrorKind, Model, Result, Source, Step, Usage,
+    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, ErrorKind, FinishReason, Model, Result, Source,
+    Step, Usage,
 };
+#[cfg(feature = "capture")]
+use loquat_core::{Part, Response, ToolCall};
+
+#[cfg(feature = "capture")]
+use crate::capture::Gather;
 
 use crate::{
     Observer, Outcome, Place,
-    call::{Call, End, word},
+    call::{Call, End},
     metric::nanos,
     pace::Pace,
     series::Series,
@@ -36,7 +42,7 @@ impl<M> Observed<M> {
         Self { inner, observer, place: Arc::new(place), series }
     }
 
-    fn begin(&self, context: &Context, request: &ChatRequest) -> Running {
+    fn begin(&self, context: &Context, request: &Arc<ChatRequest>) -> Running {
         let shared = &self.observer.0;
         let bound = if request.model.is_empty() || *request.model == *self.place.model {
             (self.series.clone(), self.place.clone())
@@ -46,7 +52,15 @@ impl<M> Observed<M> {
         };
         let call = Call::begin(shared, bound, context, request);
         let slot = shared.live.enter(call.clone());
-        Running { call, slot, pace: Pace::default(), first_chunk: None, is_over: false }
+        Running {
+            #[cfg(feature = "capture")]
+            gather: call.capture(request),
+            call,
+            slot,
+            pace: Pace::default(),
+            first_chunk: None,
+            is_over: false,
+        }
     }
 }
 
@@ -64,8 +78,14 @@ impl<M: Model> Model for Observed<M> {
                 }
             };
             if let Some(ending) = answer.ending() {
+                #[cfg(feature = "capture")]
+                running.gather_all(answer.so_far());
                 running.ended(ending);
                 return Ok(answer);
+            }
+            #[cfg(feature = "capture")]
+            if running.gather.is_some() {
+                return Ok(answer.map_source(|inner| Captured(Watched { inner, running, waited: true })));
             }
             Ok(answer.map_source(|inner| Watched { inner, running, waited: true }))
         })
@@ -85,6 +105,9 @@ struct Running {
     pace: Pace,
     first_chunk: Option<Duration>,
     is_over: bool,
+    /// Where its content is captured.
+    #[cfg(feature = "capture")]
+    gather: Option<Box<Gather>>,
 }
 
 impl Running {
@@ -99,15 +122,37 @@ impl Running {
 
     fn ended(&mut self, ending: &Ending) {
         let (usage, reason) = match ending {
-            Ending::Finished { usage, reason } => {
-                (*usage, self.call.records().then(|| word(reason.as_str())))
-            }
+            Ending::Finished { usage, reason } => (*usage, self.call.records().then_some(reason)),
             _ => (Usage::default(), None),
         };
         self.over(Outcome::of_ending(ending), usage, reason);
     }
 
-    fn over(&mut self, outcome: Outcome, usage: Usage, finish_reason: Option<Box<str>>) {
+    /// Of an answer that has ended before anybody could watch it.
+    #[cfg(feature = "capture")]
+    fn gather_all(&mut self, answer: Option<&Response>) {
+        let (Some(gather), Some(answer)) = (&mut self.gather, answer) else { return };
+        for (choice, one) in (0..).zip(&answer.choices) {
+            let mut calls = 0..;
+            for part in &one.message.parts {
+                match part {
+                    Part::Text(text) => gather.push(Delta::Text { choice, text }),
+                    Part::Refusal(text) => gather.push(Delta::Refusal { choice, text }),
+                    Part::Reasoning(thoughts) => {
+                        gather.push(Delta::Reasoning { choice, text: &thoughts.text });
+                    }
+                    Part::ToolCall(ToolCall { id, name, arguments, .. }) => {
+                        let call = calls.next().unwrap_or(u32::MAX);
+                        gather.push(Delta::ToolCall { choice, call, id, name });
+                        gather.push(Delta::ToolArguments { choice, call, fragment: arguments });
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn over(&mut self, outcome: Outcome, usage: Usage, reason: Option<&FinishReason>) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
@@ -116,7 +161,15 @@ impl Running {
         call.series.chunks.add(u64::from(self.pace.chunks()));
         self.pace.record(&call.series.per_chunk);
         let at = call.shared.clock.now();
-        call.end(End { at, outcome, first_chunk: self.first_chunk, usage, finish_reason });
+        call.end(&mut End {
+            at,
+            outcome,
+            first_chunk: self.first_chunk,
+            usage,
+            finish_reason: reason,
+            #[cfg(feature = "capture")]
+            gather: self.gather.take(),
+        });
     }
 }
 
@@ -168,5 +221,30 @@ impl Source for Watched {
 
     fn arrived(&self) -> Option<Instant> {
         self.inner.arrived()
+    }
+}
+
+/// A watched answer whose content is copied as it passes. The others never come here.
+#[cfg(feature = "capture")]
+struct Captured(Watched);
+
+#[cfg(feature = "capture")]
+impl Source for Captured {
+    fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
+        let step = self.0.poll_advance(cx);
+        if let (Poll::Ready(Step::Delta), Watched { inner, running, .. }) = (&step, &mut self.0)
+            && let Some(gather) = &mut running.gather
+        {
+            gather.push(inner.current());
+        }
+        step
+    }
+
+    fn current(&self) -> Delta<'_> {
+        self.0.current()
+    }
+
+    fn arrived(&self) -> Option<Instant> {
+        self.0.arrived()
     }
 }

@@ -38,12 +38,15 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `capture` | no | what was asked and answered, with spans, by sampling and redacted: still off until it is asked for |
 //! | `otlp` | no | `export`: spans and metrics to a collector over HTTP, JSON lines to a file |
 //! | `stack` | no | the stack of a poll that a watchdog reports, and `/debug/pprof/profile`: on Linux on x86-64 |
 #![deny(unsafe_code)]
 
 mod attempt;
 mod call;
+#[cfg(feature = "capture")]
+mod capture;
 #[cfg(feature = "otlp")]
 pub mod export;
 mod layer;
@@ -67,6 +70,8 @@ mod trace;
 mod waterfall;
 
 pub use attempt::Attempted;
+#[cfg(feature = "capture")]
+pub use capture::{Capture, Content};
 pub use layer::Observed;
 pub use locks::{Lock, Locks, SiteState};
 pub use metric::TextFormat;

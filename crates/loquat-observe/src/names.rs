@@ -4,7 +4,10 @@
 //! one more [`Conventions`], and nowhere else.
 //! <https://github.com/open-telemetry/semantic-conventions-genai>
 
-#![cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "half of the names are of spans and export"))]
+#![cfg_attr(
+    not(all(feature = "capture", feature = "otlp")),
+    allow(dead_code, reason = "half of the names are of spans, content and export")
+)]
 
 use loquat_core::ErrorKind;
 
@@ -18,7 +21,7 @@ pub enum Conventions {
     #[default]
     V2026,
     /// As in the core conventions 1.36, the last before `gen_ai.system` became `gen_ai.provider.name`: for dashboards
-    /// that know those.
+    /// that know those. It has no attributes for content, so none is exported as spans.
     V1_36,
 }
 
@@ -31,6 +34,8 @@ pub(crate) struct Names {
     pub(crate) reasoning: Option<&'static str>,
     pub(crate) first_chunk: Option<&'static str>,
     pub(crate) stream: Option<&'static str>,
+    /// Instructions, input, output. The older edition had them as log events, which are not sent.
+    pub(crate) content: Option<[&'static str; 3]>,
     pub(crate) provider_name: fn(&str) -> &str,
 }
 
@@ -44,6 +49,11 @@ impl Conventions {
                 reasoning: Some("gen_ai.usage.reasoning.output_tokens"),
                 first_chunk: Some("gen_ai.response.time_to_first_chunk"),
                 stream: Some("gen_ai.request.stream"),
+                content: Some([
+                    "gen_ai.system_instructions",
+                    "gen_ai.input.messages",
+                    "gen_ai.output.messages",
+                ]),
                 provider_name: |ours| match ours {
                     "azure" => "azure.ai.openai",
                     "gemini" => "gcp.gemini",
@@ -61,6 +71,7 @@ impl Conventions {
                 reasoning: None,
                 first_chunk: None,
                 stream: None,
+                content: None,
                 provider_name: |ours| match ours {
                     "azure" => "az.ai.openai",
                     "gemini" => "gcp.gemini",
@@ -100,6 +111,7 @@ pub(crate) mod span {
     pub(crate) const REUSED: &str = "loquat.connection.reused";
     pub(crate) const RESEND_COUNT: &str = "http.request.resend_count";
     pub(crate) const CHUNKS: &str = "loquat.response.chunks";
+    pub(crate) const CONTENT_CUT: &str = "loquat.content.cut";
 }
 
 const fn about(name: &'static str, unit: &'static str, help: &'static str) -> About {
@@ -157,6 +169,11 @@ pub(crate) const RUNTIME_PARKS: About =
     about("loquat.runtime.parks", "", "How often workers lay down to wait for work.");
 pub(crate) const DROPPED: About =
     about("loquat.observe.dropped", "", "Spans that never reached where they were to go, by the reason.");
+pub(crate) const UNCAPTURED: About = about(
+    "loquat.observe.uncaptured",
+    "",
+    "Operations whose content was to be captured, and for which there was no room.",
+);
 pub(crate) const EXPORTED: About =
     about("loquat.observe.exported", "", "Spans that reached where they were to go.");
 

@@ -9,6 +9,8 @@ use std::{
 
 use loquat_core::{Availability, Clock, Model, Standing, SystemClock, TraceContext};
 
+#[cfg(feature = "capture")]
+use crate::capture::{Capture, Capturer};
 #[cfg(feature = "otlp")]
 use crate::export::Exporter;
 use crate::{
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     tasks: Tasks,
     locks: Locks,
     pub(crate) runtimes: Runtimes,
+    #[cfg(feature = "capture")]
+    pub(crate) capturer: Option<Arc<Capturer>>,
 }
 
 impl Observer {
@@ -224,6 +228,7 @@ impl fmt::Debug for Observer {
 /// | `models` | whichever come first | a program asks few models |
 /// | `max_models` | 64 | each costs some 10 KiB here and 200 series in Prometheus; a caller may name any |
 /// | `prices` | none | they change weekly, and differ by contract |
+/// | `capture` | none | what people write is theirs (feature `capture`) |
 #[must_use = "a builder builds nothing until .build()"]
 pub struct ObserverBuilder {
     conventions: Conventions,
@@ -236,6 +241,8 @@ pub struct ObserverBuilder {
     keepers: Vec<Arc<dyn Keep>>,
     #[cfg(feature = "otlp")]
     exporters: Vec<Exporter>,
+    #[cfg(feature = "capture")]
+    capture: Option<Capture>,
     registry: Arc<Registry>,
 }
 
@@ -252,6 +259,8 @@ impl Default for ObserverBuilder {
             keepers: Vec::new(),
             #[cfg(feature = "otlp")]
             exporters: Vec::new(),
+            #[cfg(feature = "capture")]
+            capture: None,
             registry: Arc::default(),
         }
     }
@@ -312,6 +321,17 @@ impl ObserverBuilder {
         self.keep(Arc::new(exporter))
     }
 
+    /// Shows with what is kept what was asked and answered, as [`Capture`] says. What people write goes to whoever reads the
+    /// spans then. Without this, no content goes anywhere.
+    ///
+    /// Shown under [`Conventions::V2026`], in lines of JSON, and to who is told by [`keep`](Self::keep). A chosen operation costs a copy of its
+    /// answer's text.
+    #[cfg(feature = "capture")]
+    pub fn capture(mut self, capture: Capture) -> Self {
+        self.capture = Some(capture);
+        self
+    }
+
     /// The observer.
     pub fn build(self) -> Observer {
         let names = self.conventions.names();
@@ -320,6 +340,14 @@ impl ObserverBuilder {
         let anchor = (self.clock.now(), SystemTime::now());
         let tasks = Tasks::new(self.clock.clone());
         let locks = Locks::new(self.clock.clone());
+        #[cfg(feature = "capture")]
+        let capturer = self.capture.map(|capture| Arc::new(Capturer::new(capture)));
+        #[cfg(feature = "capture")]
+        if let Some(capturer) = capturer.clone() {
+            #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
+            let ask = move || capturer.without_room.load(std::sync::atomic::Ordering::Relaxed) as f64;
+            self.registry.asked(names::UNCAPTURED, Kind::Counter, Vec::new(), ask);
+        }
         let observer = Observer(Arc::new(Shared {
             registry: self.registry,
             catalog,
@@ -332,6 +360,8 @@ impl ObserverBuilder {
             tasks,
             locks,
             runtimes: Runtimes::default(),
+            #[cfg(feature = "capture")]
+            capturer,
         }));
         #[cfg(feature = "otlp")]
         self.exporters.iter().for_each(|exporter| exporter.attach(&observer));

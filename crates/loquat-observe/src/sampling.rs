@@ -62,17 +62,8 @@ impl Sampling {
     }
 
     /// Whether that trace is kept from its head on.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a float as an integer saturates, and a NaN is 0"
-    )]
     pub(crate) fn takes(&self, trace_id: [u8; 16]) -> bool {
-        const SPAN: u64 = 1 << 63;
-        let [.., a, b, c, d, e, f, g, h] = trace_id;
-        let drawn = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1;
-        drawn < (self.ratio * SPAN as f64) as u64
+        drawn(trace_id, self.ratio)
     }
 
     /// Whether an operation is kept for how it went.
@@ -81,6 +72,20 @@ impl Sampling {
             || self.slower_than.is_some_and(|limit| took >= limit)
             || self.first_chunk_slower_than.is_some_and(|limit| first_chunk.unwrap_or(took) >= limit)
     }
+}
+
+/// Whether that trace is of the part `ratio`. A smaller part is within a larger one.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float as an integer saturates, and a NaN is 0"
+)]
+pub(crate) fn drawn(trace_id: [u8; 16], ratio: f64) -> bool {
+    const SPAN: u64 = 1 << 63;
+    let [.., a, b, c, d, e, f, g, h] = trace_id;
+    let drawn = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1;
+    drawn < (ratio * SPAN as f64) as u64
 }
 
 #[cfg(test)]

@@ -190,6 +190,9 @@ pub struct CallTrace {
     pub notes: Vec<(Duration, Note)>,
     /// How it came out.
     pub outcome: Outcome,
+    /// What was said, where that is captured.
+    #[cfg(feature = "capture")]
+    pub content: Option<Arc<crate::Content>>,
 }
 
 /// Who is handed operations that are kept. It is called where the operation ends, inside a caller's poll: it neither

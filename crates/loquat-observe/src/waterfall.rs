@@ -135,6 +135,8 @@ mod tests {
         (usage.input_tokens, usage.output_tokens) = (7, 40);
         let trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         CallTrace {
+            #[cfg(feature = "capture")]
+            content: None,
             trace: trace.expect("valid"),
             parent: None,
             place: place.clone(),

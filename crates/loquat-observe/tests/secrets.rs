@@ -17,7 +17,7 @@ use loquat_core::{
     ChatRequest, Context, Error, ErrorKind, Message, Model, OwnedDelta, Secret, ToolCall, test_util::Scripted,
 };
 use loquat_observe::{
-    CallTrace, Keep, Observer, Place, Sampling, TextFormat,
+    CallTrace, Keep, Observer, ObserverBuilder, Place, Sampling, TextFormat,
     export::{ExportConfig, Exporter},
     serve::{Server, ServerConfig},
     top::{Address, Look, fetch},
@@ -66,8 +66,8 @@ fn server() -> Scripted {
         .then(Ok(vec![text]))
 }
 
-#[tokio::test]
-async fn planted_words_go_nowhere() {
+/// What goes out over everything that something goes out by, when all is kept.
+async fn shown(builder: ObserverBuilder) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("calls.jsonl");
     let collector = Collector::start();
@@ -75,7 +75,7 @@ async fn planted_words_go_nowhere() {
     let otlp = Exporter::otlp_http(&collector.endpoint(), config()).expect("an exporter");
     let lines = Exporter::json_lines(&file, config()).expect("an exporter");
     let kept = Arc::new(Kept::default());
-    let observer = Observer::builder()
+    let observer = builder
         .sampling(Sampling::all())
         .keep(kept.clone())
         .export(otlp.clone())
@@ -123,8 +123,38 @@ async fn planted_words_go_nowhere() {
     let calls = kept.0.lock().expect("not poisoned").clone();
     shown.extend(calls.iter().map(|call| format!("{call:?}\n{}", call.waterfall(200))));
 
-    for text in shown {
+    shown
+}
+
+#[tokio::test]
+async fn planted_words_go_nowhere() {
+    for text in shown(Observer::builder()).await {
         assert!(!text.contains(PLANTED), "{text}");
+    }
+}
+
+/// The same where content is captured: what a rule finds is nowhere, and neither is what is no content (headers, tokens, the
+/// provider's messages, the tenant); the rest is, and only with spans.
+#[cfg(feature = "capture")]
+#[tokio::test]
+async fn with_content_captured_what_a_rule_finds_goes_nowhere() {
+    use loquat_observe::Capture;
+
+    let patterned = Capture::new().with_pattern("planted-[0-9a-f]{4}").expect("a pattern");
+    let told = Capture::new().with_secret(PLANTED);
+    for capture in [patterned, told] {
+        let shown = shown(Observer::builder().capture(capture)).await;
+        let mut with_content = 0;
+        for text in shown {
+            assert!(!text.contains(PLANTED), "{text}");
+            for alien in
+                [" header", " stop", " message", " code", " parameter", " cause", " tenant", " token"]
+            {
+                assert!(!text.contains(&format!("[redacted]{alien}")), "{alien}: {text}");
+            }
+            with_content += usize::from(text.contains("[redacted] question"));
+        }
+        assert_eq!(with_content, 2, "spans to the collector and lines in the file");
     }
 }
 

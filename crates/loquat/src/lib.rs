@@ -44,6 +44,7 @@
 //! | `prompt` | no | `prompt` as a module: templates, tokenizers, counting and fitting, caches |
 //! | `redis` | no | with `prompt`: the cache that a fleet shares |
 //! | `observe` | no | `observe` as a module; with `client`: `ClientBuilder::observer` |
+//! | `capture` | no | with `observe`: `observe::Capture`, content with spans, redacted |
 //! | `stack` | no | with `observe`: stacks for its watchdog, and profiles; on Linux on x86-64 |
 //! | `test-util` | no | `testing` as a module: a server that replays and fails as told, a recorder, a scripted model |
 //! | `engine` | no | `engine` as a module and as a model |

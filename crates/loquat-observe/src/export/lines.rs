@@ -78,6 +78,17 @@ fn line(call: &CallTrace) -> Value {
     });
     if let Some(line) = line.as_object_mut() {
         outcome(line, call.outcome);
+        #[cfg(feature = "capture")]
+        if let Some(content) = &call.content {
+            for (name, json) in [
+                ("system_instructions", content.system_instructions()),
+                ("input_messages", content.input_messages()),
+                ("output_messages", content.output_messages()),
+            ] {
+                line.insert(name.into(), serde_json::from_str(json).unwrap_or_default());
+            }
+            line.insert("content_cut".into(), content.is_cut().into());
+        }
     }
     line
 }

@@ -281,8 +281,11 @@ impl Worker {
                 wait = wait.min(due.saturating_duration_since(Instant::now()));
             }
             let Woken { calls, flushing, closed } = self.queue.take(wait);
-            if !calls.is_empty() {
-                self.spans(&calls);
+            let mut rest = calls.as_slice();
+            while !rest.is_empty() {
+                let (some, more) = rest.split_at(fitting(rest));
+                self.spans(some);
+                rest = more;
             }
             let now = Instant::now();
             let is_last = flushing.is_some() && calls.len() < self.config.max_batch;
@@ -377,6 +380,30 @@ impl Worker {
         }
         Err(Undelivered::Later(None))
     }
+}
+
+/// Most bytes of content in one request: half of what a collector over gRPC takes as it comes.
+#[cfg(feature = "capture")]
+const MAX_CONTENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// How many of them go into one request, for the content that they have: at least one.
+#[cfg(feature = "capture")]
+fn fitting(calls: &[Arc<CallTrace>]) -> usize {
+    let mut bytes = 0;
+    let heavy = calls.iter().position(|call| {
+        bytes += call.content.as_ref().map_or(0, |content| {
+            content.system_instructions().len()
+                + content.input_messages().len()
+                + content.output_messages().len()
+        });
+        bytes > MAX_CONTENT_BYTES
+    });
+    heavy.unwrap_or(calls.len()).max(1)
+}
+
+#[cfg(not(feature = "capture"))]
+fn fitting(calls: &[Arc<CallTrace>]) -> usize {
+    calls.len()
 }
 
 fn scope() -> proto::Scope {

@@ -52,6 +52,19 @@ fn operation(call: &CallTrace, names: &Names) -> Span {
         attributes.push(KeyValue::new(key, Any::Double(first.as_secs_f64())));
     }
     attributes.push(KeyValue::int(name::CHUNKS, call.chunks));
+    #[cfg(feature = "capture")]
+    if let (Some([instructions, input, output]), Some(content)) = (names.content, &call.content) {
+        for (key, json) in [
+            (instructions, content.system_instructions()),
+            (input, content.input_messages()),
+            (output, content.output_messages()),
+        ] {
+            attributes.extend((!json.is_empty()).then(|| KeyValue::text(key, json)));
+        }
+        if content.is_cut() {
+            attributes.push(KeyValue::new(name::CONTENT_CUT, Any::Bool(true)));
+        }
+    }
     outcome(&mut attributes, call.outcome);
     Span {
         trace_id: call.trace.trace_id().into(),
