@@ -104,6 +104,11 @@ pub(crate) fn h2_venv() -> Result<Venv> {
     Venv::new("h2", include_str!("../peers/requirements-h2.txt"))
 }
 
+/// The Python environment with a collector by Google's gRPC.
+pub(crate) fn otlp_venv() -> Result<Venv> {
+    Venv::new("otlp", include_str!("../peers/requirements-otlp.txt"))
+}
+
 /// The Python environment with the official clients, whose requests the tests compare ours with.
 pub(crate) fn clients_venv() -> Result<Venv> {
     Venv::new("clients", include_str!("../peers/requirements-clients.txt"))

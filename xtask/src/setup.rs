@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
     let venv = peers::h2_venv()?;
     let clients = peers::clients_venv()?;
+    let collector = peers::otlp_venv()?;
     let has_model = peers::smollm2_file()?.is_file();
     if args.check {
         for need in &missing {
@@ -82,10 +83,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if !clients.is_ready() {
             say("missing: the Python environment with the official clients");
         }
+        if !collector.is_ready() {
+            say("missing: the Python environment with the OpenTelemetry collector");
+        }
         if !has_model {
             say("missing: the model SmolLM2-135M-Instruct");
         }
-        if !missing.is_empty() || !venv.is_ready() || !clients.is_ready() || !has_model {
+        let environments = [&venv, &clients, &collector];
+        if !missing.is_empty() || !has_model || !environments.iter().all(|one| one.is_ready()) {
             bail!("something is missing; `cargo xtask setup` installs it");
         }
         say("setup: everything is there");
@@ -101,6 +106,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !clients.is_ready() {
         term::step("setup: the official clients of OpenAI and Anthropic (openai, anthropic, from PyPI)");
         clients.ensure()?;
+    }
+    if !collector.is_ready() {
+        term::step("setup: an OpenTelemetry collector (grpcio, opentelemetry-proto, from PyPI)");
+        collector.ensure()?;
     }
     if let Some(modules) = peers::clients_modules()?.filter(|modules| !modules.is_ready()) {
         term::step("setup: the same clients for JavaScript (openai, @anthropic-ai/sdk, from npm)");

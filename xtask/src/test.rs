@@ -15,7 +15,8 @@ use crate::{peers, setup, shell, term, workspace};
 /// Runs `setup` first, then `cargo test` with every feature on, so that no test stays behind a feature. Tests that need the
 /// recorded conformance data read its folder from LOQUAT_DATA and say what they skip without it; LOQUAT_PYTHON is set to the
 /// Python that has the HTTP/2 test server, LOQUAT_CLIENTS_PYTHON to the one that has the providers' official clients,
-/// LOQUAT_CLIENTS_NODE to those for JavaScript where there is node, LOQUAT_GGUF (unless it is set) to the model that the engine's
+/// LOQUAT_CLIENTS_NODE to those for JavaScript where there is node, LOQUAT_OTLP_PYTHON to the one that has an OpenTelemetry
+/// collector, LOQUAT_GGUF (unless it is set) to the model that the engine's
 /// tests run.
 /// loquat-json is tested twice, the second time with its vector code left out, as on machines that it has none for.
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut command = workspace::cargo();
     command.args(["test", "--all-features"]).env("LOQUAT_PYTHON", peers::h2_venv()?.python());
     command.env("LOQUAT_CLIENTS_PYTHON", peers::clients_venv()?.python());
+    command.env("LOQUAT_OTLP_PYTHON", peers::otlp_venv()?.python());
     if let Some(modules) = peers::clients_modules()? {
         command.env("LOQUAT_CLIENTS_NODE", modules.folder);
     }

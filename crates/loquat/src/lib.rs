@@ -45,6 +45,7 @@
 //! | `redis` | no | with `prompt`: the cache that a fleet shares |
 //! | `observe` | no | `observe` as a module; with `client`: `ClientBuilder::observer` |
 //! | `capture` | no | with `observe`: `observe::Capture`, content with spans, redacted |
+//! | `otlp` | no | with `observe`: [`Collector`], spans and metrics over gRPC, and over TLS |
 //! | `stack` | no | with `observe`: stacks for its watchdog, and profiles; on Linux on x86-64 |
 //! | `test-util` | no | `testing` as a module: a server that replays and fails as told, a recorder, a scripted model |
 //! | `engine` | no | `engine` as a module and as a model |
@@ -55,6 +56,8 @@
 mod aws;
 #[cfg(feature = "client")]
 mod chat;
+#[cfg(feature = "otlp")]
+mod collector;
 #[cfg(all(feature = "client", feature = "engine"))]
 mod engines;
 #[cfg(feature = "discovery")]
@@ -90,6 +93,8 @@ pub mod tools {
 
 #[cfg(feature = "client")]
 pub use chat::Chat;
+#[cfg(feature = "otlp")]
+pub use collector::Collector;
 #[cfg(feature = "client")]
 pub use loquat_client as client;
 pub use loquat_conversation::{self as conversation, Conversation};

@@ -1,7 +1,7 @@
 //! A collector over plain HTTP/1.1, by a blocking socket: what reaches a collector on this machine or in this cluster.
 //!
 //! A hundred lines, so that who exports to the usual sidecar needs no HTTP client of a program's own, and no runtime to hang
-//! on. For TLS, a proxy or gRPC there is the seam, [`Deliver`], which the facade fills with the transport.
+//! on. For TLS, a proxy or gRPC there is the seam, [`Deliver`], which the facade fills with the transport (`loquat::Collector`).
 
 use std::{
     io::{self, Read, Write},
@@ -38,7 +38,7 @@ impl PlainHttp {
         };
         let (scheme, rest) = endpoint.split_once("://").ok_or_else(|| wrong("no scheme"))?;
         if scheme != "http" {
-            return Err(wrong("the scheme is not http; for https, export by a `Deliver` that speaks TLS"));
+            return Err(wrong("the scheme is not http; for https there is `loquat::Collector`"));
         }
         let (authority, prefix) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         if authority.is_empty() || authority.contains('@') || rest.contains(['?', '#', ' ', '\r', '\n']) {

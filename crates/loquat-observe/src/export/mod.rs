@@ -4,6 +4,7 @@
 //! goes on: what the collector does (stands still, refuses, is gone) is the thread's affair. What does not fit is dropped
 //! and counted, in `loquat_observe_dropped_total`. Encoding happens on the thread, too.
 
+pub mod grpc;
 mod http;
 mod lines;
 mod metrics;
@@ -65,7 +66,7 @@ pub enum Undelivered {
     Refused,
 }
 
-/// Carries an encoded request to a collector. The seam for whatever is not plain HTTP.
+/// Carries an encoded request to a collector. The seam for whatever is not plain HTTP: the facade's `Collector` fills it with TLS and gRPC.
 pub trait Deliver: Send {
     /// Brings it there, and the body of the answer back. It may block, within a limit of its own: it is called on the
     /// exporter's thread.

@@ -154,6 +154,10 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
     while let Some(name) = headers.keys().find(|name| is_of_the_connection(name)).cloned() {
         headers.remove(name);
     }
+    // The one value that it may have there, and that gRPC asks for.
+    if request.headers.get(header::TE).is_some_and(|value| value == "trailers") {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     let length = upload.map_or(Some(request.body.len() as u64), Outgoing::length);
     if let Some(length) = length
         && (length > 0 || !has_no_body_by_nature(&request.method))
