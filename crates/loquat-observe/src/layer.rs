@@ -59,6 +59,7 @@ impl<M> Observed<M> {
             slot,
             pace: Pace::default(),
             first_chunk: None,
+            first_nanos: 0,
             is_over: false,
         }
     }
@@ -104,6 +105,8 @@ struct Running {
     slot: usize,
     pace: Pace,
     first_chunk: Option<Duration>,
+    /// The same in nanoseconds.
+    first_nanos: u64,
     is_over: bool,
     /// Where its content is captured.
     #[cfg(feature = "capture")]
@@ -114,12 +117,23 @@ impl Running {
     /// Content arrived then, or is part of what arrived before.
     #[inline]
     fn content(&mut self, at: Instant) {
-        let first = *self.first_chunk.get_or_insert_with(|| at.saturating_duration_since(self.call.started));
         if self.pace.arrival(at) {
-            self.call.arrived(self.pace.chunks(), nanos(first) + self.pace.span());
+            self.call.arrived(self.pace.chunks(), self.first_nanos + self.pace.span());
+        } else if self.first_chunk.is_none() {
+            self.first_content(at);
         }
     }
 
+    #[cold]
+    fn first_content(&mut self, at: Instant) {
+        let first = at.saturating_duration_since(self.call.started);
+        (self.first_chunk, self.first_nanos) = (Some(first), nanos(first));
+        self.pace.begin(at);
+        self.call.arrived(1, self.first_nanos);
+    }
+
+    #[cold]
+    #[inline(never)]
     fn ended(&mut self, ending: &Ending) {
         let (usage, reason) = match ending {
             Ending::Finished { usage, reason } => (*usage, self.call.records().then_some(reason)),
@@ -187,8 +201,21 @@ struct Watched {
 }
 
 impl Watched {
+    #[inline]
     fn delta(&mut self) {
-        let at = self.inner.arrived();
+        match self.inner.arrived() {
+            Some(at) if self.running.first_chunk.is_some() => {
+                self.waited = false;
+                self.running.content(at);
+            }
+            at => self.rarer(at),
+        }
+    }
+
+    /// Before the first content, or where the source has read no clock. Apart, so that the common way saves few registers.
+    #[cold]
+    #[inline(never)]
+    fn rarer(&mut self, at: Option<Instant>) {
         if self.running.first_chunk.is_none() {
             match self.inner.current() {
                 Delta::Start { id, model } => return self.running.call.answered_by(id, model),
@@ -206,13 +233,21 @@ impl Watched {
 
 impl Source for Watched {
     fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
-        let step = self.inner.poll_advance(cx);
-        match &step {
-            Poll::Ready(Step::Delta) => self.delta(),
-            Poll::Pending => self.waited = true,
-            Poll::Ready(Step::End(ending)) => self.running.ended(ending),
+        // Taken apart and put together, so that the ending's bytes are copied only where there is one.
+        match self.inner.poll_advance(cx) {
+            Poll::Ready(Step::Delta) => {
+                self.delta();
+                Poll::Ready(Step::Delta)
+            }
+            Poll::Pending => {
+                self.waited = true;
+                Poll::Pending
+            }
+            Poll::Ready(Step::End(ending)) => {
+                self.running.ended(&ending);
+                Poll::Ready(Step::End(ending))
+            }
         }
-        step
     }
 
     fn current(&self) -> Delta<'_> {
