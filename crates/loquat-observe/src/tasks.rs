@@ -3,15 +3,17 @@
 //! On stable Rust, a runtime says little about its tasks. So a future is wrapped before it is spawned
 //! ([`Tasks::watch`]), and each of its polls writes down when it began: one reading of the clock and two stores a poll. A
 //! [`Watchdog`] on a thread of its own looks for polls that do not come back, which the runtime itself could not report, as
-//! it stands still.
+//! it stands still. While there is one, a poll reads the clock at its end, too: so that one which took too long is reported even
+//! where the watchdog got no processor meanwhile, though without its stack then.
 
 use std::{
+    collections::HashMap,
     fmt,
     future::Future,
     panic::Location,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed},
     },
     task::{self, Poll},
@@ -32,7 +34,14 @@ struct Shared {
     /// What the tasks' times count from.
     epoch: Instant,
     live: Places<Task>,
+    /// How long a poll may take, in nanoseconds; 0 while nobody wants to know.
+    threshold: AtomicU64,
+    /// Polls that took longer and came back before a watchdog saw them.
+    overran: Mutex<Vec<TaskState>>,
 }
+
+/// Most polls kept for a watchdog that does not come to run. Those beyond are not reported.
+const MAX_OVERRAN: usize = 64;
 
 struct Task {
     name: Arc<str>,
@@ -64,6 +73,10 @@ pub struct TaskState {
     pub idle: Duration,
     /// Whether it is being polled right now.
     pub is_polling: bool,
+    /// For how long of the poll its thread was ready to run and had no processor, as far as that is known: then it is the machine that
+    /// has too much to do, and not the task. Only in a [`Watchdog`]'s reports of polls under way, with the feature `stack` on
+    /// Linux, and from the time when the watchdog saw the poll first.
+    pub waited: Option<Duration>,
     /// The functions that the poll is in, the innermost first. Only in a [`Watchdog`]'s reports, and only with the feature
     /// `stack` on Linux on x86-64; empty, too, where the poll came back before they could be had.
     pub stack: Vec<String>,
@@ -72,7 +85,13 @@ pub struct TaskState {
 impl Tasks {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let epoch = clock.now();
-        Self(Arc::new(Shared { clock, epoch, live: Places::default() }))
+        Self(Arc::new(Shared {
+            clock,
+            epoch,
+            live: Places::default(),
+            threshold: AtomicU64::new(0),
+            overran: Mutex::default(),
+        }))
     }
 
     /// The same future, watched from its first poll until it ends or is dropped. One allocation.
@@ -108,24 +127,55 @@ impl Tasks {
         states
     }
 
-    /// Polls that began so long ago and have not come back, each once.
-    fn blocked(&self, threshold: Duration) -> Vec<TaskState> {
+    /// Polls that began so long ago and have not come back, and those that did come back since the last look, each once.
+    fn blocked(&self, threshold: Duration, seen: &mut Seen) -> Vec<TaskState> {
+        let mut blocked = std::mem::take(&mut *self.0.overran.lock().unwrap_or_else(PoisonError::into_inner));
         let now = self.0.now();
-        let mut blocked = Vec::new();
+        let mut still = Seen::default();
         for task in self.0.live.all() {
             let state = task.state(now);
-            let is_new = || task.reported.swap(state.polls, Relaxed) != state.polls;
-            if state.is_polling && state.idle > threshold && is_new() {
-                blocked.push(TaskState { stack: task.stack(&state), ..state });
+            if !state.is_polling {
+                continue;
+            }
+            // Few polls are seen twice, and only theirs is worth a look at the thread.
+            let poll = (Arc::as_ptr(&task) as usize, task.last.load(Relaxed));
+            let thread = ThreadNumber::from_word(task.thread.load(Relaxed));
+            let delay = || thread.and_then(ThreadNumber::run_delay);
+            let since = match seen.0.get(&poll) {
+                Some(since) => *since,
+                None => delay(),
+            };
+            still.0.insert(poll, since);
+            if state.idle > threshold && task.is_news(state.polls) {
+                let waited = delay().zip(since).map(|(now, then)| now.saturating_sub(then).min(state.idle));
+                blocked.push(TaskState { waited, stack: task.stack(&state), ..state });
             }
         }
+        *seen = still;
         blocked
     }
 }
 
+/// Polls that were under way at the last look: the task and when the poll began, and how long its thread had waited for a processor in
+/// its life. As many as there are threads that poll.
+#[derive(Default)]
+struct Seen(HashMap<(usize, u64), Option<Duration>>);
+
 impl Shared {
     fn now(&self) -> u64 {
         nanos(self.clock.now().saturating_duration_since(self.epoch))
+    }
+
+    /// A poll comes back that took too long: the watchdog may have been without a processor itself.
+    #[cold]
+    fn overran(&self, task: &Task) {
+        let state = TaskState { is_polling: false, ..task.state(self.now()) };
+        if task.is_news(state.polls) {
+            let mut overran = self.overran.lock().unwrap_or_else(PoisonError::into_inner);
+            if overran.len() < MAX_OVERRAN {
+                overran.push(state);
+            }
+        }
     }
 }
 
@@ -141,8 +191,14 @@ impl Task {
             polls: self.polls.load(Relaxed),
             idle: since(self.last.load(Relaxed)),
             is_polling,
+            waited: None,
             stack: Vec::new(),
         }
+    }
+
+    /// Whether nobody has been told of that poll. Then somebody is now.
+    fn is_news(&self, poll: u64) -> bool {
+        self.reported.swap(poll, Relaxed) != poll
     }
 
     /// Where its poll stands; nothing if it is another by now, or none: the thread would be at somebody else's.
@@ -185,7 +241,7 @@ impl<F: Future> Future for Watched<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
         let Self { future, entry } = &mut *self;
-        let polling = Polling::begin(&entry.task, entry.shared.now());
+        let polling = Polling::begin(&entry.task, &entry.shared);
         let polled = future.as_mut().poll(cx);
         drop(polling);
         polled
@@ -193,21 +249,26 @@ impl<F: Future> Future for Watched<F> {
 }
 
 /// A poll under way; over, too, when it panics.
-struct Polling<'a>(&'a Task);
+struct Polling<'a>(&'a Task, &'a Shared);
 
 impl<'a> Polling<'a> {
-    fn begin(task: &'a Task, now: u64) -> Self {
-        task.last.store(now, Relaxed);
+    fn begin(task: &'a Task, shared: &'a Shared) -> Self {
+        task.last.store(shared.now(), Relaxed);
         task.thread.store(ThreadNumber::current().map_or(0, ThreadNumber::word), Relaxed);
         task.polls.fetch_add(1, Relaxed);
         task.polling.store(true, Relaxed);
-        Self(task)
+        Self(task, shared)
     }
 }
 
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
-        self.0.polling.store(false, Relaxed);
+        let Self(task, shared) = *self;
+        let threshold = shared.threshold.load(Relaxed);
+        if threshold > 0 && shared.now().saturating_sub(task.last.load(Relaxed)) > threshold {
+            shared.overran(task);
+        }
+        task.polling.store(false, Relaxed);
     }
 }
 
@@ -246,7 +307,9 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Tells `report` of each poll that takes longer than it may, once, while it still does.
+    /// Tells `report` of each poll that takes longer than it may, once: while it still does, or else right after. What counts is
+    /// the time on the clock, which is what other tasks of the worker wait for; [`TaskState::waited`] says how much of it is the
+    /// machine's doing. With several, the last one's threshold holds for polls that have come back.
     ///
     /// # Errors
     /// [`ErrorKind::Local`] where there is no thread to be had.
@@ -257,11 +320,14 @@ impl Watchdog {
     ) -> Result<Self> {
         let (tasks, ended) = (tasks.clone(), Arc::new(AtomicBool::new(false)));
         let watched = ended.clone();
+        tasks.0.threshold.store(nanos(config.threshold).max(1), Relaxed);
         let looking = move || {
+            let mut seen = Seen::default();
             while !watched.load(Relaxed) {
                 thread::sleep(config.every);
-                tasks.blocked(config.threshold).iter().for_each(&mut report);
+                tasks.blocked(config.threshold, &mut seen).iter().for_each(&mut report);
             }
+            tasks.0.threshold.store(0, Relaxed);
         };
         let spawned = thread::Builder::new().name("loquat-watchdog".into()).spawn(looking);
         spawned
@@ -293,11 +359,12 @@ mod tests {
     fn poll_of(tasks: &Tasks, clock: &ManualClock, millis: u64, offset: u64) -> Vec<TaskState> {
         let mut reports = Vec::new();
         let threshold = WatchdogConfig::default().threshold;
+        let mut seen = Seen::default();
         let body = poll_fn(|_| {
             for millisecond in 0..millis {
                 clock.advance(Duration::from_millis(1));
                 if (millisecond + offset).is_multiple_of(10) {
-                    reports.extend(tasks.blocked(threshold));
+                    reports.extend(tasks.blocked(threshold, &mut seen));
                 }
             }
             Poll::Ready(())
@@ -353,7 +420,7 @@ mod tests {
         let poll = std::panic::AssertUnwindSafe(|| task.as_mut().poll(&mut cx));
         assert!(std::panic::catch_unwind(poll).is_err());
         clock.advance(Duration::from_secs(1));
-        assert!(tasks.blocked(Duration::ZERO).is_empty());
+        assert!(tasks.blocked(Duration::ZERO, &mut Seen::default()).is_empty());
     }
 
     #[test]

@@ -26,7 +26,11 @@ impl ThreadNumber {
 
 #[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
 mod here {
-    use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::{
+        fs,
+        sync::{Mutex, OnceLock, PoisonError},
+        time::Duration,
+    };
 
     use super::{ThreadNumber, capture, walk::Loaded};
 
@@ -35,6 +39,13 @@ mod here {
         pub(crate) fn current() -> Option<Self> {
             thread_local!(static NUMBER: i32 = capture::this_thread());
             NUMBER.try_with(|number| Self(*number)).ok()
+        }
+
+        /// How long it has been ready to run in its life, and had no processor: the second number of `schedstat`, which Linux has where
+        /// it counts them (Documentation/scheduler/sched-stats.rst).
+        pub(crate) fn run_delay(self) -> Option<Duration> {
+            let text = fs::read_to_string(format!("/proc/self/task/{}/schedstat", self.0)).ok()?;
+            text.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
         }
 
         /// The functions it is in, the innermost first. Empty where they cannot be had: within 100 ms, of this very thread, or where
@@ -56,5 +67,9 @@ impl ThreadNumber {
 
     pub(crate) fn stack(self) -> Vec<String> {
         Vec::new()
+    }
+
+    pub(crate) fn run_delay(self) -> Option<std::time::Duration> {
+        None
     }
 }
