@@ -49,6 +49,8 @@ mod call;
 mod capture;
 #[cfg(feature = "otlp")]
 pub mod export;
+#[cfg(feature = "stack")]
+mod flame;
 mod layer;
 mod locks;
 mod metric;

@@ -6,7 +6,7 @@
 //! profile by samples.
 //!
 //! The result is in pprof's format (`go tool pprof`, Grafana), <https://github.com/google/pprof/blob/main/proto/profile.proto>,
-//! or folded: a line per stack, outermost first, as flame graph programs read it.
+//! or folded: a line per stack, outermost first, as flame graph programs read it; or the picture itself.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use std::{
 
 use prost::Message;
 
-use crate::stack::ThreadNumber;
+use crate::{flame, stack::ThreadNumber};
 
 /// Longest profile, and the most samples a second: what a person waits for, and what does not disturb what it measures.
 const MAX_SECONDS: u64 = 60;
@@ -112,6 +112,13 @@ impl Profile {
         let mut lines: Vec<String> = self.stacks.iter().map(line).collect();
         lines.sort();
         lines.concat()
+    }
+
+    /// A flame graph.
+    pub(crate) fn svg(&self) -> String {
+        let stacks = self.stacks.iter().map(|(stack, count)| (stack.as_slice(), *count));
+        let about = format!("processor time, {:.1} s at {} Hz", self.took.as_secs_f64(), self.hz);
+        flame::svg(stacks, &about)
     }
 
     /// In pprof's format, not compressed, which its readers take as well.

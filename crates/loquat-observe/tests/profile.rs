@@ -139,6 +139,8 @@ fn a_profile_names_who_burns_and_not_who_sleeps() {
         }
         assert!(Instant::now() < again, "{status}");
     };
+    let (_, picture) = get(address, "/debug/pprof/profile?seconds=1&format=svg");
+    let picture = String::from_utf8(picture).expect("text");
     let (status, body) =
         if status == "200" { (status, body) } else { get(address, "/debug/pprof/profile?seconds=3&hz=200") };
     over.store(true, Relaxed);
@@ -182,6 +184,10 @@ fn a_profile_names_who_burns_and_not_who_sleeps() {
     }
     // A machine that is busy with others gives fewer turns than 600; half of what ran here was who burns, at least.
     assert!(burnt >= 10 && burnt * 2 >= all, "{burnt} of {all}");
+    std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/profile.svg"), &picture).expect("writes");
+    assert!(picture.starts_with("<?xml") && picture.ends_with("</svg>\n"), "{picture}");
+    assert!(picture.contains("burns_for_the_profile") && !picture.contains("sleeps_meanwhile"), "{picture}");
+    assert_eq!(get(address, "/debug/pprof/heap").0, "404", "and it says why");
     let line = folded.lines().find(|line| line.contains("burns_for_the_profile")).expect("a line of it");
     assert!(line.rsplit_once(' ').expect("a count").1.parse::<u64>().expect("a number") > 0);
     assert!(line.contains(';') && !folded.contains("sleeps_meanwhile"), "{folded}");

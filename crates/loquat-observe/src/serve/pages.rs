@@ -75,6 +75,13 @@ pub(super) fn page(head: &Head, observer: &Observer, debug: bool) -> Page {
         "/debug/runtime" if debug => Page::text(runtime(observer)),
         #[cfg(feature = "stack")]
         "/debug/pprof/profile" if debug => profile(&head.query),
+        "/debug/pprof/heap" if debug => {
+            Page::error(404, "no heap profiles: this program's allocator keeps no account of who took what")
+        }
+        #[cfg(not(feature = "stack"))]
+        "/debug/pprof/profile" if debug => {
+            Page::error(404, "no profiles: this program was built without the feature stack")
+        }
         "/" if debug => Page::text(LIST.join("\n") + "\n"),
         "/" => Page::text("/metrics\n".into()),
         _ => Page::error(404, "no such page; / lists those there are"),
@@ -131,7 +138,7 @@ fn tasks(observer: &Observer) -> String {
     })
 }
 
-/// The processor time of the next seconds; `format=folded` for text.
+/// The processor time of the next seconds; `format=folded` for text, `format=svg` for a picture.
 #[cfg(feature = "stack")]
 fn profile(query: &str) -> Page {
     use crate::profile::{Profile, Wanted};
@@ -144,6 +151,9 @@ fn profile(query: &str) -> Page {
     };
     if query.split('&').any(|pair| pair == "format=folded") {
         return Page::text(profile.folded());
+    }
+    if query.split('&').any(|pair| pair == "format=svg") {
+        return Page { status: 200, content_type: "image/svg+xml", body: profile.svg().into() };
     }
     Page { status: 200, content_type: "application/octet-stream", body: profile.pprof() }
 }
