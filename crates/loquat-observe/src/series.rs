@@ -32,10 +32,11 @@ impl<T> Default for ByWord<T> {
 impl<T> ByWord<T> {
     fn at(&self, word: &str, make: impl FnOnce(Arc<str>) -> Arc<T>) -> Arc<T> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let word = if known.len() < MAX_WORDS { word } else { OTHER };
         if let Some(series) = known.get(word) {
             return series.clone();
         }
+        // A word that is known goes on being counted under its own name when there is no room for more.
+        let word = if known.len() < MAX_WORDS { word } else { OTHER };
         let word: Arc<str> = word.into();
         known.entry(word.clone()).or_insert_with(|| make(word)).clone()
     }
@@ -257,5 +258,23 @@ impl Catalog {
             (*price, self.registry.scaled_counter(names::COST, labels, 1e9))
         });
         Arc::new(Series::new(&self.registry, labels, cost))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_bounded_and_keep_their_own_series() {
+        let table = ByWord::<Counter>::default();
+        for round in 1..=2 {
+            for word in 0..MAX_WORDS + 10 {
+                table.at(&word.to_string(), |_| Arc::default()).increment();
+            }
+            let value = |word: &str| table.at(word, |_| Arc::default()).value();
+            assert_eq!((value("0"), value("63"), value(OTHER)), (round, round, round * 10));
+        }
+        assert_eq!(table.0.lock().unwrap_or_else(PoisonError::into_inner).len(), MAX_WORDS + 1);
     }
 }
