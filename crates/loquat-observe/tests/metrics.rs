@@ -168,3 +168,19 @@ fn models_stay_models() {
     let observer = Observer::new();
     takes(observer.operation(Arc::new(Scripted::new()) as Arc<dyn Model>, place()));
 }
+
+#[test]
+fn a_cache_is_read_when_somebody_looks() {
+    let observer = Observer::new();
+    let hits = Arc::new(std::sync::atomic::AtomicU64::new(3));
+    let asked = hits.clone();
+    observer.watch_cache("l2", move || [asked.load(std::sync::atomic::Ordering::Relaxed), 1, 4096]);
+    hits.store(5, std::sync::atomic::Ordering::Relaxed);
+    let shown = text(&observer);
+    assert_eq!(sample(&shown, "loquat_cache_requests_total{tier=\"l2\",result=\"hit\"}"), 5.0);
+    assert_eq!(sample(&shown, "loquat_cache_requests_total{tier=\"l2\",result=\"miss\"}"), 1.0);
+    assert_eq!(sample(&shown, "loquat_cache_read_bytes_total{tier=\"l2\"}"), 4096.0);
+    let look = loquat_observe::top::Look::parse(&shown);
+    let screen = look.since(&loquat_observe::top::Look::default(), Duration::from_secs(1), 200);
+    assert!(screen.contains("cache l2 hits 83.3 %"), "{screen}");
+}
