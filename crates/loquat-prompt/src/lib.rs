@@ -13,7 +13,7 @@
 //! | `cache` | no | `cache`: compiled templates, tokens and counts, kept; `plan`: what a provider keeps of a prompt |
 //! | `redis` | no | `cache::remote`: what a fleet shares |
 //! | `template` | no | `template`: handlebars templates, and the chat templates that models bring |
-//! | `tokens` | no | the built-in vocabularies and their encoder; `count`: whole requests, by each provider's rules; `fit`: a request into a context window |
+//! | `tokens` | no | the built-in vocabularies, those of `tokenizer.json` files, and their encoder; `count`: whole requests, by each provider's rules; `fit`: a request into a context window |
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "cache")]

@@ -1,13 +1,14 @@
-//! The built-in vocabularies against Python's `tiktoken`, on much text of all sorts.
+//! The built-in vocabularies against Python's `tiktoken`, and those of files against Hugging Face's `tokenizers`, on much text of
+//! all sorts.
 //!
-//! ```console
-//! $ python3 -m venv /tmp/reference && /tmp/reference/bin/pip install tiktoken
-//! $ LOQUAT_REFERENCE_PYTHON=/tmp/reference/bin/python LOQUAT_RANKS=FOLDER LOQUAT_TEXT=FOLDER LOQUAT_REFERENCE_MB=100 \
-//!     cargo test --release -p loquat-prompt --features tokens --test reference -- --nocapture
-//! ```
+//! `cargo xtask conformance tokens --megabytes 200` installs both and runs this, on the texts of the folder `LOQUAT_TEXT` (by
+//! default the sources of all crates that cargo has downloaded), which take turns with generated ones. By itself it wants:
 //!
-//! `LOQUAT_RANKS` holds the published `o200k_base.tiktoken` and `cl100k_base.tiktoken`; `LOQUAT_TEXT`, any folder, is read to
-//! its depths for texts, which take turns with generated ones.
+//! - `LOQUAT_REFERENCE_PYTHON`, a Python with both packages; without it nothing is compared.
+//! - `LOQUAT_RANKS`, the folder with the published `o200k_base.tiktoken` and `cl100k_base.tiktoken`.
+//! - `LOQUAT_TOKENIZER_JSON`, paths of `tokenizer.json` files with `:` between them.
+//! - `LOQUAT_TEXT`, a folder that is read to its depths, and `LOQUAT_REFERENCE_MB`, how much to compare of each vocabulary;
+//!   `LOQUAT_REFERENCE_SEED`, for other texts than the last time.
 #![cfg(feature = "tokens")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "the runner reads the count from there")]
@@ -19,7 +20,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use loquat_prompt::tokenizer::{BytePair, Tokenizer as _, cl100k_base, o200k_base};
+use loquat_prompt::{
+    Piece,
+    tokenizer::{BytePair, Tokenizer as _, cl100k_base, o200k_base},
+};
 
 /// Longest text, bytes: the reference takes time square to a word's length.
 const MAX_TEXT_BYTES: usize = 100_000;
@@ -84,7 +88,10 @@ fn variable(name: &str) -> String {
 fn start(name: &str) -> Child {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference.py");
     let mut command = Command::new(variable("LOQUAT_REFERENCE_PYTHON"));
-    command.args([script, &variable("LOQUAT_RANKS"), name]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+        .args([script, &std::env::var("LOQUAT_RANKS").unwrap_or_default(), name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     command.spawn().expect("the reference starts")
 }
 
@@ -104,12 +111,16 @@ fn reference(child: &mut Child, text: &str) -> Option<Vec<u32>> {
     Some(tokens.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect())
 }
 
-fn compare(tokenizer: &BytePair) {
+/// Compares with what goes by that name: a vocabulary of `tiktoken`, or a file.
+fn compare(tokenizer: &BytePair, reference_name: &str) {
     let budget = variable("LOQUAT_REFERENCE_MB").parse::<usize>().expect("a number") * 1_000_000;
     let mut paths = Vec::new();
     files(Path::new(&variable("LOQUAT_TEXT")), &mut paths);
-    let mut child = start(tokenizer.name());
-    let mut random = Random(20_261_123);
+    let mut child = start(reference_name);
+    // Of the texts: another seed compares others.
+    let seed = std::env::var("LOQUAT_REFERENCE_SEED")
+        .map_or(20_261_123, |seed| seed.parse().expect("a number, not 0"));
+    let mut random = Random(seed);
     let (mut bytes, mut passed, mut skipped, mut tokens) = (0, 0, 0, Vec::new());
     while bytes < budget {
         let mut text = if random.below(2) == 0 || paths.is_empty() {
@@ -121,26 +132,29 @@ fn compare(tokenizer: &BytePair) {
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
         bytes += text.len();
         tokens.clear();
-        tokenizer.encode(&text, &mut tokens).unwrap();
+        if reference_name.ends_with(".json") {
+            // There, text may write control tokens.
+            tokenizer.encode_prompt(&[Piece::Markup(&text)], &mut tokens).unwrap();
+        } else {
+            tokenizer.encode(&text, &mut tokens).unwrap();
+        }
         match reference(&mut child, &text) {
             Some(expected) => {
                 let same = expected.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
-                let around =
-                    tokens.get(same.saturating_sub(5)..(same + 5).min(tokens.len())).unwrap_or_default();
-                assert_eq!(
-                    tokens.len(),
-                    expected.len(),
-                    "{}: differs near {:?}",
-                    tokenizer.name(),
-                    tokenizer.decode(around)
-                );
-                assert_eq!(
-                    same,
-                    tokens.len(),
-                    "{}: differs near {:?}",
-                    tokenizer.name(),
-                    tokenizer.decode(around)
-                );
+                if same < tokens.len() || same < expected.len() {
+                    let around = |tokens: &[u32]| {
+                        let around = tokens
+                            .get(same.saturating_sub(5)..(same + 5).min(tokens.len()))
+                            .unwrap_or_default();
+                        format!("{around:?} {:?}", tokenizer.decode(around))
+                    };
+                    panic!(
+                        "{}: differs: {} instead of {}",
+                        tokenizer.name(),
+                        around(&tokens),
+                        around(&expected)
+                    );
+                }
                 passed += 1;
             }
             None => skipped += 1,
@@ -158,6 +172,20 @@ fn tokens_are_tiktokens() {
         eprintln!("skipped: LOQUAT_REFERENCE_PYTHON is unset");
         return;
     }
-    compare(&o200k_base().unwrap());
-    compare(&cl100k_base().unwrap());
+    compare(&o200k_base().unwrap(), "o200k_base");
+    compare(&cl100k_base().unwrap(), "cl100k_base");
+}
+
+#[test]
+fn tokens_are_hugging_faces() {
+    let Ok(paths) = std::env::var("LOQUAT_TOKENIZER_JSON") else {
+        eprintln!("skipped: LOQUAT_TOKENIZER_JSON is unset");
+        return;
+    };
+    for path in paths.split(':') {
+        let json = fs::read(path).expect("the file is there");
+        // The package's name, where it lies in one.
+        let name = Path::new(path).ancestors().nth(2).and_then(Path::file_name).unwrap_or(path.as_ref());
+        compare(&BytePair::from_tokenizer_json(&name.to_string_lossy(), &json).unwrap(), path);
+    }
 }

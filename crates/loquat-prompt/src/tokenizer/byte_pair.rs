@@ -1,14 +1,14 @@
 //! [`BytePair`]: a byte-pair vocabulary with its pattern and its control tokens, as a [`Tokenizer`].
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use loquat_core::Result;
 
 use super::{
     Keep, Tokenizer,
     bpe::{Memo, Stack, Vocabulary},
-    part,
-    split::{self, Class, Pattern, class_at},
+    nfc, part,
+    split::{self, Class, class_at},
     unknown_token,
 };
 
@@ -23,17 +23,53 @@ pub struct BytePair {
     pattern: Splitter,
     /// As they are written, the longest first.
     controls: Vec<(String, u32)>,
+    /// Where tokens are not numbered by rank.
+    numbering: Option<Numbering>,
+    /// Whether text is brought into normal form C.
+    is_normalizing: bool,
+}
+
+/// The numbers that a file gives its tokens, where they are not their ranks.
+#[derive(Debug)]
+pub(crate) struct Numbering {
+    by_rank: Vec<u32>,
+    /// The rank by the number; `u32::MAX` for none.
+    ranks: Vec<u32>,
+}
+
+impl Numbering {
+    /// `None` where the numbers are the ranks. They are below 2²⁰ and differ.
+    pub(crate) fn new(by_rank: Vec<u32>) -> Option<Self> {
+        if (0..).zip(&by_rank).all(|(rank, number)| rank == *number) {
+            return None;
+        }
+        let greatest = by_rank.iter().max().copied().unwrap_or(0);
+        let mut ranks = vec![u32::MAX; greatest as usize + 1];
+        for (rank, number) in (0..).zip(&by_rank) {
+            if let Some(place) = ranks.get_mut(*number as usize) {
+                *place = rank;
+            }
+        }
+        Some(Self { by_rank, ranks })
+    }
+
+    /// Ranks into numbers.
+    fn number(&self, tokens: &mut [u32]) {
+        for token in tokens {
+            *token = self.by_rank.get(*token as usize).copied().unwrap_or(u32::MAX);
+        }
+    }
 }
 
 /// Which pattern cuts text into words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "three of them are for vocabularies from files")]
 pub(crate) enum Splitter {
     O200k,
     Cl100k,
     Llama3,
     Qwen2,
     Tekken,
+    DeepSeek,
 }
 
 /// Words that are cut before they are encoded: where a word ends is guessed wrongly by the processor now and then, and what waits
@@ -50,35 +86,78 @@ impl BytePair {
         pattern: Splitter,
         controls: impl IntoIterator<Item = (String, u32)>,
     ) -> Self {
-        let mut controls: Vec<_> = controls.into_iter().filter(|(written, _)| !written.is_empty()).collect();
-        controls.sort_by_key(|(written, _)| std::cmp::Reverse(written.len()));
-        Self { name: name.into(), vocabulary, pattern, controls }
+        Self::numbered(name, vocabulary, pattern, controls, None, false)
     }
 
-    /// Encodes word by word until `go_on` says no, which is asked with the place after each.
+    pub(crate) fn numbered(
+        name: impl Into<String>,
+        vocabulary: Vocabulary,
+        pattern: Splitter,
+        controls: impl IntoIterator<Item = (String, u32)>,
+        numbering: Option<Numbering>,
+        is_normalizing: bool,
+    ) -> Self {
+        let mut controls: Vec<_> = controls.into_iter().filter(|(written, _)| !written.is_empty()).collect();
+        controls.sort_by_key(|(written, _)| std::cmp::Reverse(written.len()));
+        Self { name: name.into(), vocabulary, pattern, controls, numbering, is_normalizing }
+    }
+
+    /// Encodes word by word until `go_on` says no, which is asked with the place after each. Tokens are ranks.
     fn run<S: Stack>(&self, text: &str, out: &mut S, go_on: impl FnMut(&S) -> bool) {
+        let vocabulary = &self.vocabulary;
         match self.pattern {
-            Splitter::O200k => run::<split::O200k, S>(&self.vocabulary, text, out, go_on),
-            Splitter::Cl100k => run::<split::Cl100k, S>(&self.vocabulary, text, out, go_on),
-            Splitter::Llama3 => run::<split::Llama3, S>(&self.vocabulary, text, out, go_on),
-            Splitter::Qwen2 => run::<split::Qwen2, S>(&self.vocabulary, text, out, go_on),
-            Splitter::Tekken => run::<split::Tekken, S>(&self.vocabulary, text, out, go_on),
+            Splitter::O200k => run(vocabulary, text, out, go_on, split::next::<split::O200k>),
+            Splitter::Cl100k => run(vocabulary, text, out, go_on, split::next::<split::Cl100k>),
+            Splitter::Llama3 => run(vocabulary, text, out, go_on, split::next::<split::Llama3>),
+            Splitter::Qwen2 => run(vocabulary, text, out, go_on, split::next::<split::Qwen2>),
+            Splitter::Tekken => run(vocabulary, text, out, go_on, split::next::<split::Tekken>),
+            Splitter::DeepSeek => run(vocabulary, text, out, go_on, split::deepseek::next),
         }
     }
 
+    /// The text as it is encoded.
+    fn normal<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.is_normalizing { nfc::normal(text) } else { Cow::Borrowed(text) }
+    }
+
+    /// As much of a text that is not in normal form as fits. What its tokens are of is not the text itself, so places are tried.
+    fn truncate_any<'t>(&self, text: &'t str, limit: usize, keep: Keep) -> Result<&'t str> {
+        let part = |length: usize| match keep {
+            Keep::Head => text.get(..text.floor_char_boundary(length)),
+            Keep::Tail => text.get(text.ceil_char_boundary(text.len() - length)..),
+        };
+        // As many tokens as bytes is the most: that much fits always, but for what normalizing adds, and then nothing does.
+        let (mut fitting, mut too_long) = (0, text.len() + 1);
+        while too_long - fitting > 1 {
+            let length = fitting.midpoint(too_long);
+            if self.fits(part(length).unwrap_or_default(), limit)?.is_some() {
+                fitting = length;
+            } else {
+                too_long = length;
+            }
+        }
+        Ok(part(fitting).unwrap_or_default())
+    }
+
     /// [`Tokenizer::safe_cut`] with another bound on how far it looks.
-    fn cut_within(text: &str, at: usize, bound: usize) -> usize {
+    fn cut_within(&self, text: &str, at: usize, bound: usize) -> usize {
         let bytes = text.as_bytes();
         let first = at.min(text.len());
         let mut place = text.floor_char_boundary(first);
         while place > 0 && first - place <= bound {
             let before = text.floor_char_boundary(place - 1);
-            if place < bytes.len() && is_safe(bytes, before, place) {
+            if place < bytes.len() && is_safe(bytes, before, place) && self.is_apart(text, before, place) {
                 return place;
             }
             place = before;
         }
         0
+    }
+
+    /// Whether normalizing leaves the characters at these places as they are, and apart.
+    fn is_apart(&self, text: &str, before: usize, place: usize) -> bool {
+        let end = text.ceil_char_boundary(place + 1);
+        !self.is_normalizing || text.get(before..end).is_some_and(nfc::is_normal)
     }
 
     fn tail<'t>(&self, text: &'t str, limit: usize) -> Result<&'t str> {
@@ -87,7 +166,7 @@ impl BytePair {
         let mut tokens = Vec::new();
         loop {
             let wanted = text.len().saturating_sub(length);
-            let start = Self::cut_within(text, wanted, usize::MAX);
+            let start = self.cut_within(text, wanted, usize::MAX);
             let end = text.get(start..).unwrap_or_default();
             tokens.clear();
             self.encode(end, &mut tokens)?;
@@ -100,11 +179,12 @@ impl BytePair {
 }
 
 #[inline]
-fn run<P: Pattern, S: Stack>(
+fn run<S: Stack>(
     vocabulary: &Vocabulary,
     text: &str,
     out: &mut S,
     mut go_on: impl FnMut(&S) -> bool,
+    next: impl Fn(&[u8], usize) -> usize,
 ) {
     let bytes = text.as_bytes();
     Memo::lend(|memo| {
@@ -115,7 +195,7 @@ fn run<P: Pattern, S: Stack>(
                 if end == bytes.len() {
                     break;
                 }
-                end = split::next::<P>(bytes, end);
+                end = next(bytes, end);
                 *place = end;
                 count += 1;
             }
@@ -134,7 +214,7 @@ fn run<P: Pattern, S: Stack>(
 /// what is neither and begins no contraction.
 fn is_safe(text: &[u8], before: usize, at: usize) -> bool {
     matches!(class_at(text, before).0, Class::Upper | Class::Lower | Class::Letter | Class::Number)
-        && matches!(class_at(text, at).0, Class::Other | Class::Space | Class::Newline)
+        && matches!(class_at(text, at).0, Class::Other | Class::Symbol | Class::Space | Class::Newline)
         && text.get(at) != Some(&b'\'')
 }
 
@@ -182,14 +262,19 @@ impl Tokenizer for BytePair {
     }
 
     fn vocabulary_size(&self) -> u32 {
-        let words = u32::try_from(self.vocabulary.len()).unwrap_or(u32::MAX);
+        let words = self.numbering.as_ref().map_or(self.vocabulary.len(), |numbering| numbering.ranks.len());
+        let words = u32::try_from(words).unwrap_or(u32::MAX);
         self.controls.iter().map(|(_, token)| token + 1).fold(words, u32::max)
     }
 
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
         // Four bytes a token is prose; a guess that is short costs one growth.
         tokens.reserve(text.len() / 4 + 1);
-        self.run(text, tokens, |_| true);
+        let start = tokens.len();
+        self.run(&self.normal(text), tokens, |_| true);
+        if let Some(numbering) = &self.numbering {
+            numbering.number(tokens.get_mut(start..).unwrap_or_default());
+        }
         Ok(())
     }
 
@@ -214,7 +299,11 @@ impl Tokenizer for BytePair {
     }
 
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
-        if let Some(found) = self.vocabulary.token_bytes(token) {
+        let rank = match &self.numbering {
+            Some(numbering) => numbering.ranks.get(token as usize).copied().unwrap_or(u32::MAX),
+            None => token,
+        };
+        if let Some(found) = self.vocabulary.token_bytes(rank) {
             bytes.extend_from_slice(found);
         } else if let Some((written, _)) = self.controls.iter().find(|(_, control)| *control == token) {
             bytes.extend_from_slice(written.as_bytes());
@@ -225,22 +314,25 @@ impl Tokenizer for BytePair {
     }
 
     fn safe_cut(&self, text: &str, at: usize) -> usize {
-        Self::cut_within(text, at, CUT_WITHIN)
+        self.cut_within(text, at, CUT_WITHIN)
     }
 
     fn count(&self, text: &str) -> Result<usize> {
         let mut counter = Counter(0);
-        self.run(text, &mut counter, |_| true);
+        self.run(&self.normal(text), &mut counter, |_| true);
         Ok(counter.0)
     }
 
     fn fits(&self, text: &str, limit: usize) -> Result<Option<usize>> {
         let mut counter = Counter(0);
-        self.run(text, &mut counter, |counter| counter.0 <= limit);
+        self.run(&self.normal(text), &mut counter, |counter| counter.0 <= limit);
         Ok((counter.0 <= limit).then_some(counter.0))
     }
 
     fn truncate<'t>(&self, text: &'t str, limit: usize, keep: Keep) -> Result<&'t str> {
+        if self.is_normalizing && !nfc::is_normal(text) {
+            return self.truncate_any(text, limit, keep);
+        }
         // No token is longer than a kilobyte, and none shorter than a byte.
         if text.len() <= limit {
             return Ok(text);
@@ -252,6 +344,9 @@ impl Tokenizer for BytePair {
         self.run(text, &mut tokens, |tokens| tokens.len() <= limit);
         if tokens.len() <= limit {
             return Ok(text);
+        }
+        if let Some(numbering) = &self.numbering {
+            numbering.number(&mut tokens);
         }
         shorten(self, text, &tokens, limit, keep)
     }

@@ -12,6 +12,10 @@ mod builtin;
 mod byte_pair;
 mod bytes;
 mod detokenizer;
+#[cfg(feature = "tokens")]
+mod file;
+#[cfg(feature = "tokens")]
+mod nfc;
 mod piece;
 #[cfg(feature = "tokens")]
 mod split;

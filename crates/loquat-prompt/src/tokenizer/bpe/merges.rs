@@ -18,6 +18,8 @@ const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 pub(super) struct Merges {
     /// The two that a token was made of; for a single byte, itself twice.
     halves: Vec<[Token; 2]>,
+    /// The tokens within which a merge comes before one that it needs, in order. Mostly none.
+    early: Vec<Token>,
     /// Open addressing: the pair in the upper 40 bits, the token it becomes plus one in the lower 24; 0 is free.
     pairs: Vec<u64>,
     shift: u32,
@@ -44,8 +46,9 @@ fn place(key: u64, shift: u32) -> usize {
 }
 
 impl Merges {
-    /// All tokens by the two they were made of. At most 2²⁰ of them, of which the first 256 are these bytes.
-    pub(super) fn new(first: &[u8; 256], halves: Vec<[Token; 2]>) -> Self {
+    /// All tokens by the two they were made of. At most 2²⁰ of them, of which the first 256 are these bytes. In `early`, in order,
+    /// those within which a merge comes before one that it needs.
+    pub(super) fn new(first: &[u8; 256], halves: Vec<[Token; 2]>, early: Vec<Token>) -> Self {
         // At most half full: a search ends after one or two.
         let slots = (halves.len() * 2).next_power_of_two().max(64);
         let shift = 64 - slots.trailing_zeros();
@@ -78,7 +81,7 @@ impl Merges {
             }
         }
         let verdicts = std::iter::repeat_with(|| AtomicU64::new(u64::MAX)).take(REMEMBERED).collect();
-        Self { halves, pairs, shift, filter, bytes, verdicts }
+        Self { halves, early, pairs, shift, filter, bytes, verdicts }
     }
 
     /// The two that `token` was made of; for a single byte, itself twice.
@@ -124,44 +127,83 @@ impl Merges {
                 return verdict & 1 == 1;
             }
         }
-        let verdict = self.judge(left, right);
+        let merged = |left, right| self.merged(left, right);
+        let is_early = !self.early.is_empty()
+            && [left, right].iter().any(|token| self.early.binary_search(token).is_ok());
+        let verdict = if is_early {
+            are_neighbours_by_definition(left, right, merged, |token| self.halves(token))
+        } else {
+            are_neighbours(left, right, merged, |token| self.halves(token))
+        };
         if let Some(remembered) = remembered {
             remembered.store(key << 1 | u64::from(verdict), Ordering::Relaxed);
         }
         verdict
     }
+}
 
-    /// Undoes merges at the boundary, the latest first, and looks whether the two that then met would have been joined
-    /// before: a step for each half, so no more than the tokens have bytes.
-    fn judge(&self, mut left: Token, mut right: Token) -> bool {
-        // Only a merge with a lower rank than this came before what was undone last.
-        let mut limit = Token::MAX;
-        loop {
-            if self.merged(left, right).is_some_and(|merged| merged < limit) {
-                return false;
-            }
-            // Of two merges with one rank the left one is first: hence the one more on the right side.
-            if left > right {
-                limit = left;
-                left = self.halves(left)[1];
-                if left == limit {
-                    limit = right + 1;
-                    right = self.halves(right)[0];
-                    if right + 1 == limit {
-                        return true;
-                    }
-                }
-            } else {
+/// Whether the encoding of the two tokens' bytes is the two tokens, by what two become, if they do, and what one was made of.
+/// Within each of the two, merges have to have happened by rank: else it is for [`are_neighbours_by_definition`] to say.
+///
+/// Undoes merges at the boundary, the latest first, and looks whether the two that then met would have been joined
+/// before: a step for each half, so no more than the tokens have bytes.
+#[inline]
+pub(super) fn are_neighbours(
+    mut left: Token,
+    mut right: Token,
+    merged: impl Fn(Token, Token) -> Option<Token>,
+    halves: impl Fn(Token) -> [Token; 2],
+) -> bool {
+    // Only a merge with a lower rank than this came before what was undone last.
+    let mut limit = Token::MAX;
+    loop {
+        if merged(left, right).is_some_and(|merged| merged < limit) {
+            return false;
+        }
+        // Of two merges with one rank the left one is first: hence the one more on the right side.
+        if left > right {
+            limit = left;
+            left = halves(left)[1];
+            if left == limit {
                 limit = right + 1;
-                right = self.halves(right)[0];
+                right = halves(right)[0];
                 if right + 1 == limit {
-                    limit = left;
-                    left = self.halves(left)[1];
-                    if left == limit {
-                        return true;
-                    }
+                    return true;
+                }
+            }
+        } else {
+            limit = right + 1;
+            right = halves(right)[0];
+            if right + 1 == limit {
+                limit = left;
+                left = halves(left)[1];
+                if left == limit {
+                    return true;
                 }
             }
         }
     }
+}
+
+/// [`are_neighbours`] whatever the ranks are: encodes the two tokens' bytes. Takes time square to their number.
+pub(super) fn are_neighbours_by_definition(
+    left: Token,
+    right: Token,
+    merged: impl Fn(Token, Token) -> Option<Token>,
+    halves: impl Fn(Token) -> [Token; 2],
+) -> bool {
+    let (mut tokens, mut open) = (Vec::new(), vec![right, left]);
+    while let Some(token) = open.pop() {
+        match halves(token) {
+            [half, _] if half == token => tokens.push(token),
+            [first, second] => open.extend([second, first]),
+        }
+    }
+    while tokens.len() > 2 {
+        let pairs = tokens.array_windows().enumerate();
+        let best = pairs.filter_map(|(at, [left, right])| Some((merged(*left, *right)?, at))).min();
+        let Some((token, at)) = best else { return false };
+        tokens.splice(at..at + 2, [token]);
+    }
+    tokens == [left, right] && merged(left, right).is_none()
 }

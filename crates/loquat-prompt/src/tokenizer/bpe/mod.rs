@@ -12,14 +12,17 @@
 //! ([`merges::Merges::are_neighbours`]), and remember from which places there was no way on. Each place is left once.
 //!
 //! A vocabulary's ranks are its tokens here; the tokens of vocabularies that number them otherwise are mapped afterwards.
+//! Which of a list of merges can happen at all, [`reached`] tells.
 
 mod memo;
 mod merges;
+mod reached;
 mod vocabulary;
 mod word;
 mod words;
 
 pub(crate) use memo::Memo;
+pub(crate) use reached::{Merge, Reached};
 pub(crate) use vocabulary::Vocabulary;
 pub(crate) use word::Stack;
 

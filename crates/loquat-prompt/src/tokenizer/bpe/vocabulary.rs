@@ -4,6 +4,8 @@
 //! bytes each with the lowest first. It is smaller than the tokens' text, checks itself (a token is made of earlier ones),
 //! and is all that encoding needs.
 
+use std::collections::HashMap;
+
 use loquat_core::{Error, ErrorKind, Result};
 
 use super::{
@@ -20,6 +22,8 @@ const MAX_TOKEN_BYTES: usize = 1024;
 pub(crate) struct Vocabulary {
     words: Words,
     merges: Merges,
+    /// Words that are a token although no merging leads to it. Mostly none.
+    whole: HashMap<Box<[u8]>, Token>,
     owner: Owner,
     /// All tokens' bytes, one after the other.
     bytes: Vec<u8>,
@@ -45,9 +49,54 @@ impl Vocabulary {
 
     /// The vocabulary with these single bytes and these merges, by rank.
     pub(crate) fn new(first: &[u8; 256], merges: impl ExactSizeIterator<Item = [Token; 2]>) -> Result<Self> {
-        if merges.len() + 256 >= 1 << TOKEN_BITS {
-            return Err(corrupt("it has more than a million tokens"));
+        let mut texts = Texts::of_bytes(first);
+        texts.bytes.reserve(merges.len() * 8);
+        texts.starts.reserve(merges.len());
+        let mut halves: Vec<[Token; 2]> = (0..256).map(|token| [token; 2]).collect();
+        halves.reserve(merges.len());
+        for pair in merges {
+            for half in pair {
+                let Some(&[start, end]) =
+                    texts.starts.get(half as usize..).and_then(|rest| rest.first_chunk())
+                else {
+                    return Err(corrupt("a token is made of one that comes after it"));
+                };
+                texts.bytes.extend_from_within(start as usize..end as usize);
+            }
+            halves.push(pair);
+            texts.end_token()?;
         }
+        Self::of(first, (halves, Vec::new()), texts, HashMap::new())
+    }
+
+    /// The vocabulary with these single bytes, with what each token is made of, by rank, and those of them within which a merge
+    /// comes before one that it needs, in order; and with the bytes of all of these and, behind them, of the tokens to which no merging leads: with `as_words` they are the words that are just theirs,
+    /// else they occur in no text.
+    pub(crate) fn with_texts<'t>(
+        first: &[u8; 256],
+        (halves, early): (Vec<[Token; 2]>, Vec<Token>),
+        all: impl Iterator<Item = &'t [u8]>,
+        as_words: bool,
+    ) -> Result<Self> {
+        let mut texts = Texts::of_bytes(first);
+        let mut whole = HashMap::new();
+        for (token, text) in (0..).zip(all).skip(256) {
+            texts.bytes.extend_from_slice(text);
+            texts.end_token()?;
+            if as_words && token as usize >= halves.len() {
+                whole.insert(text.into(), token);
+            }
+        }
+        Self::of(first, (halves, early), texts, whole)
+    }
+
+    fn of(
+        first: &[u8; 256],
+        (halves, early): (Vec<[Token; 2]>, Vec<Token>),
+        texts: Texts,
+        whole: HashMap<Box<[u8]>, Token>,
+    ) -> Result<Self> {
+        let Texts { bytes, starts } = texts;
         let mut seen = [false; 256];
         for byte in first {
             seen[usize::from(*byte)] = true;
@@ -55,30 +104,17 @@ impl Vocabulary {
         if seen.contains(&false) {
             return Err(corrupt("a byte has no token"));
         }
-        let mut bytes = first.to_vec();
-        bytes.reserve(merges.len() * 8);
-        let mut starts: Vec<u32> = (0..=256).collect();
-        starts.reserve(merges.len());
-        let mut halves: Vec<[Token; 2]> = (0..256).map(|token| [token; 2]).collect();
-        halves.reserve(merges.len());
-        for pair in merges {
-            for half in pair {
-                let Some(&[start, end]) = starts.get(half as usize..).and_then(|rest| rest.first_chunk())
-                else {
-                    return Err(corrupt("a token is made of one that comes after it"));
-                };
-                bytes.extend_from_within(start as usize..end as usize);
-            }
-            halves.push(pair);
-            let start = starts.last().copied().unwrap_or(0);
-            match u32::try_from(bytes.len()) {
-                Ok(end) if (end - start) as usize <= MAX_TOKEN_BYTES => starts.push(end),
-                _ => return Err(corrupt("a token is longer than 1,024 bytes")),
-            }
-        }
-        let tokens = starts.array_windows().map(|[start, end]| bytes.get(*start as usize..*end as usize));
+        let reached = starts.get(..=halves.len()).unwrap_or_default();
+        let tokens = reached.array_windows().map(|[start, end]| bytes.get(*start as usize..*end as usize));
         let words = Words::new(tokens.map(Option::unwrap_or_default));
-        Ok(Self { words, merges: Merges::new(first, halves), owner: Owner::new(), bytes, starts })
+        Ok(Self {
+            words,
+            merges: Merges::new(first, halves, early),
+            whole,
+            owner: Owner::new(),
+            bytes,
+            starts,
+        })
     }
 
     /// How many tokens there are.
@@ -104,6 +140,9 @@ impl Vocabulary {
     ) {
         let length = end - start;
         if length > MEMO_BYTES {
+            if let Some(token) = self.whole_word(text, start, end) {
+                return out.push(token);
+            }
             return word::encode(&self.words, &self.merges, &mut memo.scratch, text, (start, end), out);
         }
         let window = window(text, start);
@@ -111,6 +150,9 @@ impl Vocabulary {
             let [first, second, ..] = window[0].to_le_bytes();
             let pair = self.words.pair(window);
             if length == 1 || pair == Token::MAX {
+                if let Some(token) = self.whole_word(text, start, end) {
+                    return out.push(token);
+                }
                 out.push(self.words.byte(first));
                 if length == 2 {
                     out.push(self.words.byte(second));
@@ -141,7 +183,9 @@ impl Vocabulary {
         let length = end - start;
         let mut tokens = Few::default();
         let word = text.get(start..end).unwrap_or_default();
-        if length > SHORT {
+        if let Some(token) = self.whole_word(text, start, end) {
+            tokens.push(token);
+        } else if length > SHORT {
             word::merge(&self.words, &self.merges, word, 1, &mut tokens);
         } else if let Some(token) = self.words.short(window, length) {
             tokens.push(token);
@@ -156,9 +200,42 @@ impl Vocabulary {
         }
     }
 
+    #[inline]
+    fn whole_word(&self, text: &[u8], start: usize, end: usize) -> Option<Token> {
+        if self.whole.is_empty() {
+            return None;
+        }
+        self.whole.get(text.get(start..end)?).copied()
+    }
+
     #[cfg(test)]
     pub(super) fn merges(&self) -> &Merges {
         &self.merges
+    }
+}
+
+/// The tokens' bytes, and where each begins; one more, for the end.
+struct Texts {
+    bytes: Vec<u8>,
+    starts: Vec<u32>,
+}
+
+impl Texts {
+    fn of_bytes(first: &[u8; 256]) -> Self {
+        Self { bytes: first.to_vec(), starts: (0..=256).collect() }
+    }
+
+    /// The next token's bytes end where they do now.
+    fn end_token(&mut self) -> Result<()> {
+        if self.starts.len() > 1 << TOKEN_BITS {
+            return Err(corrupt("it has more than a million tokens"));
+        }
+        let start = self.starts.last().copied().unwrap_or(0);
+        match u32::try_from(self.bytes.len()) {
+            Ok(end) if (end - start) as usize <= MAX_TOKEN_BYTES => self.starts.push(end),
+            _ => return Err(corrupt("a token is longer than 1,024 bytes")),
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use super::table::{RUNS, UNICODE_VERSION};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Class {
-    /// None of the others: punctuation, symbols, controls, unassigned; the end of the text too, with length 0.
+    /// None of the others: controls, unassigned; the end of the text too, with length 0.
     Other,
     /// `\p{Lu}`, `\p{Lt}`.
     Upper,
@@ -22,6 +22,8 @@ pub(crate) enum Class {
     Space,
     /// `\r`, `\n`.
     Newline,
+    /// `\p{P}`, `\p{S}`: punctuation and symbols.
+    Symbol,
 }
 
 /// How many characters have their class in a table of one byte each: the planes of nearly all text, emoji included. Those
@@ -31,7 +33,7 @@ const FLAT: usize = 0x2_0000;
 static CLASSES: [Class; FLAT] = flat();
 
 const fn class(bits: u32) -> Class {
-    match bits & 7 {
+    match bits & 15 {
         1 => Class::Upper,
         2 => Class::Lower,
         3 => Class::Letter,
@@ -39,6 +41,7 @@ const fn class(bits: u32) -> Class {
         5 => Class::Number,
         6 => Class::Space,
         7 => Class::Newline,
+        8 => Class::Symbol,
         _ => Class::Other,
     }
 }
@@ -49,7 +52,7 @@ const fn flat() -> [Class; FLAT] {
     let mut classes = [Class::Other; FLAT];
     let (mut run, mut at) = (0, 0);
     while at < FLAT {
-        while run + 1 < RUNS.len() && (RUNS[run + 1] >> 3) as usize <= at {
+        while run + 1 < RUNS.len() && (RUNS[run + 1] >> 4) as usize <= at {
             run += 1;
         }
         classes[at] = class(RUNS[run]);
@@ -62,7 +65,7 @@ pub(crate) fn class_of(code: u32) -> Class {
     if let Some(class) = CLASSES.get(code as usize) {
         return *class;
     }
-    let run = RUNS.partition_point(|run| run >> 3 <= code);
+    let run = RUNS.partition_point(|run| run >> 4 <= code);
     class(RUNS.get(run.wrapping_sub(1)).copied().unwrap_or(0))
 }
 

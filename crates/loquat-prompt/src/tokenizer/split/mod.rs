@@ -8,6 +8,7 @@
 
 pub(crate) mod ascii;
 mod class;
+pub(crate) mod deepseek;
 mod table;
 
 use ascii::Ascii;
@@ -16,8 +17,7 @@ pub(crate) use class::{Class, class_at};
 
 /// What differs between the patterns.
 pub(crate) trait Pattern {
-    /// The regular expression, for those who compare.
-    #[cfg(test)]
+    /// The regular expression, for those who compare: tests, and whoever reads a file.
     const REGEX: &'static str;
     /// Whether a word ends where a small letter is followed by a capital, and marks (`\p{M}`) count as letters.
     const CASED: bool;
@@ -47,7 +47,6 @@ pub(crate) enum Contraction {
 pub(crate) struct O200k;
 
 impl Pattern for O200k {
-    #[cfg(test)]
     const REGEX: &'static str = concat!(
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
@@ -65,7 +64,6 @@ impl Pattern for O200k {
 pub(crate) struct Cl100k;
 
 impl Pattern for Cl100k {
-    #[cfg(test)]
     const REGEX: &'static str = concat!(
         r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+",
         r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
@@ -82,7 +80,6 @@ impl Pattern for Cl100k {
 pub(crate) struct Llama3;
 
 impl Pattern for Llama3 {
-    #[cfg(test)]
     const REGEX: &'static str = concat!(
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*",
         r"|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -99,7 +96,6 @@ impl Pattern for Llama3 {
 pub(crate) struct Qwen2;
 
 impl Pattern for Qwen2 {
-    #[cfg(test)]
     const REGEX: &'static str = concat!(
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*",
         r"|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -116,7 +112,6 @@ impl Pattern for Qwen2 {
 pub(crate) struct Tekken;
 
 impl Pattern for Tekken {
-    #[cfg(test)]
     const REGEX: &'static str = concat!(
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
@@ -156,7 +151,7 @@ pub(crate) fn any<P: Pattern>(text: &[u8], at: usize) -> usize {
             Word::Capitals(_) | Word::None => Word::Small(after),
             word => word,
         },
-        Class::Mark | Class::Other | Class::Space => letters::<P>(text, after),
+        Class::Mark | Class::Other | Class::Symbol | Class::Space => letters::<P>(text, after),
         Class::Number => return digits::<P>(text, at),
         Class::Newline => Word::None,
     };
@@ -168,7 +163,9 @@ pub(crate) fn any<P: Pattern>(text: &[u8], at: usize) -> usize {
     }
     let is_space = text.get(at) == Some(&b' ');
     let punctuated = if is_space { after } else { at };
-    if matches!(class_at(text, punctuated).0, Class::Other | Class::Mark) && punctuated < text.len() {
+    if matches!(class_at(text, punctuated).0, Class::Other | Class::Symbol | Class::Mark)
+        && punctuated < text.len()
+    {
         return punctuation::<P>(text, punctuated);
     }
     space::<P>(text, at)
@@ -244,7 +241,7 @@ fn digits<P: Pattern>(text: &[u8], start: usize) -> usize {
 
 fn punctuation<P: Pattern>(text: &[u8], start: usize) -> usize {
     let mut at = start;
-    while let (Class::Other | Class::Mark, length) = class_at(text, at) {
+    while let (Class::Other | Class::Symbol | Class::Mark, length) = class_at(text, at) {
         if length == 0 {
             break;
         }

@@ -5,14 +5,22 @@ use std::fmt::Write as _;
 use fancy_regex::Regex;
 use proptest::prelude::*;
 
-use super::{Cl100k, Llama3, O200k, Pattern, Qwen2, Tekken, any as long_way, class, next};
+use super::{Cl100k, Llama3, O200k, Pattern, Qwen2, Tekken, any as long_way, class, deepseek, next};
 
 /// Every character's class as the regular expressions' engine has it, as the table holds it.
 fn runs() -> Vec<u32> {
     let all: String = (0..=u32::from(char::MAX)).filter_map(char::from_u32).collect();
     let mut classes = vec![0u8; 0x11_0000];
-    let groups =
-        [r"[\p{Lu}\p{Lt}]", r"\p{Ll}", r"[\p{Lm}\p{Lo}]", r"\p{M}", r"\p{N}", r"[\s--[\r\n]]", r"[\r\n]"];
+    let groups = [
+        r"[\p{Lu}\p{Lt}]",
+        r"\p{Ll}",
+        r"[\p{Lm}\p{Lo}]",
+        r"\p{M}",
+        r"\p{N}",
+        r"[\s--[\r\n]]",
+        r"[\r\n]",
+        r"[\p{P}\p{S}]",
+    ];
     for (group, number) in groups.iter().zip(1u8..) {
         for found in Regex::new(group).unwrap().find_iter(&all) {
             let found = found.unwrap().as_str().chars().next().unwrap();
@@ -21,8 +29,8 @@ fn runs() -> Vec<u32> {
     }
     let mut runs = Vec::new();
     for (code, class) in classes.iter().enumerate() {
-        let start_and_class = u32::try_from(code).unwrap() << 3 | u32::from(*class);
-        if runs.last().is_none_or(|last| last & 7 != u32::from(*class)) {
+        let start_and_class = u32::try_from(code).unwrap() << 4 | u32::from(*class);
+        if runs.last().is_none_or(|last| last & 15 != u32::from(*class)) {
             runs.push(start_and_class);
         }
     }
@@ -33,9 +41,9 @@ fn runs() -> Vec<u32> {
 fn the_table_is_the_engines() {
     let runs = runs();
     for (number, run) in runs.iter().enumerate() {
-        let until = runs.get(number + 1).map_or(0x11_0000, |next| next >> 3);
-        for code in run >> 3..until {
-            assert_eq!(class::class_of(code) as u32, run & 7, "U+{code:04X}");
+        let until = runs.get(number + 1).map_or(0x11_0000, |next| next >> 4);
+        for code in run >> 4..until {
+            assert_eq!(class::class_of(code) as u32, run & 15, "U+{code:04X}");
         }
     }
 }
@@ -48,7 +56,7 @@ fn write_the_table() {
         return;
     }
     let mut file = String::from(
-        "//! Characters by class, as runs: where each begins (`code << 3`) and its [`super::Class`] in the three lowest bits.\n\
+        "//! Characters by class, as runs: where each begins (`code << 4`) and its [`super::Class`] in the four lowest bits.\n\
          //!\n\
          //! Written by the test `write_the_table` from the tables of the regular expressions' engine; do not edit. Derived from the\n\
          //! Unicode Character Database, © Unicode, Inc., licence Unicode-3.0.\n\n\
@@ -86,8 +94,29 @@ fn check<P: Pattern>(regex: &Regex, text: &str) {
     assert_eq!(words(text, long_way::<P>), expected, "the long way, {text:?}");
 }
 
+/// Each pattern on the pieces of the one before: what it matches, and what lies between.
+fn split_in_turn<'t>(regexes: &[Regex], text: &'t str) -> Vec<&'t str> {
+    let mut pieces = vec![text];
+    for regex in regexes {
+        let mut next = Vec::new();
+        for piece in pieces {
+            let mut at = 0;
+            for found in regex.find_iter(piece) {
+                let found = found.unwrap();
+                next.extend([&piece[at..found.start()], found.as_str()]);
+                at = found.end();
+            }
+            next.push(&piece[at..]);
+        }
+        pieces = next;
+    }
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
 fn check_all(text: &str) {
     thread_local! {
+        static DEEPSEEK: [Regex; 3] = deepseek::REGEXES.map(|regex| Regex::new(regex).unwrap());
         static REGEXES: [Regex; 5] =
             [O200k::REGEX, Cl100k::REGEX, Llama3::REGEX, Qwen2::REGEX, Tekken::REGEX].map(|regex| Regex::new(regex).unwrap());
     }
@@ -97,6 +126,9 @@ fn check_all(text: &str) {
         check::<Llama3>(llama3, text);
         check::<Qwen2>(qwen2, text);
         check::<Tekken>(tekken, text);
+    });
+    DEEPSEEK.with(|regexes| {
+        assert_eq!(words(text, deepseek::next), split_in_turn(regexes, text), "DeepSeek, {text:?}");
     });
 }
 
@@ -125,6 +157,9 @@ fn named_cases() {
         "a'",
         "a'l",
         "a'é",
+        "a  12  漢 ・ア゛ー゠\u{3040}\u{3099}か x・y",
+        "\u{1}\u{1}\u{1}a\u{1}\u{1}1\u{1} \u{301}\u{1}\u{301}",
+        "-foo --bar +é ·foo \r\n.\r\n\u{9fa5}\u{9fa6}",
     ] {
         check_all(text);
     }
@@ -134,7 +169,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn like_the_regular_expressions(text in "[aAbzZ09' \t\r\n/!._\u{301}éÉǅʰ漢ｱ１²ſ\u{a0}\u{2028}😀𝒜𐐀]{0,24}") {
+    fn like_the_regular_expressions(text in "[aAbzZ09' \t\r\n/!._\u{301}éÉǅʰ漢ア・ｱ１²ſ\u{1}\u{a0}\u{2028}😀𝒜𐐀]{0,24}") {
         check_all(&text);
     }
 
