@@ -1,6 +1,11 @@
 //! `loquat tokens`: how many tokens a text or a request has, and which.
 
-use std::{fs::File, io::Read, path::PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
@@ -8,7 +13,8 @@ use loquat::{
     ChatRequest, Error, ErrorKind, Message, Part, Result, Role, Tool, ToolCall, ToolResult,
     prompt::{
         Detokenizer,
-        count::{Count, Counter, RequestCount},
+        count::{Count, Counter, Family, RequestCount},
+        tokenizer::BytePair,
     },
 };
 use serde_json::Value;
@@ -21,6 +27,9 @@ use crate::{
 
 /// Most bytes read: a text of that size is ten million tokens.
 const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
+/// Most bytes of a `tokenizer.json`: those in use have up to 40 MB.
+const MAX_TOKENIZER_BYTES: u64 = 128 * 1024 * 1024;
+const DEFAULT_MODEL: &str = "gpt-4o";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,20 +37,26 @@ Examples:
   loquat tokens --pieces prompt.txt               where each begins and ends
   loquat tokens --ids -m gpt-4 prompt.txt         their numbers
   loquat tokens --messages -m gpt-4o request.json a row for each message of a chat request
-  loquat tokens --price 2.5 prompt.txt            at 2.50 for a million";
+  loquat tokens --price 2.5 prompt.txt            at 2.50 for a million
+  loquat tokens --tokenizer tokenizer.json a.txt  by a model's own tokenizer (Qwen, Llama 3, DeepSeek)";
 
 /// Count tokens: of a text, or of a chat request message by message
 ///
-/// Exact for OpenAI's models; for others, whose vocabulary is closed or not built in, a range. No network is used.
+/// Exact for OpenAI's models, and with `--tokenizer` for those that publish one; for others, whose vocabulary is closed or not
+/// built in, a range. No network is used.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct TokensArgs {
     /// The file to read; `-` or nothing for stdin
     file: Option<PathBuf>,
 
-    /// Whose tokens to count
-    #[arg(long, short, default_value = "gpt-4o")]
-    model: String,
+    /// Whose tokens to count, gpt-4o unless `--tokenizer` is given; with it, whose rules to count a request by
+    #[arg(long, short)]
+    model: Option<String>,
+
+    /// The model's `tokenizer.json`, as it is published beside its weights; one that is not fully understood is refused
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
 
     /// Print the tokens' numbers, on one line
     #[arg(long, conflicts_with_all = ["pieces", "messages"])]
@@ -73,7 +88,7 @@ fn price(text: &str) -> Result<f64, String> {
 /// Where the input cannot be read, is no UTF-8, or has no numbers to show.
 pub(crate) fn run(args: &TokensArgs, console: &Console) -> Result<Exit> {
     let text = read(args.file.as_ref())?;
-    let counter = Counter::for_model(&args.model)?;
+    let counter = counter(args)?;
     let mut out = String::new();
     let total = if args.messages {
         let request = request(&text)?;
@@ -83,7 +98,7 @@ pub(crate) fn run(args: &TokensArgs, console: &Console) -> Result<Exit> {
     } else if args.ids || args.pieces {
         let count = counter.text(&text)?;
         if !count.is_exact() {
-            let model = neutral::line(&args.model);
+            let model = neutral::line(args.model.as_deref().unwrap_or(DEFAULT_MODEL));
             let why = format!(
                 "the tokens of {model} are not known here, only about how many: leave --ids and --pieces out"
             );
@@ -109,35 +124,45 @@ pub(crate) fn run(args: &TokensArgs, console: &Console) -> Result<Exit> {
     Ok(Exit::Finished)
 }
 
+fn counter(args: &TokensArgs) -> Result<Counter> {
+    let Some(file) = &args.tokenizer else {
+        return Counter::for_model(args.model.as_deref().unwrap_or(DEFAULT_MODEL));
+    };
+    let name = neutral::line(&file.display().to_string());
+    let json = read_file(file, MAX_TOKENIZER_BYTES)?;
+    let family = args.model.as_deref().map_or(Family::Other, Family::of);
+    Ok(Counter::with_tokenizer(Arc::new(BytePair::from_tokenizer_json(&name, &json)?), family))
+}
+
 fn read(file: Option<&PathBuf>) -> Result<String> {
-    let unreadable = |what: &str, cause: std::io::Error| {
-        Error::new(ErrorKind::InvalidRequest, format!("cannot read {what}")).with_source(cause)
+    let bytes = match file.filter(|file| file.as_os_str() != "-") {
+        Some(file) => read_file(file, MAX_INPUT_BYTES)?,
+        None => read_bounded(std::io::stdin().lock(), "stdin", MAX_INPUT_BYTES)?,
     };
-    let mut bytes = Vec::new();
-    match file.filter(|file| file.as_os_str() != "-") {
-        Some(file) => {
-            let name = neutral::line(&file.display().to_string());
-            let opened = File::open(file).map_err(|cause| unreadable(&name, cause))?;
-            opened
-                .take(MAX_INPUT_BYTES + 1)
-                .read_to_end(&mut bytes)
-                .map_err(|cause| unreadable(&name, cause))?
-        }
-        None => {
-            let stdin = std::io::stdin().lock();
-            stdin
-                .take(MAX_INPUT_BYTES + 1)
-                .read_to_end(&mut bytes)
-                .map_err(|cause| unreadable("stdin", cause))?
-        }
-    };
-    if bytes.len() as u64 > MAX_INPUT_BYTES {
-        return Err(Error::new(ErrorKind::TooLarge, "the input is larger than 64 MiB"));
-    }
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         Error::new(ErrorKind::InvalidRequest, format!("the input is not UTF-8 from byte {place} on"))
     })
+}
+
+fn read_file(file: &Path, most: u64) -> Result<Vec<u8>> {
+    let name = neutral::line(&file.display().to_string());
+    let opened = File::open(file).map_err(|cause| unreadable(&name, cause))?;
+    read_bounded(opened, &name, most)
+}
+
+fn read_bounded(from: impl Read, name: &str, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most + 1).read_to_end(&mut bytes).map_err(|cause| unreadable(name, cause))?;
+    if bytes.len() as u64 > most {
+        let mebibytes = most >> 20;
+        return Err(Error::new(ErrorKind::TooLarge, format!("the input is larger than {mebibytes} MiB")));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(what: &str, cause: std::io::Error) -> Error {
+    Error::new(ErrorKind::InvalidRequest, format!("cannot read {what}")).with_source(cause)
 }
 
 /// The text with its tokens told apart. Bytes of a character that goes over a border belong to the token that ends it.

@@ -20,6 +20,40 @@ fn a_text_is_counted() {
     tokens(&[]).stdin("").run().check(0, "0\n", &[]);
 }
 
+/// Bytes, and one merge: `h i`.
+fn tokenizer_json() -> tempfile::NamedTempFile {
+    let letters = (0x21..=0x7E).chain(0xA1..=0xAC).chain(0xAE..=0xFF).chain(0x100..0x144);
+    let letters = letters.map(|code| char::from_u32(code).unwrap().to_string());
+    let vocab: serde_json::Map<_, _> =
+        letters.chain(["hi".to_owned()]).zip(0..).map(|(text, id)| (text, id.into())).collect();
+    let regex = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let json = serde_json::json!({
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false},
+        ]},
+        "model": {"type": "BPE", "vocab": vocab, "merges": [["h", "i"]]},
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), json.to_string()).unwrap();
+    file
+}
+
+#[test]
+fn a_models_own_tokenizer_counts() {
+    let file = tokenizer_json();
+    let path = file.path().to_str().unwrap();
+    tokens(&["--tokenizer", path]).stdin("hihi!").run().check(0, "3\n", &[]);
+    tokens(&["--tokenizer", path, "--ids", "-m", "qwen3:8b"]).stdin("hi!").run().check(0, "256 0\n", &[]);
+    std::fs::write(path, r#"{"normalizer":{"type":"Lowercase"},"model":{"type":"BPE"}}"#).unwrap();
+    tokens(&["--tokenizer", path]).stdin("hi").run().check(
+        2,
+        "",
+        &["normalizer is \"Lowercase\"", "not supported"],
+    );
+    tokens(&["--tokenizer", "/no/such/file"]).stdin("hi").run().check(2, "", &["cannot read /no/such/file"]);
+}
+
 #[test]
 fn user_text_stays_text() {
     tokens(&["--ids"]).stdin("<|endoftext|>").run().check(0, "27 91 419 1440 919 91 29\n", &[]);
