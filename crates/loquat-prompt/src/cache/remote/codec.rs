@@ -127,6 +127,22 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// The same, quickest for up to three bytes: what a token takes.
+    #[inline]
+    fn short_number(&mut self) -> Option<u64> {
+        if let Some(bytes) = self.0.first_chunk::<4>() {
+            let word = u32::from_le_bytes(*bytes);
+            // The highest bit of the byte that ends the number is the first that is not set.
+            let length = ((!word & 0x0080_8080).trailing_zeros() + 1) / 8;
+            if length <= 3 {
+                let kept = word & ((1 << (length * 8)) - 1);
+                self.0 = self.0.get(length as usize..)?;
+                return Some(u64::from(kept & 0x7F | kept >> 1 & 0x3F80 | kept >> 2 & 0x1F_C000));
+            }
+        }
+        self.number()
+    }
+
     pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.number()?).ok()?;
         let (bytes, rest) = self.0.split_at_checked(length)?;
@@ -183,16 +199,22 @@ pub(super) fn unpack(bytes: &[u8], vocabulary: u32) -> Option<Vec<u32>> {
         return None;
     }
     let mut tokens = Vec::with_capacity(count);
-    let mut last = 0_i64;
-    for _ in 0..count {
-        let number = reader.number()?;
-        let token = match mode {
-            0 => i64::try_from(number).ok()?,
-            1 => last.checked_add((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))?,
-            _ => return None,
-        };
-        last = token;
-        tokens.push(u32::try_from(token).ok().filter(|token| *token < vocabulary)?);
+    match mode {
+        0 => {
+            for _ in 0..count {
+                let token = reader.short_number()?;
+                tokens.push(u32::try_from(token).ok().filter(|token| *token < vocabulary)?);
+            }
+        }
+        1 => {
+            let mut last = 0_i64;
+            for _ in 0..count {
+                let number = reader.short_number()?;
+                last = last.checked_add((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))?;
+                tokens.push(u32::try_from(last).ok().filter(|token| *token < vocabulary)?);
+            }
+        }
+        _ => return None,
     }
     reader.0.is_empty().then_some(tokens)
 }

@@ -79,9 +79,9 @@ pub(super) async fn connect(config: &RemoteConfig) -> Result<Link> {
         };
         Error::new(kind, "cannot connect to Redis").with_source(error)
     };
-    let mut settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT))
-        .set_response_timeout(Some(config.budget));
+    // Who asks keeps the budget (`Remote::run`): one timer for a question is enough.
+    let mut settings =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
     let near = NonZeroUsize::new(config.near_values).map(|size| {
         CacheConfig::new()
             .set_size(size)

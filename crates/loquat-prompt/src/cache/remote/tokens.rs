@@ -50,27 +50,31 @@ impl RemoteTokens {
     pub async fn prepare(&self, texts: &[&str]) -> Result<()> {
         let missing: Vec<&str> = texts.iter().copied().filter(|text| !self.local.contains(text)).collect();
         let bytes: usize = missing.iter().map(|text| text.len()).sum();
-        let mut wanted = Vec::new();
-        if bytes > 0 && self.remote.cost_model().pays(self.remote.config().ask, bytes) {
-            wanted = self.ask(&missing).await;
+        if bytes == 0 {
+            return Ok(());
         }
-        let began = Instant::now();
-        for text in &missing {
-            self.local.tokens(text)?;
+        if !self.remote.cost_model().pays(self.remote.config().ask, bytes) {
+            return self.compute(missing.into_iter(), bytes);
         }
-        // What Redis gave is in the cache by now: a look, which is nothing beside encoding.
-        let computed: usize = wanted.iter().map(|(text, _)| text.len()).sum();
-        if wanted.is_empty() {
-            self.remote.cost_model().computed(bytes, began.elapsed());
-        } else {
-            self.remote.cost_model().computed(computed, began.elapsed());
-        }
+        let wanted = self.ask(&missing).await;
+        let bytes = wanted.iter().map(|(text, _)| text.len()).sum();
+        self.compute(wanted.iter().map(|(text, _)| *text), bytes)?;
         let items = wanted.into_iter().map(|(text, key)| {
             let tokens = self.local.tokens(text)?;
             Ok((key, pack(&tokens)))
         });
         let items = items.collect::<Result<Vec<_>>>()?;
         self.remote.write(Kind::Tokens, self.local.tenant(), items);
+        Ok(())
+    }
+
+    /// Sees to it that these texts, so many bytes, are in the local cache, and learns what that costs.
+    fn compute<'t>(&self, texts: impl Iterator<Item = &'t str>, bytes: usize) -> Result<()> {
+        let began = Instant::now();
+        for text in texts {
+            self.local.tokens(text)?;
+        }
+        self.remote.cost_model().computed(bytes, began.elapsed());
         Ok(())
     }
 
