@@ -5,6 +5,9 @@
 //! is above the limit exactly when more than 5 % are. The sum rises with evidence for the excess, falls without, and never
 //! below zero, so that a release that turns bad after an hour is noticed as fast as one that begins so.
 
+/// How many standard errors worse the baseline is taken to be where as many of the canary's are compared with it.
+const LUCK: f64 = 1.5;
+
 /// The sum of evidence.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Excess {
@@ -36,6 +39,11 @@ impl Excess {
         self.sum
     }
 
+    /// How many were compared since the evidence began.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// The share since the evidence began, and whether it is above the limit.
     pub(super) fn share(&self) -> f64 {
         self.bad as f64 / self.seen.max(1) as f64
@@ -62,9 +70,14 @@ impl Share {
         self.seen *= keep;
     }
 
-    /// The share, taken for the limit itself as far as nothing is known: one bad one in as many as the limit allows.
-    pub(super) fn expected(&self, limit: f64) -> f64 {
-        (self.bad + 1.0) / (self.seen + 1.0 / limit)
+    /// The share, taken for the limit itself as far as nothing is known: one bad one in as many as the limit allows. It is
+    /// held against `compared` of the canary's: the more these are beside what was seen, the more the baseline's own luck
+    /// counts, and it is taken for so much worse.
+    pub(super) fn expected(&self, limit: f64, compared: u64) -> f64 {
+        let known = self.seen + 1.0 / limit;
+        let share = (self.bad + 1.0) / known;
+        let error = (share * (1.0 - share).max(0.0) / known).sqrt();
+        share + LUCK * error * (compared as f64 / known).min(1.0).sqrt()
     }
 
     pub(super) fn seen(&self) -> f64 {
@@ -89,9 +102,9 @@ mod tests {
         assert!(needed < 600, "two percent are noticed after {needed}");
         assert!(excess.share() > 0.01);
         let mut share = Share::default();
-        assert!((share.expected(0.05) - 0.05).abs() < 1e-9, "unknown: the limit");
+        assert!((share.expected(0.05, 0) - 0.05).abs() < 1e-9, "unknown: the limit");
         (0..1000).for_each(|at| share.record(at % 10 == 0));
-        assert!((share.expected(0.05) - 0.1).abs() < 0.005);
+        assert!((share.expected(0.05, 0) - 0.1).abs() < 0.005);
         share.fade(1.0);
         assert!((share.seen() - 500.0).abs() < 1e-9);
     }

@@ -171,7 +171,10 @@ impl Canary {
         if trial.baseline.errors.seen() < f64::from(self.policy.min_sample) {
             return None;
         }
-        let expected = [trial.baseline.errors.expected(limits[0]), trial.baseline.late.expected(limits[1])];
+        let expected = [
+            trial.baseline.errors.expected(limits[0], trial.errors.seen()),
+            trial.baseline.late.expected(limits[1], trial.late.seen()),
+        ];
         let was = trial.evidence();
         trial.errors.record(failed, expected[0], limits[0]);
         late.into_iter().for_each(|late| trial.late.record(late, expected[1], limits[1]));
