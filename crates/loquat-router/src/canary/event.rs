@@ -103,7 +103,29 @@ pub(super) fn redacted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::redacted;
+
+    proptest! {
+        /// Whatever a provider says: bounded, in one line, and nothing that stood in quotes or looked like a key.
+        #[test]
+        fn any_error_is_short_and_says_nothing_of_anybody(
+            before in "[^\"`“']{0,80}", said in "[a-z]{10,60}", digits in "[0-9]{2,9}", after in any::<String>(),
+            quotes in prop::sample::select(vec![('"', '"'), ('`', '`'), ('“', '”')]),
+        ) {
+            let text = format!(
+                "{before} {}{said}{} {said}{digits} sk-{digits} {said}@{said} {after}", quotes.0, quotes.1
+            );
+            let shown = redacted(&text);
+            prop_assert!(shown.len() <= 200, "{} bytes", shown.len());
+            prop_assert!(!shown.chars().any(char::is_control), "{shown:?}");
+            if !before.contains(&said) && !after.contains(&said) {
+                prop_assert!(!shown.contains(&said), "{said} in {shown:?}");
+            }
+            prop_assert!(!shown.split(' ').any(|word| word.starts_with("sk-")), "{shown:?}");
+        }
+    }
 
     #[test]
     fn what_a_request_said_is_not_repeated() {

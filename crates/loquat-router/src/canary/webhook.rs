@@ -123,9 +123,63 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use loquat_core::{Error, ErrorKind};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::canary::{Canary, CanaryPolicy, Sample};
+
+    fn change() -> impl Strategy<Value = Change> {
+        let breach = (any::<bool>(), 0.0..=1.0_f64, 0.0..=1.0_f64).prop_map(|(late, share, baseline)| {
+            Breach { limit: if late { Limit::FirstToken } else { Limit::Errors }, share, baseline }
+        });
+        prop_oneof![
+            Just(Change::Started),
+            Just(Change::Raised),
+            breach.clone().prop_map(|breach| Change::Lowered { breach }),
+            prop::option::of(breach).prop_map(|breach| Change::RolledBack { breach }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever an event holds, its message is JSON of the same, good with its secret for five minutes, and not after one
+        /// byte of anything was changed.
+        #[test]
+        fn any_message_is_json_and_good_as_it_was_signed(
+            (canary, error, trace_id, secret) in (".{0,40}", ".{0,200}", "[0-9a-f]{0,32}", ".{1,40}"),
+            (change, number, percent) in (change(), any::<u64>(), 0.0..=100.0_f64),
+            (later, at, bit) in (0_u64..=300, any::<prop::sample::Index>(), 0_u8..7),
+        ) {
+            let began = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+            let event = CanaryEvent {
+                number, at: began, canary, change, percent, trace_id, error,
+                affected_keys: 3, sample: 200, window: Duration::from_secs(9),
+            };
+            let secret = Secret::new(secret);
+            let signed = sign(&event, &secret, began);
+            let json: serde_json::Value = serde_json::from_str(&signed.body).expect("JSON");
+            prop_assert_eq!(json["canary"].as_str(), Some(event.canary.as_str()));
+            prop_assert_eq!(json["error"].as_str(), Some(event.error.as_str()));
+            prop_assert_eq!(json["number"].as_u64(), Some(number));
+            prop_assert!(signed.id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "a header's value");
+            let good = |id: &str, timestamp: u64, body: &str, signatures: &str, secret: &Secret, late: u64| {
+                verify(id, timestamp, body, signatures, secret, began + Duration::from_secs(late))
+            };
+            let Signed { id, timestamp, signature, body } = &signed;
+            prop_assert!(good(id, *timestamp, body, signature, &secret, later));
+            let several = format!("v2,x v1,AAAA {signature}");
+            prop_assert!(good(id, *timestamp, body, &several, &secret, later));
+            prop_assert!(!good(id, *timestamp, body, signature, &secret, 301 + later));
+            prop_assert!(!good(id, *timestamp + 1, body, signature, &secret, later));
+            prop_assert!(!good(id, *timestamp, body, "", &secret, later));
+            prop_assert!(!good(id, *timestamp, body, signature, &Secret::new("another secret, not drawn above, too long"), later));
+            let mut bytes = body.clone().into_bytes();
+            let index = at.index(bytes.len());
+            bytes[index] ^= 1 << bit;
+            if let Ok(changed) = String::from_utf8(bytes) {
+                prop_assert!(!good(id, *timestamp, &changed, signature, &secret, later), "{changed}");
+            }
+        }
+    }
 
     /// The reference implementations' own example.
     #[test]
