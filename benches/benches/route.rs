@@ -12,7 +12,7 @@
 //! | `chain/N` | two groups: of the first all that can do it are out, the second decides with abilities and latency |
 //!
 //! Every decision is timed by itself, with the clock's own cost inside; the floor is that clock read twice. A case is the
-//! median, `…/p99` the 99th percentile. Each decision is of the whole: route by name, abilities, health, strategy, trace; a
+//! median, `…/p99` the 99th percentile, `…/instructions` what callgrind counts for one, in a process of its own. Each decision is of the whole: route by name, abilities, health, strategy, trace; a
 //! request is counted as in flight and ends, outside of the time. tower's does no more than its choice.
 
 use std::{
@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loquat_benches::{alloc, is_quick, side};
+use loquat_benches::{alloc, callgrind, is_quick, side};
 use loquat_core::{Answer, BoxFuture, ChatRequest, Context as Asking, Endpoint, Error, ErrorKind, Model};
 use loquat_router::{
     Abilities, Asked, Connected, EndpointSpec, GroupSpec, Members, Outcome, Plan, Price, RouteSpec, Router,
@@ -166,11 +166,15 @@ impl Service<()> for Ready {
     }
 }
 
-fn towers(size: usize, decisions: usize) -> Vec<u32> {
+fn balance(size: usize) -> Balance<ServiceList<Vec<PeakEwma<Ready>>>, ()> {
     let decay = Duration::from_secs(10).as_nanos() as f64;
     let one = || PeakEwma::new(Ready, Duration::from_millis(50), decay, CompleteOnResponse::default());
     let services: Vec<_> = (0..size).map(|_| one()).collect();
-    let balance = Mutex::new(Balance::<_, ()>::new(ServiceList::new::<()>(services)));
+    Balance::new(ServiceList::new::<()>(services))
+}
+
+fn towers(size: usize, decisions: usize) -> Vec<u32> {
+    let balance = Mutex::new(balance(size));
     // The first takes the services in.
     let mut cx = Context::from_waker(Waker::noop());
     assert!(balance.lock().expect("no panic").poll_ready(&mut cx).is_ready());
@@ -188,12 +192,49 @@ fn towers(size: usize, decisions: usize) -> Vec<u32> {
     })
 }
 
+/// Instructions of one decision: of many less those of few, so that all that is done once falls out.
+fn count(case: &str, size: usize, who: &str) -> f64 {
+    let count = |decisions: usize| {
+        callgrind::instructions(&[COUNT, case, &size.to_string(), who, &decisions.to_string()])
+    };
+    let (few, many) = (1_000, 6_000);
+    (count(many) - count(few)) / (many - few) as f64
+}
+
+/// The argument of the process that decides that often, for callgrind.
+const COUNT: &str = "--count";
+
+fn counted(case: &str, size: usize, who: &str, decisions: usize) {
+    if who == OURS {
+        let (router, now) = (router(case, size), Instant::now());
+        for step in 0..decisions {
+            black_box(router.decide("chat", &asked(case, step as u64), now).expect("somebody"));
+        }
+        return;
+    }
+    let mut balance = balance(size);
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..decisions {
+        assert!(balance.poll_ready(&mut cx).is_ready(), "all are ready");
+        drop(black_box(balance.call(())));
+    }
+}
+
+const OURS: &str = "ours";
+const TOWER: &str = "tower p2c";
+
 fn floor(decisions: usize) -> Vec<u32> {
     contend(decisions, |_, times| (0..decisions).for_each(|_| times.push(nanos(black_box(Instant::now())))))
 }
 
 fn main() {
-    if !std::env::args().any(|argument| argument == "--bench") {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [count, case, size, who, decisions] = arguments.as_slice()
+        && count == COUNT
+    {
+        return counted(case, size.parse().expect("a size"), who, decisions.parse().expect("a count"));
+    }
+    if !arguments.iter().any(|argument| argument == "--bench") {
         println!("skipped: run by `cargo xtask bench route`");
         return;
     }
@@ -201,6 +242,7 @@ fn main() {
     let cases =
         ["latency", "tags", "weighted", "round_robin", "least_in_flight", "cheapest", "affinity", "chain"];
     for size in SIZES {
+        let towers_own = count("", size, TOWER);
         for case in cases {
             let router = router(case, size);
             let (mut own, mut peer, mut least) = (Vec::new(), Vec::new(), Vec::new());
@@ -211,7 +253,7 @@ fn main() {
                 peer.push(both(towers(size, decisions)));
                 least.push(both(floor(decisions)));
             }
-            for (who, rounds) in [("ours", own), ("tower p2c", peer), ("floor", least)] {
+            for (who, rounds) in [(OURS, own), (TOWER, peer), ("floor", least)] {
                 side::figure(&format!("{case}/{size}"), who, median(rounds.iter().map(|both| both.0)), "ns");
                 side::figure(
                     &format!("{case}/{size}/p99"),
@@ -220,8 +262,11 @@ fn main() {
                     "ns",
                 );
             }
+            for (who, counted) in [(OURS, count(case, size, OURS)), (TOWER, towers_own)] {
+                side::figure(&format!("{case}/{size}/instructions"), who, counted, "instructions");
+            }
             let (now, asked) = (Instant::now(), asked(case, 1));
-            side::allocations(&format!("{case}/{size}"), "ours", 1_000, || {
+            side::allocations(&format!("{case}/{size}"), OURS, 1_000, || {
                 for _ in 0..1_000 {
                     black_box(router.decide("chat", &asked, now).expect("somebody"));
                 }

@@ -90,7 +90,7 @@ impl Table {
         asked: &Asked,
         tried: &Tried,
         in_canary: bool,
-        now: Instant,
+        (now, now_ms): (Instant, u32),
         mut draw: Draw,
     ) -> Result<Decision, Nobody> {
         let Some(found) = self.routes.get(route) else { return Err(Nobody::Able) };
@@ -99,7 +99,7 @@ impl Table {
         for may_panic in [false, true] {
             for (number, group) in groups(found, in_canary) {
                 let mut left = Left { members: narrow(group.pool.members().len()), ..Left::default() };
-                let choice = group.choose(asked, tried, may_panic, now, &mut draw, &mut left);
+                let choice = group.choose(asked, tried, may_panic, (now, now_ms), &mut draw, &mut left);
                 some_able |= left.able > 0;
                 if let Some((picked, panics)) = choice {
                     return Ok(decision(route, number, group, picked, panics, left));
@@ -147,7 +147,7 @@ impl Group {
         asked: &Asked,
         tried: &Tried,
         may_panic: bool,
-        now: Instant,
+        (now, now_ms): (Instant, u32),
         draw: &mut Draw,
         left: &mut Left,
     ) -> Option<(Picked, bool)> {
@@ -157,16 +157,19 @@ impl Group {
             return None;
         }
         // The picture may be too rosy, or too dark: then look at everybody, and once more.
+        let mut was_dark = false;
         for look in [false, true] {
-            if look {
-                self.pool.sweep(now);
+            if look && !self.pool.sweep(now, now_ms) && was_dark {
+                // Somebody has looked within this millisecond: it is as dark as it was.
+                break;
             }
-            let (well, panics) = self.pool.well(now);
+            let (well, panics) = self.pool.well_at(now, now_ms);
             if panics && !may_panic {
+                was_dark = true;
                 continue;
             }
-            if let Some(picked) = self.choose_among(able, &well, panics, look, asked, tried, now, draw, left)
-            {
+            let view = View { pool: &self.pool, asked, now, now_ms };
+            if let Some(picked) = self.choose_among(&view, able, &well, panics, look, tried, draw, left) {
                 return Some((picked, panics));
             }
         }
@@ -176,17 +179,15 @@ impl Group {
     #[allow(clippy::too_many_arguments, reason = "the decision's locals, twice")]
     fn choose_among(
         &self,
+        view: &View<'_>,
         able: Mask,
         well: &Mask,
         panics: bool,
         patient: bool,
-        asked: &Asked,
         tried: &Tried,
-        now: Instant,
         draw: &mut Draw,
         left: &mut Left,
     ) -> Option<Picked> {
-        let view = View { pool: &self.pool, asked, now };
         let mut mask = able;
         mask.keep(well);
         left.well = narrow(mask.len());
@@ -198,7 +199,7 @@ impl Group {
                 .filter(|&index| tried.contains(members[index].index))
                 .for_each(|index| mask.remove(index));
         }
-        self.strategy.filters().iter().for_each(|filter| filter.filter(&view, &mut mask));
+        self.strategy.filters().iter().for_each(|filter| filter.filter(view, &mut mask));
         left.eligible = if tried.count == 0 && self.strategy.filters().is_empty() {
             left.well
         } else {
@@ -206,8 +207,8 @@ impl Group {
         };
         // The first time it is cheaper to look at everybody than to draw on.
         for _ in 0..if patient { MAX_MEMBERS } else { DRAWS } {
-            let picked = self.strategy.pick(&view, &mask, draw)?;
-            if panics || self.pool.takes(picked.index, now) {
+            let picked = self.strategy.pick(view, &mask, draw)?;
+            if panics || self.pool.takes(picked.index, view.now, view.now_ms) {
                 return Some(picked);
             }
             mask.remove(picked.index);

@@ -8,7 +8,7 @@ use crate::{
     Abilities, Asked, Decision, Router,
     decide::groups,
     health::State,
-    load::{SIZES, SizeLatency},
+    load::{SIZES, SizeLatency, millis},
     strategy::View,
 };
 
@@ -76,7 +76,7 @@ impl Router {
         let winner = decision.as_ref().ok().map(|decision| decision.endpoint as usize);
         let mut candidates = Vec::new();
         for (number, group) in groups(found, true) {
-            let view = View { pool: &group.pool, asked, now };
+            let view = View { pool: &group.pool, asked, now, now_ms: millis(self.epoch(), now) };
             let mut bare = *asked;
             bare.abilities = Abilities::NONE;
             let wide = group.pool.able(&bare);

@@ -90,7 +90,7 @@ pub use fallback::{AfterDelivery, Class, FallbackPolicy};
 pub use load::{Live, LoadPolicy, Outcome, SIZES, SizeLatency, Ticket};
 pub use mask::{MAX_MEMBERS, Mask};
 pub use plan::{CanarySpec, Fan, GroupSpec, Members, Plan, RouteSpec};
-pub use pool::{Member, Pool};
+pub use pool::{Member, Pool, Tier};
 pub use random::Draw;
 pub use router::{Counter, Listener, Router, RouterBuilder, Timer};
 pub use strategy::Strategy;

@@ -36,7 +36,7 @@ pub struct Pool {
     /// The sums of weights up to and with each member.
     weights: Box<[u64]>,
     /// Prices from the cheapest on, with those that ask it.
-    tiers: Box<[(f32, Mask)]>,
+    tiers: Box<[Tier]>,
     picture: Picture,
 }
 
@@ -51,6 +51,16 @@ pub struct Member {
     pub id: u64,
     /// Its number in the table of all endpoints.
     pub(crate) index: usize,
+}
+
+/// A price, and who asks it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Tier {
+    /// The price, [blended](crate::Price::blended).
+    pub price: f32,
+    /// Those that ask it, in order.
+    pub members: Box<[u16]>,
 }
 
 /// What the last sweep saw. A cache line of its own: it is written while the rest is read.
@@ -86,10 +96,8 @@ impl Pool {
         prices.sort_by(f32::total_cmp);
         prices.dedup();
         let tiers = prices.into_iter().map(|price| {
-            let mut mask = Mask::EMPTY;
-            let here = |(_, member): &(usize, &Member)| member.spec.price.blended() == price;
-            members.iter().enumerate().filter(here).for_each(|(index, _)| mask.insert(index));
-            (price, mask)
+            let here = (0_u16..).zip(&members).filter(|(_, member)| member.spec.price.blended() == price);
+            Tier { price, members: here.map(|(index, _)| index).collect() }
         });
         Self {
             epoch,
@@ -159,7 +167,10 @@ impl Pool {
 
     /// Those that were well at the last sweep, and whether so few are that all are to be tried.
     pub fn well(&self, now: Instant) -> (Mask, bool) {
-        let now_ms = millis(self.epoch, now);
+        self.well_at(now, millis(self.epoch, now))
+    }
+
+    pub(crate) fn well_at(&self, now: Instant, now_ms: u32) -> (Mask, bool) {
         let due = self.picture.next_sweep_ms.load(Relaxed);
         if now_ms.wrapping_sub(due).cast_signed() >= 0 {
             self.sweep_if(due, now, now_ms);
@@ -174,21 +185,19 @@ impl Pool {
         )
     }
 
-    /// Looks at every member now, unless somebody has within this millisecond.
-    pub(crate) fn sweep(&self, now: Instant) {
-        let now_ms = millis(self.epoch, now);
-        if self.picture.swept_ms.load(Relaxed) != now_ms.wrapping_add(1) {
-            self.sweep_if(self.picture.next_sweep_ms.load(Relaxed), now, now_ms);
-        }
+    /// Looks at every member now; `false` where somebody has within this millisecond.
+    pub(crate) fn sweep(&self, now: Instant, now_ms: u32) -> bool {
+        let is_due = self.picture.swept_ms.load(Relaxed) != now_ms.wrapping_add(1);
+        is_due && self.sweep_if(self.picture.next_sweep_ms.load(Relaxed), now, now_ms)
     }
 
     /// One of those who come at once does it; the others go by the picture there is.
-    fn sweep_if(&self, due: u32, now: Instant, now_ms: u32) {
+    fn sweep_if(&self, due: u32, now: Instant, now_ms: u32) -> bool {
         let period =
             u32::try_from(self.policy.sweep.as_millis()).unwrap_or(u32::MAX / 4).clamp(1, u32::MAX / 4);
         let next = now_ms.wrapping_add(period);
         if self.picture.next_sweep_ms.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
-            return;
+            return false;
         }
         self.picture.swept_ms.store(now_ms.wrapping_add(1), Relaxed);
         let mut well = Mask::EMPTY;
@@ -202,10 +211,10 @@ impl Pool {
                 staying += 1;
                 remaining.insert(index);
             }
-            if let Some(us) = member.live.faded_us(now_ms) {
+            // A penalty is no latency that a newcomer should be measured by.
+            if let Some(us) = member.live.measured_us(now_ms) {
                 known += 1;
-                // A penalty is no latency that a newcomer should be measured by.
-                sum += us.min(member.live.policy().penalty.as_secs_f32() * 1e6);
+                sum += us;
             }
             in_flight = in_flight.saturating_add(member.live.in_flight().0);
         }
@@ -219,19 +228,25 @@ impl Pool {
         let typical = if known > 0 { sum / known as f32 } else { 0.0 };
         self.picture.typical_us.store(typical.to_bits(), Relaxed);
         self.picture.in_flight.store(in_flight, Relaxed);
+        true
     }
 
     /// Whether that member takes requests at this moment.
-    pub(crate) fn takes(&self, index: usize, now: Instant) -> bool {
-        self.members.get(index).is_some_and(|member| member.live.takes(now, millis(self.epoch, now)))
+    pub(crate) fn takes(&self, index: usize, now: Instant, now_ms: u32) -> bool {
+        self.members.get(index).is_some_and(|member| member.live.takes(now, now_ms))
     }
 
     /// How slow that member is, in microseconds for each 1,000 tokens of work to a first token: as measured, or as its like.
     pub fn slowness_us(&self, index: usize, now: Instant) -> f32 {
-        let Some(member) = self.members.get(index) else { return f32::INFINITY };
-        member.live.faded_us(millis(self.epoch, now)).unwrap_or_else(|| {
+        let now_ms = millis(self.epoch, now);
+        self.members.get(index).map_or(f32::INFINITY, |member| self.slowness_of(member, now_ms))
+    }
+
+    #[inline]
+    pub(crate) fn slowness_of(&self, member: &Member, now_ms: u32) -> f32 {
+        member.live.faded_us(now_ms).unwrap_or_else(|| {
             let typical = f32::from_bits(self.picture.typical_us.load(Relaxed));
-            if typical > 0.0 { typical } else { member.live.policy().seed.as_secs_f32() * 1e6 }
+            if typical > 0.0 { typical } else { member.live.seed_us() }
         })
     }
 
@@ -250,8 +265,8 @@ impl Pool {
         &self.weights
     }
 
-    /// Prices from the cheapest on, blended, with those that ask it.
-    pub fn price_tiers(&self) -> &[(f32, Mask)] {
+    /// Prices from the cheapest on, with those that ask it.
+    pub fn price_tiers(&self) -> &[Tier] {
         &self.tiers
     }
 }

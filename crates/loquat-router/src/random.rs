@@ -1,29 +1,27 @@
-//! Chance: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) over one atomic counter, repeatable from a seed.
-
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//! Chance: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) over a counter that is counted anyway, repeatable from a seed.
 
 use loquat_core::TraceContext;
 
-/// On a cache line of its own: threads that decide at once would otherwise slow what lies beside it, too.
-#[derive(Debug)]
-#[repr(align(64))]
-pub(crate) struct Random(AtomicU64);
+/// Where chance begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn seeded(seed: u64) -> Self {
-        Self(AtomicU64::new(seed))
+        Self(seed)
     }
 
     pub(crate) fn from_system() -> Self {
         Self::seeded(u64::from_le_bytes(TraceContext::random().span_id()))
     }
 
-    pub(crate) fn draw(&self) -> Draw {
-        Draw(self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed))
+    /// The chance of the decision of that number.
+    pub(crate) fn draw(self, number: u64) -> Draw {
+        Draw(self.0.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 }
 
-/// The chance of one decision: the shared counter is touched once for each.
+/// The chance of one decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Draw(u64);
 

@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    hash::{BuildHasherDefault, Hasher},
     sync::Arc,
     time::Instant,
 };
@@ -41,9 +42,28 @@ pub struct Node {
 pub struct Table {
     pub(crate) nodes: Vec<Node>,
     pub(crate) routes: Vec<Route>,
-    exact: HashMap<Box<str>, usize>,
+    exact: HashMap<Box<str>, usize, Names>,
     /// What stands before the `*`, the longest first.
     prefixes: Vec<(Box<str>, usize)>,
+}
+
+/// Hashes names by [`hash`]: who looks one up puts none in, so nobody can make them collide but who writes the plan.
+type Names = BuildHasherDefault<NameHasher>;
+
+#[derive(Debug, Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(self.0, bytes);
+    }
+
+    // What the standard library writes after a text, so that two texts are not one; here there is one.
+    fn write_u8(&mut self, _: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A route, ready.
@@ -180,7 +200,7 @@ impl Table {
         } else {
             &plan.routes
         };
-        let mut table = Self { nodes, routes: Vec::new(), exact: HashMap::new(), prefixes: Vec::new() };
+        let mut table = Self { nodes, routes: Vec::new(), exact: HashMap::default(), prefixes: Vec::new() };
         for (index, spec) in specs.iter().enumerate() {
             for name in &spec.names {
                 match name.strip_suffix('*') {

@@ -28,11 +28,18 @@ pub struct Record {
 /// The ring.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    next: AtomicU64,
+    next: Counter,
     slots: Box<[Slot]>,
 }
 
+/// On a cache line of its own: threads that decide at once would otherwise slow what lies beside it, too.
 #[derive(Debug)]
+#[repr(align(64))]
+struct Counter(AtomicU64);
+
+/// A cache line each: neighbours are written by different threads at once.
+#[derive(Debug)]
+#[repr(align(64))]
 struct Slot {
     /// Twice the number of the decision that is in it, plus two; one more while it is written; 0 for none.
     sequence: AtomicU64,
@@ -43,11 +50,16 @@ impl Ring {
     pub(crate) fn new(kept: usize) -> Self {
         let slot =
             |_| Slot { sequence: AtomicU64::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) };
-        Self { next: AtomicU64::new(0), slots: (0..kept.max(1)).map(slot).collect() }
+        Self { next: Counter(AtomicU64::new(0)), slots: (0..kept.max(1)).map(slot).collect() }
     }
 
-    pub(crate) fn push(&self, at_ms: u32, trace: u64, decision: &Decision) {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+    /// The number of the next decision.
+    pub(crate) fn reserve(&self) -> u64 {
+        self.next.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Keeps the decision of that number, which nobody else has.
+    pub(crate) fn write(&self, number: u64, at_ms: u32, trace: u64, decision: &Decision) {
         let Some(slot) = self.slot(number) else { return };
         let seen = slot.sequence.load(Ordering::Relaxed);
         let writing = 2 * number + 1;
@@ -67,7 +79,7 @@ impl Ring {
 
     /// What is there, oldest first.
     pub(crate) fn read(&self) -> Vec<Record> {
-        let end = self.next.load(Ordering::Acquire);
+        let end = self.next.0.load(Ordering::Acquire);
         let kept = self.slots.len() as u64;
         (end.saturating_sub(kept)..end).filter_map(|number| self.one(number)).collect()
     }
@@ -155,7 +167,7 @@ mod tests {
     fn keeps_the_last_as_they_were() {
         let ring = Ring::new(4);
         assert!(ring.read().is_empty());
-        (0..10).for_each(|n| ring.push(n, u64::MAX - u64::from(n), &decision(n)));
+        (0..10).for_each(|n| ring.write(ring.reserve(), n, u64::MAX - u64::from(n), &decision(n)));
         let read = ring.read();
         assert_eq!(read.iter().map(|record| record.number).collect::<Vec<_>>(), [6, 7, 8, 9]);
         for (record, n) in read.iter().zip(6..) {
@@ -174,7 +186,7 @@ mod tests {
                 let ring = &ring;
                 scope.spawn(move || {
                     for n in (0..20_000).map(|n| n * 2 + writer) {
-                        ring.push(n, n.into(), &decision(n));
+                        ring.write(ring.reserve(), n, n.into(), &decision(n));
                     }
                 });
             }

@@ -247,6 +247,35 @@ fn nobody_herds_when_all_is_steady() {
     }
 }
 
+/// Who failed is asked again soon after it is well, and seldom while it is not: it is back within about the time that it was
+/// out, and never later than the longest sparing.
+#[test]
+fn who_recovers_is_back_within_the_time_it_was_out() {
+    let refuses = |retry_after| Ailment::Refuses { after: MS(2), retry_after };
+    for (name, ailment) in [
+        ("refuses", refuses(None)),
+        ("refuses and says when", refuses(Some(S(3)))),
+        ("says nothing", Ailment::Silent(S(2))),
+    ] {
+        for (seed, out) in (1..=3).flat_map(|seed| [4, 10, 60].map(|out| (seed, out))) {
+            let (_, mut script) = scenes(seed).remove(0);
+            script.spells.push(Spell::new(0, S(10), S(10 + out), ailment));
+            (script.max_attempts, script.duration) = (2, S(120));
+            let report = ours(&script);
+            let fair = script.rate / script.servers.len() as f64;
+            let well = usize::try_from(10 + out).expect("small");
+            let back = (well..120).find(|&second| f64::from(report.seconds[second].asked[0]) >= fair / 2.0);
+            let back = back.map_or(120, |second| second - well);
+            // It may have been found out two seconds late, and been looked at just before it was well.
+            let limit = usize::try_from(out.min(30)).expect("small") + 4;
+            assert!(back <= limit, "{name} for {out} s, seed {seed}: back after {back} s");
+            let wasted = f64::from(report.servers[0].failed) / (script.rate * out as f64);
+            assert!(wasted < 0.05, "{name} for {out} s, seed {seed}: {wasted:.3} of the requests met it");
+            assert_eq!(report.lost, 0, "{name}: others took them");
+        }
+    }
+}
+
 #[test]
 fn a_script_replays_alike() {
     let story = |seed| {

@@ -29,6 +29,7 @@ use percentiles::Percentiles;
 /// | `fade` | 10 s | linkerd's: a slow node is asked again about once a minute, whatever the traffic |
 /// | `seed` | 500 ms | a hosted model's usual first token; only while nothing is known of any endpoint |
 /// | `penalty` | 5 s | linkerd's: a node that fails at once must look slower than any that answers |
+/// | `max_sparing` | 30 s | a failing node is asked again after 1, 2, 4 … s, never later than that: about as long as it was out |
 /// | `max_rest` | 300 s | what a peer says of `Retry-After` is believed so far |
 /// | `slow_start` | 30 s | a new node's caches fill while it takes a growing share |
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,8 +39,11 @@ pub struct LoadPolicy {
     pub fade: Duration,
     /// What an endpoint of which nothing is known is taken for, until others have been measured.
     pub seed: Duration,
-    /// What a failure counts as, in time to first token.
+    /// What an endpoint that failed is taken for, in time to first token. For a second after the first failure, and for twice as
+    /// long after each further one; what was measured before is kept apart, and holds again after that.
     pub penalty: Duration,
+    /// For how long at most it is taken for that. At most an hour.
+    pub max_sparing: Duration,
     /// The longest that a peer's `Retry-After` keeps requests away.
     pub max_rest: Duration,
     /// For how long an endpoint that joins later is spared: its share grows over this time.
@@ -52,6 +56,7 @@ impl Default for LoadPolicy {
             fade: Duration::from_secs(10),
             seed: Duration::from_millis(500),
             penalty: Duration::from_secs(5),
+            max_sparing: Duration::from_secs(30),
             max_rest: Duration::from_secs(300),
             slow_start: Duration::from_secs(30),
         }
@@ -99,20 +104,37 @@ impl Outcome {
 /// One endpoint's load and health. Shared by all tables that name the endpoint.
 #[derive(Debug)]
 pub struct Live {
+    hot: Hot,
     /// What its times count from.
     epoch: Instant,
     policy: LoadPolicy,
-    estimate: Estimate,
-    in_flight: InFlight,
     /// Two KiB, apart: decisions read what is around it.
     percentiles: Box<Percentiles>,
+    /// What a circuit breaker says of it.
+    availability: Arc<Availability>,
+}
+
+/// What decisions read of every endpoint that they compare: one cache line, and nothing else of it. Other threads write to it
+/// while they ask the endpoint, so a second line would be a second wait.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Hot {
+    estimate: Estimate,
+    in_flight: InFlight,
     /// When it joined a router that was running, counted from 1; 0 for those that were there from the start.
     joined_ms: AtomicU32,
     /// Not asked before that time, in milliseconds since the epoch; 0 for no such wish.
     rests_until_ms: AtomicU32,
     health: Health,
-    /// What a circuit breaker says of it.
-    availability: Arc<Availability>,
+    /// It failed, and is taken for slow until then; as above.
+    spared_until_ms: AtomicU32,
+    /// Failures after which it was spared, since the last answer.
+    sparings: AtomicU32,
+    /// The policy's times, as decisions need them.
+    fade_ms: f32,
+    slow_start_ms: f32,
+    seed_us: f32,
+    penalty_us: f32,
 }
 
 impl Live {
@@ -126,14 +148,22 @@ impl Live {
         availability: Option<Arc<Availability>>,
     ) -> Self {
         Self {
+            hot: Hot {
+                estimate: Estimate::default(),
+                in_flight: InFlight::default(),
+                joined_ms: AtomicU32::new(if joins { millis(epoch, now).saturating_add(1) } else { 0 }),
+                rests_until_ms: AtomicU32::new(0),
+                health: Health::new(),
+                spared_until_ms: AtomicU32::new(0),
+                sparings: AtomicU32::new(0),
+                fade_ms: policy.fade.as_secs_f32() * 1e3,
+                slow_start_ms: policy.slow_start.as_secs_f32() * 1e3,
+                seed_us: micros(policy.seed),
+                penalty_us: micros(policy.penalty),
+            },
             epoch,
             policy,
-            estimate: Estimate::default(),
-            in_flight: InFlight::default(),
             percentiles: Box::default(),
-            joined_ms: AtomicU32::new(if joins { millis(epoch, now).saturating_add(1) } else { 0 }),
-            rests_until_ms: AtomicU32::new(0),
-            health: Health::new(),
             availability: availability.unwrap_or_else(|| Arc::new(Availability::new(now))),
         }
     }
@@ -141,14 +171,14 @@ impl Live {
     /// A request of that size begins: the ticket is to be told how it goes on.
     pub fn enter(self: &Arc<Self>, prompt_tokens: u32, now: Instant) -> Ticket {
         let tokens = prompt_tokens.saturating_add(REQUEST_TOKENS).min(in_flight::MOST_TOKENS);
-        let ahead = self.in_flight.enter(tokens);
+        let ahead = self.hot.in_flight.enter(tokens);
         let work = ahead.saturating_add(tokens.into());
         Ticket { live: self.clone(), started: now, prompt_tokens, tokens, work, answered: false }
     }
 
     /// Requests and tokens in hand.
     pub fn in_flight(&self) -> (u32, u64) {
-        self.in_flight.read()
+        self.hot.in_flight.read()
     }
 
     /// How long a first token takes for each 1,000 tokens of work, as it has faded by now; `None` when nothing is known. The
@@ -166,14 +196,14 @@ impl Live {
 
     /// How it stands, with reason and time.
     pub fn state(&self, now: Instant) -> State {
-        if let Some(state) = self.health.said(self.epoch) {
+        if let Some(state) = self.hot.health.said(self.epoch) {
             return state;
         }
         match self.availability.standing(now) {
             Standing::Available | Standing::ProbeDue => {}
             _ => return State::Out { reason: Reason::Breaker, since: None },
         }
-        let rests = self.rests_until_ms.load(Relaxed);
+        let rests = self.hot.rests_until_ms.load(Relaxed);
         if rests > millis(self.epoch, now) {
             let until = self.epoch + Duration::from_millis(rests.into());
             return State::Resting { until };
@@ -183,43 +213,43 @@ impl Live {
 
     /// Whether it takes requests at this moment.
     pub(crate) fn takes(&self, now: Instant, now_ms: u32) -> bool {
-        self.health.takes()
-            && self.rests_until_ms.load(Relaxed) <= now_ms
+        self.hot.health.takes()
+            && self.hot.rests_until_ms.load(Relaxed) <= now_ms
             && self.availability.standing(now).may_try()
     }
 
     /// Whether it shall get no new requests, whatever else.
     pub(crate) fn is_draining(&self) -> bool {
-        self.health.is_draining()
+        self.hot.health.is_draining()
     }
 
     /// The endpoint leaves: what it has in hand it may finish.
     pub fn drain(&self, now: Instant) {
-        self.health.drain(millis(self.epoch, now));
+        self.hot.health.drain(millis(self.epoch, now));
     }
 
     /// It begins anew, as one that joins now.
     pub(crate) fn joined(&self, now: Instant) {
-        self.joined_ms.store(millis(self.epoch, now).saturating_add(1), Relaxed);
-        self.estimate.forget();
+        self.hot.joined_ms.store(millis(self.epoch, now).saturating_add(1), Relaxed);
+        self.hot.estimate.forget();
     }
 
     /// It is back before it had left.
     pub(crate) fn undrain(&self) {
-        self.health.undrain();
+        self.hot.health.undrain();
     }
 
     /// What an active check found: `GET /health` or `/v1/models`, never a generation.
     pub fn checked(&self, is_well: bool, now: Instant) {
-        if self.health.checked(is_well, millis(self.epoch, now)) {
+        if self.hot.health.checked(is_well, millis(self.epoch, now)) {
             // Back from the dead: what was known of it is no longer so.
-            self.estimate.forget();
+            self.hot.estimate.forget();
         }
     }
 
     /// Up or out by hand, or by whoever discovered it.
     pub fn set_out(&self, out: bool, now: Instant) {
-        self.health.set_out(out, millis(self.epoch, now));
+        self.hot.health.set_out(out, millis(self.epoch, now));
     }
 
     /// The breaker's word.
@@ -227,55 +257,75 @@ impl Live {
         &self.availability
     }
 
+    /// As measured, and faded by now; while it is spared at least the penalty. `None` when nothing is known.
     pub(crate) fn faded_us(&self, now_ms: u32) -> Option<f32> {
-        self.estimate.faded(now_ms, self.policy.fade.as_millis() as f32)
+        let measured = self.measured_us(now_ms);
+        if self.hot.spared_until_ms.load(Relaxed) <= now_ms {
+            return measured;
+        }
+        Some(measured.unwrap_or_default().max(self.hot.penalty_us))
+    }
+
+    /// As measured alone.
+    pub(crate) fn measured_us(&self, now_ms: u32) -> Option<f32> {
+        self.hot.estimate.faded(now_ms, self.hot.fade_ms)
     }
 
     /// What share of its usual load it is fit for, from 0.1 to 1.
     pub(crate) fn warmth(&self, now_ms: u32) -> f32 {
-        let joined = self.joined_ms.load(Relaxed);
-        if joined == 0 || self.policy.slow_start.is_zero() {
+        let joined = self.hot.joined_ms.load(Relaxed);
+        if joined == 0 || self.hot.slow_start_ms <= 0.0 {
             return 1.0;
         }
         let age = (now_ms + 1).saturating_sub(joined) as f32;
-        (age / self.policy.slow_start.as_millis() as f32).clamp(0.1, 1.0)
+        (age / self.hot.slow_start_ms).clamp(0.1, 1.0)
     }
 
-    pub(crate) fn policy(&self) -> &LoadPolicy {
-        &self.policy
+    /// What it is taken for while nothing is known of it or its like. Microseconds.
+    pub(crate) fn seed_us(&self) -> f32 {
+        self.hot.seed_us
     }
 
     /// A first token that had so much work before it, its own included.
-    fn answered(&self, prompt_tokens: u32, work: u64, took: Duration, now: Instant) {
-        let now_ms = millis(self.epoch, now);
+    fn answered(&self, prompt_tokens: u32, work: u64, began: Instant, now: Instant) {
+        let (now_ms, took) = (millis(self.epoch, now), now.saturating_duration_since(began));
+        // Who was asked before the failure says nothing of the time after it. Read first, as in `Health::succeeded`.
+        if self.hot.sparings.load(Relaxed) != 0 && self.is_news(began) {
+            self.hot.sparings.store(0, Relaxed);
+        }
         let unit = micros(took) * UNIT_TOKENS / work.max(1) as f32;
-        self.estimate.record(unit, now_ms, self.policy.fade.as_millis() as f32);
+        self.hot.estimate.record(unit, now_ms, self.hot.fade_ms);
         self.percentiles.record(prompt_tokens, took, now_ms);
     }
 
-    fn failed(&self, retry_after: Option<Duration>, is_busy: bool, took: Duration, now: Instant) {
-        let now_ms = millis(self.epoch, now);
-        let penalty =
-            retry_after.unwrap_or_default().min(self.policy.max_rest).max(self.policy.penalty).max(took);
-        self.estimate.record(micros(penalty), now_ms, self.policy.fade.as_millis() as f32);
+    /// Whether an attempt that began then was made after all that is known of failures.
+    fn is_news(&self, began: Instant) -> bool {
+        self.hot.spared_until_ms.load(Relaxed) <= millis(self.epoch, began)
+    }
+
+    fn failed(&self, retry_after: Option<Duration>, is_busy: bool, began: Instant, now: Instant) {
+        // Of many that were under way when it failed, the first says it all.
+        if self.is_news(began) {
+            let doublings = self.hot.sparings.fetch_add(1, Relaxed).min(16);
+            let sparing = FIRST_SPARING.saturating_mul(1 << doublings).min(self.policy.max_sparing);
+            let until = millis(self.epoch, now + sparing.min(LONGEST_SPARING));
+            self.hot.spared_until_ms.fetch_max(until, Relaxed);
+        }
         if let Some(wait) = retry_after {
             let until = millis(self.epoch, now + wait.min(self.policy.max_rest));
-            self.rests_until_ms.fetch_max(until, Relaxed);
+            self.hot.rests_until_ms.fetch_max(until, Relaxed);
         }
-        if !is_busy {
-            let row = self.health.failed();
-            if let Some(doublings) = row.checked_sub(FAILURES_TO_REST) {
-                let rest = FIRST_REST * (1 << doublings.min(6));
-                self.rests_until_ms.fetch_max(millis(self.epoch, now + rest), Relaxed);
-            }
+        if !is_busy && self.hot.health.failed() >= FAILURES_TO_REST {
+            self.hot.rests_until_ms.fetch_max(self.hot.spared_until_ms.load(Relaxed), Relaxed);
         }
     }
 }
 
-/// Failures in a row after which an endpoint rests, as many as Envoy's outlier detection waits for.
+/// For how long one that failed is taken for slow at first.
+const FIRST_SPARING: Duration = Duration::from_secs(1);
+const LONGEST_SPARING: Duration = Duration::from_secs(3_600);
+/// Failures in a row after which an endpoint that is spared gets nothing at all, as many as Envoy's outlier detection waits for.
 const FAILURES_TO_REST: u32 = 5;
-/// How long it rests at first; twice as long after each further failure, about a minute at most.
-const FIRST_REST: Duration = Duration::from_secs(1);
 
 /// What a request weighs besides its prompt until its first token: what each costs, however short. In tokens of prompt.
 pub(crate) const REQUEST_TOKENS: u32 = 256;
@@ -304,24 +354,17 @@ impl Ticket {
         if std::mem::replace(&mut self.answered, true) {
             return;
         }
-        let took = now.saturating_duration_since(self.started);
-        self.live.answered(self.prompt_tokens, self.work, took, now);
-        self.live.in_flight.lessen(self.tokens.saturating_sub(ANSWER_TOKENS));
+        self.live.answered(self.prompt_tokens, self.work, self.started, now);
+        self.live.hot.in_flight.lessen(self.tokens.saturating_sub(ANSWER_TOKENS));
         self.tokens = self.tokens.min(ANSWER_TOKENS);
     }
 
     /// How it came out.
     pub fn settle(self, outcome: Outcome, now: Instant) {
         match outcome {
-            Outcome::Success => self.live.health.succeeded(),
+            Outcome::Success => self.live.hot.health.succeeded(),
             Outcome::Failure { retry_after, is_busy } => {
-                let took = now.saturating_duration_since(self.started);
-                self.live.failed(
-                    retry_after,
-                    is_busy,
-                    if self.answered { Duration::ZERO } else { took },
-                    now,
-                );
+                self.live.failed(retry_after, is_busy, self.started, now);
             }
             Outcome::Neutral => {}
         }
@@ -340,7 +383,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.live.in_flight.leave(self.tokens);
+        self.live.hot.in_flight.leave(self.tokens);
     }
 }
 
@@ -348,7 +391,10 @@ impl Drop for Ticket {
 pub(crate) fn millis(epoch: Instant, now: Instant) -> u32 {
     // Wraps after 49 days, as `Estimate` expects.
     #[allow(clippy::cast_possible_truncation, reason = "wraps on purpose")]
-    let ms = now.saturating_duration_since(epoch).as_millis() as u32;
+    let ms = {
+        let since = now.saturating_duration_since(epoch);
+        (since.as_secs() as u32).wrapping_mul(1_000).wrapping_add(since.subsec_millis())
+    };
     ms
 }
 
@@ -388,6 +434,13 @@ mod tests {
         live.enter(1, start).settle(failure(None), start);
         assert_eq!(live.first_token(start), Some(Duration::from_secs(5)));
         assert_eq!(live.state(start), State::Up);
+        let second = start + Duration::from_secs(1);
+        assert_eq!(live.first_token(second), None, "nothing was ever measured");
+        live.enter(1, start).settle(failure(None), second);
+        assert_eq!(live.first_token(second), None, "it was under way when the first one failed");
+        live.enter(1, second).settle(failure(None), second);
+        assert_eq!(live.first_token(second + Duration::from_millis(1_999)), Some(Duration::from_secs(5)));
+        assert_eq!(live.first_token(second + Duration::from_secs(2)), None, "twice as long");
         live.enter(1, start).settle(failure(Some(Duration::from_secs(20))), start);
         assert_eq!(live.state(start), State::Resting { until: start + Duration::from_secs(20) });
         assert!(!live.takes(start, 19_999) && live.takes(start, 20_000));

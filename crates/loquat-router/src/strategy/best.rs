@@ -36,32 +36,113 @@ impl Pick for BestOf {
     }
 
     fn pick(&self, view: &View<'_>, mask: &Mask, score: &dyn Score, draw: &mut Draw) -> Option<Picked> {
-        let (counts, count) = mask.counts();
-        let choices = usize::from(self.0).min(count);
-        // Floyd's sample is even, its order is not: turned by chance, each is as likely to come first, and so to win a tie.
-        let turn = draw.below(count);
-        let mut drawn = [usize::MAX; MOST];
-        let mut best: Option<Picked> = None;
-        for at in 0..choices {
-            // Among those not drawn yet, each as likely: Floyd's sampling (Bentley and Floyd, 1987).
-            let last = count - choices + at;
-            let rank = Some(draw.below(last + 1)).filter(|rank| !drawn.contains(rank)).unwrap_or(last);
-            drawn[at] = rank;
-            let Some(index) = mask.select_by(&counts, (rank + turn) % count) else { break };
-            let scored = score.score(view, index);
-            best = Some(match best {
-                Some(best) if best.score <= scored || scored.is_nan() => {
-                    Picked { rival: nearer(best.rival, (index, scored)), ..best }
-                }
-                Some(beaten) => Picked { index, score: scored, rival: Some((beaten.index, beaten.score)) },
-                None => Picked { index, score: scored, rival: None },
-            });
-        }
-        best
+        let choices = usize::from(self.0);
+        let mut drawn = [0; MOST];
+        let all = view.pool.members().len();
+        let found = match all > MOST && blindly(all, |at| at, mask, draw, &mut drawn[..choices]) {
+            true => choices,
+            false => evenly(mask, draw, &mut drawn[..choices]),
+        };
+        best(view, &drawn[..found], score)
     }
+}
+
+/// Draws from all, and again where chance names one that is out of question or was named before. As even as a draw from
+/// those in question, and it counts nothing; `false` where too few of them were met.
+pub(super) fn blindly(
+    all: usize,
+    member: impl Fn(usize) -> usize,
+    mask: &Mask,
+    draw: &mut Draw,
+    drawn: &mut [usize],
+) -> bool {
+    let mut found = 0;
+    for _ in 0..DRAWS * drawn.len() {
+        let index = member(draw.below(all));
+        if mask.contains(index) && !drawn[..found].contains(&index) {
+            drawn[found] = index;
+            found += 1;
+            if found == drawn.len() {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Draws for each that is wanted: enough while a third is in question.
+const DRAWS: usize = 4;
+
+/// Draws from those in question alone, however few they are; how many there were.
+fn evenly(mask: &Mask, draw: &mut Draw, drawn: &mut [usize]) -> usize {
+    let (counts, count) = mask.counts();
+    let choices = drawn.len().min(count);
+    // Floyd's sample (Bentley and Floyd, 1987) is even, its order is not: turned by chance, each is as likely to come first, and
+    // so to win a tie.
+    let turn = draw.below(count);
+    let mut ranks = [usize::MAX; MOST];
+    for at in 0..choices {
+        let last = count - choices + at;
+        let rank = Some(draw.below(last + 1)).filter(|rank| !ranks[..at].contains(rank)).unwrap_or(last);
+        ranks[at] = rank;
+        let Some(index) = mask.select_by(&counts, (rank + turn) % count) else { return at };
+        drawn[at] = index;
+    }
+    choices
+}
+
+/// The best of those, and the best of the others.
+pub(super) fn best(view: &View<'_>, drawn: &[usize], score: &dyn Score) -> Option<Picked> {
+    let mut best: Option<Picked> = None;
+    for &index in drawn {
+        let scored = score.score(view, index);
+        best = Some(match best {
+            Some(best) if best.score <= scored || scored.is_nan() => {
+                Picked { rival: nearer(best.rival, (index, scored)), ..best }
+            }
+            Some(beaten) => Picked { index, score: scored, rival: Some((beaten.index, beaten.score)) },
+            None => Picked { index, score: scored, rival: None },
+        });
+    }
+    best
 }
 
 /// The better of two rivals.
 fn nearer(old: Option<(usize, f32)>, new: (usize, f32)) -> Option<(usize, f32)> {
     Some(old.filter(|old| old.1 <= new.1).unwrap_or(new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of those in question is as likely to be drawn, and to come first, whichever way they are drawn.
+    #[test]
+    fn draws_are_even_and_of_those_in_question() {
+        for (all, every, may_be_blind) in
+            [(200, 2, true), (200, 50, false), (1000, 500, false), (3, 1, false)]
+        {
+            let mut mask = Mask::EMPTY;
+            (0..all).step_by(every).for_each(|index| mask.insert(index));
+            let (count, rounds) = (mask.len(), 20_000_u32);
+            let mut firsts = vec![0_u32; all];
+            let mut draw = Draw::seeded(5);
+            for _ in 0..rounds {
+                let mut drawn = [usize::MAX; 5];
+                let blind = blindly(all, |at| at, &mask, &mut draw, &mut drawn);
+                assert!(may_be_blind || !blind, "{all} by {every}: there are fewer than five");
+                let found = if blind { drawn.len() } else { evenly(&mask, &mut draw, &mut drawn) };
+                assert_eq!(found, count.min(5), "{all} by {every}");
+                let drawn = &drawn[..found];
+                assert!(drawn.iter().all(|index| mask.contains(*index)), "{drawn:?}");
+                assert!((1..found).all(|at| !drawn[..at].contains(&drawn[at])), "none twice: {drawn:?}");
+                firsts[drawn[0]] += 1;
+            }
+            let fair = f64::from(rounds) / count as f64;
+            for index in (0..all).step_by(every) {
+                let share = f64::from(firsts[index]) / fair;
+                assert!((0.6..1.4).contains(&share), "{index} of {all}: {share:.2} of its share");
+            }
+        }
+    }
 }

@@ -34,6 +34,8 @@ pub struct View<'a> {
     pub asked: &'a Asked,
     /// The present instant.
     pub now: Instant,
+    /// The same in milliseconds since the router's beginning: worked out once for all that are scored.
+    pub(crate) now_ms: u32,
 }
 
 /// Takes members out.

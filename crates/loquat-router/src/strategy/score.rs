@@ -17,7 +17,7 @@ impl Score for FirstToken {
         let Some(member) = view.pool.members().get(index) else { return f32::INFINITY };
         let own = u64::from(view.asked.prompt_tokens.saturating_add(REQUEST_TOKENS));
         let units = (member.live.in_flight().1 + own) as f32 / UNIT_TOKENS;
-        view.pool.slowness_us(index, view.now) * units / view.pool.warmth(index, view.now)
+        view.pool.slowness_of(member, view.now_ms) * units / member.live.warmth(view.now_ms)
     }
 }
 
@@ -32,6 +32,6 @@ impl Score for FewestRequests {
 
     fn score(&self, view: &View<'_>, index: usize) -> f32 {
         let Some(member) = view.pool.members().get(index) else { return f32::INFINITY };
-        (member.live.in_flight().0 + 1) as f32 / view.pool.warmth(index, view.now)
+        (member.live.in_flight().0 + 1) as f32 / member.live.warmth(view.now_ms)
     }
 }
