@@ -186,6 +186,10 @@ fn scenes(seed: u64) -> Vec<(&'static str, Script)> {
             spell(script, S(10), S(70), refuses);
             script.max_attempts = 2;
         }),
+        scene("silent node", &|script| {
+            spell(script, S(10), S(70), Ailment::Silent(S(2)));
+            script.max_attempts = 2;
+        }),
         scene("cold new node", &|script| {
             spell(script, S(0), S(40), Ailment::Absent);
             spell(script, S(40), S(55), Ailment::Slow(6.0));

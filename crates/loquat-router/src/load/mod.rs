@@ -40,7 +40,8 @@ pub struct LoadPolicy {
     /// What an endpoint of which nothing is known is taken for, until others have been measured.
     pub seed: Duration,
     /// What an endpoint that failed is taken for, in time to first token. For a second after the first failure, and for twice as
-    /// long after each further one; what was measured before is kept apart, and holds again after that.
+    /// long after each further one; then one request tries it, and the others when that is answered. What was measured before
+    /// is kept apart, and holds again.
     pub penalty: Duration,
     /// For how long at most it is taken for that. At most an hour.
     pub max_sparing: Duration,
@@ -173,7 +174,21 @@ impl Live {
         let tokens = prompt_tokens.saturating_add(REQUEST_TOKENS).min(in_flight::MOST_TOKENS);
         let ahead = self.hot.in_flight.enter(tokens);
         let work = ahead.saturating_add(tokens.into());
-        Ticket { live: self.clone(), started: now, prompt_tokens, tokens, work, answered: false }
+        let is_trial = self.begins_trial(now);
+        Ticket { live: self.clone(), started: now, prompt_tokens, tokens, work, answered: false, is_trial }
+    }
+
+    /// Whether this is the one request by which an endpoint that was spared is tried. The others go on as if it were spared until
+    /// that one is answered, or for as long as a failure counts.
+    fn begins_trial(&self, now: Instant) -> bool {
+        // Read first: nearly always nothing has failed, and nothing is written.
+        if self.hot.sparings.load(Relaxed) == 0 {
+            return false;
+        }
+        let (now_ms, until) = (millis(self.epoch, now), self.hot.spared_until_ms.load(Relaxed));
+        let trial_ends = millis(self.epoch, now + self.policy.penalty.min(LONGEST_SPARING));
+        until <= now_ms
+            && self.hot.spared_until_ms.compare_exchange(until, trial_ends, Relaxed, Relaxed).is_ok()
     }
 
     /// Requests and tokens in hand.
@@ -287,29 +302,28 @@ impl Live {
     }
 
     /// A first token that had so much work before it, its own included.
-    fn answered(&self, prompt_tokens: u32, work: u64, began: Instant, now: Instant) {
+    fn answered(&self, prompt_tokens: u32, work: u64, began: Instant, is_trial: bool, now: Instant) {
         let (now_ms, took) = (millis(self.epoch, now), now.saturating_duration_since(began));
-        // Who was asked before the failure says nothing of the time after it. Read first, as in `Health::succeeded`.
-        if self.hot.sparings.load(Relaxed) != 0 && self.is_news(began) {
+        if is_trial {
             self.hot.sparings.store(0, Relaxed);
+            self.hot.spared_until_ms.store(0, Relaxed);
         }
         let unit = micros(took) * UNIT_TOKENS / work.max(1) as f32;
         self.hot.estimate.record(unit, now_ms, self.hot.fade_ms);
         self.percentiles.record(prompt_tokens, took, now_ms);
     }
 
-    /// Whether an attempt that began then was made after all that is known of failures.
-    fn is_news(&self, began: Instant) -> bool {
-        self.hot.spared_until_ms.load(Relaxed) <= millis(self.epoch, began)
-    }
-
-    fn failed(&self, retry_after: Option<Duration>, is_busy: bool, began: Instant, now: Instant) {
+    fn failed(&self, retry_after: Option<Duration>, is_busy: bool, ticket: &Ticket, now: Instant) {
         // Of many that were under way when it failed, the first says it all.
-        if self.is_news(began) {
+        if ticket.is_trial || self.hot.spared_until_ms.load(Relaxed) <= millis(self.epoch, ticket.started) {
             let doublings = self.hot.sparings.fetch_add(1, Relaxed).min(16);
             let sparing = FIRST_SPARING.saturating_mul(1 << doublings).min(self.policy.max_sparing);
             let until = millis(self.epoch, now + sparing.min(LONGEST_SPARING));
-            self.hot.spared_until_ms.fetch_max(until, Relaxed);
+            // A trial that failed ends what kept the others away meanwhile.
+            match ticket.is_trial {
+                true => self.hot.spared_until_ms.store(until, Relaxed),
+                false => drop(self.hot.spared_until_ms.fetch_max(until, Relaxed)),
+            }
         }
         if let Some(wait) = retry_after {
             let until = millis(self.epoch, now + wait.min(self.policy.max_rest));
@@ -346,6 +360,8 @@ pub struct Ticket {
     /// What was in flight at its beginning, itself included.
     work: u64,
     answered: bool,
+    /// Whether it tries an endpoint that was spared.
+    is_trial: bool,
 }
 
 impl Ticket {
@@ -354,7 +370,7 @@ impl Ticket {
         if std::mem::replace(&mut self.answered, true) {
             return;
         }
-        self.live.answered(self.prompt_tokens, self.work, self.started, now);
+        self.live.answered(self.prompt_tokens, self.work, self.started, self.is_trial, now);
         self.live.hot.in_flight.lessen(self.tokens.saturating_sub(ANSWER_TOKENS));
         self.tokens = self.tokens.min(ANSWER_TOKENS);
     }
@@ -364,7 +380,7 @@ impl Ticket {
         match outcome {
             Outcome::Success => self.live.hot.health.succeeded(),
             Outcome::Failure { retry_after, is_busy } => {
-                self.live.failed(retry_after, is_busy, self.started, now);
+                self.live.failed(retry_after, is_busy, &self, now);
             }
             Outcome::Neutral => {}
         }
