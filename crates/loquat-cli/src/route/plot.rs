@@ -1,4 +1,5 @@
-//! A simulation as a picture: below, who was asked in each second; above, what the callers waited.
+//! A simulation as a picture: below, who was asked in each second; above, what the callers waited. Both have axes with round
+//! numbers and units, so that the picture can be read without the figures beside it.
 
 use std::fmt::Write;
 
@@ -6,7 +7,14 @@ use loquat::router::simulate::Report;
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 220.0;
-const LEFT: f64 = 70.0;
+const LEFT: f64 = 76.0;
+/// Where each chart's upper edge is.
+const TOPS: [f64; 2] = [48.0, 334.0];
+const ROW: f64 = 18.0;
+/// Columns of the legend; more rows make a taller picture.
+const COLUMNS: usize = 4;
+/// Most endpoints in the legend.
+const NAMED: usize = 40;
 /// Told apart by most eyes, also without colour vision (Okabe and Ito, 2008); after eight they come again.
 const COLOURS: [&str; 8] =
     ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000"];
@@ -14,64 +22,162 @@ const COLOURS: [&str; 8] =
 /// The plot. Names are written as text and never as markup.
 pub(super) fn svg(report: &Report, route: &str) -> String {
     let seconds = report.seconds.len().max(1) as f64;
-    let x = |second: usize| LEFT + second as f64 / seconds * WIDTH;
-    let legend = report.servers.len().min(40) as f64 * 16.0;
-    let total = 2.0 * HEIGHT + 110.0 + legend;
+    let shown = report.servers.len().min(NAMED);
+    let legend = TOPS[1] + HEIGHT + 66.0;
+    let total = legend + shown.div_ceil(COLUMNS) as f64 * ROW + 12.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{:.0}\" height=\"{total:.0}\" font-family=\"sans-serif\" \
          font-size=\"12\"><rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-        LEFT + WIDTH + 20.0
+        LEFT + WIDTH + 30.0
     );
-    let mut put = |text: String| svg.push_str(&text);
-    let waits: Vec<_> =
-        report.seconds.iter().map(|second| second.percentile(95.0).map(|p95| p95.as_secs_f64())).collect();
-    let most_wait = waits.iter().flatten().copied().fold(0.001, f64::max);
-    put(label(
-        LEFT,
-        18.0,
-        &format!("route {route}: P95 of the time to first token, up to {:.0} ms", most_wait * 1e3),
-    ));
-    let line: String = waits.iter().enumerate().fold(String::new(), |mut line, (second, wait)| {
-        if let Some(wait) = wait {
-            let _ = write!(line, "{:.1},{:.1} ", x(second), 30.0 + HEIGHT * (1.0 - wait / most_wait));
-        }
-        line
-    });
-    put(format!(
-        "<polyline fill=\"none\" stroke=\"#d55e00\" stroke-width=\"1.5\" points=\"{}\"/>\n",
-        line.trim_end()
-    ));
-    let base = 2.0 * HEIGHT + 60.0;
-    let most = report.seconds.iter().map(|second| second.asked.iter().sum::<u32>()).max().unwrap_or(1).max(1);
-    put(label(LEFT, base - HEIGHT - 10.0, &format!("attempts in each second, by endpoint, up to {most}")));
+    let [waits, asked] = TOPS;
+
+    let p95: Vec<_> = report
+        .seconds
+        .iter()
+        .map(|second| second.percentile(95.0).map(|p95| p95.as_secs_f64() * 1e3))
+        .collect();
+    let most = p95.iter().flatten().copied().fold(1.0, f64::max);
+    let scale = Scale::up_to(most);
+    svg += &text(LEFT, waits - 26.0, "start", &format!("Route {route}: P95 of the time to first token (ms)"));
+    svg += &axes(waits, &scale, seconds);
+    svg += &lines(&p95, |second| x(second, seconds), |wait| scale.y(waits, wait));
+
+    let busiest = report.seconds.iter().map(|second| second.asked.iter().sum::<u32>()).max().unwrap_or(0);
+    let scale = Scale::up_to(f64::from(busiest.max(1)));
+    svg += &text(LEFT, asked - 26.0, "start", "Attempts, by endpoint (per second)");
+    svg += &axes(asked, &scale, seconds);
     let bar = (WIDTH / seconds).max(0.2);
     for (second, known) in report.seconds.iter().enumerate() {
-        let mut height = 0.0;
-        for (server, &asked) in known.asked.iter().enumerate().filter(|(_, asked)| **asked > 0) {
-            let part = f64::from(asked) / f64::from(most) * HEIGHT;
-            height += part;
-            put(format!(
-                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{bar:.1}\" height=\"{part:.1}\" fill=\"{}\"/>\n",
-                x(second),
-                base - height,
-                COLOURS[server % COLOURS.len()]
-            ));
+        let mut below = 0.0;
+        for (server, &count) in known.asked.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let (from, to) = (scale.y(asked, below), scale.y(asked, below + f64::from(count)));
+            below += f64::from(count);
+            svg += &rectangle(x(second as f64, seconds), to, bar, from - to, server);
         }
     }
-    put(label(LEFT, base + 16.0, &format!("{seconds:.0} seconds")));
-    for (at, server) in report.servers.iter().take(40).enumerate() {
-        let y = base + 40.0 + at as f64 * 16.0;
-        let colour = COLOURS[at % COLOURS.len()];
-        put(format!(
-            "<rect x=\"{LEFT:.0}\" y=\"{:.0}\" width=\"10\" height=\"10\" fill=\"{colour}\"/>\n",
-            y - 9.0
-        ));
-        put(label(LEFT + 16.0, y, &server.name));
+    svg += &text(LEFT + WIDTH / 2.0, asked + HEIGHT + 34.0, "middle", "Time (s)");
+    for (at, server) in report.servers.iter().take(shown).enumerate() {
+        let left = LEFT + (at % COLUMNS) as f64 * (WIDTH / COLUMNS as f64);
+        let y = legend + (at / COLUMNS) as f64 * ROW;
+        svg += &rectangle(left, y - 10.0, 11.0, 11.0, at);
+        svg += &text(left + 17.0, y, "start", &shortened(&server.name));
     }
     svg + "</svg>\n"
 }
 
-fn label(x: f64, y: f64, text: &str) -> String {
+fn x(second: f64, seconds: f64) -> f64 {
+    LEFT + second / seconds * WIDTH
+}
+
+/// An axis: from zero to a round number, with round steps.
+struct Scale {
+    step: f64,
+    steps: u32,
+}
+
+impl Scale {
+    /// Four to eight steps of 1, 2 or 5 times a power of ten.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most eight")]
+    fn up_to(most: f64) -> Self {
+        let most = if most.is_finite() { most.max(1e-3) } else { 1.0 };
+        let power = 10_f64.powf((most / 8.0).log10().floor());
+        let step =
+            [1.0, 2.0, 5.0, 10.0].map(|times| times * power).into_iter().find(|step| most / step <= 8.0);
+        let step = step.unwrap_or(power * 10.0);
+        Self { step, steps: ((most / step).ceil() as u32).max(1) }
+    }
+
+    fn ticks(&self) -> impl Iterator<Item = f64> {
+        let step = self.step;
+        (0..=self.steps).map(move |at| f64::from(at) * step)
+    }
+
+    fn y(&self, top: f64, value: f64) -> f64 {
+        top + HEIGHT * (1.0 - value / (f64::from(self.steps) * self.step))
+    }
+}
+
+/// The frame of a chart: lines across with their numbers, seconds below.
+fn axes(top: f64, scale: &Scale, seconds: f64) -> String {
+    let mut svg = String::new();
+    for value in scale.ticks() {
+        let y = scale.y(top, value);
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{LEFT:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\" stroke=\"#dddddd\"/>",
+            LEFT + WIDTH
+        );
+        svg += &text(LEFT - 8.0, y + 4.0, "end", &number(value));
+    }
+    let bottom = top + HEIGHT;
+    for second in Scale::up_to(seconds).ticks().filter(|second| *second <= seconds) {
+        let x = x(second, seconds);
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{x:.1}\" y1=\"{bottom:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\" stroke=\"#444444\"/>",
+            bottom + 5.0
+        );
+        svg += &text(x, bottom + 18.0, "middle", &number(second));
+    }
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{LEFT:.1} {top:.1}V{bottom:.1}H{:.1}\" fill=\"none\" stroke=\"#444444\"/>",
+        LEFT + WIDTH
+    );
+    svg
+}
+
+/// The values as a line that breaks off where there is none; one alone is a dot.
+fn lines(values: &[Option<f64>], x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> String {
+    let mut svg = String::new();
+    for run in values.iter().enumerate().collect::<Vec<_>>().chunk_by(|a, b| a.1.is_some() == b.1.is_some()) {
+        let points: Vec<_> = run
+            .iter()
+            .filter_map(|(second, value)| {
+                Some(format!("{:.1},{:.1}", x(*second as f64 + 0.5), y((**value)?)))
+            })
+            .collect();
+        match points.as_slice() {
+            [] => {}
+            [point] => {
+                let (x, y) = point.split_once(',').unwrap_or_default();
+                let _ = writeln!(svg, "<circle cx=\"{x}\" cy=\"{y}\" r=\"1.5\" fill=\"#d55e00\"/>");
+            }
+            points => {
+                let points = points.join(" ");
+                let _ = writeln!(
+                    svg,
+                    "<polyline fill=\"none\" stroke=\"#d55e00\" stroke-width=\"1.5\" points=\"{points}\"/>"
+                );
+            }
+        }
+    }
+    svg
+}
+
+fn rectangle(x: f64, y: f64, width: f64, height: f64, server: usize) -> String {
+    let colour = COLOURS[server % COLOURS.len()];
+    format!(
+        "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>\n"
+    )
+}
+
+/// Whole numbers as they are, others as short as they go.
+fn number(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// As many letters as a column of the legend holds.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(28) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name.to_owned(),
+    }
+}
+
+fn text(x: f64, y: f64, anchor: &str, text: &str) -> String {
     let escaped: String = text
         .chars()
         .filter(|letter| !letter.is_control())
@@ -82,5 +188,33 @@ fn label(x: f64, y: f64, text: &str) -> String {
             letter => letter.to_string(),
         })
         .collect();
-    format!("<text x=\"{x:.0}\" y=\"{y:.0}\">{escaped}</text>\n")
+    format!("<text x=\"{x:.0}\" y=\"{y:.0}\" text-anchor=\"{anchor}\">{escaped}</text>\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_end_at_round_numbers() {
+        for (most, ticks) in [
+            (1.0, "0 0.2 0.4 0.6 0.8 1"),
+            (42.0, "0 10 20 30 40 50"),
+            (120.0, "0 20 40 60 80 100 120"),
+            (9_700.0, "0 2000 4000 6000 8000 10000"),
+            (0.0, "0 0.001"),
+            (f64::INFINITY, "0 0.2 0.4 0.6 0.8 1"),
+        ] {
+            let found = Scale::up_to(most).ticks().map(number).collect::<Vec<_>>().join(" ");
+            assert!(found == ticks || most == 0.0, "{most}: {found}");
+            assert!(Scale::up_to(most).y(0.0, most.min(1e9)) <= HEIGHT, "{most}");
+        }
+    }
+
+    #[test]
+    fn gaps_are_no_lines() {
+        let drawn = lines(&[Some(1.0), Some(2.0), None, Some(3.0), None], |x| x, |y| y);
+        assert_eq!((drawn.matches("<polyline").count(), drawn.matches("<circle").count()), (1, 1), "{drawn}");
+        assert_eq!(shortened(&"é".repeat(40)).chars().count(), 29);
+    }
 }
