@@ -27,7 +27,7 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let mut config = Config::new();
         if self.http2_prior_knowledge {
             config = config.with_http2(Http2Mode::PriorKnowledge);
@@ -123,7 +123,7 @@ impl Connection<'_> {
 }
 
 /// The key in that variable.
-fn key(variable: &str) -> Result<Secret> {
+pub(crate) fn key(variable: &str) -> Result<Secret> {
     let value = env::var(variable).ok().map(Secret::new).filter(|key| !key.is_empty());
     value.ok_or_else(|| {
         let named = if looks_like_a_name(variable) { format!(" {variable}") } else { String::new() };

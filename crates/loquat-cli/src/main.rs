@@ -9,6 +9,7 @@
 mod cache;
 mod chat;
 mod completions;
+mod discover;
 mod doctor;
 mod embed;
 mod models;
@@ -70,6 +71,7 @@ enum Command {
     Cache(cache::CacheArgs),
     Top(top::TopArgs),
     Route(route::RouteArgs),
+    Discover(Box<discover::DiscoverArgs>),
     Completions(completions::CompletionsArgs),
 }
 
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => args.key_variable(),
         Command::Models(args) => args.key_variable(),
         Command::Top(args) => args.key_variable(),
+        Command::Discover(args) => args.key_variable(),
         Command::Embed(args) => args.key_variable(),
         _ => None,
     };
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Command::Cache(args) => cache::run(args, &console),
         Command::Top(args) => top::run(args, &console),
         Command::Route(args) => route::run(args, &console),
+        Command::Discover(args) => discover::run(args, &console),
         Command::Completions(args) => completions::run(args, Cli::command()),
     };
     exit.unwrap_or_else(|error| {
