@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, EmbedRequest, Embeddings, Endpoint, Error, ErrorKind, Event,
-    Meta, Model, ModelInfo, Moderation, RateLimits, Result,
+    Answer, BoxFuture, ChatRequest, Context, Delivery, EmbedRequest, Embeddings, Endpoint, Error, ErrorKind,
+    Event, Meta, Model, ModelInfo, Moderation, RateLimits, Result,
 };
 use loquat_provider::{
     DecodeLimits, Format, Head, Outgoing,
@@ -198,7 +198,8 @@ impl HttpModel {
         context.check()?;
         let inner = &*self.0;
         let model = if request.model.is_empty() { &inner.endpoint.model } else { &request.model };
-        let encoded = inner.format.encode(request, model)?;
+        let unsent = |error: Error| error.with_delivery(Delivery::NotSent);
+        let encoded = inner.format.encode(request, model).map_err(unsent)?;
 
         let mut outgoing =
             Request::post(format!("{}{}", inner.base_url, encoded.path), Bytes::from(encoded.body))?;
