@@ -2,7 +2,7 @@
 
 mod support;
 
-use loquat_core::ErrorKind;
+use loquat_core::{Ending, ErrorKind};
 use loquat_provider::{DecodeLimits, OPENAI_CHAT};
 use support::{JSON, SSE};
 
@@ -65,6 +65,19 @@ fn the_three_endings() {
 }
 
 /// Shapes of failure under status 200 that are easily taken for the end of an answer.
+/// Found by fuzzing: a choice with nothing but DashScope's word for going on.
+#[test]
+fn a_choice_without_a_word_or_a_reason_has_not_finished() {
+    for body in [r#"{"choices":[{"finish_reason":"null"}]}"#, r#"{"choices":[{"index":0}]}"#] {
+        let ending = support::decode(&OPENAI_CHAT, JSON, [body.as_bytes()], None).ending;
+        assert!(matches!(ending, Ending::Failed(_)), "{body}: {ending:?}");
+    }
+    let stream =
+        b"data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\ndata: [DONE]\n\n";
+    let ending = support::decode(&OPENAI_CHAT, SSE, [&stream[..]], None).ending;
+    assert!(matches!(ending, Ending::Failed(_)), "{ending:?}");
+}
+
 #[test]
 fn what_says_nothing_is_no_answer() {
     let hello = r#"{"choices":[{"index":0,"delta":{"content":"hello"}}]}"#;
@@ -455,9 +468,7 @@ fn limits_are_named() {
     ] {
         let decoder = support::decoder(&OPENAI_CHAT, SSE, limits);
         let outcome = support::run(decoder, body.as_bytes().chunks(7), None);
-        let loquat_core::Ending::Failed(error) = outcome.ending else {
-            panic!("{name}: {:?}", outcome.ending)
-        };
+        let Ending::Failed(error) = outcome.ending else { panic!("{name}: {:?}", outcome.ending) };
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         assert!(error.message().contains(name), "{}", error.message());
     }

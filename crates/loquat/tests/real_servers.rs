@@ -96,7 +96,7 @@ async fn ask(base: &str, model: &str, (name, make, holds): &Case, wrong: &mut Ve
     let endpoint = client.endpoint(model).expect("a model");
     for stream in [false, true] {
         let request = make(ChatRequest::new("").with_stream(stream).with_max_output_tokens(48));
-        let context = Context::new().with_timeout(Duration::from_secs(120));
+        let context = Context::new().with_timeout(Duration::from_secs(600));
         let answer = match endpoint.infer(&context, Arc::new(request)).await {
             Ok(answer) => answer.collect().await,
             Err(error) => Err(error),

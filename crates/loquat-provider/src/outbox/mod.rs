@@ -426,7 +426,8 @@ impl Outbox {
             return Ending::Failed(error);
         }
         let answered = self.answered || self.has_begun();
-        if self.has_finish() || (self.terminal && answered) {
+        // A choice that is only there, without a word or a reason, is nothing to have finished.
+        if self.has_finish() || (self.terminal && answered && self.any) {
             let reasons = self.choices.iter().filter_map(|choice| choice.reason.clone());
             // A terminal event without a reason: the answer is whole, and why it stopped nobody said.
             let reason = reasons.into_iter().next().unwrap_or(FinishReason::Other(String::new()));
