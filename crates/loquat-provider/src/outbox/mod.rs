@@ -121,12 +121,18 @@ impl Outbox {
     pub(crate) fn recycle(&mut self) {
         self.next = 0;
         self.queue.clear();
+        self.clear_scratch();
+        if self.queue.capacity() > RETAINED_SLOTS {
+            self.queue.shrink_to(RETAINED_SLOTS);
+        }
+    }
+
+    /// Forgets the last texts, and the room that only a long one needs.
+    #[inline]
+    fn clear_scratch(&mut self) {
         self.scratch.clear();
         if self.scratch.capacity() > RETAINED_BYTES {
             self.scratch.shrink_to(RETAINED_BYTES);
-        }
-        if self.queue.capacity() > RETAINED_SLOTS {
-            self.queue.shrink_to(RETAINED_SLOTS);
         }
     }
 

@@ -115,7 +115,7 @@ impl Outbox {
     /// [asked first](Self::has_room_for).
     #[inline]
     pub(crate) fn take_more(&mut self, of: Of, text: Str<'_>) -> bool {
-        self.scratch.clear();
+        self.clear_scratch();
         match (of, text.borrowed()) {
             (_, Some(text)) => self.scratch.push_str(text),
             (Of::Running { kind, choice }, None) => {
