@@ -71,7 +71,7 @@ impl Framer {
     /// [`likeness`](Found::likeness): [`next_for`](Self::next_for) and [`Extractor::extract_event`] in one, for those who need no
     /// more of an event than one field. `None`, with nothing consumed, if `accept` says so, for any other event, one that is not
     /// all there, and errors: all of that [`next_for`](Self::next_for) is to be asked for.
-    #[inline]
+    #[inline(always)] // on the way of every event
     pub fn next_again<'a, 'i: 'a, T>(
         &mut self,
         input: &mut &'i [u8],
@@ -79,10 +79,11 @@ impl Framer {
         likeness: Likeness,
         accept: impl FnOnce(Found<'a>) -> Option<T>,
     ) -> Option<T> {
-        match self {
-            Self::Sse(decoder) => decoder.next_again(input, json, likeness, accept),
-            Self::Ndjson(decoder) => decoder.next_again(input, json, likeness, accept),
-        }
+        let place = match self {
+            Self::Sse(decoder) => decoder.place(),
+            Self::Ndjson(decoder) => decoder.place(),
+        };
+        place.next_again(input, json, likeness, accept)
     }
 
     /// At the end of the body: the event that was not ended.

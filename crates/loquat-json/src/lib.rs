@@ -46,6 +46,7 @@
 //!
 //! Without it `memchr` is the only dependency, and all of the above is there.
 
+mod again;
 mod error;
 mod event;
 mod framer;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use memchr::{memchr, memchr2};
 
+use crate::again::Place;
 use crate::carry::{self, BomSkipper};
 use crate::error::Error;
 use crate::event::{Event, Limits, Mark, line_end};
@@ -175,7 +176,7 @@ impl Decoder {
     }
 
     /// What `accept` makes of the next event, if that looks like the last one; see [`Framer::next_again`](crate::Framer::next_again).
-    #[inline]
+    #[inline(always)] // on the way of every event
     pub fn next_again<'a, 'i: 'a, T>(
         &mut self,
         input: &mut &'i [u8],
@@ -183,17 +184,17 @@ impl Decoder {
         likeness: Likeness,
         accept: impl FnOnce(Found<'a>) -> Option<T>,
     ) -> Option<T> {
-        if !self.is_between {
-            return None;
+        self.place().next_again(input, json, likeness, accept)
+    }
+
+    #[inline]
+    pub(crate) fn place(&mut self) -> Place<'_> {
+        Place {
+            framing: Framing::Events,
+            is_between: self.is_between,
+            max_event_bytes: self.limits.max_event_bytes,
+            offset: &mut self.offset,
         }
-        let (event, found) = json.predict_again(Framing::Events, input, likeness)?;
-        if event.length > self.limits.max_event_bytes {
-            return None;
-        }
-        let accepted = accept(found)?;
-        self.offset += event.length as u64;
-        *input = input.get(event.length..).unwrap_or_default();
-        Some(accepted)
     }
 
     /// [`next_for`](Self::next_for) for an event that does not look like the one before it, or is not all there, or follows one
