@@ -162,22 +162,18 @@ impl Decoder {
         else {
             return false;
         };
-        let Some(more) = out.more() else { return false };
-        let mut rest = input.get(*used..).unwrap_or_default();
-        let text = framer.next_again(&mut rest, wire.extractor(), more.likeness, |found| {
-            more.text(found).filter(|text| out.has_room_for(text.raw().len()))
-        });
-        let Some(text) = text else {
-            out.expect_nothing();
+        if !out.expects_more() {
             return false;
-        };
+        }
+        let mut rest = input.get(*used..).unwrap_or_default();
+        let Some(is_delta) = out.next_more(framer, wire.extractor(), &mut rest) else { return false };
         let length = input.len() - *used - rest.len();
         if length > pool::MAX_EVENT_BYTES {
             *pool = None;
         }
         *used += length;
         *events += 1;
-        out.take_more(more.of, text)
+        is_delta
     }
 
     /// Decodes what is there, until it gives a delta or there is no more of it.

@@ -54,6 +54,16 @@ const PIECES: &[&str] = &[
     r#"{"candidates":[{"content":{"parts":[{"text":"l"}]},"index":"0"}]}"#,
 ];
 
+/// Alike but for what they say of the cost, which the last one of an answer decides.
+const COSTS: &[&str] = &[
+    r#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"index":0}],"usageMetadata":{"promptTokenCount":2,"candidatesTokenCount":1,"thoughtsTokenCount":0}}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"b"}]},"index":0}],"usageMetadata":{"promptTokenCount":2,"candidatesTokenCount":77,"thoughtsTokenCount":12}}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":""}]},"index":0}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":78,"thoughtsTokenCount":13}}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"c"}]},"index":0}],"usageMetadata":{"promptTokenCount":-4,"candidatesTokenCount":1e2,"thoughtsTokenCount":9.5}}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"d"}]},"index":0}],"usageMetadata":{"promptTokenCount":18446744073709551615,"candidatesTokenCount":18446744073709551616,"thoughtsTokenCount":5}}"#,
+    r#"{"candidates":[{"content":{"parts":[{"text":"e"}]},"index":0}],"usageMetadata":{"promptTokenCount":null,"candidatesTokenCount":5,"thoughtsTokenCount":"6"}}"#,
+];
+
 /// The opening, the events in turn and in every pair, and an end.
 fn check(format: &dyn Format, start: &str, events: &[&str], end: &str, aside: &str) {
     let decode = |events: &[String]| {
@@ -101,13 +111,15 @@ fn chat_takes_it_for_text_and_for_arguments() {
 
 #[test]
 fn gemini_takes_it_for_text() {
-    check(
-        &GEMINI,
-        r#"{"responseId":"1","modelVersion":"m","candidates":[]}"#,
-        PIECES,
-        r#"{"candidates":[{"finishReason":"STOP","index":0}]}"#,
-        r#""promptFeedback":{}"#,
-    );
+    for events in [PIECES, COSTS] {
+        check(
+            &GEMINI,
+            r#"{"responseId":"1","modelVersion":"m","candidates":[]}"#,
+            events,
+            r#"{"candidates":[{"finishReason":"STOP","index":0}]}"#,
+            r#""promptFeedback":{}"#,
+        );
+    }
 }
 
 /// Texts as a stream has them: plain, empty, escaped, halves of a pair, none at all.

@@ -16,7 +16,7 @@ use crate::{
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
-    outbox::{Kind, Outbox, Text},
+    outbox::{Kind, Of, Outbox, Text},
     pool::Pool,
     wire::{EventError, Incoming, Wire},
 };
@@ -175,20 +175,13 @@ impl Wire for Generate {
 }
 
 /// What most events of a stream consist of: more text of one candidate, and what it has cost so far.
-const TEXT_ALONE: u128 = bits!(
-    Id | Model
-        | Candidates
-        | InputTokens
-        | OutputTokens
-        | ThoughtTokens
-        | CachedTokens
-        | ToolTokens
-        | UsageMetadata
-        | Index
-        | Part
-        | PartText
-        | PartThought
-);
+const TEXT_ALONE: u128 = COUNTS | IGNORED | bits!(Index | PartText | PartThought);
+
+/// What [`usage`] looks at.
+const COUNTS: u128 = bits!(InputTokens | OutputTokens | ThoughtTokens | CachedTokens | ToolTokens);
+
+/// What nobody looks at in an event that is text alone, once the answer has begun.
+const IGNORED: u128 = bits!(Id | Model | Candidates | UsageMetadata | Part);
 
 /// The short way for an event that is that and nothing else; `false`, and nothing done, for any other. It comes to what the
 /// long way does, which the tests hold it to.
@@ -223,6 +216,8 @@ fn text_alone(found: Found<'_>, out: &mut Outbox) -> Result<bool> {
         (None, Some(text)) => out.say(kind, choice, text)?,
         (None, None) => {}
     }
+    let of = Of::Running { kind, choice };
+    out.expect_more_at_cost(of, Field::PartText.number(), IGNORED, (COUNTS, usage), found);
     Ok(true)
 }
 

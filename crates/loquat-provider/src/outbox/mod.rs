@@ -67,8 +67,10 @@ pub(crate) struct Outbox {
     limits: DecodeLimits,
     /// What the next event may be more of.
     more: Option<More>,
-    /// What the scratch holds, where no queue was needed.
-    direct: Option<Of>,
+    /// What that is more of.
+    of: Of,
+    /// The scratch holds what came of that; no queue was needed.
+    is_direct: bool,
 }
 
 impl Outbox {
@@ -88,7 +90,8 @@ impl Outbox {
             answer_bytes: 0,
             limits,
             more: None,
-            direct: None,
+            of: Of::TEXT,
+            is_direct: false,
         }
     }
 

@@ -5,21 +5,25 @@
 //! but for that text ([`Likeness`]), and nothing has happened in between. Which fields a decision did not look at, each format
 //! says for itself.
 
-use loquat_core::Delta;
-use loquat_json::{Found, Likeness, Str};
+use loquat_core::{Delta, Usage};
+use loquat_json::{Extractor, Found, Framer, Likeness, Str};
 
 use super::{Kind, Outbox};
 
 /// What the last event was, and how to tell others like it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct More {
-    pub(crate) likeness: Likeness,
+    likeness: Likeness,
     /// Where its text is.
     field: usize,
     /// What has to be in one other field, which varies too: the index of a call, where there are several.
     same: Option<Same>,
-    pub(crate) of: Of,
+    /// How to read what the answer has cost so far, if that differs from event to event.
+    usage: Option<ReadUsage>,
 }
+
+/// What a format reads of an event's counts; `None` if there are none.
+pub(crate) type ReadUsage = fn(Found<'_>) -> Option<Usage>;
 
 /// A short value of a field, as written.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +49,7 @@ impl Same {
 
 impl More {
     /// The text of an event of that likeness, if it is more of the same.
-    #[inline]
+    #[inline(always)] // on the way of every event
     pub(crate) fn text<'e>(&self, found: Found<'e>) -> Option<Str<'e>> {
         if self.same.is_some_and(|same| !same.is_in(found)) {
             return None;
@@ -73,6 +77,22 @@ impl Outbox {
     /// fields `free`, of those that are there, as long as the text is not empty.
     #[inline]
     pub(crate) fn expect_more(&mut self, of: Of, field: usize, free: u128, found: Found<'_>) {
+        self.expect_more_at_cost(of, field, free, (0, |_| None), found);
+    }
+
+    /// [`expect_more`](Self::expect_more) where the event also says what the answer has cost so far, which is read again and again
+    /// if anything in the fields it is in differs.
+    #[inline]
+    pub(crate) fn expect_more_at_cost(
+        &mut self,
+        of: Of,
+        field: usize,
+        free: u128,
+        (counts, usage): (u128, ReadUsage),
+        found: Found<'_>,
+    ) {
+        let usage = (found.varies() & counts != 0).then_some(usage);
+        let free = free | counts;
         let free = free | 1_u128.checked_shl(u32::try_from(field).unwrap_or(u32::MAX)).unwrap_or(0);
         let Some(likeness) = found.likeness().filter(|_| !self.is_half_waiting(of)) else { return };
         let fixed = found.varies() & !free;
@@ -82,7 +102,8 @@ impl Outbox {
             _ => return,
         };
         if fixed == 0 || same.is_some() {
-            self.more = Some(More { likeness, field, same, of });
+            self.more = Some(More { likeness, field, same, usage });
+            self.of = of;
         }
     }
 
@@ -93,10 +114,10 @@ impl Outbox {
         self.choices.get(choice as usize).is_none_or(|known| known.pairs[kind as usize].is_waiting())
     }
 
-    /// What the next event may be more of; `None` while deltas wait to be pulled.
+    /// Whether the next event may be more of the same; not while deltas wait to be pulled.
     #[inline]
-    pub(crate) fn more(&self) -> Option<More> {
-        self.more.filter(|_| self.next >= self.queue.len())
+    pub(crate) fn expects_more(&self) -> bool {
+        self.more.is_some() && self.next >= self.queue.len()
     }
 
     /// The next event is another one.
@@ -105,45 +126,58 @@ impl Outbox {
         self.more = None;
     }
 
-    /// Whether the answer may have so many bytes more.
+    /// Takes the event at the front of `input`, if it is more of the same. Whether that gives a delta: half a character gives none.
+    /// `None`, with nothing taken, for any other event, and for one that would be too much.
     #[inline]
-    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
-        self.answer_bytes.checked_add(bytes).is_some_and(|bytes| bytes <= self.limits.max_answer_bytes)
-    }
-
-    /// Takes the text of an event that is like the one before. Whether that gives a delta: half a character gives none. To be
-    /// [asked first](Self::has_room_for).
-    #[inline]
-    pub(crate) fn take_more(&mut self, of: Of, text: Str<'_>) -> bool {
+    pub(crate) fn next_more(
+        &mut self,
+        framer: &mut Framer,
+        json: &mut Extractor,
+        input: &mut &[u8],
+    ) -> Option<bool> {
         self.clear_scratch();
-        match (of, text.borrowed()) {
-            (_, Some(text)) => self.scratch.push_str(text),
-            (Of::Running { kind, choice }, None) => {
+        let Self { more, usage, limits, answer_bytes, .. } = self;
+        let more = more.as_ref()?;
+        let room = limits.max_answer_bytes.saturating_sub(*answer_bytes);
+        let text = framer.next_again(input, json, more.likeness, |found| {
+            let text = more.text(found).filter(|text| text.raw().len() <= room)?;
+            if let Some(cost) = more.usage.and_then(|read| read(found)) {
+                *usage = cost;
+            }
+            Some(text)
+        });
+        let Some(text) = text else {
+            self.expect_nothing();
+            return None;
+        };
+        match self.of {
+            _ if text.append_borrowed_to(&mut self.scratch) => {}
+            Of::Running { kind, choice } => {
                 if let Some(known) = self.choices.get_mut(choice as usize) {
                     text.append_joined_to(&mut self.scratch, &mut known.pairs[kind as usize]);
                 }
-                if self.is_half_waiting(of) {
+                if self.is_half_waiting(self.of) {
                     self.more = None;
                 }
             }
-            (Of::Arguments { .. }, None) => text.append_lossy_to(&mut self.scratch),
+            Of::Arguments { .. } => text.append_lossy_to(&mut self.scratch),
         }
         self.answer_bytes += self.scratch.len();
-        self.direct = (!self.scratch.is_empty()).then_some(of);
-        self.direct.is_some()
+        self.is_direct = !self.scratch.is_empty();
+        Some(self.is_direct)
     }
 
     /// That delta has been looked at.
     #[inline]
     pub(crate) fn leave_direct(&mut self) {
-        self.direct = None;
+        self.is_direct = false;
     }
 
     /// The delta that was taken directly, without the queue.
     #[inline]
     pub(super) fn direct(&self) -> Option<Delta<'_>> {
         let text = self.scratch.as_str();
-        Some(match self.direct? {
+        self.is_direct.then(|| match self.of {
             Of::Running { kind, choice } => kind.delta(choice, text),
             Of::Arguments { choice, call } => Delta::ToolArguments { choice, call, fragment: text },
         })
