@@ -39,7 +39,7 @@ impl<'e> Iterator for Pieces<'e> {
         let start = self.at;
         let rest = self.raw.get(start..)?;
         let Some(escape) = rest.strip_prefix('\\') else {
-            let length = memchr(b'\\', rest.as_bytes()).unwrap_or(rest.len());
+            let length = plain_length(rest.as_bytes());
             self.at += length;
             return rest.get(..length).filter(|text| !text.is_empty()).map(Piece::Text);
         };
@@ -55,6 +55,13 @@ impl<'e> Iterator for Pieces<'e> {
         };
         Some(Piece::Char(character))
     }
+}
+
+/// Up to the next escape. A delta is too short for a call to pay.
+fn plain_length(rest: &[u8]) -> usize {
+    let (near, far) = rest.split_at(rest.len().min(16));
+    let position = near.iter().position(|byte| *byte == b'\\');
+    position.unwrap_or_else(|| near.len() + memchr(b'\\', far).unwrap_or(far.len()))
 }
 
 impl<'e> Pieces<'e> {

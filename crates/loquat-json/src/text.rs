@@ -113,7 +113,7 @@ impl<'e> Str<'e> {
     #[inline]
     pub fn append_borrowed_to(&self, out: &mut String) -> bool {
         if self.escapes == Escapes::None {
-            vector::push_part(out, self.document, self.at + 1, self.raw.len());
+            vector::push_part(out, self.raw, self.document, self.at + 1);
         }
         self.escapes == Escapes::None
     }

@@ -78,20 +78,20 @@ pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
     Some(unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
-/// Appends `length` bytes from `start` on of `text`, nothing if those are no part of it. For short ones, whose lengths nobody can
-/// predict: copies a whole chunk where both sides have room for one, so that nothing depends on the length.
+/// Appends `part`, which `text` has at `start`. For short ones, whose lengths nobody can predict: copies a whole chunk where both sides
+/// have room for one, so that nothing depends on the length.
 #[inline]
-pub(crate) fn push_part(out: &mut String, text: &str, start: usize, length: usize) {
-    let Some(part) = start.checked_add(length).and_then(|end| text.get(start..end)) else { return };
+pub(crate) fn push_part(out: &mut String, part: &str, text: &str, start: usize) {
     let chunk = text.as_bytes().get(start..).and_then(<[u8]>::first_chunk::<CHUNK>);
-    let (Some(chunk), true) = (chunk, length <= CHUNK) else { return out.push_str(part) };
+    let chunk = chunk.filter(|chunk| part.len() <= CHUNK && part.as_ptr() == chunk.as_ptr());
+    let Some(chunk) = chunk else { return out.push_str(part) };
     out.reserve(CHUNK);
     // SAFETY: the spare capacity has room for a chunk. The length grows by no more than that, over bytes that have been written and
-    // are those of `part`, which is a `str`.
+    // are those of `part`, since they begin at the same address.
     unsafe {
         let out = out.as_mut_vec();
         out.spare_capacity_mut().as_mut_ptr().cast::<[u8; CHUNK]>().write_unaligned(*chunk);
-        out.set_len(out.len() + length);
+        out.set_len(out.len() + part.len());
     }
 }
 
