@@ -3,6 +3,8 @@
 //! [`Pool`] finds the [`Site`] of an origin; the site decides, under one short lock and without waiting, between an
 //! HTTP/2 stream, an idle HTTP/1.1 connection, a new connection, and a wait.
 
+mod grant;
+mod keep;
 mod site;
 
 use std::{
@@ -11,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use site::{Checkout, Making, Permit, Site, Slot, Ticket, Wants};
+pub(crate) use grant::{Making, Permit, Slot, Ticket};
+pub(crate) use site::{Checkout, Site, Wants};
 
 use crate::{Http2Limits, Origin, PoolConfig, Protocol, stats::Counters};
 

@@ -6,7 +6,6 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hasher, RandomState},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -15,12 +14,9 @@ use std::{
 use loquat_core::Error;
 use tokio::sync::Notify;
 
-use crate::{ConnectionInfo, Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats::Counters};
+use super::grant::{Slot, Ticket};
+use crate::{Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats::Counters};
 
-/// How long an early close is held against a peer: as long as a rolling update or a bad hour of a balancer.
-const REMEMBER_EARLY_CLOSE: Duration = Duration::from_secs(600);
-/// An idle connection is kept for that long whatever was learnt: requests that follow each other at once find it.
-const LEAST_LIFETIME: Duration = Duration::from_secs(1);
 /// A connection that has rested for less is not looked at before it is used again: the exchange itself reads before it
 /// writes, and a close that is found then has cost nothing of the request. A look costs a tenth of a small request.
 const TRUSTED_FOR: Duration = Duration::from_millis(1);
@@ -29,45 +25,45 @@ const TRUSTED_FOR: Duration = Duration::from_millis(1);
 pub(crate) struct Site {
     state: Mutex<State>,
     /// One waiter is woken for a freed place, all when a connection was made or failed.
-    changed: Notify,
-    config: PoolConfig,
+    pub(super) changed: Notify,
+    pub(super) config: PoolConfig,
     http2: Http2Limits,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
 }
 
 #[expect(clippy::vec_box, reason = "connections move in and out all the time: one pointer each")]
-struct State {
+pub(super) struct State {
     /// Idle HTTP/1.1 connections, the one used last at the end.
-    idle: Vec<Box<Http1>>,
-    http2: Vec<Shared>,
+    pub(super) idle: Vec<Box<Http1>>,
+    pub(super) http2: Vec<Shared>,
     /// Connections being made.
-    connecting: usize,
+    pub(super) connecting: usize,
     /// Connections that are open or being made.
-    open: usize,
+    pub(super) open: usize,
     /// Requests that wait for a connection another request is making.
-    waiting: usize,
+    pub(super) waiting: usize,
     /// What connections here speak, once one has been made.
-    speaks: Option<Protocol>,
+    pub(super) speaks: Option<Protocol>,
     /// Streams that a new HTTP/2 connection is expected to have.
-    streams: usize,
+    pub(super) streams: usize,
     /// How often making a connection failed, and why the last time: those who waited for it fail with it.
-    failures: u64,
-    last_failure: Option<Error>,
+    pub(super) failures: u64,
+    pub(super) last_failure: Option<Error>,
     /// The idle time that the peer did not grant lately, and when it was learnt.
-    early_close: Option<(Duration, Instant)>,
+    pub(super) early_close: Option<(Duration, Instant)>,
     /// The pool is gone: nothing is kept any more.
-    shut: bool,
+    pub(super) shut: bool,
 }
 
-struct Shared {
-    connection: Arc<Http2>,
+pub(super) struct Shared {
+    pub(super) connection: Arc<Http2>,
     /// Streams reserved. Nobody looks at it but under this lock, so it is no atomic.
-    in_use: usize,
-    idle_since: Instant,
-    retire_at: Option<Instant>,
+    pub(super) in_use: usize,
+    pub(super) idle_since: Instant,
+    pub(super) retire_at: Option<Instant>,
     /// Streams reset by this side since then.
-    resets: usize,
-    resets_since: Instant,
+    pub(super) resets: usize,
+    pub(super) resets_since: Instant,
 }
 
 impl Shared {
@@ -138,7 +134,7 @@ impl Site {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -203,12 +199,7 @@ impl Site {
             shared.in_use += 1;
             self.counters.reused.fetch_add(1, Relaxed);
             let connection = Arc::clone(&shared.connection);
-            return Decision::Got(Checkout::Http2(Slot {
-                connection,
-                site: Arc::clone(self),
-                reused: true,
-                settled: false,
-            }));
+            return Decision::Got(Checkout::Http2(Slot::new(connection, Arc::clone(self), true)));
         }
         if !wants.fresh {
             let mut index = state.idle.len();
@@ -258,10 +249,7 @@ impl Site {
     fn ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
         state.connecting += 1;
         state.open += 1;
-        Ticket {
-            permit: Permit { site: Arc::clone(self), protocol: None },
-            making: Making { site: Arc::clone(self) },
-        }
+        Ticket::new(self)
     }
 
     /// The permission to make a connection that nobody has asked for yet, until so many are there or coming.
@@ -271,86 +259,6 @@ impl Site {
         let there = state.idle.len() + state.http2.len() + state.connecting;
         let has_room = there < wanted && state.connecting < self.config.max_connecting_per_origin;
         has_room.then(|| self.ticket(&mut state))
-    }
-
-    /// How long that connection may be idle: what the peer promised, what it kept lately, and the ceiling; nothing once it
-    /// is too old.
-    fn lifetime(&self, connection: &Http1, early: Option<(Duration, Instant)>, now: Instant) -> Duration {
-        if connection.is_too_old(now) {
-            return Duration::ZERO;
-        }
-        let promised = connection.keep_alive().unwrap_or(Duration::MAX);
-        let kept = early.filter(|(_, learnt)| now.saturating_duration_since(*learnt) < REMEMBER_EARLY_CLOSE);
-        self.config.idle_timeout.min(promised).min(kept.map_or(Duration::MAX, |(kept, _)| kept))
-    }
-
-    /// What to allow from now on, after a connection was found closed that had been idle for so long. When exactly it was
-    /// closed nobody saw: four fifths is a guess that the next early close lowers further.
-    fn lowered(
-        &self,
-        idle: Duration,
-        before: Option<(Duration, Instant)>,
-        now: Instant,
-    ) -> Option<(Duration, Instant)> {
-        let kept = (idle * 4 / 5).max(LEAST_LIFETIME);
-        Some((before.map_or(kept, |(before, _)| before.min(kept)), now))
-    }
-
-    /// A connection failed under a request after it had been idle for so long.
-    pub(crate) fn closed_early(&self, idle: Duration) {
-        let mut state = self.lock();
-        state.early_close = self.lowered(idle, state.early_close, Instant::now());
-    }
-
-    /// When a connection made now is too old: up to a fifth earlier than the limit, so that connections made together are
-    /// not replaced together.
-    pub(crate) fn retire_at(&self) -> Option<Instant> {
-        let age = self.config.max_age?;
-        // Each `RandomState` has keys of its own, which is all the chance that is needed.
-        let random = u32::from(RandomState::new().build_hasher().finish().to_le_bytes()[0]);
-        Instant::now().checked_add(age - age * random / (5 * 256))
-    }
-
-    /// Takes a connection back whose exchange is complete.
-    pub(crate) fn rest(&self, mut connection: Box<Http1>) {
-        if self.config.max_idle_per_origin == 0 || !(connection.is_settled() || connection.is_usable()) {
-            return;
-        }
-        let now = Instant::now();
-        connection.rest(now);
-        let oldest = {
-            let mut state = self.lock();
-            if state.shut {
-                drop(state);
-                return;
-            }
-            if connection.is_too_old(now) {
-                drop(state);
-                return;
-            }
-            let full = state.idle.len() >= self.config.max_idle_per_origin;
-            let oldest = if full { Some(state.idle.remove(0)) } else { None };
-            state.idle.push(connection);
-            oldest
-        };
-        drop(oldest);
-        self.changed.notify_one();
-    }
-
-    /// Takes out what has been idle for too long. Whether nothing is left.
-    pub(super) fn sweep(&self, now: Instant, expired: &mut Vec<Expired>) -> bool {
-        let mut state = self.lock();
-        let early = state.early_close;
-        let old =
-            |connection: &mut Box<Http1>| connection.idle_for(now) >= self.lifetime(connection, early, now);
-        expired.extend(state.idle.extract_if(.., old).map(Expired::Http1));
-        let old = |shared: &mut Shared| {
-            let unused = shared.in_use == 0;
-            let idle = now.saturating_duration_since(shared.idle_since);
-            shared.connection.is_closing() || (unused && idle >= self.config.idle_timeout)
-        };
-        expired.extend(state.http2.extract_if(.., old).map(|shared| Expired::Http2(shared.connection)));
-        state.open == 0 && state.waiting == 0
     }
 
     /// The HTTP/2 connections here allow that many streams, as one of them has just learnt; or one is gone.
@@ -370,7 +278,7 @@ impl Site {
         drop((idle, http2));
     }
 
-    fn release(&self, connection: &Arc<Http2>, was_reset: bool) {
+    pub(super) fn release(&self, connection: &Arc<Http2>, was_reset: bool) {
         {
             let mut state = self.lock();
             if let Some(shared) =
@@ -401,13 +309,6 @@ impl fmt::Debug for Site {
     }
 }
 
-/// What a sweep took out; dropped outside the locks.
-#[derive(Debug)]
-pub(super) enum Expired {
-    Http1(#[expect(dead_code, reason = "held to be dropped")] Box<Http1>),
-    Http2(#[expect(dead_code, reason = "held to be dropped")] Arc<Http2>),
-}
-
 /// A place in the queue.
 struct Waiting<'a> {
     site: &'a Site,
@@ -419,122 +320,5 @@ impl Drop for Waiting<'_> {
         if self.coalesced {
             self.site.lock().waiting -= 1;
         }
-    }
-}
-
-/// The place a connection takes among its origin's; given back when the connection is dropped.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    site: Arc<Site>,
-    /// What is counted as open; nothing while it is being made.
-    protocol: Option<Protocol>,
-}
-
-impl Permit {
-    pub(crate) fn site(&self) -> &Arc<Site> {
-        &self.site
-    }
-
-    /// Counts the connection as open from here.
-    pub(crate) fn opened(&mut self, protocol: Protocol) {
-        self.protocol = Some(protocol);
-        self.site.counters.opened(protocol);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(protocol) = self.protocol {
-            self.site.counters.closed(protocol);
-        }
-        self.site.lock().open -= 1;
-        self.site.changed.notify_one();
-    }
-}
-
-/// The permission to make one connection. Dropped unused, it lets another request try.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    /// To be kept as long as the connection lives.
-    pub(crate) permit: Permit,
-    pub(crate) making: Making,
-}
-
-/// A connection that is being made; others may count on it.
-#[derive(Debug)]
-pub(crate) struct Making {
-    site: Arc<Site>,
-}
-
-impl Making {
-    /// It speaks HTTP/1.1.
-    pub(crate) fn made_http1(self) {
-        self.site.lock().speaks = Some(Protocol::Http1);
-    }
-
-    /// It speaks HTTP/2 and is shared from here; the first stream is the maker's.
-    pub(crate) fn made_http2(self, connection: Http2) -> Slot {
-        let connection = Arc::new(connection);
-        let site = Arc::clone(&self.site);
-        let mut state = site.lock();
-        state.speaks = Some(Protocol::Http2);
-        if !state.shut {
-            let now = Instant::now();
-            state.http2.push(Shared {
-                connection: Arc::clone(&connection),
-                in_use: 1,
-                idle_since: now,
-                retire_at: site.retire_at(),
-                resets: 0,
-                resets_since: now,
-            });
-        }
-        drop(state);
-        Slot { connection, site, reused: false, settled: false }
-    }
-
-    /// It could not be made: those who waited for it fail with the same error.
-    pub(crate) fn failed(self, error: &Error) {
-        let mut state = self.site.lock();
-        state.failures += 1;
-        state.last_failure = Some(error.clone());
-    }
-}
-
-impl Drop for Making {
-    fn drop(&mut self) {
-        self.site.lock().connecting -= 1;
-        self.site.changed.notify_waiters();
-    }
-}
-
-/// One reserved stream on an HTTP/2 connection; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    connection: Arc<Http2>,
-    site: Arc<Site>,
-    reused: bool,
-    /// Whether the stream has ended by itself.
-    settled: bool,
-}
-
-impl Slot {
-    pub(crate) fn connection(&self) -> &Http2 {
-        &self.connection
-    }
-
-    /// The stream has ended by itself: giving it back resets nothing.
-    pub(crate) fn settle(&mut self) {
-        self.settled = true;
-    }
-
-    pub(crate) fn info(&self) -> ConnectionInfo {
-        ConnectionInfo { reused: self.reused, ..self.connection.info }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.site.release(&self.connection, !self.settled);
     }
 }

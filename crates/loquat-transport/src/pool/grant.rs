@@ -1,0 +1,141 @@
+//! What a request holds of a [`Site`], given back by dropping it: the permission to make a connection, a connection's place among
+//! its origin's, a stream.
+
+use std::{sync::Arc, time::Instant};
+
+use loquat_core::Error;
+
+use super::site::{Shared, Site};
+use crate::{ConnectionInfo, Protocol, http2::Http2};
+
+/// The place a connection takes among its origin's; given back when the connection is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    site: Arc<Site>,
+    /// What is counted as open; nothing while it is being made.
+    protocol: Option<Protocol>,
+}
+
+impl Permit {
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// Counts the connection as open from here.
+    pub(crate) fn opened(&mut self, protocol: Protocol) {
+        self.protocol = Some(protocol);
+        self.site.counters.opened(protocol);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(protocol) = self.protocol {
+            self.site.counters.closed(protocol);
+        }
+        self.site.lock().open -= 1;
+        self.site.changed.notify_one();
+    }
+}
+
+/// The permission to make one connection. Dropped unused, it lets another request try.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// To be kept as long as the connection lives.
+    pub(crate) permit: Permit,
+    pub(crate) making: Making,
+}
+
+impl Ticket {
+    /// For a connection that its site counts already.
+    pub(super) fn new(site: &Arc<Site>) -> Self {
+        Self {
+            permit: Permit { site: Arc::clone(site), protocol: None },
+            making: Making { site: Arc::clone(site) },
+        }
+    }
+}
+
+/// A connection that is being made; others may count on it.
+#[derive(Debug)]
+pub(crate) struct Making {
+    site: Arc<Site>,
+}
+
+impl Making {
+    /// It speaks HTTP/1.1.
+    pub(crate) fn made_http1(self) {
+        self.site.lock().speaks = Some(Protocol::Http1);
+    }
+
+    /// It speaks HTTP/2 and is shared from here; the first stream is the maker's.
+    pub(crate) fn made_http2(self, connection: Http2) -> Slot {
+        let connection = Arc::new(connection);
+        let site = Arc::clone(&self.site);
+        let mut state = site.lock();
+        state.speaks = Some(Protocol::Http2);
+        if !state.shut {
+            let now = Instant::now();
+            state.http2.push(Shared {
+                connection: Arc::clone(&connection),
+                in_use: 1,
+                idle_since: now,
+                retire_at: site.retire_at(),
+                resets: 0,
+                resets_since: now,
+            });
+        }
+        drop(state);
+        Slot::new(connection, site, false)
+    }
+
+    /// It could not be made: those who waited for it fail with the same error.
+    pub(crate) fn failed(self, error: &Error) {
+        let mut state = self.site.lock();
+        state.failures += 1;
+        state.last_failure = Some(error.clone());
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.site.lock().connecting -= 1;
+        self.site.changed.notify_waiters();
+    }
+}
+
+/// One reserved stream on an HTTP/2 connection; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    connection: Arc<Http2>,
+    site: Arc<Site>,
+    reused: bool,
+    /// Whether the stream has ended by itself.
+    settled: bool,
+}
+
+impl Slot {
+    /// For a stream that its site counts already.
+    pub(super) fn new(connection: Arc<Http2>, site: Arc<Site>, reused: bool) -> Self {
+        Self { connection, site, reused, settled: false }
+    }
+
+    pub(crate) fn connection(&self) -> &Http2 {
+        &self.connection
+    }
+
+    /// The stream has ended by itself: giving it back resets nothing.
+    pub(crate) fn settle(&mut self) {
+        self.settled = true;
+    }
+
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        ConnectionInfo { reused: self.reused, ..self.connection.info }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.site.release(&self.connection, !self.settled);
+    }
+}
