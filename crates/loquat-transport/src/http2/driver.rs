@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::lane::{Failure, Lane};
+use super::{failure::Failure, lane::Lane};
 use crate::{Http2Limits, io, io::Meter, pool::Permit};
 
 /// Stands for the peer's stream limit until its first SETTINGS are in. No peer can send it.

@@ -6,95 +6,45 @@
 //! small ones: then a stream that nobody reads costs its window in bytes and no more, and its frames no longer count.
 
 use std::{
-    collections::VecDeque,
-    fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker, ready},
-    time::{Duration, Instant},
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
-use http::{HeaderMap, response::Parts};
+use bytes::Bytes;
+use h2::{RecvStream, SendStream, client::ResponseFuture};
+use http::response::Parts;
 
-use super::{driver::Shared, pump::Pump};
-use crate::upload::Outgoing;
-
-/// Frames below this are joined when the driver takes them over; larger ones are kept as they are, without a copy.
-const SMALL: usize = 1024;
-/// Joined frames are handed out in pieces of about this size.
-const JOINED: usize = 16 * 1024;
-
-/// Why a stream ended before its answer did.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    H2(h2::Error),
-    /// Its caller did not read it.
-    Laggard(Laggard),
-    /// The connection was given up: its peer answered no PING for so long.
-    Silent(Duration),
-    /// The source of the request's body failed.
-    Upload(Outgoing),
-}
-
-impl Failure {
-    /// Whether the peer was sent a reset for it, which is one more that it may hold against the connection.
-    pub(crate) fn is_reset_here(&self) -> bool {
-        matches!(self, Self::Laggard(_) | Self::Upload(_))
-    }
-}
-
-impl From<h2::Error> for Failure {
-    fn from(error: h2::Error) -> Self {
-        Self::H2(error)
-    }
-}
-
-/// The source of the error of a response that was given up because its body was not read
-/// ([`Http2Limits::laggard_after`](crate::Http2Limits::laggard_after)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Laggard {
-    /// Bytes that had come and were not read.
-    pub unread_bytes: usize,
-    /// For how long nothing had been read, at least.
-    pub unread_for: Duration,
-}
-
-impl fmt::Display for Laggard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.unread_for.as_secs_f64();
-        write!(f, "{} bytes lay unread for {seconds:.2} s", self.unread_bytes)
-    }
-}
-
-impl std::error::Error for Laggard {}
+use super::{
+    failure::{Failure, Laggard, ended},
+    unread::Unread,
+};
 
 /// What both ends share.
 #[derive(Debug)]
 pub(super) struct Lane(Mutex<State>);
 
 #[derive(Debug)]
-struct State {
-    flow: Flow,
+pub(super) struct State {
+    pub(super) flow: Flow,
     /// Where the upload goes, while there is one.
-    sender: Option<SendStream<Bytes>>,
+    pub(super) sender: Option<SendStream<Bytes>>,
     /// The head, once it has come and until it is taken.
-    head: Option<Result<Parts, h2::Error>>,
-    unread: Unread,
+    pub(super) head: Option<Result<Parts, h2::Error>>,
+    pub(super) unread: Unread,
     /// The caller's, when it waits.
-    waker: Option<Waker>,
+    pub(super) waker: Option<Waker>,
     /// Whether the caller has taken everything there was since the driver last looked.
-    caught_up: bool,
+    pub(super) caught_up: bool,
     /// Whether it has taken anything since the last tick, and for how many ticks it has not.
-    took: bool,
-    idle_ticks: u32,
+    pub(super) took: bool,
+    pub(super) idle_ticks: u32,
 }
 
 #[derive(Debug)]
-enum Flow {
+pub(super) enum Flow {
     Head(ResponseFuture),
     Body(RecvStream),
     /// The stream failed; what lies unread came before that.
@@ -104,7 +54,20 @@ enum Flow {
 }
 
 impl Lane {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn new(response: ResponseFuture, sender: Option<SendStream<Bytes>>) -> Self {
+        Self(Mutex::new(State {
+            flow: Flow::Head(response),
+            sender,
+            head: None,
+            unread: Unread::default(),
+            waker: None,
+            caught_up: true,
+            took: false,
+            idle_ticks: 0,
+        }))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,13 +128,13 @@ impl Lane {
 }
 
 impl State {
-    fn wait(&mut self, cx: &Context<'_>) {
+    pub(super) fn wait(&mut self, cx: &Context<'_>) {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
         }
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         if let Some(data) = self.unread.pop() {
             self.took = true;
             if let Flow::Body(stream) = &mut self.flow {
@@ -212,19 +175,9 @@ impl State {
     }
 }
 
-/// The end that an error is.
-fn ended(error: h2::Error) -> Option<Result<Bytes, Failure>> {
-    (!is_early_answer(&error)).then_some(Err(Failure::H2(error)))
-}
-
-/// An answer may be complete before the upload was (RFC 9113 §8.1): that is no failure.
-fn is_early_answer(error: &h2::Error) -> bool {
-    error.is_remote() && error.reason() == Some(Reason::NO_ERROR) && error.is_reset()
-}
-
 impl Flow {
     /// From waiting for the head to the body, if the head is there.
-    fn advance(&mut self, head: &mut Option<Result<Parts, h2::Error>>, cx: &mut Context<'_>) {
+    pub(super) fn advance(&mut self, head: &mut Option<Result<Parts, h2::Error>>, cx: &mut Context<'_>) {
         if let Self::Head(response) = self
             && let Poll::Ready(answered) = Pin::new(response).poll(cx)
         {
@@ -237,174 +190,5 @@ impl Flow {
             };
             (*head, *self) = (Some(parts), flow);
         }
-    }
-}
-
-/// What the driver has taken over. Its flow-control capacity is given back when it is read, so a window bounds it.
-#[derive(Debug, Default)]
-struct Unread {
-    pieces: VecDeque<Bytes>,
-    joined: BytesMut,
-    bytes: usize,
-}
-
-impl Unread {
-    fn push(&mut self, data: Bytes) {
-        self.bytes += data.len();
-        if data.len() < SMALL {
-            self.joined.extend_from_slice(&data);
-        }
-        if self.joined.len() >= JOINED || (data.len() >= SMALL && !self.joined.is_empty()) {
-            self.pieces.push_back(self.joined.split().freeze());
-        }
-        if data.len() >= SMALL {
-            self.pieces.push_back(data);
-        }
-    }
-
-    fn pop(&mut self) -> Option<Bytes> {
-        if self.bytes == 0 {
-            return None;
-        }
-        let data = self.pieces.pop_front().unwrap_or_else(|| self.joined.split().freeze());
-        self.bytes -= data.len();
-        Some(data)
-    }
-}
-
-/// The caller's end. Dropping it before the end resets the stream (`CANCEL`).
-#[derive(Debug)]
-pub(crate) struct Stream {
-    lane: Arc<Lane>,
-    shared: Arc<Shared>,
-    /// While the upload has not ended.
-    pump: Option<Box<Pump>>,
-}
-
-impl Stream {
-    pub(super) fn new(
-        response: ResponseFuture,
-        upload: Option<(Pump, SendStream<Bytes>)>,
-        shared: Arc<Shared>,
-    ) -> Self {
-        let (pump, sender) = upload.map(|(pump, sender)| (Box::new(pump), sender)).unzip();
-        let lane = Arc::new(Lane(Mutex::new(State {
-            flow: Flow::Head(response),
-            sender,
-            head: None,
-            unread: Unread::default(),
-            waker: None,
-            caught_up: true,
-            took: false,
-            idle_ticks: 0,
-        })));
-        shared.enter(&lane);
-        Self { lane, shared, pump }
-    }
-
-    /// Sends on what there is room for.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        if let Some(pump) = &mut self.pump
-            && let Poll::Ready(done) = pump.poll(&self.lane, cx)
-        {
-            self.pump = None;
-            self.lane.lock().sender = None;
-            done?;
-        }
-        Ok(())
-    }
-
-    /// When the upload last got a piece off, while it has not ended.
-    pub(crate) fn last_sent(&self) -> Option<Instant> {
-        self.pump.as_ref().map(|pump| pump.last_sent.into())
-    }
-
-    /// The response's head, once.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Parts, Failure>> {
-        self.poll_upload(cx)?;
-        let mut state = self.lane.lock();
-        let state = &mut *state;
-        state.flow.advance(&mut state.head, cx);
-        match state.head.take() {
-            Some(answered) => Poll::Ready(answered.map_err(|error| self.shared.blame(error))),
-            None if matches!(state.flow, Flow::Head(_)) => {
-                state.caught_up = true;
-                state.wait(cx);
-                Poll::Pending
-            }
-            None => Poll::Pending, // taken before; nobody asks twice
-        }
-    }
-
-    /// The next data of the body; the stream's window grows by what is handed out.
-    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
-        self.poll_upload(cx)?;
-        let polled = ready!(self.lane.lock().poll_data(cx));
-        Poll::Ready(polled.map(|data| {
-            data.map_err(|failure| match failure {
-                Failure::H2(error) => self.shared.blame(error),
-                other => other,
-            })
-        }))
-    }
-
-    /// The fields after the body, once that has ended.
-    pub(crate) fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, Failure>> {
-        match &mut self.lane.lock().flow {
-            Flow::Body(stream) => stream.poll_trailers(cx).map(|polled| match polled {
-                Ok(trailers) => Ok(trailers),
-                Err(error) if is_early_answer(&error) => Ok(None),
-                Err(error) => Err(self.shared.blame(error)),
-            }),
-            _ => Poll::Ready(Ok(None)),
-        }
-    }
-
-    /// Whether all has been read and nothing follows.
-    pub(crate) fn is_end_stream(&self) -> bool {
-        let state = self.lane.lock();
-        match &state.flow {
-            Flow::Body(stream) => state.unread.bytes == 0 && stream.is_end_stream(),
-            Flow::Over => true,
-            Flow::Head(_) | Flow::Failed(_) | Flow::Laggard(_) => false,
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.shared.leave(&self.lane);
-        let handles = {
-            let mut state = self.lane.lock();
-            (std::mem::replace(&mut state.flow, Flow::Over), state.sender.take())
-        };
-        drop(handles);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_frames_are_joined_and_large_ones_are_not_copied() {
-        let mut unread = Unread::default();
-        let large = Bytes::from(vec![b'L'; 4000]);
-        for _ in 0..3 {
-            for _ in 0..20_000 {
-                unread.push(Bytes::from_static(b"s"));
-            }
-            unread.push(large.clone());
-        }
-        unread.push(Bytes::from_static(b"end"));
-        assert!(unread.pieces.len() <= 3 * 3, "{} pieces", unread.pieces.len());
-        let (mut whole, mut shared) = (Vec::new(), 0);
-        while let Some(data) = unread.pop() {
-            shared += usize::from(data.as_ptr() == large.as_ptr());
-            whole.extend_from_slice(&data);
-        }
-        let round = [vec![b's'; 20_000], vec![b'L'; 4000]].concat();
-        assert_eq!(whole, [round.repeat(3), b"end".to_vec()].concat());
-        assert_eq!((shared, unread.bytes), (3, 0));
     }
 }

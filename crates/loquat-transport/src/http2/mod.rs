@@ -2,11 +2,14 @@
 //!
 //! Raw `h2` and not hyper, for the knobs that decide whether token streams live (windows, the budget for small DATA
 //! frames) and for the peer's stream limit, which the pool reserves against. The [driver] moves frames between the
-//! socket and bounded per-stream buffers; callers read their stream, a [lane], from their own task.
+//! socket and bounded per-stream buffers; callers read their [stream] from their own task, over a [lane] that both ends share.
 
 mod driver;
+mod failure;
 mod lane;
 mod pump;
+mod stream;
+mod unread;
 
 use std::{
     fmt,
@@ -25,9 +28,10 @@ use crate::{
     pool::Permit, timer::Timers, trail::Trail, upload::Outgoing,
 };
 use driver::{Driver, Shared, UNSETTLED};
-pub use lane::Laggard;
-pub(crate) use lane::{Failure, Stream};
+pub(crate) use failure::Failure;
+pub use failure::Laggard;
 use pump::Pump;
+pub(crate) use stream::Stream;
 
 /// Streams that were reset here are remembered so that what the peer still sends on them is ignored, not answered
 /// with an error: `h2`'s defaults (50 for 1 s) are spent by one cancelled batch.

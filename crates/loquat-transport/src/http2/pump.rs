@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use tokio::time::Instant;
 
-use super::lane::{Failure, Lane};
+use super::{failure::Failure, lane::Lane};
 use crate::upload::Outgoing;
 
 /// See the [module](self).

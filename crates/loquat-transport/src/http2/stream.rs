@@ -1,0 +1,119 @@
+//! The caller's end of a stream.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use h2::{SendStream, client::ResponseFuture};
+use http::{HeaderMap, response::Parts};
+
+use super::{
+    driver::Shared,
+    failure::{Failure, is_early_answer},
+    lane::{Flow, Lane},
+    pump::Pump,
+};
+
+/// The caller's end. Dropping it before the end resets the stream (`CANCEL`).
+#[derive(Debug)]
+pub(crate) struct Stream {
+    lane: Arc<Lane>,
+    shared: Arc<Shared>,
+    /// While the upload has not ended.
+    pump: Option<Box<Pump>>,
+}
+
+impl Stream {
+    pub(super) fn new(
+        response: ResponseFuture,
+        upload: Option<(Pump, SendStream<Bytes>)>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (pump, sender) = upload.map(|(pump, sender)| (Box::new(pump), sender)).unzip();
+        let lane = Arc::new(Lane::new(response, sender));
+        shared.enter(&lane);
+        Self { lane, shared, pump }
+    }
+
+    /// Sends on what there is room for.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        if let Some(pump) = &mut self.pump
+            && let Poll::Ready(done) = pump.poll(&self.lane, cx)
+        {
+            self.pump = None;
+            self.lane.lock().sender = None;
+            done?;
+        }
+        Ok(())
+    }
+
+    /// When the upload last got a piece off, while it has not ended.
+    pub(crate) fn last_sent(&self) -> Option<Instant> {
+        self.pump.as_ref().map(|pump| pump.last_sent.into())
+    }
+
+    /// The response's head, once.
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Parts, Failure>> {
+        self.poll_upload(cx)?;
+        let mut state = self.lane.lock();
+        let state = &mut *state;
+        state.flow.advance(&mut state.head, cx);
+        match state.head.take() {
+            Some(answered) => Poll::Ready(answered.map_err(|error| self.shared.blame(error))),
+            None if matches!(state.flow, Flow::Head(_)) => {
+                state.caught_up = true;
+                state.wait(cx);
+                Poll::Pending
+            }
+            None => Poll::Pending, // taken before; nobody asks twice
+        }
+    }
+
+    /// The next data of the body; the stream's window grows by what is handed out.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        self.poll_upload(cx)?;
+        let polled = ready!(self.lane.lock().poll_data(cx));
+        Poll::Ready(polled.map(|data| {
+            data.map_err(|failure| match failure {
+                Failure::H2(error) => self.shared.blame(error),
+                other => other,
+            })
+        }))
+    }
+
+    /// The fields after the body, once that has ended.
+    pub(crate) fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, Failure>> {
+        match &mut self.lane.lock().flow {
+            Flow::Body(stream) => stream.poll_trailers(cx).map(|polled| match polled {
+                Ok(trailers) => Ok(trailers),
+                Err(error) if is_early_answer(&error) => Ok(None),
+                Err(error) => Err(self.shared.blame(error)),
+            }),
+            _ => Poll::Ready(Ok(None)),
+        }
+    }
+
+    /// Whether all has been read and nothing follows.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        let state = self.lane.lock();
+        match &state.flow {
+            Flow::Body(stream) => state.unread.bytes == 0 && stream.is_end_stream(),
+            Flow::Over => true,
+            Flow::Head(_) | Flow::Failed(_) | Flow::Laggard(_) => false,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.shared.leave(&self.lane);
+        let handles = {
+            let mut state = self.lane.lock();
+            (std::mem::replace(&mut state.flow, Flow::Over), state.sender.take())
+        };
+        drop(handles);
+    }
+}
