@@ -178,6 +178,9 @@ impl Body {
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         };
         match &chunk {
+            // Of a stream of HTTP/2 the question takes a lock, and nothing but the stream itself waits for the answer: it is asked at
+            // the end, or when the body is dropped.
+            Some(Ok(_)) if matches!(self.inner, Inner::Http2 { .. }) => {}
             Some(Ok(_)) => self.settle(),
             Some(Err(_)) => self.inner = Inner::Done,
             None => self.complete(),
@@ -308,7 +311,8 @@ impl Body {
         }
     }
 
-    /// Whether the end has been reached: the connection is already free for others.
+    /// Whether the end has been reached: the connection is already free for others. On HTTP/1.1 often known with the last chunk, on
+    /// HTTP/2 with the `None` after it.
     pub fn is_done(&self) -> bool {
         #[cfg(feature = "decompress")]
         if self.decoder.as_ref().is_some_and(|decoder| !decoder.is_drained()) {
@@ -376,6 +380,15 @@ pub(crate) fn http1_failure(error: hyper::Error, trail: &Trail) -> Error {
         }
     };
     trail.error(kind, what).with_source(error)
+}
+
+/// What has come to its end needs no reset, although nobody asked for the end.
+impl Drop for Body {
+    fn drop(&mut self) {
+        if matches!(self.inner, Inner::Http2 { .. }) {
+            self.settle();
+        }
+    }
 }
 
 impl fmt::Debug for Body {

@@ -546,6 +546,27 @@ async fn a_thousand_cancels_are_spread_over_connections() {
     assert_eq!((stats.http2_opened, stats.reused), (7, 993));
 }
 
+/// A caller who has what it needs asks for no more: where that was the end, nothing is reset, and the connection serves on.
+#[tokio::test]
+async fn a_body_that_has_come_whole_is_dropped_without_a_reset() {
+    let address = serve(
+        |_| {},
+        |_, _, _, mut respond| async move {
+            let Ok(mut stream) = respond.send_response(ok(), false) else { return };
+            let _ = stream.send_data(Bytes::from_static(b"whole"), true);
+        },
+    )
+    .await;
+    let transport = http2();
+    for _ in 0..1000 {
+        let mut response = send(&transport, post(address)).await.expect("head");
+        assert_eq!(response.body.chunk().await.expect("a chunk").expect("fine"), "whole");
+        assert!(!response.body.is_done());
+    }
+    let stats = transport.stats();
+    assert_eq!((stats.http2_opened, stats.reused), (1, 999));
+}
+
 #[tokio::test]
 async fn dropping_the_transport_closes_the_connection_once_the_last_body_is_gone() {
     let closed = Arc::new(AtomicUsize::new(0));
