@@ -86,6 +86,33 @@ fn calls_side_by_side_and_calls_without_pieces() {
     );
 }
 
+/// Some servers send no pieces, but each part when it is complete; some leave the item out, or that it is complete.
+#[test]
+fn parts_without_pieces() {
+    let added = r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"message"}}"#;
+    let empty = r#"{"type":"response.output_text.done","output_index":0,"content_index":0,"text":""}"#;
+    let first = r#"{"type":"response.output_text.done","output_index":0,"content_index":0,"text":"hi"}"#;
+    let second = r#"{"type":"response.refusal.done","output_index":0,"content_index":1,"refusal":"no"}"#;
+    let done = r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"message","content":[{"type":"output_text","text":"hi"},{"type":"refusal","refusal":"no"}]}}"#;
+    let end = r#"{"type":"response.completed","response":{"id":"r","output":[{"type":"message","content":[{"type":"output_text","text":"hi"},{"type":"refusal","refusal":"no"}]}]}}"#;
+    let whole = [CREATED, added, first, second, done, end];
+    for events in [
+        &whole[..],
+        &[CREATED, added, empty, done, end],
+        &[CREATED, added, first, second, end],
+        &[CREATED, first, second, end],
+        &[CREATED, added, end],
+        &[CREATED, added, done, first, second, end],
+    ] {
+        check(
+            &OPENAI_RESPONSES,
+            SSE,
+            &stream(events),
+            &["start: r m", "text: hi", "refusal: no", "choice end: stop", "finished: stop"],
+        );
+    }
+}
+
 #[test]
 fn a_stream_of_the_whole_response_alone() {
     let body = stream(&[

@@ -25,6 +25,8 @@ pub(super) const OPAQUE: &str = "openai-responses";
 fields! {
     Type = "/type",
     Delta = "/delta",
+    Text = "/text",
+    Refusal = "/refusal",
     OutputIndex = "/output_index",
     SummaryIndex = "/summary_index",
     Logprobs = "/logprobs",
@@ -82,14 +84,15 @@ pub(super) struct Responses {
 struct Open {
     items: Vec<(u64, Told)>,
     max: usize,
-    /// There has been one.
+    /// Something of the answer has been told.
     any: bool,
+    /// An item has been complete.
+    any_closed: bool,
 }
 
 impl Open {
     /// What has been told of that item.
     fn at(&mut self, place: u64) -> Result<&mut Told> {
-        self.any = true;
         let position = match self.items.iter().rposition(|(known, _)| *known == place) {
             Some(position) => position,
             None if self.items.len() >= self.max => {
@@ -107,7 +110,29 @@ impl Open {
         Ok(&mut self.items[position].1)
     }
 
+    /// Content of that item is about to be told. What has been told of it before.
+    fn tell(&mut self, place: u64) -> Result<Told> {
+        self.any = true;
+        let told = self.at(place)?;
+        let before = *told;
+        told.content = true;
+        Ok(before)
+    }
+
+    /// A part of that item is complete. Whether its text is still to be told, as of a server that sends no pieces.
+    fn is_news(&mut self, place: u64, text: Field, found: Found<'_>) -> Result<bool> {
+        let was_closed = self.any_closed && !self.items.iter().any(|(known, _)| *known == place);
+        if was_closed || text.text(found).is_none_or(|text| text.is_empty()) {
+            return Ok(false);
+        }
+        let before = self.tell(place)?;
+        let is_news = !before.content || before.at_once;
+        self.at(place)?.at_once = is_news;
+        Ok(is_news)
+    }
+
     fn close(&mut self, place: u64) {
+        (self.any, self.any_closed) = (true, true);
         self.items.retain(|(known, _)| *known != place);
     }
 }
@@ -117,7 +142,7 @@ impl Responses {
         Ok(Box::new(Self {
             extractor: Field::extractor()?,
             items: Items::new()?,
-            open: Open { items: Vec::new(), max: limits.max_tool_calls, any: false },
+            open: Open { items: Vec::new(), max: limits.max_tool_calls, any: false, any_closed: false },
             word: String::new(),
         }))
     }
@@ -125,9 +150,9 @@ impl Responses {
 
 impl Wire for Responses {
     fn renew(&mut self, limits: DecodeLimits) {
-        let Self { extractor: _, items: _, open: Open { items, max, any }, word: _ } = self;
+        let Self { extractor: _, items: _, open: Open { items, max, any, any_closed }, word: _ } = self;
         items.clear();
-        (*max, *any) = (limits.max_tool_calls, false);
+        (*max, *any, *any_closed) = (limits.max_tool_calls, false, false);
     }
 
     fn extractor(&mut self) -> &mut Extractor {
@@ -148,7 +173,7 @@ impl Wire for Responses {
             && found.raw(Field::Logprobs as usize).is_none_or(|logprobs| logprobs == "[]")
             && let Some(text) = Field::Delta.plain(found)
         {
-            open.at(Field::OutputIndex.count(found).unwrap_or(u64::MAX))?.content = true;
+            open.tell(Field::OutputIndex.count(found).unwrap_or(u64::MAX))?;
             out.say_on(Kind::Text, 0, text)?;
             out.expect_more(Of::TEXT, Field::Delta.number(), 0, found);
             return Ok(true);
@@ -162,15 +187,15 @@ impl Wire for Responses {
         let place = index.and_then(|index| index.as_u64()).unwrap_or(u64::MAX);
         match kind {
             "response.output_text.delta" => {
-                open.at(place)?.content = true;
-                say(Kind::Text, found, out)?;
+                open.tell(place)?;
+                say(Kind::Text, Field::Delta, found, out)?;
                 if let Some(logprobs) = Field::Logprobs.get(found) {
                     out.detail(0, "logprobs", logprobs)?;
                 }
             }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                open.at(place)?.content = true;
-                say(Kind::Reasoning, found, out)?;
+                open.tell(place)?;
+                say(Kind::Reasoning, Field::Delta, found, out)?;
                 out.expect_more(Of::REASONING, Field::Delta.number(), 0, found);
             }
             "response.reasoning_summary_part.added" => {
@@ -180,11 +205,11 @@ impl Wire for Responses {
                 }
             }
             "response.refusal.delta" => {
-                open.at(place)?.content = true;
-                say(Kind::Refusal, found, out)?;
+                open.tell(place)?;
+                say(Kind::Refusal, Field::Delta, found, out)?;
             }
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
-                open.at(place)?.content = true;
+                open.tell(place)?;
                 let arguments = Field::Delta.text(found).map(Into::into);
                 if let Some(call) =
                     out.more_of_call(0, &CallPiece { index, arguments, ..CallPiece::default() })?
@@ -193,10 +218,11 @@ impl Wire for Responses {
                 }
             }
             "response.output_item.added" => {
-                let told = open.at(place)?;
                 let kind = Field::ItemType.text(found).and_then(|kind| kind.borrowed());
-                if matches!(kind, Some("function_call" | "custom_tool_call")) {
-                    told.call = true;
+                let is_call = matches!(kind, Some("function_call" | "custom_tool_call"));
+                open.at(place)?.call = is_call;
+                if is_call {
+                    open.any = true;
                     let id = Field::ItemCallId.text(found).or(Field::ItemId.text(found));
                     let name = Field::ItemName.text(found);
                     out.begin_call(0, &CallPiece { id, index, name, arguments: None })?;
@@ -247,7 +273,19 @@ impl Wire for Responses {
             _ if Field::Error.get(found).is_some_and(|error| !error.is_null()) => {
                 out.fail(failure::of_event(data));
             }
-            // They repeat what the pieces told, or what the item will.
+            // They repeat what the pieces told, if there were any.
+            "response.output_text.done" if open.is_news(place, Field::Text, found)? => {
+                say(Kind::Text, Field::Text, found, out)?;
+            }
+            "response.refusal.done" if open.is_news(place, Field::Refusal, found)? => {
+                say(Kind::Refusal, Field::Refusal, found, out)?;
+            }
+            "response.reasoning_text.done" | "response.reasoning_summary_text.done"
+                if open.is_news(place, Field::Text, found)? =>
+            {
+                say(Kind::Reasoning, Field::Text, found, out)?;
+            }
+            // They repeat what was told, or what the item will.
             "response.output_text.done"
             | "response.refusal.done"
             | "response.function_call_arguments.done"
@@ -267,8 +305,8 @@ impl Wire for Responses {
     }
 }
 
-fn say(kind: Kind, found: Found<'_>, out: &mut Outbox) -> Result<()> {
-    match Field::Delta.text(found) {
+fn say(kind: Kind, field: Field, found: Found<'_>, out: &mut Outbox) -> Result<()> {
+    match field.text(found) {
         Some(text) => out.say(kind, 0, text),
         None => Ok(()),
     }

@@ -37,6 +37,8 @@ pub(super) struct Told {
     pub(super) call: bool,
     /// Its text, thoughts or arguments, or some of them.
     pub(super) content: bool,
+    /// That without pieces: each part when it was complete.
+    pub(super) at_once: bool,
 }
 
 /// Reads items; kept from one to the next.
