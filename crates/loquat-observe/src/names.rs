@@ -6,7 +6,7 @@
 
 #![cfg_attr(
     not(all(feature = "capture", feature = "otlp")),
-    allow(dead_code, reason = "half of the names are of spans, content and export")
+    expect(dead_code, reason = "half of the names are of spans, content and export")
 )]
 
 use loquat_core::ErrorKind;

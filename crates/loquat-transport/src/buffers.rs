@@ -19,7 +19,10 @@ use bytes::Bytes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     /// 32 KiB: a decoder's window, and more than most answers.
-    #[cfg_attr(not(feature = "decompress"), allow(dead_code, reason = "only decoders take it"))]
+    #[cfg_attr(
+        all(not(feature = "decompress"), not(test)),
+        expect(dead_code, reason = "only decoders take it")
+    )]
     Small,
     /// 64 KiB: what a file is read in.
     Large,

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 pub(super) struct Head {
     pub(super) path: String,
     #[cfg_attr(
-        not(feature = "stack"),
-        allow(dead_code, reason = "only a profile is asked for with conditions")
+        all(not(feature = "stack"), not(test)),
+        expect(dead_code, reason = "only a profile is asked for with conditions")
     )]
     pub(super) query: String,
     pub(super) accept: String,
