@@ -6,10 +6,6 @@ use std::net::IpAddr;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) path: String,
-    #[cfg_attr(
-        all(not(feature = "stack"), not(test)),
-        expect(dead_code, reason = "only a profile is asked for with conditions")
-    )]
     pub(super) query: String,
     pub(super) accept: String,
     pub(super) bearer: Option<String>,
