@@ -59,15 +59,4 @@ pub enum Event<'a> {
         /// Why that one: the strategy's word.
         reason: &'a str,
     },
-    /// A cache was asked.
-    Cache {
-        /// Which tier, such as `l1`.
-        tier: &'a str,
-        /// Whether it had it.
-        hit: bool,
-        /// How much it gave; 0 for a miss.
-        bytes: usize,
-        /// How long it took; `None` where nobody looked at the clock for it.
-        elapsed: Option<Duration>,
-    },
 }

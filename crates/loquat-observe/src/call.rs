@@ -271,7 +271,6 @@ impl Probe for Call {
             Event::Retry { retry, wait, error } => Note::Retry(retry, wait, error.kind()),
             Event::Hedge => Note::Hedge,
             Event::Route { endpoint, reason } => Note::Route(word(endpoint), word(reason)),
-            Event::Cache { tier, hit, .. } => Note::Cache(word(tier), hit),
             _ => return,
         };
         if record.notes.len() < MAX_NOTES {

@@ -44,6 +44,7 @@
 #![deny(unsafe_code)]
 
 mod attempt;
+mod cache;
 mod call;
 #[cfg(feature = "capture")]
 mod capture;
@@ -72,6 +73,7 @@ mod trace;
 mod waterfall;
 
 pub use attempt::Attempted;
+pub use cache::CacheState;
 #[cfg(feature = "capture")]
 pub use capture::{Capture, Content};
 pub use layer::Observed;

@@ -156,7 +156,10 @@ pub(crate) const ROUTES: About =
     about("loquat.route.decisions", "", "Endpoints chosen by a router, and why.");
 pub(crate) const CACHE: About =
     about("loquat.cache.requests", "", "Prompt caches asked, by tier and result.");
-pub(crate) const CACHE_TIME: About = about("loquat.cache.duration", "s", "How long a prompt cache took.");
+pub(crate) const CACHE_TIMED: About =
+    about("loquat.cache.timed", "", "Look-ups in prompt caches whose time was taken.");
+pub(crate) const CACHE_TIME: About =
+    about("loquat.cache.duration", "s", "How long those took whose time was taken, all together.");
 pub(crate) const CACHE_BYTES: About = about("loquat.cache.read", "By", "What prompt caches gave.");
 pub(crate) const RUNTIME_WORKERS: About = about("loquat.runtime.workers", "", "Threads that run tasks.");
 pub(crate) const RUNTIME_TASKS: About =

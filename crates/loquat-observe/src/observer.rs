@@ -14,7 +14,7 @@ use crate::capture::{Capture, Capturer};
 #[cfg(feature = "otlp")]
 use crate::export::Exporter;
 use crate::{
-    Attempted, Conventions, Keep, Observed, Place, Price, Sampling, TextFormat,
+    Attempted, CacheState, Conventions, Keep, Observed, Place, Price, Sampling, TextFormat, cache,
     call::Call,
     locks::Locks,
     metric::{About, Kind, Registry, text},
@@ -88,21 +88,15 @@ impl Observer {
         self.0.registry.asked(names::BREAKER, Kind::Gauge, vec![("endpoint", name.into())], state);
     }
 
-    /// Shows a tier of a prompt cache, such as `l2`, as `loquat_cache_requests_total` and `loquat_cache_read_bytes_total`. What `ask`
-    /// gives is hits, misses, and bytes that hits gave, since the beginning; it is asked when somebody scrapes. With the cache of
-    /// `loquat-prompt`:
-    /// `let stats = cache.stats(None); [stats.hits + stats.joined, stats.misses, stats.hit_bytes]`.
-    #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
-    pub fn watch_cache(&self, tier: impl Into<Arc<str>>, ask: impl Fn() -> [u64; 3] + Send + Sync + 'static) {
-        let (registry, tier, ask) = (&self.0.registry, tier.into(), Arc::new(ask));
-        let shown = [(names::CACHE, Some("hit")), (names::CACHE, Some("miss")), (names::CACHE_BYTES, None)];
-        for (index, (about, result)) in shown.into_iter().enumerate() {
-            let mut labels = vec![("tier", tier.clone())];
-            labels.extend(result.map(|result| ("result", result.into())));
-            let ask = ask.clone();
-            let read = move || ask().get(index).map_or(0.0, |count| *count as f64);
-            registry.asked(about, Kind::Counter, labels, read);
-        }
+    /// Shows a tier of a prompt cache, such as `l2`: `loquat_cache_requests_total`, `loquat_cache_read_bytes_total`, and how long
+    /// it takes, `loquat_cache_duration_seconds_total` over `loquat_cache_timed_total`. `ask` is asked when somebody scrapes:
+    /// what a look-up costs stays what it was. [`CacheState`] has the lines for the tiers of `loquat-prompt`.
+    pub fn watch_cache(
+        &self,
+        tier: impl Into<Arc<str>>,
+        ask: impl Fn() -> CacheState + Send + Sync + 'static,
+    ) {
+        cache::watch(&self.0.registry, &tier.into(), ask);
     }
 
     /// One more gauge, asked for when somebody scrapes. The name is dotted (`loquat.pool.connections`), the unit as

@@ -16,7 +16,7 @@ use crate::{
 
 /// What stands for models beyond those that have labels of their own.
 pub(crate) const OTHER: &str = "_other";
-/// Most HTTP statuses with a series of their own per endpoint, and most endpoints or tiers named by events.
+/// Most HTTP statuses with a series of their own per endpoint, and most endpoints and reasons named by events.
 const MAX_WORDS: usize = 64;
 
 /// A small table of series that differ in one word, made as the words come.
@@ -64,16 +64,7 @@ pub(crate) struct Series {
     refused: ByWord<Counter>,
     heads: ByWord<Histogram>,
     routes: ByWord<ByWord<Counter>>,
-    caches: ByWord<CacheSeries>,
     cost: Option<(Price, Arc<Counter>)>,
-}
-
-#[derive(Debug)]
-struct CacheSeries {
-    hits: Arc<Counter>,
-    misses: Arc<Counter>,
-    bytes: Arc<Counter>,
-    time: Arc<Histogram>,
 }
 
 fn with(labels: &Labels, more: impl IntoIterator<Item = (&'static str, Arc<str>)>) -> Labels {
@@ -106,7 +97,6 @@ impl Series {
             refused: ByWord::default(),
             heads: ByWord::default(),
             routes: ByWord::default(),
-            caches: ByWord::default(),
             cost,
             registry: registry.clone(),
             labels,
@@ -176,28 +166,7 @@ impl Series {
                 let reason: Arc<str> = reason.into();
                 reasons.at(endpoint, |endpoint| make(endpoint, reason)).increment();
             }
-            Event::Cache { tier, hit, bytes, elapsed } => {
-                let series = self.caches.at(tier, |tier| Arc::new(CacheSeries::new(&self.registry, &tier)));
-                if hit { &series.hits } else { &series.misses }.increment();
-                series.bytes.add(bytes as u64);
-                if let Some(elapsed) = elapsed {
-                    series.time.record_duration(elapsed);
-                }
-            }
             _ => {}
-        }
-    }
-}
-
-impl CacheSeries {
-    fn new(registry: &Registry, tier: &Arc<str>) -> Self {
-        let labels = vec![("tier", tier.clone())];
-        let result = |word: &str| registry.counter(names::CACHE, with(&labels, [("result", word.into())]));
-        Self {
-            hits: result("hit"),
-            misses: result("miss"),
-            bytes: registry.counter(names::CACHE_BYTES, labels.clone()),
-            time: registry.histogram(names::CACHE_TIME, labels, &SHORT),
         }
     }
 }

@@ -118,8 +118,6 @@ pub enum Note {
     Hedge,
     /// A router chose an endpoint, and why.
     Route(Box<str>, Box<str>),
-    /// A cache tier was asked: whether it had it.
-    Cache(Box<str>, bool),
 }
 
 impl Note {
@@ -135,7 +133,6 @@ impl Note {
             }
             Self::Hedge => "second attempt".into(),
             Self::Route(endpoint, reason) => format!("route {endpoint} ({reason})"),
-            Self::Cache(tier, hit) => format!("cache {tier} {}", if *hit { "hit" } else { "miss" }),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use common::{Reporting, ask, place};
 use loquat_core::{Availability, Context, Error, ErrorKind, Event};
-use loquat_observe::{Observer, Price, TextFormat};
+use loquat_observe::{CacheState, Observer, Price, TextFormat};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -26,13 +26,13 @@ async fn names() -> BTreeSet<String> {
     let builder = Observer::builder().prices("USD", [("gpt-5", Price::per_million(1.0, 1.0))]);
     let observer = builder.build();
     observer.watch_endpoint("e", &Arc::new(Availability::new(Instant::now())));
+    observer.watch_cache("l1", CacheState::default);
     let happens = |context: &Context| {
         let error = Error::new(ErrorKind::Connect, "no");
         let elapsed = Duration::ZERO;
         for event in [
             Event::Admitted { waited: elapsed },
             Event::Retry { retry: 1, wait: elapsed, error: &error },
-            Event::Cache { tier: "l1", hit: true, bytes: 1, elapsed: Some(elapsed) },
             Event::Route { endpoint: "e", reason: "r" },
             Event::Head { status: 200, protocol: "HTTP/2", reused: true, elapsed },
         ] {

@@ -9,7 +9,7 @@ use loquat_core::{
     Availability, Clock, Context, Error, ErrorKind, Event, Model, OwnedDelta,
     test_util::{ManualClock, Scripted},
 };
-use loquat_observe::{Observer, Price, TextFormat};
+use loquat_observe::{CacheState, Observer, Price, TextFormat};
 
 fn text(observer: &Observer) -> String {
     observer.metrics(TextFormat::Prometheus)
@@ -112,13 +112,6 @@ async fn what_layers_report_is_counted_where_it_belongs() {
         context.report(&Event::Hedge);
         context.report(&Event::CircuitOpen { wait: Duration::ZERO });
         context.report(&Event::Route { endpoint: "a", reason: "cheapest" });
-        context.report(&Event::Cache { tier: "l1", hit: true, bytes: 7, elapsed: None });
-        context.report(&Event::Cache {
-            tier: "l1",
-            hit: false,
-            bytes: 0,
-            elapsed: Some(Duration::from_micros(3)),
-        });
         let elapsed = Duration::from_millis(850);
         context.report(&Event::Head { status: 503, protocol: "HTTP/2", reused: true, elapsed });
     });
@@ -131,10 +124,6 @@ async fn what_layers_report_is_counted_where_it_belongs() {
         (format!("loquat_hedges_total{{{SERIES}}}"), 1.0),
         (format!("loquat_breaker_rejections_total{{{SERIES}}}"), 1.0),
         ("loquat_route_decisions_total{endpoint=\"a\",reason=\"cheapest\"}".into(), 1.0),
-        ("loquat_cache_requests_total{tier=\"l1\",result=\"hit\"}".into(), 1.0),
-        ("loquat_cache_requests_total{tier=\"l1\",result=\"miss\"}".into(), 1.0),
-        ("loquat_cache_read_bytes_total{tier=\"l1\"}".into(), 7.0),
-        ("loquat_cache_duration_seconds_count{tier=\"l1\"}".into(), 1.0),
         (format!("loquat_attempts_total{{{SERIES},outcome=\"overloaded\"}}"), 1.0),
     ] {
         assert_eq!(sample(&shown, &name), value, "{name} in\n{shown}");
@@ -174,12 +163,17 @@ fn a_cache_is_read_when_somebody_looks() {
     let observer = Observer::new();
     let hits = Arc::new(std::sync::atomic::AtomicU64::new(3));
     let asked = hits.clone();
-    observer.watch_cache("l2", move || [asked.load(std::sync::atomic::Ordering::Relaxed), 1, 4096]);
+    observer.watch_cache("l2", move || {
+        let hits = asked.load(std::sync::atomic::Ordering::Relaxed);
+        CacheState::of(hits, 1).with_bytes(4096).with_time(2, Duration::from_millis(5))
+    });
     hits.store(5, std::sync::atomic::Ordering::Relaxed);
     let shown = text(&observer);
     assert_eq!(sample(&shown, "loquat_cache_requests_total{tier=\"l2\",result=\"hit\"}"), 5.0);
     assert_eq!(sample(&shown, "loquat_cache_requests_total{tier=\"l2\",result=\"miss\"}"), 1.0);
     assert_eq!(sample(&shown, "loquat_cache_read_bytes_total{tier=\"l2\"}"), 4096.0);
+    assert_eq!(sample(&shown, "loquat_cache_timed_total{tier=\"l2\"}"), 2.0);
+    assert_eq!(sample(&shown, "loquat_cache_duration_seconds_total{tier=\"l2\"}"), 0.005);
     let look = loquat_observe::top::Look::parse(&shown);
     let screen = look.since(&loquat_observe::top::Look::default(), Duration::from_secs(1), 200);
     assert!(screen.contains("cache l2 hits 83.3 %"), "{screen}");

@@ -152,13 +152,6 @@ fn event(time_unix_nano: u64, note: &Note) -> proto::Event {
             "loquat.route",
             vec![KeyValue::text("loquat.endpoint", &**endpoint), KeyValue::text("loquat.reason", &**reason)],
         ),
-        Note::Cache(tier, hit) => (
-            "loquat.cache",
-            vec![
-                KeyValue::text("loquat.cache.tier", &**tier),
-                KeyValue::new("loquat.cache.hit", Any::Bool(*hit)),
-            ],
-        ),
     };
     proto::Event { time_unix_nano, name: name.into(), attributes }
 }

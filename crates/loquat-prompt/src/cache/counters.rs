@@ -1,9 +1,14 @@
 //! What a cache counts. Every thread has a stripe of its own, so that counting a hit does not make two threads wait for one
 //! cache line.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 const STRIPES: usize = 8;
+/// Of how many look-ups one has its time taken: reading the clock twice costs about what the quickest look-up does.
+const TIMED_OF: u64 = 64;
 
 /// What happened in a cache so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +32,10 @@ pub struct CacheStats {
     pub entries: u64,
     /// Bytes now, texts and tokens and what keeps them.
     pub bytes: u64,
+    /// Look-ups whose time was taken: one in 64.
+    pub timed: u64,
+    /// How long those took, all together, computing what was not there included.
+    pub time: Duration,
 }
 
 impl CacheStats {
@@ -57,6 +66,8 @@ struct Stripe {
     missed_bytes: AtomicU64,
     inserted: AtomicU64,
     evicted: AtomicU64,
+    timed: AtomicU64,
+    timed_nanos: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +81,25 @@ impl Counters {
         }
         // The index is below the length; the first stripe does as well as any.
         self.0.get(MINE.with(|mine| *mine)).unwrap_or(&self.0[0])
+    }
+
+    /// A look-up begins; to be handed to [`over`](Self::over) at its end. An instant where it is one that is timed.
+    #[inline]
+    pub(crate) fn begin(&self) -> Option<Instant> {
+        let mine = self.mine();
+        let so_far = mine.hits.load(Relaxed).wrapping_add(mine.misses.load(Relaxed));
+        so_far.is_multiple_of(TIMED_OF).then(Instant::now)
+    }
+
+    /// A look-up is over.
+    #[inline]
+    pub(crate) fn over(&self, began: Option<Instant>) {
+        if let Some(began) = began {
+            let mine = self.mine();
+            mine.timed.fetch_add(1, Relaxed);
+            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            mine.timed_nanos.fetch_add(nanos, Relaxed);
+        }
     }
 
     pub(crate) fn hit(&self, bytes: usize) {
@@ -108,6 +138,34 @@ impl Counters {
             stats.missed_bytes += stripe.missed_bytes.load(Relaxed);
             stats.inserted += stripe.inserted.load(Relaxed);
             stats.evicted += stripe.evicted.load(Relaxed);
+            stats.timed += stripe.timed.load(Relaxed);
+            stats.time += Duration::from_nanos(stripe.timed_nanos.load(Relaxed));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_look_up_in_so_many_is_timed() {
+        let counters = Counters::default();
+        for number in 0..3 * TIMED_OF {
+            let began = counters.begin();
+            match number % 2 {
+                0 => counters.hit(1),
+                _ => counters.miss(1),
+            }
+            counters.over(began);
+        }
+        let mut stats = CacheStats::default();
+        counters.add_to(&mut stats);
+        assert_eq!((stats.timed, stats.hits + stats.misses), (3, 3 * TIMED_OF));
+        let before = Duration::from_millis(5);
+        counters.over(Instant::now().checked_sub(before));
+        let mut later = CacheStats::default();
+        counters.add_to(&mut later);
+        assert!(later.timed == 4 && later.time >= stats.time + before, "{later:?}");
     }
 }

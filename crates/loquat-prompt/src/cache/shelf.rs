@@ -67,17 +67,21 @@ impl<V> Shelf<V> {
 
     /// Reads a value where it lies. Faster than [`Shelf::find`] where many threads read the same one.
     pub fn read<R>(&self, key: &ShelfKey, read: impl FnOnce(&V) -> R) -> Option<R> {
+        let began = self.counters.begin();
         let map = self.map.load();
         let slot = map.get(key);
         self.note(slot);
+        self.counters.over(began);
         slot.map(|slot| read(&slot.value))
     }
 
     /// A value to keep.
     pub fn find(&self, key: &ShelfKey) -> Option<Arc<V>> {
+        let began = self.counters.begin();
         let map = self.map.load();
         let slot = map.get(key);
         self.note(slot);
+        self.counters.over(began);
         slot.map(|slot| Arc::clone(&slot.value))
     }
 

@@ -249,6 +249,13 @@ impl CachedTokenizer {
     /// Reads the entry of a text, computed with its tokens if it is not there. `read` gives `None` for an entry that does not
     /// hold what is wanted.
     fn look<R>(&self, text: &str, read: impl Fn(&Entry) -> Option<R>) -> Result<Option<R>> {
+        let began = self.owner.counters.begin();
+        let found = self.look_untimed(text, read);
+        self.owner.counters.over(began);
+        found
+    }
+
+    fn look_untimed<R>(&self, text: &str, read: impl Fn(&Entry) -> Option<R>) -> Result<Option<R>> {
         let owner = &*self.owner;
         let hash = self.cache.0.hash.of(text);
         if let Some(found) = owner.partition.read(hash, text, &read).flatten() {

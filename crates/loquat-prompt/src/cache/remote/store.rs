@@ -44,7 +44,9 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Counters {
     asked: AtomicU64,
+    waited_nanos: AtomicU64,
     hits: AtomicU64,
+    hit_bytes: AtomicU64,
     misses: AtomicU64,
     failures: AtomicU64,
     refused: AtomicU64,
@@ -59,8 +61,12 @@ struct Counters {
 pub struct RemoteStats {
     /// Questions, each for one value or many.
     pub asked: u64,
+    /// How long they took, all together, the failed ones included.
+    pub time: Duration,
     /// Values found.
     pub hits: u64,
+    /// Bytes of the values found.
+    pub hit_bytes: u64,
     /// Values not found, for whatever reason.
     pub misses: u64,
     /// Questions that failed or took too long.
@@ -137,7 +143,9 @@ impl Remote {
         let counters = &self.0.counters;
         RemoteStats {
             asked: counters.asked.load(Relaxed),
+            time: Duration::from_nanos(counters.waited_nanos.load(Relaxed)),
             hits: counters.hits.load(Relaxed),
+            hit_bytes: counters.hit_bytes.load(Relaxed),
             misses: counters.misses.load(Relaxed),
             failures: counters.failures.load(Relaxed),
             refused: counters.refused.load(Relaxed),
@@ -189,7 +197,10 @@ impl Remote {
         let mut link = self.link()?;
         self.0.counters.asked.fetch_add(1, Relaxed);
         let began = Instant::now();
-        match timeout(self.0.config.budget, link.query(command)).await {
+        let answered = timeout(self.0.config.budget, link.query(command)).await;
+        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.0.counters.waited_nanos.fetch_add(nanos, Relaxed);
+        match answered {
             Ok(Ok(value)) => {
                 lock(&self.0.breaker).succeeded();
                 self.0.costs.asked(began.elapsed());
@@ -238,6 +249,8 @@ impl Remote {
         let hits = contents.iter().flatten().count();
         self.0.counters.hits.fetch_add(hits as u64, Relaxed);
         self.0.counters.misses.fetch_add((keys.len() - hits) as u64, Relaxed);
+        let bytes: usize = contents.iter().flatten().map(|content| content.len()).sum();
+        self.0.counters.hit_bytes.fetch_add(bytes as u64, Relaxed);
         contents
     }
 
