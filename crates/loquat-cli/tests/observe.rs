@@ -69,3 +69,63 @@ fn top_looks_into_a_chat_that_runs() {
     Program::new(["top", "--once", &address]).run().check(5, "", &["error: no page from 127.0.0.1:"]);
     Program::new(["top", "nonsense"]).run().check(2, "", &["HOST:PORT, http://HOST:PORT or unix:PATH"]);
 }
+
+/// What a collector over HTTP was sent: path, head, body.
+fn collector(status: &'static str) -> Server {
+    Server::start(move |_, stream| drop(stream.write_all(response(status, "", "").as_bytes())))
+}
+
+#[test]
+fn a_collector_gets_the_call_and_nothing_that_was_said() {
+    let server = Server::saying(openai(&["planted answer"]));
+    let taking = collector("200 OK");
+    let by_flag = Program::chat(&server, &["--otlp", &taking.origin(), "planted question"]);
+    let by_variable = Program::chat(&server, &["planted question"])
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &taking.origin())
+        .variable("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=a%20b")
+        .variable("OTEL_SERVICE_NAME", "my-shell");
+    for (program, service, header) in [
+        (by_flag, "loquat", "content-type: application/x-protobuf"),
+        (by_variable, "my-shell", "x-tenant: a b"),
+    ] {
+        let before = taking.received().len();
+        let ran = program.run();
+        ran.check(0, "planted answer\n", &[]);
+        assert!(!ran.stderr.contains("collector"), "{}", ran.stderr);
+        let all = taking.received().split_off(before);
+        for (path, word) in
+            [("/v1/traces", "chat test-model"), ("/v1/metrics", "gen_ai.client.operation.duration")]
+        {
+            let one = all.iter().find(|request| request.path() == path).unwrap();
+            assert!(one.head.to_ascii_lowercase().contains(header), "{}", one.head);
+            assert!(one.body.contains(word) && one.body.contains(service), "{path}: {}", one.body);
+        }
+        assert!(all.iter().all(|one| !one.body.contains("planted")), "{all:?}");
+    }
+    let asked = server.received();
+    assert!(asked.iter().all(|one| one.head.contains("traceparent: 00-") && one.head.contains("-01\r\n")));
+}
+
+#[test]
+fn what_a_collector_did_not_get_is_told_at_the_end() {
+    let server = Server::saying(openai(&["yellow"]));
+    let refusing = collector("400 Bad Request");
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for address in [refusing.origin(), format!("http://{gone}")] {
+        let ran = Program::chat(&server, &["--otlp", &address, "hi"]).run();
+        ran.check(0, "yellow\n", &[&format!("[the collector at {address} did not get 1 of 1 calls]")]);
+    }
+    // Asked not to, it sends nothing, whatever the environment says.
+    let taking = collector("200 OK");
+    let variable = ("OTEL_EXPORTER_OTLP_ENDPOINT", taking.origin());
+    let ran = Program::chat(&server, &["--otlp", "off", "hi"]).variable(variable.0, &variable.1).run();
+    ran.check(0, "yellow\n", &[]);
+    assert!(taking.received().is_empty());
+
+    let ran = Program::chat(&server, &["--otlp", "127.0.0.1:4318", "hi"]).run();
+    assert_ne!(ran.code, Some(0), "no URL: {ran:?}");
+    let ran = Program::chat(&server, &["--otlp", "http://127.0.0.1:1", "hi"])
+        .variable("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+        .run();
+    ran.check(3, "", &["OTEL_EXPORTER_OTLP_PROTOCOL is neither http/protobuf nor grpc"]);
+}

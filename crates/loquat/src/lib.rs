@@ -45,7 +45,8 @@
 //! | `redis` | no | with `prompt`: the cache that a fleet shares |
 //! | `observe` | no | `observe` as a module; with `client`: `ClientBuilder::observer` |
 //! | `capture` | no | with `observe`: `observe::Capture`, content with spans, redacted |
-//! | `otlp` | no | with `observe`: [`Collector`], spans and metrics over gRPC, and over TLS |
+//! | `otlp` | no | with `observe`: [`Collector`], spans and metrics over gRPC, and over TLS; [`Collecting`], by the standard variables |
+//! | `tracing` | no | with `observe`: [`Logged`], operations as lines of a log |
 //! | `stack` | no | with `observe`: stacks for its watchdog, and profiles; on Linux on x86-64 |
 //! | `test-util` | no | `testing` as a module: a server that replays and fails as told, a recorder, a scripted model |
 //! | `engine` | no | `engine` as a module and as a model |
@@ -56,6 +57,8 @@
 mod aws;
 #[cfg(feature = "client")]
 mod chat;
+#[cfg(feature = "otlp")]
+mod collecting;
 #[cfg(feature = "otlp")]
 mod collector;
 #[cfg(all(feature = "client", feature = "engine"))]
@@ -96,6 +99,8 @@ pub use chat::Chat;
 #[cfg(feature = "otlp")]
 pub use collector::Collector;
 #[cfg(feature = "client")]
+pub use collecting::{Collecting, CollectorProtocol};
+#[cfg(feature = "otlp")]
 pub use loquat_client as client;
 pub use loquat_conversation::{self as conversation, Conversation};
 pub use loquat_core as core;

@@ -116,6 +116,17 @@ pub(super) struct OutputArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(super) diagnostics: Option<std::net::SocketAddr>,
 
+    /// Send spans and metrics, none with content, to the OpenTelemetry collector at this address; `off` for nowhere
+    ///
+    /// Such as http://127.0.0.1:4318. Where it is not given, OTEL_EXPORTER_OTLP_ENDPOINT is read, and nothing is sent
+    /// without either. In both cases these count, too: OTEL_EXPORTER_OTLP_PROTOCOL (`http/protobuf`, the default, or
+    /// `grpc`), OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_TIMEOUT, OTEL_SERVICE_NAME (`loquat`),
+    /// OTEL_RESOURCE_ATTRIBUTES, OTEL_SDK_DISABLED; the same per signal do not. --ca-cert and --proxy hold for the
+    /// collector as well. Every call is sent. The end of the program waits up to 5 seconds for the collector, and says what
+    /// it did not get; an answer never waits for it.
+    #[arg(long, value_name = "URL|off")]
+    pub(super) otlp: Option<String>,
+
     /// Print to stderr what the model thinks before it answers [default: only where stderr is a terminal]
     #[arg(long, overrides_with = "no_reasoning")]
     pub(super) reasoning: bool,

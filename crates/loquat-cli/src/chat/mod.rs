@@ -92,6 +92,7 @@ pub(crate) fn run(args: &ChatArgs, console: &Console) -> Result<Exit> {
     };
     // A blocking thread (a model being loaded) is not waited for.
     runtime.shutdown_background();
+    chat.watch.end(console);
     exit
 }
 
@@ -102,7 +103,7 @@ impl<'a> Chat<'a> {
             Connection { network: &args.network, server: &args.server, limits: args.limits(), provider };
         #[cfg(feature = "engine")]
         let pull = crate::progress::PullDisplay::new(console, "smollm2, the engine's default model");
-        let watch = Watch::new(&args.output, console)?;
+        let watch = Watch::new(&args.output, args.network.config(), console)?;
         let client = connection.watched_client(
             watch.observer(),
             #[cfg(feature = "engine")]

@@ -1,25 +1,36 @@
-//! What `--trace` and `--diagnostics` look through: an observer, where either asks for one.
+//! What `--trace`, `--diagnostics` and `--otlp` look through: an observer, where one of them asks for one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    env,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use loquat::{
-    Result,
+    Collecting, Result,
     observe::{
         CallTrace, Keep, Observer, Sampling,
+        export::Exporter,
         serve::{Server, ServerConfig},
     },
+    transport::Config,
 };
 
 use super::args::OutputArgs;
-use crate::console::Console;
+use crate::{connect::shown_url, console::Console};
 
 /// Columns of a waterfall where the terminal does not say (`COLUMNS`).
 const COLUMNS: usize = 110;
+/// How long the end of the program waits for a collector: a person waits for the prompt meanwhile.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+/// How often a collector is tried, for the same reason.
+const ATTEMPTS: u32 = 2;
 
 /// The observer of a run, and the operation that ended last.
 pub(super) struct Watch {
     last: Option<Arc<Last>>,
     observer: Option<Observer>,
+    collector: Option<(Exporter, String)>,
     _server: Option<Server>,
 }
 
@@ -33,17 +44,26 @@ impl Keep for Last {
 }
 
 impl Watch {
+    /// `transport` is the way to a collector.
+    ///
     /// # Errors
-    /// The address cannot be listened at.
-    pub(super) fn new(args: &OutputArgs, console: &Console) -> Result<Self> {
+    /// The address cannot be listened at, or the collector's is none.
+    pub(super) fn new(args: &OutputArgs, transport: Config, console: &Console) -> Result<Self> {
         let last = args.trace.then(Arc::<Last>::default);
+        let collector = collector(args.otlp.as_deref(), transport)?;
         let mut builder = Observer::builder();
-        if let Some(last) = &last {
+        if let Some((exporter, _)) = &collector {
+            builder = builder.sampling(Sampling::all()).export(exporter.clone());
+        } else if last.is_some() {
             // Kept at its end, whatever it came to; not announced to the provider as recorded.
-            let all = Sampling::default().with_ratio(0.0).with_slower_than(std::time::Duration::ZERO);
-            builder = builder.sampling(all).keep(last.clone());
+            let all = Sampling::default().with_ratio(0.0).with_slower_than(Duration::ZERO);
+            builder = builder.sampling(all);
         }
-        let observer = (args.trace || args.diagnostics.is_some()).then(|| builder.build());
+        if let Some(last) = &last {
+            builder = builder.keep(last.clone());
+        }
+        let is_wanted = args.trace || args.diagnostics.is_some() || collector.is_some();
+        let observer = is_wanted.then(|| builder.build());
         let server = match (&observer, args.diagnostics) {
             (Some(observer), Some(address)) => {
                 let server = Server::bind(observer, address, ServerConfig::default().with_debug())?;
@@ -54,7 +74,7 @@ impl Watch {
             }
             _ => None,
         };
-        Ok(Self { last, observer, _server: server })
+        Ok(Self { last, observer, collector, _server: server })
     }
 
     pub(super) fn observer(&self) -> Option<Observer> {
@@ -65,9 +85,33 @@ impl Watch {
     pub(super) fn tell(&self, console: &Console) {
         let Some(last) = &self.last else { return };
         let call = last.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let columns = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         if let Some(call) = call {
             console.note(&call.waterfall(columns.unwrap_or(COLUMNS).saturating_sub(4)));
         }
     }
+
+    /// The program ends: waits for the collector, not for long, and says what it did not get.
+    pub(super) fn end(&self, console: &Console) {
+        let Some((exporter, address)) = &self.collector else { return };
+        exporter.flush(LAST_FLUSH);
+        let lost = exporter.dropped() + exporter.pending();
+        if lost > 0 {
+            let all = lost + exporter.exported();
+            console.note(&format!("[the collector at {address} did not get {lost} of {all} calls]"));
+        }
+    }
+}
+
+/// Where `--otlp` or the environment says, and how a person is told where that is.
+fn collector(otlp: Option<&str>, transport: Config) -> Result<Option<(Exporter, String)>> {
+    if otlp == Some("off") {
+        return Ok(None);
+    }
+    let Some(mut collecting) = Collecting::from_variables(otlp, "loquat", |name| env::var(name).ok())? else {
+        return Ok(None);
+    };
+    collecting.export.max_attempts = ATTEMPTS;
+    let shown = shown_url(&collecting.endpoint);
+    Ok(Some((collecting.exporter(transport)?, shown)))
 }

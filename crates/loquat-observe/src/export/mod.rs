@@ -220,6 +220,15 @@ impl Exporter {
         self.0.queue.exported.value()
     }
 
+    /// Operations that wait, or are on their way.
+    pub fn pending(&self) -> u64 {
+        // Read before those that it is lessened by: what is done in between does not make it negative.
+        let accepted = self.0.queue.accepted.value();
+        let queue = &self.0.queue;
+        let done = queue.exported.value() + queue.undelivered.value() + queue.refused.value();
+        accepted.saturating_sub(done)
+    }
+
     /// Tells the thread whose metrics to send, and the observer what became of its operations.
     pub(crate) fn attach(&self, observer: &Observer) {
         let queue = &self.0.queue;

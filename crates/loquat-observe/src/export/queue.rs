@@ -19,6 +19,7 @@ pub(super) struct Queue {
     done: Condvar,
     max_queued: usize,
     max_batch: usize,
+    pub(super) accepted: Counter,
     pub(super) exported: Counter,
     pub(super) overflown: Counter,
     pub(super) undelivered: Counter,
@@ -52,6 +53,7 @@ impl Queue {
             done: Condvar::new(),
             max_queued,
             max_batch: max_batch.max(1),
+            accepted: Counter::default(),
             exported: Counter::default(),
             overflown: Counter::default(),
             undelivered: Counter::default(),
@@ -73,6 +75,7 @@ impl Queue {
         state.calls.push_back(call);
         let is_batch = state.calls.len() == self.max_batch;
         drop(state);
+        self.accepted.increment();
         if is_batch {
             self.wake.notify_one();
         }
