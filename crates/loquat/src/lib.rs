@@ -67,6 +67,8 @@ mod engines;
 mod follow;
 #[cfg(feature = "discovery")]
 mod health;
+#[cfg(feature = "tracing")]
+mod logged;
 #[cfg(all(feature = "client", feature = "observe"))]
 mod observing;
 #[cfg(feature = "client")]
@@ -97,10 +99,10 @@ pub mod tools {
 #[cfg(feature = "client")]
 pub use chat::Chat;
 #[cfg(feature = "otlp")]
-pub use collector::Collector;
-#[cfg(feature = "client")]
 pub use collecting::{Collecting, CollectorProtocol};
 #[cfg(feature = "otlp")]
+pub use collector::Collector;
+#[cfg(feature = "client")]
 pub use loquat_client as client;
 pub use loquat_conversation::{self as conversation, Conversation};
 pub use loquat_core as core;
@@ -119,6 +121,8 @@ pub mod discovery {
         health::{HealthChecks, HealthWatch},
     };
 }
+#[cfg(feature = "tracing")]
+pub use logged::Logged;
 #[cfg(feature = "engine")]
 pub use loquat_engine as engine;
 #[cfg(feature = "client")]
