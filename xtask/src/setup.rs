@@ -60,6 +60,12 @@ const NEEDS: &[Need] = &[
         present: || tools::on_path("redis-server") || tools::on_path("redis-check-rdb"),
     },
     Need {
+        what: "go",
+        why: "`go tool pprof`, the format's own reader, opens the profiles",
+        packages: &["golang-go"],
+        present: || tools::go().is_some(),
+    },
+    Need {
         what: "etcd",
         why: "discovery watches a real one, started by the test; where systemd runs, the package starts a service, too",
         packages: &["etcd-server"],

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{peers, setup, shell, term, workspace};
+use crate::{peers, setup, shell, term, tools, workspace};
 
 /// Run every test: units, integration, doc tests
 ///
@@ -16,7 +16,7 @@ use crate::{peers, setup, shell, term, workspace};
 /// recorded conformance data read its folder from LOQUAT_DATA and say what they skip without it; LOQUAT_PYTHON is set to the
 /// Python that has the HTTP/2 test server, LOQUAT_CLIENTS_PYTHON to the one that has the providers' official clients,
 /// LOQUAT_CLIENTS_NODE to those for JavaScript where there is node, LOQUAT_OTLP_PYTHON to the one that has an OpenTelemetry
-/// collector, LOQUAT_GGUF (unless it is set) to the model that the engine's
+/// collector, LOQUAT_GO to the command whose `pprof` reads profiles, LOQUAT_GGUF (unless it is set) to the model that the engine's
 /// tests run.
 /// loquat-json is tested twice, the second time with its vector code left out, as on machines that it has none for.
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if std::env::var_os("LOQUAT_GGUF").is_none() {
         command.env("LOQUAT_GGUF", peers::smollm2_file()?);
+    if let Some(go) = tools::go() {
+        command.env("LOQUAT_GO", go);
+    }
     }
     if args.package.is_empty() {
         command.arg("--workspace");

@@ -49,6 +49,19 @@ pub(crate) fn on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
+/// Go's own command: on the search path, or where Debian puts a version of it.
+pub(crate) fn go() -> Option<PathBuf> {
+    if on_path("go") {
+        return Some("go".into());
+    }
+    let folders = fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
+    let of_go = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("go-"))
+    };
+    folders.filter(of_go).map(|folder| folder.join("bin/go")).find(|program| program.is_file())
+}
+
 /// Where installed things live: the user's cache, or the target folder for a user without a home.
 pub(crate) fn cache() -> Result<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());

@@ -26,6 +26,8 @@ mod interrupt;
 mod json;
 mod listing;
 mod local;
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
+mod memory;
 mod neutral;
 #[cfg(feature = "engine")]
 mod progress;

@@ -129,3 +129,65 @@ fn what_a_collector_did_not_get_is_told_at_the_end() {
         .run();
     ran.check(3, "", &["OTEL_EXPORTER_OTLP_PROTOCOL is neither http/protobuf nor grpc"]);
 }
+
+/// Who holds memory, by the allocator's own account: read by `go tool pprof`, where there is one.
+#[cfg(all(feature = "jemalloc", target_os = "linux", target_arch = "x86_64"))]
+#[test]
+#[allow(clippy::print_stderr, reason = "says what it skips")]
+fn a_heap_profile_of_the_program_is_read_by_gos_pprof() {
+    use std::{io::Read as _, net::TcpStream, process::Command};
+
+    let server = Server::start(|_, stream| {
+        let _ = stream.write_all(stream_head("text/event-stream").as_bytes());
+        let _ = stream.write_all(text_event("slowly").as_bytes());
+        let _ = stream.flush();
+        std::thread::sleep(Duration::from_secs(120));
+    });
+    for (conf, status) in [(None, "503"), (Some("prof:true,lg_prof_sample:10"), "200")] {
+        let mut command = Program::chat(&server, &["--diagnostics", "127.0.0.1:0", "hi"]).command();
+        command.envs(conf.map(|conf| ("_RJEM_MALLOC_CONF", conf)));
+        let streams = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut chat = streams.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(chat.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split("loquat top ").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+        let get = |path: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+            let body = answer.split_off(end + 4);
+            (String::from_utf8(answer).unwrap()[9..12].to_owned(), body)
+        };
+        let (answered, profile) = get("/debug/pprof/heap");
+        let (_, folded) = get("/debug/pprof/heap?format=folded");
+        let (_, metrics) = get("/metrics");
+        chat.kill().unwrap();
+        chat.wait().unwrap();
+        let (folded, metrics) = (String::from_utf8(folded).unwrap(), String::from_utf8(metrics).unwrap());
+        assert_eq!(answered, status, "{folded}");
+        let gauge = metrics.lines().find_map(|line| line.strip_prefix("loquat_memory_allocated_bytes "));
+        assert!(gauge.unwrap().parse::<f64>().unwrap() > 10_000.0, "{metrics}");
+        if conf.is_none() {
+            assert!(folded.contains("_RJEM_MALLOC_CONF=prof:true"), "{folded}");
+            continue;
+        }
+        // What the program made before it asked, and holds while it waits.
+        let held = folded.lines().filter(|line| line.contains("loquat::chat::run"));
+        let bytes: u64 = held.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum();
+        assert!(bytes > 1000, "{folded}");
+        let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("heap.pb");
+        std::fs::write(&file, &profile).unwrap();
+        let Some(go) = std::env::var_os("LOQUAT_GO") else {
+            eprintln!("skipped: another reader of profiles needs LOQUAT_GO, which `cargo xtask test` sets");
+            continue;
+        };
+        let mut shown = Command::new(go);
+        shown.args(["tool", "pprof", "-top", "-cum", "-nodecount=500"]).arg(&file);
+        let shown = shown.env("HOME", env!("CARGO_TARGET_TMPDIR")).output().unwrap();
+        let text = String::from_utf8_lossy(&shown.stdout);
+        assert!(shown.status.success() && text.contains("Type: inuse_space"), "{shown:?}");
+        assert!(text.contains("loquat::chat::run"), "{text}");
+    }
+}

@@ -22,8 +22,12 @@ struct Node<'a> {
     below: BTreeMap<&'a str, Node<'a>>,
 }
 
-/// The picture of stacks, outermost first, and how often each was seen.
-pub(crate) fn svg<'a>(stacks: impl Iterator<Item = (&'a [String], u64)>, about: &str) -> String {
+/// The picture of stacks, outermost first, and how much was counted at each, in that unit.
+pub(crate) fn svg<'a>(
+    stacks: impl Iterator<Item = (&'a [String], u64)>,
+    about: &str,
+    unit: &'static str,
+) -> String {
     let mut root = Node::default();
     for (stack, count) in stacks {
         root.count = root.count.saturating_add(count);
@@ -33,7 +37,7 @@ pub(crate) fn svg<'a>(stacks: impl Iterator<Item = (&'a [String], u64)>, about: 
             node.count = node.count.saturating_add(count);
         }
     }
-    let mut picture = Picture { out: String::new(), all: root.count.max(1), rows: 0 };
+    let mut picture = Picture { out: String::new(), all: root.count.max(1), rows: 0, unit };
     picture.boxes(&root, "all", 0.0, 0);
     // Rows count from below, and an image's from above: the drawing is turned by its frame.
     let height = (picture.rows + 1) * ROW + 4 * MARGIN;
@@ -56,6 +60,7 @@ struct Picture {
     out: String,
     all: u64,
     rows: usize,
+    unit: &'static str,
 }
 
 impl Picture {
@@ -71,10 +76,11 @@ impl Picture {
         let y = -((row * ROW) as f64);
         let _ = write!(
             self.out,
-            "<g><title>{} ({} samples, {part:.2} %)</title><rect x=\"{left:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\" \
+            "<g><title>{} ({} {}, {part:.2} %)</title><rect x=\"{left:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\" \
              fill=\"{}\" rx=\"2\"/>",
             escaped(name),
             node.count,
+            self.unit,
             ROW - 1,
             colour(name),
         );
@@ -135,7 +141,7 @@ mod tests {
             .iter()
             .map(|(stack, count)| (stack.iter().map(|frame| (*frame).to_owned()).collect(), *count))
             .collect();
-        svg(stacks.iter().map(|(stack, count)| (stack.as_slice(), *count)), "3 s at 99 Hz")
+        svg(stacks.iter().map(|(stack, count)| (stack.as_slice(), *count)), "3 s at 99 Hz", "samples")
     }
 
     #[test]

@@ -40,7 +40,7 @@
 //! |---|---|---|
 //! | `capture` | no | what was asked and answered, with spans, by sampling and redacted: still off until it is asked for |
 //! | `otlp` | no | `export`: spans and metrics to a collector over HTTP, JSON lines to a file |
-//! | `stack` | no | the stack of a poll that a watchdog reports, and `/debug/pprof/profile`: on Linux on x86-64 |
+//! | `stack` | no | the stack of a poll that a watchdog reports, and `/debug/pprof`: on Linux on x86-64 |
 #![deny(unsafe_code)]
 
 mod attempt;
@@ -82,6 +82,11 @@ pub use metric::TextFormat;
 pub use names::Conventions;
 pub use observer::{Observer, ObserverBuilder, StreamState};
 pub use price::Price;
+#[cfg(feature = "stack")]
+pub use profile::HeapStack;
 pub use runtime::{RuntimeState, WorkerState};
 pub use sampling::Sampling;
+#[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
+#[doc(hidden)]
+pub use stack::walk_hostile;
 pub use trace::{Asked, AttemptTrace, CallTrace, HeadTrace, Keep, Note, Outcome, Place};

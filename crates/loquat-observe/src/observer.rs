@@ -13,6 +13,8 @@ use loquat_core::{Availability, Clock, Model, Standing, SystemClock, TraceContex
 use crate::capture::{Capture, Capturer};
 #[cfg(feature = "otlp")]
 use crate::export::Exporter;
+#[cfg(feature = "stack")]
+use crate::profile::{AskHeap, HeapStack};
 use crate::{
     Attempted, CacheState, Conventions, Keep, Observed, Place, Price, Sampling, TextFormat, cache,
     call::Call,
@@ -46,6 +48,8 @@ pub(crate) struct Shared {
     tasks: Tasks,
     locks: Locks,
     pub(crate) runtimes: Runtimes,
+    #[cfg(feature = "stack")]
+    pub(crate) heap: std::sync::OnceLock<Box<AskHeap>>,
     #[cfg(feature = "capture")]
     pub(crate) capturer: Option<Arc<Capturer>>,
 }
@@ -159,6 +163,17 @@ impl Observer {
             let ask = ask.clone();
             self.0.registry.asked(about, kind, vec![("runtime", name.clone())], move || read(&ask()));
         }
+    }
+
+    /// Shows who holds the program's memory as `/debug/pprof/heap`, by what its allocator keeps account of. `ask` is called by the
+    /// thread of whoever looks, one at a time, and may block; its error is shown, so it says what the program was to be started
+    /// with. Only the first one said counts.
+    ///
+    /// With jemalloc, by the crate `jemalloc_pprof` (`_RJEM_MALLOC_CONF=prof:true` in the environment has it keep account):
+    /// `dump_profile()`, and of each of its `stacks` the `addrs` and the `weight`.
+    #[cfg(feature = "stack")]
+    pub fn watch_heap(&self, ask: impl Fn() -> loquat_core::Result<Vec<HeapStack>> + Send + Sync + 'static) {
+        let _ = self.0.heap.set(Box::new(ask));
     }
 
     /// The answers under way, oldest first.
@@ -371,6 +386,8 @@ impl ObserverBuilder {
             tasks,
             locks,
             runtimes: Runtimes::default(),
+            #[cfg(feature = "stack")]
+            heap: std::sync::OnceLock::new(),
             #[cfg(feature = "capture")]
             capturer,
         }));

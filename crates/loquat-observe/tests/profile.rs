@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
@@ -17,6 +17,16 @@ use loquat_observe::{
     Observer,
     serve::{Server, ServerConfig},
 };
+
+/// How long anything is waited for that has to come.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A program takes one profile at a time, so the tests of this one take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn get(address: SocketAddr, path: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(address).expect("connects");
@@ -99,8 +109,23 @@ fn packed(message: &[u8], number: u64) -> Vec<u64> {
     numbers
 }
 
+/// The format's own reader.
+#[allow(clippy::print_stderr, reason = "says what it skips")]
+fn read_by_go(file: &str) {
+    let Some(go) = std::env::var_os("LOQUAT_GO") else {
+        return eprintln!("skipped: the format's own reader needs LOQUAT_GO, which `cargo xtask test` sets");
+    };
+    let mut command = std::process::Command::new(go);
+    command.args(["tool", "pprof", "-top", file]).env("HOME", env!("CARGO_TARGET_TMPDIR"));
+    let shown = command.output().expect("runs");
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.success() && text.contains("Type: cpu"), "{shown:?}");
+    assert!(text.contains("profile::burns_for_the_profile"), "{text}");
+}
+
 #[test]
 fn a_profile_names_who_burns_and_not_who_sleeps() {
+    let _turn = turn();
     let server =
         Server::bind(&Observer::new(), ([127, 0, 0, 1], 0).into(), ServerConfig::default().with_debug());
     let server = server.expect("listens");
@@ -149,8 +174,9 @@ fn a_profile_names_who_burns_and_not_who_sleeps() {
         thread.join().expect("no panic");
     }
     assert_eq!(status, "200");
-    // For other readers: `go tool pprof -top target/tmp/profile.pb`.
-    std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/profile.pb"), &body).expect("writes");
+    let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/profile.pb");
+    std::fs::write(file, &body).expect("writes");
+    read_by_go(file);
 
     let profile = fields(&body);
     let of = |number: u64| profile.iter().filter(move |field| field.0 == number).map(|field| field.2);
@@ -187,8 +213,64 @@ fn a_profile_names_who_burns_and_not_who_sleeps() {
     std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/profile.svg"), &picture).expect("writes");
     assert!(picture.starts_with("<?xml") && picture.ends_with("</svg>\n"), "{picture}");
     assert!(picture.contains("burns_for_the_profile") && !picture.contains("sleeps_meanwhile"), "{picture}");
-    assert_eq!(get(address, "/debug/pprof/heap").0, "404", "and it says why");
     let line = folded.lines().find(|line| line.contains("burns_for_the_profile")).expect("a line of it");
     assert!(line.rsplit_once(' ').expect("a count").1.parse::<u64>().expect("a number") > 0);
     assert!(line.contains(';') && !folded.contains("sleeps_meanwhile"), "{folded}");
+}
+
+#[test]
+fn a_heap_profile_names_who_asked_and_is_one_at_a_time() {
+    use loquat_observe::HeapStack;
+    use std::sync::mpsc;
+
+    let _turn = turn();
+    let observer = Observer::new();
+    let server = Server::bind(&observer, ([127, 0, 0, 1], 0).into(), ServerConfig::default().with_debug());
+    let server = server.expect("listens");
+    let address = server.address().expect("an address");
+    let page = |query: &str| {
+        let (status, body) = get(address, &format!("/debug/pprof/heap{query}"));
+        (status, String::from_utf8_lossy(&body).into_owned())
+    };
+    let (status, why) = page("");
+    assert!(status == "404" && why.contains("not built with jemalloc"), "{status} {why}");
+
+    // Whoever is asked waits until it is let go on; the second time it fails.
+    let (asked, has_begun) = mpsc::channel();
+    let (go_on, wait) = mpsc::channel::<bool>();
+    let wait = Mutex::new(wait);
+    let at = burns_for_the_profile as fn(&AtomicBool) -> u64 as usize + 1;
+    observer.watch_heap(move || {
+        asked.send(()).expect("a test that listens");
+        if !wait.lock().expect("not poisoned").recv_timeout(PATIENCE).expect("a test that tells") {
+            return Err(loquat_core::Error::new(loquat_core::ErrorKind::NotConfigured, "start it otherwise"));
+        }
+        Ok(vec![
+            HeapStack::new(vec![at, at + 1], 3000),
+            HeapStack::new(vec![1], 500),
+            HeapStack::new(Vec::new(), 7),
+            HeapStack::new(vec![usize::MAX; 5000], 1),
+        ])
+    });
+    thread::scope(|scope| {
+        let folded = scope.spawn(|| page("?format=folded"));
+        has_begun.recv_timeout(PATIENCE).expect("asked");
+        for path in ["/debug/pprof/heap", "/debug/pprof/profile?seconds=1"] {
+            assert_eq!(get(address, path).0, "429", "{path}");
+        }
+        go_on.send(true).expect("it waits");
+        let (status, folded) = folded.join().expect("no panic");
+        assert_eq!(status, "200", "{folded}");
+        let lines: Vec<&str> = folded.lines().collect();
+        let named = lines.iter().find(|line| line.contains("burns_for_the_profile")).expect("a name");
+        assert!(named.ends_with(" 3000") && named.matches("burns_for_the_profile").count() == 2, "{named}");
+        assert!(lines.contains(&"0x0 500") && lines.len() == 3, "{folded}");
+        assert_eq!(folded.matches(';').count(), 1 + 127, "a bounded stack");
+    });
+    go_on.send(true).expect("it waits");
+    let (_, picture) = page("?format=svg");
+    assert!(picture.contains("(3000 bytes, 85."), "{picture}");
+    go_on.send(false).expect("it waits");
+    let (status, why) = page("");
+    assert!(status == "503" && why.contains("start it otherwise"), "{status} {why}");
 }

@@ -64,6 +64,8 @@ impl Watch {
         }
         let is_wanted = args.trace || args.diagnostics.is_some() || collector.is_some();
         let observer = is_wanted.then(|| builder.build());
+        #[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
+        observer.iter().for_each(crate::memory::watch);
         let server = match (&observer, args.diagnostics) {
             (Some(observer), Some(address)) => {
                 let server = Server::bind(observer, address, ServerConfig::default().with_debug())?;

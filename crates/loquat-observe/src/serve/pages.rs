@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use super::head::Head;
+#[cfg(feature = "stack")]
+use crate::profile::{self, Profile, Turn, Wanted};
 use crate::{Observer, TextFormat};
 
 /// A response.
@@ -31,6 +33,7 @@ impl Page {
             403 => "Forbidden",
             404 => "Not Found",
             429 => "Too Many Requests",
+            503 => "Service Unavailable",
             _ => "Error",
         };
         let mut head = format!(
@@ -56,6 +59,8 @@ const LIST: &[&str] = &[
     "/metrics",
     "/debug/contention",
     #[cfg(feature = "stack")]
+    "/debug/pprof/heap",
+    #[cfg(feature = "stack")]
     "/debug/pprof/profile",
     "/debug/runtime",
     "/debug/streams",
@@ -74,12 +79,11 @@ pub(super) fn page(head: &Head, observer: &Observer, debug: bool) -> Page {
         "/debug/contention" if debug => Page::text(contention(observer)),
         "/debug/runtime" if debug => Page::text(runtime(observer)),
         #[cfg(feature = "stack")]
-        "/debug/pprof/profile" if debug => profile(&head.query),
-        "/debug/pprof/heap" if debug => {
-            Page::error(404, "no heap profiles: this program's allocator keeps no account of who took what")
-        }
+        "/debug/pprof/profile" if debug => processor(&head.query),
+        #[cfg(feature = "stack")]
+        "/debug/pprof/heap" if debug => heap(observer, &head.query),
         #[cfg(not(feature = "stack"))]
-        "/debug/pprof/profile" if debug => {
+        "/debug/pprof/profile" | "/debug/pprof/heap" if debug => {
             Page::error(404, "no profiles: this program was built without the feature stack")
         }
         "/" if debug => Page::text(LIST.join("\n") + "\n"),
@@ -138,21 +142,45 @@ fn tasks(observer: &Observer) -> String {
     })
 }
 
-/// The processor time of the next seconds; `format=folded` for text, `format=svg` for a picture.
+/// The processor time of the next seconds.
 #[cfg(feature = "stack")]
-fn profile(query: &str) -> Page {
-    use crate::profile::{Profile, Wanted};
-
+fn processor(query: &str) -> Page {
     let Some(wanted) = Wanted::parse(query) else {
         return Page::error(400, "seconds is 1 to 60, hz is 1 to 999");
     };
-    let Some(profile) = Profile::take(wanted) else {
-        return Page::error(429, "another profile is being taken");
-    };
-    if query.split('&').any(|pair| pair == "format=folded") {
+    let Some(turn) = Turn::take() else { return busy() };
+    shown(&wanted.take(&turn), query)
+}
+
+/// Who holds memory now.
+#[cfg(feature = "stack")]
+fn heap(observer: &Observer, query: &str) -> Page {
+    let Some(ask) = observer.0.heap.get() else { return Page::error(404, NO_HEAP) };
+    let Some(turn) = Turn::take() else { return busy() };
+    match profile::take_heap(&turn, &**ask) {
+        Ok(profile) => shown(&profile, query),
+        Err(error) => Page::error(503, &error.to_string()),
+    }
+}
+
+/// What a program without an account of its memory says.
+#[cfg(feature = "stack")]
+const NO_HEAP: &str =
+    "no heap profiles: this program was not built with jemalloc (or does not show what it keeps account of)";
+
+#[cfg(feature = "stack")]
+fn busy() -> Page {
+    Page::error(429, "another profile is being taken")
+}
+
+/// `format=folded` for text, `format=svg` for a picture.
+#[cfg(feature = "stack")]
+fn shown(profile: &Profile, query: &str) -> Page {
+    let wants = |format: &str| query.split('&').any(|pair| pair.strip_prefix("format=") == Some(format));
+    if wants("folded") {
         return Page::text(profile.folded());
     }
-    if query.split('&').any(|pair| pair == "format=svg") {
+    if wants("svg") {
         return Page { status: 200, content_type: "image/svg+xml", body: profile.svg().into() };
     }
     Page { status: 200, content_type: "application/octet-stream", body: profile.pprof() }

@@ -8,6 +8,10 @@ mod capture;
 #[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
 mod walk;
 
+/// Most frames of a stack.
+#[cfg(feature = "stack")]
+pub(crate) const MAX_FRAMES: usize = 128;
+
 /// A thread of this program. Cheap to copy; a number once given may be another thread's after it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ThreadNumber(i32);
@@ -28,7 +32,7 @@ impl ThreadNumber {
 mod here {
     use std::{
         fs,
-        sync::{Mutex, OnceLock, PoisonError},
+        sync::{Mutex, MutexGuard, OnceLock, PoisonError},
         time::Duration,
     };
 
@@ -51,11 +55,38 @@ mod here {
         /// The functions it is in, the innermost first. Empty where they cannot be had: within 100 ms, of this very thread, or where
         /// somebody else handles `SIGPROF`.
         pub(crate) fn stack(self) -> Vec<String> {
-            static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
             let Some(copy) = capture::capture(self.0) else { return Vec::new() };
-            let loaded = LOADED.get_or_init(|| Mutex::new(Loaded::read()));
-            loaded.lock().unwrap_or_else(PoisonError::into_inner).walk(&copy)
+            loaded().walk(&copy)
         }
+    }
+
+    pub(super) fn loaded() -> MutexGuard<'static, Loaded> {
+        static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
+        let loaded = LOADED.get_or_init(|| Mutex::new(Loaded::read()));
+        loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For the fuzz target `stack`: how many frames a walk over arbitrary registers and memory comes to.
+#[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
+pub fn walk_hostile(input: &[u8]) -> usize {
+    here::loaded().walk_hostile(input)
+}
+
+/// Names of functions by addresses in them, each looked for once.
+#[cfg(feature = "stack")]
+#[derive(Debug, Default)]
+pub(crate) struct Names(std::collections::HashMap<u64, String>);
+
+#[cfg(feature = "stack")]
+impl Names {
+    /// What stands at that address; the number itself where nobody knows.
+    pub(crate) fn of(&mut self, address: u64) -> String {
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        let find = |address| here::loaded().name(address);
+        #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+        let find = |address| format!("{address:#x}");
+        self.0.entry(address).or_insert_with_key(|address| find(*address)).clone()
     }
 }
 

@@ -12,10 +12,8 @@ use framehop::{
 };
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SymbolKind};
 
-use super::capture::Copy;
+use super::{MAX_FRAMES, capture::Copy};
 
-/// Most frames of a stack.
-const MAX_FRAMES: usize = 128;
 /// Largest file whose tables are read: far above any program, below what would hurt.
 const MAX_FILE_BYTES: u64 = 2 << 30;
 
@@ -113,7 +111,32 @@ impl Loaded {
         addresses.into_iter().map(|address| self.name(address)).collect()
     }
 
-    fn name(&self, address: u64) -> String {
+    /// A walk over registers and a stack made of arbitrary bytes, in which words become addresses of code where they are odd, or it
+    /// would end at once. How many frames it came to.
+    pub(super) fn walk_hostile(&mut self, input: &[u8]) -> usize {
+        let mut words = input.chunks_exact(8).map(|word| {
+            let word = word.try_into().map_or(0, u64::from_le_bytes);
+            let files = self.files.len() as u64;
+            let index = usize::try_from((word >> 1) % files.max(1)).unwrap_or(0);
+            match self.files.get(index) {
+                Some(file) if word & 1 == 1 => {
+                    file.mapped.start + (word >> 8) % file.mapped.end.wrapping_sub(file.mapped.start).max(1)
+                }
+                _ => word,
+            }
+        });
+        let mut next = || words.next().unwrap_or(0);
+        let (ip, sp, bp) = (next(), next(), next());
+        // Some frames are found by the frame pointer: it leads into the stack, or right beside it.
+        let bp = if bp & 6 == 0 { sp.wrapping_add((bp >> 8) % 4096) } else { bp };
+        let stack: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        let frames = self.walk(&Copy { ip, sp, bp, stack });
+        assert!(frames.len() <= MAX_FRAMES, "more frames than there may be");
+        frames.len()
+    }
+
+    /// The function at that address; the file's name and the place in it, or the number alone, where there is none.
+    pub(super) fn name(&self, address: u64) -> String {
         let Some(file) = self.files.iter().find(|file| file.mapped.contains(&address)) else {
             return format!("{address:#x}");
         };
