@@ -37,6 +37,25 @@ fn number(cell: &str) -> f64 {
     cell.parse().expect("a number")
 }
 
+#[test]
+fn the_page_of_tasks_suspects_the_one_that_was_forgotten() {
+    use std::task::{Context, Poll, Waker};
+
+    let clock = Arc::new(loquat_core::test_util::ManualClock::new());
+    let observer = Observer::builder().clock(clock.clone()).build();
+    let (_server, address) = serving(&observer);
+    let mut cx = Context::from_waker(Waker::noop());
+    let never = || std::future::poll_fn(|_| Poll::Pending::<()>);
+    let mut tasks = ["forgotten", "busy"].map(|name| Box::pin(observer.tasks().watch(name, never())));
+    tasks.iter_mut().for_each(|task| assert!(task.as_mut().poll(&mut cx).is_pending()));
+    clock.advance(Duration::from_secs(301));
+    assert!(tasks[1].as_mut().poll(&mut cx).is_pending());
+    let page = get(address, "/debug/tasks");
+    let states: Vec<(&str, &str)> = rows(&page).iter().map(|row| (row[4], row[3])).collect();
+    assert_eq!(states, [("forgotten", "leak?"), ("busy", "waiting")], "{page}");
+    assert!(rows(&page).iter().all(|row| row[5].contains("diagnostics.rs:")), "{page}");
+}
+
 /// A worker counts its busy time when it parks; so the one here works and parks all the time, while the other has nothing to do.
 #[test]
 fn a_busy_worker_is_told_from_an_idle_one() {

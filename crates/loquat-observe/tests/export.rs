@@ -6,14 +6,23 @@
 mod collector;
 mod common;
 
-use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
 
 use collector::{Collector, SILENT, until};
 use common::{ask, drain, finished, place};
 use loquat_core::{ChatRequest, Context, Error, ErrorKind, Event, Model, TraceContext, test_util::Scripted};
 use loquat_observe::{
     Conventions, Observer, Sampling, TextFormat,
-    export::{ExportConfig, Exporter},
+    export::{Deliver, ExportConfig, Exporter, Signal, Undelivered},
 };
 use serde_json::Value;
 
@@ -211,7 +220,7 @@ async fn a_collector_that_stands_still_delays_nobody() {
     let exporter = Exporter::otlp_http(&collector.endpoint(), config).expect("an exporter");
     let observer = Observer::builder().sampling(Sampling::all()).export(exporter.clone()).build();
     many(&observer, 16).await;
-    until("the first batch on its way", || collector.asked.load(std::sync::atomic::Ordering::SeqCst) > 0);
+    until("the first batch on its way", || collector.asked.load(SeqCst) > 0);
     // The thread sits in a delivery that nobody answers; all of these end nevertheless, and what has no room is counted.
     many(&observer, 1000).await;
     assert!(exporter.dropped() >= 1000 - 64 - 16, "{exporter:?}");
@@ -226,6 +235,98 @@ async fn a_collector_that_stands_still_delays_nobody() {
     assert!(exporter.flush(Duration::from_secs(60)));
     assert_eq!(exporter.exported(), before + 5);
     assert_eq!(exporter.exported() + exporter.dropped(), 16 + 1000 + 5, "every one is accounted for");
+}
+
+/// How a collector may fail who delivers to it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Gone,
+    Refusing,
+    /// Each delivery takes a while.
+    Slow,
+    /// A delivery ends when the test lets it.
+    Paused,
+}
+
+/// What a delivery or the wait for the next takes: whoever waited for that would be told from a thread that had no processor.
+const A_WHILE: Duration = Duration::from_millis(500);
+
+/// Stands for the way to a collector.
+struct Faulty {
+    fault: Fault,
+    is_released: Arc<AtomicBool>,
+    begun: Arc<AtomicU64>,
+}
+
+impl Deliver for Faulty {
+    fn deliver(&mut self, _: Signal, _: &[u8]) -> Result<Vec<u8>, Undelivered> {
+        self.begun.fetch_add(1, SeqCst);
+        match self.fault {
+            Fault::None => Ok(Vec::new()),
+            Fault::Gone => Err(Undelivered::Later(Some(A_WHILE))),
+            Fault::Refusing => Err(Undelivered::Refused),
+            Fault::Slow => {
+                std::thread::sleep(A_WHILE);
+                Ok(Vec::new())
+            }
+            Fault::Paused => {
+                until("the test to let it go on", || self.is_released.load(SeqCst));
+                Ok(Vec::new())
+            }
+        }
+    }
+}
+
+/// No call is delayed, whatever becomes of what was kept. With the paused one that is certain, not a matter of speed: a call that
+/// waited for the exporter's thread would never end. For the others, the slowest hundredth of the calls beside those of a
+/// collector that is well, one call of each in turn, so that a busy machine is as busy for both.
+#[tokio::test]
+async fn no_fault_of_a_collector_delays_a_call_or_holds_more_than_the_queue() {
+    const CALLS: usize = 3000;
+    let observed = |fault| {
+        let (is_released, begun) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut config = config();
+        (config.max_queued, config.max_batch, config.max_attempts) = (64, 16, 2);
+        config.metrics_every = None;
+        let faulty = Faulty { fault, is_released: is_released.clone(), begun: begun.clone() };
+        let exporter = Exporter::otlp(faulty, config).expect("a thread");
+        let observer = Observer::builder().sampling(Sampling::all()).export(exporter.clone()).build();
+        (observer, exporter, is_released, begun)
+    };
+    for fault in [Fault::Gone, Fault::Refusing, Fault::Slow, Fault::Paused] {
+        let (well, ..) = observed(Fault::None);
+        let (ill, exporter, is_released, begun) = observed(fault);
+        many(&ill, 16).await;
+        until("a delivery", || begun.load(SeqCst) > 0);
+        let mut took = [Vec::new(), Vec::new()];
+        for _ in 0..CALLS {
+            for (observer, took) in [&well, &ill].into_iter().zip(&mut took) {
+                let began = Instant::now();
+                many(observer, 1).await;
+                took.push(began.elapsed());
+            }
+            assert!(exporter.pending() <= 64 + 16, "{fault:?}: {exporter:?}");
+        }
+        let [well, ill] = took.map(|mut took| {
+            took.sort();
+            took[CALLS * 99 / 100]
+        });
+        println!("{fault:?}: P99 {ill:?}, of a collector that is well {well:?}");
+        assert!(ill <= well * 20 + A_WHILE / 5, "{fault:?}: {ill:?} beside {well:?}");
+        if fault == Fault::Paused {
+            assert_eq!(
+                (begun.load(SeqCst), exporter.exported()),
+                (1, 0),
+                "in its first delivery all the time"
+            );
+            assert_eq!(exporter.dropped(), CALLS as u64 - 64, "counted");
+        }
+        is_released.store(true, SeqCst);
+        assert!(exporter.flush(Duration::from_secs(120)), "{fault:?}");
+        let (all, none) = (CALLS as u64 + 16, exporter.pending());
+        assert_eq!((exporter.exported() + exporter.dropped(), none), (all, 0), "{fault:?}");
+    }
 }
 
 #[tokio::test]
@@ -257,7 +358,7 @@ async fn a_collector_that_is_gone_refuses_or_comes_back() {
     many(&observer, 1).await;
     let flushing = exporter.clone();
     let flushed = std::thread::spawn(move || flushing.flush(Duration::from_secs(60)));
-    until("the first try", || collector.asked.load(std::sync::atomic::Ordering::SeqCst) >= 5);
+    until("the first try", || collector.asked.load(SeqCst) >= 5);
     collector.behave(200);
     assert!(flushed.join().expect("no panic"));
     assert_eq!((exporter.exported(), exporter.dropped()), (3, 4), "again, and it was there");
