@@ -7,6 +7,7 @@ mod conformance;
 mod deny;
 mod features;
 mod fuzz;
+mod leaks;
 mod lint;
 mod peers;
 mod setup;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{peers, setup, shell, term, tools, workspace};
+use crate::{leaks::Leaks, peers, setup, shell, term, tools, workspace};
 
 /// Run every test: units, integration, doc tests
 ///
@@ -18,6 +18,8 @@ use crate::{peers, setup, shell, term, tools, workspace};
 /// LOQUAT_CLIENTS_NODE to those for JavaScript where there is node, LOQUAT_OTLP_PYTHON to the one that has an OpenTelemetry
 /// collector, LOQUAT_GO to the command whose `pprof` reads profiles, LOQUAT_GGUF (unless it is set) to the model that the engine's
 /// tests run.
+/// What the tests print and leave in files is looked through for the words that they planted as keys and prompts, unless
+/// arguments are passed on.
 /// loquat-json is tested twice, the second time with its vector code left out, as on machines that it has none for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -46,11 +48,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(modules) = peers::clients_modules()? {
         command.env("LOQUAT_CLIENTS_NODE", modules.folder);
     }
-    if std::env::var_os("LOQUAT_GGUF").is_none() {
-        command.env("LOQUAT_GGUF", peers::smollm2_file()?);
     if let Some(go) = tools::go() {
         command.env("LOQUAT_GO", go);
     }
+    if std::env::var_os("LOQUAT_GGUF").is_none() {
+        command.env("LOQUAT_GGUF", peers::smollm2_file()?);
     }
     if args.package.is_empty() {
         command.arg("--workspace");
@@ -58,7 +60,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for package in &args.package {
         command.args(["--package", package]);
     }
-    let mut result = shell::run(command.args(&args.rest));
+    let mut result =
+        if args.rest.is_empty() { with_leaks(&mut command) } else { shell::run(command.args(&args.rest)) };
     if result.is_ok() && args.rest.is_empty() && (args.package.is_empty() || is_named(args, SCALAR_PACKAGE)) {
         term::step("test the scalar twin");
         result = test_scalar_twin();
@@ -66,6 +69,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let word = if result.is_ok() { term::ok() } else { term::failed() };
     term::say(format!("\ntest: {word}, wall time {}", term::seconds(started.elapsed())));
     result
+}
+
+/// The same with what passed tests print, too, and a look for planted words in all of it and in what the tests left in files.
+fn with_leaks(command: &mut Command) -> Result<()> {
+    let target = workspace::metadata("")?.target_directory;
+    let left = target.join("tmp");
+    if left.is_dir() {
+        // Of earlier runs.
+        std::fs::remove_dir_all(&left).with_context(|| format!("cannot empty {}", left.display()))?;
+    }
+    std::fs::create_dir_all(&left)?;
+    let mut leaks = Leaks::default();
+    let result = leaks.watch(command.args(["--", "--show-output"]), &target.join("test-output"));
+    term::step("planted words");
+    leaks.search(&left);
+    result.and(leaks.finish())
 }
 
 /// The package that has vector code, and what leaves it out.

@@ -38,6 +38,8 @@ async fn receiver() -> (String, Arc<Mutex<Vec<String>>>) {
                 text += std::str::from_utf8(&bytes[..count]).expect("text");
             }
             let status = if kept.lock().expect("no panic").is_empty() { "503 Later" } else { "200 OK" };
+            // Looked through after the whole suite, for what was planted.
+            std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/webhook.txt"), &text).expect("written");
             kept.lock().expect("no panic").push(text);
             let reply = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             socket.write_all(reply.as_bytes()).await.expect("a reply");
@@ -51,7 +53,7 @@ async fn a_rollback_by_hand_is_posted_and_verified() {
     let (address, posts) = receiver().await;
     let client = Client::builder().build().expect("a client");
     assert!(client.canary_webhook("http://hooks.example.com/", "s").is_err(), "plain http off the loopback");
-    let listener = client.canary_webhook(&format!("{address}/hook"), "a secret").expect("an address");
+    let listener = client.canary_webhook(&format!("{address}/hook"), "planted secret").expect("an address");
     let endpoint =
         |name: &str| EndpointSpec::new(name, Endpoint::new("openai", "http://127.0.0.1:9/v1", "m"));
     let canary = CanarySpec::new("next", GroupSpec::of(["new"]));
@@ -74,7 +76,7 @@ async fn a_rollback_by_hand_is_posted_and_verified() {
     let timestamp = header("webhook-timestamp").parse().expect("seconds");
     let (id, signature) = (header("webhook-id"), header("webhook-signature"));
     assert!(
-        webhook::verify(&id, timestamp, body, &signature, &Secret::new("a secret"), SystemTime::now()),
+        webhook::verify(&id, timestamp, body, &signature, &Secret::new("planted secret"), SystemTime::now()),
         "{head}"
     );
     assert!(body.contains(r#""type":"canary.rolled_back""#) && body.contains(r#""canary":"next""#), "{body}");
