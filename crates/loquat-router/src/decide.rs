@@ -90,7 +90,7 @@ impl Table {
         asked: &Asked,
         tried: &Tried,
         in_canary: bool,
-        (now, now_ms): (Instant, u32),
+        (now, now_ms): (Instant, u64),
         mut draw: Draw,
     ) -> Result<Decision, Nobody> {
         let Some(found) = self.routes.get(route) else { return Err(Nobody::Able) };
@@ -147,7 +147,7 @@ impl Group {
         asked: &Asked,
         tried: &Tried,
         may_panic: bool,
-        (now, now_ms): (Instant, u32),
+        (now, now_ms): (Instant, u64),
         draw: &mut Draw,
         left: &mut Left,
     ) -> Option<(Picked, bool)> {

@@ -69,9 +69,9 @@ pub struct Tier {
 struct Picture {
     well: [AtomicU64; 16],
     panics: AtomicBool,
-    next_sweep_ms: AtomicU32,
+    next_sweep_ms: AtomicU64,
     /// When the last sweep was, counted from 1.
-    swept_ms: AtomicU32,
+    swept_ms: AtomicU64,
     /// The mean of what is known of the members' first tokens, as bits of an `f32` in microseconds.
     typical_us: AtomicU32,
     /// Requests in hand of all members.
@@ -111,8 +111,8 @@ impl Pool {
             picture: Picture {
                 well: all.words().map(AtomicU64::new),
                 panics: AtomicBool::new(false),
-                next_sweep_ms: AtomicU32::new(0),
-                swept_ms: AtomicU32::new(0),
+                next_sweep_ms: AtomicU64::new(0),
+                swept_ms: AtomicU64::new(0),
                 typical_us: AtomicU32::new(0),
                 in_flight: AtomicU32::new(0),
             },
@@ -170,9 +170,9 @@ impl Pool {
         self.well_at(now, millis(self.epoch, now))
     }
 
-    pub(crate) fn well_at(&self, now: Instant, now_ms: u32) -> (Mask, bool) {
+    pub(crate) fn well_at(&self, now: Instant, now_ms: u64) -> (Mask, bool) {
         let due = self.picture.next_sweep_ms.load(Relaxed);
-        if now_ms.wrapping_sub(due).cast_signed() >= 0 {
+        if now_ms >= due {
             self.sweep_if(due, now, now_ms);
         }
         self.picture()
@@ -186,20 +186,19 @@ impl Pool {
     }
 
     /// Looks at every member now; `false` where somebody has within this millisecond.
-    pub(crate) fn sweep(&self, now: Instant, now_ms: u32) -> bool {
-        let is_due = self.picture.swept_ms.load(Relaxed) != now_ms.wrapping_add(1);
+    pub(crate) fn sweep(&self, now: Instant, now_ms: u64) -> bool {
+        let is_due = self.picture.swept_ms.load(Relaxed) != now_ms.saturating_add(1);
         is_due && self.sweep_if(self.picture.next_sweep_ms.load(Relaxed), now, now_ms)
     }
 
     /// One of those who come at once does it; the others go by the picture there is.
-    fn sweep_if(&self, due: u32, now: Instant, now_ms: u32) -> bool {
-        let period =
-            u32::try_from(self.policy.sweep.as_millis()).unwrap_or(u32::MAX / 4).clamp(1, u32::MAX / 4);
-        let next = now_ms.wrapping_add(period);
+    fn sweep_if(&self, due: u64, now: Instant, now_ms: u64) -> bool {
+        let period = u64::try_from(self.policy.sweep.as_millis()).unwrap_or(u64::MAX).max(1);
+        let next = now_ms.saturating_add(period);
         if self.picture.next_sweep_ms.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return false;
         }
-        self.picture.swept_ms.store(now_ms.wrapping_add(1), Relaxed);
+        self.picture.swept_ms.store(now_ms.saturating_add(1), Relaxed);
         let mut well = Mask::EMPTY;
         let (mut staying, mut known, mut sum, mut in_flight) = (0_usize, 0_u32, 0.0_f32, 0_u32);
         let mut remaining = Mask::EMPTY;
@@ -232,7 +231,7 @@ impl Pool {
     }
 
     /// Whether that member takes requests at this moment.
-    pub(crate) fn takes(&self, index: usize, now: Instant, now_ms: u32) -> bool {
+    pub(crate) fn takes(&self, index: usize, now: Instant, now_ms: u64) -> bool {
         self.members.get(index).is_some_and(|member| member.live.takes(now, now_ms))
     }
 
@@ -243,7 +242,7 @@ impl Pool {
     }
 
     #[inline]
-    pub(crate) fn slowness_of(&self, member: &Member, now_ms: u32) -> f32 {
+    pub(crate) fn slowness_of(&self, member: &Member, now_ms: u64) -> f32 {
         member.live.faded_us(now_ms).unwrap_or_else(|| {
             let typical = f32::from_bits(self.picture.typical_us.load(Relaxed));
             if typical > 0.0 { typical } else { member.live.seed_us() }

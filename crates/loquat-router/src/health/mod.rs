@@ -6,7 +6,7 @@
 //! `loquat-schedule` is apart from this, and read beside it.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -81,7 +81,7 @@ pub(crate) struct Health {
     told_out: AtomicBool,
     draining: AtomicBool,
     /// When the last of these changed. Milliseconds since the epoch.
-    changed_ms: AtomicU32,
+    changed_ms: AtomicU64,
     /// Failures in a row.
     failures: AtomicU32,
 }
@@ -93,7 +93,7 @@ impl Health {
             failed_checks: AtomicBool::new(false),
             told_out: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            changed_ms: AtomicU32::new(0),
+            changed_ms: AtomicU64::new(0),
             failures: AtomicU32::new(0),
         }
     }
@@ -108,7 +108,7 @@ impl Health {
 
     /// The state, where one of these says so.
     pub(crate) fn said(&self, epoch: Instant) -> Option<State> {
-        let since = epoch + Duration::from_millis(self.changed_ms.load(Relaxed).into());
+        let since = epoch + Duration::from_millis(self.changed_ms.load(Relaxed));
         let out = |reason| State::Out { reason, since: Some(since) };
         if self.draining.load(Relaxed) {
             return Some(State::Draining { since });
@@ -119,7 +119,7 @@ impl Health {
         self.failed_checks.load(Relaxed).then(|| out(Reason::Checks))
     }
 
-    pub(crate) fn drain(&self, now_ms: u32) {
+    pub(crate) fn drain(&self, now_ms: u64) {
         if !self.draining.swap(true, Relaxed) {
             self.changed_ms.store(now_ms, Relaxed);
         }
@@ -129,7 +129,7 @@ impl Health {
         self.draining.store(false, Relaxed);
     }
 
-    pub(crate) fn set_out(&self, out: bool, now_ms: u32) {
+    pub(crate) fn set_out(&self, out: bool, now_ms: u64) {
         if self.told_out.swap(out, Relaxed) != out {
             self.changed_ms.store(now_ms, Relaxed);
         }
@@ -148,7 +148,7 @@ impl Health {
     }
 
     /// What a check found; whether that brought it back. Checks of one endpoint do not overlap.
-    pub(crate) fn checked(&self, is_well: bool, now_ms: u32) -> bool {
+    pub(crate) fn checked(&self, is_well: bool, now_ms: u64) -> bool {
         let out = self.failed_checks.load(Relaxed);
         if is_well != out {
             self.checks.store(0, Relaxed);

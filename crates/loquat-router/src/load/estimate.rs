@@ -5,24 +5,9 @@
 //! again some time. Half the word is the average (`f32`, microseconds), half the time of its last change (milliseconds,
 //! which wrap after 49 days; what was unasked for as long has faded all the same). Model-checked below.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-/// What an estimate needs of an atomic: the standard library's in use, loom's in its tests.
-pub(crate) trait Word {
-    fn read(&self) -> u64;
-    fn replace(&self, old: u64, new: u64) -> Result<(), u64>;
-}
-
-impl Word for AtomicU64 {
-    fn read(&self) -> u64 {
-        self.load(Ordering::Relaxed)
-    }
-
-    // One word carries all it means, so no other memory needs ordering after it.
-    fn replace(&self, old: u64, new: u64) -> Result<(), u64> {
-        self.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed).map(drop)
-    }
-}
+use super::word::{Word, update};
 
 /// The moving average. Zero means that nothing is known.
 #[derive(Debug)]
@@ -37,10 +22,7 @@ impl Default for Estimate {
 impl<W: Word> Estimate<W> {
     /// One more sample. Loops only while others get theirs in.
     pub(crate) fn record(&self, sample_us: f32, now_ms: u32, fade_ms: f32) {
-        let mut old = self.0.read();
-        while let Err(seen) = self.0.replace(old, folded(old, sample_us, now_ms, fade_ms)) {
-            old = seen;
-        }
+        update(&self.0, |old| Some(folded(old, sample_us, now_ms, fade_ms)));
     }
 
     /// The average as it has faded by now, in microseconds; `None` when nothing is known.
@@ -51,10 +33,7 @@ impl<W: Word> Estimate<W> {
 
     /// Forgets.
     pub(crate) fn forget(&self) {
-        let mut old = self.0.read();
-        while let Err(seen) = self.0.replace(old, 0) {
-            old = seen;
-        }
+        update(&self.0, |_| Some(0));
     }
 }
 
@@ -128,24 +107,11 @@ mod tests {
 
     mod interleavings {
         use loom::{
-            sync::{
-                Arc,
-                atomic::{AtomicU64, Ordering},
-            },
+            sync::{Arc, atomic::AtomicU64},
             thread,
         };
 
-        use super::super::{Estimate, Word};
-
-        impl Word for AtomicU64 {
-            fn read(&self) -> u64 {
-                self.load(Ordering::Relaxed)
-            }
-
-            fn replace(&self, old: u64, new: u64) -> Result<(), u64> {
-                self.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).map(drop)
-            }
-        }
+        use super::super::Estimate;
 
         #[test]
         fn loom_a_peak_is_never_lost() {

@@ -4,11 +4,13 @@
 mod estimate;
 mod in_flight;
 mod percentiles;
+mod sparing;
+mod word;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -21,6 +23,7 @@ use crate::health::{Health, Reason, State};
 use estimate::Estimate;
 use in_flight::InFlight;
 use percentiles::Percentiles;
+use sparing::Sparing;
 
 /// What the arithmetic of load goes by.
 ///
@@ -123,20 +126,18 @@ struct Hot {
     estimate: Estimate,
     in_flight: InFlight,
     /// When it joined a router that was running, counted from 1; 0 for those that were there from the start.
-    joined_ms: AtomicU32,
+    joined_ms: AtomicU64,
     /// Not asked before that time, in milliseconds since the epoch; 0 for no such wish.
-    rests_until_ms: AtomicU32,
+    rests_until_ms: AtomicU64,
     health: Health,
-    /// It failed, and is taken for slow until then; as above.
-    spared_until_ms: AtomicU32,
-    /// Failures after which it was spared, since the last answer.
-    sparings: AtomicU32,
-    /// The policy's times, as decisions need them.
+    /// It failed, and is taken for slow until it was tried.
+    sparing: Sparing,
+    /// The policy's times, as every decision needs them.
     fade_ms: f32,
-    slow_start_ms: f32,
-    seed_us: f32,
     penalty_us: f32,
 }
+
+const _: () = assert!(size_of::<Hot>() == 64, "one cache line");
 
 impl Live {
     /// An endpoint of which nothing is known yet. `epoch` is the router's beginning; an endpoint that `joins` later is
@@ -152,14 +153,11 @@ impl Live {
             hot: Hot {
                 estimate: Estimate::default(),
                 in_flight: InFlight::default(),
-                joined_ms: AtomicU32::new(if joins { millis(epoch, now).saturating_add(1) } else { 0 }),
-                rests_until_ms: AtomicU32::new(0),
+                joined_ms: AtomicU64::new(if joins { millis(epoch, now).saturating_add(1) } else { 0 }),
+                rests_until_ms: AtomicU64::new(0),
                 health: Health::new(),
-                spared_until_ms: AtomicU32::new(0),
-                sparings: AtomicU32::new(0),
+                sparing: Sparing::default(),
                 fade_ms: policy.fade.as_secs_f32() * 1e3,
-                slow_start_ms: policy.slow_start.as_secs_f32() * 1e3,
-                seed_us: micros(policy.seed),
                 penalty_us: micros(policy.penalty),
             },
             epoch,
@@ -174,21 +172,9 @@ impl Live {
         let tokens = prompt_tokens.saturating_add(REQUEST_TOKENS).min(in_flight::MOST_TOKENS);
         let ahead = self.hot.in_flight.enter(tokens);
         let work = ahead.saturating_add(tokens.into());
-        let is_trial = self.begins_trial(now);
+        let trial = self.policy.penalty.min(LONGEST_SPARING);
+        let is_trial = self.hot.sparing.begins_trial(millis(self.epoch, now), whole_millis(trial));
         Ticket { live: self.clone(), started: now, prompt_tokens, tokens, work, answered: false, is_trial }
-    }
-
-    /// Whether this is the one request by which an endpoint that was spared is tried. The others go on as if it were spared until
-    /// that one is answered, or for as long as a failure counts.
-    fn begins_trial(&self, now: Instant) -> bool {
-        // Read first: nearly always nothing has failed, and nothing is written.
-        if self.hot.sparings.load(Relaxed) == 0 {
-            return false;
-        }
-        let (now_ms, until) = (millis(self.epoch, now), self.hot.spared_until_ms.load(Relaxed));
-        let trial_ends = millis(self.epoch, now + self.policy.penalty.min(LONGEST_SPARING));
-        until <= now_ms
-            && self.hot.spared_until_ms.compare_exchange(until, trial_ends, Relaxed, Relaxed).is_ok()
     }
 
     /// Requests and tokens in hand.
@@ -220,14 +206,14 @@ impl Live {
         }
         let rests = self.hot.rests_until_ms.load(Relaxed);
         if rests > millis(self.epoch, now) {
-            let until = self.epoch + Duration::from_millis(rests.into());
+            let until = self.epoch + Duration::from_millis(rests);
             return State::Resting { until };
         }
         State::Up
     }
 
     /// Whether it takes requests at this moment.
-    pub(crate) fn takes(&self, now: Instant, now_ms: u32) -> bool {
+    pub(crate) fn takes(&self, now: Instant, now_ms: u64) -> bool {
         self.hot.health.takes()
             && self.hot.rests_until_ms.load(Relaxed) <= now_ms
             && self.availability.standing(now).may_try()
@@ -273,70 +259,59 @@ impl Live {
     }
 
     /// As measured, and faded by now; while it is spared at least the penalty. `None` when nothing is known.
-    pub(crate) fn faded_us(&self, now_ms: u32) -> Option<f32> {
+    pub(crate) fn faded_us(&self, now_ms: u64) -> Option<f32> {
         let measured = self.measured_us(now_ms);
-        if self.hot.spared_until_ms.load(Relaxed) <= now_ms {
+        if !self.hot.sparing.is_spared(now_ms) {
             return measured;
         }
         Some(measured.unwrap_or_default().max(self.hot.penalty_us))
     }
 
     /// As measured alone.
-    pub(crate) fn measured_us(&self, now_ms: u32) -> Option<f32> {
-        self.hot.estimate.faded(now_ms, self.hot.fade_ms)
+    pub(crate) fn measured_us(&self, now_ms: u64) -> Option<f32> {
+        self.hot.estimate.faded(wrapped(now_ms), self.hot.fade_ms)
     }
 
     /// What share of its usual load it is fit for, from 0.1 to 1.
-    pub(crate) fn warmth(&self, now_ms: u32) -> f32 {
+    pub(crate) fn warmth(&self, now_ms: u64) -> f32 {
         let joined = self.hot.joined_ms.load(Relaxed);
-        if joined == 0 || self.hot.slow_start_ms <= 0.0 {
+        if joined == 0 || self.policy.slow_start.is_zero() {
             return 1.0;
         }
-        let age = (now_ms + 1).saturating_sub(joined) as f32;
-        (age / self.hot.slow_start_ms).clamp(0.1, 1.0)
+        let age = now_ms.saturating_add(1).saturating_sub(joined) as f32;
+        (age / (self.policy.slow_start.as_secs_f32() * 1e3)).clamp(0.1, 1.0)
     }
 
     /// What it is taken for while nothing is known of it or its like. Microseconds.
     pub(crate) fn seed_us(&self) -> f32 {
-        self.hot.seed_us
+        micros(self.policy.seed)
     }
 
     /// A first token that had so much work before it, its own included.
     fn answered(&self, prompt_tokens: u32, work: u64, began: Instant, is_trial: bool, now: Instant) {
         let (now_ms, took) = (millis(self.epoch, now), now.saturating_duration_since(began));
         if is_trial {
-            self.hot.sparings.store(0, Relaxed);
-            self.hot.spared_until_ms.store(0, Relaxed);
+            self.hot.sparing.end();
         }
         let unit = micros(took) * UNIT_TOKENS / work.max(1) as f32;
-        self.hot.estimate.record(unit, now_ms, self.hot.fade_ms);
+        self.hot.estimate.record(unit, wrapped(now_ms), self.hot.fade_ms);
         self.percentiles.record(prompt_tokens, took, now_ms);
     }
 
     fn failed(&self, retry_after: Option<Duration>, is_busy: bool, ticket: &Ticket, now: Instant) {
-        // Of many that were under way when it failed, the first says it all.
-        if ticket.is_trial || self.hot.spared_until_ms.load(Relaxed) <= millis(self.epoch, ticket.started) {
-            let doublings = self.hot.sparings.fetch_add(1, Relaxed).min(16);
-            let sparing = FIRST_SPARING.saturating_mul(1 << doublings).min(self.policy.max_sparing);
-            let until = millis(self.epoch, now + sparing.min(LONGEST_SPARING));
-            // A trial that failed ends what kept the others away meanwhile.
-            match ticket.is_trial {
-                true => self.hot.spared_until_ms.store(until, Relaxed),
-                false => drop(self.hot.spared_until_ms.fetch_max(until, Relaxed)),
-            }
-        }
+        let (started_ms, now_ms) = (millis(self.epoch, ticket.started), millis(self.epoch, now));
+        let most = self.policy.max_sparing.min(LONGEST_SPARING);
+        self.hot.sparing.failed(ticket.is_trial, started_ms, now_ms, whole_millis(most));
         if let Some(wait) = retry_after {
-            let until = millis(self.epoch, now + wait.min(self.policy.max_rest));
+            let until = now_ms.saturating_add(whole_millis(wait.min(self.policy.max_rest)));
             self.hot.rests_until_ms.fetch_max(until, Relaxed);
         }
         if !is_busy && self.hot.health.failed() >= FAILURES_TO_REST {
-            self.hot.rests_until_ms.fetch_max(self.hot.spared_until_ms.load(Relaxed), Relaxed);
+            self.hot.rests_until_ms.fetch_max(self.hot.sparing.until_ms(), Relaxed);
         }
     }
 }
 
-/// For how long one that failed is taken for slow at first.
-const FIRST_SPARING: Duration = Duration::from_secs(1);
 const LONGEST_SPARING: Duration = Duration::from_secs(3_600);
 /// Failures in a row after which an endpoint that is spared gets nothing at all, as many as Envoy's outlier detection waits for.
 const FAILURES_TO_REST: u32 = 5;
@@ -404,14 +379,19 @@ impl Drop for Ticket {
 }
 
 /// Whole milliseconds since the epoch, down.
-pub(crate) fn millis(epoch: Instant, now: Instant) -> u32 {
-    // Wraps after 49 days, as `Estimate` expects.
-    #[allow(clippy::cast_possible_truncation, reason = "wraps on purpose")]
-    let ms = {
-        let since = now.saturating_duration_since(epoch);
-        (since.as_secs() as u32).wrapping_mul(1_000).wrapping_add(since.subsec_millis())
-    };
-    ms
+pub(crate) fn millis(epoch: Instant, now: Instant) -> u64 {
+    whole_millis(now.saturating_duration_since(epoch))
+}
+
+/// Without a division, and without an end but the word's.
+fn whole_millis(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000).saturating_add(duration.subsec_millis().into())
+}
+
+/// As [`Estimate`] takes times: they wrap after 49 days, and it knows.
+#[allow(clippy::cast_possible_truncation, reason = "wraps on purpose")]
+fn wrapped(ms: u64) -> u32 {
+    ms as u32
 }
 
 fn micros(duration: Duration) -> f32 {
@@ -462,6 +442,37 @@ mod tests {
         assert!(!live.takes(start, 19_999) && live.takes(start, 20_000));
         live.enter(1, start).settle(failure(Some(Duration::MAX)), start);
         assert!(live.takes(start, 300_000), "not for ever");
+    }
+
+    /// A word of milliseconds that wraps ends after 49 days; a router may run for longer.
+    #[test]
+    fn times_hold_on_the_fiftieth_day_and_after_a_year() {
+        let epoch = Instant::now();
+        let day = Duration::from_secs(24 * 3_600);
+        // A second before 32 bits of milliseconds are full, and long after.
+        for age in [Duration::from_millis((1 << 32) - 1_000), 50 * day, 400 * day] {
+            let live = Arc::new(Live::new(epoch, epoch, false, LoadPolicy::default(), None));
+            let now = epoch + age;
+            let now_ms = millis(epoch, now);
+            assert_eq!(u128::from(now_ms), age.as_millis());
+            let wait = Duration::from_secs(20);
+            live.enter(1, now).settle(Outcome::Failure { retry_after: Some(wait), is_busy: true }, now);
+            assert_eq!(live.state(now), State::Resting { until: now + wait });
+            assert!(!live.takes(now, now_ms + 19_999) && live.takes(now, now_ms + 20_000));
+            assert_eq!(live.faded_us(now_ms + 999), Some(5e6), "spared for a second");
+            assert_eq!(live.faded_us(now_ms + 1_000), None, "and then tried");
+            let later = now + wait;
+            assert!(live.enter(1, later).is_trial, "the first tries it");
+            assert!(!live.enter(1, later).is_trial, "no other does");
+            live.set_out(true, later);
+            let out = State::Out { reason: Reason::Told, since: Some(later) };
+            assert_eq!(live.state(later), out);
+
+            let joined = Live::new(epoch, now, true, LoadPolicy::default(), None);
+            assert_eq!([0, 15_000, 30_000].map(|ms| joined.warmth(now_ms + ms)), [0.1, 0.5, 1.0]);
+        }
+        let old = Live::new(epoch, epoch + day, true, LoadPolicy::default(), None);
+        assert_eq!(old.warmth(millis(epoch, epoch + 50 * day)), 1.0, "it is no newcomer any more");
     }
 
     #[test]

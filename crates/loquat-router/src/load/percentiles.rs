@@ -13,7 +13,7 @@ const LIMITS: [u32; SIZES - 1] = [1_000, 8_000, 64_000];
 /// Four bins for each doubling from a millisecond on: at most 19 % beside the truth. The last holds all from 55 s on.
 const BINS: usize = 64;
 /// Two windows in turn: what is shown comes from the last 30 to 60 seconds.
-const WINDOW_MS: u32 = 30_000;
+const WINDOW_MS: u64 = 30_000;
 
 /// What is known of one size of prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +54,8 @@ impl Default for Window {
 
 impl Percentiles {
     /// Counts one. Whoever comes first in a new stretch clears the older window; a few counts of others may be lost then.
-    pub(crate) fn record(&self, prompt_tokens: u32, took: Duration, now_ms: u32) {
-        let turn = now_ms / WINDOW_MS + 1;
+    pub(crate) fn record(&self, prompt_tokens: u32, took: Duration, now_ms: u64) {
+        let turn = turn(now_ms);
         let window = &self.windows[turn as usize % 2];
         let seen = window.turn.load(Relaxed);
         if seen != turn && window.turn.compare_exchange(seen, turn, Relaxed, Relaxed).is_ok() {
@@ -65,8 +65,8 @@ impl Percentiles {
         window.counts[size][bin(took)].fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn show(&self, now_ms: u32) -> [SizeLatency; SIZES] {
-        let turn = now_ms / WINDOW_MS + 1;
+    pub(crate) fn show(&self, now_ms: u64) -> [SizeLatency; SIZES] {
+        let turn = turn(now_ms);
         std::array::from_fn(|size| {
             let mut counts = [0_u32; BINS];
             for window in &self.windows {
@@ -85,6 +85,12 @@ impl Percentiles {
             SizeLatency { up_to_tokens: LIMITS.get(size).copied(), sample, p95: at.map(upper) }
         })
     }
+}
+
+/// Which stretch of time that is in, counted from 1. It wraps after 4,000 years.
+#[allow(clippy::cast_possible_truncation, reason = "see above")]
+fn turn(now_ms: u64) -> u32 {
+    (now_ms / WINDOW_MS) as u32 + 1
 }
 
 /// Which bin a time is counted in.

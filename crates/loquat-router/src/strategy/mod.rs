@@ -35,7 +35,7 @@ pub struct View<'a> {
     /// The present instant.
     pub now: Instant,
     /// The same in milliseconds since the router's beginning: worked out once for all that are scored.
-    pub(crate) now_ms: u32,
+    pub(crate) now_ms: u64,
 }
 
 /// Takes members out.

@@ -1,11 +1,13 @@
 //! The last decisions: a ring that is written without a lock and without an allocation.
 //!
-//! A slot is a sequence lock over atomic words: odd while it is written, and a reader that sees it change throws away what
-//! it read. A writer that finds its slot taken (the ring has wrapped within one write) leaves its decision out.
+//! Each place is a sequence lock: a reader that sees it change throws away what it read. A writer that finds its slot taken (the ring has wrapped within one write) leaves its decision out.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+mod slot;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::decide::{Decision, Left};
+use slot::Slot;
 
 /// Decisions kept by default: some seconds of a busy router, 64 KiB.
 pub(crate) const KEPT: usize = 1024;
@@ -18,7 +20,7 @@ pub struct Record {
     /// The how manieth, counted from 0.
     pub number: u64,
     /// Milliseconds since the router began.
-    pub at_ms: u32,
+    pub at_ms: u64,
     /// The first half of the trace's id.
     pub trace: u64,
     /// What was decided, and why.
@@ -29,7 +31,7 @@ pub struct Record {
 #[derive(Debug)]
 pub(crate) struct Ring {
     next: Counter,
-    slots: Box<[Slot]>,
+    slots: Box<[Slot<AtomicU64, WORDS>]>,
 }
 
 /// On a cache line of its own: threads that decide at once would otherwise slow what lies beside it, too.
@@ -37,20 +39,9 @@ pub(crate) struct Ring {
 #[repr(align(64))]
 struct Counter(AtomicU64);
 
-/// A cache line each: neighbours are written by different threads at once.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Slot {
-    /// Twice the number of the decision that is in it, plus two; one more while it is written; 0 for none.
-    sequence: AtomicU64,
-    words: [AtomicU64; WORDS],
-}
-
 impl Ring {
     pub(crate) fn new(kept: usize) -> Self {
-        let slot =
-            |_| Slot { sequence: AtomicU64::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) };
-        Self { next: Counter(AtomicU64::new(0)), slots: (0..kept.max(1)).map(slot).collect() }
+        Self { next: Counter(AtomicU64::new(0)), slots: (0..kept.max(1)).map(|_| Slot::new()).collect() }
     }
 
     /// The number of the next decision.
@@ -59,22 +50,10 @@ impl Ring {
     }
 
     /// Keeps the decision of that number, which nobody else has.
-    pub(crate) fn write(&self, number: u64, at_ms: u32, trace: u64, decision: &Decision) {
-        let Some(slot) = self.slot(number) else { return };
-        let seen = slot.sequence.load(Ordering::Relaxed);
-        let writing = 2 * number + 1;
-        if seen % 2 == 1
-            || seen > writing
-            || slot.sequence.compare_exchange(seen, writing, Ordering::Acquire, Ordering::Relaxed).is_err()
-        {
-            return;
+    pub(crate) fn write(&self, number: u64, at_ms: u64, trace: u64, decision: &Decision) {
+        if let Some(slot) = self.slot(number) {
+            slot.write(number, pack(at_ms, trace, decision));
         }
-        // Readers must not see the words before they can see that the slot is being written.
-        fence(Ordering::Release);
-        for (word, value) in slot.words.iter().zip(pack(at_ms, trace, decision)) {
-            word.store(value, Ordering::Relaxed);
-        }
-        slot.sequence.store(writing + 1, Ordering::Release);
     }
 
     /// What is there, oldest first.
@@ -85,24 +64,17 @@ impl Ring {
     }
 
     fn one(&self, number: u64) -> Option<Record> {
-        let slot = self.slot(number)?;
-        let whole = 2 * number + 2;
-        if slot.sequence.load(Ordering::Acquire) != whole {
-            return None;
-        }
-        let words = std::array::from_fn(|at| slot.words[at].load(Ordering::Relaxed));
-        fence(Ordering::Acquire);
-        (slot.sequence.load(Ordering::Relaxed) == whole).then(|| unpack(number, words))
+        Some(unpack(number, self.slot(number)?.read(number)?))
     }
 
-    fn slot(&self, number: u64) -> Option<&Slot> {
+    fn slot(&self, number: u64) -> Option<&Slot<AtomicU64, WORDS>> {
         self.slots.get(usize::try_from(number % self.slots.len() as u64).ok()?)
     }
 }
 
 const NO_RIVAL: u32 = u32::MAX;
 
-fn pack(at_ms: u32, trace: u64, decision: &Decision) -> [u64; WORDS] {
+fn pack(at_ms: u64, trace: u64, decision: &Decision) -> [u64; WORDS] {
     let Decision { route, group, is_canary, panics, endpoint, score, rival, left } = *decision;
     let (rival, rival_score) = rival.unwrap_or((NO_RIVAL, 0.0));
     let two = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
@@ -111,9 +83,9 @@ fn pack(at_ms: u32, trace: u64, decision: &Decision) -> [u64; WORDS] {
     let flags = u16::from(is_canary) | u16::from(panics) << 1;
     [
         trace,
-        two(at_ms, endpoint),
+        at_ms,
+        two(endpoint, rival),
         two(score.to_bits(), rival_score.to_bits()),
-        two(rival, 0),
         four([left.members, left.able, left.well, left.eligible]),
         four([route, u16::from(group), flags, 0]),
     ]
@@ -121,19 +93,19 @@ fn pack(at_ms: u32, trace: u64, decision: &Decision) -> [u64; WORDS] {
 
 #[allow(clippy::cast_possible_truncation, reason = "the parts of words")]
 fn unpack(number: u64, words: [u64; WORDS]) -> Record {
-    let [trace, time, scores, rival, left, place] = words;
+    let [trace, at_ms, pair, scores, left, place] = words;
     let part = |word: u64, at: u32| (word >> (48 - 16 * at)) as u16;
-    let rival_index = (rival >> 32) as u32;
+    let rival_index = pair as u32;
     Record {
         number,
-        at_ms: (time >> 32) as u32,
+        at_ms,
         trace,
         decision: Decision {
             route: part(place, 0),
             group: part(place, 1) as u8,
             is_canary: part(place, 2) & 1 == 1,
             panics: part(place, 2) & 2 == 2,
-            endpoint: time as u32,
+            endpoint: (pair >> 32) as u32,
             score: f32::from_bits((scores >> 32) as u32),
             rival: (rival_index != NO_RIVAL).then(|| (rival_index, f32::from_bits(scores as u32))),
             left: Left {
@@ -150,7 +122,8 @@ fn unpack(number: u64, words: [u64; WORDS]) -> Record {
 mod tests {
     use super::*;
 
-    fn decision(endpoint: u32) -> Decision {
+    fn decision(number: u64) -> Decision {
+        let endpoint = u32::try_from(number).expect("small");
         Decision {
             route: 3,
             group: 2,
@@ -167,13 +140,13 @@ mod tests {
     fn keeps_the_last_as_they_were() {
         let ring = Ring::new(4);
         assert!(ring.read().is_empty());
-        (0..10).for_each(|n| ring.write(ring.reserve(), n, u64::MAX - u64::from(n), &decision(n)));
+        (0..10).for_each(|n| ring.write(ring.reserve(), n << 40, u64::MAX - n, &decision(n)));
         let read = ring.read();
         assert_eq!(read.iter().map(|record| record.number).collect::<Vec<_>>(), [6, 7, 8, 9]);
         for (record, n) in read.iter().zip(6..) {
             assert_eq!(
                 *record,
-                Record { number: n.into(), at_ms: n, trace: u64::MAX - u64::from(n), decision: decision(n) }
+                Record { number: n, at_ms: n << 40, trace: u64::MAX - n, decision: decision(n) }
             );
         }
     }
@@ -186,13 +159,13 @@ mod tests {
                 let ring = &ring;
                 scope.spawn(move || {
                     for n in (0..20_000).map(|n| n * 2 + writer) {
-                        ring.write(ring.reserve(), n, n.into(), &decision(n));
+                        ring.write(ring.reserve(), n, n, &decision(n));
                     }
                 });
             }
             for _ in 0..2_000 {
                 for record in ring.read() {
-                    assert_eq!(record.trace, u64::from(record.at_ms));
+                    assert_eq!(record.trace, record.at_ms);
                     assert_eq!(record.decision, decision(record.at_ms));
                 }
             }
