@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::decide::{Decision, Left};
 use slot::Slot;
 
-/// Decisions kept by default: some seconds of a busy router, 64 KiB.
+/// Decisions kept by default: some seconds of a busy router, 256 KiB.
 pub(crate) const KEPT: usize = 1024;
 const WORDS: usize = 6;
 
@@ -17,7 +17,7 @@ const WORDS: usize = 6;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Record {
-    /// The how manieth, counted from 0.
+    /// Its own. The first thread's decisions are counted from 0; those of others from 2^48 on, and so forth.
     pub number: u64,
     /// Milliseconds since the router began.
     pub at_ms: u64,
@@ -27,49 +27,96 @@ pub struct Record {
     pub decision: Decision,
 }
 
-/// The ring.
+/// The ring, in lanes: threads that decide at once write to lines of their own, and none waits for another's counter.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    next: Counter,
+    kept: usize,
+    /// Which thread has each lane, by its number; 0 for none yet. Changes a few times in a program's life.
+    owners: [AtomicU64; LANES],
+    lanes: [Lane; LANES],
+}
+
+/// Threads that never meet; more share lanes.
+const LANES: usize = 4;
+/// A decision's number is its lane's in the upper bits, and its place among the lane's in these.
+const PLACE_BITS: u32 = 48;
+
+/// A counter on a cache line of its own, and places: as many as the ring keeps, since one thread may decide everything.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Lane {
+    next: AtomicU64,
     slots: Box<[Slot<AtomicU64, WORDS>]>,
 }
 
-/// On a cache line of its own: threads that decide at once would otherwise slow what lies beside it, too.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Counter(AtomicU64);
-
 impl Ring {
     pub(crate) fn new(kept: usize) -> Self {
-        Self { next: Counter(AtomicU64::new(0)), slots: (0..kept.max(1)).map(|_| Slot::new()).collect() }
+        let kept = kept.max(1);
+        let lane = |_| Lane { next: AtomicU64::new(0), slots: (0..kept).map(|_| Slot::new()).collect() };
+        Self { kept, owners: [const { AtomicU64::new(0) }; LANES], lanes: std::array::from_fn(lane) }
     }
 
-    /// The number of the next decision.
+    /// The number of the next decision. The first thread's are counted from 0, so that what one thread does repeats.
     pub(crate) fn reserve(&self) -> u64 {
-        self.next.0.fetch_add(1, Ordering::Relaxed)
+        let lane = self.lane();
+        let place = self.lanes[lane].next.fetch_add(1, Ordering::Relaxed);
+        (lane as u64) << PLACE_BITS | place
+    }
+
+    /// The present thread's: its own while there are any.
+    fn lane(&self) -> usize {
+        let me = THREAD.with(|number| *number);
+        for (lane, owner) in self.owners.iter().enumerate() {
+            match owner.load(Ordering::Relaxed) {
+                0 if owner.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok() => {
+                    return lane;
+                }
+                owner if owner == me => return lane,
+                _ => {}
+            }
+        }
+        usize::try_from(me % LANES as u64).unwrap_or(0)
     }
 
     /// Keeps the decision of that number, which nobody else has.
     pub(crate) fn write(&self, number: u64, at_ms: u64, trace: u64, decision: &Decision) {
-        if let Some(slot) = self.slot(number) {
-            slot.write(number, pack(at_ms, trace, decision));
+        if let Some((slot, place)) = self.slot(number) {
+            slot.write(place, pack(at_ms, trace, decision));
         }
     }
 
     /// What is there, oldest first.
     pub(crate) fn read(&self) -> Vec<Record> {
-        let end = self.next.0.load(Ordering::Acquire);
-        let kept = self.slots.len() as u64;
-        (end.saturating_sub(kept)..end).filter_map(|number| self.one(number)).collect()
+        let mut found = Vec::new();
+        for (lane, number) in self.lanes.iter().zip(0_u64..) {
+            let end = lane.next.load(Ordering::Acquire);
+            let places = end.saturating_sub(self.kept as u64)..end;
+            found.extend(places.filter_map(|place| self.one(number << PLACE_BITS | place)));
+        }
+        found.sort_by_key(|record| (record.at_ms, record.number));
+        found.drain(..found.len().saturating_sub(self.kept));
+        found
     }
 
     fn one(&self, number: u64) -> Option<Record> {
-        Some(unpack(number, self.slot(number)?.read(number)?))
+        let (slot, place) = self.slot(number)?;
+        Some(unpack(number, slot.read(place)?))
     }
 
-    fn slot(&self, number: u64) -> Option<&Slot<AtomicU64, WORDS>> {
-        self.slots.get(usize::try_from(number % self.slots.len() as u64).ok()?)
+    /// Where the decision of that number is kept, and its number there.
+    fn slot(&self, number: u64) -> Option<(&Slot<AtomicU64, WORDS>, u64)> {
+        let lane = self.lanes.get(usize::try_from(number >> PLACE_BITS).ok()?)?;
+        let place = number & ((1 << PLACE_BITS) - 1);
+        Some((lane.slots.get(usize::try_from(place % lane.slots.len() as u64).ok()?)?, place))
     }
+}
+
+/// Threads that have decided so far, in this program.
+static THREADS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// This one's number, counted from 1.
+    static THREAD: u64 = THREADS.fetch_add(1, Ordering::Relaxed) + 1;
 }
 
 const NO_RIVAL: u32 = u32::MAX;
@@ -149,6 +196,21 @@ mod tests {
                 Record { number: n, at_ms: n << 40, trace: u64::MAX - n, decision: decision(n) }
             );
         }
+    }
+
+    #[test]
+    fn the_last_of_all_threads_are_kept_in_order() {
+        let ring = Ring::new(6);
+        for thread in 0..9 {
+            std::thread::scope(|scope| {
+                let ring = &ring;
+                scope.spawn(move || {
+                    (0..3).for_each(|n| ring.write(ring.reserve(), thread * 3 + n, 1, &decision(n)));
+                });
+            });
+        }
+        let times: Vec<_> = ring.read().iter().map(|record| record.at_ms).collect();
+        assert_eq!(times, [21, 22, 23, 24, 25, 26]);
     }
 
     #[test]
