@@ -80,7 +80,12 @@ impl Abilities {
 
     /// The numbers of the bits that are set.
     pub(crate) fn bits(self) -> impl Iterator<Item = usize> {
-        (0..Self::COUNT).filter(move |bit| self.0 >> bit & 1 == 1)
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(bit)
+        })
     }
 }
 

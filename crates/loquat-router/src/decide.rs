@@ -168,8 +168,9 @@ impl Group {
                 was_dark = true;
                 continue;
             }
-            let view = View { pool: &self.pool, asked, now, now_ms };
-            if let Some(picked) = self.choose_among(&view, able, &well, panics, look, tried, draw, left) {
+            let mut view = View { pool: &self.pool, asked, now, now_ms, eligible: 0 };
+            if let Some(picked) = self.choose_among(&mut view, &able, &well, panics, look, tried, draw, left)
+            {
                 return Some((picked, panics));
             }
         }
@@ -179,8 +180,8 @@ impl Group {
     #[allow(clippy::too_many_arguments, reason = "the decision's locals, twice")]
     fn choose_among(
         &self,
-        view: &View<'_>,
-        able: Mask,
+        view: &mut View<'_>,
+        able: &Mask,
         well: &Mask,
         panics: bool,
         patient: bool,
@@ -188,8 +189,7 @@ impl Group {
         draw: &mut Draw,
         left: &mut Left,
     ) -> Option<Picked> {
-        let mut mask = able;
-        mask.keep(well);
+        let mut mask = able.both(well);
         left.well = narrow(mask.len());
         if tried.count > 0 {
             let members = self.pool.members();
@@ -205,6 +205,7 @@ impl Group {
         } else {
             narrow(mask.len())
         };
+        view.eligible = left.eligible.into();
         // The first time it is cheaper to look at everybody than to draw on.
         for _ in 0..if patient { MAX_MEMBERS } else { DRAWS } {
             let picked = self.strategy.pick(view, &mask, draw)?;

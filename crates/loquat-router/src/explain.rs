@@ -76,7 +76,7 @@ impl Router {
         let winner = decision.as_ref().ok().map(|decision| decision.endpoint as usize);
         let mut candidates = Vec::new();
         for (number, group) in groups(found, true) {
-            let view = View { pool: &group.pool, asked, now, now_ms: millis(self.epoch(), now) };
+            let view = View { pool: &group.pool, asked, now, now_ms: millis(self.epoch(), now), eligible: 0 };
             let mut bare = *asked;
             bare.abilities = Abilities::NONE;
             let wide = group.pool.able(&bare);

@@ -39,7 +39,8 @@ impl Pick for BestOf {
         let choices = usize::from(self.0);
         let mut drawn = [0; MOST];
         let all = view.pool.members().len();
-        let found = match all > MOST && blindly(all, |at| at, mask, draw, &mut drawn[..choices]) {
+        let is_dense = all > MOST && view.eligible * 4 >= all * 3;
+        let found = match is_dense && blindly(all, mask, draw, &mut drawn[..choices]) {
             true => choices,
             false => evenly(mask, draw, &mut drawn[..choices]),
         };
@@ -48,17 +49,12 @@ impl Pick for BestOf {
 }
 
 /// Draws from all, and again where chance names one that is out of question or was named before. As even as a draw from
-/// those in question, and it counts nothing; `false` where too few of them were met.
-pub(super) fn blindly(
-    all: usize,
-    member: impl Fn(usize) -> usize,
-    mask: &Mask,
-    draw: &mut Draw,
-    drawn: &mut [usize],
-) -> bool {
+/// those in question, and it counts nothing, but the processor cannot guess which draw will do: for where nearly all will. `false`
+/// where too few of them were met.
+fn blindly(all: usize, mask: &Mask, draw: &mut Draw, drawn: &mut [usize]) -> bool {
     let mut found = 0;
     for _ in 0..DRAWS * drawn.len() {
-        let index = member(draw.below(all));
+        let index = draw.below(all);
         if mask.contains(index) && !drawn[..found].contains(&index) {
             drawn[found] = index;
             found += 1;
@@ -70,12 +66,12 @@ pub(super) fn blindly(
     false
 }
 
-/// Draws for each that is wanted: enough while a third is in question.
+/// Draws for each that is wanted: enough while most are in question.
 const DRAWS: usize = 4;
 
 /// Draws from those in question alone, however few they are; how many there were.
 fn evenly(mask: &Mask, draw: &mut Draw, drawn: &mut [usize]) -> usize {
-    let (counts, count) = mask.counts();
+    let (sums, count) = mask.sums();
     let choices = drawn.len().min(count);
     // Floyd's sample (Bentley and Floyd, 1987) is even, its order is not: turned by chance, each is as likely to come first, and
     // so to win a tie.
@@ -85,7 +81,7 @@ fn evenly(mask: &Mask, draw: &mut Draw, drawn: &mut [usize]) -> usize {
         let last = count - choices + at;
         let rank = Some(draw.below(last + 1)).filter(|rank| !ranks[..at].contains(rank)).unwrap_or(last);
         ranks[at] = rank;
-        let Some(index) = mask.select_by(&counts, (rank + turn) % count) else { return at };
+        let Some(index) = mask.select_by(&sums, (rank + turn) % count) else { return at };
         drawn[at] = index;
     }
     choices
@@ -93,9 +89,12 @@ fn evenly(mask: &Mask, draw: &mut Draw, drawn: &mut [usize]) -> usize {
 
 /// The best of those, and the best of the others.
 pub(super) fn best(view: &View<'_>, drawn: &[usize], score: &dyn Score) -> Option<Picked> {
+    // All scores before any comparison: what is known of one lies in a cache line that another thread may have, and a wait for
+    // each in turn is what a wrongly guessed comparison makes of waits at once.
+    let mut scores = [0.0; MOST];
+    scores.iter_mut().zip(drawn).for_each(|(scored, &index)| *scored = score.score(view, index));
     let mut best: Option<Picked> = None;
-    for &index in drawn {
-        let scored = score.score(view, index);
+    for (&index, scored) in drawn.iter().zip(scores) {
         best = Some(match best {
             Some(best) if best.score <= scored || scored.is_nan() => {
                 Picked { rival: nearer(best.rival, (index, scored)), ..best }
@@ -129,7 +128,7 @@ mod tests {
             let mut draw = Draw::seeded(5);
             for _ in 0..rounds {
                 let mut drawn = [usize::MAX; 5];
-                let blind = blindly(all, |at| at, &mask, &mut draw, &mut drawn);
+                let blind = blindly(all, &mask, &mut draw, &mut drawn);
                 assert!(may_be_blind || !blind, "{all} by {every}: there are fewer than five");
                 let found = if blind { drawn.len() } else { evenly(&mask, &mut draw, &mut drawn) };
                 assert_eq!(found, count.min(5), "{all} by {every}");

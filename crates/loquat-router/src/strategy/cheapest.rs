@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    BestOf, Pick, Picked, Score, View,
-    best::{best, blindly},
-};
+use super::{BestOf, FirstToken, Pick, Picked, Score, View, best::best};
 use crate::{Draw, Mask, Tier};
 
 /// The cheapest price at which a first token is expected in time; where none is, the best of two of all. It goes with the
@@ -16,7 +13,7 @@ pub struct Cheapest {
 }
 
 /// Prices looked at before giving up on the objective: more than providers of one model have.
-const TIERS: usize = 8;
+const TIERS: usize = 16;
 
 impl Cheapest {
     /// First tokens within that time.
@@ -26,28 +23,35 @@ impl Cheapest {
 }
 
 impl Cheapest {
-    /// The better of two of a price.
+    /// The better of two of a price, of those that looked quick enough at the last sweep and are in question.
     fn within_tier(
+        &self,
         view: &View<'_>,
         tier: &Tier,
         mask: &Mask,
         score: &dyn Score,
         draw: &mut Draw,
     ) -> Option<Picked> {
+        let enough_us = self.objective_us / FirstToken::units(view, 0);
+        let (before, after) = tier.members.split_at(draw.below(tier.members.len()));
         let mut drawn = [0; 2];
-        let all = tier.members.len();
-        if all > FEW && blindly(all, |at| usize::from(tier.members[at]), mask, draw, &mut drawn) {
-            return best(view, &drawn, score);
+        let mut found = 0;
+        for &member in after.iter().chain(before).take(LOOKED_AT) {
+            let index = usize::from(member);
+            if mask.contains(index) && view.pool.slowness_seen_us(index) <= enough_us {
+                drawn[found] = index;
+                found += 1;
+                if found == drawn.len() {
+                    break;
+                }
+            }
         }
-        let mut here = Mask::EMPTY;
-        tier.members.iter().for_each(|&index| here.insert(index.into()));
-        here.keep(mask);
-        BestOf::TWO.pick(view, &here, score, draw)
+        best(view, &drawn[..found], score)
     }
 }
 
-/// Members of a price of which two are not drawn blindly: chance would name the same ones again and again.
-const FEW: usize = 4;
+/// Members of a price looked at, from a place that chance names.
+const LOOKED_AT: usize = 16;
 
 impl Pick for Cheapest {
     fn name(&self) -> &'static str {
@@ -57,8 +61,8 @@ impl Pick for Cheapest {
     fn pick(&self, view: &View<'_>, mask: &Mask, score: &dyn Score, draw: &mut Draw) -> Option<Picked> {
         let mut looked_at = 0;
         for tier in view.pool.price_tiers() {
-            let Some(picked) = Self::within_tier(view, tier, mask, score, draw) else { continue };
-            if picked.score <= self.objective_us {
+            let picked = self.within_tier(view, tier, mask, score, draw);
+            if let Some(picked) = picked.filter(|picked| picked.score <= self.objective_us) {
                 return Some(picked);
             }
             looked_at += 1;

@@ -36,6 +36,8 @@ pub struct View<'a> {
     pub now: Instant,
     /// The same in milliseconds since the router's beginning: worked out once for all that are scored.
     pub(crate) now_ms: u64,
+    /// How many were in question at first.
+    pub(crate) eligible: usize,
 }
 
 /// Takes members out.

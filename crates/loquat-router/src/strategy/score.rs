@@ -8,6 +8,14 @@ use crate::load::{REQUEST_TOKENS, UNIT_TOKENS};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FirstToken;
 
+impl FirstToken {
+    /// The work up to a first token where so many tokens are in hand, in what slowness is told for.
+    pub(super) fn units(view: &View<'_>, in_hand: u64) -> f32 {
+        let own = u64::from(view.asked.prompt_tokens.saturating_add(REQUEST_TOKENS));
+        (in_hand + own) as f32 / UNIT_TOKENS
+    }
+}
+
 impl Score for FirstToken {
     fn name(&self) -> &'static str {
         "first_token"
@@ -15,8 +23,7 @@ impl Score for FirstToken {
 
     fn score(&self, view: &View<'_>, index: usize) -> f32 {
         let Some(member) = view.pool.members().get(index) else { return f32::INFINITY };
-        let own = u64::from(view.asked.prompt_tokens.saturating_add(REQUEST_TOKENS));
-        let units = (member.live.in_flight().1 + own) as f32 / UNIT_TOKENS;
+        let units = Self::units(view, member.live.in_flight().1);
         view.pool.slowness_of(member, view.now_ms) * units / member.live.warmth(view.now_ms)
     }
 }
