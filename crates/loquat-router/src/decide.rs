@@ -105,11 +105,8 @@ impl Table {
                     return Ok(decision(route, number, group, picked, panics, left));
                 }
             }
-            if !some_able {
-                return Err(Nobody::Able);
-            }
         }
-        Err(Nobody::Well)
+        Err(if some_able { Nobody::Well } else { Nobody::Able })
     }
 }
 
@@ -151,11 +148,6 @@ impl Group {
         draw: &mut Draw,
         left: &mut Left,
     ) -> Option<(Picked, bool)> {
-        let able = self.pool.able(asked);
-        left.able = narrow(able.len());
-        if left.able == 0 {
-            return None;
-        }
         // The picture may be too rosy, or too dark: then look at everybody, and once more.
         let mut was_dark = false;
         for look in [false, true] {
@@ -167,6 +159,12 @@ impl Group {
             if panics && !may_panic {
                 was_dark = true;
                 continue;
+            }
+            // Only now: a group that is dark is passed over, whoever of it could.
+            let able = self.pool.able(asked);
+            left.able = narrow(able.len());
+            if left.able == 0 {
+                return None;
             }
             let mut view = View { pool: &self.pool, asked, now, now_ms, eligible: 0 };
             if let Some(picked) = self.choose_among(&mut view, &able, &well, panics, look, tried, draw, left)

@@ -70,7 +70,7 @@ impl Mask {
 
     /// How many are in each word and all before it, and how many there are: taken once for several draws.
     pub(crate) fn sums(&self) -> ([u16; WORDS], usize) {
-        let mut sums = [u16::MAX; WORDS];
+        let mut sums = [0; WORDS];
         let mut sum = 0_u16;
         for (slot, word) in sums.iter_mut().zip(self.words()) {
             sum += u16::try_from(word.count_ones()).unwrap_or(0);
@@ -83,7 +83,7 @@ impl Mask {
     pub(crate) fn select_by(&self, sums: &[u16; WORDS], rank: usize) -> Option<usize> {
         let rank = u16::try_from(rank).ok()?;
         // Counted, not searched for: which word it is no processor can guess.
-        let at: u16 = sums.iter().map(|sum| u16::from(*sum <= rank)).sum();
+        let at: u16 = sums[..self.used()].iter().map(|sum| u16::from(*sum <= rank)).sum();
         let at = usize::from(at);
         let word = *self.words().get(at)?;
         let before = at.checked_sub(1).map_or(0, |before| sums[before]);
