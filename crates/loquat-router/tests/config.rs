@@ -4,7 +4,7 @@
 use loquat_core::{Error, ErrorKind, Secret};
 use loquat_router::{
     Abilities, Members,
-    config::{Config, KeyReference, ScriptConfig, Syntax, schema},
+    config::{Config, KeyReference, ScriptConfig, Syntax, schema, script_schema},
 };
 
 const TOML: &str = r#"
@@ -109,4 +109,23 @@ fn the_schema_knows_every_field_and_a_script_its_servers() {
     let script = ScriptConfig::parse(script, Syntax::Toml).expect("reads");
     assert_eq!(script.script(["near"]).expect("valid").spells.len(), 1);
     assert!(script.script(["far"]).expect_err("no such server").message().contains("near"));
+}
+
+/// The files that editors are pointed at are what the code reads.
+#[test]
+fn the_published_schemas_are_those_of_the_code() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    for (file, option, schema) in
+        [("routes.schema.json", "", schema()), ("script.schema.json", " --script", script_schema())]
+    {
+        let path = folder.join(file);
+        let published = std::fs::read_to_string(&path).unwrap_or_default();
+        let published: serde_json::Value = serde_json::from_str(&published).unwrap_or_default();
+        assert_eq!(
+            published,
+            *schema.as_value(),
+            "{} is not up to date: `loquat route schema{option}` writes it",
+            path.display()
+        );
+    }
 }
