@@ -117,7 +117,7 @@ impl Loaded {
         }
         let file = convert::prepared(Gguf::open(path)?, config.converted_dir.as_deref());
         // The vocabulary's maps and the weights take about as long: one thread each.
-        let (tokenizer, weights) = std::thread::scope(|scope| {
+        let (tokenizer, weights) = std::thread::scope(|scope| -> Result<_> {
             let building = std::thread::Builder::new()
                 .name("loquat-load".into())
                 .spawn_scoped(scope, || Tokenizer::read(&file))
@@ -127,7 +127,7 @@ impl Loaded {
             let tokenizer = building.join().unwrap_or_else(|_| Err(crate::error::internal("loading failed")));
             Ok((tokenizer?, weights?))
         })?;
-        let template = ChatTemplate::read(&file, tokenizer.spelled().clone())?;
+        let template = ChatTemplate::read(&file, tokenizer.spelled())?;
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let ids = 0..u32::try_from(tokenizer.len()).unwrap_or(u32::MAX);
         Ok(Self {

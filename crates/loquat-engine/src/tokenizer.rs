@@ -1,8 +1,10 @@
 //! Text to token ids and back, with the vocabulary that the GGUF carries.
 //!
 //! Text is split and merged by the `tokenizers` crate; the special tokens are ours. They are never handed to the library, so
-//! plain text cannot turn into a control token however it is spelled: only [`Tokenizer::encode_rendered`] makes them, and only
-//! where the chat template itself wrote them.
+//! plain text cannot turn into a control token however it is spelled: only `encode_prompt` makes them, and only where the chat
+//! template itself wrote them.
+
+use std::ops::Range;
 
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -13,6 +15,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 use candle_core::quantized::gguf_file::Value;
+use loquat_prompt::tokenizer::Controls;
 
 use crate::error::{Result, internal, invalid, local, unsupported};
 use crate::gguf::Gguf;
@@ -41,8 +44,7 @@ pub(crate) struct Tokenizer {
     bytes: Vec<u8>,
     /// Where each token's text ends.
     ends: Vec<usize>,
-    /// Special tokens' spelling and id, longest first.
-    specials: Vec<(String, u32)>,
+    specials: Controls,
     endings: Vec<u32>,
     /// Put before everything, where the file says so.
     beginning: Option<u32>,
@@ -101,8 +103,7 @@ impl Tokenizer {
             ends.push(bytes.len());
             vocabulary.insert(token.to_owned(), id);
         }
-        specials.retain(|(text, _)| !text.is_empty());
-        specials.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+        let specials = Controls::try_new(specials)?;
 
         let merges = texts(file, "tokenizer.ggml.merges")?
             .into_iter()
@@ -114,9 +115,7 @@ impl Tokenizer {
         let known = |id: u64| u32::try_from(id).ok().filter(|id| (*id as usize) < tokens.len());
         let special = |name: &str| file.number(&format!("tokenizer.ggml.{name}_token_id")).and_then(known);
         let mut endings: Vec<u32> = ["eos", "eot", "eom"].into_iter().filter_map(special).collect();
-        endings.extend(
-            specials.iter().filter(|(text, _)| ENDING_TOKENS.contains(&text.as_str())).map(|(_, id)| *id),
-        );
+        endings.extend(specials.iter().filter(|(text, _)| ENDING_TOKENS.contains(text)).map(|(_, id)| id));
         endings.sort_unstable();
         endings.dedup();
         let spell = |id: Option<u32>| {
@@ -162,54 +161,45 @@ impl Tokenizer {
         self.ends.get(id).and_then(|end| self.bytes.get(start..*end)).unwrap_or_default()
     }
 
-    /// Encodes what the chat template rendered: special tokens where they are spelled out, except where `guard` stands inside
-    /// the spelling (see [`Tokenizer::guard`]); `guard` itself vanishes.
-    ///
-    /// # Errors
-    /// The tokenizer library failed.
-    pub(crate) fn encode_rendered(&self, text: &str, guard: char) -> Result<Vec<u32>> {
-        let mut ids = Vec::with_capacity(text.len() / 3);
-        ids.extend(self.beginning);
-        let mut plain = 0;
-        let mut at = 0;
-        while at < text.len() {
-            let rest = &text[at..];
-            if let Some((special, id)) = self.specials.iter().find(|(special, _)| rest.starts_with(special)) {
-                self.encode_plain(&text[plain..at].replace(guard, ""), &mut ids)?;
-                // A template that spells the beginning out itself gets one, not two.
-                if ids.as_slice() != [*id] || self.beginning != Some(*id) {
-                    ids.push(*id);
-                }
-                at += special.len();
-                plain = at;
-            } else {
-                at += rest.chars().next().map_or(1, char::len_utf8);
-            }
-        }
-        self.encode_plain(&text[plain..].replace(guard, ""), &mut ids)?;
-        Ok(ids)
+    /// What is put before everything, where the file says so.
+    pub(crate) fn beginning(&self) -> Option<u32> {
+        self.beginning
+    }
+}
+
+impl loquat_prompt::Tokenizer for Tokenizer {
+    fn name(&self) -> &str {
+        "gguf"
     }
 
-    /// `text` with `guard` after every character that a special token could begin with: the spelling is broken, whatever the
-    /// template adds around it.
-    pub(crate) fn guard(&self, text: &str, guard: char) -> String {
-        let mut guarded = String::with_capacity(text.len() + 16);
-        for character in text.chars() {
-            guarded.push(character);
-            if self.specials.iter().any(|(special, _)| special.starts_with(character)) {
-                guarded.push(guard);
-            }
-        }
-        guarded
+    fn vocabulary_size(&self) -> u32 {
+        u32::try_from(self.ends.len()).unwrap_or(u32::MAX)
     }
 
-    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+    fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
         if !text.is_empty() {
             let encoding = self
                 .inner
                 .encode_fast(text, false)
                 .map_err(|e| internal("the text could not be tokenized").with_source(e))?;
             ids.extend_from_slice(encoding.get_ids());
+        }
+        Ok(())
+    }
+
+    fn control_token(&self, text: &str) -> Option<u32> {
+        self.specials.token(text)
+    }
+
+    fn find_control(&self, text: &str) -> Option<(Range<usize>, u32)> {
+        self.specials.find(text)
+    }
+
+    fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
+        match self.specials.written(token) {
+            Some(written) => bytes.extend_from_slice(written.as_bytes()),
+            None if (token as usize) < self.ends.len() => bytes.extend_from_slice(self.text(token)),
+            None => return Err(invalid(format!("the vocabulary has no token {token}"))),
         }
         Ok(())
     }

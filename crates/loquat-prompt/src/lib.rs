@@ -11,8 +11,9 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `cache` | no | `cache`: compiled templates, tokens and counts, kept; `plan`: what a provider keeps of a prompt |
+//! | `chat` | no | `template::chat`: the chat templates that models bring, without handlebars |
 //! | `redis` | no | `cache::remote`: what a fleet shares |
-//! | `template` | no | `template`: handlebars templates, and the chat templates that models bring |
+//! | `template` | no | `template`: handlebars templates beside those of `chat` |
 //! | `tokens` | no | the built-in vocabularies, those of `tokenizer.json` files, and their encoder; `count`: whole requests, by each provider's rules; `fit`: a request into a context window |
 #![forbid(unsafe_code)]
 
@@ -26,7 +27,7 @@ pub mod fit;
 pub mod plan;
 #[cfg(all(feature = "cache", feature = "template"))]
 mod prompt;
-#[cfg(feature = "template")]
+#[cfg(feature = "chat")]
 pub mod template;
 pub mod tokenizer;
 

@@ -7,17 +7,26 @@
 //! handlebars is the language, because people who write prompts know it and it cannot do much; what a template can do here
 //! is bounded further: no HTML escaping unless asked for, no partial that includes itself, no name that only the data know.
 
+#[cfg(feature = "template")]
 mod budget;
 pub mod chat;
+#[cfg(feature = "template")]
 mod check;
 pub mod date;
+#[cfg(feature = "template")]
 mod directory;
 mod error;
+#[cfg(feature = "template")]
 mod helpers;
+#[cfg(feature = "template")]
 mod limits;
+#[cfg(feature = "template")]
 mod set;
 
+#[cfg(feature = "template")]
 pub use directory::{EXTENSION, TemplateDirectory, Watch};
 pub use error::{TemplateError, TemplateErrorKind};
+#[cfg(feature = "template")]
 pub use limits::TemplateLimits;
+#[cfg(feature = "template")]
 pub use set::{Prepared, Templates, TemplatesBuilder};

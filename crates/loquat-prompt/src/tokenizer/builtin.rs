@@ -62,7 +62,7 @@ fn built_in(
 ) -> Result<Arc<BytePair>> {
     let read = || {
         let controls = controls.iter().map(|(written, token)| ((*written).to_owned(), *token));
-        Ok(Arc::new(BytePair::new(name, Vocabulary::read(data)?, pattern, controls)))
+        Ok(Arc::new(BytePair::new(name, Vocabulary::read(data)?, pattern, controls)?))
     };
     cell.get_or_init(read).clone()
 }

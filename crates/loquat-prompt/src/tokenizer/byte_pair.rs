@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Range};
 use loquat_core::Result;
 
 use super::{
-    Keep, Tokenizer,
+    Controls, Keep, Tokenizer,
     bpe::{Memo, Stack, Vocabulary},
     nfc, part,
     split::{self, Class, class_at},
@@ -21,8 +21,7 @@ pub struct BytePair {
     name: String,
     vocabulary: Vocabulary,
     pattern: Splitter,
-    /// As they are written, the longest first.
-    controls: Vec<(String, u32)>,
+    controls: Controls,
     /// Where tokens are not numbered by rank.
     numbering: Option<Numbering>,
     /// Whether text is brought into normal form C.
@@ -85,7 +84,7 @@ impl BytePair {
         vocabulary: Vocabulary,
         pattern: Splitter,
         controls: impl IntoIterator<Item = (String, u32)>,
-    ) -> Self {
+    ) -> Result<Self> {
         Self::numbered(name, vocabulary, pattern, controls, None, false)
     }
 
@@ -96,10 +95,9 @@ impl BytePair {
         controls: impl IntoIterator<Item = (String, u32)>,
         numbering: Option<Numbering>,
         is_normalizing: bool,
-    ) -> Self {
-        let mut controls: Vec<_> = controls.into_iter().filter(|(written, _)| !written.is_empty()).collect();
-        controls.sort_by_key(|(written, _)| std::cmp::Reverse(written.len()));
-        Self { name: name.into(), vocabulary, pattern, controls, numbering, is_normalizing }
+    ) -> Result<Self> {
+        let controls = Controls::try_new(controls)?;
+        Ok(Self { name: name.into(), vocabulary, pattern, controls, numbering, is_normalizing })
     }
 
     /// Encodes word by word until `go_on` says no, which is asked with the place after each. Tokens are ranks.
@@ -279,23 +277,11 @@ impl Tokenizer for BytePair {
     }
 
     fn control_token(&self, text: &str) -> Option<u32> {
-        self.controls.iter().find(|(written, _)| written == text).map(|(_, token)| *token)
+        self.controls.token(text)
     }
 
     fn find_control(&self, text: &str) -> Option<(Range<usize>, u32)> {
-        let mut found: Option<(Range<usize>, u32)> = None;
-        for (written, token) in &self.controls {
-            // A later one only counts where it begins earlier: the longest come first.
-            let until =
-                found.as_ref().map_or(text.len(), |(place, _)| (place.start + written.len()).min(text.len()));
-            let within = text.get(..text.floor_char_boundary(until)).unwrap_or_default();
-            if let Some(start) = within.find(written.as_str())
-                && found.as_ref().is_none_or(|(place, _)| start < place.start)
-            {
-                found = Some((start..start + written.len(), *token));
-            }
-        }
-        found
+        self.controls.find(text)
     }
 
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
@@ -305,7 +291,7 @@ impl Tokenizer for BytePair {
         };
         if let Some(found) = self.vocabulary.token_bytes(rank) {
             bytes.extend_from_slice(found);
-        } else if let Some((written, _)) = self.controls.iter().find(|(_, control)| *control == token) {
+        } else if let Some(written) = self.controls.written(token) {
             bytes.extend_from_slice(written.as_bytes());
         } else {
             return Err(unknown_token(&self.name, token));

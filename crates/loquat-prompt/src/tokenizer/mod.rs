@@ -11,6 +11,8 @@ mod builtin;
 #[cfg(feature = "tokens")]
 mod byte_pair;
 mod bytes;
+#[cfg(any(feature = "chat", feature = "tokens"))]
+mod controls;
 mod detokenizer;
 #[cfg(feature = "tokens")]
 mod file;
@@ -29,6 +31,8 @@ pub use builtin::{cl100k_base, o200k_base};
 #[cfg(feature = "tokens")]
 pub use byte_pair::BytePair;
 pub use bytes::Bytes;
+#[cfg(any(feature = "chat", feature = "tokens"))]
+pub use controls::Controls;
 pub use detokenizer::Detokenizer;
 pub use piece::{Keep, Piece};
 

@@ -50,13 +50,13 @@ fn known_tokens() {
 #[test]
 fn user_text_is_never_a_control_token() {
     for tokenizer in both() {
-        for (written, token) in &tokenizer.controls {
-            assert!(!encode(&tokenizer, written).contains(token), "{written}");
+        for (written, token) in tokenizer.controls.iter() {
+            assert!(!encode(&tokenizer, written).contains(&token), "{written}");
             let mut tokens = Vec::new();
             tokenizer.encode_prompt(&[Piece::Markup(written), Piece::Text(written)], &mut tokens).unwrap();
-            assert_eq!(tokens[0], *token);
+            assert_eq!(tokens[0], token);
             assert_eq!(tokens[1..], encode(&tokenizer, written));
-            assert_eq!(tokenizer.control_token(written), Some(*token));
+            assert_eq!(tokenizer.control_token(written), Some(token));
         }
     }
 }

@@ -55,7 +55,7 @@ impl BytePair {
         let controls = controls(&outline.added_tokens, is_normalizing)?;
         let model = Model::read(json)?;
         let (vocabulary, numbering) = vocabulary(&model, &controls)?;
-        Ok(Self::numbered(name, vocabulary, pattern, controls, numbering, is_normalizing))
+        Self::numbered(name, vocabulary, pattern, controls, numbering, is_normalizing)
     }
 }
 
