@@ -1,9 +1,13 @@
 //! One tenant's texts under one tokenizer: a sharded LRU of its own.
 //!
 //! Tenants are apart by construction: a look-up goes to the tenant's own map, so there is no key that could be somebody else's.
-//! Sixteen shards, each the crate `lru` behind a lock, and before each a few places for what was asked last, which are read
-//! without the lock: a comparison of 4 KB under it, and the list that it keeps in order, are what two threads wait for. What
+//! Sixteen shards, each the crate `lru` behind a lock, and before them some places for what was asked last, which are read
+//! without a lock: a comparison of 4 KB under it, and the list that it keeps in order, are what two threads wait for. What
 //! is read there does not move in the list; it is marked, and stays once when its turn to go comes (CLOCK).
+//!
+//! Where a text has its place is said by a hash of a sample of it, which takes a tenth of the time that a hash of all of it does;
+//! the comparison is of all of it either way. Texts of one sample, foolish or hostile, share a place and take it from one another:
+//! then they are found as all others are, by the hash of the whole, for the price of one comparison more.
 
 use std::{
     borrow::Borrow,
@@ -20,8 +24,8 @@ use lru::LruCache;
 use super::hashing::BuildReady;
 
 const SHARDS: usize = 16;
-/// Places before each shard: 4 KiB for a partition.
-const PLACES: usize = 32;
+/// Places before the shards: 4 KiB for a partition.
+const PLACES: usize = 512;
 /// Marked entries that are passed over in a row before one goes all the same.
 const CHANCES: usize = 8;
 /// What an entry costs beside its text and tokens: list node, table slot, allocations.
@@ -39,6 +43,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 struct Item {
     hash: u64,
+    sample: u64,
     text: Box<str>,
     entry: Entry,
     was_read: AtomicBool,
@@ -111,56 +116,57 @@ impl Eq for Key {}
 type List = LruCache<Key, (), BuildReady>;
 
 #[derive(Debug)]
-struct Shard {
-    list: Mutex<List>,
-    /// Written under the lock, so that nothing stands here that the list does not have.
-    places: [ArcSwapOption<Item>; PLACES],
-}
+struct Shard(Mutex<List>);
 
 impl Shard {
     fn new() -> Self {
-        Self {
-            list: Mutex::new(LruCache::unbounded_with_hasher(BuildReady)),
-            places: std::array::from_fn(|_| ArcSwapOption::empty()),
-        }
+        Self(Mutex::new(LruCache::unbounded_with_hasher(BuildReady)))
     }
 
-    fn place(&self, hash: u64) -> Option<&ArcSwapOption<Item>> {
-        self.places.get(usize::try_from(hash >> 40).unwrap_or_default() % PLACES)
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where an item stands, something else does from now on. The caller holds the lock.
-    fn replace(&self, old: &Arc<Item>, new: Option<Arc<Item>>) {
-        if let Some(place) = self.place(old.hash)
-            && place.load().as_ref().is_some_and(|item| Arc::ptr_eq(item, old))
-        {
-            place.store(new);
-        }
-    }
-
-    fn evict(&self) -> Option<Arc<Item>> {
+    fn evict(&self, places: &Places) -> Option<Arc<Item>> {
         let mut list = self.lock();
         for _ in 0..CHANCES {
             let (Key(item), ()) = list.pop_lru()?;
             if !item.was_read.swap(false, Relaxed) {
-                self.replace(&item, None);
+                places.replace(&item, None);
                 return Some(item);
             }
             list.put(Key(item), ());
         }
         let (Key(item), ()) = list.pop_lru()?;
-        self.replace(&item, None);
+        places.replace(&item, None);
         Some(item)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, List> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+/// Where what was asked last lies. An item is put here and taken away under the lock of its shard, so that nothing stays that the
+/// list does not have; items of two shards may push each other out, and are found again in their lists.
+#[derive(Debug)]
+struct Places(Box<[ArcSwapOption<Item>]>);
+
+impl Places {
+    fn of(&self, sample: u64) -> Option<&ArcSwapOption<Item>> {
+        self.0.get(usize::try_from(sample >> 32).unwrap_or_default() % PLACES)
+    }
+
+    /// Where an item stands, something else does from now on.
+    fn replace(&self, old: &Arc<Item>, new: Option<Arc<Item>>) {
+        if let Some(place) = self.of(old.sample)
+            && place.load().as_ref().is_some_and(|item| Arc::ptr_eq(item, old))
+        {
+            place.store(new);
+        }
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Partition {
     shards: Box<[Shard]>,
+    places: Places,
     bytes: AtomicUsize,
     entries: AtomicUsize,
     /// Where the next one is evicted.
@@ -175,6 +181,7 @@ impl Partition {
     pub(crate) fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::new()).collect(),
+            places: Places((0..PLACES).map(|_| ArcSwapOption::empty()).collect()),
             bytes: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
@@ -186,40 +193,46 @@ impl Partition {
         self.shards.get(usize::try_from(hash >> 32 & 15).unwrap_or_default())
     }
 
-    /// Reads an entry where it lies.
-    pub(crate) fn read<R>(&self, hash: u64, text: &str, read: impl FnOnce(&Entry) -> R) -> Option<R> {
-        let shard = self.shard(hash)?;
-        let place = shard.place(hash)?;
-        let last = place.load();
-        if let Some(item) = last.as_ref()
-            && item.hash == hash
-            && &*item.text == text
-        {
-            // Read first: a line that is only read is every thread's.
-            if !item.was_read.load(Relaxed) {
-                item.was_read.store(true, Relaxed);
-            }
-            return Some(read(&item.entry));
+    /// Reads an entry where it lies, if it is among those that were asked last.
+    #[inline]
+    pub(crate) fn glance<R>(&self, sample: u64, text: &str, read: impl FnOnce(&Entry) -> R) -> Option<R> {
+        let last = self.places.of(sample)?.load();
+        let item = last.as_ref().filter(|item| item.sample == sample && &*item.text == text)?;
+        // Read first: a line that is only read is every thread's.
+        if !item.was_read.load(Relaxed) {
+            item.was_read.store(true, Relaxed);
         }
-        let mut list = shard.lock();
+        Some(read(&item.entry))
+    }
+
+    /// Reads an entry where it lies, by the hash of the whole; it is found at a glance the next time.
+    pub(crate) fn read<R>(
+        &self,
+        (hash, sample): (u64, u64),
+        text: &str,
+        read: impl FnOnce(&Entry) -> R,
+    ) -> Option<R> {
+        let mut list = self.shard(hash)?.lock();
         let (Key(item), ()) = list.get_key_value(&(hash, text) as &dyn Query)?;
+        let place = self.places.of(sample)?;
         // One that is read all the time keeps its place, and is asked again when the next one wants it.
-        if !last.as_ref().is_some_and(|last| last.was_read.swap(false, Relaxed)) {
+        if !place.load().as_ref().is_some_and(|last| last.was_read.swap(false, Relaxed)) {
             place.store(Some(Arc::clone(item)));
         }
         Some(read(&item.entry))
     }
 
     /// Keeps an entry; how many bytes more there are now.
-    pub(crate) fn insert(&self, hash: u64, text: &str, entry: Entry) -> usize {
+    pub(crate) fn insert(&self, (hash, sample): (u64, u64), text: &str, entry: Entry) -> usize {
         let Some(shard) = self.shard(hash) else { return 0 };
         let added = size(text.len(), &entry);
-        let item = Arc::new(Item { hash, text: text.into(), entry, was_read: AtomicBool::new(false) });
+        let item =
+            Arc::new(Item { hash, sample, text: text.into(), entry, was_read: AtomicBool::new(false) });
         let replaced = {
             let mut list = shard.lock();
             let replaced = list.pop_entry(&(hash, text) as &dyn Query);
             if let Some((Key(old), ())) = &replaced {
-                shard.replace(old, Some(Arc::clone(&item)));
+                self.places.replace(old, Some(Arc::clone(&item)));
             }
             list.put(Key(item), ());
             replaced
@@ -242,7 +255,9 @@ impl Partition {
     pub(crate) fn evict(&self) -> usize {
         for _ in 0..self.shards.len() {
             let next = self.hand.fetch_add(1, Relaxed) % self.shards.len().max(1);
-            let Some(item) = self.shards.get(next).and_then(Shard::evict) else { continue };
+            let Some(item) = self.shards.get(next).and_then(|shard| shard.evict(&self.places)) else {
+                continue;
+            };
             let removed = size(item.text.len(), &item.entry);
             self.bytes.fetch_sub(removed, Relaxed);
             self.entries.fetch_sub(1, Relaxed);

@@ -200,6 +200,13 @@ fn greatest(owners: &[Arc<Owner>]) -> Option<(&Arc<Owner>, usize)> {
     mine.max_by_key(|owner| owner.partition.bytes()).map(|owner| (owner, second))
 }
 
+/// A text that is not there, and its hashes in this cache.
+#[cfg(feature = "redis")]
+pub(super) struct Missing<'t> {
+    pub(super) text: &'t str,
+    hashes: (u64, u64),
+}
+
 /// A tokenizer that remembers, for one tenant. It is a [`Tokenizer`] itself, so that counting and fitting stand on it as on any.
 #[derive(Clone)]
 pub struct CachedTokenizer {
@@ -234,16 +241,29 @@ impl CachedTokenizer {
 
     /// Whether a text's tokens are there, without computing them; counts as no look-up.
     pub fn contains(&self, text: &str) -> bool {
-        self.owner
-            .partition
-            .read(self.cache.0.hash.of(text), text, |entry| entry.tokens.is_some())
-            .unwrap_or(false)
+        self.find(text, |entry| entry.tokens.is_some()).unwrap_or(false)
+    }
+
+    /// The text, if its tokens are not there; counts as no look-up.
+    #[cfg(feature = "redis")]
+    pub(super) fn misses<'t>(&self, text: &'t str) -> Option<Missing<'t>> {
+        match self.find(text, |entry| entry.tokens.is_some()) {
+            Ok(true) => None,
+            Ok(false) => Some(Missing { text, hashes: self.hashes(text) }),
+            Err(hashes) => Some(Missing { text, hashes }),
+        }
+    }
+
+    /// Keeps the tokens of a text that was missed, as [`CachedTokenizer::insert`].
+    #[cfg(feature = "redis")]
+    pub(super) fn insert_missing(&self, missing: &Missing<'_>, tokens: Arc<[u32]>) {
+        self.keep(missing.hashes, missing.text, Entry { count: tokens.len(), tokens: Some(tokens) });
     }
 
     /// Keeps tokens that came from elsewhere: another node, a file. They are believed.
     pub fn insert(&self, text: &str, tokens: Arc<[u32]>) {
         let entry = Entry { count: tokens.len(), tokens: Some(tokens) };
-        self.keep(self.cache.0.hash.of(text), text, entry);
+        self.keep(self.hashes(text), text, entry);
     }
 
     /// Reads the entry of a text, computed with its tokens if it is not there. `read` gives `None` for an entry that does not
@@ -257,24 +277,27 @@ impl CachedTokenizer {
 
     fn look_untimed<R>(&self, text: &str, read: impl Fn(&Entry) -> Option<R>) -> Result<Option<R>> {
         let owner = &*self.owner;
-        let hash = self.cache.0.hash.of(text);
-        if let Some(found) = owner.partition.read(hash, text, &read).flatten() {
-            owner.counters.hit(text.len());
-            owner.admission.note(true);
-            return Ok(Some(found));
-        }
+        let hashes = match self.find(text, &read) {
+            Ok(Some(found)) => {
+                owner.counters.hit(text.len());
+                owner.admission.note(true);
+                return Ok(Some(found));
+            }
+            Ok(None) => self.hashes(text),
+            Err(hashes) => hashes,
+        };
         owner.admission.note(false);
         if text.len() < FLIGHT_BYTES || !self.keeps {
-            return self.compute(hash, text).map(|entry| read(&entry));
+            return self.compute(hashes, text).map(|entry| read(&entry));
         }
-        match owner.flights.turn(hash, text) {
+        match owner.flights.turn(hashes.0, text) {
             Turn::Joined(entry) => {
                 owner.counters.joined(text.len());
                 Ok(read(&entry))
             }
-            Turn::Alone => self.compute(hash, text).map(|entry| read(&entry)),
+            Turn::Alone => self.compute(hashes, text).map(|entry| read(&entry)),
             Turn::Compute(landing) => {
-                let entry = self.compute(hash, text)?;
+                let entry = self.compute(hashes, text)?;
                 let found = read(&entry);
                 landing.land(entry);
                 Ok(found)
@@ -282,23 +305,40 @@ impl CachedTokenizer {
         }
     }
 
-    fn compute(&self, hash: u64, text: &str) -> Result<Entry> {
+    /// The entry of a text, read where it lies, or the hashes by which it is not there.
+    #[inline]
+    fn find<R>(&self, text: &str, read: impl Fn(&Entry) -> R) -> Result<R, (u64, u64)> {
+        let partition = &self.owner.partition;
+        let sample = self.cache.0.hash.sample(text);
+        if let Some(found) = partition.glance(sample, text, &read) {
+            return Ok(found);
+        }
+        let hashes = (self.cache.0.hash.of(text), sample);
+        partition.read(hashes, text, read).ok_or(hashes)
+    }
+
+    /// Of the whole text, and of a sample of it.
+    fn hashes(&self, text: &str) -> (u64, u64) {
+        (self.cache.0.hash.of(text), self.cache.0.hash.sample(text))
+    }
+
+    fn compute(&self, hashes: (u64, u64), text: &str) -> Result<Entry> {
         self.owner.counters.miss(text.len());
         let mut tokens = Vec::with_capacity(text.len() / 3);
         self.owner.tokenizer.encode(text, &mut tokens)?;
         let entry = Entry { count: tokens.len(), tokens: Some(tokens.into()) };
-        if self.owner.admission.admits(hash) {
-            self.keep(hash, text, entry.clone());
+        if self.owner.admission.admits(hashes.0) {
+            self.keep(hashes, text, entry.clone());
         }
         Ok(entry)
     }
 
-    fn keep(&self, hash: u64, text: &str, entry: Entry) {
+    fn keep(&self, hashes: (u64, u64), text: &str, entry: Entry) {
         // One text may not push out everything else.
         if !self.keeps || text.len() > self.cache.0.limits.max_bytes / 16 {
             return;
         }
-        let added = self.owner.partition.insert(hash, text, entry);
+        let added = self.owner.partition.insert(hashes, text, entry);
         self.owner.counters.inserted();
         self.cache.0.bytes.fetch_add(added, Relaxed);
         self.cache.make_room();
@@ -398,17 +438,19 @@ impl CachedTokenizer {
     /// A count alone: kept without tokens, which is about half the room.
     fn count_segment(&self, text: &str) -> Result<usize> {
         let owner = &*self.owner;
-        let hash = self.cache.0.hash.of(text);
-        if let Some(count) = owner.partition.read(hash, text, |entry| entry.count) {
-            owner.counters.hit(text.len());
-            owner.admission.note(true);
-            return Ok(count);
-        }
+        let hashes = match self.find(text, |entry| entry.count) {
+            Ok(count) => {
+                owner.counters.hit(text.len());
+                owner.admission.note(true);
+                return Ok(count);
+            }
+            Err(hashes) => hashes,
+        };
         owner.admission.note(false);
         owner.counters.miss(text.len());
         let count = owner.tokenizer.count(text)?;
-        if owner.admission.admits(hash) {
-            self.keep(hash, text, Entry { count, tokens: None });
+        if owner.admission.admits(hashes.0) {
+            self.keep(hashes, text, Entry { count, tokens: None });
         }
         Ok(count)
     }
