@@ -27,13 +27,14 @@ use tokio::{
 };
 
 const SEAL: &str = "a seal of the tests alone";
-/// What a busy machine may add to the budget: a scheduler's delay, not Redis's.
-const SLACK: Duration = Duration::from_millis(400);
+/// What a busy machine may add to a budget: a scheduler's delay, not Redis's. Waiting without a budget has no end here.
+const SLACK: Duration = Duration::from_secs(10);
+/// So generous that a busy machine is not taken for a slow Redis.
+const BUDGET: Duration = Duration::from_secs(10);
 
 fn config(topology: Topology) -> RemoteConfig {
     let mut config = RemoteConfig::new(topology, SEAL);
-    // Generous, so that a busy machine is not taken for a slow Redis.
-    config.budget = Duration::from_millis(500);
+    config.budget = BUDGET;
     config.open_for = Duration::from_millis(50);
     config.ask = Ask::Always;
     config
@@ -151,6 +152,25 @@ async fn a_fleet_shares_what_one_has_computed() {
 }
 
 #[tokio::test]
+async fn what_redis_has_says_nothing_of_the_cost_of_computing() {
+    let server = RedisServer::start(&[]);
+    let one = Node::new(standalone(server.url()), "a").await;
+    one.check(&texts(0, 20)).await;
+    one.written(20).await;
+    let two = Node::new(standalone(server.url()), "a").await;
+    let before = two.remote.costs();
+    for from in 0..20 {
+        assert_eq!(two.check(&texts(from, from + 1)).await, 0);
+    }
+    let after = two.remote.costs();
+    assert_eq!(after.compute_per_kilobyte, before.compute_per_kilobyte, "nothing was computed");
+    assert!(after.found > before.found && after.ask != before.ask, "{after:?}");
+    // Of the next one is learned what it costs: Redis does not have it.
+    two.check(&texts(19, 21)).await;
+    assert_ne!(two.remote.costs().compute_per_kilobyte, before.compute_per_kilobyte);
+}
+
+#[tokio::test]
 async fn values_that_were_tampered_with_are_not_believed() {
     let server = RedisServer::start(&[]);
     let all = texts(0, 20);
@@ -225,7 +245,7 @@ async fn killed_and_paused_servers_are_misses_within_the_budget() {
     for n in 0..50 {
         node.check(&texts(2000 + n * 10, 2005 + n * 10)).await;
     }
-    assert!(began.elapsed() < Duration::from_secs(3) + SLACK, "{:?}", began.elapsed());
+    assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
     // From the start without one: nothing waits for connecting.
     let absent = Remote::try_new(standalone("redis://127.0.0.1:1".into())).unwrap();
     assert!(absent.connect().await.is_err());
@@ -430,7 +450,7 @@ async fn a_cluster_of_three() {
     for n in 0..5 {
         let began = Instant::now();
         one.check(&texts(100 + n * 10, 110 + n * 10)).await;
-        assert!(began.elapsed() < Duration::from_millis(500) + SLACK, "{:?}", began.elapsed());
+        assert!(began.elapsed() < BUDGET + SLACK, "{:?}", began.elapsed());
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::codec::Kind;
 use super::replay::{Recording, Replay};
+use super::store::Content;
 use super::{Remote, canonical};
 use crate::cache::{CacheStats, counters::Counters, hashing_digest::Digest};
 
@@ -166,12 +167,14 @@ impl<M: Model> AnswerCache<M> {
         canonical: &[u8],
         sender: watch::Sender<Landed>,
     ) -> Result<Answer> {
-        let tenant: Arc<str> = context.tenant().unwrap_or_default().into();
+        let tenant = context.tenant().unwrap_or_default();
         let landing = Landing { shared: Arc::clone(&self.shared), key, sender };
         let mut remote_key = None;
         if let Some(remote) = &self.shared.remote {
-            let name = remote.key(Kind::Answer, &tenant, &[self.shared.scope.as_bytes(), canonical]);
-            let found = remote.read(Kind::Answer, &tenant, std::slice::from_ref(&name)).await.pop().flatten();
+            let shelf = remote.shelf(Kind::Answer, tenant);
+            let name = remote.key(&shelf, &[self.shared.scope.as_bytes(), canonical]);
+            let found = remote.read(&shelf, std::slice::from_ref(&name)).await.pop().flatten();
+            let found = found.map(Content::into_bytes);
             match found.as_deref().map(Replay::read) {
                 Some(Some(answer)) => {
                     self.shared.counters.hit(0);
@@ -181,14 +184,14 @@ impl<M: Model> AnswerCache<M> {
                 Some(None) => remote.disbelieve(),
                 None => {}
             }
-            remote_key = Some(name);
+            remote_key = Some((shelf, name));
         }
         self.shared.counters.miss(0);
         let answer = self.inner.infer(context, request).await?;
         let done = move |whole: Option<Vec<u8>>| {
             let shared = Arc::clone(&landing.shared);
-            if let (Some(bytes), Some(remote), Some(name)) = (&whole, &shared.remote, remote_key) {
-                remote.write(Kind::Answer, &tenant, vec![(name, bytes.clone())]);
+            if let (Some(bytes), Some(remote), Some((shelf, name))) = (&whole, &shared.remote, remote_key) {
+                remote.write(&shelf, vec![(name, bytes.clone())]);
             }
             landing.land(whole);
         };

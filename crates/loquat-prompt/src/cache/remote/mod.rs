@@ -16,6 +16,7 @@ mod codec;
 mod config;
 mod cost;
 mod link;
+mod packing;
 mod replay;
 mod store;
 mod tokens;

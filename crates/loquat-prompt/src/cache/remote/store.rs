@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     hash::{BuildHasher, RandomState},
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -15,7 +16,7 @@ use loquat_core::{Error, ErrorKind, Result};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::breaker::Breaker;
-use super::codec::{Kind, Reader, Sealer, write_number};
+use super::codec::{Kind, Reader, Sealer, Shelf, write_number};
 use super::cost::CostModel;
 use super::link::{self, Link};
 use super::{Costs, RemoteConfig};
@@ -83,6 +84,27 @@ pub struct RemoteStats {
     pub is_open: bool,
 }
 
+/// A value that was believed, where it came to lie.
+pub(super) struct Content {
+    value: Vec<u8>,
+    start: usize,
+}
+
+impl Content {
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        self.value.drain(..self.start);
+        self.value
+    }
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.value.get(self.start..).unwrap_or_default()
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -134,8 +156,12 @@ impl Remote {
         &self.0.config
     }
 
-    pub(super) fn key(&self, kind: Kind, tenant: &str, parts: &[&[u8]]) -> String {
-        self.0.sealer.key(kind, tenant, parts)
+    pub(super) fn shelf(&self, kind: Kind, tenant: &str) -> Shelf {
+        self.0.sealer.shelf(kind, tenant)
+    }
+
+    pub(super) fn key(&self, shelf: &Shelf, parts: &[&[u8]]) -> String {
+        self.0.sealer.key(shelf, parts)
     }
 
     /// What happened so far.
@@ -226,26 +252,19 @@ impl Remote {
     }
 
     /// The contents under these keys, in their order, asked for at once.
-    pub(super) async fn read(&self, kind: Kind, tenant: &str, keys: &[String]) -> Vec<Option<Vec<u8>>> {
-        let mut contents = vec![None; keys.len()];
+    pub(super) async fn read(&self, shelf: &Shelf, keys: &[String]) -> Vec<Option<Content>> {
+        let mut contents = Vec::with_capacity(keys.len());
         let asked = keys.get(..keys.len().min(MAX_BATCH)).unwrap_or_default();
-        if !asked.is_empty() {
-            let values: Option<Vec<Option<Vec<u8>>>> = if let [key] = asked {
-                self.run::<Option<Vec<u8>>>(redis::cmd("GET").arg(key)).await.map(|value| vec![value])
-            } else {
-                self.run(redis::cmd("MGET").arg(asked)).await
-            };
+        if let [key] = asked {
+            let value = self.run::<Option<Vec<u8>>>(redis::cmd("GET").arg(key)).await.flatten();
+            contents.push(value.and_then(|value| self.open(shelf, key, value)));
+        } else if !asked.is_empty() {
+            let values: Option<Vec<Option<Vec<u8>>>> = self.run(redis::cmd("MGET").arg(asked)).await;
             let values = values.filter(|values| values.len() == asked.len()).unwrap_or_default();
-            for ((content, key), value) in contents.iter_mut().zip(asked).zip(values) {
-                let Some(value) = value else { continue };
-                let is_short = value.len() <= self.0.config.max_value_bytes;
-                *content =
-                    self.0.sealer.open(kind, key, tenant, &value).filter(|_| is_short).map(<[u8]>::to_vec);
-                if content.is_none() {
-                    self.disbelieve();
-                }
-            }
+            let opened = asked.iter().zip(values).map(|(key, value)| self.open(shelf, key, value?));
+            contents.extend(opened);
         }
+        contents.resize_with(keys.len(), || None);
         let hits = contents.iter().flatten().count();
         self.0.counters.hits.fetch_add(hits as u64, Relaxed);
         self.0.counters.misses.fetch_add((keys.len() - hits) as u64, Relaxed);
@@ -254,16 +273,28 @@ impl Remote {
         contents
     }
 
+    /// A value's content, if it is to be believed.
+    fn open(&self, shelf: &Shelf, key: &str, value: Vec<u8>) -> Option<Content> {
+        let is_short = value.len() <= self.0.config.max_value_bytes;
+        let content =
+            if is_short { self.0.sealer.open(shelf.kind, key, &shelf.tenant, &value) } else { None };
+        let start = content.map(|content| value.len() - content.len());
+        if start.is_none() {
+            self.disbelieve();
+        }
+        Some(Content { value, start: start? })
+    }
+
     pub(super) fn disbelieve(&self) {
         self.0.counters.disbelieved.fetch_add(1, Relaxed);
     }
 
     /// Writes contents beside the caller; what cannot be written now is left out.
-    pub(super) fn write(&self, kind: Kind, tenant: &str, items: Vec<(String, Vec<u8>)>) {
+    pub(super) fn write(&self, shelf: &Shelf, items: Vec<(String, Vec<u8>)>) {
         let items: Vec<(String, Vec<u8>)> = items
             .into_iter()
             .map(|(key, content)| {
-                let value = self.0.sealer.seal(kind, &key, tenant, &content);
+                let value = self.0.sealer.seal(shelf.kind, &key, &shelf.tenant, &content);
                 (key, value)
             })
             .filter(|(_, value)| value.len() <= self.0.config.max_value_bytes)
@@ -298,30 +329,34 @@ impl Remote {
 
     /// A prompt fragment of that name and version, if the fleet has it. Versions never change: a new text is a new version.
     pub async fn fragment(&self, tenant: &str, name: &str, version: u64) -> Option<String> {
-        let key = self.key(Kind::Fragment, tenant, &[name.as_bytes(), &version.to_le_bytes()]);
-        let content = self.read(Kind::Fragment, tenant, &[key]).await.pop()??;
-        String::from_utf8(content).ok()
+        let shelf = self.shelf(Kind::Fragment, tenant);
+        let key = self.key(&shelf, &[name.as_bytes(), &version.to_le_bytes()]);
+        let content = self.read(&shelf, &[key]).await.pop()??;
+        String::from_utf8(content.into_bytes()).ok()
     }
 
     /// Gives the fleet a prompt fragment.
     pub fn put_fragment(&self, tenant: &str, name: &str, version: u64, text: &str) {
-        let key = self.key(Kind::Fragment, tenant, &[name.as_bytes(), &version.to_le_bytes()]);
-        self.write(Kind::Fragment, tenant, vec![(key, text.as_bytes().to_vec())]);
+        let shelf = self.shelf(Kind::Fragment, tenant);
+        let key = self.key(&shelf, &[name.as_bytes(), &version.to_le_bytes()]);
+        self.write(&shelf, vec![(key, text.as_bytes().to_vec())]);
     }
 
     /// A count that was bought from a remote counter: how many tokens that model finds in that request, by the request's bytes.
     pub async fn bought_count(&self, tenant: &str, model: &str, request: &[u8]) -> Option<u64> {
-        let key = self.key(Kind::Count, tenant, &[model.as_bytes(), request]);
-        let content = self.read(Kind::Count, tenant, &[key]).await.pop()??;
+        let shelf = self.shelf(Kind::Count, tenant);
+        let key = self.key(&shelf, &[model.as_bytes(), request]);
+        let content = self.read(&shelf, &[key]).await.pop()??;
         Reader(&content).number()
     }
 
     /// Remembers such a count for the fleet.
     pub fn put_bought_count(&self, tenant: &str, model: &str, request: &[u8], tokens: u64) {
-        let key = self.key(Kind::Count, tenant, &[model.as_bytes(), request]);
+        let shelf = self.shelf(Kind::Count, tenant);
+        let key = self.key(&shelf, &[model.as_bytes(), request]);
         let mut content = Vec::new();
         write_number(tokens, &mut content);
-        self.write(Kind::Count, tenant, vec![(key, content)]);
+        self.write(&shelf, vec![(key, content)]);
     }
 
     /// Removes everything below the prefix from a standalone or sentinel-led server; how many keys. For `loquat cache clear`.

@@ -5,8 +5,12 @@ use std::time::Instant;
 use loquat_core::Result;
 
 use super::Remote;
-use super::codec::{Kind, pack, unpack};
-use crate::{Tokenizer, cache::CachedTokenizer};
+use super::codec::{Kind, Shelf};
+use super::packing::{pack, unpack};
+use crate::{
+    Tokenizer,
+    cache::{CachedTokenizer, tokens::Missing},
+};
 
 /// What the tokens of a probe text tell of a tokenizer: two vocabularies of one name, or two versions of one, differ in it.
 const PROBE: &str = "The quick brown fox can't jump over 12345 lazy dogs; naïve café, 漢字かな 한국어 العربية 😀👩‍👩‍👧 \
@@ -18,6 +22,7 @@ pub struct RemoteTokens {
     local: CachedTokenizer,
     remote: Remote,
     fingerprint: Vec<u8>,
+    shelf: Shelf,
 }
 
 impl RemoteTokens {
@@ -31,7 +36,8 @@ impl RemoteTokens {
         let mut fingerprint = local.name().as_bytes().to_vec();
         fingerprint.extend_from_slice(&local.vocabulary_size().to_le_bytes());
         tokens.iter().for_each(|token| fingerprint.extend_from_slice(&token.to_le_bytes()));
-        Ok(Self { local, remote, fingerprint: blake3::hash(&fingerprint).as_bytes().to_vec() })
+        let shelf = remote.shelf(Kind::Tokens, local.tenant());
+        Ok(Self { local, remote, fingerprint: blake3::hash(&fingerprint).as_bytes().to_vec(), shelf })
     }
 
     /// The tokenizer in front.
@@ -48,13 +54,14 @@ impl RemoteTokens {
     /// # Cancel safety
     /// What was found until then stays.
     pub async fn prepare(&self, texts: &[&str]) -> Result<()> {
-        let missing: Vec<&str> = texts.iter().copied().filter(|text| !self.local.contains(text)).collect();
-        let bytes: usize = missing.iter().map(|text| text.len()).sum();
+        let missing = texts.iter().filter_map(|text| self.local.misses(text));
+        let missing: Vec<Missing<'_>> = missing.collect();
+        let bytes: usize = missing.iter().map(|missing| missing.text.len()).sum();
         if bytes == 0 {
             return Ok(());
         }
         if !self.remote.cost_model().pays(self.remote.config().ask, bytes) {
-            return self.compute(missing.into_iter(), bytes);
+            return self.compute(missing.iter().map(|missing| missing.text), bytes);
         }
         let wanted = self.ask(&missing).await;
         let bytes = wanted.iter().map(|(text, _)| text.len()).sum();
@@ -64,7 +71,7 @@ impl RemoteTokens {
             Ok((key, pack(&tokens)))
         });
         let items = items.collect::<Result<Vec<_>>>()?;
-        self.remote.write(Kind::Tokens, self.local.tenant(), items);
+        self.remote.write(&self.shelf, items);
         Ok(())
     }
 
@@ -79,25 +86,25 @@ impl RemoteTokens {
     }
 
     /// The texts that Redis did not have, with their keys.
-    async fn ask<'t>(&self, missing: &[&'t str]) -> Vec<(&'t str, String)> {
-        let tenant = self.local.tenant();
-        let key = |text: &&str| self.remote.key(Kind::Tokens, tenant, &[&self.fingerprint, text.as_bytes()]);
+    async fn ask<'t>(&self, missing: &[Missing<'t>]) -> Vec<(&'t str, String)> {
+        let key = |missing: &Missing<'_>| {
+            self.remote.key(&self.shelf, &[&self.fingerprint, missing.text.as_bytes()])
+        };
         let keys: Vec<String> = missing.iter().map(key).collect();
-        let contents = self.remote.read(Kind::Tokens, tenant, &keys).await;
+        let contents = self.remote.read(&self.shelf, &keys).await;
         let mut wanted = Vec::new();
-        for ((text, key), content) in missing.iter().zip(keys).zip(contents) {
+        for ((missing, key), content) in missing.iter().zip(keys).zip(contents) {
             let tokens = content.and_then(|content| {
-                let tokens = unpack(&content, self.local.vocabulary_size());
                 // A token stands for a byte at least.
-                let tokens = tokens.filter(|tokens| tokens.len() <= text.len());
+                let tokens = unpack(&content, self.local.vocabulary_size(), missing.text.len());
                 if tokens.is_none() {
                     self.remote.disbelieve();
                 }
                 tokens
             });
             match tokens {
-                Some(tokens) => self.local.insert(text, tokens.into()),
-                None => wanted.push((*text, key)),
+                Some(tokens) => self.local.insert_missing(missing, tokens),
+                None => wanted.push((missing.text, key)),
             }
         }
         self.remote.cost_model().found(missing.len() - wanted.len(), missing.len());
