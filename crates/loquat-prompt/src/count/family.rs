@@ -98,11 +98,12 @@ impl Family {
         self == Self::Gpt4
     }
 
-    /// Whether a tokenizer of that name is not this family's own.
+    /// Whether a tokenizer of that name is not this family's own. Only a built-in one can be: any other came from a file, which the
+    /// caller says is the model's.
     pub(super) fn is_foreign_to(self, tokenizer: &str) -> bool {
         match self {
-            Self::Gpt4 => tokenizer != "cl100k_base",
-            Self::Gpt4o | Self::Gpt5 | Self::GptOss => tokenizer != "o200k_base",
+            Self::Gpt4 => tokenizer == "o200k_base",
+            Self::Gpt4o | Self::Gpt5 | Self::GptOss => tokenizer == "cl100k_base",
             _ => matches!(tokenizer, "cl100k_base" | "o200k_base"),
         }
     }
