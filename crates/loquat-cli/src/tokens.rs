@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anstyle::{AnsiColor, Style};
@@ -14,7 +13,7 @@ use loquat::{
     prompt::{
         Detokenizer,
         count::{Count, Counter, Family, RequestCount},
-        tokenizer::BytePair,
+        tokenizer::from_file,
     },
 };
 use serde_json::Value;
@@ -27,7 +26,7 @@ use crate::{
 
 /// Most bytes read: a text of that size is ten million tokens.
 const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
-/// Most bytes of a `tokenizer.json`: those in use have up to 40 MB.
+/// Most bytes of a tokenizer's file: those in use have up to 40 MB.
 const MAX_TOKENIZER_BYTES: u64 = 128 * 1024 * 1024;
 const DEFAULT_MODEL: &str = "gpt-4o";
 
@@ -38,7 +37,7 @@ Examples:
   loquat tokens --ids -m gpt-4 prompt.txt         their numbers
   loquat tokens --messages -m gpt-4o request.json a row for each message of a chat request
   loquat tokens --price 2.5 prompt.txt            at 2.50 for a million
-  loquat tokens --tokenizer tokenizer.json a.txt  by a model's own tokenizer (Qwen, Llama 3, DeepSeek)";
+  loquat tokens --tokenizer tokenizer.json a.txt  by a model's own tokenizer (Qwen, Llama, Mistral …)";
 
 /// Count tokens: of a text, or of a chat request message by message
 ///
@@ -54,7 +53,7 @@ pub(crate) struct TokensArgs {
     #[arg(long, short)]
     model: Option<String>,
 
-    /// The model's `tokenizer.json`, as it is published beside its weights; one that is not fully understood is refused
+    /// The model's `tokenizer.json` or `tekken.json`, as it is published beside its weights; one that is not understood is refused
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
 
@@ -131,7 +130,7 @@ fn counter(args: &TokensArgs) -> Result<Counter> {
     let name = neutral::line(&file.display().to_string());
     let json = read_file(file, MAX_TOKENIZER_BYTES)?;
     let family = args.model.as_deref().map_or(Family::Other, Family::of);
-    Ok(Counter::with_tokenizer(Arc::new(BytePair::from_tokenizer_json(&name, &json)?), family))
+    Ok(Counter::with_tokenizer(from_file(&name, &json)?, family))
 }
 
 fn read(file: Option<&PathBuf>) -> Result<String> {

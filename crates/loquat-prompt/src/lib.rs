@@ -14,6 +14,7 @@
 //! | `chat` | no | `template::chat`: the chat templates that models bring, without handlebars |
 //! | `redis` | no | `cache::remote`: what a fleet shares |
 //! | `template` | no | `template`: handlebars templates beside those of `chat` |
+//! | `tokenizers` | no | `tokenizer.json` files of any other kind, by Hugging Face's library: `tokenizer::from_file` |
 //! | `tokens` | no | the built-in vocabularies, those of `tokenizer.json` files, and their encoder; `count`: whole requests, by each provider's rules; `fit`: a request into a context window |
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
-"""Encodes texts with tiktoken, or with Hugging Face's tokenizers, for tests/reference.rs.
+"""Encodes texts with tiktoken, Hugging Face's tokenizers or mistral-common, for tests/reference.rs.
 
 Arguments: the folder with o200k_base.tiktoken and cl100k_base.tiktoken, and the vocabulary's name; or the path of a tokenizer.json
-in its place. Standard input: texts, each
+or tekken json in its place. Standard input: texts, each
 behind its length in bytes (4 bytes, the lowest first). Standard output: for each, how many tokens, and the tokens, likewise;
 0xFFFFFFFF in place of the number where tiktoken itself fails (its stack overflows on long runs).
 """
@@ -34,8 +34,20 @@ def of_hugging_face(path):
     return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
 
 
+def of_mistral(path):
+    from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+
+    tokenizer = Tekkenizer.from_file(path)
+    return lambda text: tokenizer.encode(text, bos=False, eos=False)
+
+
 folder, name = sys.argv[1:3]
-encode = of_hugging_face(name) if name.endswith(".json") else of_tiktoken(folder, name)
+if "tekken" in os.path.basename(name):
+    encode = of_mistral(name)
+elif name.endswith(".json"):
+    encode = of_hugging_face(name)
+else:
+    encode = of_tiktoken(folder, name)
 
 while head := sys.stdin.buffer.read(4):
     text = sys.stdin.buffer.read(struct.unpack("<I", head)[0]).decode()

@@ -1,12 +1,12 @@
-//! The built-in vocabularies against Python's `tiktoken`, and those of files against Hugging Face's `tokenizers`, on much text of
-//! all sorts.
+//! The built-in vocabularies against Python's `tiktoken`, and those of files against Hugging Face's `tokenizers` and Mistral's
+//! `mistral-common`, on much text of all sorts.
 //!
-//! `cargo xtask conformance tokens --megabytes 200` installs both and runs this, on the texts of the folder `LOQUAT_TEXT` (by
+//! `cargo xtask conformance tokens --megabytes 200` installs them and runs this, on the texts of the folder `LOQUAT_TEXT` (by
 //! default the sources of all crates that cargo has downloaded), which take turns with generated ones. By itself it wants:
 //!
-//! - `LOQUAT_REFERENCE_PYTHON`, a Python with both packages; without it nothing is compared.
+//! - `LOQUAT_REFERENCE_PYTHON`, a Python with these packages; without it nothing is compared.
 //! - `LOQUAT_RANKS`, the folder with the published `o200k_base.tiktoken` and `cl100k_base.tiktoken`.
-//! - `LOQUAT_TOKENIZER_JSON`, paths of `tokenizer.json` files with `:` between them.
+//! - `LOQUAT_TOKENIZER_JSON`, paths of `tokenizer.json` and tekken files with `:` between them.
 //! - `LOQUAT_TEXT`, a folder that is read to its depths, and `LOQUAT_REFERENCE_MB`, how much to compare of each vocabulary;
 //!   `LOQUAT_REFERENCE_SEED`, for other texts than the last time.
 #![cfg(feature = "tokens")]
@@ -22,7 +22,7 @@ use std::{
 
 use loquat_prompt::{
     Piece,
-    tokenizer::{BytePair, Tokenizer as _, cl100k_base, o200k_base},
+    tokenizer::{Tokenizer, cl100k_base, from_file, o200k_base},
 };
 
 /// Longest text, bytes: the reference takes time square to a word's length.
@@ -112,7 +112,7 @@ fn reference(child: &mut Child, text: &str) -> Option<Vec<u32>> {
 }
 
 /// Compares with what goes by that name: a vocabulary of `tiktoken`, or a file.
-fn compare(tokenizer: &BytePair, reference_name: &str) {
+fn compare(tokenizer: &dyn Tokenizer, reference_name: &str) {
     let budget = variable("LOQUAT_REFERENCE_MB").parse::<usize>().expect("a number") * 1_000_000;
     let mut paths = Vec::new();
     files(Path::new(&variable("LOQUAT_TEXT")), &mut paths);
@@ -132,7 +132,7 @@ fn compare(tokenizer: &BytePair, reference_name: &str) {
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
         bytes += text.len();
         tokens.clear();
-        if reference_name.ends_with(".json") {
+        if reference_name.ends_with("tokenizer.json") {
             // There, text may write control tokens.
             tokenizer.encode_prompt(&[Piece::Markup(&text)], &mut tokens).unwrap();
         } else {
@@ -172,20 +172,26 @@ fn tokens_are_tiktokens() {
         eprintln!("skipped: LOQUAT_REFERENCE_PYTHON is unset");
         return;
     }
-    compare(&o200k_base().unwrap(), "o200k_base");
-    compare(&cl100k_base().unwrap(), "cl100k_base");
+    compare(&*o200k_base().unwrap(), "o200k_base");
+    compare(&*cl100k_base().unwrap(), "cl100k_base");
 }
 
 #[test]
-fn tokens_are_hugging_faces() {
+fn tokens_are_those_of_files() {
     let Ok(paths) = std::env::var("LOQUAT_TOKENIZER_JSON") else {
         eprintln!("skipped: LOQUAT_TOKENIZER_JSON is unset");
         return;
     };
     for path in paths.split(':') {
-        let json = fs::read(path).expect("the file is there");
+        let file = Path::new(path);
+        let json = fs::read(file).expect("the file is there");
         // The package's name, where it lies in one.
-        let name = Path::new(path).ancestors().nth(2).and_then(Path::file_name).unwrap_or(path.as_ref());
-        compare(&BytePair::from_tokenizer_json(&name.to_string_lossy(), &json).unwrap(), path);
+        let name = if file.ends_with("models/tokenizer.json") {
+            file.ancestors().nth(2).and_then(Path::file_name)
+        } else {
+            file.file_stem()
+        };
+        let name = name.unwrap_or(file.as_os_str()).to_string_lossy();
+        compare(&*from_file(&name, &json).unwrap(), path);
     }
 }

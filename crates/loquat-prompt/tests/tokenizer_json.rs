@@ -138,7 +138,7 @@ fn what_is_not_understood_is_named() {
             }
         }
         let error = read(&file).unwrap_err().to_string();
-        assert!(error.starts_with("this tokenizer.json cannot be used: "), "{error}");
+        assert!(error.starts_with("this tokenizer file cannot be used: "), "{error}");
         assert!(error.contains(expected), "{path}: {error}");
         assert!(error.len() < 400, "{path}: {error}");
     };

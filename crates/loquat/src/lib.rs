@@ -43,6 +43,7 @@
 //! | `tools` | yes | [`tool`](macro@tool), [`Toolbox`], `tools` as a module; with `client`: `Chat::tools`, `Chat::structured` |
 //! | `prompt` | no | `prompt` as a module: templates, tokenizers, counting and fitting, caches |
 //! | `redis` | no | with `prompt`: the cache that a fleet shares |
+//! | `tokenizers` | no | with `prompt`: `tokenizer.json` files that ours does not understand, by Hugging Face's library |
 //! | `observe` | no | `observe` as a module; with `client`: `ClientBuilder::observer` |
 //! | `capture` | no | with `observe`: `observe::Capture`, content with spans, redacted |
 //! | `otlp` | no | with `observe`: [`Collector`], spans and metrics over gRPC, and over TLS; [`Collecting`], by the standard variables |

@@ -34,6 +34,8 @@ pub use bytes::Bytes;
 #[cfg(any(feature = "chat", feature = "tokens"))]
 pub use controls::Controls;
 pub use detokenizer::Detokenizer;
+#[cfg(feature = "tokens")]
+pub use file::from_file;
 pub use piece::{Keep, Piece};
 
 /// Text into a model's tokens and back.

@@ -147,7 +147,7 @@ impl<'j> Model<'j> {
 }
 
 /// What `serde_json` says, which may quote the file, at a bounded length.
-fn unread(error: &serde_json::Error) -> loquat_core::Error {
+pub(super) fn unread(error: &serde_json::Error) -> loquat_core::Error {
     let said = error.to_string();
     let cut = said.floor_char_boundary(200);
     let place = if cut < said.len() { format!("… at line {}", error.line()) } else { String::new() };

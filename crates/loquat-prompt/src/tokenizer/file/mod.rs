@@ -1,4 +1,4 @@
-//! A `tokenizer.json`, the form in which Hugging Face keeps tokenizers, as a [`BytePair`].
+//! A `tokenizer.json`, the form in which Hugging Face keeps tokenizers, as a [`BytePair`]; and Mistral's `tekken.json` (`tekken`).
 //!
 //! Read are byte-level BPE vocabularies whose pattern is one that [`super::split`] knows: Qwen 2 to 3, Llama 3, DeepSeek V3 and
 //! R1, GPT-4o, Mistral's Tekken and those trained like them. Whatever else a file asks for is refused by name, since tokens that
@@ -7,8 +7,14 @@
 //!
 //! Followed is what Hugging Face's `tokenizers` 0.23 does with the same file; `tests/reference.rs` compares.
 
+mod any;
+#[cfg(feature = "tokenizers")]
+mod fallback;
 mod json;
 mod pattern;
+mod tekken;
+
+pub use any::from_file;
 
 use std::collections::{HashMap, HashSet};
 
@@ -111,32 +117,46 @@ fn touch(a: &str, b: &str) -> bool {
 /// The tokens and merges, and the file's numbers where they are not the order of the merges.
 fn vocabulary(model: &Model<'_>, controls: &[(String, u32)]) -> Result<(Vocabulary, Option<Numbering>)> {
     let entries = entries(model, controls)?;
+    let singles = singles(&entries)?;
+    assemble(&entries, &singles, &merges(model, &entries)?, model.ignore_merges)
+}
+
+/// The places of the tokens of a single byte, each with its byte.
+fn singles(entries: &[Entry<'_>]) -> Result<[(usize, u8); 256]> {
     let mut singles: Vec<(usize, u8)> = Vec::new();
     for (place, entry) in entries.iter().enumerate() {
         if let [byte] = entry.bytes.as_slice() {
             singles.push((place, *byte));
         }
     }
-    let Ok(singles) = <[_; 256]>::try_from(singles) else {
-        return Err(refused("not every byte has a token of its own"));
-    };
-    let merges = merges(model, &entries)?;
-    let reached = Reached::new(&singles.map(|(place, _)| place), entries.len(), &merges)
+    singles.try_into().map_err(|_| refused("not every byte has a token of its own"))
+}
+
+/// A vocabulary of tokens by number and merges by rank. Tokens to which no merge leads are the words that are just theirs, with
+/// `as_words`, or occur in no text.
+fn assemble(
+    entries: &[Entry<'_>],
+    singles: &[(usize, u8); 256],
+    merges: &[Merge],
+    as_words: bool,
+) -> Result<(Vocabulary, Option<Numbering>)> {
+    let reached = Reached::new(&singles.map(|(place, _)| place), entries.len(), merges)
         .ok_or_else(|| refused("too many of its merges come before one that they need"))?;
-    let mut by_rank: Vec<(u32, &Entry<'_>)> = reached.tokens.iter().copied().zip(&entries).collect();
+    let mut by_rank: Vec<(u32, &Entry<'_>)> = reached.tokens.iter().copied().zip(entries).collect();
     // What is not reached comes last, by the file's number.
     by_rank.sort_by_key(|(token, entry)| (*token, entry.id));
     let vocabulary = Vocabulary::with_texts(
         &singles.map(|(_, byte)| byte),
         (reached.halves, reached.early),
         by_rank.iter().map(|(_, entry)| entry.bytes.as_slice()),
-        model.ignore_merges,
+        as_words,
     )?;
     Ok((vocabulary, Numbering::new(by_rank.iter().map(|(_, entry)| entry.id).collect())))
 }
 
 /// A token of the file that text can become.
 struct Entry<'m> {
+    /// Its name in the file's merges; empty where the file has none.
     written: &'m str,
     id: u32,
     bytes: Vec<u8>,
@@ -217,5 +237,5 @@ fn quoted(text: &str) -> String {
 }
 
 fn refused(what: &str) -> Error {
-    Error::new(ErrorKind::InvalidRequest, format!("this tokenizer.json cannot be used: {what}"))
+    Error::new(ErrorKind::InvalidRequest, format!("this tokenizer file cannot be used: {what}"))
 }
