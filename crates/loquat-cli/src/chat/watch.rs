@@ -13,7 +13,7 @@ use loquat::{
         export::Exporter,
         serve::{Server, ServerConfig},
     },
-    transport::Config,
+    transport::{Config, Http2Mode},
 };
 
 use super::args::OutputArgs;
@@ -50,7 +50,8 @@ impl Watch {
     /// The address cannot be listened at, or the collector's is none.
     pub(super) fn new(args: &OutputArgs, transport: Config, console: &Console) -> Result<Self> {
         let last = args.trace.then(Arc::<Last>::default);
-        let collector = collector(args.otlp.as_deref(), transport)?;
+        // What is known of the provider's server says nothing of the collector's.
+        let collector = collector(args.otlp.as_deref(), transport.with_http2(Http2Mode::Auto))?;
         let mut builder = Observer::builder();
         if let Some((exporter, _)) = &collector {
             builder = builder.sampling(Sampling::all()).export(exporter.clone());
