@@ -3,7 +3,8 @@
 //!
 //! The ranks are worked out when the table is made, for slots of keys: a decision looks at a few members, however many there
 //! are. Each member's hash with the key ranks it; when one goes, only its own keys move. The first in rank whose load is
-//! below the bound is taken, so that a key that everybody uses does not drown one endpoint.
+//! below the bound is taken, so that a key that everybody uses does not drown one endpoint: where all of its ranks are full, any
+//! other that is not.
 
 use super::{Pick, Picked, Score, View};
 use crate::{Draw, Mask};
@@ -14,7 +15,7 @@ pub struct Rendezvous {
     load_factor: f32,
 }
 
-/// How far down the ranks a place is looked for.
+/// How far down the ranks a place is looked for first.
 const RANKS: usize = 4;
 
 impl Default for Rendezvous {
@@ -59,6 +60,15 @@ impl Rendezvous {
         }
         (best, count)
     }
+
+    /// The members in an order of the key's own, for one that fills all of its ranks. At least a fifth of all have room at a factor of
+    /// 1.25, so a few looks suffice.
+    fn further(view: &View<'_>, mask: &Mask) -> impl Iterator<Item = usize> {
+        let members = view.pool.members().len();
+        let start = rank(view.asked.affinity, 0) % (members as u64).max(1);
+        let start = usize::try_from(start).unwrap_or(0);
+        (start..members).chain(0..start).filter(|index| mask.contains(*index))
+    }
 }
 
 impl Pick for Rendezvous {
@@ -77,9 +87,10 @@ impl Pick for Rendezvous {
         let load = |index: usize| members[index].live.in_flight().0;
         // At least one request for each, or nothing could begin.
         let bound = (view.pool.mean_in_flight() * self.load_factor).max(1.0);
-        let within = best.iter().find(|(_, index)| (load(*index) + 1) as f32 <= bound.ceil());
-        let index = match within {
-            Some((_, index)) => *index,
+        let has_room = |index: &usize| (load(*index) + 1) as f32 <= bound.ceil();
+        let ranked = best.iter().map(|(_, index)| *index).find(has_room);
+        let index = match ranked.or_else(|| Self::further(view, mask).find(has_room)) {
+            Some(index) => index,
             None => best.iter().map(|(_, index)| *index).min_by_key(|&index| load(index))?,
         };
         let rival = best.first().map(|first| first.1).filter(|first| *first != index);
