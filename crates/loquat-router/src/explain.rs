@@ -129,6 +129,14 @@ impl fmt::Display for Explanation {
                 write!(f, ", {:?}", candidate.state)?;
             }
             writeln!(f)?;
+            for SizeLatency { up_to_tokens, sample, p95 } in candidate.by_size {
+                let Some(p95) = p95 else { continue };
+                match up_to_tokens {
+                    Some(tokens) => write!(f, "    prompts of up to {tokens} tokens")?,
+                    None => write!(f, "    longer prompts")?,
+                }
+                writeln!(f, ": first token within {} ms for 95 of 100, of {sample}", p95.as_millis())?;
+            }
         }
         match &self.decision {
             Ok(Decision { left, panics, rival, .. }) => {

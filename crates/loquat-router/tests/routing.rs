@@ -331,6 +331,11 @@ async fn decisions_are_remembered_and_explained() {
     assert_eq!((decisions[0].trace, decisions[1].decision.group), (decisions[1].trace, 1));
     let shown = router.explain(&Context::new(), &hi("chat")).expect("a route").to_string();
     assert!(shown.contains("→ a: ") && shown.contains("first_token → best_of_several"), "{shown}");
+    let latency = shown.lines().skip_while(|line| !line.contains("b: score")).nth(1).unwrap_or_default();
+    assert!(
+        latency.contains("up to 1000 tokens: first token within ") && latency.ends_with("of 1"),
+        "{shown}"
+    );
 }
 
 /// Keeps what routers say.
