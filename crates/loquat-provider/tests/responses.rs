@@ -114,6 +114,32 @@ fn parts_without_pieces() {
 }
 
 #[test]
+fn arguments_without_pieces() {
+    let added = r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","call_id":"a","name":"f","arguments":""}}"#;
+    let custom = r#"{"type":"response.output_item.added","output_index":1,"item":{"type":"custom_tool_call","call_id":"b","name":"g","input":""}}"#;
+    let all = r#"{"type":"response.function_call_arguments.done","output_index":0,"arguments":"{\"x\":1}"}"#;
+    let input = r#"{"type":"response.custom_tool_call_input.done","output_index":1,"input":"free"}"#;
+    let done = r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","call_id":"a","name":"f","arguments":"{\"x\":1}"}}"#;
+    let end = r#"{"type":"response.completed","response":{"id":"r"}}"#;
+    for events in [
+        &[CREATED, added, custom, all, input, end][..],
+        &[CREATED, added, custom, all, done, input, end],
+        &[CREATED, added, custom, done, all, input, end],
+    ] {
+        let told = [
+            "start: r m",
+            "call: 0 a f",
+            "call: 1 b g",
+            "arguments 0: {\"x\":1}",
+            "arguments 1: free",
+            "choice end: tool_calls",
+            "finished: tool_calls",
+        ];
+        check(&OPENAI_RESPONSES, SSE, &stream(events), &told);
+    }
+}
+
+#[test]
 fn a_stream_of_the_whole_response_alone() {
     let body = stream(&[
         r#"{"type":"response.completed","response":{"id":"r","output":[{"type":"message","content":[{"type":"output_text","text":"hi"},{"type":"refusal","refusal":"no"}]}]}}"#,

@@ -27,6 +27,8 @@ fields! {
     Delta = "/delta",
     Text = "/text",
     Refusal = "/refusal",
+    Arguments = "/arguments",
+    Input = "/input",
     OutputIndex = "/output_index",
     SummaryIndex = "/summary_index",
     Logprobs = "/logprobs",
@@ -129,6 +131,11 @@ impl Open {
         let is_news = !before.content || before.at_once;
         self.at(place)?.at_once = is_news;
         Ok(is_news)
+    }
+
+    /// Whether that item is a call that has been announced.
+    fn has_call(&self, place: u64) -> bool {
+        self.items.iter().any(|(known, told)| *known == place && told.call)
     }
 
     fn close(&mut self, place: u64) {
@@ -284,6 +291,18 @@ impl Wire for Responses {
                 if open.is_news(place, Field::Text, found)? =>
             {
                 say(Kind::Reasoning, Field::Text, found, out)?;
+            }
+            "response.function_call_arguments.done"
+                if open.has_call(place) && open.is_news(place, Field::Arguments, found)? =>
+            {
+                let arguments = Field::Arguments.text(found).map(Into::into);
+                out.call(0, &CallPiece { index, arguments, ..CallPiece::default() })?;
+            }
+            "response.custom_tool_call_input.done"
+                if open.has_call(place) && open.is_news(place, Field::Input, found)? =>
+            {
+                let arguments = Field::Input.text(found).map(Into::into);
+                out.call(0, &CallPiece { index, arguments, ..CallPiece::default() })?;
             }
             // They repeat what was told, or what the item will.
             "response.output_text.done"
