@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[derive(Deserialize, JsonSchema)]
-    #[allow(dead_code, reason = "read by schemars alone")]
+    #[expect(dead_code, reason = "read by schemars alone")]
     struct Order {
         /// How many.
         count: u32,
@@ -118,7 +118,6 @@ mod tests {
     }
 
     #[derive(Deserialize, JsonSchema)]
-    #[allow(dead_code, reason = "read by schemars alone")]
     enum Kind {
         /// Now.
         Express,
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[derive(Deserialize, JsonSchema)]
-    #[allow(dead_code, reason = "read by schemars alone")]
+    #[expect(dead_code, reason = "read by schemars alone")]
     struct Line {
         #[serde(default)]
         item: String,
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[derive(Deserialize, JsonSchema)]
-    #[allow(dead_code, reason = "read by schemars alone")]
+    #[expect(dead_code, reason = "read by schemars alone")]
     struct Numbers {
         small: u8,
         large: u64,
