@@ -27,9 +27,9 @@ use tokio::{
 };
 
 const SEAL: &str = "a seal of the tests alone";
-/// What a busy machine may add to a budget: a scheduler's delay, not Redis's. Waiting without a budget has no end here.
-const SLACK: Duration = Duration::from_secs(10);
-/// So generous that a busy machine is not taken for a slow Redis.
+/// What a busy machine may add to the budget: a scheduler's delay, not Redis's.
+const SLACK: Duration = Duration::from_millis(400);
+/// Where answers are of interest and not the time they take: a busy machine is not taken for a slow Redis.
 const BUDGET: Duration = Duration::from_secs(10);
 
 fn config(topology: Topology) -> RemoteConfig {
@@ -245,7 +245,7 @@ async fn killed_and_paused_servers_are_misses_within_the_budget() {
     for n in 0..50 {
         node.check(&texts(2000 + n * 10, 2005 + n * 10)).await;
     }
-    assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3) + SLACK, "{:?}", began.elapsed());
     // From the start without one: nothing waits for connecting.
     let absent = Remote::try_new(standalone("redis://127.0.0.1:1".into())).unwrap();
     assert!(absent.connect().await.is_err());
@@ -437,7 +437,9 @@ async fn a_cluster_of_three() {
         servers.iter().all(|server| server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
     });
     let topology = || Topology::Cluster(servers.iter().map(|server| server.url().into()).collect());
-    let (one, two) = (Node::new(config(topology()), "a").await, Node::new(config(topology()), "a").await);
+    let mut timed = config(topology());
+    timed.budget = Duration::from_millis(500);
+    let (one, two) = (Node::new(timed, "a").await, Node::new(config(topology()), "a").await);
     let all = texts(0, 60);
     assert_eq!(one.check(&all).await, bytes(&all));
     one.written(60).await;
@@ -450,7 +452,7 @@ async fn a_cluster_of_three() {
     for n in 0..5 {
         let began = Instant::now();
         one.check(&texts(100 + n * 10, 110 + n * 10)).await;
-        assert!(began.elapsed() < BUDGET + SLACK, "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_millis(500) + SLACK, "{:?}", began.elapsed());
     }
 }
 
