@@ -1,7 +1,7 @@
 //! One place of the ring: a sequence lock over atomic words (Boehm, "Can seqlocks get along with programming language memory
 //! models?", 2012, figure 6), odd while it is written. Model-checked below, over loom's atomics and fewer words.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An atomic word, and the fence that goes with it: the standard library's in use, loom's in the tests.
 pub(super) trait Atomic {
@@ -13,27 +13,33 @@ pub(super) trait Atomic {
     fn fence(order: Ordering);
 }
 
-impl Atomic for AtomicU64 {
-    fn new(value: u64) -> Self {
-        Self::new(value)
-    }
+macro_rules! atomic {
+    ($word:ty, $fence:path) => {
+        impl Atomic for $word {
+            fn new(value: u64) -> Self {
+                Self::new(value)
+            }
 
-    fn load(&self, order: Ordering) -> u64 {
-        self.load(order)
-    }
+            fn load(&self, order: Ordering) -> u64 {
+                self.load(order)
+            }
 
-    fn store(&self, value: u64, order: Ordering) {
-        self.store(value, order);
-    }
+            fn store(&self, value: u64, order: Ordering) {
+                self.store(value, order);
+            }
 
-    fn replace(&self, old: u64, new: u64) -> bool {
-        self.compare_exchange(old, new, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
+            fn replace(&self, old: u64, new: u64) -> bool {
+                self.compare_exchange(old, new, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            }
 
-    fn fence(order: Ordering) {
-        fence(order);
-    }
+            fn fence(order: Ordering) {
+                $fence(order);
+            }
+        }
+    };
 }
+
+atomic!(AtomicU64, std::sync::atomic::fence);
 
 /// A cache line each: neighbours are written by different threads at once.
 #[derive(Debug)]
@@ -80,36 +86,13 @@ impl<A: Atomic, const WORDS: usize> Slot<A, WORDS> {
 #[cfg(test)]
 mod tests {
     use loom::{
-        sync::{
-            Arc,
-            atomic::{AtomicU64, fence},
-        },
+        sync::{Arc, atomic::AtomicU64},
         thread,
     };
 
     use super::{Atomic, Ordering, Slot};
 
-    impl Atomic for AtomicU64 {
-        fn new(value: u64) -> Self {
-            Self::new(value)
-        }
-
-        fn load(&self, order: Ordering) -> u64 {
-            self.load(order)
-        }
-
-        fn store(&self, value: u64, order: Ordering) {
-            self.store(value, order);
-        }
-
-        fn replace(&self, old: u64, new: u64) -> bool {
-            self.compare_exchange(old, new, Ordering::Acquire, Ordering::Relaxed).is_ok()
-        }
-
-        fn fence(order: Ordering) {
-            fence(order);
-        }
-    }
+    atomic!(AtomicU64, loom::sync::atomic::fence);
 
     const OLD: [u64; 2] = [10, 11];
     const NEW: [u64; 2] = [20, 21];
