@@ -116,25 +116,28 @@ impl Extractor {
     ///
     /// As [`extract`](Self::extract), but for the encoding.
     pub fn extract_str<'e>(&'e mut self, json: &'e str) -> Result<Found<'e>, Error> {
-        self.read(json)?;
+        self.read(json, None)?;
         Ok(self.found(json))
     }
 
-    /// Validates a text; [`found`](Self::found) lends what is found in it then.
+    /// Validates a text, the data of an event of that name if it is one's; [`found`](Self::found) lends what is found in it then.
     #[inline(never)]
-    fn read(&mut self, json: &str) -> Result<(), Error> {
+    fn read(&mut self, json: &str, name: Option<&str>) -> Result<(), Error> {
         self.mark.turn += 1;
         let Self { predictor, fields, max_depth, max_matches, .. } = self;
         let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
-        if self.predicts
-            && (predictor.predict_document(json) || predictor.anticipate(json, fields.shapes(), is_allowed))
-        {
-            return Ok(());
+        let is_predicted = self.predicts
+            && (predictor.predict_document(json) || predictor.anticipate(json, fields.shapes(), is_allowed));
+        if !is_predicted {
+            let is_adapted = self.look_through(json);
+            self.pass.outline.release();
+            if !is_adapted? {
+                self.predictor.pass_over();
+                return Ok(());
+            }
         }
-        let is_adapted = self.look_through(json);
-        self.pass.outline.release();
-        if !is_adapted? {
-            self.predictor.pass_over();
+        if let Some(name) = name {
+            self.predictor.put_apart(name);
         }
         Ok(())
     }
@@ -182,7 +185,7 @@ impl Extractor {
     #[inline]
     pub fn extract_event<'e>(&'e mut self, event: &Event<'e>) -> Result<Found<'e>, Error> {
         if event.found_by != self.mark {
-            self.read(event.data)?;
+            self.read(event.data, Some(event.name))?;
         }
         Ok(self.found(event.data))
     }

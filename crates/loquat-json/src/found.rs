@@ -100,6 +100,11 @@ impl Hits {
         self.likeness = Likeness::new();
     }
 
+    /// What is found in these is like nothing else, neither before nor after.
+    pub(crate) fn forget_likeness(&mut self) {
+        self.likeness = None;
+    }
+
     #[inline]
     pub(crate) fn likeness(&self) -> Option<Likeness> {
         self.likeness

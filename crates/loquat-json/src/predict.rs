@@ -206,6 +206,15 @@ impl Predictor {
         }
     }
 
+    /// The event whose document was read last came in a frame that no template had to do with, under this name.
+    pub(crate) fn put_apart(&mut self, name: &str) {
+        if let Source::Front = self.source
+            && let Some(template) = self.templates.get_mut(self.front)
+        {
+            template.put_apart(name);
+        }
+    }
+
     /// Whether the shape fits the whole document that is likely to come after the last one: streams resemble each other in that, too.
     /// See [`adapt`](Self::adapt).
     pub(crate) fn anticipate(

@@ -112,6 +112,16 @@ impl Template {
         !(self.has_line_ends || self.is_seen && self.framing == Some(framing) && looks_alike())
     }
 
+    /// Somebody else framed the event of this name, whose document the template fits. If those that come in the template's frame have
+    /// another name, this one is not like them.
+    pub(crate) fn put_apart(&mut self, name: &str) {
+        let own =
+            if self.name.is_empty() { Some("message") } else { self.pattern.before().get(self.name.clone()) };
+        if own != Some(name) {
+            self.pattern.hits.forget_likeness();
+        }
+    }
+
     /// An event was seen in the template's frame.
     pub(crate) fn see(&mut self) {
         self.is_seen = true;
@@ -173,10 +183,11 @@ impl Template {
     pub(crate) fn put_into(&mut self, frame: Frame<'_>) {
         let Frame { framing, before, after, name } = frame;
         // The name is part of what events have in common.
-        self.pattern.hits.renew_likeness();
         if self.has_line_ends || before.len().max(after.len()) > MAX_FRAME_BYTES {
+            self.pattern.hits.forget_likeness();
             return;
         }
+        self.pattern.hits.renew_likeness();
         self.pattern.put_into(before, after);
         self.name = name.0..name.1;
         self.framing = Some(framing);

@@ -5,7 +5,7 @@
 mod oracle;
 
 use loquat_json::{Extractor, Fields, Framer, Limits, ndjson, sse};
-use oracle::template::{FRAMINGS, check, extractors};
+use oracle::template::{FRAMINGS, check, check_stream, extractors};
 use proptest::prelude::*;
 
 /// Documents in a row, to extractors that have seen nothing else.
@@ -77,6 +77,32 @@ fn a_mark_is_good_for_one_event_of_one_extractor() {
         n += 1;
     }
     assert_eq!(n, 9);
+}
+
+/// An event is like others of its name only: also where its frame is none that a template has, because another field stands in it
+/// or it is too long.
+#[test]
+fn events_of_another_name_are_not_alike() {
+    let long = "n".repeat(200);
+    let frames = [
+        ["event: a b\ndata: ", "\n\n"],
+        ["data: ", "\nid: 7\n\n"],
+        ["data: ", "\n\n"],
+        [&format!("event: {long}\ndata: "), "\n\n"],
+    ];
+    for (first, second) in (0..16).map(|pair| (frames[pair / 4], frames[pair % 4])) {
+        let turns = [first, first, first, first, second, first, second, second, first, first];
+        let stream: String = (0..)
+            .zip(turns)
+            .map(|(n, [before, after])| format!("{before}{{\"a\":\"{n}\"}}{after}"))
+            .collect();
+        let [predicting, plain] = &mut extractors();
+        for lengths in [vec![], vec![5, 250], vec![40, 13]] {
+            check_stream(stream.as_bytes(), &lengths, [predicting, plain], || {
+                sse::Decoder::new(Limits::default().with_max_event_bytes(400)).into()
+            });
+        }
+    }
 }
 
 /// What another extractor has learned is used within one's own limits.
