@@ -179,7 +179,7 @@ impl Client {
                 Err(Error::new(
                     ErrorKind::NotConfigured,
                     format!(
-                        "no configured provider lists a model {name:?}; asked: {}. {}",
+                        "no configured provider lists a model {name:?}; asked: {}; {}",
                         asked.join(", "),
                         what_exists()
                     ),
@@ -257,18 +257,27 @@ fn names(models: &[ModelInfo]) -> String {
 }
 
 fn what_exists() -> String {
-    let known: Vec<_> = loquat_provider::profiles()
-        .iter()
-        .map(|profile| match profile.key_variable {
-            Some(variable) => format!("{}: ({variable})", profile.name),
-            None => format!("{}: (no key)", profile.name),
-        })
-        .collect();
-    format!("Models are named engine or provider:model, with these providers: {}", known.join(", "))
+    let known: Vec<_> = loquat_provider::profiles().iter().map(|profile| profile.name).collect();
+    format!("models are named `engine` or `provider:model`, with these providers: {}", known.join(", "))
 }
 
 pub(crate) fn unknown_provider(name: &str) -> Error {
-    Error::new(ErrorKind::NotConfigured, format!("no provider is called {name:?}. {}", what_exists()))
+    let hint = nearest(name).map_or_else(what_exists, |profile| {
+        let key =
+            profile.key_variable.map(|variable| format!(" (its key is in {variable})")).unwrap_or_default();
+        format!("did you mean {:?}{key}? Besides providers there is `engine`", profile.name)
+    });
+    Error::new(ErrorKind::NotConfigured, format!("no provider is called {name:?}; {hint}"))
+}
+
+/// The provider whose name this is but for a slip or two.
+fn nearest(name: &str) -> Option<&'static Profile> {
+    /// No provider's name is longer; neither is what is compared, which may be anything.
+    const MAX_BYTES: usize = 32;
+    let name = (name.len() <= MAX_BYTES).then(|| name.to_lowercase())?;
+    let slips = |profile: &&Profile| strsim::damerau_levenshtein(&name, profile.name);
+    let profile = loquat_provider::profiles().iter().min_by_key(slips)?;
+    (slips(&profile) <= 2 && slips(&profile) < profile.name.len() / 2).then_some(profile)
 }
 
 fn missing_key(provider: &str, variable: &str) -> Error {
@@ -308,6 +317,23 @@ mod tests {
         let groq = loquat_provider::profile("groq").expect("known");
         let refused = client.http_model(groq, "m").map(drop).map_err(|error| error.kind());
         assert_eq!(refused, Err(ErrorKind::NotConfigured), "a key goes to its own provider only");
+    }
+
+    #[test]
+    fn a_slip_is_told_from_another_name() {
+        for (name, meant) in [
+            ("opneai", Some("openai")),
+            ("OpenAI", Some("openai")),
+            ("antropic", Some("anthropic")),
+            ("ollma", Some("ollama")),
+            ("grok", Some("groq")),
+            ("xi", None),
+            ("acme", None),
+            ("", None),
+            (&"openai".repeat(100_000), None),
+        ] {
+            assert_eq!(nearest(name).map(|profile| profile.name), meant, "{}", name.len());
+        }
     }
 
     #[test]
