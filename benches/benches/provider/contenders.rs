@@ -1,8 +1,9 @@
-//! Ways from bytes to deltas: ours and the peers'. Each takes a reply's reads, with a decoder of its own, and returns how many
-//! bytes of text and arguments it found; an error where it does not take the reply.
+//! Ways from bytes to deltas: ours and the peers'. Each is given a reply's reads for its own, as a transport hands them over, and a
+//! decoder of its own, and returns how many bytes of text and arguments it found; an error where it does not take the reply.
 
 use std::{
     pin::pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -28,7 +29,7 @@ use rig_core::{
 
 use crate::{Seen, streams::Dialect};
 
-pub type Run = fn(Dialect, &[Bytes]) -> Seen;
+pub type Run = fn(Dialect, Vec<Bytes>) -> Seen;
 
 pub struct Contender {
     pub name: &'static str,
@@ -59,11 +60,11 @@ fn format(dialect: Dialect) -> &'static dyn Format {
     }
 }
 
-fn ours(dialect: Dialect, reads: &[Bytes]) -> Seen {
+fn ours(dialect: Dialect, reads: Vec<Bytes>) -> Seen {
     let headers = HeaderMap::new();
     let head = Head { status: 200, headers: &headers };
     let mut decoder = format(dialect).decoder(&head, DecodeLimits::default());
-    let (mut reads, mut bytes) = (reads.iter(), 0);
+    let (mut reads, mut bytes) = (reads.into_iter(), 0);
     loop {
         match decoder.advance() {
             Advance::Delta => match decoder.current() {
@@ -71,7 +72,7 @@ fn ours(dialect: Dialect, reads: &[Bytes]) -> Seen {
                 delta => drop(std::hint::black_box(delta)),
             },
             Advance::NeedBytes => match reads.next() {
-                Some(read) => decoder.push(read.clone()),
+                Some(read) => decoder.push(read),
                 None => decoder.end(None),
             },
             Advance::End(ending) if ending.is_finished() => return Ok(Some(bytes)),
@@ -80,7 +81,7 @@ fn ours(dialect: Dialect, reads: &[Bytes]) -> Seen {
     }
 }
 
-fn line_ends(_: Dialect, reads: &[Bytes]) -> Seen {
+fn line_ends(_: Dialect, reads: Vec<Bytes>) -> Seen {
     std::hint::black_box(reads.iter().map(|read| memchr::memchr_iter(b'\n', read).count()).sum::<usize>());
     Ok(None)
 }
@@ -105,8 +106,8 @@ fn no_text<T>(event: T) -> usize {
 }
 
 /// As async-openai reads a stream.
-fn async_openai(dialect: Dialect, reads: &[Bytes]) -> Seen {
-    let reads = reads.iter().map(|read| Ok::<_, std::convert::Infallible>(read.clone()));
+fn async_openai(dialect: Dialect, reads: Vec<Bytes>) -> Seen {
+    let reads = reads.into_iter().map(Ok::<_, std::convert::Infallible>);
     drain(stream::iter(reads).eventsource(), |event| {
         let data = event.map_err(|error| error.to_string())?.data;
         match dialect {
@@ -133,8 +134,8 @@ fn chat_bytes(choice: &async_openai::types::chat::ChatChoiceStream) -> usize {
     choice.delta.content.iter().chain(arguments).map(String::len).sum()
 }
 
-fn rig(dialect: Dialect, reads: &[Bytes]) -> Seen {
-    let client = InMemory { reads: reads.to_vec(), is_lines: dialect == Dialect::Ollama };
+fn rig(dialect: Dialect, reads: Vec<Bytes>) -> Seen {
+    let client = InMemory { reads: Arc::new(Mutex::new(reads)), is_lines: dialect == Dialect::Ollama };
     match dialect {
         Dialect::OpenAiChat => rig_with(openai::wire::OpenAIConfig::new("key").chat("gpt-4o"), client),
         Dialect::OpenAiResponses => {
@@ -180,7 +181,8 @@ where
 /// An HTTP client whose every answer is a reply that is there already.
 #[derive(Clone, Debug)]
 struct InMemory {
-    reads: Vec<Bytes>,
+    /// Taken by the one request.
+    reads: Arc<Mutex<Vec<Bytes>>>,
     is_lines: bool,
 }
 
@@ -189,7 +191,8 @@ impl HttpClientExt for InMemory {
     where
         T: Into<Bytes> + Send,
     {
-        let reads: http_client::BoxedStream = Box::pin(stream::iter(self.reads.clone().into_iter().map(Ok)));
+        let reads = std::mem::take(&mut *self.reads.lock().unwrap_or_else(PoisonError::into_inner));
+        let reads: http_client::BoxedStream = Box::pin(stream::iter(reads.into_iter().map(Ok)));
         let kind = if self.is_lines { "application/x-ndjson" } else { "text/event-stream" };
         Response::builder()
             .header(http::header::CONTENT_TYPE, kind)

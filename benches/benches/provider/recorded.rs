@@ -33,7 +33,7 @@ pub fn measure(case: &Case) {
     let contenders = contenders::of(case.dialect);
     let taken_by = |name: &str, stream: &[Bytes]| {
         let contender = contenders.iter().find(|contender| contender.name == name);
-        contender.is_some_and(|contender| (contender.run)(case.dialect, stream).is_ok())
+        contender.is_some_and(|contender| (contender.run)(case.dialect, stream.to_vec()).is_ok())
     };
     let all = streams.len();
     let streams: Vec<Vec<Bytes>> = streams
@@ -53,8 +53,9 @@ pub fn measure(case: &Case) {
     let mut times = vec![Vec::new(); contenders.len()];
     for _ in 0..rounds().min(31) {
         for (contender, times) in contenders.iter().zip(&mut times) {
+            let turn = streams.clone();
             let start = cpu::thread_nanos();
-            for stream in &streams {
+            for stream in turn {
                 drop(black_box((contender.run)(case.dialect, black_box(stream))));
             }
             times.push((cpu::thread_nanos() - start) / chunks as f64);
