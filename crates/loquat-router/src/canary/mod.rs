@@ -11,6 +11,7 @@
 mod event;
 mod excess;
 mod policy;
+mod redact;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 
@@ -247,7 +248,7 @@ impl Canary {
         sample: Option<Sample<'_>>,
     ) -> CanaryEvent {
         trial.number += 1;
-        let error = sample.and_then(|sample| sample.error).map(|error| event::redacted(&error.to_string()));
+        let error = sample.and_then(|sample| sample.error).map(|error| redact::redacted(&error.to_string()));
         let trace = sample.map(|sample| sample.trace_id).filter(|id| *id != [0; 16]);
         let event = CanaryEvent {
             number: trial.number,
