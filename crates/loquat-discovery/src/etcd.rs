@@ -13,7 +13,7 @@ use loquat_transport::{Request, Transport, Url};
 use crate::{
     Policy, Watched,
     entries::parse_entry,
-    fetch::{Fetcher, Token},
+    fetch::{Fetcher, Token, only_in_private},
     policy::unusable,
     watch::{Line, Protocol, Table},
 };
@@ -25,7 +25,15 @@ pub struct Etcd {
     address: String,
     prefix: String,
     token: Token,
+    login: Option<Login>,
     relist: Duration,
+}
+
+/// A user of etcd's.
+#[derive(Debug, Clone)]
+struct Login {
+    user: String,
+    password: Secret,
 }
 
 impl Etcd {
@@ -48,13 +56,23 @@ impl Etcd {
             ));
         }
         let fetcher = Fetcher::new(transport, policy);
-        Ok(Self { fetcher, address, prefix, token: Token::None, relist: Duration::from_secs(300) })
+        let relist = Duration::from_secs(300);
+        Ok(Self { fetcher, address, prefix, token: Token::None, login: None, relist })
     }
 
-    /// Authenticates with that token, over `https` or on the loopback alone.
+    /// Authenticates with that token of etcd's (`/v3/auth/authenticate`), over `https` or on the loopback alone. A simple token
+    /// ends after five minutes without use: [`with_login`](Self::with_login) is for programs that last.
     #[must_use]
     pub fn with_token(mut self, token: impl Into<Secret>) -> Self {
-        self.token = Token::Bearer(token.into());
+        self.token = Token::Bare(token.into());
+        self
+    }
+
+    /// Authenticates as that user of etcd's, over `https` or on the loopback alone: a token is asked for with every list, and so
+    /// again when one is no longer taken. It goes before [`with_token`](Self::with_token).
+    #[must_use]
+    pub fn with_login(mut self, user: impl Into<String>, password: impl Into<Secret>) -> Self {
+        self.login = Some(Login { user: user.into(), password: password.into() });
         self
     }
 
@@ -77,6 +95,7 @@ impl Etcd {
         let protocol = Keys {
             address: self.address.clone(),
             prefix: self.prefix.clone(),
+            login: self.login.clone(),
             policy: self.fetcher.policy.as_ref().clone(),
         };
         Watched::new(protocol, self.fetcher.clone(), self.token.clone(), self.relist)
@@ -86,6 +105,7 @@ impl Etcd {
 struct Keys {
     address: String,
     prefix: String,
+    login: Option<Login>,
     policy: Policy,
 }
 
@@ -116,6 +136,20 @@ impl Keys {
 }
 
 impl Protocol for Keys {
+    fn login(&self) -> Result<Option<Request>> {
+        let Some(Login { user, password }) = &self.login else { return Ok(None) };
+        let body = format!(r#"{{"name":{},"password":{}}}"#, quoted(user), quoted(password.expose()));
+        let request = Request::post(format!("{}/v3/auth/authenticate", self.address), body)?;
+        only_in_private(&request.url)?;
+        Ok(Some(request.with_replayable(true)))
+    }
+
+    fn token(&self, body: &[u8]) -> Result<Secret> {
+        let document = parse(body)?;
+        let token = document.root().get("token").and_then(|token| token.as_str().map(Secret::new));
+        token.ok_or_else(|| unusable("it gives no token"))
+    }
+
     fn list(&self) -> Result<Request> {
         let body = format!(r#"{{{},"limit":"{}"}}"#, self.range(), self.policy.max_endpoints + 1);
         Ok(Request::post(format!("{}/v3/kv/range", self.address), body)?.with_replayable(true))
@@ -168,6 +202,20 @@ impl Protocol for Keys {
         }
         Ok(line)
     }
+}
+
+/// A JSON string (RFC 8259 §7).
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c < ' ' => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 fn parse(text: &[u8]) -> Result<Document> {

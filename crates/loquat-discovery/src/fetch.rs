@@ -33,6 +33,8 @@ pub(crate) enum Token {
     None,
     /// This.
     Bearer(Secret),
+    /// This, without a word before it, as etcd wants it.
+    Bare(Secret),
     /// What that file holds at the time; it is exchanged while the program runs.
     File(std::path::PathBuf),
 }
@@ -100,23 +102,30 @@ fn target(from: &Url, headers: &HeaderMap) -> Result<Url> {
 
 /// A header field with what authenticates, where there is something; never over plain HTTP off the loopback.
 pub(crate) async fn authorize(request: &mut Request, token: &Token) -> Result<()> {
-    let secret = match token {
+    let (scheme, secret) = match token {
         Token::None => return Ok(()),
-        Token::Bearer(secret) => secret.clone(),
+        Token::Bearer(secret) => ("Bearer ", secret.clone()),
+        Token::Bare(secret) => ("", secret.clone()),
         Token::File(path) => {
             let text = read_file(path.clone(), MAX_TOKEN_BYTES).await?;
-            Secret::new(String::from_utf8_lossy(&text).trim())
+            ("Bearer ", Secret::new(String::from_utf8_lossy(&text).trim()))
         }
     };
-    let origin = request.url.origin();
-    if !origin.is_secure() && !origin.is_loopback() {
-        return Err(Error::new(ErrorKind::NotConfigured, "a token does not go over plain http"));
-    }
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose())).map_err(|_| {
+    only_in_private(&request.url)?;
+    let mut value = HeaderValue::from_str(&format!("{scheme}{}", secret.expose())).map_err(|_| {
         Error::new(ErrorKind::NotConfigured, "the token has characters that no header may hold")
     })?;
     value.set_sensitive(true);
     request.headers.insert(HeaderName::from_static("authorization"), value);
+    Ok(())
+}
+
+/// What authenticates goes over `https` or stays on this machine.
+pub(crate) fn only_in_private(url: &Url) -> Result<()> {
+    let origin = url.origin();
+    if !origin.is_secure() && !origin.is_loopback() {
+        return Err(Error::new(ErrorKind::NotConfigured, "a token does not go over plain http"));
+    }
     Ok(())
 }
 

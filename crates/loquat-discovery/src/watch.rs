@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use loquat_core::{BoxFuture, Context, Discover, Discovered, Listing, Result};
+use loquat_core::{BoxFuture, Context, Discover, Discovered, Listing, Result, Secret};
 use loquat_json::{Limits, ndjson};
 use loquat_transport::{Body, Bytes, Request, StatusCode};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -34,6 +34,14 @@ pub(crate) enum Line {
 
 /// A protocol of lists and watches.
 pub(crate) trait Protocol: Send + Sync {
+    /// The question for a token, where there is no token of the operator's but a name and a password.
+    fn login(&self) -> Result<Option<Request>> {
+        Ok(None)
+    }
+    /// The token in the answer to that.
+    fn token(&self, _: &[u8]) -> Result<Secret> {
+        Err(unusable("nobody asked for a token"))
+    }
     /// The question for the list.
     fn list(&self) -> Result<Request>;
     /// The list, and the revision it was taken at.
@@ -99,15 +107,16 @@ impl Watched {
 
     /// The list, and a stream of what changes after it.
     async fn begin(&mut self, context: &Context) -> Result<()> {
+        let token = self.authenticated(context).await?;
         let mut request = self.protocol.list()?;
-        authorize(&mut request, &self.token).await?;
+        authorize(&mut request, &token).await?;
         let fetched = self.fetcher.fetch(context, request).await?;
         if fetched.status != StatusCode::OK {
             return Err(unexpected(fetched.status));
         }
         let (table, revision) = self.protocol.listed(&fetched.body)?;
         let mut request = self.protocol.watch(&revision)?;
-        authorize(&mut request, &self.token).await?;
+        authorize(&mut request, &token).await?;
         let response = self.fetcher.open(context, request).await?;
         if response.status != StatusCode::OK {
             return Err(unexpected(response.status));
@@ -117,6 +126,16 @@ impl Watched {
         self.stream = Some(Stream { body: response.body, lines, rest, opened: Instant::now(), gather: None });
         (self.table, self.revision) = (table, revision);
         Ok(())
+    }
+
+    /// What to authenticate with from now on. Tokens end within minutes, so each list has a new one.
+    async fn authenticated(&self, context: &Context) -> Result<Token> {
+        let Some(request) = self.protocol.login()? else { return Ok(self.token.clone()) };
+        let fetched = self.fetcher.fetch(context, request).await?;
+        match fetched.status {
+            StatusCode::OK => self.protocol.token(&fetched.body).map(Token::Bare),
+            status => Err(unexpected(status)),
+        }
     }
 
     /// Reads the stream until the table has changed (`true`) or the stream is over.

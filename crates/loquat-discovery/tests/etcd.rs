@@ -11,8 +11,8 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use loquat_core::Context;
-use loquat_discovery::Etcd;
+use loquat_core::{Context, ErrorKind};
+use loquat_discovery::{Etcd, Policy};
 use loquat_transport::{Request, Transport};
 use support::{is_quiet, names, next, next_good, policy, transport};
 
@@ -130,4 +130,68 @@ async fn leases_make_endpoints_leave_with_their_server() {
     let mut source = Etcd::new(transport, &etcd.url, "/e/", policy()).expect("an address").follow();
     assert_eq!(names(&next(&mut source).await.expect("listed")), ["leased", "stays"]);
     assert_eq!(names(&next(&mut source).await.expect("watched")), ["stays"], "nobody kept the lease alive");
+}
+
+/// Sends it with that token, and gives the answer's text.
+async fn call_as(transport: &Transport, url: &str, path: &str, body: &str, token: &str) -> String {
+    let mut request = Request::post(format!("{url}{path}"), body.to_owned()).expect("an address");
+    if !token.is_empty() {
+        request.headers.insert("authorization", token.parse().expect("a header's value"));
+    }
+    let response = transport.send(&Context::new(), request).await.expect("an answer");
+    String::from_utf8(response.body.collect(1 << 20).await.expect("a body").to_vec()).expect("text")
+}
+
+#[tokio::test]
+async fn a_real_etcd_that_wants_to_know_who_asks_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, peer) = (free_port(), free_port());
+    let mut etcd = start(folder.path(), port, peer).await;
+    let (url, transport) = (etcd.url.clone(), transport());
+    put(&transport, &url, "/e/a", &entry(1)).await;
+    let user = r#"{"name":"root","password":"pl\"anted"}"#;
+    for (path, body) in [
+        ("/v3/auth/role/add", r#"{"name":"root"}"#),
+        ("/v3/auth/user/add", user),
+        ("/v3/auth/user/grant", r#"{"user":"root","role":"root"}"#),
+        ("/v3/auth/enable", "{}"),
+    ] {
+        call(&transport, &url, path, body.to_owned()).await;
+    }
+    let etcd_source = || Etcd::new(transport.clone(), &url, "/e/", policy()).expect("an address");
+    assert!(next(&mut etcd_source().follow()).await.is_err(), "it tells nobody it does not know");
+    let wrong = etcd_source().with_login("root", "wrong-planted");
+    let error = next(&mut wrong.follow()).await.expect_err("a wrong password");
+    assert!(!format!("{wrong:?} {error} {error:?}").contains("planted"));
+
+    let answer = call_as(&transport, &url, "/v3/auth/authenticate", user, "").await;
+    let token: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    let token = token["token"].as_str().expect("a token").to_owned();
+    assert_eq!(names(&next(&mut etcd_source().with_token(&*token).follow()).await.expect("known")), ["a"]);
+
+    let mut source =
+        etcd_source().with_login("root", "pl\"anted").with_timeout(Duration::from_secs(2)).follow();
+    assert_eq!(names(&next(&mut source).await.expect("known")), ["a"]);
+    let body = format!(r#"{{"key":"{}","value":"{}"}}"#, STANDARD.encode("/e/b"), STANDARD.encode(entry(2)));
+    call_as(&transport, &url, "/v3/kv/put", &body, &token).await;
+    assert_eq!(names(&next(&mut source).await.expect("watched")), ["a", "b"]);
+    // Simple tokens are forgotten when it begins anew; a new one is asked for.
+    etcd.child.kill().expect("killed");
+    etcd.child.wait().expect("dead");
+    assert!(next(&mut source).await.is_err(), "nobody answers");
+    let _etcd = start(folder.path(), port, peer).await;
+    let answer = call_as(&transport, &url, "/v3/auth/authenticate", user, "").await;
+    let token: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    let body = format!(r#"{{"key":"{}","value":"{}"}}"#, STANDARD.encode("/e/c"), STANDARD.encode(entry(3)));
+    call_as(&transport, &url, "/v3/kv/put", &body, token["token"].as_str().expect("a token")).await;
+    assert_eq!(names(&next_good(&mut source).await), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn no_password_goes_over_plain_http_into_the_network() {
+    let etcd = Etcd::new(transport(), "http://192.0.2.1:2379", "/e/", Policy::new()).expect("an address");
+    for source in [etcd.clone().with_login("root", "planted"), etcd.with_token("planted")] {
+        let error = next(&mut source.follow()).await.expect_err("not over that");
+        assert_eq!(error.kind(), ErrorKind::NotConfigured, "{error}");
+    }
 }
