@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     Policy, Polled,
-    fetch::{Fetcher, unexpected},
+    fetch::{Fetcher, Token, authorize, unexpected},
     policy::{short, unusable},
     poll::Ask,
 };
@@ -26,6 +26,7 @@ const AT_ONCE: usize = 8;
 pub struct Probe {
     fetcher: Fetcher,
     servers: Vec<String>,
+    key: Option<String>,
     every: Duration,
 }
 
@@ -40,7 +41,15 @@ impl Probe {
         let mut fetcher = Fetcher::new(transport, policy);
         // A server that lives lists its models at once, also while it generates.
         fetcher.timeout = Duration::from_secs(2);
-        Self { fetcher, servers: servers.collect(), every: Duration::from_secs(30) }
+        Self { fetcher, servers: servers.collect(), key: None, every: Duration::from_secs(30) }
+    }
+
+    /// Asks with the key of that name, which the policy knows, and lists what is found with it. A server that the key is not for is
+    /// not asked.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
     }
 
     /// Most time for one server's answer. Default 2 s.
@@ -64,6 +73,16 @@ impl Probe {
     }
 }
 
+impl Probe {
+    /// What that server is asked with, where the policy lets it have that.
+    fn token(&self, server: &str) -> Result<Token, String> {
+        let Some(key) = self.key.as_deref() else { return Ok(Token::None) };
+        let found = Discovered::new(server, Endpoint::new("openai", server, ""));
+        let admitted = self.fetcher.policy.admit(found, Some(key))?;
+        Ok(admitted.endpoint.credential.map_or(Token::None, Token::Bearer))
+    }
+}
+
 struct Probing {
     of: Probe,
     /// What each server served when it last answered.
@@ -81,7 +100,14 @@ impl Ask for Probing {
                     && let Some((at, server)) = waiting.next()
                 {
                     let (fetcher, context) = (self.of.fetcher.clone(), context.clone());
-                    running.spawn(async move { (at, models(&fetcher, &context, &server).await) });
+                    let token = self.of.token(&server);
+                    running.spawn(async move {
+                        let found = match token {
+                            Ok(token) => models(&fetcher, &context, &server, &token).await,
+                            Err(why) => Err(unusable(why)),
+                        };
+                        (at, found)
+                    });
                 }
                 let Some(done) = running.join_next().await else { break };
                 let Ok((at, answer)) = done else { continue };
@@ -98,7 +124,8 @@ impl Ask for Probing {
             match last {
                 Some(error) if all.is_empty() => Err(error),
                 _ => {
-                    let admitted = all.into_iter().map(|found| self.of.fetcher.policy.admit(found, None));
+                    let key = self.of.key.as_deref();
+                    let admitted = all.into_iter().map(|found| self.of.fetcher.policy.admit(found, key));
                     self.of.fetcher.policy.listing(admitted.collect()).map(Some)
                 }
             }
@@ -107,8 +134,18 @@ impl Ask for Probing {
 }
 
 /// What that server serves.
-async fn models(fetcher: &Fetcher, context: &Context, server: &str) -> Result<Vec<Discovered>> {
-    let fetched = fetcher.fetch(context, Request::get(format!("{server}/v1/models"))?).await?;
+async fn models(
+    fetcher: &Fetcher,
+    context: &Context,
+    server: &str,
+    token: &Token,
+) -> Result<Vec<Discovered>> {
+    let ask = async |path: &str| {
+        let mut request = Request::get(format!("{server}{path}"))?;
+        authorize(&mut request, token).await?;
+        fetcher.fetch(context, request).await
+    };
+    let fetched = ask("/v1/models").await?;
     if fetched.status == StatusCode::OK {
         let base_url = format!("{server}/v1");
         return read(&fetched.body, "data", "openai", &base_url, server, fetcher.policy.max_endpoints);
@@ -117,7 +154,7 @@ async fn models(fetcher: &Fetcher, context: &Context, server: &str) -> Result<Ve
     if fetched.status != StatusCode::NOT_FOUND {
         return Err(first);
     }
-    let fetched = fetcher.fetch(context, Request::get(format!("{server}/api/tags"))?).await?;
+    let fetched = ask("/api/tags").await?;
     match fetched.status {
         StatusCode::OK => {
             read(&fetched.body, "models", "ollama", server, server, fetcher.policy.max_endpoints)
