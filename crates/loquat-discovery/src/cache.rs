@@ -5,6 +5,7 @@
 //! | fresh | it | nothing |
 //! | older than the time to live | it | again, in the background, once |
 //! | older than the stale time | as nothing | |
+//! | an answer that holds nothing, a moment ago | it | nothing |
 //! | a failure, a moment ago | the failure | nothing |
 //! | nothing | what comes | now; who asks for the same meanwhile waits for it |
 
@@ -13,11 +14,12 @@ use std::{
     future::Future,
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use loquat_core::{Error, Result};
 use lru::LruCache;
+use tokio::time::Instant;
 
 /// How long and how many answers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +29,8 @@ pub struct CacheLimits {
     pub time_to_live: Duration,
     /// How long an answer that could not be fetched again is still served. Default 1 h: endpoints move within hours.
     pub max_stale: Duration,
-    /// How long a failure is remembered where there is no answer. Default 1 s: enough to keep a crowd of callers from a registry
-    /// that is down, and short enough that nobody notices when it is back.
+    /// How long a failure is remembered where there is no answer, and an answer that lists nothing. Default 1 s: enough to keep a
+    /// crowd of callers from a registry that is down, and short enough that nobody notices when it is back, or a model new.
     pub negative: Duration,
     /// Most answers; the one longest unused goes first. Default 100.
     pub max_entries: usize,
@@ -60,7 +62,7 @@ impl CacheLimits {
         self
     }
 
-    /// Remembers failures for so long.
+    /// Remembers failures, and that there is nothing, for so long.
     #[must_use]
     pub fn with_negative(mut self, time: Duration) -> Self {
         self.negative = time;
@@ -79,6 +81,8 @@ impl CacheLimits {
 pub(crate) struct Cache<V> {
     entries: Arc<Mutex<LruCache<String, Entry<V>>>>,
     limits: CacheLimits,
+    /// Whether an answer says that there is nothing.
+    is_nothing: fn(&V) -> bool,
 }
 
 struct Entry<V> {
@@ -97,9 +101,9 @@ enum Found<V> {
 }
 
 impl<V: Clone + Send + 'static> Cache<V> {
-    pub(crate) fn new(limits: CacheLimits) -> Self {
+    pub(crate) fn new(limits: CacheLimits, is_nothing: fn(&V) -> bool) -> Self {
         let most = NonZeroUsize::new(limits.max_entries).unwrap_or(NonZeroUsize::MIN);
-        Self { entries: Arc::new(Mutex::new(LruCache::new(most))), limits }
+        Self { entries: Arc::new(Mutex::new(LruCache::new(most))), limits, is_nothing }
     }
 
     /// The answer to that question. `ask` gets the answer that is already known, if any.
@@ -145,9 +149,14 @@ impl<V: Clone + Send + 'static> Cache<V> {
         }
         let Some(entry) = entries.get(question) else { return Found::Nothing(Arc::default()) };
         let failed = entry.failure.as_ref().filter(|(_, at)| at.elapsed() < self.limits.negative);
+        let CacheLimits { time_to_live, max_stale, negative, .. } = self.limits;
+        let (fresh, stale) = match &entry.value {
+            Some((value, _)) if (self.is_nothing)(value) => (negative.min(time_to_live), Duration::ZERO),
+            _ => (time_to_live, max_stale),
+        };
         match (&entry.value, failed) {
-            (Some((value, at)), _) if at.elapsed() < self.limits.time_to_live => Found::Fresh(value.clone()),
-            (Some((value, at)), failed) if at.elapsed() < self.limits.max_stale => match failed {
+            (Some((value, at)), _) if at.elapsed() < fresh => Found::Fresh(value.clone()),
+            (Some((value, at)), failed) if at.elapsed() < stale => match failed {
                 Some(_) => Found::Fresh(value.clone()),
                 None => Found::Stale(value.clone(), entry.asking.clone()),
             },
@@ -173,7 +182,7 @@ impl<V: Clone + Send + 'static> Cache<V> {
 
 impl<V> Clone for Cache<V> {
     fn clone(&self) -> Self {
-        Self { entries: self.entries.clone(), limits: self.limits }
+        Self { entries: self.entries.clone(), limits: self.limits, is_nothing: self.is_nothing }
     }
 }
 
@@ -188,69 +197,119 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
     use loquat_core::ErrorKind;
+    use tokio::time::sleep;
 
     use super::*;
 
-    const SHORT: Duration = Duration::from_millis(40);
+    const S: fn(u64) -> Duration = Duration::from_secs;
+    /// More than nothing, less than anything that counts.
+    const A_LITTLE: Duration = Duration::from_millis(1);
 
-    fn cache(entries: usize) -> Cache<u32> {
-        let limits = CacheLimits::default().with_time_to_live(SHORT).with_negative(SHORT);
-        Cache::new(limits.with_max_entries(entries))
+    /// As anybody has it who says nothing; 0 is an answer that holds nothing.
+    fn cache() -> Cache<u32> {
+        Cache::new(CacheLimits::default(), |value| *value == 0)
     }
 
     fn failure() -> Error {
         Error::new(ErrorKind::Connect, "down")
     }
 
-    #[tokio::test]
-    async fn old_answers_come_at_once_and_are_fetched_again_behind() {
-        let cache = cache(10);
-        assert_eq!(cache.get("q", |_| async { Ok(1) }).await, Ok(1));
-        assert_eq!(cache.get("q", |_| async { Ok(2) }).await, Ok(1), "fresh");
-        tokio::time::sleep(SHORT).await;
-        assert_eq!(cache.get("q", |_| async { Ok(3) }).await, Ok(1), "old, and at once");
-        tokio::time::sleep(SHORT / 4).await;
-        assert_eq!(cache.get("q", |_| async { Ok(4) }).await, Ok(3), "fetched meanwhile");
-        tokio::time::sleep(SHORT).await;
-        for _ in 0..3 {
-            assert_eq!(cache.get("q", |_| async { Err(failure()) }).await, Ok(3), "served on error");
-            tokio::time::sleep(SHORT).await;
+    async fn ask(cache: &Cache<u32>, answer: Result<u32>) -> Result<u32> {
+        cache.get("q", |_| async { answer }).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_fresh_for_thirty_seconds_and_then_fetched_behind_the_callers_back() {
+        let cache = cache();
+        assert_eq!(ask(&cache, Ok(1)).await, Ok(1));
+        sleep(S(30) - A_LITTLE).await;
+        assert_eq!(ask(&cache, Ok(2)).await, Ok(1), "fresh");
+        sleep(A_LITTLE).await;
+        let known = Arc::new(AtomicU32::new(0));
+        let shown = known.clone();
+        let slow = |value: Option<u32>| async move {
+            shown.store(value.unwrap_or_default(), SeqCst);
+            sleep(S(3)).await;
+            Ok(3)
+        };
+        assert_eq!(cache.get("q", slow).await, Ok(1), "old, and at once");
+        sleep(S(1)).await;
+        assert_eq!(known.load(SeqCst), 1, "who asks is told what is known: a tag may do");
+        assert_eq!(ask(&cache, Ok(4)).await, Ok(1), "one asks already, and will do");
+        sleep(S(3)).await;
+        assert_eq!(ask(&cache, Ok(5)).await, Ok(3), "fetched meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_answer_stands_for_an_hour_when_there_is_no_other() {
+        let cache = cache();
+        assert_eq!(ask(&cache, Ok(1)).await, Ok(1));
+        sleep(S(30)).await;
+        let asked = Arc::new(AtomicU32::new(0));
+        for second in 30..3_600 {
+            let asked = asked.clone();
+            let ask = |_| async move {
+                asked.fetch_add(1, SeqCst);
+                Err(failure())
+            };
+            assert_eq!(cache.get("q", ask).await, Ok(1), "served on error, {second}");
+            sleep(S(1)).await;
+        }
+        // Each failure is remembered for a second that begins a little after the question.
+        assert!((1_700..=3_570).contains(&asked.load(SeqCst)), "{asked:?}");
+        sleep(S(1)).await;
+        assert!(ask(&cache, Err(failure())).await.is_err(), "too old to be told");
+        sleep(S(1)).await;
+        assert_eq!(ask(&cache, Ok(2)).await, Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_and_nothing_are_remembered_for_a_second() {
+        for negative in [Err(failure()), Ok(0)] {
+            let cache = cache();
+            assert_eq!(ask(&cache, negative.clone()).await, negative);
+            sleep(S(1) - A_LITTLE).await;
+            assert_eq!(ask(&cache, Ok(1)).await, negative, "not asked again yet");
+            sleep(A_LITTLE).await;
+            assert_eq!(ask(&cache, Ok(1)).await, Ok(1));
         }
     }
 
-    #[tokio::test]
-    async fn failures_are_remembered_briefly() {
-        let cache = cache(10);
-        assert!(cache.get("q", |_| async { Err(failure()) }).await.is_err());
-        assert!(cache.get("q", |_| async { Ok(1) }).await.is_err(), "not asked again yet");
-        tokio::time::sleep(SHORT).await;
-        assert_eq!(cache.get("q", |_| async { Ok(1) }).await, Ok(1));
-    }
-
-    #[tokio::test]
-    async fn a_crowd_asks_once_and_the_oldest_goes() {
-        let cache = cache(2);
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_asks_once_and_of_a_hundred_and_one_the_oldest_goes() {
+        let cache = cache();
         let asked = Arc::new(AtomicU32::new(0));
         let crowd: Vec<_> = (0..20)
             .map(|_| {
                 let (cache, asked) = (cache.clone(), asked.clone());
                 tokio::spawn(async move {
                     let ask = |_| async move {
-                        tokio::time::sleep(SHORT / 4).await;
-                        Ok(asked.fetch_add(1, SeqCst))
+                        sleep(S(4)).await;
+                        Ok(asked.fetch_add(1, SeqCst) + 1)
                     };
                     cache.get("q", ask).await
                 })
             })
             .collect();
         for one in crowd {
-            assert_eq!(one.await.expect("no panic"), Ok(0));
+            assert_eq!(one.await.expect("no panic"), Ok(1));
         }
         assert_eq!(asked.load(SeqCst), 1);
-        for question in ["r", "s"] {
-            assert_eq!(cache.get(question, |_| async { Ok(7) }).await, Ok(7));
+        for question in 0..99 {
+            assert_eq!(cache.get(&question.to_string(), |_| async { Ok(7) }).await, Ok(7));
         }
-        assert_eq!(cache.entries().len(), 2);
-        assert_eq!(cache.get("q", |_| async { Ok(8) }).await, Ok(8), "pushed out");
+        assert_eq!(ask(&cache, Ok(8)).await, Ok(1), "a hundred are kept");
+        assert_eq!(cache.get("99", |_| async { Ok(7) }).await, Ok(7));
+        assert_eq!(cache.entries().len(), 100);
+        assert_eq!(ask(&cache, Ok(8)).await, Ok(1), "used a moment ago");
+        assert_eq!(cache.get("0", |_| async { Ok(8) }).await, Ok(8), "pushed out");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_leaves_the_question_to_the_next() {
+        let cache = cache();
+        let never = cache.get("q", |_| std::future::pending());
+        assert!(tokio::time::timeout(S(1), never).await.is_err());
+        assert_eq!(ask(&cache, Ok(1)).await, Ok(1));
     }
 }

@@ -2,7 +2,7 @@
 
 use loquat_core::{Listing, Result};
 
-use crate::policy::unusable;
+use crate::policy::believed;
 
 /// The last listing that was given out.
 #[derive(Debug, Default)]
@@ -22,9 +22,7 @@ impl Keeper {
     /// No endpoint at all after there were some, where that is not to be believed.
     pub(crate) fn news(&mut self, listing: Listing) -> Result<Option<Listing>> {
         let was_full = self.last.as_ref().is_some_and(|last| !last.endpoints.is_empty());
-        if listing.endpoints.is_empty() && was_full && !self.accept_empty {
-            return Err(unusable("it lists no endpoint any more, which is not believed"));
-        }
+        believed(was_full, &listing, self.accept_empty)?;
         if self.last.as_ref() == Some(&listing) {
             return Ok(None);
         }

@@ -48,6 +48,8 @@ struct Key {
     hosts: Vec<String>,
 }
 
+/// The longest name of a model.
+pub(crate) const MAX_MODEL_BYTES: usize = 256;
 /// Reasons kept of one listing.
 const MAX_REFUSED: usize = 20;
 
@@ -141,7 +143,7 @@ impl Policy {
             return Err("an endpoint's name must have 1 to 256 bytes, without control characters".to_owned());
         }
         let Endpoint { base_url, model, provider, .. } = &found.endpoint;
-        if base_url.len() > 2048 || model.len() > 256 || provider.len() > 64 {
+        if base_url.len() > 2048 || model.len() > MAX_MODEL_BYTES || provider.len() > 64 {
             return refuse("its address, model or provider is too long");
         }
         if found.tags.len() > 64 || found.tags.iter().any(|tag| tag.len() > 128) {
@@ -224,6 +226,17 @@ pub(crate) fn unusable(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Protocol, format!("the source of endpoints cannot be used: {}", what.into()))
 }
 
+/// Whether that may follow what was known before.
+///
+/// # Errors
+/// No endpoint at all after there were some, where that is not to be believed.
+pub(crate) fn believed(was_full: bool, listing: &Listing, accept_empty: bool) -> Result<()> {
+    if listing.endpoints.is_empty() && was_full && !accept_empty {
+        return Err(unusable("it lists no endpoint any more, which is not believed"));
+    }
+    Ok(())
+}
+
 /// A source's word in a message: bounded, in one line.
 pub(crate) fn short(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).take(64).collect()
@@ -259,6 +272,29 @@ mod tests {
             (&usual, "http://localhost:80/v1", None, false),
             (&usual, "http://127.1/v1", None, false),
             (&usual, "http://2130706433/v1", None, false),
+            (&usual, "http://0x7f000001/v1", None, false),
+            (&usual, "http://0x7f.1/v1", None, false),
+            (&usual, "http://0177.0.0.1/v1", None, false),
+            (&usual, "http://0/v1", None, false),
+            (&usual, "http://127.0.0.1./v1", None, false),
+            (&usual, "http://１２７.0.0.1/v1", None, false),
+            (&usual, "http://[::ffff:169.254.169.254]/v1", None, false),
+            (&usual, "http://[::ffff:7f00:1]/v1", None, false),
+            (&usual, "http://[64:ff9b::a9fe:a9fe]/v1", None, false),
+            (&usual, "http://[2002:7f00:1::]/v1", None, false),
+            (&usual, "http://[fe80::1%25eth0]/v1", None, false),
+            (&usual, "http://[fd00::1]/v1", None, false),
+            (&usual, "http://0.0.0.0/v1", None, false),
+            (&usual, "http://100.64.0.1/v1", None, false),
+            (&usual, "http://LocalHost/v1", None, false),
+            (&usual, "http://localhost./v1", None, false),
+            (&usual, "http://a.LOCALHOST/v1", None, false),
+            (&usual, "http://a.localhost./v1", None, false),
+            (&usual, "https://example.com\\@10.0.0.1/v1", None, false),
+            (&usual, "https://example.com/v1#x", None, false),
+            (&usual, "HTTPS://API.example.com/v1", Some("k"), true),
+            (&usual, "gopher://8.8.8.8/v1", None, false),
+            (&usual, "//8.8.8.8/v1", None, false),
             (&usual, "file:///etc/passwd", None, false),
             (&usual, "https://user:pw@example.com/v1", None, false),
             (&usual, "https://example.com/v1?key=x", None, false),

@@ -3,9 +3,9 @@
 //! Followed as a whole ([`Registry::follow`]) or asked for what serves one model ([`Registry::lookup`]), which is cached. With
 //! `ETag` and `If-None-Match` (RFC 9110 §13.1.2) a registry that has no news says so in an empty answer.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use loquat_core::{BoxFuture, Context, Listing, Result, Secret};
+use loquat_core::{BoxFuture, Context, Error, ErrorKind, Listing, Result, Secret};
 use loquat_transport::{HeaderName, HeaderValue, Method, Request, StatusCode, Transport, Url};
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     cache::Cache,
     entries::parse_entries,
     fetch::{Fetcher, Token, authorize, unexpected},
+    policy::{MAX_MODEL_BYTES, believed},
     poll::Ask,
 };
 
@@ -35,6 +36,12 @@ struct Known {
     tag: Option<HeaderValue>,
 }
 
+impl Known {
+    fn is_nothing(&self) -> bool {
+        self.listing.endpoints.is_empty()
+    }
+}
+
 impl Registry {
     /// The registry at that address. Nothing is asked yet.
     ///
@@ -49,7 +56,7 @@ impl Registry {
             address,
             token: Token::None,
             limits,
-            cache: Cache::new(limits),
+            cache: Cache::new(limits, Known::is_nothing),
         })
     }
 
@@ -64,7 +71,7 @@ impl Registry {
     #[must_use]
     pub fn with_cache(mut self, limits: CacheLimits) -> Self {
         self.limits = limits;
-        self.cache = Cache::new(limits);
+        self.cache = Cache::new(limits, Known::is_nothing);
         self
     }
 
@@ -82,27 +89,33 @@ impl Registry {
     }
 
     /// The endpoints that serve a model, from the cache where it knows them: asked as `?model=…`, and whatever else the
-    /// registry answers with is left out.
+    /// registry answers with is left out. A question belongs to all who wait for its answer: who gives up, or has no more time,
+    /// goes without, and the next one asks.
     ///
     /// # Errors
-    /// The registry cannot be asked, and there is no answer that may still be served.
+    /// The registry cannot be asked, and there is no answer that may still be served; the context's end; no model has a name of
+    /// more than 256 bytes.
     pub async fn lookup(&self, context: &Context, model: &str) -> Result<Arc<Listing>> {
+        if model.len() > MAX_MODEL_BYTES {
+            return Err(Error::new(ErrorKind::InvalidRequest, "no model has so long a name"));
+        }
         let joint = if self.url.query().is_some() { '&' } else { '?' };
         let address = format!("{}{joint}model={}", self.address, percent(model));
         let url = Url::parse(&address)?;
         let ask = |known: Option<Known>| {
-            let (registry, context, model) = (self.clone(), context.clone(), model.to_owned());
+            let (registry, model) = (self.clone(), model.to_owned());
             async move {
                 // What is fetched for all is not cut short by the deadline of the one who happened to ask.
-                let context = if known.is_some() { Context::new() } else { context };
-                let mut known = registry.ask(&context, url, known.as_ref()).await?;
-                if known.listing.endpoints.iter().any(|found| found.endpoint.model != model) {
-                    Arc::make_mut(&mut known.listing).endpoints.retain(|found| found.endpoint.model == model);
+                let mut found = registry.ask(&Context::new(), url, known.as_ref()).await?;
+                if found.listing.endpoints.iter().any(|found| found.endpoint.model != model) {
+                    Arc::make_mut(&mut found.listing).endpoints.retain(|found| found.endpoint.model == model);
                 }
-                Ok(known)
+                let was_full = known.is_some_and(|known| !known.is_nothing());
+                believed(was_full, &found.listing, registry.fetcher.policy.accept_empty)?;
+                Ok(found)
             }
         };
-        self.cache.get(model, ask).await.map(|known| known.listing)
+        within(context, self.cache.get(model, ask)).await.map(|known| known.listing)
     }
 
     async fn ask(&self, context: &Context, url: Url, known: Option<&Known>) -> Result<Known> {
@@ -132,6 +145,24 @@ impl fmt::Debug for Registry {
             .field("origin", self.url.origin())
             .field("limits", &self.limits)
             .finish_non_exhaustive()
+    }
+}
+
+/// What comes of it, unless the context ends before.
+async fn within<T>(context: &Context, asked: impl Future<Output = Result<T>>) -> Result<T> {
+    let (mut asked, mut cancelled) = (pin!(asked), pin!(context.cancellation().cancelled()));
+    let either = poll_fn(|cx| match asked.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(answer),
+        Poll::Pending => cancelled
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(Error::new(ErrorKind::Cancelled, "the caller cancelled the wait for endpoints"))),
+    });
+    match context.remaining() {
+        Some(left) => tokio::time::timeout(left, either).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "the registry did not answer before the deadline"))
+        }),
+        None => either.await,
     }
 }
 

@@ -42,10 +42,11 @@ async fn a_registry_is_followed_by_its_tag() {
     let registry = Registry::new(transport(), server.url("/endpoints"), policy()).expect("an address");
     let mut source = registry.with_cache(limits()).with_token("sk-registry").follow();
     assert_eq!(names(&next(&mut source).await.expect("good")), ["a"]);
-    assert!(is_quiet(&mut source, TICK * 5).await, "no news");
+    while server.count() < 3 {
+        assert!(is_quiet(&mut source, TICK * 5).await, "asked again and again, and no news");
+    }
     {
         let asked = server.asked.lock().expect("no panic");
-        assert!(asked.len() >= 3, "asked again and again");
         assert!(!asked[0].head.contains("if-none-match") && asked[1].head.contains("if-none-match: \"1\""));
         assert!(asked[0].head.contains("authorization: bearer sk-registry"), "on the loopback");
     }
@@ -96,43 +97,86 @@ async fn what_a_registry_says_wrongly_replaces_nothing() {
     }
 }
 
+/// A registry whose answers keep for the test, or for next to no time.
+fn registry(server: &Server, time_to_live: Duration) -> Registry {
+    let limits = CacheLimits::default().with_negative(Duration::from_secs(3600));
+    let limits = limits.with_time_to_live(time_to_live);
+    Registry::new(transport(), server.url("/e"), policy()).expect("an address").with_cache(limits)
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
 #[tokio::test]
-async fn lookups_are_cached_and_outlive_the_registry() {
-    let up = Arc::new(AtomicUsize::new(1));
-    let is_up = up.clone();
-    let server = Server::start(move |asked| match is_up.load(SeqCst) {
-        0 => Reply::Whole(503, vec![], vec![]),
-        _ if asked.what == "GET /e?model=a%2Fb" => ok(entries(&[("x", "a/b"), ("y", "other")])),
-        _ => ok(entries(&[])),
+async fn lookups_are_cached_and_failures_and_nothing_too() {
+    let server = Server::start(move |asked| match asked.what.as_str() {
+        "GET /e?model=a%2Fb" => ok(entries(&[("x", "a/b"), ("y", "other")])),
+        "GET /e?model=none" => ok(entries(&[])),
+        _ => Reply::Whole(503, vec![], vec![]),
     })
     .await;
-    let registry =
-        Registry::new(transport(), server.url("/e"), policy()).expect("an address").with_cache(limits());
-    let context = Context::new();
+    let (registry, context) = (registry(&server, LONG), Context::new());
     for _ in 0..10 {
-        assert_eq!(
-            names(&registry.lookup(&context, "a/b").await.expect("good")),
-            ["x"],
-            "of that model alone"
-        );
-    }
-    assert_eq!(server.count(), 1, "cached");
-    assert!(registry.lookup(&context, "none").await.expect("an answer").endpoints.is_empty());
-    up.store(0, SeqCst);
-    for _ in 0..5 {
-        tokio::time::sleep(TICK).await;
-        assert_eq!(names(&registry.lookup(&context, "a/b").await.expect("stale")), ["x"]);
-    }
-    assert!(server.count() > 3, "and asked for in the background");
-    for _ in 0..10 {
+        let listing = registry.lookup(&context, "a/b").await.expect("good");
+        assert_eq!(names(&listing), ["x"], "of that model alone");
+        assert!(registry.lookup(&context, "none").await.expect("an answer").endpoints.is_empty());
         assert!(registry.lookup(&context, "new").await.is_err());
     }
-    let of_new = |asked: &&support::Asked| asked.what.ends_with("model=new");
-    assert_eq!(
-        server.asked.lock().expect("no panic").iter().filter(of_new).count(),
-        1,
-        "a failure is remembered"
-    );
+    assert_eq!(server.count(), 3, "each was asked for once");
+    let error = registry.lookup(&context, &"x".repeat(257)).await.expect_err("no model has such a name");
+    assert_eq!((error.kind(), server.count()), (ErrorKind::InvalidRequest, 3));
+}
+
+#[tokio::test]
+async fn lookups_outlive_the_registry_and_what_it_forgets() {
+    let says = Arc::new(Mutex::new("good"));
+    let said = says.clone();
+    let server = Server::start(move |asked| match *said.lock().expect("no panic") {
+        "down" => Reply::Whole(503, vec![], vec![]),
+        "empty" => ok(entries(&[])),
+        "new" => ok(entries(&[("z", "m")])),
+        _ if asked.head.contains("if-none-match: \"7\"") => Reply::Whole(304, vec![], vec![]),
+        _ => Reply::Whole(200, vec![("etag", "\"7\"".to_owned())], entries(&[("x", "m")]).into()),
+    })
+    .await;
+    let limits = CacheLimits::default().with_time_to_live(Duration::ZERO).with_negative(Duration::ZERO);
+    let registry =
+        Registry::new(transport(), server.url("/e"), policy()).expect("an address").with_cache(limits);
+    let context = Context::new();
+    for now in ["good", "down", "empty"] {
+        *says.lock().expect("no panic") = now;
+        let before = server.count();
+        while server.count() < before + 3 {
+            assert_eq!(names(&registry.lookup(&context, "m").await.expect("stale")), ["x"], "{now}");
+            tokio::time::sleep(TICK / 8).await;
+        }
+    }
+    let asked = server.asked.lock().expect("no panic").clone();
+    assert!(asked[1..].iter().all(|asked| asked.head.contains("if-none-match: \"7\"")), "by its tag");
+    *says.lock().expect("no panic") = "new";
+    while names(&registry.lookup(&context, "m").await.expect("some")) != ["z"] {
+        tokio::time::sleep(TICK / 8).await;
+    }
+}
+
+#[tokio::test]
+async fn whose_time_is_over_goes_without_and_nobody_else_does() {
+    let (held, silence) = tokio::sync::mpsc::unbounded_channel();
+    let silence = Mutex::new(Some(silence));
+    let server = Server::start(move |_| match silence.lock().expect("no panic").take() {
+        Some(silence) => Reply::Stream(silence),
+        None => ok(entries(&[("a", "m")])),
+    })
+    .await;
+    let registry = registry(&server, LONG).with_timeout(LONG);
+    let error = registry.lookup(&Context::new().with_timeout(TICK), "m").await.expect_err("silent");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let cancelled = Context::new();
+    cancelled.cancellation().cancel();
+    // What it was told is not what the next one is told: its end says nothing of the registry.
+    let asked_in_vain = registry.lookup(&cancelled, "other").await;
+    assert!(asked_in_vain.is_ok() || asked_in_vain.is_err_and(|error| error.kind() == ErrorKind::Cancelled));
+    assert_eq!(names(&registry.lookup(&Context::new(), "m").await.expect("good")), ["a"]);
+    drop(held);
 }
 
 #[tokio::test]
@@ -213,4 +257,27 @@ async fn servers_are_asked_for_their_models() {
     assert_eq!(listing.endpoints[1].is_up, Some(true));
     let generated = [vllm.asked.lock().expect("no panic"), ollama.asked.lock().expect("no panic")];
     assert!(generated.iter().all(|asked| asked.iter().all(|asked| asked.what.starts_with("GET "))));
+}
+
+#[tokio::test]
+async fn servers_with_a_key_are_asked_with_it_and_no_other_is() {
+    let server = Server::start(|asked| match asked.head.contains("authorization: bearer sk-planted") {
+        true => ok(r#"{"data":[{"id":"llama"}]}"#),
+        false => Reply::Whole(401, vec![], vec![]),
+    })
+    .await;
+    let ask = async |hosts: &[&str], key: Option<&str>| {
+        let policy = policy().with_key("cluster", "sk-planted", hosts.iter().copied());
+        let probe = Probe::new(transport(), [server.url("")], policy);
+        next(&mut key.map_or(probe.clone(), |key| probe.with_key(key)).follow()).await
+    };
+    assert!(ask(&["127.0.0.1"], None).await.is_err(), "it wants a key");
+    let listing = ask(&["127.0.0.1"], Some("cluster")).await.expect("it has one");
+    assert_eq!(listing.endpoints[0].endpoint.credential, Some("sk-planted".into()), "the router has it, too");
+    let before = server.count();
+    for (hosts, key) in [(&["example.com"][..], "cluster"), (&["127.0.0.1"], "other")] {
+        let error = ask(hosts, Some(key)).await.expect_err("not for that host, or unknown");
+        assert!(error.to_string().contains("key") && !error.to_string().contains("planted"), "{error}");
+    }
+    assert_eq!(server.count(), before, "and is not asked");
 }

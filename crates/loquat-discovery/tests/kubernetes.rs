@@ -84,8 +84,14 @@ async fn slices_are_listed_and_watched() {
         );
         assert!(asked.iter().all(|asked| asked.head.contains("authorization: bearer tok-1")));
     }
-    // A pod terminates: still serving, then not.
+    // A pod terminates: still serving, and so drained and not cut; then not.
     let both = |second| slice("s1", 11, &[("10.0.0.1", r#""ready":true"#), ("10.0.0.2", second)]);
+    tell.send(event("MODIFIED", &both(r#""ready":true"#))).expect("watched");
+    assert_eq!(next(&mut source).await.expect("watched").endpoints[1].is_up, Some(true));
+    tell.send(event("MODIFIED", &both(r#""ready":false,"serving":true,"terminating":true"#)))
+        .expect("watched");
+    let listing = next(&mut source).await.expect("watched");
+    assert_eq!((names(&listing).len(), listing.endpoints[1].is_up), (2, Some(false)));
     tell.send(event("MODIFIED", &both(r#""ready":false,"serving":false,"terminating":true"#)))
         .expect("watched");
     assert_eq!(names(&next(&mut source).await.expect("watched")), ["m at 10.0.0.1:8000"]);
