@@ -1,10 +1,7 @@
 //! One operation under way: what is noted down of it, and what becomes of that at its end.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,7 +14,7 @@ use crate::capture::Gather;
 
 use crate::{
     Asked, AttemptTrace, CallTrace, HeadTrace, Note, Outcome, Place, StreamState, metric::Exemplar,
-    observer::Shared, series::Series,
+    observer::Shared, pace::Arrivals, series::Series,
 };
 
 /// Most attempts and notes kept of one operation: ten times what a schedule's defaults can make. Those beyond still count in
@@ -37,9 +34,7 @@ pub(crate) struct Call {
     parent: Option<[u8; 8]>,
     asked: Asked,
     pub(crate) started: Instant,
-    chunks: AtomicU32,
-    /// Nanoseconds from the beginning to the last arrival.
-    last: AtomicU64,
+    pub(crate) arrivals: Arrivals,
     /// Where the latest attempt went.
     at: Mutex<Option<Arc<Place>>>,
     record: Option<Mutex<Record>>,
@@ -111,8 +106,7 @@ impl Call {
                 stream: request.stream,
             },
             started: shared.clock.now(),
-            chunks: AtomicU32::new(0),
-            last: AtomicU64::new(0),
+            arrivals: Arrivals::default(),
             at: Mutex::default(),
             record: shared.records().then(Mutex::default),
             shared: shared.clone(),
@@ -174,13 +168,6 @@ impl Call {
         }
     }
 
-    /// Content has arrived: so often, the last time so many nanoseconds after the beginning.
-    #[inline]
-    pub(crate) fn arrived(&self, chunks: u32, last: u64) {
-        self.chunks.store(chunks, Relaxed);
-        self.last.store(last, Relaxed);
-    }
-
     pub(crate) fn state(&self, now: Instant) -> StreamState {
         let age = now.saturating_duration_since(self.started);
         StreamState {
@@ -188,8 +175,10 @@ impl Call {
             attempt: self.at.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             trace_id: self.trace.trace_id(),
             age,
-            chunks: self.chunks.load(Relaxed),
-            idle: age.saturating_sub(Duration::from_nanos(self.last.load(Relaxed))),
+            chunks: self.arrivals.chunks(),
+            idle: self.arrivals.last().map_or(age, |last| {
+                Duration::from_nanos(self.shared.ticks.of(now).saturating_sub(last)).min(age)
+            }),
         }
     }
 
@@ -243,7 +232,7 @@ impl Call {
             started: self.shared.wall(self.started),
             took,
             first_chunk: end.first_chunk,
-            chunks: self.chunks.load(Relaxed),
+            chunks: self.arrivals.chunks(),
             response: record.response,
             finish_reason: end.finish_reason.map(|reason| word(reason.as_str())),
             usage: end.usage,

@@ -20,9 +20,9 @@ use crate::capture::Gather;
 use crate::{
     Observer, Outcome, Place,
     call::{Call, End},
-    metric::nanos,
-    pace::Pace,
+    pace::{Pace, Rare},
     series::Series,
+    ticks::Ticks,
 };
 
 /// A model around a model: one operation per call. Put it outside of retries and routes.
@@ -55,11 +55,11 @@ impl<M> Observed<M> {
         Running {
             #[cfg(feature = "capture")]
             gather: call.capture(request),
+            ticks: shared.ticks,
             call,
             slot,
             pace: Pace::default(),
             first_chunk: None,
-            first_nanos: 0,
             is_over: false,
         }
     }
@@ -102,11 +102,10 @@ impl<M> fmt::Debug for Observed<M> {
 /// An operation that ends once: said to be over, or dropped by a caller who gave it up.
 struct Running {
     call: Arc<Call>,
+    ticks: Ticks,
     slot: usize,
     pace: Pace,
     first_chunk: Option<Duration>,
-    /// The same in nanoseconds.
-    first_nanos: u64,
     is_over: bool,
     /// Where its content is captured.
     #[cfg(feature = "capture")]
@@ -114,24 +113,6 @@ struct Running {
 }
 
 impl Running {
-    /// Content arrived then, or is part of what arrived before.
-    #[inline]
-    fn content(&mut self, at: Instant) {
-        if self.pace.arrival(at) {
-            self.call.arrived(self.pace.chunks(), self.first_nanos + self.pace.span());
-        } else if self.first_chunk.is_none() {
-            self.first_content(at);
-        }
-    }
-
-    #[cold]
-    fn first_content(&mut self, at: Instant) {
-        let first = at.saturating_duration_since(self.call.started);
-        (self.first_chunk, self.first_nanos) = (Some(first), nanos(first));
-        self.pace.begin(at);
-        self.call.arrived(1, self.first_nanos);
-    }
-
     #[cold]
     #[inline(never)]
     fn ended(&mut self, ending: &Ending) {
@@ -172,8 +153,8 @@ impl Running {
         }
         let call = &*self.call;
         call.shared.live.leave(self.slot);
-        call.series.chunks.add(u64::from(self.pace.chunks()));
-        self.pace.record(&call.series.per_chunk);
+        call.series.chunks.add(u64::from(call.arrivals.chunks()));
+        self.pace.record(&call.arrivals, &call.series.per_chunk);
         let at = call.shared.clock.now();
         call.end(&mut End {
             at,
@@ -201,33 +182,25 @@ struct Watched {
 }
 
 impl Watched {
-    #[inline]
-    fn delta(&mut self) {
-        match self.inner.arrived() {
-            Some(at) if self.running.first_chunk.is_some() => {
-                self.waited = false;
-                self.running.content(at);
-            }
-            at => self.rarer(at),
-        }
-    }
-
-    /// Before the first content, or where the source has read no clock. Apart, so that the common way saves few registers.
+    /// What is rarer than the next chunk after a short gap. Apart, so that the common way saves few registers.
     #[cold]
     #[inline(never)]
     fn rarer(&mut self, at: Option<Instant>) {
-        if self.running.first_chunk.is_none() {
+        let running = &mut self.running;
+        if running.call.arrivals.last().is_none() {
             match self.inner.current() {
-                Delta::Start { id, model } => return self.running.call.answered_by(id, model),
+                Delta::Start { id, model } => return running.call.answered_by(id, model),
                 Delta::Raw { .. } | Delta::Detail { .. } => return,
                 _ => {}
             }
         } else if at.is_none() && !self.waited {
             return; // came together with the one before
         }
-        let at = at.unwrap_or_else(|| self.running.call.shared.clock.now());
         self.waited = false;
-        self.running.content(at);
+        let at = at.unwrap_or_else(|| running.call.shared.clock.now());
+        if running.pace.rare(&running.call.arrivals, running.ticks.of(at)) == Rare::First {
+            running.first_chunk = Some(at.saturating_duration_since(running.call.started));
+        }
     }
 }
 
@@ -236,7 +209,11 @@ impl Source for Watched {
         // Taken apart and put together, so that the ending's bytes are copied only where there is one.
         match self.inner.poll_advance(cx) {
             Poll::Ready(Step::Delta) => {
-                self.delta();
+                let at = self.inner.arrived();
+                let quick = at.and_then(|at| self.running.ticks.quick(at));
+                if !quick.is_some_and(|at| self.running.call.arrivals.is_next(at)) {
+                    self.rarer(at);
+                }
                 Poll::Ready(Step::Delta)
             }
             Poll::Pending => {

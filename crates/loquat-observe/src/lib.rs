@@ -68,6 +68,7 @@ mod series;
 pub mod serve;
 mod stack;
 pub mod tasks;
+mod ticks;
 pub mod top;
 mod trace;
 mod waterfall;

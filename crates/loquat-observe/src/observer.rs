@@ -25,6 +25,7 @@ use crate::{
     runtime::{RuntimeState, Runtimes},
     series::{Catalog, Series},
     tasks::Tasks,
+    ticks::Ticks,
 };
 
 /// Watches operations and attempts. Cheap to clone; clones are one. Nothing of it is global: a program may have several.
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// The same moment on both clocks, so that an operation reads only one.
     anchor: (Instant, SystemTime),
+    pub(crate) ticks: Ticks,
     pub(crate) sampling: Sampling,
     pub(crate) keepers: Vec<Arc<dyn Keep>>,
     pub(crate) live: Places<Call>,
@@ -380,6 +382,7 @@ impl ObserverBuilder {
             names,
             clock: self.clock,
             anchor,
+            ticks: Ticks::new(anchor.0),
             sampling: self.sampling,
             keepers: self.keepers,
             live: Places::default(),
