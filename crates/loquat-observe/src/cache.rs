@@ -12,8 +12,8 @@ use crate::{
 
 /// What happened in a tier since its beginning. Nothing in it falls.
 ///
-/// Of `loquat-prompt`: what templates and prompts are kept on (`l1`) and tokens (`l2`) is [`of`](Self::of) the fields of `CacheStats`,
-/// `CacheState::of(stats.hits + stats.joined, stats.misses).with_bytes(stats.hit_bytes).with_time(stats.timed, stats.time)`; of a fleet's
+/// Of `loquat-prompt`: what templates and prompts are kept on (`l1`), tokens (`l2`) and whole answers (`answers`) is [`of`](Self::of) the fields of
+/// `CacheStats`, `CacheState::of(stats.hits + stats.joined, stats.misses).with_bytes(stats.hit_bytes).with_time(stats.timed, stats.time)`; of a fleet's
 /// (`l3`) those of `RemoteStats`, `CacheState::of(stats.hits, stats.misses).with_bytes(stats.hit_bytes).with_time(stats.asked, stats.time)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

@@ -4,11 +4,14 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use loquat_core::{
-    ChatRequest, Context, Ending, Error, ErrorKind, FinishReason, Model, OwnedDelta, Usage,
-    test_util::Scripted,
+    Answer, BoxFuture, ChatRequest, Context, Ending, Error, ErrorKind, FinishReason, Model, OwnedDelta,
+    Usage, test_util::Scripted,
 };
 use loquat_prompt::cache::remote::{AnswerCache, AnswerLimits, Remote, RemoteConfig, Topology};
 use support::redis_server::RedisServer;
@@ -72,7 +75,45 @@ async fn the_same_request_gets_the_same_stream() {
     let other = Context::new().with_tenant("b");
     assert_eq!(deltas(&*cache, &other, &request("hi")).await.unwrap(), finished(&["b"]));
     assert_eq!(model.asked().len(), 2);
-    assert_eq!((cache.stats().hits, cache.stats().misses, cache.stats().entries), (3, 2, 2));
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.entries), (3, 2, 2));
+    // Each was given three times what was computed once; the other tenant's is shorter.
+    assert_eq!(stats.hit_bytes % 3, 0, "{stats:?}");
+    assert!(stats.hit_bytes > 0 && stats.missed_bytes > stats.hit_bytes / 3, "{stats:?}");
+}
+
+/// A model that takes long, and says when it was asked.
+struct Slow(Arc<OnceLock<Instant>>);
+
+impl Model for Slow {
+    fn infer<'a>(&'a self, _: &'a Context, _: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer, Error>> {
+        let _ = self.0.set(Instant::now());
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Err(Error::new(ErrorKind::Overloaded, "busy"))
+        })
+    }
+}
+
+#[tokio::test]
+async fn every_look_up_is_timed_and_the_model_is_not() {
+    let (_, kept) = cache(Scripted::new().then(Ok(finished(&["kept"]))), None);
+    let (context, asked) = (Context::new(), request("hi"));
+    let began = Instant::now();
+    for _ in 0..5 {
+        deltas(&*kept, &context, &asked).await.unwrap();
+    }
+    let stats = kept.stats();
+    assert_eq!((stats.timed, stats.hits, stats.misses), (5, 4, 1));
+    assert!(stats.time > Duration::ZERO && stats.time <= began.elapsed(), "{stats:?}");
+
+    let when = Arc::default();
+    let slow = AnswerCache::new(Slow(Arc::clone(&when)), "test", None, AnswerLimits::default());
+    let began = Instant::now();
+    assert!(deltas(&slow, &context, &asked).await.is_err());
+    let stats = slow.stats();
+    assert_eq!((stats.timed, stats.misses), (1, 1));
+    assert!(stats.time <= when.get().unwrap().duration_since(began), "{stats:?}");
 }
 
 #[tokio::test]

@@ -32,9 +32,9 @@ pub struct CacheStats {
     pub entries: u64,
     /// Bytes now, texts and tokens and what keeps them.
     pub bytes: u64,
-    /// Look-ups whose time was taken: one in 64.
+    /// Look-ups whose time was taken: one in 64, of whole answers each.
     pub timed: u64,
-    /// How long those took, all together, computing what was not there included.
+    /// How long those took, all together, computing what was not there included; asking a model for it apart.
     pub time: Duration,
 }
 
@@ -112,6 +112,12 @@ impl Counters {
         let mine = self.mine();
         mine.misses.fetch_add(1, Relaxed);
         mine.missed_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Bytes of a miss, where they are known later than it.
+    #[cfg(feature = "redis")]
+    pub(crate) fn computed(&self, bytes: usize) {
+        self.mine().missed_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     pub(crate) fn joined(&self, bytes: usize) {

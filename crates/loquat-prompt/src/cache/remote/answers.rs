@@ -9,7 +9,7 @@ use std::{
     fmt,
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Model, Result};
@@ -86,7 +86,8 @@ impl<M: Model> AnswerCache<M> {
         Self { inner, shared: Arc::new(shared) }
     }
 
-    /// What happened so far.
+    /// What happened so far. Bytes are those of the answers. Each look-up is timed: from the request to a kept answer, another caller's
+    /// included, or to knowing that there is none; what the model then takes is not the cache's.
     pub fn stats(&self) -> CacheStats {
         let local = lock(&self.shared.local);
         let (entries, bytes) = (local.answers.len() as u64, local.bytes as u64);
@@ -103,6 +104,7 @@ impl<M: Model> AnswerCache<M> {
     }
 
     async fn answer(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
+        let look = Look { counters: &self.shared.counters, began: Instant::now() };
         let Some(canonical) = canonical::bytes(&request) else {
             return self.inner.infer(context, request).await;
         };
@@ -111,8 +113,9 @@ impl<M: Model> AnswerCache<M> {
             .of(&[tenant.as_bytes(), &canonical]);
         loop {
             let kept = lock(&self.shared.local).answers.get(&key).cloned();
-            if let Some(answer) = kept.as_deref().and_then(Replay::read) {
-                self.shared.counters.hit(0);
+            if let Some((bytes, answer)) = kept.as_deref().and_then(|kept| Some((kept, Replay::read(kept)?)))
+            {
+                look.hit(bytes.len());
                 return Ok(Answer::new(answer));
             }
             let (sender, mut receiver) = watch::channel(None);
@@ -128,7 +131,7 @@ impl<M: Model> AnswerCache<M> {
                 }
             };
             let Some(flight) = waits_for else {
-                return self.lead(context, request, key, &canonical, sender).await;
+                return self.lead(look, context, request, key, &canonical, sender).await;
             };
             receiver = flight;
             let patience = context.remaining().unwrap_or(MAX_WAIT).min(MAX_WAIT);
@@ -142,17 +145,21 @@ impl<M: Model> AnswerCache<M> {
             let Ok(landed) = landed else {
                 // A leader whose caller does not pull, or who is slow: nobody need wait for that.
                 context.check()?;
+                look.miss();
                 return self.inner.infer(context, request).await;
             };
             match landed {
                 Ok(Some(Some(bytes))) => {
                     if let Some(answer) = Replay::read(&bytes) {
-                        self.shared.counters.joined(0);
+                        look.joined(bytes.len());
                         return Ok(Answer::new(answer));
                     }
                 }
                 // It could not be shared: not whole, too long, a picture. Whoever waited asks at once, side by side.
-                Ok(_) => return self.inner.infer(context, request).await,
+                Ok(_) => {
+                    look.miss();
+                    return self.inner.infer(context, request).await;
+                }
                 // The leader was dropped before it had an answer: the next one leads.
                 Err(_) => {}
             }
@@ -161,6 +168,7 @@ impl<M: Model> AnswerCache<M> {
 
     async fn lead(
         &self,
+        look: Look<'_>,
         context: &Context,
         request: Arc<ChatRequest>,
         key: [u8; 32],
@@ -175,21 +183,22 @@ impl<M: Model> AnswerCache<M> {
             let name = remote.key(&shelf, &[self.shared.scope.as_bytes(), canonical]);
             let found = remote.read(&shelf, std::slice::from_ref(&name)).await.pop().flatten();
             let found = found.map(Content::into_bytes);
-            match found.as_deref().map(Replay::read) {
-                Some(Some(answer)) => {
-                    self.shared.counters.hit(0);
+            match found.as_deref().map(|bytes| (bytes.len(), Replay::read(bytes))) {
+                Some((bytes, Some(answer))) => {
+                    look.hit(bytes);
                     landing.land(found);
                     return Ok(Answer::new(answer));
                 }
-                Some(None) => remote.disbelieve(),
+                Some((_, None)) => remote.disbelieve(),
                 None => {}
             }
             remote_key = Some((shelf, name));
         }
-        self.shared.counters.miss(0);
+        look.miss();
         let answer = self.inner.infer(context, request).await?;
         let done = move |whole: Option<Vec<u8>>| {
             let shared = Arc::clone(&landing.shared);
+            shared.counters.computed(whole.as_ref().map_or(0, Vec::len));
             if let (Some(bytes), Some(remote), Some((shelf, name))) = (&whole, &shared.remote, remote_key) {
                 remote.write(&shelf, vec![(name, bytes.clone())]);
             }
@@ -197,6 +206,34 @@ impl<M: Model> AnswerCache<M> {
         };
         let max_bytes = self.shared.limits.max_answer_bytes;
         Ok(answer.map_source(|source| Recording::new(source, max_bytes, Box::new(done))))
+    }
+}
+
+/// A question to the cache, told once what came of it. Dropped with a caller who did not wait for that, it counts for nothing.
+struct Look<'a> {
+    counters: &'a Counters,
+    began: Instant,
+}
+
+impl Look<'_> {
+    fn hit(self, bytes: usize) {
+        self.counters.hit(bytes);
+        self.over();
+    }
+
+    fn joined(self, bytes: usize) {
+        self.counters.joined(bytes);
+        self.over();
+    }
+
+    /// The bytes are known when the model has answered.
+    fn miss(self) {
+        self.counters.miss(0);
+        self.over();
+    }
+
+    fn over(self) {
+        self.counters.over(Some(self.began));
     }
 }
 
