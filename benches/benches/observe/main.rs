@@ -6,290 +6,186 @@
 //! | `chunk` | instructions added to one chunk of a stream, of 500 that are polled in turn; metrics on |
 //! | `chunk-spans` | the same with 1 % of the operations kept as spans |
 //! | `request` | instructions added to a whole short request of three chunks, with both |
-//! | `core-share` | the part of one core, in percent, that 100,000 chunks a second take of it, by instructions; metrics on |
-//! | `core-share-spans` | the same with 1 % spans |
-//! | `cpu` | the thread's processor time added to a chunk, metrics on: noisy, and the floor is the chunk without anybody watching |
+//! | `core-share`, `core-share-spans` | the part of one core, in percent, that 100,000 chunks a second take of it: those instructions, of what a core executes in a second that does nothing but this |
+//! | `core-share-streaming`, `…-spans` | the same, of what a core executes in a second that reads streams from sockets, the kernel's instructions left out |
+//! | `rate` | both rates: thousand million instructions a second, ours over sockets, and in the loop |
+//! | `cpu` | the thread's processor time added to a chunk in the loop; the floor is the chunk without anybody watching |
+//! | `sockets` | the processor time, user and kernel, added to a chunk that comes over a socket: 500 streams of 200 events a second, over HTTP/1.1, from a process on another core |
+//! | `requests` | the part of a core, in percent, that watching adds to 5,000 short requests a second, which are run at that rate: by processor time; `requests-computed`, by instructions |
+//!
+//! **Two rates**, since it is not said which second is meant. A core that runs a loop from its first cache executes some ten
+//! thousand million instructions in one. One that serves sockets waits for memory, spends most of its time in the kernel, whose instructions
+//! nobody here can count, and executes a tenth of that in the program; but the instructions that are added do not run at that rate, since
+//! none of them waits for the kernel. So the first rate flatters, the second wrongs, and the time that was really added (`cpu`, and
+//! `sockets` as far as noise lets it be seen) lies between.
 //!
 //! Instructions are counted by callgrind in a process of its own: the same program with few and with many chunks, so that the
-//! difference is the chunks'. What a core executes in a second is measured here, on the program that nobody watches. Two things
-//! callgrind does not see: the kernel, and waiting for memory. Our layer takes no reading of the clock per chunk (the source has
-//! one), tracing's does.
+//! difference is the chunks'. Two things callgrind does not see: the kernel, and waiting for memory. Our layer takes no reading of the
+//! clock per chunk (the source has one), tracing's does.
 //!
-//! The peer: a span per operation, entered for each poll, a histogram with three attributes recorded per chunk, the SDK's sampler at 1 %, and
-//! an exporter that throws away.
+//! Times are taken in turns whose order is reversed every round. What is added is the median of the differences within a round; of those,
+//! `…/low` and `…/high` hold the median nineteen times out of twenty (by order statistics, which assume nothing of the noise).
 
-use std::{
-    sync::Arc,
-    task::{self, Poll, Waker},
-    time::{Duration, Instant},
+mod memory;
+mod peer;
+#[path = "../stream/server.rs"]
+#[allow(dead_code, reason = "shared with another bench")]
+mod server;
+mod sockets;
+mod who;
+
+use std::time::Duration;
+
+use loquat_benches::{
+    callgrind, child, cpu, is_quick,
+    machine::{median, pin},
+    side,
 };
+use memory::{REQUESTS_PER_SECOND, SHORT, STREAMS};
+use server::Server;
+use who::Who;
 
-use loquat_benches::{callgrind, cpu, is_quick, machine::median, side};
-use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, FinishReason, Model, Result, Source, Step, Usage,
-};
-use loquat_observe::{CallTrace, Keep, Observer, Place, Sampling};
-use opentelemetry::{KeyValue, metrics::MeterProvider, trace::TracerProvider};
-use opentelemetry_sdk::{
-    error::OTelSdkResult,
-    metrics::{Temporality, data::ResourceMetrics, exporter::PushMetricExporter},
-    trace::{Sampler, SpanData, SpanExporter},
-};
-use tracing_subscriber::layer::SubscriberExt;
-
-/// Streams that are polled in turn.
-const STREAMS: usize = 500;
-
-/// A source that waits before each chunk and says when it arrived, as a connection's does. It makes those times up: a reading
-/// of the clock is no instruction to callgrind, and would hide in the time what a core gets done.
-struct Paced {
-    left: usize,
-    waited: bool,
-    arrived: Instant,
-}
-
-impl Source for Paced {
-    fn poll_advance(&mut self, _: &mut task::Context<'_>) -> Poll<Step> {
-        if !std::mem::replace(&mut self.waited, true) {
-            return Poll::Pending;
-        }
-        self.waited = false;
-        if self.left == 0 {
-            let mut usage = Usage::default();
-            (usage.input_tokens, usage.output_tokens) = (10, 20);
-            return Poll::Ready(Step::End(Ending::Finished { reason: FinishReason::Stop, usage }));
-        }
-        self.left -= 1;
-        self.arrived += Duration::from_millis(5);
-        Poll::Ready(Step::Delta)
-    }
-
-    fn current(&self) -> Delta<'_> {
-        Delta::Text { choice: 0, text: " token" }
-    }
-
-    fn arrived(&self) -> Option<Instant> {
-        Some(self.arrived)
-    }
-}
-
-struct Server(usize);
-
-impl Model for Server {
-    fn infer<'a>(&'a self, _: &'a Context, _: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
-        let source = Paced { left: self.0, waited: false, arrived: Instant::now() };
-        Box::pin(async move { Ok(Answer::new(source).without_history()) })
-    }
-}
-
-/// Who watches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
-    Nobody,
-    Metrics,
-    Spans,
-    Tracing,
-}
-
-impl Who {
-    const ALL: [(Self, &'static str); 4] = [
-        (Self::Nobody, "nobody"),
-        (Self::Metrics, "metrics"),
-        (Self::Spans, "spans"),
-        (Self::Tracing, "tracing"),
-    ];
-}
-
-struct Nowhere;
-
-impl Keep for Nowhere {
-    fn keep(&self, call: &Arc<CallTrace>) {
-        std::hint::black_box(call);
-    }
-}
-
-#[derive(Debug)]
-struct ThrownAway;
-
-impl SpanExporter for ThrownAway {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        std::hint::black_box(batch);
-        Ok(())
-    }
-}
-
-impl PushMetricExporter for ThrownAway {
-    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        std::hint::black_box(metrics);
-        Ok(())
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn temporality(&self) -> Temporality {
-        Temporality::Cumulative
-    }
-}
-
-/// One stream under way.
-struct Stream {
-    answer: Answer,
-    traced: Option<(tracing::Span, Instant)>,
-}
-
-struct Peer {
-    histogram: opentelemetry::metrics::Histogram<f64>,
-    _guard: tracing::subscriber::DefaultGuard,
-}
-
-impl Peer {
-    fn new() -> Self {
-        let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder()
-            .with_batch_exporter(ThrownAway)
-            .with_sampler(Sampler::TraceIdRatioBased(0.01))
-            .build();
-        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("bench"));
-        let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-        let meters = opentelemetry_sdk::metrics::SdkMeterProvider::builder()
-            .with_periodic_exporter(ThrownAway)
-            .build();
-        let histogram =
-            meters.meter("bench").f64_histogram("gen_ai.client.operation.time_per_output_chunk").build();
-        // Its instruments live as long as it does.
-        std::mem::forget(meters);
-        Self { histogram, _guard: guard }
-    }
-
-    fn chunk(&self, since: &mut Instant) {
-        let now = Instant::now();
-        let gap = now.duration_since(std::mem::replace(since, now));
-        let attributes = [
-            KeyValue::new("gen_ai.operation.name", "chat"),
-            KeyValue::new("gen_ai.provider.name", "openai"),
-            KeyValue::new("gen_ai.request.model", "gpt-5"),
-        ];
-        self.histogram.record(gap.as_secs_f64(), &attributes);
-    }
-}
-
-/// So many streams at a time, each of so many chunks, until all `operations` have ended.
-fn run(who: Who, operations: usize, chunks: usize) {
-    let server = Server(chunks);
-    let place = || Place::new("openai", "gpt-5").with_base_url("https://api.example/v1");
-    let model: Arc<dyn Model> = match who {
-        Who::Nobody | Who::Tracing => Arc::new(server),
-        Who::Metrics | Who::Spans => {
-            let mut builder = Observer::builder();
-            if who == Who::Spans {
-                builder = builder.sampling(Sampling::default()).keep(Arc::new(Nowhere));
-            }
-            let observer = builder.build();
-            Arc::new(observer.operation(observer.attempt(server, place()), place()))
-        }
-    };
-    let peer = (who == Who::Tracing).then(Peer::new);
-    let request = Arc::new(ChatRequest::new("gpt-5").with_user("hi"));
-    let mut cx = task::Context::from_waker(Waker::noop());
-    let mut left = operations;
-    while left > 0 {
-        let mut streams: Vec<Stream> = (0..left.min(STREAMS))
-            .map(|_| {
-                let traced = peer.as_ref().map(|_| {
-                    (tracing::info_span!("chat", otel.kind = "client", model = "gpt-5"), Instant::now())
-                });
-                let context = Context::new();
-                let mut infer = model.infer(&context, request.clone());
-                let Poll::Ready(Ok(answer)) = infer.as_mut().poll(&mut cx) else {
-                    panic!("it answers at once")
-                };
-                drop(infer);
-                Stream { answer, traced }
-            })
-            .collect();
-        left -= streams.len();
-        while !streams.is_empty() {
-            streams.retain_mut(|stream| {
-                let entered = stream.traced.as_ref().map(|(span, _)| span.enter());
-                let polled = stream.answer.poll_advance(&mut cx);
-                drop(entered);
-                if let (Poll::Ready(true), Some(peer), Some((_, since))) =
-                    (&polled, &peer, &mut stream.traced)
-                {
-                    peer.chunk(since);
-                }
-                if polled.is_ready() {
-                    std::hint::black_box(stream.answer.current());
-                }
-                stream.answer.ending().is_none()
-            });
-        }
-    }
-}
-
-/// Instructions of this program, run like that.
-fn instructions(who: &str, operations: usize, chunks: usize) -> f64 {
-    callgrind::instructions(&["--count", who, &operations.to_string(), &chunks.to_string()])
-}
+const PEER: &str = "tracing-opentelemetry";
+const WITH_SPANS: &str = "ours with 1 % spans";
+/// The argument of a process whose instructions are counted.
+const COUNT: &str = "--count";
 
 fn main() {
+    pin(usize::from(child::is_server()));
+    if child::is_server() {
+        return server::serve();
+    }
     let arguments: Vec<String> = std::env::args().collect();
-    if let Some(at) = arguments.iter().position(|argument| argument == "--count") {
+    if let Some(at) = arguments.iter().position(|argument| argument == COUNT) {
         let number = |index: usize| arguments[at + index].parse().expect("a number");
-        let who = Who::ALL.iter().find(|(_, name)| *name == arguments[at + 1]).expect("a name").0;
-        return run(who, number(2), number(3));
+        return memory::run(Who::named(&arguments[at + 1]), number(2), number(3));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    if sockets::is_counted(&runtime, &arguments) {
+        return;
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
         println!("skipped: run by `cargo xtask bench observe`");
         return;
     }
 
-    let (few, many) = (20, if is_quick() { 60 } else { 220 });
-    let per_chunk = |who| {
-        (instructions(who, STREAMS, many) - instructions(who, STREAMS, few)) / ((many - few) * STREAMS) as f64
-    };
-    let per_request = |who| {
-        let (few, many) = (STREAMS, STREAMS * 3);
-        (instructions(who, many, 3) - instructions(who, few, 3)) / (many - few) as f64
-    };
-    let chunk = Who::ALL.map(|(_, name)| per_chunk(name));
-    let request = Who::ALL.map(|(_, name)| per_request(name));
+    let chunk = Who::ALL.map(per_chunk);
+    let request = Who::ALL.map(per_request);
+    added("chunk", "instructions", [chunk[0], chunk[1], chunk[3]]);
+    added("chunk-spans", "instructions", [chunk[0], chunk[2], chunk[3]]);
+    added("request", "instructions", [request[0], request[2], request[3]]);
 
-    // Processor time, in turns.
-    let rounds = if is_quick() { 5 } else { 31 };
-    let mut times: [Vec<f64>; 4] = Default::default();
-    for _ in 0..rounds {
-        for (index, (who, _)) in Who::ALL.iter().enumerate() {
-            let chunks = 200;
-            let before = cpu::thread_nanos();
-            run(*who, STREAMS, chunks);
-            times[index].push((cpu::thread_nanos() - before) / (STREAMS * chunks) as f64);
+    let alone = in_the_loop();
+    let streaming = over_sockets(&runtime);
+    let server = Server::start_with(sockets::COUNTED_MILLIS_BETWEEN);
+    let (few, many) = (20, if is_quick() { 60 } else { 120 });
+    let whole = sockets::instructions(Who::Nobody, server.http1, few, many);
+    drop(server);
+
+    // Instructions a second: of the loop's chunk and of the socket's, each by how long it took.
+    let (loops, streams) = (chunk[0] / alone * 1e9, whole / streaming * 1e9);
+    side::figure("rate", "ours", streams / 1e9, "G instructions");
+    side::figure("rate", "loop", loops / 1e9, "G instructions");
+    side::figure("sockets/instructions", "ours", whole, "instructions");
+    side::figure("sockets/instructions", "floor", chunk[0], "instructions");
+    for (case, rate) in [("core-share", loops), ("core-share-streaming", streams)] {
+        let share = |instructions: f64| instructions * 100_000.0 / rate * 100.0;
+        added(case, "%", [chunk[0], chunk[1], chunk[3]].map(share));
+        added(&format!("{case}-spans"), "%", [chunk[0], chunk[2], chunk[3]].map(share));
+    }
+    let share = |instructions: f64| instructions * REQUESTS_PER_SECOND / loops * 100.0;
+    added("requests-computed", "%", [request[0], request[2], request[3]].map(share));
+    at_rate();
+}
+
+/// What ours and the peer add to what is there without them.
+fn added(case: &str, unit: &str, [nobody, ours, peer]: [f64; 3]) {
+    side::figure(case, "ours", ours - nobody, unit);
+    side::figure(case, PEER, peer - nobody, unit);
+}
+
+fn per_chunk(who: Who) -> f64 {
+    let (few, many) = (20, if is_quick() { 60 } else { 220 });
+    (instructions(who, STREAMS, many) - instructions(who, STREAMS, few)) / ((many - few) * STREAMS) as f64
+}
+
+fn per_request(who: Who) -> f64 {
+    let (few, many) = (STREAMS, STREAMS * 3);
+    (instructions(who, many, SHORT) - instructions(who, few, SHORT)) / (many - few) as f64
+}
+
+/// Instructions of this program, run like that.
+fn instructions(who: Who, operations: usize, chunks: usize) -> f64 {
+    callgrind::instructions(&[COUNT, who.name(), &operations.to_string(), &chunks.to_string()])
+}
+
+/// Takes each in turn, in an order that is reversed every round; the first round warms, and counts for nothing.
+fn in_turns(rounds: usize, mut take: impl FnMut(Who) -> f64) -> Vec<[f64; 4]> {
+    let mut all = Vec::new();
+    for round in 0..=rounds {
+        let mut order: Vec<usize> = (0..4).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        let mut values = [0.0; 4];
+        order.into_iter().for_each(|index| values[index] = take(Who::ALL[index]));
+        if round > 0 {
+            all.push(values);
         }
     }
-    let [nobody, metrics, spans, tracing] = times.each_mut().map(|values| median(values));
-    // What a core gets done in a second, on this program.
-    let a_second = chunk[0] / nobody * 1e9;
-    let share = |instructions: f64| instructions * 100_000.0 / a_second * 100.0;
+    all
+}
 
-    let peer = "tracing-opentelemetry";
-    let [bare, with_metrics, with_spans, traced] = chunk;
-    side::figure("chunk", "ours", with_metrics - bare, "instructions");
-    side::figure("chunk", peer, traced - bare, "instructions");
-    side::figure("chunk-spans", "ours", with_spans - bare, "instructions");
-    side::figure("chunk-spans", peer, traced - bare, "instructions");
-    side::figure("request", "ours", request[2] - request[0], "instructions");
-    side::figure("request", peer, request[3] - request[0], "instructions");
-    side::figure("core-share", "ours", share(with_metrics - bare), "%");
-    side::figure("core-share", peer, share(traced - bare), "%");
-    side::figure("core-share-spans", "ours", share(with_spans - bare), "%");
-    side::figure("core-share-spans", peer, share(traced - bare), "%");
-    side::figure("cpu", "ours", metrics - nobody, "ns/chunk");
-    side::figure("cpu", "ours with 1 % spans", spans - nobody, "ns/chunk");
-    side::figure("cpu", peer, tracing - nobody, "ns/chunk");
-    side::figure("cpu", "floor", nobody, "ns/chunk");
+/// What each adds to what nobody takes, with where it lies; what nobody takes.
+fn tell(case: &str, unit: &str, rounds: &[[f64; 4]]) -> f64 {
+    let nobody = median(&mut rounds.iter().map(|round| round[0]).collect::<Vec<_>>());
+    for (index, who) in [(1, "ours"), (2, WITH_SPANS), (3, PEER)] {
+        let mut differences: Vec<f64> = rounds.iter().map(|round| round[index] - round[0]).collect();
+        side::figure(case, who, median(&mut differences), unit);
+        // Ranks between which the median lies with 95 %: half of them, less 1.96 deviations of half the root.
+        let count = differences.len();
+        let low = (count as f64 / 2.0 - 0.98 * (count as f64).sqrt()).floor().max(0.0) as usize;
+        side::figure(&format!("{case}/low"), who, differences[low], unit);
+        side::figure(&format!("{case}/high"), who, differences[count - 1 - low], unit);
+    }
+    side::figure(case, "floor", nobody, unit);
+    nobody
+}
+
+/// Nanoseconds of a chunk in the loop without anybody watching.
+fn in_the_loop() -> f64 {
+    let rounds = in_turns(if is_quick() { 5 } else { 41 }, |who| {
+        let chunks = 200;
+        let before = cpu::thread_nanos();
+        memory::run(who, STREAMS, chunks);
+        (cpu::thread_nanos() - before) / (STREAMS * chunks) as f64
+    });
+    tell("cpu", "ns/chunk", &rounds)
+}
+
+/// The same of a chunk that comes over a socket.
+fn over_sockets(runtime: &tokio::runtime::Runtime) -> f64 {
+    let server = Server::start_with(sockets::MILLIS_BETWEEN);
+    let window = Duration::from_millis(if is_quick() { 300 } else { 1_000 });
+    let mut rates = Vec::new();
+    let rounds = in_turns(if is_quick() { 3 } else { 24 }, |who| {
+        let turn = sockets::turn(runtime, who, server.http1, window);
+        rates.push(turn.chunks_per_second);
+        turn.nanos_per_chunk
+    });
+    side::figure("sockets/chunks", "ours", median(&mut rates), "chunks/s");
+    tell("sockets", "ns/chunk", &rounds)
+}
+
+/// 5,000 short requests a second, run.
+fn at_rate() {
+    let span = Duration::from_millis(if is_quick() { 200 } else { 500 });
+    let mut rates = Vec::new();
+    let rounds = in_turns(if is_quick() { 3 } else { 20 }, |who| {
+        let (percent, rate) = memory::at_rate(who, span);
+        rates.push(rate);
+        percent
+    });
+    side::figure("requests/rate", "ours", median(&mut rates), "requests/s");
+    tell("requests", "%", &rounds);
 }

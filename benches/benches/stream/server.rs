@@ -1,4 +1,5 @@
-//! A server of token streams: every stream gets one event of about 300 bytes every 20 ms, all in one thread on one core.
+//! A server of token streams: every stream gets one event of about 300 bytes every 20 ms, or as often as is said, all in one thread on one
+//! core.
 //!
 //! A request for `/N/…` is answered by N events in the OpenAI chat format, a finish and `[DONE]`, and each event's text holds
 //! when it was written. Streams begin when they are asked for, and fall into twenty slots of a millisecond each in turn, so
@@ -24,9 +25,12 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-/// Tokens of one stream each second, and what one slot of the wheel is.
+/// What one slot of the wheel is.
 const TICK: Duration = Duration::from_millis(1);
+/// The slots of a wheel unless that is said: a stream's events are as many ticks apart.
 const SLOTS: usize = 20;
+/// The argument that says it.
+const SLOTS_ARGUMENT: &str = "--slots";
 /// What comes before the time in an event; no event has it twice.
 pub const BEFORE_TIME: &[u8] = b"\"content\":\" t";
 /// The time's digits: nanoseconds.
@@ -43,7 +47,12 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
-        let mut process = child::Server::start();
+        Self::start_with(SLOTS)
+    }
+
+    /// One whose streams get an event every so many milliseconds.
+    pub fn start_with(slots: usize) -> Self {
+        let mut process = child::Server::start_with(&[SLOTS_ARGUMENT.to_owned(), slots.to_string()]);
         let (http1, http2) = (process.address(), process.address());
         Self { process, http1, http2 }
     }
@@ -67,7 +76,8 @@ struct Stream {
     done: Option<oneshot::Sender<()>>,
 }
 
-type Wheel = Rc<RefCell<(usize, [Vec<Stream>; SLOTS])>>;
+/// The next slot, and the streams of each.
+type Wheel = Rc<RefCell<(usize, Vec<Vec<Stream>>)>>;
 
 /// Serves until standard input ends.
 pub fn serve() {
@@ -75,7 +85,9 @@ pub fn serve() {
     LocalSet::new().block_on(&runtime, async {
         let (http1, http2) = (listen(), listen());
         child::announce(&[http1.local_addr().expect("bound"), http2.local_addr().expect("bound")]);
-        let wheel = Wheel::default();
+        let mut arguments = std::env::args().skip_while(|argument| argument != SLOTS_ARGUMENT);
+        let slots = arguments.nth(1).map_or(SLOTS, |slots| slots.parse().expect("a number"));
+        let wheel: Wheel = Rc::new(RefCell::new((0, (0..slots).map(|_| Vec::new()).collect())));
         let turning = Rc::clone(&wheel);
         spawn_local(turn(turning));
         let wheel2 = Rc::clone(&wheel);
@@ -114,7 +126,7 @@ async fn turn(wheel: Wheel) {
         let due = began.elapsed().as_nanos() / TICK.as_nanos();
         while done < due {
             done += 1;
-            let slot = (done % SLOTS as u128) as usize;
+            let slot = (done % wheel.borrow().1.len() as u128) as usize;
             let mut streams = std::mem::take(&mut wheel.borrow_mut().1[slot]);
             streams.retain_mut(|stream| events.write(stream));
             wheel.borrow_mut().1[slot].append(&mut streams);
@@ -126,8 +138,8 @@ async fn turn(wheel: Wheel) {
 fn add(wheel: &Wheel, sink: Sink, events: usize) -> oneshot::Receiver<()> {
     let (sender, done) = oneshot::channel();
     let (next, slots) = &mut *wheel.borrow_mut();
-    *next += 1;
-    slots[*next % SLOTS].push(Stream { sink, left: events, done: Some(sender) });
+    *next = (*next + 1) % slots.len();
+    slots[*next].push(Stream { sink, left: events, done: Some(sender) });
     done
 }
 
