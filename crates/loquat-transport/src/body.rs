@@ -14,7 +14,6 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use hyper::body::{Body as _, Incoming};
 use loquat_core::{CancellationToken, Error, ErrorKind, Result};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 #[cfg(feature = "decompress")]
 use crate::decode::Decoder;
@@ -33,8 +32,8 @@ const MAX_RESERVED_BYTES: usize = 1024 * 1024;
 pub struct Body {
     inner: Inner,
     cancellation: CancellationToken,
-    /// Made when there is something to wait for: most short bodies are there at once.
-    cancelled: Option<Cancelled<Pin<Box<WaitForCancellationFutureOwned>>>>,
+    /// The wait that was made for the head; where there was none, made when there is something to wait for.
+    cancelled: Option<Cancelled>,
     trailers: Option<Box<HeaderMap>>,
     #[cfg(feature = "decompress")]
     decoder: Option<Box<Decoder>>,
@@ -67,6 +66,7 @@ struct Drain {
 pub(crate) struct Exchange<'a> {
     pub(crate) pool: &'a PoolConfig,
     pub(crate) cancellation: &'a CancellationToken,
+    pub(crate) cancelled: Option<Cancelled>,
     pub(crate) trail: Trail,
 }
 
@@ -83,7 +83,7 @@ impl Body {
         let mut body = Self {
             inner,
             cancellation: of.cancellation.clone(),
-            cancelled: None,
+            cancelled: of.cancelled,
             trailers: None,
             #[cfg(feature = "decompress")]
             decoder: None,
@@ -172,8 +172,7 @@ impl Body {
         }
         let Poll::Ready(chunk) = self.poll_wire(cx) else {
             let token = &self.cancellation;
-            let wait = || Cancelled::new(Box::pin(token.clone().cancelled_owned()));
-            ready!(self.cancelled.get_or_insert_with(wait).poll(cx));
+            ready!(self.cancelled.get_or_insert_with(|| Cancelled::new(token)).poll(cx));
             self.inner = Inner::Done;
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         };

@@ -1,4 +1,4 @@
-//! The wait for a cancellation, registered once for each task that waits.
+//! The wait for a cancellation, registered once for a request: for its head, and with the same registration for its body.
 //!
 //! A token takes a lock whenever it is asked, and two when its future is polled. Whoever waits for a socket is polled for each
 //! thing that comes from it, mostly in the same task: so the token is told once whom to wake, and that raises a flag first.
@@ -13,10 +13,13 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-/// See the [module](self). `W` is a token's own future, pinned.
-pub(crate) struct Cancelled<W> {
+use loquat_core::CancellationToken;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+/// See the [module](self).
+pub(crate) struct Cancelled {
     /// Kept, because dropping it would take the wait back.
-    _wait: W,
+    _wait: Pin<Box<WaitForCancellationFutureOwned>>,
     flag: Arc<Flag>,
     waker: Waker,
 }
@@ -35,12 +38,13 @@ impl Wake for Flag {
     }
 }
 
-impl<W: Future<Output = ()> + Unpin> Cancelled<W> {
-    pub(crate) fn new(mut wait: W) -> Self {
+impl Cancelled {
+    pub(crate) fn new(token: &CancellationToken) -> Self {
+        let mut wait = Box::pin(token.clone().cancelled_owned());
         let noop = Waker::noop();
         let flag = Arc::new(Flag { is_raised: AtomicBool::new(false), waker: Mutex::new(noop.clone()) });
         let waker = Waker::from(Arc::clone(&flag));
-        if Pin::new(&mut wait).poll(&mut Context::from_waker(&waker)).is_ready() {
+        if wait.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             flag.is_raised.store(true, Ordering::Release);
         }
         Self { _wait: wait, flag, waker: noop.clone() }
@@ -65,16 +69,7 @@ impl<W: Future<Output = ()> + Unpin> Cancelled<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        pin::pin,
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering::Relaxed},
-        },
-        task::Wake,
-    };
-
-    use loquat_core::CancellationToken;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
 
@@ -90,8 +85,7 @@ mod tests {
     #[test]
     fn whoever_polled_last_is_woken_once() {
         let token = CancellationToken::new();
-        let wait = pin!(token.cancelled());
-        let mut cancelled = Cancelled::new(wait);
+        let mut cancelled = Cancelled::new(&token);
         let woken = [Arc::new(Woken::default()), Arc::new(Woken::default())];
         let wakers = woken.each_ref().map(|woken| Waker::from(Arc::clone(woken)));
         for waker in [&wakers[0], &wakers[0], &wakers[1], &wakers[1]] {
@@ -100,14 +94,13 @@ mod tests {
         token.cancel();
         assert_eq!(woken.each_ref().map(|woken| woken.0.load(Relaxed)), [0, 1]);
         assert!(cancelled.poll(&Context::from_waker(&wakers[0])).is_ready());
-        assert!(Cancelled::new(pin!(token.cancelled())).poll(&Context::from_waker(&wakers[1])).is_ready());
+        assert!(Cancelled::new(&token).poll(&Context::from_waker(&wakers[1])).is_ready());
     }
 
     #[test]
     fn the_same_task_sees_a_cancellation_between_two_polls() {
         let token = CancellationToken::new();
-        let wait = pin!(token.cancelled());
-        let mut cancelled = Cancelled::new(wait);
+        let mut cancelled = Cancelled::new(&token);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         assert!(cancelled.poll(&Context::from_waker(&waker)).is_pending());

@@ -110,14 +110,13 @@ impl Transport {
         if let Err(error) = context.check() {
             return Err(trail.error(error.kind(), error.message()));
         }
+        let mut cancelled = None;
         let answered = {
-            let token = context.cancellation();
-            let wait = pin!(token.cancelled());
-            let mut cancelled = Cancelled::new(wait);
+            let wait = || Cancelled::new(context.cancellation());
             let mut attempt = pin!(self.0.attempt(&request, &mut trail));
             poll_fn(|cx| match attempt.as_mut().poll(cx) {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending => cancelled.poll(cx).map(|()| None),
+                Poll::Pending => cancelled.get_or_insert_with(wait).poll(cx).map(|()| None),
             })
             .await
         };
@@ -129,7 +128,8 @@ impl Transport {
         };
         trail.head(head.status.is_success());
         let connection = source.info();
-        let of = Exchange { pool: &self.0.pool.config, cancellation: context.cancellation(), trail };
+        let of =
+            Exchange { pool: &self.0.pool.config, cancellation: context.cancellation(), cancelled, trail };
         let body = match source {
             Source::Http1(http1, incoming) => Body::http1(http1, incoming, of),
             Source::Http2(stream, slot) => Body::http2(stream, slot, of),
