@@ -75,10 +75,12 @@ impl Default for Http2Limits {
 }
 
 impl Http2Limits {
-    /// With that many streams on a connection.
+    /// With that many streams on a connection, and a budget of at least 64 KiB for the small DATA frames of each. The
+    /// connection's window stays as it is ([`Http2Limits::with_windows`]): it is memory.
     #[must_use]
     pub fn with_max_streams(mut self, streams: usize) -> Self {
         self.max_streams = streams;
+        self.data_frame_budget_bytes = self.data_frame_budget_bytes.max(streams.saturating_mul(64 * 1024));
         self
     }
 
