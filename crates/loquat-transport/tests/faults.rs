@@ -25,11 +25,15 @@ use loquat_transport::{Config, Http2Mode, Limits, Request, Stats, TcpConfig, Tra
 use support::{
     LONG, Script, eventually, get, listen, post,
     script::{
-        DATA, HEADERS, PING, RST_STREAM, Step, answer, frame, goaway, head, max_streams, play, reset, say,
+        DATA, END, HEADERS, PING, RST_STREAM, Step, answer, frame, goaway, head, max_streams, play, reset,
+        say,
     },
     send, spawn_text, text, with,
 };
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    sync::Notify,
+};
 
 use Delivery::{Committed, MaybeSent, NotSent};
 use ErrorKind::{Connection, Timeout};
@@ -396,34 +400,39 @@ async fn refused() {
 
 async fn limit_lowered() {
     for lowered in [1, 0] {
+        let end = Arc::new(Notify::new());
+        // Whoever has a head of the first connection has seen its new limit, which was sent before.
         let script = vec![
             Step::Preface(Some(10)),
             Step::Until(HEADERS, 3),
-            Step::Write(max_streams(lowered)),
-            Step::Wait(SHORT),
-            Step::Write([answer(1, "old"), answer(3, "old"), answer(5, "old")].concat()),
+            Step::Write([max_streams(lowered), head(1), head(3), head(5)].concat()),
+            Step::Gate(Arc::clone(&end)),
+            Step::Write([1, 3, 5].map(|stream| frame(DATA, END, stream, b"old")).concat()),
             Step::Hold,
         ];
         let new =
             vec![Step::Preface(Some(10)), Step::Until(HEADERS, 1), Step::Write(answer(1, "new")), Step::Hold];
         let peer = play(vec![script, new]).await;
+        let address = peer.address;
         let transport = with(http2());
-        let open: Vec<_> = (0..3).map(|_| spawn_text(&transport, post(peer.address))).collect();
-        // The fourth comes while all three are open and the limit is below that.
-        let fourth = {
-            eventually("three are open", || {
-                transport.stats().http2_open == 1 && transport.stats().reused == 2
+        let sending: Vec<_> = (0..3)
+            .map(|_| {
+                let transport = transport.clone();
+                tokio::spawn(async move { send(&transport, post(address)).await })
             })
-            .await;
-            tokio::time::sleep(SHORT / 3).await;
-            spawn_text(&transport, post(peer.address))
-        };
-        for old in open {
-            assert_eq!(old.await.expect("no panic").expect("finished"), "old", "lowered to {lowered}");
+            .collect();
+        let mut open = Vec::new();
+        for sent in sending {
+            open.push(sent.await.expect("no panic").expect("a head"));
         }
-        let fourth = fourth.await.expect("no panic").expect("served");
-        assert!(fourth == "new", "{fourth:?} after the limit was lowered to {lowered}");
-        assert_eq!(peer.connections(), 2);
+        assert_eq!(peer.connections(), 1);
+        // The fourth comes while all three are open and the limit is below that.
+        let fourth = ask(&transport, post(peer.address)).await.expect("served");
+        assert_eq!((fourth.as_str(), peer.connections()), ("new", 2), "lowered to {lowered}");
+        end.notify_one();
+        for old in open {
+            assert_eq!(text(old).await.expect("finished"), "old", "lowered to {lowered}");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::Notify,
 };
 
 use super::{listen, read_request, until_closed};
@@ -40,6 +41,8 @@ pub enum Step {
     /// Writes that every few milliseconds until the client closes.
     Drip(Vec<u8>),
     Wait(Duration),
+    /// Waits until told.
+    Gate(Arc<Notify>),
     /// Reads until the client closes.
     Hold,
     /// Closes with a reset instead of an end.
@@ -123,6 +126,10 @@ async fn perform(step: Step, socket: &mut TcpStream) -> bool {
         }
         Step::Wait(time) => {
             tokio::time::sleep(time).await;
+            true
+        }
+        Step::Gate(gate) => {
+            gate.notified().await;
             true
         }
         Step::Hold => {
