@@ -274,3 +274,30 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// The kernel says of the option how it acknowledges now: after it was put off, only a read that says it again puts it on.
+    #[tokio::test]
+    async fn a_read_is_acknowledged_at_once_only_where_that_is_wanted() {
+        for wanted in [true, false] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+            let tcp = TcpStream::connect(listener.local_addr().expect("address")).await.expect("connect");
+            let (mut peer, _) = listener.accept().await.expect("accept");
+            let mut stream = Stream::plain(tcp).with_quick_ack(wanted);
+            let Inner::Plain(tcp) = &stream.inner else { unreachable!() };
+            socket2::SockRef::from(tcp).set_tcp_quickack(false).expect("a socket");
+            peer.write_all(b"data").await.expect("open");
+            stream.read_exact(&mut [0; 4]).await.expect("open");
+            let Inner::Plain(tcp) = &stream.inner else { unreachable!() };
+            assert_eq!(socket2::SockRef::from(tcp).tcp_quickack().expect("a socket"), wanted);
+        }
+    }
+}

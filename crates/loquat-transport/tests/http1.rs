@@ -13,8 +13,9 @@ use std::{
 use loquat_core::{Context, Delivery, ErrorKind};
 use loquat_transport::{Config, DecompressLimits, HeadLimits, PoolConfig, Protocol, Request};
 use support::{
-    LONG, eventually, get, listen, post, read_request, send, spawn_text, text, transport, until_closed, with,
-    write,
+    LONG, eventually, get, listen, post, read_request,
+    script::{Step, play, say},
+    send, spawn_text, text, transport, until_closed, with, write,
 };
 
 /// What the server writes after each request, then whether it closes; and what the client must get.
@@ -343,8 +344,7 @@ async fn a_head_that_never_comes_ends_in_the_first_byte_limit() {
     let error = send(&transport(), request).await.expect_err("nothing comes");
     assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::MaybeSent));
     assert!(error.message().contains("first_byte") && error.message().contains("response head"), "{error}");
-    let waited = begin.elapsed();
-    assert!(waited >= Duration::from_millis(100) && waited < Duration::from_secs(2), "{waited:?}");
+    assert!(begin.elapsed() >= Duration::from_millis(100));
 }
 
 #[tokio::test]
@@ -493,8 +493,10 @@ async fn a_refused_connection_says_where_and_a_bound_on_connections_holds() {
         assert_eq!(task.await.expect("task").expect("answered"), "hi");
     }
     assert_eq!(most.load(SeqCst), 4);
-    assert_eq!(transport.stats().http1_opened, 4);
-    assert_eq!(transport.stats().reused, 60);
+    let stats = transport.stats();
+    assert_eq!((stats.http1_opened, stats.reused), (4, 60));
+    // Whoever waited did so for an answer that took five milliseconds.
+    assert!(stats.waits > 0 && stats.waited >= Duration::from_millis(5), "{stats:?}");
 }
 
 #[tokio::test]
@@ -587,4 +589,43 @@ async fn connections_are_replaced_at_an_age_and_socket_options_do_no_harm() {
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
     assert_eq!(transport.stats().http1_opened, 2);
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_nobody_is_asked_for_its_target() {
+    let target = play(vec![vec![Step::Request, Step::Hold]]).await;
+    for status in ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
+        let location = format!("location: http://{}/elsewhere\r\n", target.address);
+        let script =
+            vec![Step::Request, say(&format!("HTTP/1.1 {status}\r\n{location}content-length: 2\r\n\r\nhi"))];
+        let mut request = post(play(vec![script]).await.address);
+        request.headers.insert("authorization", "Bearer planted".parse().expect("valid"));
+        let response = send(&transport(), request).await.expect("an answer");
+        assert!(status.starts_with(response.status.as_str()), "{status}: {}", response.status);
+        assert!(response.headers.contains_key("location"));
+        assert_eq!(text(response).await.expect("its body"), "hi");
+    }
+    assert_eq!(target.connections(), 0);
+}
+
+/// The server keeps the first connection for a second and a half, the second for ever; what was learnt from the first holds
+/// for the second. Only how long something was idle at least matters, so a slow machine changes nothing.
+#[tokio::test]
+async fn a_server_that_closed_early_is_trusted_for_less() {
+    let kept = Duration::from_millis(1500);
+    let answer = || vec![Step::Request, say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")];
+    let first = [answer(), vec![Step::Wait(kept)]].concat();
+    let second = [answer(), answer(), vec![Step::Hold]].concat();
+    let peer = play(vec![first, second]).await;
+    let transport = transport();
+    let ask = || async { send(&transport, get(peer.address)).await.expect("served") };
+    let begin = Instant::now();
+    assert_eq!(text(ask().await).await.expect("whole"), "hi");
+    eventually("the first is closed", || peer.done() == 1).await;
+    let response = ask().await;
+    assert!(!response.connection.reused, "seen to be closed");
+    assert_eq!(text(response).await.expect("whole"), "hi");
+    tokio::time::sleep(begin.elapsed()).await;
+    assert!(!ask().await.connection.reused, "idle for longer than the first was, and that was too long");
+    assert_eq!(peer.connections(), 3);
 }

@@ -593,3 +593,36 @@ async fn dropping_the_transport_closes_the_connection_once_the_last_body_is_gone
     assert_eq!(text(response).await.expect("still read"), "whole");
     eventually("the server sees the close", || count.load(SeqCst) == 1).await;
 }
+
+/// Two connections with room for two streams each: one of the first goes, and the only one of the second. Both have room then,
+/// the first is looked at first, and the second has less to do.
+#[tokio::test]
+async fn the_least_loaded_connection_is_taken() {
+    let hold = Arc::new(Notify::new());
+    let address = serve(
+        |builder| {
+            builder.max_concurrent_streams(2);
+        },
+        move |_, _, _, mut respond| {
+            let hold = Arc::clone(&hold);
+            async move {
+                let stream = respond.send_response(ok(), false);
+                hold.notified().await; // nobody does
+                drop(stream);
+            }
+        },
+    )
+    .await;
+    let transport = http2();
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(send(&transport, post(address)).await.expect("head"));
+    }
+    let at: Vec<_> = open.iter().map(|response| response.connection.local.expect("TCP")).collect();
+    assert!(at[0] == at[1] && at[1] != at[2], "{at:?}");
+    drop(open.pop());
+    drop(open.pop());
+    let next = send(&transport, post(address)).await.expect("head");
+    assert_eq!(next.connection.local, Some(at[2]));
+    assert_eq!(transport.stats().http2_opened, 2);
+}

@@ -5,6 +5,7 @@ mod support;
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
+    task::Poll,
     time::Duration,
 };
 
@@ -12,7 +13,11 @@ use bytes::Bytes;
 use h2::server;
 use loquat_core::Context;
 use loquat_transport::{Config, Http2Mode, PoolConfig, Transport};
-use support::{LONG, eventually, listen, post, read_request, send, text, with, write};
+use support::{
+    LONG, eventually, listen, post, read_request,
+    script::{DATA, HEADERS, Step, frame, head, play, say},
+    send, text, with, write,
+};
 use tokio::runtime::{Builder, Runtime};
 
 /// A small generator (SplitMix64): what happens is random and repeatable.
@@ -195,4 +200,58 @@ async fn idle_connections_are_let_go_of_when_their_time_is_over() {
     }
     assert_eq!(reused, 0);
     eventually("at most the last is open", || transport.stats().http1_open <= 1).await;
+}
+
+/// No task per request: on HTTP/1.1 none at all, on HTTP/2 one for each connection, however many streams it carries. The server
+/// has a runtime of its own, so that what is counted is the client's.
+#[test]
+fn a_request_has_no_task_behind_it() {
+    let (told, address) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let open = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n";
+            let one = play(vec![vec![Step::Request, say(open), Step::Hold]]).await;
+            let streams = (0..10_u32).map(|n| [head(2 * n + 1), frame(DATA, 0, 2 * n + 1, b"hi")].concat());
+            let answers =
+                [Step::Until(HEADERS, 10), Step::Write(streams.collect::<Vec<_>>().concat()), Step::Hold];
+            let two = play(vec![[vec![Step::Preface(Some(10))], answers.to_vec()].concat()]).await;
+            told.send((one, two.clone())).expect("listening");
+            eventually("the client is gone", || two.done() == 1).await;
+        });
+    });
+    let (one, two) = address.recv().expect("started");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for (mode, peer, tasks) in [(Http2Mode::Never, one, 0), (Http2Mode::PriorKnowledge, two, 1)] {
+        runtime.block_on(async {
+            let transport = with(Config::default().with_http2(mode));
+            let asked = (0..10).map(|_| async {
+                let mut response = send(&transport, post(peer.address)).await.expect("head");
+                assert_eq!(response.body.chunk().await.expect("some").expect("fine"), "hi");
+                response
+            });
+            let open = all(asked.map(Box::pin).collect()).await;
+            assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks, "{mode:?}");
+            drop(open);
+        });
+    }
+    drop(runtime);
+    server.join().expect("no panic");
+}
+
+/// All of them at once, in this task.
+async fn all<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
+    let mut done = Vec::new();
+    std::future::poll_fn(|cx| {
+        futures.retain_mut(|future| match std::pin::Pin::new(future).poll(cx) {
+            Poll::Ready(output) => {
+                done.push(output);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    done
 }

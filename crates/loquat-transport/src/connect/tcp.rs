@@ -210,6 +210,8 @@ fn plain_words(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -233,5 +235,34 @@ mod tests {
         let mut progress = Progress::default();
         let failed = race(&[dead], &TcpConfig::default(), &mut progress).await.expect_err("refused");
         assert_eq!(failed.1, format!("no connection; tried {dead} (connection refused)"));
+    }
+
+    /// What can be seen of them at the socket: a request that waits for a segment to fill is the dearest mistake here.
+    #[tokio::test]
+    async fn the_socket_has_the_options_that_were_asked_for() {
+        let live = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let url =
+            crate::Url::parse(&format!("http://{}/", live.local_addr().expect("address"))).expect("valid");
+        let seconds = Duration::from_secs;
+        let none = TcpConfig { keep_alive: None, user_timeout: None, ..TcpConfig::default() };
+        let other =
+            TcpConfig { keep_alive: Some(seconds(7)), user_timeout: Some(seconds(9)), ..none.clone() };
+        for (config, keep_alive, user_timeout) in [
+            (TcpConfig::default(), Some(seconds(60)), Some(seconds(30))),
+            (none, None, None),
+            (other, Some(seconds(7)), Some(seconds(9))),
+        ] {
+            let names = Names { resolver: &crate::SystemResolver, allowed: &AddressPolicy::Any };
+            let mut progress = Progress::default();
+            let tcp = open(url.origin(), &config, names, &mut progress).await.expect("connected");
+            assert!(tcp.nodelay().expect("a socket"));
+            let socket = SockRef::from(&tcp);
+            assert_eq!(socket.keepalive().expect("a socket"), keep_alive.is_some());
+            if let Some(silence) = keep_alive {
+                assert_eq!(socket.tcp_keepalive_time().expect("a socket"), silence);
+            }
+            #[cfg(target_os = "linux")]
+            assert_eq!(socket.tcp_user_timeout().expect("a socket"), user_timeout);
+        }
     }
 }

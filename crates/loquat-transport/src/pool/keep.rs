@@ -106,3 +106,28 @@ pub(super) enum Expired {
     Http1(#[expect(dead_code, reason = "held to be dropped")] Box<Http1>),
     Http2(#[expect(dead_code, reason = "held to be dropped")] Arc<Http2>),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Http2Limits, PoolConfig};
+
+    #[test]
+    fn connections_made_together_are_not_replaced_together() {
+        let site = |age| {
+            let config = PoolConfig::default().with_max_age(age);
+            Site::new(config, &Http2Limits::default(), Arc::default(), None)
+        };
+        assert_eq!(site(None).retire_at(), None);
+        let age = Duration::from_secs(1000);
+        let site = site(Some(age));
+        let begin = Instant::now();
+        let ages: Vec<_> =
+            (0..200).map(|_| site.retire_at().expect("an age").saturating_duration_since(begin)).collect();
+        let end = begin.elapsed();
+        let (least, most) = (ages.iter().min().expect("some"), ages.iter().max().expect("some"));
+        assert!(*least > age * 4 / 5 && *most <= age + end, "{least:?} to {most:?}");
+        // Of 200 draws the chance that all lie within half of the range is 10 to the power of -58.
+        assert!(*most - *least > age / 10, "{least:?} to {most:?}");
+    }
+}
