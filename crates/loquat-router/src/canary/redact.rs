@@ -78,30 +78,45 @@ pub(super) fn redacted(text: &str) -> String {
     short
 }
 
-/// The text without what stands in quotes, its letters as plain as they can be made, cut between two words.
+/// The text without what stands in quotes, its letters as plain as they can be made, cut between two words. From the first quote
+/// to the last of its kind: what is quoted may have quotes of its own, and one that has no partner would turn inside and
+/// outside about.
 fn unquoted(text: &str) -> String {
+    let letters: Vec<char> = text.chars().take(LOOKED_AT).filter_map(plainly).collect();
     let mut plain = String::new();
-    let mut quote = None;
-    // An apostrophe inside a word opens nothing.
-    let mut before = ' ';
-    let mut letters = text.chars();
-    for c in letters.by_ref().take(LOOKED_AT).filter_map(plainly) {
-        match quote {
-            Some(end) if c == end => quote = None,
-            Some(_) => {}
-            None if matches!(c, '"' | '`' | '“') || (c == '\'' && !before.is_alphanumeric()) => {
+    let mut at = 0;
+    while let Some(&c) = letters.get(at) {
+        match closing(&letters, at) {
+            Some(end) => {
                 plain.push('…');
-                quote = Some(if c == '“' { '”' } else { c });
+                at = end;
             }
             None => plain.push(c),
         }
-        before = c;
+        at += 1;
     }
-    if letters.next().is_some() {
+    if text.chars().nth(LOOKED_AT).is_some() {
         // Half a key may look like none.
         plain.truncate(plain.trim_end_matches(|c: char| !c.is_whitespace()).len());
     }
     plain
+}
+
+/// Where that ends, if it is an opening quote: at the end where nothing closes it. An apostrophe inside a word opens and closes
+/// nothing.
+fn closing(letters: &[char], at: usize) -> Option<usize> {
+    let is_letter =
+        |at: Option<usize>| at.and_then(|at| letters.get(at)).is_some_and(|c| c.is_alphanumeric());
+    let close = match letters.get(at)? {
+        same @ ('"' | '`') => *same,
+        '“' => '”',
+        '‘' => '’',
+        '«' => '»',
+        '\'' if !is_letter(at.checked_sub(1)) => '\'',
+        _ => return None,
+    };
+    let is_end = |end: &usize| letters[*end] == close && !("'’".contains(close) && is_letter(Some(end + 1)));
+    Some((at + 1..letters.len()).rev().find(is_end).unwrap_or(letters.len()))
 }
 
 /// That letter without disguise: wide ones as narrow ones, every dash as `-`, what nobody sees not at all.
@@ -238,6 +253,10 @@ mod tests {
             ("invalid prompt \"my secret diary\" refused", "invalid prompt … refused"),
             ("it doesn't know 'Alice' or `x`", "it doesn't know … or …"),
             ("unterminated \"quote goes on", "unterminated …"),
+            ("expected \" but got \"my diary\"", "expected …"),
+            ("invalid \"he said \"hi\" to me\" there", "invalid … there"),
+            ("prompt ‘it’s mine’ and «z», ＂wide＂ too", "prompt … and …, … too"),
+            ("'it's mine' isn't the users' own", "… own"),
             ("wrong key sk-abc for bob@example.com", "wrong key … for …"),
             ("wrong key sk-abc for (bob@example.com),", "wrong key … for …"),
             ("request req_011CQ8example9 failed", "request … failed"),
