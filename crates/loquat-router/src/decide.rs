@@ -155,20 +155,19 @@ impl Group {
                 // Somebody has looked within this millisecond: it is as dark as it was.
                 break;
             }
-            let (well, panics) = self.pool.well_at(now, now_ms);
+            let (mut mask, panics) = self.pool.well_at(now, now_ms);
             if panics && !may_panic {
                 was_dark = true;
                 continue;
             }
             // Only now: a group that is dark is passed over, whoever of it could.
-            let able = self.pool.able(asked);
-            left.able = narrow(able.len());
-            if left.able == 0 {
+            let (able, well) = self.pool.keep_able(asked, &mut mask);
+            (left.able, left.well) = (narrow(able), narrow(well));
+            if able == 0 {
                 return None;
             }
             let mut view = View { pool: &self.pool, asked, now, now_ms, eligible: 0 };
-            if let Some(picked) = self.choose_among(&mut view, &able, &well, panics, look, tried, draw, left)
-            {
+            if let Some(picked) = self.choose_among(&mut view, &mut mask, panics, look, tried, draw, left) {
                 return Some((picked, panics));
             }
         }
@@ -179,25 +178,22 @@ impl Group {
     fn choose_among(
         &self,
         view: &mut View<'_>,
-        able: &Mask,
-        well: &Mask,
+        mask: &mut Mask,
         panics: bool,
         patient: bool,
         tried: &Tried,
         draw: &mut Draw,
         left: &mut Left,
     ) -> Option<Picked> {
-        let mut mask = able.both(well);
-        left.well = narrow(mask.len());
         if tried.count > 0 {
             let members = self.pool.members();
-            let before = mask;
+            let before = *mask;
             before
                 .iter()
                 .filter(|&index| tried.contains(members[index].index))
                 .for_each(|index| mask.remove(index));
         }
-        self.strategy.filters().iter().for_each(|filter| filter.filter(view, &mut mask));
+        self.strategy.filters().iter().for_each(|filter| filter.filter(view, mask));
         left.eligible = if tried.count == 0 && self.strategy.filters().is_empty() {
             left.well
         } else {
@@ -206,7 +202,7 @@ impl Group {
         view.eligible = left.eligible.into();
         // The first time it is cheaper to look at everybody than to draw on.
         for _ in 0..if patient { MAX_MEMBERS } else { DRAWS } {
-            let picked = self.strategy.pick(view, &mask, draw)?;
+            let picked = self.strategy.pick(view, mask, draw)?;
             if panics || self.pool.takes(picked.index, view.now, view.now_ms) {
                 return Some(picked);
             }

@@ -62,10 +62,33 @@ impl Mask {
         self.words().iter().all(|word| *word == 0)
     }
 
-    /// Those that are in both.
-    #[must_use]
-    pub(crate) fn both(&self, other: &Self) -> Self {
-        Self::from_words(self.words().iter().zip(other.words()).map(|(word, other)| word & other))
+    /// Keeps those that are in all of `others`, too, in one pass and without a copy; how many are in all of `others`, and how many
+    /// are left. Members beyond the words of this mask are not counted: it has a word for each of its pool's.
+    pub(crate) fn keep_all(&mut self, others: &[&Self]) -> (usize, usize) {
+        let used = self.used();
+        let (mut able, mut left) = (0, 0);
+        for (at, word) in self.words[..used].iter_mut().enumerate() {
+            let others = others.iter().fold(!0, |all, other| all & other.words[at]);
+            *word &= others;
+            able += others.count_ones();
+            left += word.count_ones();
+        }
+        (able as usize, left as usize)
+    }
+
+    /// The members in order, into a list; how many they are, unless they are more than it holds. For a few it is cheaper to take each
+    /// out once than to look for it among the bits.
+    pub(crate) fn list(&self, into: &mut [u16]) -> Option<usize> {
+        let mut count = 0;
+        for (&word, base) in self.words().iter().zip((0_u16..).step_by(64)) {
+            let mut word = word;
+            while word != 0 {
+                *into.get_mut(count)? = base + u16::try_from(word.trailing_zeros()).unwrap_or(0);
+                count += 1;
+                word &= word - 1;
+            }
+        }
+        Some(count)
     }
 
     /// How many are in each word and all before it, and how many there are: taken once for several draws.
@@ -82,9 +105,15 @@ impl Mask {
     /// The member with `rank` others before it, by sums that are known.
     pub(crate) fn select_by(&self, sums: &[u16; WORDS], rank: usize) -> Option<usize> {
         let rank = u16::try_from(rank).ok()?;
-        // Counted, not searched for: which word it is no processor can guess.
-        let at: u16 = sums[..self.used()].iter().map(|sum| u16::from(*sum <= rank)).sum();
-        let at = usize::from(at);
+        // Counted, not searched for: which word it is no processor can guess. The last is it where no other is.
+        let (last, before) = sums[..self.used()].split_last()?;
+        if *last <= rank {
+            return None;
+        }
+        let mut at = 0;
+        for sum in before {
+            at += usize::from(*sum <= rank);
+        }
         let word = *self.words().get(at)?;
         let before = at.checked_sub(1).map_or(0, |before| sums[before]);
         Some(at * 64 + nth_bit(word, usize::from(rank - before)))
@@ -158,29 +187,29 @@ impl Eq for Mask {}
 const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
 
 /// Where the bit is that has `rank` set ones below it, of a word that has more than `rank`. Vigna's selection (WEA 2008): the
-/// byte by sums of all bytes at once, then by halves; no branch to be guessed wrong.
+/// byte by sums of all bytes at once, then its bits, one to a byte, likewise; no branch to be guessed wrong, and no table.
 fn nth_bit(word: u64, rank: usize) -> usize {
     let rank = rank as u64;
     let pairs = word - ((word >> 1) & (0x55 * EVERY_BYTE));
     let fours = (pairs & (0x33 * EVERY_BYTE)) + ((pairs >> 2) & (0x33 * EVERY_BYTE));
     // In each byte: how many are set in it and all below.
     let sums = ((fours + (fours >> 4)) & (0x0f * EVERY_BYTE)).wrapping_mul(EVERY_BYTE);
-    // The bytes whose sum is not above the rank lie below the one in question.
-    let below = ((((rank & 0x7f) * EVERY_BYTE) | (0x80 * EVERY_BYTE)) - sums) & (0x80 * EVERY_BYTE);
-    let mut at = (((below >> 7).wrapping_mul(EVERY_BYTE) >> 56) * 8).min(56);
-    let mut rank = rank.wrapping_sub((sums << 8) >> at & 0xff);
-    let mut go_on = |half: u64, here: u64| {
-        let is_above = u64::from(rank >= here);
-        rank = rank.wrapping_sub(here * is_above);
-        at += half * is_above;
-        word >> at
-    };
-    // How many are set in each of sixteen halves of a byte, four bits for each.
-    let rest = go_on(0, 0);
-    let rest = go_on(4, 0x4332_3221_3221_2110 >> (4 * (rest & 0xf)) & 0xf);
-    let rest = go_on(2, (rest & 1) + (rest >> 1 & 1));
-    go_on(1, rest & 1);
-    (at & 63) as usize
+    let at = below(sums, rank).min(7) * 8;
+    let rank = rank.wrapping_sub((sums << 8) >> at & 0xff);
+    // Bit i of that byte alone in byte i; then a one in each byte that is not zero.
+    let spread = (word >> at & 0xff).wrapping_mul(EVERY_BYTE) & 0x8040_2010_0804_0201;
+    let ones = ((spread | ((spread | HIGH) - EVERY_BYTE)) >> 7) & EVERY_BYTE;
+    let bit = at + below(ones.wrapping_mul(EVERY_BYTE), rank);
+    (bit & 63) as usize
+}
+
+/// The upper bit of every byte.
+const HIGH: u64 = 0x80 * EVERY_BYTE;
+
+/// How many of the bytes, none of which is over 127, are not above the rank.
+fn below(sums: u64, rank: u64) -> u64 {
+    let not_above = (((rank & 0x7f).wrapping_mul(EVERY_BYTE) | HIGH) - sums) & HIGH;
+    (not_above >> 7).wrapping_mul(EVERY_BYTE) >> 56
 }
 
 #[cfg(test)]
@@ -200,6 +229,14 @@ mod tests {
             assert_eq!(mask.select_by(&mask.sums().0, rank), Some(index));
         }
         assert_eq!(mask.select(members.len()), None);
+        let mut list = [0; 8];
+        assert_eq!(mask.list(&mut list), Some(7));
+        assert!(list.iter().zip(members).all(|(&listed, index)| usize::from(listed) == index), "{list:?}");
+        assert_eq!(mask.list(&mut [0; 6]), None, "more than it holds");
+        let mut kept = mask;
+        assert_eq!(kept.keep_all(&[&Mask::first(500), &Mask::first(65)]), (65, 4));
+        assert_eq!(kept.iter().collect::<Vec<_>>(), [0, 1, 63, 64]);
+        assert_eq!((kept.keep_all(&[&Mask::EMPTY]), kept.len()), ((0, 0), 0));
         for from in 0..MAX_MEMBERS {
             let next = members.iter().find(|&&index| index >= from).unwrap_or(&members[0]);
             assert_eq!(mask.next_from(from), Some(*next), "from {from}");

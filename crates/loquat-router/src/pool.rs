@@ -30,9 +30,8 @@ pub struct Pool {
     ids: Box<[u64]>,
     all: Mask,
     by_ability: [Mask; Abilities::COUNT],
-    /// By window: the smallest first, with all whose window is no smaller.
-    windows: Box<[(u32, Mask)]>,
-    outputs: Box<[(u32, Mask)]>,
+    windows: Limits,
+    outputs: Limits,
     /// The sums of weights up to and with each member.
     weights: Box<[u64]>,
     /// Prices from the cheapest on, with those that ask it.
@@ -41,6 +40,14 @@ pub struct Pool {
     /// How slow each was at the last sweep, as bits of an `f32` in microseconds for each 1,000 tokens; 0 for unknown. Beside it,
     /// and side by side, so that many are looked at without waiting for lines that others write to.
     slowness: Box<[AtomicU32]>,
+}
+
+/// Each limit there is, ascending, and beside it who has one that is no smaller. Apart, so that a search for a limit runs over a few
+/// cache lines and not over one for each mask.
+#[derive(Debug)]
+struct Limits {
+    limits: Box<[u32]>,
+    enough: Box<[Mask]>,
 }
 
 /// An endpoint as a member of a pool.
@@ -95,7 +102,7 @@ impl Pool {
             weights.push(sum);
         }
         let limits =
-            |limit: fn(&EndpointSpec) -> Option<u32>| at_least(members.iter().map(|m| limit(&m.spec)));
+            |limit: fn(&EndpointSpec) -> Option<u32>| Limits::of(members.iter().map(|m| limit(&m.spec)));
         let mut prices: Vec<f32> = members.iter().map(|member| member.spec.price.blended()).collect();
         prices.sort_by(f32::total_cmp);
         prices.dedup();
@@ -152,14 +159,25 @@ impl Pool {
     /// Those that can do what is asked, window and length included.
     pub fn able(&self, asked: &Asked) -> Mask {
         let mut mask = self.all;
-        asked.abilities.bits().for_each(|bit| mask.keep(&self.by_ability[bit]));
-        for (limits, need) in [(&self.windows, asked.window_tokens()), (&self.outputs, asked.output_tokens)] {
-            match limits.get(limits.partition_point(|(limit, _)| *limit < need)) {
-                Some((_, enough)) => mask.keep(enough),
-                None => return Mask::EMPTY,
-            }
-        }
+        self.keep_able(asked, &mut mask);
         mask
+    }
+
+    /// Keeps those that can do what is asked; how many can, and how many are left.
+    pub(crate) fn keep_able(&self, asked: &Asked, mask: &mut Mask) -> (usize, usize) {
+        let windows = self.windows.enough_for(asked.window_tokens());
+        let outputs = self.outputs.enough_for(asked.output_tokens);
+        let (Some(windows), Some(outputs)) = (windows, outputs) else {
+            return mask.keep_all(&[&Mask::EMPTY]);
+        };
+        let mut needed = [windows; 2 + Abilities::COUNT];
+        needed[1] = outputs;
+        let mut count = 2;
+        for bit in asked.abilities.bits() {
+            needed[count] = &self.by_ability[bit];
+            count += 1;
+        }
+        mask.keep_all(&needed[..count])
     }
 
     /// The widest context window among those that can do all else that is asked; `None` where there is none of them.
@@ -306,20 +324,27 @@ fn slots(members: &[Member]) -> Box<[[u16; RANKED]]> {
     (0..SLOTS).map(one).collect()
 }
 
-/// Each limit there is, ascending, with all whose limit is no smaller; who has none is with all, the last included.
-fn at_least(limits: impl Iterator<Item = Option<u32>>) -> Box<[(u32, Mask)]> {
-    let mut sorted: Vec<_> =
-        limits.enumerate().map(|(index, limit)| (limit.unwrap_or(u32::MAX), index)).collect();
-    sorted.sort_unstable();
-    let mut masks: Vec<(u32, Mask)> = Vec::new();
-    let mut enough = Mask::EMPTY;
-    for (limit, index) in sorted.into_iter().rev() {
-        enough.insert(index);
-        match masks.last_mut() {
-            Some(last) if last.0 == limit => last.1 = enough,
-            _ => masks.push((limit, enough)),
+impl Limits {
+    /// Who has no limit is with all, the last included.
+    fn of(limits: impl Iterator<Item = Option<u32>>) -> Self {
+        let mut sorted: Vec<_> =
+            limits.enumerate().map(|(index, limit)| (limit.unwrap_or(u32::MAX), index)).collect();
+        sorted.sort_unstable();
+        let mut masks: Vec<(u32, Mask)> = Vec::new();
+        let mut enough = Mask::EMPTY;
+        for (limit, index) in sorted.into_iter().rev() {
+            enough.insert(index);
+            match masks.last_mut() {
+                Some(last) if last.0 == limit => last.1 = enough,
+                _ => masks.push((limit, enough)),
+            }
         }
+        let (limits, enough): (Vec<_>, Vec<_>) = masks.into_iter().rev().unzip();
+        Self { limits: limits.into(), enough: enough.into() }
     }
-    masks.reverse();
-    masks.into()
+
+    /// Whose limit is no smaller; `None` where nobody's is.
+    fn enough_for(&self, need: u32) -> Option<&Mask> {
+        self.enough.get(self.limits.partition_point(|limit| *limit < need))
+    }
 }

@@ -42,7 +42,7 @@ impl Pick for BestOf {
         let is_dense = all > MOST && view.eligible * 4 >= all * 3;
         let found = match is_dense && blindly(all, mask, draw, &mut drawn[..choices]) {
             true => choices,
-            false => evenly(mask, draw, &mut drawn[..choices]),
+            false => evenly(view.eligible, mask, draw, &mut drawn[..choices]),
         };
         best(view, &drawn[..found], score)
     }
@@ -69,9 +69,28 @@ fn blindly(all: usize, mask: &Mask, draw: &mut Draw, drawn: &mut [usize]) -> boo
 /// Draws for each that is wanted: enough while most are in question.
 const DRAWS: usize = 4;
 
-/// Draws from those in question alone, however few they are; how many there were.
-fn evenly(mask: &Mask, draw: &mut Draw, drawn: &mut [usize]) -> usize {
+/// Members in question that are listed before some are drawn: for more, looking for each drawn one among the bits costs less.
+const FEW: usize = 64;
+
+/// Draws from those in question alone, however few they are; how many there were. `about` says which way is the cheaper.
+fn evenly(about: usize, mask: &Mask, draw: &mut Draw, drawn: &mut [usize]) -> usize {
+    let mut few = [0; FEW];
+    if about <= FEW
+        && let Some(count) = mask.list(&mut few)
+    {
+        return sample(count, |rank| few.get(rank).map(|index| usize::from(*index)), draw, drawn);
+    }
     let (sums, count) = mask.sums();
+    sample(count, |rank| mask.select_by(&sums, rank), draw, drawn)
+}
+
+/// Draws of so many, each by its rank.
+fn sample(
+    count: usize,
+    by_rank: impl Fn(usize) -> Option<usize>,
+    draw: &mut Draw,
+    drawn: &mut [usize],
+) -> usize {
     let choices = drawn.len().min(count);
     // Floyd's sample (Bentley and Floyd, 1987) is even, its order is not: turned by chance, each is as likely to come first, and
     // so to win a tie.
@@ -81,7 +100,10 @@ fn evenly(mask: &Mask, draw: &mut Draw, drawn: &mut [usize]) -> usize {
         let last = count - choices + at;
         let rank = Some(draw.below(last + 1)).filter(|rank| !ranks[..at].contains(rank)).unwrap_or(last);
         ranks[at] = rank;
-        let Some(index) = mask.select_by(&sums, (rank + turn) % count) else { return at };
+        // Both are below the count: a division would cost more than the draw.
+        let turned = rank + turn;
+        let turned = if turned < count { turned } else { turned - count };
+        let Some(index) = by_rank(turned) else { return at };
         drawn[at] = index;
     }
     choices
@@ -126,11 +148,12 @@ mod tests {
             let (count, rounds) = (mask.len(), 20_000_u32);
             let mut firsts = vec![0_u32; all];
             let mut draw = Draw::seeded(5);
-            for _ in 0..rounds {
+            for round in 0..rounds {
                 let mut drawn = [usize::MAX; 5];
                 let blind = blindly(all, &mask, &mut draw, &mut drawn);
                 assert!(may_be_blind || !blind, "{all} by {every}: there are fewer than five");
-                let found = if blind { drawn.len() } else { evenly(&mask, &mut draw, &mut drawn) };
+                let about = if round % 2 == 0 { count } else { usize::MAX };
+                let found = if blind { drawn.len() } else { evenly(about, &mask, &mut draw, &mut drawn) };
                 assert_eq!(found, count.min(5), "{all} by {every}");
                 let drawn = &drawn[..found];
                 assert!(drawn.iter().all(|index| mask.contains(*index)), "{drawn:?}");
