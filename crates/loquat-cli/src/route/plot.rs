@@ -1,7 +1,7 @@
 //! A simulation as a picture: below, who was asked in each second; above, what the callers waited. Both have axes with round
 //! numbers and units, so that the picture can be read without the figures beside it.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use loquat::router::simulate::Report;
 
@@ -11,6 +11,8 @@ const LEFT: f64 = 76.0;
 /// Where each chart's upper edge is.
 const TOPS: [f64; 2] = [48.0, 334.0];
 const ROW: f64 = 18.0;
+/// Most columns of a chart: three points wide, so that a day is as readable as a minute.
+const MOST_COLUMNS: usize = 300;
 /// Columns of the legend; more rows make a taller picture.
 const COLUMNS: usize = 4;
 /// Most endpoints in the legend.
@@ -19,9 +21,13 @@ const NAMED: usize = 40;
 const COLOURS: [&str; 8] =
     ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000"];
 
-/// The plot. Names are written as text and never as markup.
-pub(super) fn svg(report: &Report, route: &str) -> String {
-    let seconds = report.seconds.len().max(1) as f64;
+/// The plot of a script that lasts so long. Names are written as text and never as markup.
+pub(super) fn svg(report: &Report, route: &str, lasts: Duration) -> String {
+    // Whatever comes last may be long before the end, and an answer may come after it.
+    let whole = report.seconds.len().max(usize::try_from(lasts.as_secs()).unwrap_or(0)).max(1);
+    let each = whole.div_ceil(MOST_COLUMNS);
+    let columns = report.columns(each);
+    let (seconds, each) = (whole as f64, each as f64);
     let shown = report.servers.len().min(NAMED);
     let legend = TOPS[1] + HEIGHT + 66.0;
     let total = legend + shown.div_ceil(COLUMNS) as f64 * ROW + 12.0;
@@ -32,28 +38,32 @@ pub(super) fn svg(report: &Report, route: &str) -> String {
     );
     let [waits, asked] = TOPS;
 
-    let p95: Vec<_> = report
-        .seconds
-        .iter()
-        .map(|second| second.percentile(95.0).map(|p95| p95.as_secs_f64() * 1e3))
-        .collect();
+    let p95: Vec<_> =
+        columns.iter().map(|column| column.percentile(95.0).map(|p95| p95.as_secs_f64() * 1e3)).collect();
     let most = p95.iter().flatten().copied().fold(1.0, f64::max);
     let scale = Scale::up_to(most);
     svg += &text(LEFT, waits - 26.0, "start", &format!("Route {route}: P95 of the time to first token (ms)"));
     svg += &axes(waits, &scale, seconds);
-    svg += &lines(&p95, |second| x(second, seconds), |wait| scale.y(waits, wait));
+    svg += &lines(&p95, |column| x(column * each, seconds), |wait| scale.y(waits, wait));
 
-    let busiest = report.seconds.iter().map(|second| second.asked.iter().sum::<u32>()).max().unwrap_or(0);
-    let scale = Scale::up_to(f64::from(busiest.max(1)));
+    // The last column may hold fewer seconds.
+    let lasts = |at: usize| each.min(seconds - at as f64 * each);
+    let rates = columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| f64::from(column.asked.iter().sum::<u32>()) / lasts(at));
+    let scale = Scale::up_to(rates.fold(1.0, f64::max));
     svg += &text(LEFT, asked - 26.0, "start", "Attempts, by endpoint (per second)");
     svg += &axes(asked, &scale, seconds);
-    let bar = (WIDTH / seconds).max(0.2);
-    for (second, known) in report.seconds.iter().enumerate() {
+    for (at, column) in columns.iter().enumerate() {
+        let from = at as f64 * each;
+        let bar = x(from + lasts(at), seconds) - x(from, seconds);
         let mut below = 0.0;
-        for (server, &count) in known.asked.iter().enumerate().filter(|(_, count)| **count > 0) {
-            let (from, to) = (scale.y(asked, below), scale.y(asked, below + f64::from(count)));
-            below += f64::from(count);
-            svg += &rectangle(x(second as f64, seconds), to, bar, from - to, server);
+        for (server, &count) in column.asked.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let count = f64::from(count) / lasts(at);
+            let (lower, upper) = (scale.y(asked, below), scale.y(asked, below + count));
+            below += count;
+            svg += &rectangle(x(from, seconds), upper, bar, lower - upper, server);
         }
     }
     svg += &text(LEFT + WIDTH / 2.0, asked + HEIGHT + 34.0, "middle", "Time (s)");
@@ -193,6 +203,10 @@ fn text(x: f64, y: f64, anchor: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use loquat::router::simulate::{Chooser, Script, Second, Server, run};
+
     use super::*;
 
     #[test]
@@ -209,6 +223,45 @@ mod tests {
             assert!(found == ticks || most == 0.0, "{most}: {found}");
             assert!(Scale::up_to(most).y(0.0, most.min(1e9)) <= HEIGHT, "{most}");
         }
+    }
+
+    /// What the rectangles' widths and the numbers below the axis say, of a script that lasts so long with an attempt in each second.
+    #[test]
+    fn a_chart_has_at_most_three_hundred_columns_and_goes_to_the_scripts_end() {
+        for (lasts, columns, last) in
+            [(3, 1, "3"), (300, 300, "300"), (301, 151, "300"), (86_400, 300, "80000")]
+        {
+            let mut script = Script::default();
+            (script.servers, script.rate, script.duration) =
+                (vec![Server::new("s")], 1e-9, Duration::from_secs(lasts));
+            let mut report = run(&script, &mut [Box::new(Nobody) as Box<dyn Chooser>], Instant::now());
+            let asked = if lasts == 3 { 1 } else { usize::try_from(lasts).expect("small") };
+            report.seconds = vec![Second::default(); asked];
+            report.seconds.iter_mut().for_each(|second| second.asked = vec![1]);
+            let svg = svg(&report, "r", script.duration);
+            let bars =
+                svg.lines().filter(|line| line.starts_with("<rect x") && !line.contains("width=\"11.0\""));
+            assert_eq!(bars.count(), columns, "{lasts} s");
+            assert!(svg.contains(&format!("\">{last}</text>")), "{lasts} s: {svg}");
+            // One a second, however many seconds a column has.
+            let top = format!("y=\"{:.1}\" width", TOPS[1]);
+            assert!(
+                svg.lines().filter(|line| line.starts_with("<rect x")).any(|line| line.contains(&top)),
+                "{svg}"
+            );
+        }
+    }
+
+    struct Nobody;
+
+    impl Chooser for Nobody {
+        fn choose(&mut self, _: u64, _: u32, _: &[usize], _: Instant) -> Option<usize> {
+            None
+        }
+        fn first_token(&mut self, _: u64, _: usize, _: Duration, _: Instant) {}
+        fn failed(&mut self, _: u64, _: usize, _: Option<Duration>, _: bool, _: Instant) {}
+        fn done(&mut self, _: u64, _: usize, _: Instant) {}
+        fn appeared(&mut self, _: usize, _: Instant) {}
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! `loquat route simulate`: the real router on a virtual clock.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Args;
 use loquat::{
@@ -33,7 +38,11 @@ pub(crate) fn run(args: &SimulateArgs, console: &Console) -> Result<()> {
     let router = nowhere(&plan)?;
     let config = match &args.script {
         Some(path) => {
-            let text = fs::read_to_string(path).map_err(|cause| {
+            let mut text = String::new();
+            // One byte more than may be, so that too much is seen to be.
+            let read = File::open(path)
+                .and_then(|file| file.take(MAX_CONFIG_BYTES as u64 + 1).read_to_string(&mut text));
+            read.map_err(|cause| {
                 Error::new(ErrorKind::Local, format!("cannot read {}", path.display())).with_source(cause)
             })?;
             if text.len() > MAX_CONFIG_BYTES {
@@ -51,7 +60,7 @@ pub(crate) fn run(args: &SimulateArgs, console: &Console) -> Result<()> {
     let report = live(&script, &mut [Box::new(ours) as Box<dyn Chooser>], router.epoch());
     write_out(&shown(&report))?;
     if let Some(path) = &args.plot {
-        fs::write(path, plot::svg(&report, &route)).map_err(|cause| {
+        fs::write(path, plot::svg(&report, &route, script.duration)).map_err(|cause| {
             Error::new(ErrorKind::Local, format!("cannot write {}", path.display())).with_source(cause)
         })?;
         console.detail(|| format!("written to {}", path.display()));

@@ -15,7 +15,7 @@ use std::{
 };
 
 pub use ours::Ours;
-pub use report::{Line, Report};
+pub use report::{Line, Report, Second};
 
 use crate::random::Draw;
 

@@ -94,6 +94,20 @@ impl Report {
         self.seconds.iter_mut().for_each(|second| second.first_tokens.sort_unstable());
     }
 
+    /// The seconds in columns of so many each, at least one: what was asked added up, and all waits of a column sorted.
+    pub fn columns(&self, seconds_each: usize) -> Vec<Second> {
+        let merged = |seconds: &[Second]| {
+            let mut column = Second { asked: vec![0; self.servers.len()], first_tokens: Vec::new() };
+            for second in seconds {
+                column.asked.iter_mut().zip(&second.asked).for_each(|(sum, asked)| *sum += asked);
+                column.first_tokens.extend_from_slice(&second.first_tokens);
+            }
+            column.first_tokens.sort_unstable();
+            column
+        };
+        self.seconds.chunks(seconds_each.max(1)).map(merged).collect()
+    }
+
     /// What that share of the callers waited at most for their first token, 0 to 100 percent.
     pub fn percentile(&self, percent: f64) -> Option<Duration> {
         percentile(&self.first_tokens, percent)
