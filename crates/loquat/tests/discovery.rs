@@ -16,6 +16,7 @@ use loquat::{
         GroupSpec, Members, Plan, RouteSpec,
         health::{Reason, State},
     },
+    transport::{AddressPolicy, Config, Resolve, Resolving},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -217,4 +218,34 @@ async fn checks_put_out_and_bring_back_without_a_generation() {
     until("back by checks", || live.state(Instant::now()) == State::Up).await;
     let asked = one.asked.lock().expect("no panic").clone();
     assert!(asked.len() >= 5 && asked.iter().all(|what| what == "GET /health"), "{asked:?}");
+}
+
+/// Whatever the name, it leads to this machine.
+#[derive(Debug)]
+struct ToHere;
+
+impl Resolve for ToHere {
+    fn resolve<'a>(&'a self, _: &'a str, port: u16) -> Resolving<'a> {
+        Box::pin(async move { Ok(vec![([127, 0, 0, 1], port).into()]) })
+    }
+}
+
+/// A listing may name whom it likes: a name is judged by where it leads, when it is dialled.
+#[tokio::test]
+async fn a_name_that_leads_inside_is_not_asked() {
+    let one = peer("one").await;
+    let inside = Peer { base_url: one.base_url.replace("127.0.0.1", "models.example"), ..one };
+    for (addresses, answer) in [
+        (AddressPolicy::PublicOnly, Err(ErrorKind::NotConfigured)),
+        (AddressPolicy::Any, Ok("one!".to_owned())),
+    ] {
+        let (tell, told) = unbounded_channel();
+        tell.send(Ok(Listing::new(vec![found("one", &inside)]))).expect("listened to");
+        let config = Config::default().with_resolver(ToHere).with_addresses(addresses);
+        let client = Client::builder().transport(config).build().expect("a client");
+        let followed = client.follow(&Context::new(), Plan::new(), Told(told)).await.expect("a router");
+        assert_eq!(ask(followed.router()).await.map_err(|error| error.kind()), answer);
+        let asked = inside.asked.lock().expect("no panic").len();
+        assert_eq!(asked, usize::from(answer.is_ok()));
+    }
 }
