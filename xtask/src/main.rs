@@ -10,6 +10,7 @@ mod fuzz;
 mod leaks;
 mod lint;
 mod peers;
+mod screen;
 mod setup;
 mod shell;
 mod soak;
@@ -48,6 +49,7 @@ enum Task {
     Fuzz(fuzz::Args),
     Conformance(conformance::Args),
     Peers(peers::Args),
+    Screen(screen::Args),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Conformance(args) => conformance::run(&args),
         Task::Peers(args) => peers::run(&args),
+        Task::Screen(args) => screen::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
