@@ -109,6 +109,11 @@ pub(crate) fn otlp_venv() -> Result<Venv> {
     Venv::new("otlp", include_str!("../peers/requirements-otlp.txt"))
 }
 
+/// The Python environment with Grafana's own types of dashboards.
+pub(crate) fn grafana_venv() -> Result<Venv> {
+    Venv::new("grafana", include_str!("../peers/requirements-grafana.txt"))
+}
+
 /// The Python environment with the official clients, whose requests the tests compare ours with.
 pub(crate) fn clients_venv() -> Result<Venv> {
     Venv::new("clients", include_str!("../peers/requirements-clients.txt"))

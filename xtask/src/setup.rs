@@ -78,6 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let venv = peers::h2_venv()?;
     let clients = peers::clients_venv()?;
     let collector = peers::otlp_venv()?;
+    let grafana = peers::grafana_venv()?;
     let has_model = peers::smollm2_file()?.is_file();
     if args.check {
         for need in &missing {
@@ -92,10 +93,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if !collector.is_ready() {
             say("missing: the Python environment with the OpenTelemetry collector");
         }
+        if !grafana.is_ready() {
+            say("missing: the Python environment with Grafana's types");
+        }
         if !has_model {
             say("missing: the model SmolLM2-135M-Instruct");
         }
-        let environments = [&venv, &clients, &collector];
+        let environments = [&venv, &clients, &collector, &grafana];
         if !missing.is_empty() || !has_model || !environments.iter().all(|one| one.is_ready()) {
             bail!("something is missing; `cargo xtask setup` installs it");
         }
@@ -116,6 +120,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !collector.is_ready() {
         term::step("setup: an OpenTelemetry collector (grpcio, opentelemetry-proto, from PyPI)");
         collector.ensure()?;
+    }
+    if !grafana.is_ready() {
+        term::step("setup: Grafana's types of dashboards (grafana-foundation-sdk, from PyPI)");
+        grafana.ensure()?;
     }
     if let Some(modules) = peers::clients_modules()?.filter(|modules| !modules.is_ready()) {
         term::step("setup: the same clients for JavaScript (openai, @anthropic-ai/sdk, from npm)");

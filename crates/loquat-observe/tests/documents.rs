@@ -89,6 +89,30 @@ async fn the_dashboard_and_the_alerts_ask_for_what_exists() {
     }
 }
 
+/// By the types that Grafana makes of its schemas: a field that they do not have, or of another type, would be lost.
+#[test]
+fn grafanas_own_types_lose_nothing_of_the_dashboard() {
+    let Some(python) = std::env::var_os("LOQUAT_GRAFANA_PYTHON") else {
+        eprintln!("skipped: Grafana's types need LOQUAT_GRAFANA_PYTHON, which `cargo xtask test` sets");
+        return;
+    };
+    let read = |file: &Path| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/read_dashboard.py");
+        Command::new(&python).arg(script).arg(file).output().expect("runs")
+    };
+    let file = folder().join("grafana-dashboard.json");
+    let said = read(&file);
+    assert!(said.status.success(), "{said:?}");
+
+    let text = fs::read_to_string(&file).expect("there");
+    let wrong = tempfile::tempdir().expect("a folder");
+    let wrong = wrong.path().join("wrong.json");
+    for (place, wanted) in [("schemaVersion", "schemaVersionn"), ("\"panels\"", "\"panel\"")] {
+        fs::write(&wrong, text.replacen(place, wanted, 1)).expect("written");
+        assert!(!read(&wrong).status.success(), "{wanted} is no field");
+    }
+}
+
 #[test]
 fn the_alerts_fire_where_they_should() {
     let promtool = |arguments: &[&str]| {
