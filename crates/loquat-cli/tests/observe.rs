@@ -5,7 +5,8 @@ mod support;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    process::Stdio,
+    path::Path,
+    process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::Duration,
 };
@@ -106,6 +107,66 @@ fn a_collector_gets_the_call_and_nothing_that_was_said() {
     assert!(asked.iter().all(|one| one.head.contains("traceparent: 00-") && one.head.contains("-01\r\n")));
 }
 
+/// By OpenTelemetry's variables alone, and over gRPC: to Google's own server, read by OpenTelemetry's own messages.
+#[test]
+#[allow(clippy::print_stderr, reason = "says what it skips")]
+fn a_collector_over_grpc_is_reached_by_the_variables_alone() {
+    let Some(python) = std::env::var_os("LOQUAT_OTLP_PYTHON") else {
+        eprintln!("skipped: a real collector needs LOQUAT_OTLP_PYTHON, which `cargo xtask test` sets");
+        return;
+    };
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut collector = Command::new(python)
+        .arg(crates.join("loquat/tests/otlp_collector.py"))
+        .arg(crates.join("loquat-observe/tests"))
+        .arg("0")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(collector.stdout.take().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        line
+    };
+    let port = line().trim().to_owned();
+
+    let server = Server::saying(openai(&["planted answer"]));
+    let chat = |protocol: &str, key: &str| {
+        Program::chat(&server, &["planted question"])
+            .variable("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+            .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://127.0.0.1:{port}"))
+            .variable("OTEL_EXPORTER_OTLP_HEADERS", &format!("api-key={key}"))
+            .variable("OTEL_RESOURCE_ATTRIBUTES", "service.name=my-shell")
+            .run()
+    };
+    let ran = chat("grpc", "planted");
+    ran.check(0, "planted answer\n", &[]);
+    assert!(!ran.stderr.contains("collector"), "{}", ran.stderr);
+    // It wants that key, and does not speak HTTP/1.1: what is said in the variables is what is done.
+    for (protocol, key) in [("grpc", "another"), ("http/protobuf", "planted")] {
+        chat(protocol, key).check(0, "planted answer\n", &["did not get 1 of 1 calls"]);
+    }
+
+    let mut input = collector.stdin.take().unwrap();
+    let mut came = |what: &str| {
+        writeln!(input, "{what}").unwrap();
+        line()
+    };
+    let (spans, metrics) = (came("spans"), came("metrics"));
+    collector.kill().unwrap();
+    collector.wait().unwrap();
+    assert!(!format!("{spans}{metrics}").contains("planted"), "{spans} {metrics}");
+    let spans: serde_json::Value = serde_json::from_str(&spans).unwrap();
+    let [call, attempt] = &spans.as_array().unwrap()[..] else { panic!("two spans: {spans}") };
+    assert_eq!((&call["name"], &attempt["name"]), (&"chat test-model".into(), &"attempt".into()));
+    assert_eq!(attempt["parent"], call["id"]);
+    assert_eq!(call["resource"]["service.name"], "my-shell");
+    assert!(metrics.contains("gen_ai.client.operation.duration"), "{metrics}");
+}
+
 #[test]
 fn what_a_collector_did_not_get_is_told_at_the_end() {
     let server = Server::saying(openai(&["yellow"]));
@@ -135,7 +196,7 @@ fn what_a_collector_did_not_get_is_told_at_the_end() {
 #[test]
 #[allow(clippy::print_stderr, reason = "says what it skips")]
 fn a_heap_profile_of_the_program_is_read_by_gos_pprof() {
-    use std::{io::Read as _, net::TcpStream, process::Command};
+    use std::{io::Read as _, net::TcpStream};
 
     let server = Server::start(|_, stream| {
         let _ = stream.write_all(stream_head("text/event-stream").as_bytes());
@@ -177,7 +238,7 @@ fn a_heap_profile_of_the_program_is_read_by_gos_pprof() {
         let held = folded.lines().filter(|line| line.contains("loquat::chat::run"));
         let bytes: u64 = held.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum();
         assert!(bytes > 1000, "{folded}");
-        let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("heap.pb");
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("heap.pb");
         std::fs::write(&file, &profile).unwrap();
         let Some(go) = std::env::var_os("LOQUAT_GO") else {
             eprintln!("skipped: another reader of profiles needs LOQUAT_GO, which `cargo xtask test` sets");
