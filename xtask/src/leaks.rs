@@ -106,6 +106,11 @@ impl Leaks {
         }
     }
 
+    /// In how many places something was found, where that is what is wanted.
+    pub(crate) fn finish_quietly(self) -> usize {
+        self.0.len()
+    }
+
     /// # Errors
     /// Something was found.
     pub(crate) fn finish(self) -> Result<()> {

@@ -2,11 +2,13 @@
 
 use std::{
     ffi::OsStr,
+    fs,
+    path::Path,
     process::{Command, ExitCode},
     time::Instant,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{leaks::Leaks, peers, setup, shell, term, tools, workspace};
 
@@ -16,10 +18,10 @@ use crate::{leaks::Leaks, peers, setup, shell, term, tools, workspace};
 /// recorded conformance data read its folder from LOQUAT_DATA and say what they skip without it; LOQUAT_PYTHON is set to the
 /// Python that has the HTTP/2 test server, LOQUAT_CLIENTS_PYTHON to the one that has the providers' official clients,
 /// LOQUAT_CLIENTS_NODE to those for JavaScript where there is node, LOQUAT_OTLP_PYTHON to the one that has an OpenTelemetry
-/// collector, LOQUAT_GO to the command whose `pprof` reads profiles, LOQUAT_GGUF (unless it is set) to the model that the engine's
+/// collector, LOQUAT_GRAFANA_PYTHON to the one that has Grafana's types of dashboards, LOQUAT_GO to the command whose `pprof` reads profiles, LOQUAT_GGUF (unless it is set) to the model that the engine's
 /// tests run.
 /// What the tests print and leave in files is looked through for the words that they planted as keys and prompts, unless
-/// arguments are passed on.
+/// arguments are passed on; before that, tests that leak on purpose have to be caught.
 /// loquat-json is tested twice, the second time with its vector code left out, as on machines that it has none for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,6 +31,13 @@ pub(crate) struct Args {
     /// Passed to `cargo test` as they are, for instance `--test sse_cases` or `-- --nocapture`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     rest: Vec<String>,
+}
+
+impl Args {
+    /// Whether that package is among what is tested.
+    fn covers(&self, package: &str) -> bool {
+        self.package.is_empty() || self.package.iter().any(|named| named == package)
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -41,10 +50,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             "conformance data: none (LOQUAT_DATA is unset; tests that need it say what they skip)",
         ),
     }
+    let mut result =
+        if args.rest.is_empty() { with_leaks(args) } else { shell::run(command(args)?.args(&args.rest)) };
+    if result.is_ok() && args.rest.is_empty() && args.covers(SCALAR_PACKAGE) {
+        term::step("test the scalar twin");
+        result = test_scalar_twin();
+    }
+    let word = if result.is_ok() { term::ok() } else { term::failed() };
+    term::say(format!("\ntest: {word}, wall time {}", term::seconds(started.elapsed())));
+    result
+}
+
+/// `cargo test` of what is asked for, with all features and all counterparts that there are.
+fn command(args: &Args) -> Result<Command> {
     let mut command = workspace::cargo();
     command.args(["test", "--all-features"]).env("LOQUAT_PYTHON", peers::h2_venv()?.python());
     command.env("LOQUAT_CLIENTS_PYTHON", peers::clients_venv()?.python());
     command.env("LOQUAT_OTLP_PYTHON", peers::otlp_venv()?.python());
+    command.env("LOQUAT_GRAFANA_PYTHON", peers::grafana_venv()?.python());
     if let Some(modules) = peers::clients_modules()? {
         command.env("LOQUAT_CLIENTS_NODE", modules.folder);
     }
@@ -60,31 +83,56 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for package in &args.package {
         command.args(["--package", package]);
     }
-    let mut result =
-        if args.rest.is_empty() { with_leaks(&mut command) } else { shell::run(command.args(&args.rest)) };
-    if result.is_ok() && args.rest.is_empty() && (args.package.is_empty() || is_named(args, SCALAR_PACKAGE)) {
-        term::step("test the scalar twin");
-        result = test_scalar_twin();
-    }
-    let word = if result.is_ok() { term::ok() } else { term::failed() };
-    term::say(format!("\ntest: {word}, wall time {}", term::seconds(started.elapsed())));
-    result
+    Ok(command)
 }
 
 /// The same with what passed tests print, too, and a look for planted words in all of it and in what the tests left in files.
-fn with_leaks(command: &mut Command) -> Result<()> {
+fn with_leaks(args: &Args) -> Result<()> {
     let target = workspace::metadata("")?.target_directory;
-    let left = target.join("tmp");
-    if left.is_dir() {
-        // Of earlier runs.
-        std::fs::remove_dir_all(&left).with_context(|| format!("cannot empty {}", left.display()))?;
+    let (left, output) = (target.join("tmp"), target.join("test-output"));
+    if args.covers(LEAKING_PACKAGE) {
+        leaks_are_caught(args, &left, &output)?;
     }
-    std::fs::create_dir_all(&left)?;
+    empty(&left)?;
     let mut leaks = Leaks::default();
-    let result = leaks.watch(command.args(["--", "--show-output"]), &target.join("test-output"));
+    let result = leaks.watch(command(args)?.args(["--", "--show-output"]), &output);
     term::step("planted words");
     leaks.search(&left);
     result.and(leaks.finish())
+}
+
+/// Where the tests leave files: without those of earlier runs.
+fn empty(left: &Path) -> Result<()> {
+    if left.is_dir() {
+        fs::remove_dir_all(left).with_context(|| format!("cannot empty {}", left.display()))?;
+    }
+    fs::create_dir_all(left).with_context(|| format!("cannot make {}", left.display()))
+}
+
+/// The package with tests that leak on purpose, in which target, and which they are: in what they print, in files, in a panic, disguised.
+const LEAKING_PACKAGE: &str = "loquat-observe";
+const LEAKING_TARGET: &str = "leaking";
+const LEAKING_TESTS: [&str; 4] = [
+    "a_keeper_prints_what_was_answered",
+    "lines_of_json_hold_what_was_asked",
+    "a_panic_says_a_key",
+    "a_header_is_printed_in_base64",
+];
+
+/// A look that finds nothing is worth something where it would have found what was there. So it looks at what leaks first.
+fn leaks_are_caught(args: &Args, left: &Path, output: &Path) -> Result<()> {
+    term::step("leaks are caught");
+    for test in LEAKING_TESTS {
+        empty(left)?;
+        let mut leaks = Leaks::default();
+        let one = ["--test", LEAKING_TARGET, "--", "--ignored", "--exact", test, "--show-output"];
+        leaks.watch(command(args)?.args(one), output)?;
+        leaks.search(left);
+        if leaks.finish_quietly() == 0 {
+            bail!("`{test}` leaks a planted word, and it was not found");
+        }
+    }
+    Ok(())
 }
 
 /// The package that has vector code, and what leaves it out.
@@ -93,10 +141,6 @@ const SCALAR_CFG: &str = "loquat_scalar";
 
 /// Asks this program to be rustc with one more `--cfg`.
 const EXTRA_CFG: &str = "LOQUAT_XTASK_EXTRA_CFG";
-
-fn is_named(args: &Args, package: &str) -> bool {
-    args.package.iter().any(|named| named == package)
-}
 
 /// The package's tests without its vector code. Flags for everything would compile each dependency again; cargo asks a
 /// wrapper for the workspace's own crates only, and keeps what comes of it apart.
