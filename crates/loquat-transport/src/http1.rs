@@ -3,6 +3,10 @@
 //! hyper's `conn::http1` splits a connection into a handle and a future that does the work. Here both stay together:
 //! the caller's own poll drives the future, so there is no task behind a request and no wake-up between tasks per
 //! chunk. While the connection is idle nobody drives it; [`Http1::is_usable`] looks before it is used again.
+//!
+//! The two halves wake each other: who takes a chunk out of the body wakes whoever drove the connection when it came, which here is
+//! the same task, in the middle of its turn, and it would be polled once more for every chunk, in vain. So a task that comes back
+//! because something has come first drives the connection on nobody's behalf, and is noted down only where it has to wait again.
 
 use std::{
     fmt,
@@ -39,6 +43,8 @@ pub(crate) struct Http1 {
     connection: http1::Connection<TokioIo<Stream>, Content>,
     /// Whether `connection` has completed; it must not be polled after that.
     finished: bool,
+    /// Whether something is likely to have come since the connection was driven last.
+    expects: bool,
     info: ConnectionInfo,
     /// Whether it has carried a request; one that was made beforehand has not.
     used: bool,
@@ -76,6 +82,7 @@ impl Http1 {
             sender,
             connection,
             finished: false,
+            expects: false,
             info,
             used: false,
             meter,
@@ -155,7 +162,7 @@ impl Http1 {
         let mut response = pin!(self.sender.send_request(request));
         let mut connection_error = None;
         let mut refuses = false;
-        let response = poll_fn(|cx| {
+        let mut look = |cx: &mut Context<'_>| {
             loop {
                 if !self.finished
                     && let Poll::Ready(done) = Pin::new(&mut self.connection).poll(cx)
@@ -172,9 +179,20 @@ impl Http1 {
                 // All of it was the head, and that is not over: the next turn ends the connection.
                 self.meter.refuse();
             }
+        };
+        let mut expects = false; // nothing, before the request is out
+        let response = poll_fn(|cx| {
+            if std::mem::replace(&mut expects, true)
+                && let Poll::Ready(response) = look(&mut Context::from_waker(Waker::noop()))
+            {
+                return Poll::Ready(response);
+            }
+            look(cx)
         })
         .await;
         self.meter.hold_after(u64::MAX);
+        // Often the body came with the head.
+        self.expects = true;
         self.used = true;
         match (response, connection_error) {
             (Ok(response), _) => {
@@ -197,11 +215,16 @@ impl Http1 {
             // Data comes from driving the connection alone: a waker left in the body would wake this very task.
             let unwoken = &mut Context::from_waker(Waker::noop());
             let mut frame = Pin::new(&mut *incoming).poll_frame(unwoken);
+            // An error of the connection also comes out of the body, which is asked once more.
+            if frame.is_pending() && self.expects {
+                let _ = self.drive(unwoken);
+                frame = Pin::new(&mut *incoming).poll_frame(unwoken);
+            }
             if frame.is_pending() {
-                // Its error also comes out of the body, which is asked once more.
                 let _ = self.drive(cx);
                 frame = Pin::new(&mut *incoming).poll_frame(unwoken);
             }
+            self.expects = frame.is_pending();
             match ready!(frame) {
                 Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 frame => return Poll::Ready(frame),

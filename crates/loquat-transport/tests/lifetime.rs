@@ -4,7 +4,10 @@ mod support;
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::Poll,
     time::Duration,
 };
@@ -18,7 +21,10 @@ use support::{
     script::{DATA, HEADERS, Step, frame, head, play, say},
     send, text, with, write,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::Notify,
+};
 
 /// A small generator (SplitMix64): what happens is random and repeatable.
 struct Random(u64);
@@ -237,6 +243,39 @@ fn a_request_has_no_task_behind_it() {
     }
     drop(runtime);
     server.join().expect("no panic");
+}
+
+/// Whoever reads a body is polled when something has come, and not once more because it took that. Each chunk is written when
+/// the one before has been taken.
+#[tokio::test]
+async fn a_chunk_is_one_turn_of_its_reader() {
+    const CHUNKS: usize = 100;
+    for http2 in [false, true] {
+        let next = Arc::new(Notify::new());
+        let first = match http2 {
+            false => vec![Step::Request, say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")],
+            true => vec![Step::Preface(Some(10)), Step::Until(HEADERS, 1), Step::Write(head(1))],
+        };
+        let chunk = if http2 { frame(DATA, 0, 1, b"hi") } else { b"2\r\nhi\r\n".to_vec() };
+        let chunks = (0..CHUNKS).flat_map(|_| [Step::Gate(Arc::clone(&next)), Step::Write(chunk.clone())]);
+        let peer = play(vec![first.into_iter().chain(chunks).chain([Step::Hold]).collect()]).await;
+        let mode = if http2 { Http2Mode::PriorKnowledge } else { Http2Mode::Never };
+        let transport = with(Config::default().with_http2(mode));
+        let mut response = send(&transport, post(peer.address)).await.expect("head");
+        let mut polls = 0;
+        let mut read = std::pin::pin!(async {
+            for _ in 0..CHUNKS {
+                next.notify_one();
+                assert_eq!(response.body.chunk().await.expect("some").expect("fine"), "hi");
+            }
+        });
+        let counted = std::future::poll_fn(|cx| {
+            polls += 1;
+            read.as_mut().poll(cx)
+        });
+        tokio::time::timeout(6 * LONG, counted).await.expect("all of them");
+        assert!(polls < CHUNKS * 3 / 2, "{polls} turns for {CHUNKS} chunks, HTTP/2: {http2}");
+    }
 }
 
 /// All of them at once, in this task.
