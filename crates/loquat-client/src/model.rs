@@ -1,6 +1,10 @@
 //! [`HttpModel`]: where a wire format meets a connection, and where it is decided where a credential may go.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -156,14 +160,16 @@ impl HttpModel {
         Ok(embeddings)
     }
 
-    /// How many tokens that request would be, by the provider's own count; nothing is generated. Bounded by
-    /// [`GenerationLimits::total`].
+    /// How many tokens that request would be, by the provider's own count; nothing is generated. Bounded by the context's
+    /// deadline or, where it has none, by [`GenerationLimits::listing`].
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the format has no such count; else as [`Model::infer`].
     pub async fn count_tokens(&self, context: &Context, request: &ChatRequest) -> Result<u64> {
         let encoded = operations::encode_count(self.0.format, request, self.model_name(&request.model))?;
-        let (body, _) = self.0.exchange(context, encoded).await?;
+        // Whoever counts waits for it before anything else can begin; how long is theirs to say.
+        let limit = context.remaining().unwrap_or(self.0.limits.listing);
+        let (body, _) = self.0.exchange_within(limit, context, encoded).await?;
         operations::decode_count(self.0.format, &body)
     }
 
@@ -238,8 +244,16 @@ impl HttpModel {
 impl Inner {
     /// One request and its whole response, for what does not stream.
     async fn exchange(&self, context: &Context, call: impl Into<Call>) -> Result<(Bytes, RateLimits)> {
+        self.exchange_within(self.limits.total, context, call).await
+    }
+
+    async fn exchange_within(
+        &self,
+        limit: Duration,
+        context: &Context,
+        call: impl Into<Call>,
+    ) -> Result<(Bytes, RateLimits)> {
         let call = call.into();
-        let limit = self.limits.total;
         let context = context.clone().with_timeout(limit);
         let mut request = Request::post(format!("{}{}", self.base_url, call.path), call.body)?;
         request.replayable = call.method.is_idempotent();

@@ -290,6 +290,30 @@ async fn models_are_listed_within_their_limit() {
 }
 
 #[tokio::test]
+async fn tokens_are_counted_within_800_ms_unless_the_caller_says_otherwise() {
+    let counting = |address: SocketAddr| {
+        let endpoint = Endpoint::new("test", format!("http://{address}/v1"), "m").with_credential(KEY);
+        let transport = Transport::new(Config::default()).expect("a transport");
+        HttpModel::new(transport, &loquat_provider::ANTHROPIC_MESSAGES, endpoint).expect("a model")
+    };
+    let request = ChatRequest::new("").with_user("hello");
+    let (address, _) = peer(vec![Do::Wait(Duration::from_secs(60))]).await;
+    let begin = std::time::Instant::now();
+    let (model, context) = (counting(address), Context::new());
+    // Far above 800 ms, for slow machines, and far below the minutes that a generation may take.
+    let counted = tokio::time::timeout(Duration::from_secs(30), model.count_tokens(&context, &request)).await;
+    let counted = counted.expect("a limit of its own");
+    assert_eq!(counted.expect_err("too slow").kind(), ErrorKind::Timeout);
+    assert!(begin.elapsed() >= Duration::from_millis(800));
+
+    let answer =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 18\r\n\r\n{\"input_tokens\":7}";
+    let (address, _) = peer(vec![Do::Wait(Duration::from_secs(1)), Do::Send(answer.into())]).await;
+    let context = Context::new().with_timeout(Duration::from_secs(60));
+    assert_eq!(counting(address).count_tokens(&context, &request).await, Ok(7));
+}
+
+#[tokio::test]
 async fn the_peer_is_told_of_trace_key_and_deadline() {
     let ask = |context: Context| async move {
         let (address, read) = peer(vec![head(), chunk("a"), finish()]).await;
