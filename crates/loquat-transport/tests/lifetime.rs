@@ -214,7 +214,7 @@ async fn idle_connections_are_let_go_of_when_their_time_is_over() {
 fn a_request_has_no_task_behind_it() {
     let (told, address) = std::sync::mpsc::channel();
     let server = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let open = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n";
             let one = play(vec![vec![Step::Request, say(open), Step::Hold]]).await;
@@ -227,7 +227,7 @@ fn a_request_has_no_task_behind_it() {
         });
     });
     let (one, two) = address.recv().expect("started");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     for (mode, peer, tasks) in [(Http2Mode::Never, one, 0), (Http2Mode::PriorKnowledge, two, 1)] {
         runtime.block_on(async {
             let transport = with(Config::default().with_http2(mode));
@@ -262,18 +262,31 @@ async fn a_chunk_is_one_turn_of_its_reader() {
         let mode = if http2 { Http2Mode::PriorKnowledge } else { Http2Mode::Never };
         let transport = with(Config::default().with_http2(mode));
         let mut response = send(&transport, post(peer.address)).await.expect("head");
-        let mut polls = 0;
-        let mut read = std::pin::pin!(async {
-            for _ in 0..CHUNKS {
-                next.notify_one();
-                assert_eq!(response.body.chunk().await.expect("some").expect("fine"), "hi");
+        let (took, mut taken) = tokio::sync::mpsc::unbounded_channel();
+        let reader = tokio::spawn(async move {
+            let mut polls = 0;
+            let mut read = Box::pin(async {
+                for _ in 0..CHUNKS {
+                    assert_eq!(response.body.chunk().await.expect("some").expect("fine"), "hi");
+                    took.send(()).expect("somebody counts");
+                }
+            });
+            std::future::poll_fn(|cx| {
+                polls += 1;
+                read.as_mut().poll(cx)
+            })
+            .await;
+            polls
+        });
+        for _ in 0..CHUNKS {
+            next.notify_one();
+            tokio::time::timeout(LONG, taken.recv()).await.expect("in time").expect("a chunk");
+            // Whoever was woken for nothing has its turn before the next chunk is written.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
             }
-        });
-        let counted = std::future::poll_fn(|cx| {
-            polls += 1;
-            read.as_mut().poll(cx)
-        });
-        tokio::time::timeout(6 * LONG, counted).await.expect("all of them");
+        }
+        let polls: usize = reader.await.expect("no panic");
         assert!(polls < CHUNKS * 3 / 2, "{polls} turns for {CHUNKS} chunks, HTTP/2: {http2}");
     }
 }
