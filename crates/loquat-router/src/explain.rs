@@ -20,6 +20,8 @@ pub struct Explanation {
     pub route: Arc<str>,
     /// What was asked.
     pub asked: Asked,
+    /// When.
+    pub at: Instant,
     /// What was decided; the error's message where nothing could be.
     pub decision: std::result::Result<Decision, String>,
     /// Every endpoint of every group, in order.
@@ -98,6 +100,7 @@ impl Router {
         Ok(Explanation {
             route: found.name.clone(),
             asked: *asked,
+            at: now,
             decision: decision.map_err(|error| error.to_string()),
             candidates,
         })
@@ -126,7 +129,7 @@ impl fmt::Display for Explanation {
                 write!(f, ", too small for the request")?;
             }
             if candidate.state != State::Up {
-                write!(f, ", {:?}", candidate.state)?;
+                write!(f, ", {}", candidate.state.describe(self.at))?;
             }
             writeln!(f)?;
             for SizeLatency { up_to_tokens, sample, p95 } in candidate.by_size {

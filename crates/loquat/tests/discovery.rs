@@ -183,7 +183,7 @@ async fn what_a_source_says_is_down_is_not_asked() {
         assert_eq!(ask(followed.router()).await.as_deref(), Ok("two!"));
     }
     let state = followed.router().table().nodes()[0].live.state(Instant::now());
-    assert!(matches!(state, State::Out { reason: Reason::Told, since: Some(_) }), "{state:?}");
+    assert!(matches!(state, State::Out { reason: Reason::Told, since: Some(_), .. }), "{state:?}");
     tell.send(Ok(Listing::new(vec![found("one", &one)]))).expect("listened to");
     until("the next listing", || followed.router().table().nodes().len() == 1).await;
     assert_eq!(ask(followed.router()).await.as_deref(), Ok("one!"));
@@ -211,7 +211,7 @@ async fn checks_put_out_and_bring_back_without_a_generation() {
     let live = followed.router().table().nodes()[0].live.clone();
     one.is_well.store(false, SeqCst);
     let is_out =
-        || matches!(live.state(Instant::now()), State::Out { reason: Reason::Checks, since: Some(_) });
+        || matches!(live.state(Instant::now()), State::Out { reason: Reason::Checks, since: Some(_), .. });
     until("out by checks", is_out).await;
     assert_eq!(ask(followed.router()).await.as_deref(), Ok("two!"));
     one.is_well.store(true, SeqCst);

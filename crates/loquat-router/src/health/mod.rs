@@ -46,14 +46,39 @@ pub enum State {
     Out {
         /// Why.
         reason: Reason,
-        /// Since when, where that is known here.
+        /// Since when, where that is known here: not of a breaker, which only says until when.
         since: Option<Instant>,
+        /// Until when, where that is known: the next attempt is the breaker's probe.
+        until: Option<Instant>,
     },
     /// It leaves: no new requests, and those under way may finish.
     Draining {
         /// Since when.
         since: Instant,
     },
+}
+
+impl State {
+    /// In words, its times as seen at that moment: `out, its circuit breaker is open, to be tried in 3.2 s`.
+    pub fn describe(self, now: Instant) -> String {
+        let ago =
+            |since: Instant| format!(", for {:.1} s", now.saturating_duration_since(since).as_secs_f64());
+        let ahead = |until: Instant| until.saturating_duration_since(now).as_secs_f64();
+        match self {
+            Self::Up => "up".to_owned(),
+            Self::Resting { until } => format!("resting, as it asked for, for another {:.1} s", ahead(until)),
+            Self::Out { reason, since, until } => {
+                let why = match reason {
+                    Reason::Breaker => "its circuit breaker is open",
+                    Reason::Checks => "checks of its health failed",
+                    Reason::Told => "somebody put it out",
+                };
+                let next = until.map(|until| format!(", to be tried in {:.1} s", ahead(until)));
+                format!("out, {why}{}{}", since.map(ago).unwrap_or_default(), next.unwrap_or_default())
+            }
+            Self::Draining { since } => format!("leaving{}", ago(since)),
+        }
+    }
 }
 
 /// Why an endpoint is out.
@@ -109,7 +134,7 @@ impl Health {
     /// The state, where one of these says so.
     pub(crate) fn said(&self, epoch: Instant) -> Option<State> {
         let since = epoch + Duration::from_millis(self.changed_ms.load(Relaxed));
-        let out = |reason| State::Out { reason, since: Some(since) };
+        let out = |reason| State::Out { reason, since: Some(since), until: None };
         if self.draining.load(Relaxed) {
             return Some(State::Draining { since });
         }
@@ -179,7 +204,7 @@ mod tests {
         check(&[false]);
         assert!(!health.takes());
         let since = Some(epoch + Duration::from_millis(7));
-        assert_eq!(health.said(epoch), Some(State::Out { reason: Reason::Checks, since }));
+        assert_eq!(health.said(epoch), Some(State::Out { reason: Reason::Checks, since, until: None }));
         assert_eq!(check(&[true, false, true, true]), [false, false, false, true]);
         assert!(health.takes() && health.said(epoch).is_none());
         health.drain(9);

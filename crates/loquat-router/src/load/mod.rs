@@ -202,7 +202,10 @@ impl Live {
         }
         match self.availability.standing(now) {
             Standing::Available | Standing::ProbeDue => {}
-            _ => return State::Out { reason: Reason::Breaker, since: None },
+            Standing::Ejected { until } | Standing::Probing { until } => {
+                return State::Out { reason: Reason::Breaker, since: None, until: Some(until) };
+            }
+            _ => return State::Out { reason: Reason::Breaker, since: None, until: None },
         }
         let rests = self.hot.rests_until_ms.load(Relaxed);
         if rests > millis(self.epoch, now) {
@@ -444,6 +447,26 @@ mod tests {
         assert!(live.takes(start, 300_000), "not for ever");
     }
 
+    #[test]
+    fn an_open_breaker_says_until_when() {
+        let now = Instant::now();
+        let live = Live::new(now, now, false, LoadPolicy::default(), None);
+        let until = now + Duration::from_secs(5);
+        assert!(live.availability().eject(live.availability().generation(), until));
+        let state = live.state(now);
+        assert_eq!(state, State::Out { reason: Reason::Breaker, since: None, until: Some(until) });
+        let later = now + Duration::from_millis(1_800);
+        assert_eq!(state.describe(later), "out, its circuit breaker is open, to be tried in 3.2 s");
+        assert_eq!(live.state(until), State::Up, "a probe is due");
+        assert!(live.availability().claim_probe(until, until + Duration::from_secs(1)).is_some());
+        assert!(live.state(until).describe(until).ends_with("to be tried in 1.0 s"));
+        live.set_out(true, until);
+        assert_eq!(
+            live.state(until).describe(until + Duration::from_secs(2)),
+            "out, somebody put it out, for 2.0 s"
+        );
+    }
+
     /// A word of milliseconds that wraps ends after 49 days; a router may run for longer.
     #[test]
     fn times_hold_on_the_fiftieth_day_and_after_a_year() {
@@ -465,7 +488,7 @@ mod tests {
             assert!(live.enter(1, later).is_trial, "the first tries it");
             assert!(!live.enter(1, later).is_trial, "no other does");
             live.set_out(true, later);
-            let out = State::Out { reason: Reason::Told, since: Some(later) };
+            let out = State::Out { reason: Reason::Told, since: Some(later), until: None };
             assert_eq!(live.state(later), out);
 
             let joined = Live::new(epoch, now, true, LoadPolicy::default(), None);
