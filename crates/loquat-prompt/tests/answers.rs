@@ -166,12 +166,20 @@ async fn one_asks_and_the_others_wait() {
     // One who gives up waiting is let go.
     let impatient = Context::new().with_timeout(Duration::from_millis(20));
     assert_eq!(deltas(&*cache, &impatient, &request("hi")).await.unwrap_err().kind(), ErrorKind::Timeout);
+    let all_wait = Instant::now();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let waited = all_wait.elapsed();
     while first.next().await.is_some() {}
     for task in waiting {
         assert_eq!(task.await.unwrap(), replayed(&original));
     }
     assert_eq!(model.asked().len(), 1);
-    assert_eq!(cache.stats().joined + cache.stats().hits, 4);
+    let stats = cache.stats();
+    assert_eq!(stats.joined + stats.hits, 4);
+    assert!(
+        stats.time < 4 * waited,
+        "the model's time is not the cache's, whoever asked it: {stats:?}, {waited:?}"
+    );
 }
 
 #[tokio::test]

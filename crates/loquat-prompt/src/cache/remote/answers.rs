@@ -87,7 +87,7 @@ impl<M: Model> AnswerCache<M> {
     }
 
     /// What happened so far. Bytes are those of the answers. Each look-up is timed: from the request to a kept answer, another caller's
-    /// included, or to knowing that there is none; what the model then takes is not the cache's.
+    /// included, or to knowing that there is none; what the model takes, for this caller or for the one that is waited for, is not the cache's.
     pub fn stats(&self) -> CacheStats {
         let local = lock(&self.shared.local);
         let (entries, bytes) = (local.answers.len() as u64, local.bytes as u64);
@@ -104,7 +104,7 @@ impl<M: Model> AnswerCache<M> {
     }
 
     async fn answer(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
-        let look = Look { counters: &self.shared.counters, began: Instant::now() };
+        let mut look = Look { counters: &self.shared.counters, began: Instant::now() };
         let Some(canonical) = canonical::bytes(&request) else {
             return self.inner.infer(context, request).await;
         };
@@ -135,6 +135,7 @@ impl<M: Model> AnswerCache<M> {
             };
             receiver = flight;
             let patience = context.remaining().unwrap_or(MAX_WAIT).min(MAX_WAIT);
+            let waits = Instant::now();
             let landed = tokio::select! {
                 biased;
                 () = context.cancellation().cancelled() => { context.check()?; continue },
@@ -142,6 +143,7 @@ impl<M: Model> AnswerCache<M> {
                     landed.map(|landed| landed.map(|landed| landed.clone()))
                 }
             };
+            look.leave_out(waits.elapsed());
             let Ok(landed) = landed else {
                 // A leader whose caller does not pull, or who is slow: nobody need wait for that.
                 context.check()?;
@@ -216,6 +218,11 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
+    /// That was the model's time, though another caller's.
+    fn leave_out(&mut self, waited: Duration) {
+        self.began += waited;
+    }
+
     fn hit(self, bytes: usize) {
         self.counters.hit(bytes);
         self.over();
