@@ -57,6 +57,13 @@ impl GenerationLimits {
         self
     }
 
+    /// With that limit from the finish reason to the end of the stream.
+    #[must_use]
+    pub fn with_after_finish(mut self, limit: Duration) -> Self {
+        self.after_finish = limit;
+        self
+    }
+
     /// With that limit for listings and counts.
     #[must_use]
     pub fn with_listing(mut self, limit: Duration) -> Self {

@@ -1,8 +1,8 @@
 //! The faults of real networks and servers, one row each: what is injected, what must become of it. Real sockets; peers are
 //! scripts of bytes or, where a whole server is needed, the `h2` crate's.
 //!
-//! The numbers are those of the project's list of twenty; the ones that are missing (retries, `Retry-After`, budgets, the
-//! breaker, the decoding of events) belong to other crates and are tested there. No row depends on how long something takes
+//! The numbers, 1 to 20, are shared with `loquat/tests/faults.rs`, where the ones are that are missing here (retries,
+//! `Retry-After`, budgets, the breaker, the decoding of events). No row depends on how long something takes
 //! on a loaded machine: waits are for events, and limits in time are only ever lower bounds.
 
 mod support;

@@ -1,5 +1,5 @@
 //! The faults that the whole client answers for, one row each, against real sockets: what a peer does, how often it is asked,
-//! and what the caller is told. The numbers are those of the project's list of twenty; those that end in the transport are the
+//! and what the caller is told. The numbers, 1 to 20, are shared with the transport; those that end in the transport are the
 //! rows of `loquat-transport/tests/faults.rs`, and `all_twenty_have_a_row` looks after the rest. Lower bounds on time only: the
 //! machine may be busy.
 #![cfg(feature = "client")]
@@ -186,11 +186,19 @@ impl Peer {
         heads.iter().map(key).collect()
     }
 
+    /// Whose limits nobody comes near.
     fn client(&self, schedule: impl Into<Option<Schedule>>) -> Client {
-        let limits = GenerationLimits::default().with_first_token(MS(700)).with_idle(MS(700));
+        self.limited(schedule, patient())
+    }
+
+    fn limited(&self, schedule: impl Into<Option<Schedule>>, limits: GenerationLimits) -> Client {
         let builder = Client::builder().base_url(format!("http://{}/v1", self.address)).limits(limits);
         builder.schedule(schedule).build().expect("a client")
     }
+}
+
+fn patient() -> GenerationLimits {
+    GenerationLimits::default().with_first_token(LONG).with_idle(LONG).with_after_finish(LONG)
 }
 
 async fn serve(mut socket: TcpStream, script: &[Do], heads: &Mutex<Vec<String>>) {
@@ -210,8 +218,11 @@ async fn serve(mut socket: TcpStream, script: &[Do], heads: &Mutex<Vec<String>>)
             drop(socket.read(&mut [0]).await);
         }
         Do::Pings(text) => {
-            let pings = vec![b": ping\n\n".to_vec(); 1000];
-            drop(write(&mut socket, &(head + &text), &pings).await);
+            let mut sent = socket.write_all((head + &text).as_bytes()).await;
+            while sent.is_ok() {
+                tokio::time::sleep(MS(1)).await;
+                sent = socket.write_all(b": ping\n\n").await;
+            }
         }
         Do::Refuse(headers) => {
             let response = format!("HTTP/1.1 503 Busy\r\n{headers}content-length: 0\r\n{close}\r\n");
@@ -265,10 +276,11 @@ async fn once(script: Vec<Do>, schedule: Schedule) -> (Result<Response, Error>, 
 }
 
 /// What a caller who reads the stream gets: the text, and how it ended.
-async fn stream(step: Do) -> (String, Option<Ending>) {
+async fn stream(step: Do, limits: GenerationLimits) -> (String, Option<Ending>) {
     let peer = Peer::start(vec![step]).await;
-    let client = peer.client(Schedule::default().with_retry(None));
-    let context = Context::new().with_timeout(LONG);
+    let client = peer.limited(Schedule::default().with_retry(None), limits);
+    // Longer than any limit, so that it is not what ends a row.
+    let context = Context::new().with_timeout(4 * LONG);
     let mut answer = client.chat("m").user("hi").context(context).stream().await.expect("a head");
     let mut text = String::new();
     while let Some(delta) = answer.next().await {
@@ -361,16 +373,16 @@ fn is_timeout(error: &Error, limit: &str) -> bool {
 }
 
 async fn silence_after_the_head() {
-    let (text, ending) = stream(Do::Silence(Vec::new())).await;
+    let (text, ending) = stream(Do::Silence(Vec::new()), patient().with_first_token(MS(700))).await;
     assert!(matches!(&ending, Some(Ending::Failed(error)) if is_timeout(error, "first-token")), "{ending:?}");
     assert_eq!(text, "");
 }
 
 async fn pings_only() {
-    let (text, ending) = stream(Do::Pings(String::new())).await;
+    let (text, ending) = stream(Do::Pings(String::new()), patient().with_first_token(MS(700))).await;
     assert!(matches!(&ending, Some(Ending::Failed(error)) if is_timeout(error, "first-token")), "{ending:?}");
     assert_eq!(text, "");
-    let (text, ending) = stream(Do::Pings(event("lo"))).await;
+    let (text, ending) = stream(Do::Pings(event("lo")), patient().with_idle(MS(700))).await;
     let cut = |ending: &Option<Ending>| matches!(ending, Some(Ending::Truncated { cause: Some(error) }) if is_timeout(error, "idle"));
     assert!(cut(&ending), "{ending:?}");
     assert_eq!(text, "lo");
@@ -378,25 +390,26 @@ async fn pings_only() {
 
 async fn dripped() {
     let whole = event("枇杷 é ") + &event("\\ud83c\\udf4a 🍊") + EVENT + DONE;
-    let at_once = stream(Do::Pieces(vec![whole.clone().into_bytes()])).await;
+    let at_once = stream(Do::Pieces(vec![whole.clone().into_bytes()]), patient()).await;
     let bytes = whole.into_bytes().chunks(1).map(<[u8]>::to_vec).collect();
-    let (text, ending) = stream(Do::Pieces(bytes)).await;
+    let (text, ending) = stream(Do::Pieces(bytes), patient()).await;
     assert_eq!(text, "枇杷 é 🍊 🍊hi");
     assert!(matches!(ending, Some(Ending::Finished { .. })), "{ending:?}");
     assert_eq!(format!("{at_once:?}"), format!("{:?}", (text, ending)));
 }
 
 async fn cut() {
-    let (text, ending) = stream(Do::Pieces(vec![event("lo").into_bytes(), event("quat").into_bytes()])).await;
+    let (text, ending) =
+        stream(Do::Pieces(vec![event("lo").into_bytes(), event("quat").into_bytes()]), patient()).await;
     assert!(matches!(ending, Some(Ending::Truncated { .. })), "{ending:?}");
     assert_eq!(text, "loquat");
-    let (text, ending) = stream(Do::Pieces(Vec::new())).await;
+    let (text, ending) = stream(Do::Pieces(Vec::new()), patient()).await;
     assert!(matches!(ending, Some(Ending::Failed(_))), "nothing came: {ending:?}");
     assert_eq!(text, "");
 }
 
 async fn no_end() {
-    let (text, ending) = stream(Do::Silence(vec![(EVENT.to_owned() + DONE).into_bytes()])).await;
+    let (text, ending) = stream(Do::Silence(vec![(EVENT.to_owned() + DONE).into_bytes()]), patient()).await;
     assert!(matches!(ending, Some(Ending::Finished { .. })), "{ending:?}");
     assert_eq!(text, "hi");
 }
@@ -404,7 +417,8 @@ async fn no_end() {
 async fn breaker() {
     let peer = Peer::start(vec![Do::Hang, Do::Hang, Do::Hang, Do::Hang, Do::Answer]).await;
     let breaker = BreakerPolicy::default().with_ejection(MS(300), MS(300));
-    let client = peer.client(Schedule::default().with_retry(None).with_breaker(breaker));
+    let impatient = patient().with_first_token(MS(700)).with_total(MS(700));
+    let client = peer.limited(Schedule::default().with_retry(None).with_breaker(breaker), impatient);
     for _ in 0..3 {
         let silent = ask(&client, Duration::from_secs(20)).await.expect_err("silent");
         assert_eq!(silent.kind(), ErrorKind::Timeout);
