@@ -44,10 +44,11 @@ pub(super) fn svg(report: &Report, route: &str, lasts: Duration) -> String {
     let scale = Scale::up_to(most);
     svg += &text(LEFT, waits - 26.0, "start", &format!("Route {route}: P95 of the time to first token (ms)"));
     svg += &axes(waits, &scale, seconds);
-    svg += &lines(&p95, |column| x(column * each, seconds), |wait| scale.y(waits, wait));
-
     // The last column may hold fewer seconds.
     let lasts = |at: usize| each.min(seconds - at as f64 * each);
+    let middle = |at: usize| x(at as f64 * each + lasts(at) / 2.0, seconds);
+    svg += &lines(&p95, middle, |wait| scale.y(waits, wait));
+
     let rates = columns
         .iter()
         .enumerate()
@@ -139,14 +140,12 @@ fn axes(top: f64, scale: &Scale, seconds: f64) -> String {
 }
 
 /// The values as a line that breaks off where there is none; one alone is a dot.
-fn lines(values: &[Option<f64>], x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> String {
+fn lines(values: &[Option<f64>], x: impl Fn(usize) -> f64, y: impl Fn(f64) -> f64) -> String {
     let mut svg = String::new();
     for run in values.iter().enumerate().collect::<Vec<_>>().chunk_by(|a, b| a.1.is_some() == b.1.is_some()) {
         let points: Vec<_> = run
             .iter()
-            .filter_map(|(second, value)| {
-                Some(format!("{:.1},{:.1}", x(*second as f64 + 0.5), y((**value)?)))
-            })
+            .filter_map(|(at, value)| Some(format!("{:.1},{:.1}", x(*at), y((**value)?))))
             .collect();
         match points.as_slice() {
             [] => {}
@@ -266,7 +265,7 @@ mod tests {
 
     #[test]
     fn gaps_are_no_lines() {
-        let drawn = lines(&[Some(1.0), Some(2.0), None, Some(3.0), None], |x| x, |y| y);
+        let drawn = lines(&[Some(1.0), Some(2.0), None, Some(3.0), None], |at| at as f64 + 0.5, |y| y);
         assert_eq!((drawn.matches("<polyline").count(), drawn.matches("<circle").count()), (1, 1), "{drawn}");
         assert_eq!(shortened(&"é".repeat(40)).chars().count(), 29);
     }

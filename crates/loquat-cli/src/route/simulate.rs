@@ -38,16 +38,20 @@ pub(crate) fn run(args: &SimulateArgs, console: &Console) -> Result<()> {
     let router = nowhere(&plan)?;
     let config = match &args.script {
         Some(path) => {
-            let mut text = String::new();
+            let mut bytes = Vec::new();
             // One byte more than may be, so that too much is seen to be.
             let read = File::open(path)
-                .and_then(|file| file.take(MAX_CONFIG_BYTES as u64 + 1).read_to_string(&mut text));
+                .and_then(|file| file.take(MAX_CONFIG_BYTES as u64 + 1).read_to_end(&mut bytes));
             read.map_err(|cause| {
                 Error::new(ErrorKind::Local, format!("cannot read {}", path.display())).with_source(cause)
             })?;
-            if text.len() > MAX_CONFIG_BYTES {
-                return Err(Error::new(ErrorKind::NotConfigured, format!("{} is too long", path.display())));
+            let unusable =
+                |why: &str| Error::new(ErrorKind::NotConfigured, format!("{} {why}", path.display()));
+            if bytes.len() > MAX_CONFIG_BYTES {
+                return Err(unusable("is too long"));
             }
+            let text =
+                String::from_utf8(bytes).map_err(|cause| unusable("is not UTF-8").with_source(cause))?;
             ScriptConfig::parse(&text, Syntax::of(&path.to_string_lossy()))?
         }
         None => ScriptConfig::parse("", Syntax::Toml)?,
