@@ -107,7 +107,7 @@ impl Leaks {
     }
 
     /// In how many places something was found, where that is what is wanted.
-    pub(crate) fn finish_quietly(self) -> usize {
+    pub(crate) fn count(self) -> usize {
         self.0.len()
     }
 

@@ -130,7 +130,7 @@ fn leaks_are_caught(args: &Args, left: &Path, output: &Path) -> Result<()> {
         let one = ["--test", LEAKING_TARGET, "--", "--exact", test, "--show-output"];
         leaks.watch(command(args)?.args(one).env(LEAKING_VARIABLE, "1"), output)?;
         leaks.search(left);
-        if leaks.finish_quietly() == 0 {
+        if leaks.count() == 0 {
             bail!("`{test}` leaks a planted word, and it was not found");
         }
     }
