@@ -13,7 +13,7 @@
 //! | `sockets` | the processor time, user and kernel, added to a chunk that comes over a socket: 500 streams of 200 events a second, over HTTP/1.1, from a process on another core |
 //! | `requests` | the part of a core, in percent, that watching adds to 5,000 short requests a second, which are run at that rate: by processor time; `requests-computed`, by instructions |
 //!
-//! **Two rates**, since it is not said which second is meant. A core that runs a loop from its first cache executes some ten
+//! **Two rates**, since a core's second may be one or the other. A core that runs a loop from its first cache executes some ten
 //! thousand million instructions in one. One that serves sockets waits for memory, spends most of its time in the kernel, whose instructions
 //! nobody here can count, and executes a tenth of that in the program; but the instructions that are added do not run at that rate, since
 //! none of them waits for the kernel. So the first rate flatters, the second wrongs, and the time that was really added (`cpu`, and

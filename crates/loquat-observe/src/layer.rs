@@ -177,7 +177,8 @@ impl Drop for Running {
 struct Watched {
     inner: Box<dyn Source>,
     running: Running,
-    /// Whether somebody has waited since the last delta: then the next one has just arrived.
+    /// Whether somebody has waited since the last delta of which the source did not say when it arrived: then the next has just arrived.
+    /// A source says it of all or of none.
     waited: bool,
 }
 

@@ -120,7 +120,9 @@ impl Chat {
         crate::Structured::new(self)
     }
 
-    /// How many tokens it would be, by the provider's own count. Nothing is generated, and most providers charge nothing.
+    /// How many tokens it would be, by the provider's own count. Nothing is generated, and most providers charge nothing. Takes as long
+    /// as the context's deadline allows; where it has none, 800 ms
+    /// ([`GenerationLimits::listing`](crate::client::GenerationLimits::listing)).
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the provider's format has no such count; else as

@@ -263,6 +263,8 @@ mod tests {
             }
             #[cfg(target_os = "linux")]
             assert_eq!(socket.tcp_user_timeout().expect("a socket"), user_timeout);
+            #[cfg(not(target_os = "linux"))]
+            let _: Option<Duration> = user_timeout;
         }
     }
 }
