@@ -29,7 +29,9 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let plain = error.replace(['"', '`', '“', '\''], " ");
     let planted = rolled_back(
         name,
-        &format!("{plain} \"{SAID}\" `{SAID}` “{SAID}” '{SAID}' sk-{SAID} (sk-{SAID}) [{SAID}@x] key={SAID} {error}"),
+        &format!(
+            "{plain} \"{SAID}\" `{SAID}` “{SAID}” '{SAID}' sk-{SAID} (sk-{SAID}) [{SAID}@x] key={SAID} {error}"
+        ),
     );
     redacted(&planted.error);
     assert!(!planted.error.contains(SAID), "{:?}", planted.error);
