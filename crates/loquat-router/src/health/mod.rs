@@ -48,7 +48,8 @@ pub enum State {
         reason: Reason,
         /// Since when, where that is known here: not of a breaker, which only says until when.
         since: Option<Instant>,
-        /// Until when, where that is known: the next attempt is the breaker's probe.
+        /// Until when, where that is known: from then on one attempt may go, as the breaker's probe. `None` while that is on its
+        /// way.
         until: Option<Instant>,
     },
     /// It leaves: no new requests, and those under way may finish.
@@ -70,6 +71,7 @@ impl State {
             Self::Out { reason, since, until } => {
                 let why = match reason {
                     Reason::Breaker => "its circuit breaker is open",
+                    Reason::Probed => "its circuit breaker is open, being tried now",
                     Reason::Checks => "checks of its health failed",
                     Reason::Told => "somebody put it out",
                 };
@@ -87,6 +89,8 @@ impl State {
 pub enum Reason {
     /// Its circuit breaker is open.
     Breaker,
+    /// Its circuit breaker is open, and one request is trying it now: how that comes out decides.
+    Probed,
     /// Checks of its health failed.
     Checks,
     /// It was put out by hand, or by whoever lists endpoints.

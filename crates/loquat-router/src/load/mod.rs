@@ -202,8 +202,12 @@ impl Live {
         }
         match self.availability.standing(now) {
             Standing::Available | Standing::ProbeDue => {}
-            Standing::Ejected { until } | Standing::Probing { until } => {
+            Standing::Ejected { until } => {
                 return State::Out { reason: Reason::Breaker, since: None, until: Some(until) };
+            }
+            // Its instant is when the probe counts as lost, not when the endpoint is tried.
+            Standing::Probing { .. } => {
+                return State::Out { reason: Reason::Probed, since: None, until: None };
             }
             _ => return State::Out { reason: Reason::Breaker, since: None, until: None },
         }
@@ -459,7 +463,9 @@ mod tests {
         assert_eq!(state.describe(later), "out, its circuit breaker is open, to be tried in 3.2 s");
         assert_eq!(live.state(until), State::Up, "a probe is due");
         assert!(live.availability().claim_probe(until, until + Duration::from_secs(1)).is_some());
-        assert!(live.state(until).describe(until).ends_with("to be tried in 1.0 s"));
+        let probed = live.state(until);
+        assert_eq!(probed, State::Out { reason: Reason::Probed, since: None, until: None });
+        assert_eq!(probed.describe(until), "out, its circuit breaker is open, being tried now");
         live.set_out(true, until);
         assert_eq!(
             live.state(until).describe(until + Duration::from_secs(2)),
