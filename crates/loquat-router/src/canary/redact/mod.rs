@@ -5,8 +5,11 @@
 //! whole, brackets and all. It does not know which words are English: a key of a few letters that nothing announces stays. Nor
 //! is it for content, which has no business in an error; that is `loquat-observe`'s capture.
 
-/// How much of a text is looked at, and how much of it is shown. Characters, bytes.
-const LOOKED_AT: usize = 2048;
+mod quotes;
+
+use quotes::unquoted;
+
+/// How much of a text is shown. Bytes.
 const SHOWN: usize = 200;
 
 /// How keys begin: OpenAI and those who took after it, Groq, xAI, Hugging Face, Replicate, Perplexity, NVIDIA, Stripe, GitHub, GitLab,
@@ -76,62 +79,6 @@ pub(super) fn redacted(text: &str) -> String {
     }
     short.truncate(short.floor_char_boundary(SHOWN));
     short
-}
-
-/// The text without what stands in quotes, its letters as plain as they can be made, cut between two words. From the first quote
-/// to the last of its kind: what is quoted may have quotes of its own, and one that has no partner would turn inside and
-/// outside about.
-fn unquoted(text: &str) -> String {
-    let letters: Vec<char> = text.chars().take(LOOKED_AT).filter_map(plainly).collect();
-    let mut plain = String::new();
-    let mut at = 0;
-    while let Some(&c) = letters.get(at) {
-        match closing(&letters, at) {
-            Some(end) => {
-                plain.push('…');
-                at = end;
-            }
-            None => plain.push(c),
-        }
-        at += 1;
-    }
-    if text.chars().nth(LOOKED_AT).is_some() {
-        // Half a key may look like none.
-        plain.truncate(plain.trim_end_matches(|c: char| !c.is_whitespace()).len());
-    }
-    plain
-}
-
-/// Where that ends, if it is an opening quote: at the end where nothing closes it. An apostrophe inside a word opens and closes
-/// nothing.
-fn closing(letters: &[char], at: usize) -> Option<usize> {
-    let is_letter =
-        |at: Option<usize>| at.and_then(|at| letters.get(at)).is_some_and(|c| c.is_alphanumeric());
-    let close = match letters.get(at)? {
-        same @ ('"' | '`') => *same,
-        '“' => '”',
-        '‘' => '’',
-        '«' => '»',
-        '\'' if !is_letter(at.checked_sub(1)) => '\'',
-        _ => return None,
-    };
-    let is_end = |end: &usize| letters[*end] == close && !("'’".contains(close) && is_letter(Some(end + 1)));
-    Some((at + 1..letters.len()).rev().find(is_end).unwrap_or(letters.len()))
-}
-
-/// That letter without disguise: wide ones as narrow ones, every dash as `-`, what nobody sees not at all.
-fn plainly(c: char) -> Option<char> {
-    match c {
-        '\u{ad}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{2064}'
-        | '\u{feff}' => None,
-        '\u{2010}'..='\u{2015}' | '\u{2212}' => Some('-'),
-        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0),
-        c if c.is_control() => Some(' '),
-        c => Some(c),
-    }
 }
 
 /// A word without the brackets and stops around it.
@@ -219,7 +166,10 @@ mod tests {
         #[test]
         fn any_error_is_short_and_says_nothing_of_anybody(
             before in "[^\"`“']{0,80}", said in "[a-z]{10,60}", digits in "[0-9]{2,9}", after in any::<String>(),
-            quotes in prop::sample::select(vec![('"', '"'), ('`', '`'), ('“', '”')]),
+            quotes in prop::sample::select(vec![
+                ("\"", "\""), ("`", "`"), ("“", "”"), ("„", "“"), ("”", "”"), ("«", "»"), ("»", "«"), ("‹", "›"),
+                ("‚", "‘"), ("「", "」"), ("『", "』"), ("´", "´"), ("'", "'"), ("b'", "'"), ("u'", "'"),
+            ]),
         ) {
             let text = format!(
                 "{before} {}{said}{} {said}{digits} sk-{digits} {said}@{said} {after}", quotes.0, quotes.1
