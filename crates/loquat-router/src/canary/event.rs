@@ -18,8 +18,10 @@ pub struct CanaryEvent {
     pub percent: f64,
     /// The trace of the request that tipped the scales, as lower-case hexadecimal; empty where none did.
     pub trace_id: String,
-    /// The beginning of that request's error, cut at 200 bytes and without what was quoted, is named as a key's value, or looks
-    /// like a key, an address or a number of somebody's; empty where there was none.
+    /// The beginning of that request's error, cut at 200 bytes; empty where there was none. Left out are what stood in quotes,
+    /// what looks like a key, an address or a number of somebody's, the word after `password:`, `secret:`, `signature:` and
+    /// after any label with `=` (`token=…`), and what no sentence would have after `key:`, `token:` and `Bearer`. Ordinary words
+    /// stay: a key that is one ("token: hunter", "the password is hunter") is not known from the rest of the sentence.
     pub error: String,
     /// How many different callers have had a failure of the canary so far, told apart by a hash of their key.
     /// Counted up to 4,096.

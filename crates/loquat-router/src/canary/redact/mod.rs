@@ -1,12 +1,19 @@
 //! A provider's error for somebody else's eyes: its beginning, without what it may have repeated of a request.
 //!
 //! Left out are what stands in quotes, people's addresses, and words that are keys: by how they begin (`sk-`, wherever in a word
-//! that is), by how long and mixed they are, or because the word before says so (`Bearer X`, `key: X`, `token=X`). A word goes as a
-//! whole, brackets and all. It does not know which words are English: a key of a few letters that nothing announces stays. Nor
-//! is it for content, which has no business in an error; that is `loquat-observe`'s capture.
+//! that is), by how long and mixed they are, or because the words before say so: whatever follows `password:`, `secret:` or
+//! `signature:`, whatever follows `=` after any label (`accessToken=X`), and what no sentence would have after `key:`, `token:`
+//! and `Bearer`. A word goes as a whole, brackets and all.
+//!
+//! It does not know which words are English, so that some things stay: a lower-case word after `key:`, `token:` or `Bearer` ("API
+//! key: missing"), any ordinary word or small number after "key provided:", all ordinary words in prose ("context token limit
+//! exceeded", "the password is hunter"), all but the first word of a password of several, and a key of a few letters that nothing
+//! announces. Nor is it for content, which has no business in an error; that is `loquat-observe`'s capture.
 
+mod labels;
 mod quotes;
 
+use labels::{Labels, bare};
 use quotes::unquoted;
 
 /// How much of a text is shown. Bytes.
@@ -37,53 +44,21 @@ const PREFIXES: &[&str] = &[
     "xoxp-",
     "whsec_",
 ];
-/// Words that say that a key follows.
-const LABELS: &[&str] = &[
-    "key",
-    "api_key",
-    "api-key",
-    "x-api-key",
-    "apikey",
-    "token",
-    "access_token",
-    "secret",
-    "password",
-    "passwd",
-    "authorization",
-    "credential",
-    "bearer",
-    "basic",
-    "signature",
-];
-/// Of these, those that say so without a colon.
-const SCHEMES: &[&str] = &["bearer", "basic"];
-/// How many words may stand between a label and its colon: "API key provided: X".
-const BETWEEN: u32 = 2;
 
 /// The beginning of an error's text, in one line of at most 200 bytes.
 pub(super) fn redacted(text: &str) -> String {
     let plain = unquoted(text);
     let mut short = String::new();
-    let (mut announced, mut since_label) = (false, u32::MAX);
+    let mut labels = Labels::new();
     for word in plain.split_whitespace() {
-        let hidden =
-            word.contains('@') || is_key(word) || holds_value(word) || (announced && !is_ordinary(word));
+        let is_value = labels.hides(word);
         if !short.is_empty() {
             short.push(' ');
         }
-        short.push_str(if hidden { "…" } else { word });
-        let label = bare(word).to_ascii_lowercase();
-        let label = label.rsplit(['=', ':', ',', '(', '[', '{']).next().unwrap_or_default();
-        since_label = if LABELS.contains(&label) { 0 } else { since_label.saturating_add(1) };
-        announced = SCHEMES.contains(&label) || (since_label <= BETWEEN && word.ends_with([':', '=', '>']));
+        short.push_str(if is_value || word.contains('@') || is_key(word) { "…" } else { word });
     }
     short.truncate(short.floor_char_boundary(SHOWN));
     short
-}
-
-/// A word without the brackets and stops around it.
-fn bare(word: &str) -> &str {
-    word.trim_matches(|c: char| "()[]{}<>,.;:!?'…".contains(c))
 }
 
 fn is_key(word: &str) -> bool {
@@ -130,29 +105,6 @@ fn is_code(text: &str, mark: &str, digits: usize) -> bool {
 
 fn begins(text: &str, prefix: &str) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
-/// `token=X`, `key:X`: the label and its value in one word.
-fn holds_value(word: &str) -> bool {
-    let lower = word.to_ascii_lowercase();
-    lower.match_indices(['=', ':']).any(|(at, joint)| {
-        let is_label =
-            starts(&lower[..at]).any(|label| LABELS.contains(&label.trim_end_matches(['"', '\'', '…'])));
-        let value = bare(&word[at + 1..]);
-        is_label && !value.is_empty() && (joint == "=" || !is_ordinary(value))
-    })
-}
-
-/// A word as sentences have them, or a small number.
-fn is_ordinary(word: &str) -> bool {
-    let word = bare(word);
-    let is_number = word.len() <= 5 && word.bytes().all(|byte| byte.is_ascii_digit());
-    let mut letters = word.chars().filter(|c| *c != '-' && *c != '\'');
-    let is_word = word.chars().all(|c| c.is_alphabetic() || c == '-' || c == '\'');
-    let first = letters.next().is_some_and(char::is_uppercase);
-    is_number
-        || (is_word && (letters.clone().all(char::is_lowercase)))
-        || (is_word && first && word.len() <= 5 && letters.all(char::is_uppercase))
 }
 
 #[cfg(test)]
@@ -221,6 +173,23 @@ mod tests {
             ("Incorrect API key provided: hunter2.", "Incorrect API key provided: …"),
             ("the token: xK9 of (key): 1a", "the token: … of (key): …"),
             ("id a1b2c3d4 of abcdef123456", "id … of …"),
+            ("password: topsecret", "password: …"),
+            ("the password: correct-horse, (passwd): hunter", "the password: … (passwd): …"),
+            ("pwd: hunter secret: ABCDE Signature: abc", "pwd: … secret: … Signature: …"),
+            ("password for bob: hunter", "password for bob: …"),
+            ("password : hunter passphrase => hunter", "password : … passphrase => …"),
+            ("password:hunter <secret>hunter</secret> clientSecret:x", "… … …"),
+            ("clientSecret: x userPassword: x DB_PASSWD: x", "clientSecret: … userPassword: … DB_PASSWD: …"),
+            ("accessToken=x secretAccessKey=x pwd=x params[authToken]=x", "… … … …"),
+            ("token = hunter key= hunter token =hunter", "token = … key= … token …"),
+            ("API key provided = hunter", "API key provided = …"),
+            ("token: 1234 key: ABCDE apiKey: Hunter key :1234", "token: … key: … apiKey: … key …"),
+            ("token:1234 key:ABCDE", "… …"),
+            ("Bearer Hunter, Basic 1234", "Bearer … Basic …"),
+            ("Authorization: Bearer hunter", "Authorization: Bearer …"),
+            ("Authorization:Bearer hunter authorization=Basic hunter", "… … … …"),
+            ("Proxy-Authorization: Token hunter", "Proxy-Authorization: Token …"),
+            ("password: - hunter", "password: … …"),
             ("(abcdefghijklmnopqrstuvwx)", "…"),
         ] {
             assert_eq!(redacted(text), shown, "{text}");
@@ -238,10 +207,33 @@ mod tests {
             "unexpected token: expected a comma at position: 42",
             "a bearer token is needed; Basic auth is off",
             "the API key: missing. The password is wrong",
+            "context token limit exceeded; API key is missing or invalid",
+            "invalid secret, no password given, signature mismatch",
+            "max_tokens: 4096, tokens: 9000",
+            "token limit reached: 8192 of 8192",
+            "a Bearer Token or Basic Authentication is needed, or a basic plan",
+            "keyboard: Hunter, tokenizer=bpe, secretary: Ann",
+            // What nobody can tell from a sentence.
+            "key: hunter token: well-formed Bearer hunter",
+            "API key provided: Hunter",
+            "the password is hunter",
             "x-request-id [v1/chat] p50=20ms, it's 30% (of 4)",
             "rate limit reached: try again in 20s (limit: 60 / min)",
         ] {
             assert_eq!(redacted(text), text);
+        }
+    }
+
+    /// A word of 2,048 joints or labels is looked at once.
+    #[test]
+    fn nothing_is_too_odd() {
+        for part in ["key:", "=", ":", "key=(", "key:(", "(", "é=", ">", "password", "a:", "…", "\\", "key:…"]
+        {
+            for text in
+                [part.repeat(2_000), format!("{part} ").repeat(1_000), format!("key:{}x", part.repeat(500))]
+            {
+                assert!(redacted(&text).len() <= 200, "{part}");
+            }
         }
     }
 
