@@ -8,6 +8,9 @@
 //! | an answer that holds nothing, a moment ago | it | nothing |
 //! | a failure, a moment ago | the failure | nothing |
 //! | nothing | what comes | now; who asks for the same meanwhile waits for it |
+//!
+//! What is asked belongs to nobody: each asking is a task of its own, and its answer, or that there was none, is learned even
+//! where everybody who wanted it had less time than it took. How long it takes is for whoever asks to bound.
 
 use std::{
     fmt,
@@ -17,9 +20,12 @@ use std::{
     time::Duration,
 };
 
-use loquat_core::{Error, Result};
+use loquat_core::{Error, ErrorKind, Result};
 use lru::LruCache;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
+
+/// Most questions without an answer that are asked at once; more of them wait. As many as answers are kept by default.
+const AT_ONCE: usize = 100;
 
 /// How long and how many answers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +87,8 @@ impl CacheLimits {
 pub(crate) struct Cache<V> {
     entries: Arc<Mutex<LruCache<String, Entry<V>>>>,
     limits: CacheLimits,
+    /// Turns for questions without an answer. Who asks may give up and leave the asking behind; there are no more than these.
+    turns: Arc<Semaphore>,
     /// Whether an answer says that there is nothing.
     is_nothing: fn(&V) -> bool,
 }
@@ -103,10 +111,14 @@ enum Found<V> {
 impl<V: Clone + Send + 'static> Cache<V> {
     pub(crate) fn new(limits: CacheLimits, is_nothing: fn(&V) -> bool) -> Self {
         let most = NonZeroUsize::new(limits.max_entries).unwrap_or(NonZeroUsize::MIN);
-        Self { entries: Arc::new(Mutex::new(LruCache::new(most))), limits, is_nothing }
+        let entries = Arc::new(Mutex::new(LruCache::new(most)));
+        Self { entries, limits, turns: Arc::new(Semaphore::new(AT_ONCE)), is_nothing }
     }
 
     /// The answer to that question. `ask` gets the answer that is already known, if any.
+    ///
+    /// # Cancel safety
+    /// Who drops this goes without the answer, and no one else does.
     pub(crate) async fn get<F, R>(&self, question: &str, ask: F) -> Result<V>
     where
         F: FnOnce(Option<V>) -> R,
@@ -118,12 +130,7 @@ impl<V: Clone + Send + 'static> Cache<V> {
             Found::Stale(value, asking) => {
                 // Whoever else asks already will do.
                 if let Ok(held) = asking.try_lock_owned() {
-                    let (cache, question, asked) =
-                        (self.clone(), question.to_owned(), ask(Some(value.clone())));
-                    tokio::spawn(async move {
-                        cache.learn(&question, &asked.await);
-                        drop(held);
-                    });
+                    drop(self.asking(question, held, ask(Some(value.clone()))));
                 }
                 return Ok(value);
             }
@@ -135,10 +142,28 @@ impl<V: Clone + Send + 'static> Cache<V> {
             Found::Failed(error) => return Err(error),
             Found::Nothing(_) => {}
         }
-        let answer = ask(None).await;
-        self.learn(question, &answer);
-        drop(held);
-        answer
+        // Turns never end, so there is one.
+        let turn = self.turns.clone().acquire_owned().await.ok();
+        let asked = self.asking(question, (held, turn), ask(None)).await;
+        asked.unwrap_or_else(|cause| {
+            Err(Error::new(ErrorKind::Internal, "a question was given up").with_source(cause))
+        })
+    }
+
+    /// Asks in a task of its own, and learns what comes of it; `held` is kept until then.
+    fn asking(
+        &self,
+        question: &str,
+        held: impl Send + 'static,
+        asked: impl Future<Output = Result<V>> + Send + 'static,
+    ) -> JoinHandle<Result<V>> {
+        let (cache, question) = (self.clone(), question.to_owned());
+        tokio::spawn(async move {
+            let answer = asked.await;
+            cache.learn(&question, &answer);
+            drop(held);
+            answer
+        })
     }
 
     fn look(&self, question: &str) -> Found<V> {
@@ -182,7 +207,8 @@ impl<V: Clone + Send + 'static> Cache<V> {
 
 impl<V> Clone for Cache<V> {
     fn clone(&self) -> Self {
-        Self { entries: self.entries.clone(), limits: self.limits, is_nothing: self.is_nothing }
+        let (entries, turns) = (self.entries.clone(), self.turns.clone());
+        Self { entries, limits: self.limits, turns, is_nothing: self.is_nothing }
     }
 }
 
@@ -196,8 +222,7 @@ impl<V> fmt::Debug for Cache<V> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-    use loquat_core::ErrorKind;
-    use tokio::time::sleep;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
 
@@ -305,11 +330,44 @@ mod tests {
         assert_eq!(cache.get("0", |_| async { Ok(8) }).await, Ok(8), "pushed out");
     }
 
+    /// Less than a second.
+    const HURRY: Duration = Duration::from_millis(800);
+
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_leaves_the_question_to_the_next() {
+    async fn who_gives_up_leaves_the_answer_to_the_next() {
+        for answer in [Ok(1), Err(failure())] {
+            let cache = cache();
+            let late = answer.clone();
+            let slow = |_| async {
+                sleep(S(1)).await;
+                late
+            };
+            assert!(timeout(HURRY, cache.get("q", slow)).await.is_err(), "it takes a second");
+            let next = timeout(HURRY, ask(&cache, Ok(2))).await;
+            assert_eq!(next, Ok(answer.clone()), "asked already, and waited for");
+            assert_eq!(ask(&cache, Ok(3)).await, answer, "and remembered");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_behind_is_no_more_than_a_hundred_askings() {
         let cache = cache();
-        let never = cache.get("q", |_| std::future::pending());
-        assert!(tokio::time::timeout(S(1), never).await.is_err());
-        assert_eq!(ask(&cache, Ok(1)).await, Ok(1));
+        let asked = Arc::new(AtomicU32::new(0));
+        let give_up = async |question: String| {
+            let asked = asked.clone();
+            let slow = |_| async move {
+                asked.fetch_add(1, SeqCst);
+                sleep(S(3600)).await;
+                Ok(1)
+            };
+            assert!(timeout(A_LITTLE, cache.get(&question, slow)).await.is_err());
+        };
+        for question in 0..150 {
+            give_up(question.to_string()).await;
+        }
+        assert_eq!(asked.load(SeqCst), 100);
+        assert!(timeout(HURRY, ask(&cache, Ok(7))).await.is_err(), "no turn yet");
+        sleep(S(3600)).await;
+        assert_eq!(ask(&cache, Ok(7)).await, Ok(7));
     }
 }

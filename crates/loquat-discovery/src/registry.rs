@@ -89,12 +89,15 @@ impl Registry {
     }
 
     /// The endpoints that serve a model, from the cache where it knows them: asked as `?model=…`, and whatever else the
-    /// registry answers with is left out. A question belongs to all who wait for its answer: who gives up, or has no more time,
-    /// goes without, and the next one asks.
+    /// registry answers with is left out. A question belongs to nobody: who gives up, or has no more time, goes without, and the
+    /// answer, waited for as long as [`with_timeout`](Self::with_timeout) says, is kept for the next one.
     ///
     /// # Errors
     /// The registry cannot be asked, and there is no answer that may still be served; the context's end; no model has a name of
     /// more than 256 bytes.
+    ///
+    /// # Cancel safety
+    /// Dropping this ends the wait and not the question.
     pub async fn lookup(&self, context: &Context, model: &str) -> Result<Arc<Listing>> {
         if model.len() > MAX_MODEL_BYTES {
             return Err(Error::new(ErrorKind::InvalidRequest, "no model has so long a name"));

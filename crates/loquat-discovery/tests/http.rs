@@ -12,7 +12,7 @@ use std::{
 
 use loquat_core::{Context, ErrorKind};
 use loquat_discovery::{CacheLimits, Probe, Registry};
-use support::{Reply, Server, is_quiet, names, next, next_good, ok, policy, transport};
+use support::{Reply, Server, is_quiet, names, next, next_good, ok, policy, soon, transport, until};
 
 const TICK: Duration = Duration::from_millis(40);
 
@@ -160,25 +160,56 @@ async fn lookups_outlive_the_registry_and_what_it_forgets() {
 
 #[tokio::test]
 async fn whose_time_is_over_goes_without_and_nobody_else_does() {
-    let (held, silence) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, silence) = tokio::sync::mpsc::unbounded_channel();
     let silence = Mutex::new(Some(silence));
     let server = Server::start(move |_| match silence.lock().expect("no panic").take() {
         Some(silence) => Reply::Stream(silence),
-        None => ok(entries(&[("a", "m")])),
+        None => Reply::Hangup,
     })
     .await;
     let registry = registry(&server, LONG).with_timeout(LONG);
+    let context = Context::new();
+    let (asking, asked) = (registry.clone(), context.clone());
+    let first = tokio::spawn(async move { asking.lookup(&asked, "m").await });
+    until(async || server.count() == 1).await;
+    context.cancellation().cancel();
+    let error = soon(first).await.expect("no panic").expect_err("cancelled");
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
     let hurried = Context::new().with_timeout(TICK);
-    let asked = tokio::time::timeout(Duration::from_secs(60), registry.lookup(&hurried, "m")).await;
-    let error = asked.expect("long before a minute").expect_err("silent");
+    let error = soon(registry.lookup(&hurried, "m")).await.expect_err("still silent");
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    let cancelled = Context::new();
-    cancelled.cancellation().cancel();
-    // What it was told is not what the next one is told: its end says nothing of the registry.
-    let asked_in_vain = registry.lookup(&cancelled, "other").await;
-    assert!(asked_in_vain.is_ok() || asked_in_vain.is_err_and(|error| error.kind() == ErrorKind::Cancelled));
-    assert_eq!(names(&registry.lookup(&Context::new(), "m").await.expect("good")), ["a"]);
-    drop(held);
+    // What they wanted is still asked for, and there for whoever comes.
+    tell.send(entries(&[("a", "m")])).expect("still read");
+    drop(tell);
+    assert_eq!(names(&soon(registry.lookup(&Context::new(), "m")).await.expect("good")), ["a"]);
+    assert_eq!(server.count(), 1, "asked once");
+}
+
+#[tokio::test]
+async fn a_registry_slower_than_all_who_ask_is_known_in_the_end() {
+    for is_well in [true, false] {
+        let (tell, silence) = tokio::sync::mpsc::unbounded_channel();
+        let silence = Mutex::new(Some(silence));
+        let server = Server::start(move |_| match silence.lock().expect("no panic").take() {
+            Some(silence) => Reply::Stream(silence),
+            None => ok(entries(&[("another", "m")])),
+        })
+        .await;
+        let registry = registry(&server, LONG).with_timeout(LONG);
+        for _ in 0..3 {
+            let hurried = Context::new().with_timeout(TICK);
+            let error = soon(registry.lookup(&hurried, "m")).await.expect_err("silent");
+            assert_eq!(error.kind(), ErrorKind::Timeout);
+        }
+        until(async || server.count() == 1).await;
+        tell.send(if is_well { entries(&[("a", "m")]) } else { "no list".to_owned() }).expect("still read");
+        drop(tell);
+        for _ in 0..2 {
+            let answer = soon(registry.lookup(&Context::new(), "m")).await;
+            assert_eq!(answer.ok().as_deref().map(names), is_well.then(|| vec!["a"]), "remembered");
+        }
+        assert_eq!(server.count(), 1, "asked once");
+    }
 }
 
 #[tokio::test]

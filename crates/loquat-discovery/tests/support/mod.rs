@@ -145,10 +145,24 @@ pub fn policy() -> Policy {
     Policy::new().with_addresses(AddressPolicy::Any)
 }
 
+/// What comes of it: within a minute, which is long for the slowest machine, and short for whoever waits for a failure.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("within a minute")
+}
+
+/// Asks until it is so.
+pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let asked = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(asked).await;
+}
+
 /// The next listing, soon.
 pub async fn next(source: &mut impl Discover) -> Result<Listing> {
-    let context = Context::new();
-    tokio::time::timeout(Duration::from_secs(10), source.next(&context)).await.expect("within ten seconds")
+    soon(source.next(&Context::new())).await
 }
 
 /// Skips failures: sources try again by themselves.
