@@ -92,6 +92,11 @@ impl Registry {
     /// registry answers with is left out. A question belongs to nobody: who gives up, or has no more time, goes without, and the
     /// answer, waited for as long as [`with_timeout`](Self::with_timeout) says, is kept for the next one.
     ///
+    /// A registry that lists nothing at all where it listed this model before is not believed, and the old answer stands for
+    /// [`CacheLimits::max_stale`], unless [`Policy::accept_empty`] is set; one that lists other models alone is believed: this one
+    /// is gone. A registry that minds `?model=` says of a model that is gone that there is nothing: with such a one set
+    /// `accept_empty`, or a model that was removed is served for as long.
+    ///
     /// # Errors
     /// The registry cannot be asked, and there is no answer that may still be served; the context's end; no model has a name of
     /// more than 256 bytes.
@@ -110,11 +115,12 @@ impl Registry {
             async move {
                 // What is fetched for all is not cut short by the deadline of the one who happened to ask.
                 let mut found = registry.ask(&Context::new(), url, known.as_ref()).await?;
+                // Judged whole: a registry that lists other models alone is well, and this model is gone from it.
+                let was_full = known.is_some_and(|known| !known.is_nothing());
+                believed(was_full, &found.listing, registry.fetcher.policy.accept_empty)?;
                 if found.listing.endpoints.iter().any(|found| found.endpoint.model != model) {
                     Arc::make_mut(&mut found.listing).endpoints.retain(|found| found.endpoint.model == model);
                 }
-                let was_full = known.is_some_and(|known| !known.is_nothing());
-                believed(was_full, &found.listing, registry.fetcher.policy.accept_empty)?;
                 Ok(found)
             }
         };

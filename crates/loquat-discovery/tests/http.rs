@@ -159,6 +159,27 @@ async fn lookups_outlive_the_registry_and_what_it_forgets() {
 }
 
 #[tokio::test]
+async fn a_model_that_its_registry_lists_no_more_is_gone() {
+    let others = [("y", "other"), ("z", "another")];
+    for (accept_empty, after) in [(false, &others[..]), (true, &others), (true, &[])] {
+        let gone = Arc::new(AtomicUsize::new(0));
+        let (is_gone, after) = (gone.clone(), entries(after));
+        let server = Server::start(move |_| match is_gone.load(SeqCst) {
+            0 => ok(entries(&[("x", "m"), ("y", "other")])),
+            _ => ok(after.clone()),
+        })
+        .await;
+        let limits = CacheLimits::default().with_time_to_live(Duration::ZERO).with_negative(Duration::ZERO);
+        let policy = policy().with_accept_empty(accept_empty);
+        let registry = Registry::new(transport(), server.url("/e"), policy).expect("an address");
+        let (registry, context) = (registry.with_cache(limits).with_timeout(LONG), Context::new());
+        assert_eq!(names(&soon(registry.lookup(&context, "m")).await.expect("good")), ["x"]);
+        gone.store(1, SeqCst);
+        until(async || registry.lookup(&context, "m").await.expect("well").endpoints.is_empty()).await;
+    }
+}
+
+#[tokio::test]
 async fn whose_time_is_over_goes_without_and_nobody_else_does() {
     let (tell, silence) = tokio::sync::mpsc::unbounded_channel();
     let silence = Mutex::new(Some(silence));
