@@ -124,7 +124,7 @@ pub(crate) async fn authorize(request: &mut Request, token: &Token) -> Result<()
 pub(crate) fn only_in_private(url: &Url) -> Result<()> {
     let origin = url.origin();
     if !origin.is_secure() && !origin.is_loopback() {
-        return Err(Error::new(ErrorKind::NotConfigured, "a token does not go over plain http"));
+        return Err(Error::new(ErrorKind::NotConfigured, "what authenticates does not go over plain http"));
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use loquat_core::{BoxFuture, Context, Discovered, Endpoint, Listing, Result};
 use loquat_json::document::{Document, Value};
-use loquat_transport::{Request, StatusCode, Transport};
+use loquat_transport::{Request, StatusCode, Transport, Url};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -75,10 +75,12 @@ impl Probe {
 
 impl Probe {
     /// What that server is asked with, where the policy lets it have that.
-    fn token(&self, server: &str) -> Result<Token, String> {
+    fn token(&self, server: &str) -> Result<Token> {
         let Some(key) = self.key.as_deref() else { return Ok(Token::None) };
-        let found = Discovered::new(server, Endpoint::new("openai", server, ""));
-        let admitted = self.fetcher.policy.admit(found, Some(key))?;
+        // Named by its host in messages: what else an address holds may be a password.
+        let url = Url::parse(server)?;
+        let found = Discovered::new(url.origin().host_field(), Endpoint::new("openai", server, ""));
+        let admitted = self.fetcher.policy.admit(found, Some(key)).map_err(unusable)?;
         Ok(admitted.endpoint.credential.map_or(Token::None, Token::Bearer))
     }
 }
@@ -104,7 +106,7 @@ impl Ask for Probing {
                     running.spawn(async move {
                         let found = match token {
                             Ok(token) => models(&fetcher, &context, &server, &token).await,
-                            Err(why) => Err(unusable(why)),
+                            Err(error) => Err(error),
                         };
                         (at, found)
                     });

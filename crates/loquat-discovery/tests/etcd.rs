@@ -193,5 +193,6 @@ async fn no_password_goes_over_plain_http_into_the_network() {
     for source in [etcd.clone().with_login("root", "planted"), etcd.with_token("planted")] {
         let error = next(&mut source.follow()).await.expect_err("not over that");
         assert_eq!(error.kind(), ErrorKind::NotConfigured, "{error}");
+        assert!(error.to_string().contains("what authenticates does not go over plain http"), "{error}");
     }
 }

@@ -333,5 +333,11 @@ async fn servers_with_a_key_are_asked_with_it_and_no_other_is() {
         let error = ask(hosts, Some(key)).await.expect_err("not for that host, or unknown");
         assert!(error.to_string().contains("key") && !error.to_string().contains("planted"), "{error}");
     }
+    for address in ["http://user:sk-planted@127.0.0.1", "http://127.0.0.1/?key=sk-planted"] {
+        let policy = policy().with_key("cluster", "sk-other", ["127.0.0.1"]);
+        let probe = Probe::new(transport(), [address], policy).with_key("cluster");
+        let error = next(&mut probe.follow()).await.expect_err("credentials are no part of an address");
+        assert!(!format!("{error} {error:?}").contains("planted"), "{error:?}");
+    }
     assert_eq!(server.count(), before, "and is not asked");
 }
