@@ -42,9 +42,11 @@ async fn a_registry_is_followed_by_its_tag() {
     let registry = Registry::new(transport(), server.url("/endpoints"), policy()).expect("an address");
     let mut source = registry.with_cache(limits()).with_token("sk-registry").follow();
     assert_eq!(names(&next(&mut source).await.expect("good")), ["a"]);
-    while server.count() < 3 {
+    until(async || {
         assert!(is_quiet(&mut source, TICK * 5).await, "asked again and again, and no news");
-    }
+        server.count() >= 3
+    })
+    .await;
     {
         let asked = server.asked.lock().expect("no panic");
         assert!(!asked[0].head.contains("if-none-match") && asked[1].head.contains("if-none-match: \"1\""));
@@ -145,17 +147,16 @@ async fn lookups_outlive_the_registry_and_what_it_forgets() {
     for now in ["good", "down", "empty"] {
         *says.lock().expect("no panic") = now;
         let before = server.count();
-        while server.count() < before + 3 {
+        until(async || {
             assert_eq!(names(&registry.lookup(&context, "m").await.expect("stale")), ["x"], "{now}");
-            tokio::time::sleep(TICK / 8).await;
-        }
+            server.count() >= before + 3
+        })
+        .await;
     }
     let asked = server.asked.lock().expect("no panic").clone();
     assert!(asked[1..].iter().all(|asked| asked.head.contains("if-none-match: \"7\"")), "by its tag");
     *says.lock().expect("no panic") = "new";
-    while names(&registry.lookup(&context, "m").await.expect("some")) != ["z"] {
-        tokio::time::sleep(TICK / 8).await;
-    }
+    until(async || names(&registry.lookup(&context, "m").await.expect("some")) == ["z"]).await;
 }
 
 #[tokio::test]
@@ -288,7 +289,8 @@ async fn servers_are_asked_for_their_models() {
     })
     .await;
     let servers = [vllm.url("/"), ollama.url(""), "http://127.0.0.1:1".to_owned()];
-    let mut source = Probe::new(transport(), servers, policy()).with_interval(TICK).follow();
+    let mut source =
+        Probe::new(transport(), servers, policy()).with_interval(TICK).with_timeout(LONG).follow();
     let listing = next(&mut source).await.expect("two of three answer");
     let found: Vec<_> = listing
         .endpoints
@@ -322,7 +324,7 @@ async fn servers_with_a_key_are_asked_with_it_and_no_other_is() {
     .await;
     let ask = async |hosts: &[&str], key: Option<&str>| {
         let policy = policy().with_key("cluster", "sk-planted", hosts.iter().copied());
-        let probe = Probe::new(transport(), [server.url("")], policy);
+        let probe = Probe::new(transport(), [server.url("")], policy).with_timeout(LONG);
         next(&mut key.map_or(probe.clone(), |key| probe.with_key(key)).follow()).await
     };
     assert!(ask(&["127.0.0.1"], None).await.is_err(), "it wants a key");

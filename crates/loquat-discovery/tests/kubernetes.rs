@@ -2,14 +2,10 @@
 
 mod support;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
 use loquat_discovery::{Kubernetes, Policy, Template};
-use support::{Reply, Server, is_quiet, names, next, next_good, ok, transport};
+use support::{Reply, Server, is_quiet, names, next, next_good, ok, transport, until};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 fn slice(name: &str, version: u32, endpoints: &[(&str, &str)]) -> String {
@@ -152,14 +148,15 @@ async fn garbage_in_the_stream_ends_it_and_changes_nothing() {
     let server = serve(Api { lists: [good].into(), watches }).await;
     let mut source = source(&server).follow();
     assert_eq!(names(&next(&mut source).await.expect("listed")), ["m at 10.0.0.1:8000"]);
-    let asked: Arc<_> = server.asked.clone();
-    for (tell, garbage) in tells.iter().zip(garbage) {
-        let before = asked.lock().expect("no panic").len();
-        tell.send(garbage.to_owned()).expect("watched");
+    for (at, (tell, garbage)) in tells.iter().zip(garbage).enumerate() {
+        // Listed and watched anew after the one before, and that list is no news.
+        tell.send(garbage.to_owned()).expect("watched, or will be");
         assert!(next(&mut source).await.is_err(), "{garbage:?}");
-        // Listed and watched anew, and nothing is news.
-        while asked.lock().expect("no panic").len() < before + 2 {
-            assert!(is_quiet(&mut source, Duration::from_millis(100)).await, "after {garbage:?}");
-        }
+        assert_eq!(server.count(), 2 * (at + 1), "one list and one stream each");
     }
+    until(async || {
+        assert!(is_quiet(&mut source, Duration::from_millis(100)).await, "after all of it");
+        server.count() >= 2 * (garbage.len() + 1)
+    })
+    .await;
 }
