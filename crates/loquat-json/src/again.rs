@@ -28,13 +28,13 @@ impl Place<'_> {
         if !self.is_between {
             return None;
         }
-        let (event, found) = json.predict_again(self.framing, input, likeness)?;
-        if event.length > self.max_event_bytes {
+        let (length, found) = json.predict_again(self.framing, input, likeness)?;
+        if length > self.max_event_bytes {
             return None;
         }
         let accepted = accept(found)?;
-        *self.offset += event.length as u64;
-        *input = input.get(event.length..).unwrap_or_default();
+        *self.offset += length as u64;
+        *input = input.get(length..).unwrap_or_default();
         Some(accepted)
     }
 }

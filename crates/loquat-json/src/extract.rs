@@ -206,18 +206,18 @@ impl Extractor {
         Some((event, self.mark))
     }
 
-    /// The event at the front of `input` and what is found in it, if it looks like those of that likeness, the last one among them.
+    /// The length of the event at the front of `input` and what is found in it, if it looks like those of that likeness, the last one
+    /// among them.
     #[inline(always)] // on the way of every event
     pub(crate) fn predict_again<'e, 'i: 'e>(
         &'e mut self,
         framing: Framing,
         input: &'i [u8],
         likeness: Likeness,
-    ) -> Option<(Framed<'i>, Found<'e>)> {
+    ) -> Option<(usize, Found<'e>)> {
         self.mark.turn += 1;
-        let (event, hits, shifts) = self.predictor.predict_again(framing, input, likeness)?;
-        let found = Found::new(event.data, hits, shifts);
-        Some((event, found))
+        let (length, data, hits, shifts) = self.predictor.predict_again(framing, input, likeness)?;
+        Some((length, Found::new(data, hits, shifts)))
     }
 
     /// [`predict_event`](Self::predict_event) for one that looks like an earlier one. `but_the_last`: not like the last, which

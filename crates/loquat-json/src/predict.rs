@@ -74,23 +74,24 @@ impl Predictor {
         Some(event)
     }
 
-    /// [`predict_event`](Self::predict_event), if the template in front has that likeness.
+    /// [`predict_event`](Self::predict_event), if the template in front has that likeness: how long the event is, its document, and
+    /// what is found in that. Its name is that of the others.
     #[inline(always)] // on the way of every event
     pub(crate) fn predict_again<'i>(
         &mut self,
         framing: Framing,
         input: &'i [u8],
         likeness: Likeness,
-    ) -> Option<(Framed<'i>, &Hits, &[Shift])> {
+    ) -> Option<(usize, &'i str, &Hits, &[Shift])> {
         let template = self.templates.get(self.front)?;
         if template.pattern.hits.likeness() != Some(likeness) {
             return None;
         }
-        let event = template.match_event(framing, input, &mut self.shifts)?;
+        let (whole, data) = template.match_nameless(framing, input, &mut self.shifts)?;
         self.source = Source::Front;
         self.in_vain = 0;
         self.front_is_seen = true;
-        Some((event, &template.pattern.hits, &self.shifts))
+        Some((whole.len(), data, &template.pattern.hits, &self.shifts))
     }
 
     /// [`predict_event`](Self::predict_event) with all templates.

@@ -128,14 +128,29 @@ pub(crate) fn number(json: &[u8], at: usize) -> Result<usize, Error> {
     any_number(json, at)
 }
 
+/// How long the number is at the front, if it is a whole one and what ends it is among these bytes, and not white space; `None` for
+/// any other.
+#[inline(always)] // on the way of every event with a number in it
+pub(crate) fn short_number(chunk: &[u8; 8]) -> Option<usize> {
+    let word = u64::from_le_bytes(*chunk) ^ (ONES * u64::from(b'0'));
+    let length = others(word).trailing_zeros() as usize / 8;
+    let ends = matches!(chunk.get(length), Some(b',' | b'}' | b']'));
+    // No digit at all, or a zero before others, is none.
+    (ends && (length == 1 || length > 1 && chunk[0] != b'0')).then_some(length)
+}
+
 /// How many of eight bytes are digits, up to the first that is none.
 #[inline(always)]
 fn digits_at_front(chunk: &[u8; 16], from: usize) -> usize {
     let Some(eight) = chunk.get(from..).and_then(<[u8]>::first_chunk) else { return 0 };
-    let word = u64::from_le_bytes(*eight) ^ (ONES * u64::from(b'0'));
-    // A digit has become 0 to 9; in a byte from 10 on, or with its high bit set, the high bit is now set.
-    let others = (((word & !HIGHS) + ONES * 0x76) | word) & HIGHS;
-    others.trailing_zeros() as usize / 8
+    others(u64::from_le_bytes(*eight) ^ (ONES * u64::from(b'0'))).trailing_zeros() as usize / 8
+}
+
+/// The high bit of each of eight bytes that is no digit; of digits only the value is left.
+#[inline(always)]
+fn others(word: u64) -> u64 {
+    // A digit is 0 to 9; in a byte from 10 on, or with its high bit set, the high bit is now set.
+    (((word & !HIGHS) + ONES * 0x76) | word) & HIGHS
 }
 
 /// [`number`], whatever it is.
@@ -171,9 +186,7 @@ fn digits(json: &[u8], start: usize) -> Result<usize, Error> {
     let mut at = start;
     // Eight at a time: timestamps have ten, embeddings seventeen.
     while let Some(chunk) = json.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*chunk) ^ (ONES * u64::from(b'0'));
-        // A digit has become 0 to 9; in a byte from 10 on, or with its high bit set, the high bit is now set.
-        let others = (((word & !HIGHS) + ONES * 0x76) | word) & HIGHS;
+        let others = others(u64::from_le_bytes(*chunk) ^ (ONES * u64::from(b'0')));
         if others != 0 {
             at += others.trailing_zeros() as usize / 8;
             return if at == start { Err(unexpected(json, at)) } else { Ok(at) };
@@ -258,5 +271,23 @@ mod tests {
         check("1.", Err(2));
         check("1e", Err(2));
         check("1e-x", Err(3));
+    }
+
+    /// All texts of five of the bytes that matter, with digits or what ends them behind.
+    #[test]
+    fn a_short_number_is_one() {
+        const BYTES: &[u8; 12] = b"019.eE-, }]a";
+        for behind in [*b"123", *b"1,2", *b"}\n\n"] {
+            for sequence in 0..BYTES.len().pow(5) {
+                let at = |place: u32| BYTES[sequence / BYTES.len().pow(place) % BYTES.len()];
+                let [a, b, c] = behind;
+                let chunk = [at(0), at(1), at(2), at(3), at(4), a, b, c];
+                let end = number(&chunk, 0).ok().filter(|end| {
+                    chunk[..*end].iter().all(u8::is_ascii_digit)
+                        && chunk.get(*end).is_some_and(|next| b",}]".contains(next))
+                });
+                assert_eq!(short_number(&chunk), end, "{:?}", str::from_utf8(&chunk));
+            }
+        }
     }
 }

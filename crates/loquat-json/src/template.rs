@@ -97,12 +97,24 @@ impl Template {
         input: &'i [u8],
         shifts: &mut Vec<Shift>,
     ) -> Option<Framed<'i>> {
+        let (whole, data) = self.match_nameless(framing, input, shifts)?;
+        let name = if self.name.is_empty() { "message" } else { whole.get(self.name.clone())? };
+        Some(Framed { length: whole.len(), name, data })
+    }
+
+    /// The whole event at the front of `input`, and what of it is the document, if this template fits it, frame and all: for who
+    /// knows the name.
+    #[inline(always)] // on the way of every event
+    pub(crate) fn match_nameless<'i>(
+        &self,
+        framing: Framing,
+        input: &'i [u8],
+        shifts: &mut Vec<Shift>,
+    ) -> Option<(&'i str, &'i str)> {
         if self.framing != Some(framing) {
             return None;
         }
-        let (whole, data) = self.pattern.match_event(input, shifts)?;
-        let name = if self.name.is_empty() { "message" } else { whole.get(self.name.clone())? };
-        Some(Framed { length: whole.len(), name, data })
+        self.pattern.match_event(input, shifts)
     }
 
     /// Whether the document of an event of `framing` may be this template's although [`match_event`](Self::match_event) says that the

@@ -315,8 +315,17 @@ fn is_utf8(bytes: &[u8]) -> bool {
     str::from_utf8(bytes).is_ok()
 }
 
-#[inline(never)]
+/// How long the number is that `rest` begins with: most are whole ones of less than eight digits.
+#[inline(always)]
 fn number_length(rest: &[u8]) -> Option<usize> {
+    match rest.first_chunk().and_then(scan::short_number) {
+        Some(length) => Some(length),
+        None => any_number_length(rest),
+    }
+}
+
+#[inline(never)]
+fn any_number_length(rest: &[u8]) -> Option<usize> {
     scan::number(rest, 0).ok()
 }
 
