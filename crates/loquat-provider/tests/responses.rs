@@ -3,11 +3,11 @@
 mod support;
 
 use loquat_core::{
-    ChatRequest, ErrorKind, Message, Opaque, Part, Reasoning, ResponseFormat, Role, Tool, ToolCall,
+    ChatRequest, Ending, ErrorKind, Message, Opaque, Part, Reasoning, ResponseFormat, Role, Tool, ToolCall,
     ToolResult,
 };
 use loquat_provider::{Format, OPENAI_RESPONSES};
-use support::{JSON, SSE, check};
+use support::{JSON, SSE, check, decode};
 
 /// Events under their types.
 fn stream(events: &[&str]) -> String {
@@ -110,6 +110,184 @@ fn parts_without_pieces() {
             &stream(events),
             &["start: r m", "text: hi", "refusal: no", "choice end: stop", "finished: stop"],
         );
+    }
+}
+
+/// One item of two parts, of each of which a server may send pieces, the whole of it once and once more; and of the item likewise, and of
+/// the response. Whatever it leaves out, what it sends is told, and told once.
+fn check_orders(item: &str, parts: [&str; 2], events: [&str; 3], index: &str, line: &str, between: &str) {
+    let [piece, whole, again] = events;
+    let event = |kind: &str, more: &str| {
+        let kind = if kind.starts_with("response") { kind.to_owned() } else { format!("response.{kind}") };
+        format!("data: {{\"type\":\"{kind}\",\"output_index\":0,{more}}}\n\n")
+    };
+    for case in 0..256_u32 {
+        let has = |bit: u32| case & (1 << bit) != 0;
+        let mut body = stream(&[CREATED]);
+        let mut expected = Vec::new();
+        for (number, text) in (0..).zip(parts) {
+            let [in_pieces, at_once, once_more] = [0, 1, 2].map(|bit| has(3 * number + bit));
+            let at = format!("\"{index}\":{number}");
+            let (front, back) = text.split_at(1);
+            if in_pieces {
+                body += &event(piece, &format!("{at},\"delta\":\"{front}\""));
+                body += &event(piece, &format!("{at},\"delta\":\"{back}\""));
+            }
+            if at_once {
+                body += &event(whole, &format!("{at},\"text\":\"{text}\""));
+            }
+            if once_more {
+                let kind = if index == "content_index" { "output_text" } else { "summary_text" };
+                body += &event(again, &format!(r#"{at},"part":{{"type":"{kind}","text":"{text}"}}"#));
+            }
+            if in_pieces || at_once || once_more {
+                expected.push(text);
+            }
+        }
+        let complete = item.replace("FIRST", parts[0]).replace("SECOND", parts[1]);
+        if has(6) {
+            body += &event("output_item.done", &format!("\"item\":{complete}"));
+        }
+        let output = if has(7) { complete.as_str() } else { "" };
+        body += &stream(&[&format!(
+            r#"{{"type":"response.completed","response":{{"id":"r","output":[{output}]}}}}"#
+        )]);
+        if has(6) || has(7) {
+            let missing: Vec<&str> = parts.into_iter().filter(|part| !expected.contains(part)).collect();
+            expected.extend(missing);
+        }
+        let decoded = decode(&OPENAI_RESPONSES, SSE, [body.as_bytes()], None);
+        let told: Vec<&String> = decoded.lines.iter().filter(|told| told.starts_with(line)).collect();
+        let expected = expected.join(between);
+        match told[..] {
+            [] => assert_eq!(expected, "", "{body}"),
+            [told] => assert_eq!(*told, format!("{line}{expected}"), "{body}"),
+            _ => panic!("told in several: {told:?}, {body}"),
+        }
+        assert!(decoded.ending.is_finished(), "{body}");
+        let bytewise = decode(&OPENAI_RESPONSES, SSE, body.as_bytes().chunks(1), None);
+        assert_eq!(bytewise, decoded, "{body}");
+    }
+}
+
+#[test]
+fn every_part_is_told_once_however_often_a_server_tells_it() {
+    check_orders(
+        r#"{"id":"m","type":"message","content":[{"type":"output_text","text":"FIRST"},{"type":"output_text","text":"SECOND"}]}"#,
+        ["one", "two"],
+        ["output_text.delta", "output_text.done", "content_part.done"],
+        "content_index",
+        "text: ",
+        "",
+    );
+    check_orders(
+        r#"{"type":"reasoning","id":"s","summary":[{"type":"summary_text","text":"FIRST"},{"type":"summary_text","text":"SECOND"}],"encrypted_content":"E"}"#,
+        ["one", "two"],
+        ["reasoning_summary_text.delta", "reasoning_summary_text.done", "reasoning_summary_part.done"],
+        "summary_index",
+        "reasoning: ",
+        "\n\n",
+    );
+}
+
+/// An item that only the whole response has is told too, unless it may be one that the server has numbered otherwise.
+#[test]
+fn items_that_only_the_whole_response_has() {
+    let hi = r#"{"type":"response.output_item.done","output_index":0,"item":{"id":"a","type":"message","content":[{"type":"output_text","text":"hi"}]}}"#;
+    let ended = |output: &str| {
+        format!(r#"{{"type":"response.completed","response":{{"id":"r","output":[{output}]}}}}"#)
+    };
+    let message = r#"{"id":"ID","type":"message","content":[{"type":"output_text","text":"hi"}]}"#;
+    let call = r#"{"id":"b","type":"function_call","call_id":"c","name":"f","arguments":"{}"}"#;
+    let told = |events: &[&str], output: &str| {
+        let ended = ended(output);
+        let events: Vec<&str> = events.iter().copied().chain([&*ended]).collect();
+        let decoded = decode(&OPENAI_RESPONSES, SSE, [stream(&events).as_bytes()], None);
+        let is_told = |line: &String| ["text", "call", "arguments"].iter().any(|told| line.starts_with(told));
+        decoded.lines.into_iter().filter(is_told).collect::<Vec<_>>()
+    };
+    let both = format!("{},{call}", message.replace("ID", "a"));
+    assert_eq!(told(&[hi], &both), ["text: hi", "call: 0 c f", "arguments 0: {}"]);
+    // Under another name, at the same place.
+    assert_eq!(told(&[hi], &format!("{},{call}", message.replace("ID", "z"))).len(), 3);
+    // At another place, under the same name.
+    let moved = format!("{call},{}", message.replace("ID", "a"));
+    assert_eq!(told(&[hi], &moved), ["text: hi"], "its place is taken: nobody knows whether it is another");
+    // Where items are numbered from one, or not at all.
+    for index in [r#""output_index":1,"#, ""] {
+        let piece = format!(r#"{{"type":"response.output_text.delta",{index}"delta":"hi"}}"#);
+        assert_eq!(told(&[&piece], &message.replace("ID", "a")), ["text: hi"], "{index}");
+    }
+    let piece = r#"{"type":"response.output_text.delta","delta":"hi"}"#;
+    assert_eq!(told(&[piece], &both), ["text: hi"], "which of the two it was, nobody knows");
+    // The same item twice, under its name.
+    assert_eq!(told(&[hi, hi], &both).len(), 3);
+}
+
+/// Of parts that a server does not number, those that it sends again are not told again.
+#[test]
+fn parts_without_numbers_are_told_once() {
+    let piece = r#"{"type":"response.output_text.delta","output_index":0,"delta":"hi"}"#;
+    let first = r#"{"type":"response.output_text.done","output_index":0,"text":"h"}"#;
+    let second = r#"{"type":"response.output_text.done","output_index":0,"text":"i"}"#;
+    let again =
+        r#"{"type":"response.content_part.done","output_index":0,"part":{"type":"output_text","text":"h"}}"#;
+    let done = r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"message","content":[{"type":"output_text","text":"h"},{"type":"output_text","text":"i"}]}}"#;
+    let end = r#"{"type":"response.completed","response":{"id":"r"}}"#;
+    for events in [
+        &[CREATED, piece, first, again, second, done, end][..],
+        &[CREATED, first, second, again, done, end],
+        &[CREATED, first, second, end],
+        &[CREATED, done, end],
+    ] {
+        let told = ["start: r m", "text: hi", "choice end: stop", "finished: stop"];
+        check(&OPENAI_RESPONSES, SSE, &stream(events), &told);
+    }
+}
+
+/// What stands beside a text is told once too, by whichever event says it.
+#[test]
+fn citations_and_probabilities_are_told_once() {
+    let piece = r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"hi"}"#;
+    let likely = r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"hi","logprobs":[1]}"#;
+    let cited = r#"{"type":"response.output_text.annotation.added","output_index":0,"content_index":0,"annotation":[2]}"#;
+    let text = r#"{"type":"response.output_text.done","output_index":0,"content_index":0,"text":"hi","logprobs":[1]}"#;
+    let part = r#"{"type":"response.content_part.done","output_index":0,"content_index":0,"part":{"type":"output_text","text":"hi","annotations":[2],"logprobs":[1]}}"#;
+    let done = r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"message","content":[{"type":"output_text","text":"hi","annotations":[2],"logprobs":[1]}]}}"#;
+    let end = r#"{"type":"response.completed","response":{"id":"r"}}"#;
+    for events in [
+        &[CREATED, likely, cited, text, part, done, end][..],
+        &[CREATED, piece, text, part, done, end],
+        &[CREATED, text, part, done, end],
+        &[CREATED, part, done, end],
+        &[CREATED, part, end],
+        &[CREATED, done, end],
+    ] {
+        let decoded = decode(&OPENAI_RESPONSES, SSE, [stream(events).as_bytes()], None);
+        let mut details: Vec<_> = decoded.lines.iter().filter(|line| line.starts_with("detail")).collect();
+        details.sort();
+        assert_eq!(details, ["detail: citations [2]", "detail: logprobs [1]"], "{events:?}");
+    }
+}
+
+#[test]
+fn an_answer_of_too_many_items_or_parts_is_refused() {
+    let item = |number: usize| {
+        format!(
+            r#"{{"type":"response.output_item.done","output_index":{number},"item":{{"type":"message","content":[]}}}}"#
+        )
+    };
+    let part = |number: usize| {
+        format!(
+            r#"{{"type":"response.output_text.delta","output_index":0,"content_index":{number},"delta":"x"}}"#
+        )
+    };
+    for event in [&item as &dyn Fn(usize) -> String, &part] {
+        let events: Vec<String> = (0..5000).map(event).collect();
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        let decoded = decode(&OPENAI_RESPONSES, SSE, [stream(&events).as_bytes()], None);
+        let Ending::Failed(error) = decoded.ending else { panic!("{:?}", decoded.ending) };
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     }
 }
 
