@@ -1,4 +1,5 @@
-//! A steady stream of text allocates nothing: at most 0.1 allocations per text delta, in every format.
+//! A steady stream of text allocates nothing: at most 0.1 allocations per text delta, in every format; and a long text leaves no
+//! more behind it than is promised.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -18,6 +19,12 @@ struct Counting;
 thread_local! {
     // Per thread, so that the test harness's own threads do not count.
     static COUNT: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that are in use; meaningful as a difference.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+fn hold(more: usize, less: usize) {
+    HELD.set(HELD.get().wrapping_add(more).wrapping_sub(less));
 }
 
 #[allow(unsafe_code, reason = "counting allocations takes an allocator")]
@@ -25,17 +32,20 @@ thread_local! {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
+        hold(layout.size(), 0);
         // SAFETY: the caller keeps `alloc`'s contract, which is the system's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        hold(0, layout.size());
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
+        hold(new_size, layout.size());
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, new_size) }
     }
@@ -165,5 +175,81 @@ fn short_replies_allocate_nothing_for_their_deltas() {
         "{\"model\":\"m\",\"created_at\":\"t\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":false}\n",
         "{\"model\":\"m\",\"created_at\":\"t\",\"message\":{\"role\":\"assistant\",\"content\":\"TEXT\"},\"done\":false}\n",
         "{\"model\":\"m\",\"created_at\":\"t\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done_reason\":\"stop\",\"done\":true}\n",
+    );
+}
+
+/// What a long text may leave behind it: 64 KiB of room for texts, and what a template keeps of an event, at most 16 KiB and as much again.
+const LEFT_BYTES: isize = (64 + 32) * 1024;
+
+/// A stream of which one event has a text of a MiB, by the short way and by the long one. `another` is of another kind, so that what comes next goes the long way.
+fn check_long(format: &dyn Format, start: &str, text: &str, another: &str) {
+    let headers = HeaderMap::new();
+    let short = text.replace("TEXT", "a");
+    for (before, plain) in [(&*short, "x"), (another, "x"), (&*short, "\\n"), (another, "\\n")] {
+        let mut decoder = format.decoder(&Head { status: 200, headers: &headers }, DecodeLimits::default());
+        let mut take = |read: &str| {
+            let (mut longest, mut deltas) = (0, 0);
+            decoder.push(Bytes::copy_from_slice(read.as_bytes()));
+            while decoder.advance() == Advance::Delta {
+                deltas += 1;
+                if let Delta::Text { text, .. } | Delta::ToolArguments { fragment: text, .. } =
+                    decoder.current()
+                {
+                    longest = longest.max(text.len());
+                }
+            }
+            (longest, deltas)
+        };
+        take(start);
+        for _ in 0..20 {
+            take(&short);
+        }
+        take(before);
+        let held = HELD.get();
+        let (longest, _) = take(&text.replace("TEXT", &plain.repeat(1024 * 1024)));
+        assert_eq!(longest, 1024 * 1024, "{}", format.name());
+        let (length, deltas) = take(&short);
+        assert_eq!((length, deltas), (1, 1), "{}", format.name());
+        let more = HELD.get().wrapping_sub(held) as isize;
+        assert!(more <= LEFT_BYTES, "{}: {more} bytes more are held, after {plain:?}", format.name());
+    }
+}
+
+#[test]
+fn a_long_text_leaves_little_behind() {
+    let chat =
+        |delta: &str| format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}\n\n");
+    check_long(
+        &OPENAI_CHAT,
+        &chat(r#"{"role":"assistant","content":""}"#),
+        &chat(r#"{"content":"TEXT"}"#),
+        &chat(r#"{"reasoning_content":"hm"}"#),
+    );
+    check_long(
+        &OPENAI_CHAT,
+        &chat(r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":""}}]}"#),
+        &chat(r#"{"tool_calls":[{"index":0,"function":{"arguments":"TEXT"}}]}"#),
+        &chat(r#"{"reasoning_content":"hm"}"#),
+    );
+    let response = |event: &str| format!("data: {{\"type\":\"response.{event}}}\n\n");
+    check_long(
+        &OPENAI_RESPONSES,
+        &response(r#"created","response":{"id":"r","model":"m"}"#),
+        &response(r#"output_text.delta","output_index":0,"content_index":0,"delta":"TEXT""#),
+        &response(r#"reasoning_text.delta","output_index":1,"content_index":0,"delta":"hm""#),
+    );
+    let anthropic =
+        |event: &str| format!("data: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{event}}}\n\n");
+    check_long(
+        &ANTHROPIC_MESSAGES,
+        "data: {\"type\":\"message_start\",\"message\":{\"id\":\"1\",\"model\":\"m\"}}\n\n",
+        &anthropic(r#"{"type":"text_delta","text":"TEXT"}"#),
+        &anthropic(r#"{"type":"thinking_delta","thinking":"hm"}"#),
+    );
+    check_long(
+        &OLLAMA_CHAT,
+        "",
+        "{\"model\":\"m\",\"message\":{\"content\":\"TEXT\"},\"done\":false}\n",
+        "{\"model\":\"m\",\"message\":{\"thinking\":\"hm\"},\"done\":false}\n",
     );
 }

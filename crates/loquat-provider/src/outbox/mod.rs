@@ -7,6 +7,8 @@
 
 mod more;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use loquat_core::{Delivery, Delta, Ending, Error, ErrorKind, FinishReason, Result, Usage};
