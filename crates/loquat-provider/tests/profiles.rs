@@ -2,7 +2,10 @@
 
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Secret, Tool, ToolChoice};
-use loquat_provider::{profile, profiles};
+use loquat_provider::{
+    ANTHROPIC_MESSAGES, ANTHROPIC_VERTEX, AZURE_OPENAI, AZURE_OPENAI_DEPLOYMENT, Format, GEMINI,
+    GEMINI_VERTEX, OPENAI_CHAT, profile, profiles,
+};
 
 /// Name, address of a streamed request, variable of the key, header that carries it.
 const TABLE: &[(&str, &str, &str, &str)] = &[
@@ -99,6 +102,56 @@ fn each_provider_is_asked_where_it_listens() {
         let bearer = if *key_header == header::AUTHORIZATION.as_str() { "Bearer " } else { "" };
         assert_eq!(value, &format!("{bearer}planted"), "{name}");
         assert!(value.is_sensitive(), "{name}");
+    }
+}
+
+/// The same formats at the doors of others, where the address is a customer's own: path, key, and that what is said is the same.
+#[test]
+fn other_doors_differ_in_path_and_key() {
+    let request = ChatRequest::new("").with_user("hi").with_max_output_tokens(5);
+    let doors: [(&dyn Format, &dyn Format, &str, &str, &str); 4] = [
+        (&AZURE_OPENAI, &OPENAI_CHAT, "chat/completions", "api-key", "planted"),
+        (
+            &AZURE_OPENAI_DEPLOYMENT,
+            &OPENAI_CHAT,
+            "deployments/a%20model/chat/completions?api-version=2024-10-21",
+            "api-key",
+            "planted",
+        ),
+        (
+            &GEMINI_VERTEX,
+            &GEMINI,
+            "models/a%20model:streamGenerateContent?alt=sse",
+            "authorization",
+            "Bearer planted",
+        ),
+        (
+            &ANTHROPIC_VERTEX,
+            &ANTHROPIC_MESSAGES,
+            "models/a%20model:streamRawPredict",
+            "authorization",
+            "Bearer planted",
+        ),
+    ];
+    for (door, own, path, key_header, key) in doors {
+        let name = door.name();
+        let encoded = door.encode(&request, "a model").expect("a plain request");
+        assert_eq!(encoded.path, path, "{name}");
+        let mut headers = HeaderMap::new();
+        door.authenticate(&Secret::new("planted"), &mut headers).expect("a key");
+        assert_eq!(headers.len(), 1, "{name}: {headers:?}");
+        assert_eq!(headers[key_header], key, "{name}");
+        assert!(headers[key_header].is_sensitive(), "{name}");
+        let members = |body: &[u8]| -> serde_json::Map<String, serde_json::Value> {
+            serde_json::from_slice(body).expect("an object")
+        };
+        let (mut said, mut owns) =
+            (members(&encoded.body), members(&own.encode(&request, "a model").expect("valid").body));
+        if name == ANTHROPIC_VERTEX.name() {
+            assert_eq!(said.remove("anthropic_version"), Some("vertex-2023-10-16".into()));
+            assert_eq!(owns.remove("model"), Some("a model".into()), "the path names it");
+        }
+        assert_eq!(said, owns, "{name}");
     }
 }
 
