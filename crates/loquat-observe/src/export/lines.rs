@@ -23,7 +23,12 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn open(path: PathBuf, max_bytes: u64) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        // What people wrote may be in it.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { path, max_bytes, file, bytes })
     }
@@ -39,7 +44,8 @@ impl Lines {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
             std::fs::rename(&self.path, old)?;
-            *self = Self::open(std::mem::take(&mut self.path), self.max_bytes)?;
+            // Where that fails, this one goes on to know its path, and the next to write tries again.
+            *self = Self::open(self.path.clone(), self.max_bytes)?;
         }
         self.file.write_all(text.as_bytes())?;
         self.bytes = self.bytes.saturating_add(more);

@@ -50,6 +50,10 @@ impl Wanted {
         while start.elapsed() < due {
             thread::sleep(next.saturating_sub(start.elapsed()));
             for thread in running().unwrap_or_default() {
+                // A thread that gets no processor is waited for, and there may be many.
+                if start.elapsed() >= due {
+                    break;
+                }
                 let mut stack = thread.stack();
                 stack.reverse();
                 profile.add(stack, 1);
@@ -68,9 +72,7 @@ fn running() -> io::Result<Vec<ThreadNumber>> {
     for entry in fs::read_dir("/proc/self/task")?.take(MAX_THREADS).flatten() {
         let number =
             entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(ThreadNumber::from_word);
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // Its name stands in brackets, and may hold any.
-        let is_running = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('R'));
+        let is_running = number.and_then(ThreadNumber::is_running) == Some(true);
         threads.extend(number.filter(|number| is_running && ThreadNumber::current() != Some(*number)));
     }
     Ok(threads)

@@ -69,6 +69,15 @@ pub(super) fn this_thread() -> i32 {
     unsafe { libc::gettid() }
 }
 
+/// How long this thread has run; `None` where the system does not tell.
+pub(super) fn processor_time() -> Option<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is of the type that the call fills, and it fills nothing else.
+    let told = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } == 0;
+    let (seconds, nanos) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+    told.then(|| Duration::new(seconds, nanos))
+}
+
 /// A copy of what that thread of this process is at; `None` where there is no such thread, it does not come to run within
 /// 100 ms, or somebody else handles the signal.
 pub(super) fn capture(tid: i32) -> Option<Copy> {

@@ -32,11 +32,13 @@ impl ThreadNumber {
 mod here {
     use std::{
         fs,
+        os::unix::fs::FileExt,
         sync::{Mutex, MutexGuard, OnceLock, PoisonError},
         time::Duration,
     };
 
     use super::{ThreadNumber, capture, walk::Loaded};
+    use crate::tasks::Account;
 
     impl ThreadNumber {
         /// The thread that asks. One system call for each thread's first time.
@@ -45,11 +47,18 @@ mod here {
             NUMBER.try_with(|number| Self(*number)).ok()
         }
 
-        /// How long it has been ready to run in its life, and had no processor: the second number of `schedstat`, which Linux has where
-        /// it counts them (Documentation/scheduler/sched-stats.rst).
-        pub(crate) fn run_delay(self) -> Option<Duration> {
-            let text = fs::read_to_string(format!("/proc/self/task/{}/schedstat", self.0)).ok()?;
-            text.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+        /// What it has got in its life, which is right up to when it was last put on a processor or taken off; `None` where Linux does
+        /// not count (Documentation/scheduler/sched-stats.rst).
+        pub(crate) fn account(self) -> Option<Account> {
+            account(&fs::read(format!("/proc/self/task/{}/schedstat", self.0)).ok()?)
+        }
+
+        /// Whether it runs, or would if it had a processor; `None` where there is no such thread.
+        pub(crate) fn is_running(self) -> Option<bool> {
+            let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", self.0)).ok()?;
+            // Its name stands in brackets, and may hold any.
+            let (_, rest) = stat.rsplit_once(')')?;
+            Some(rest.trim_start().starts_with('R'))
         }
 
         /// The functions it is in, the innermost first. Empty where they cannot be had: within 100 ms, of this very thread, or where
@@ -60,12 +69,76 @@ mod here {
         }
     }
 
+    /// What the thread that asks has got in its life, to the nanosecond. One file stays open for it.
+    pub(crate) fn own_account() -> Option<Account> {
+        thread_local!(static FILE: Option<fs::File> = fs::File::open("/proc/thread-self/schedstat").ok());
+        let mut text = [0; 128];
+        let count = FILE.try_with(|file| file.as_ref()?.read_at(&mut text, 0).ok()).ok().flatten()?;
+        let account = account(text.get(..count)?)?;
+        // The file's own number is as old as the kernel's last tick.
+        Some(Account { ran: capture::processor_time()?, ..account })
+    }
+
+    /// How long a thread ran and how long it was ready and did not, both in nanoseconds, and how often it was put on a processor: never is
+    /// nothing counted, since who can read it has been.
+    fn account(text: &[u8]) -> Option<Account> {
+        let mut numbers = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
+        let mut next = || numbers.next()?.parse().ok();
+        let (ran, waited, turns) = (next()?, next()?, next()?);
+        let of = Duration::from_nanos;
+        (turns > 0).then_some(Account { ran: of(ran), waited: of(waited) })
+    }
+
     pub(super) fn loaded() -> MutexGuard<'static, Loaded> {
         static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
         let loaded = LOADED.get_or_init(|| Mutex::new(Loaded::read()));
         loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn accounts_good_and_bad() {
+            let of = |ran, waited| {
+                Some(Account { ran: Duration::from_nanos(ran), waited: Duration::from_nanos(waited) })
+            };
+            for (text, read) in [
+                ("7 9 1\n", of(7, 9)),
+                ("7 0 1", of(7, 0)),
+                ("0 0 1", of(0, 0)),
+                ("0 0 0\n", None),
+                ("", None),
+                ("7", None),
+                ("7 9", None),
+                ("-7 9 1", None),
+                ("99999999999999999999 9 1", None),
+                ("\u{e9} 9", None),
+            ] {
+                assert_eq!(account(text.as_bytes()), read, "{text}");
+            }
+        }
+
+        #[test]
+        fn threads_are_told_apart_by_what_they_do() {
+            let own = ThreadNumber::current().expect("Linux");
+            assert_eq!(own.is_running(), Some(true));
+            assert_eq!(ThreadNumber(i32::MAX).is_running(), None);
+            // Not every kernel counts; one that does counts on.
+            let Some(before) = own_account() else {
+                return assert_eq!(own.account(), None, "both or none");
+            };
+            while own_account().expect("it counts").ran < before.ran + Duration::from_millis(20) {
+                std::hint::spin_loop();
+            }
+            assert!(own.account().expect("it counts").ran > before.ran);
+        }
+    }
 }
+
+#[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) use here::own_account;
 
 /// For the fuzz target `stack`: how many frames a walk over arbitrary registers and memory comes to.
 #[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
@@ -100,7 +173,16 @@ impl ThreadNumber {
         Vec::new()
     }
 
-    pub(crate) fn run_delay(self) -> Option<std::time::Duration> {
+    pub(crate) fn account(self) -> Option<crate::tasks::Account> {
         None
     }
+
+    pub(crate) fn is_running(self) -> Option<bool> {
+        None
+    }
+}
+
+#[cfg(not(all(feature = "stack", target_os = "linux", target_arch = "x86_64")))]
+pub(crate) fn own_account() -> Option<crate::tasks::Account> {
+    None
 }
