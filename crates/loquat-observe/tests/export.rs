@@ -387,4 +387,24 @@ async fn lines_in_a_file_that_does_not_grow_for_ever() {
     );
     assert_eq!(line["attempts"][0]["error"], "overloaded");
     assert!(!format!("{text}{old}").contains("planted"));
+    // With content captured, what people wrote is in it: nobody else on the machine reads it.
+    #[cfg(unix)]
+    for file in [&path, &folder.path().join("calls.jsonl.1")] {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(file).expect("there").permissions().mode() & 0o777, 0o600);
+    }
+}
+
+/// A disk that is full: what is lost is counted, and nobody waits for it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn lines_that_cannot_be_written_are_counted() {
+    let exporter = Exporter::json_lines("/dev/full", config()).expect("opens");
+    let observer = Observer::builder().sampling(Sampling::all()).export(exporter.clone()).build();
+    many(&observer, 3).await;
+    assert!(exporter.flush(Duration::from_secs(60)));
+    assert_eq!((exporter.exported(), exporter.dropped(), exporter.pending()), (0, 3, 0));
+    let shown = observer.metrics(TextFormat::Prometheus);
+    assert_eq!(common::sample(&shown, "loquat_observe_dropped_total{reason=\"undelivered\"}"), 3.0);
+    assert!(Exporter::json_lines("/no/such/folder/calls.jsonl", config()).is_err());
 }
