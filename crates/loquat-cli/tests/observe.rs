@@ -4,7 +4,8 @@
 mod support;
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
@@ -69,6 +70,66 @@ fn top_looks_into_a_chat_that_runs() {
 
     Program::new(["top", "--once", &address]).run().check(5, "", &["error: no page from 127.0.0.1:"]);
     Program::new(["top", "nonsense"]).run().check(2, "", &["HOST:PORT, http://HOST:PORT or unix:PATH"]);
+}
+
+/// The pages of a program that has asked and waits: its task, its runtime and the locks of its pool are there.
+#[test]
+fn a_chat_that_runs_shows_its_task_its_runtime_and_its_locks() {
+    let server = Server::start(|_, stream| {
+        let _ = stream.write_all(stream_head("text/event-stream").as_bytes());
+        let _ = stream.write_all(text_event("slowly").as_bytes());
+        let _ = stream.flush();
+        std::thread::sleep(Duration::from_secs(120));
+    });
+    let mut chat = Program::chat(&server, &["--diagnostics", "127.0.0.1:0", "hi"])
+        .command()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(chat.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.split("loquat top ").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+    // Until it has the first words, it may not have asked.
+    chat.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+    let [tasks, runtime, contention, heap] =
+        ["tasks", "runtime", "contention", "pprof/heap"].map(|name| page(address, &format!("/debug/{name}")));
+    chat.kill().unwrap();
+    chat.wait().unwrap();
+    let row = |page: &(String, Vec<u8>)| {
+        let text = String::from_utf8_lossy(&page.1).into_owned();
+        text.lines()
+            .nth(1)
+            .map(|row| row.split('\t').map(str::to_owned).collect::<Vec<_>>())
+            .unwrap_or_default()
+    };
+    let task = row(&tasks);
+    assert!(task[2].parse::<u64>().unwrap() > 0 && task[4] == "chat", "{task:?}");
+    assert_eq!(row(&runtime)[..2], ["main", "0"]);
+    let lock = row(&contention);
+    assert!(lock[0].parse::<u64>().unwrap() > 0 && lock[8] == "pool", "{lock:?}");
+    // Who holds memory only jemalloc tells, and only when it was started so; any other build says that it is none.
+    let (status, why) = (heap.0, String::from_utf8_lossy(&heap.1).into_owned());
+    let (expected, word) = if cfg!(not(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))) {
+        ("404", "feature stack")
+    } else if cfg!(feature = "jemalloc") {
+        ("503", "_RJEM_MALLOC_CONF=prof:true")
+    } else {
+        ("404", "not built with jemalloc")
+    };
+    assert!(status == expected && why.contains(word), "{status} {why}");
+}
+
+/// A page of that listener: its status and what follows the head.
+fn page(address: &str, path: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).unwrap()[9..12].to_owned(), body)
 }
 
 /// What a collector over HTTP was sent: path, head, body.
@@ -196,8 +257,6 @@ fn what_a_collector_did_not_get_is_told_at_the_end() {
 #[test]
 #[allow(clippy::print_stderr, reason = "says what it skips")]
 fn a_heap_profile_of_the_program_is_read_by_gos_pprof() {
-    use std::{io::Read as _, net::TcpStream};
-
     let server = Server::start(|_, stream| {
         let _ = stream.write_all(stream_head("text/event-stream").as_bytes());
         let _ = stream.write_all(text_event("slowly").as_bytes());
@@ -212,15 +271,7 @@ fn a_heap_profile_of_the_program_is_read_by_gos_pprof() {
         let mut line = String::new();
         BufReader::new(chat.stderr.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split("loquat top ").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
-        let get = |path: &str| {
-            let mut stream = TcpStream::connect(address).unwrap();
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).unwrap();
-            let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-            let body = answer.split_off(end + 4);
-            (String::from_utf8(answer).unwrap()[9..12].to_owned(), body)
-        };
+        let get = |path: &str| page(address, path);
         let (answered, profile) = get("/debug/pprof/heap");
         let (_, folded) = get("/debug/pprof/heap?format=folded");
         let (_, metrics) = get("/metrics");

@@ -71,7 +71,7 @@ pub use history::{History, Stage};
 pub use message::{Media, MediaSource, Message, Opaque, Part, Reasoning, Role, ToolCall, ToolResult};
 pub use model::{BoxFuture, Model};
 pub use operations::{EmbedPurpose, EmbedRequest, Embeddings, Moderation, ModerationCategory};
-pub use probe::{Event, Probe};
+pub use probe::{Event, LockProbe, Probe};
 pub use rate::{Metered, RateLimit, RateLimits, Reset};
 pub use request::{CacheHint, ChatRequest, ExtraHeaders, JsonText, ResponseFormat, Tool, ToolChoice};
 pub use response::{Choice, Detail, Response, Usage};

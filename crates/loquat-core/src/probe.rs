@@ -16,6 +16,17 @@ pub trait Probe: Any + Send + Sync {
     fn report(&self, event: &Event<'_>);
 }
 
+/// Who watches a lock that many share: how often it is taken, who waits for it and how long.
+///
+/// It is told by those who take it, so it neither blocks nor does work that could be done later.
+pub trait LockProbe: Send + Sync {
+    /// Somebody takes it, now or after a wait.
+    fn taken(&self);
+
+    /// Somebody else holds it: `wait` comes back when that is over. It is called once.
+    fn waits(&self, wait: &mut dyn FnMut());
+}
+
 /// Something that happened inside an operation.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loquat_core::Clock;
+use loquat_core::{Clock, LockProbe};
 
 /// Most sites with a name of their own; the locks of those beyond share `_other`. A program names its locks by hand.
 const MAX_SITES: usize = 256;
@@ -97,6 +97,11 @@ impl Locks {
     /// shown as `_other`.
     pub fn lock<T>(&self, name: &str, value: T) -> Lock<T> {
         Lock { site: self.site(name), value: Mutex::new(value) }
+    }
+
+    /// Watches locks that somebody else has, under that name: those of a transport's pool, say. Otherwise as [`lock`](Self::lock).
+    pub fn probe(&self, name: &str) -> Arc<dyn LockProbe> {
+        self.site(name)
     }
 
     /// All names, the longest waited for first.
@@ -181,6 +186,19 @@ impl Site {
             state.longest = state.longest.max(waited);
         }
         state
+    }
+}
+
+impl LockProbe for Site {
+    fn taken(&self) {
+        self.taken.fetch_add(1, Relaxed);
+    }
+
+    #[cold]
+    fn waits(&self, wait: &mut dyn FnMut()) {
+        let began = self.begin();
+        wait();
+        self.end(began);
     }
 }
 
@@ -322,6 +340,22 @@ mod tests {
         clock.advance(Duration::from_secs(60));
         assert_eq!((only(&locks).share, only(&locks).waits), (0.0, 2));
         assert_eq!(only(&locks).waited, Duration::from_millis(300));
+    }
+
+    #[test]
+    fn a_lock_of_somebody_elses_is_seen_at_its_name() {
+        let clock = Arc::new(ManualClock::new());
+        let locks = Locks::new(clock.clone());
+        let probe = locks.probe("pool");
+        probe.taken();
+        probe.taken();
+        probe.waits(&mut || {
+            clock.advance(Duration::from_millis(3));
+            assert_eq!(only(&locks).waiting, 1);
+        });
+        let state = only(&locks);
+        assert_eq!((&*state.name, state.taken, state.waits, state.waiting), ("pool", 2, 1, 0));
+        assert_eq!((state.long_waits, state.longest), (1, Duration::from_millis(3)));
     }
 
     /// A lock that is never given back, or given back and taken again by the same thread each time, has waits that do not end.

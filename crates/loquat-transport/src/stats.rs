@@ -1,9 +1,15 @@
 //! Plain counters: what was opened, reused, and is open now.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
+
+use loquat_core::LockProbe;
 
 use crate::Protocol;
 
@@ -59,6 +65,40 @@ pub(crate) struct Counters {
     pub(crate) replaced: AtomicU64,
     waits: AtomicU64,
     waited_micros: AtomicU64,
+    pub(crate) locks: Locks,
+}
+
+/// Who watches the pool's locks, if anybody does.
+#[derive(Default)]
+pub(crate) struct Locks(OnceLock<Arc<dyn LockProbe>>);
+
+impl Locks {
+    /// `false` where somebody watches already.
+    pub(crate) fn watch(&self, probe: Arc<dyn LockProbe>) -> bool {
+        self.0.set(probe).is_ok()
+    }
+
+    /// Waits for that lock, and says so to who watches.
+    pub(crate) fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
+        let Some(probe) = self.0.get() else { return mutex.lock().unwrap_or_else(PoisonError::into_inner) };
+        probe.taken();
+        match mutex.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let mut guard = None;
+                probe.waits(&mut || guard = Some(mutex.lock().unwrap_or_else(PoisonError::into_inner)));
+                // One that does not call waits for nothing; the lock is had all the same.
+                guard.unwrap_or_else(|| mutex.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Locks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Locks").field(&self.0.get().is_some()).finish()
+    }
 }
 
 impl Counters {
@@ -89,6 +129,51 @@ impl Counters {
             waited: Duration::from_micros(self.waited_micros.load(Relaxed)),
             buffers_taken: 0,
             buffers_reused: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    /// Tells when it is told.
+    struct Tells(mpsc::Sender<&'static str>, bool);
+
+    impl LockProbe for Tells {
+        fn taken(&self) {
+            let _ = self.0.send("taken");
+        }
+
+        fn waits(&self, wait: &mut dyn FnMut()) {
+            let _ = self.0.send("waits");
+            if self.1 {
+                wait();
+            }
+            let _ = self.0.send("has it");
+        }
+    }
+
+    #[test]
+    fn a_lock_that_is_held_is_told_of_and_had_whatever_the_probe_does() {
+        for calls in [true, false] {
+            let (sender, told) = mpsc::channel();
+            let (locks, mutex) = (Locks::default(), Mutex::new(1));
+            drop(locks.lock(&mutex)); // nobody is told
+            assert!(locks.watch(Arc::new(Tells(sender.clone(), calls))));
+            assert!(!locks.watch(Arc::new(Tells(sender, calls))), "the first counts");
+            let held = locks.lock(&mutex);
+            assert_eq!(told.recv(), Ok("taken"));
+            thread::scope(|scope| {
+                let other = scope.spawn(|| *locks.lock(&mutex));
+                assert_eq!([told.recv(), told.recv()], [Ok("taken"), Ok("waits")]);
+                drop(held);
+                assert_eq!(told.recv(), Ok("has it"));
+                assert_eq!(other.join().expect("no panic"), 1);
+            });
+            assert!(told.try_recv().is_err());
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use loquat_core::{Context, ErrorKind, Result};
+use loquat_core::{Context, ErrorKind, LockProbe, Result};
 
 #[cfg(feature = "decompress")]
 use crate::decode::Decoder;
@@ -189,6 +189,12 @@ impl Transport {
     pub fn stats(&self) -> Stats {
         let (buffers_taken, buffers_reused) = self.0.buffers.counts();
         Stats { buffers_taken, buffers_reused, ..self.0.pool.stats() }
+    }
+
+    /// Has its pool's locks watched, of which every request takes some: how often they are taken, and who waits for them. It costs each
+    /// of them a call. Only the first who asks gets to watch; `false` for the others.
+    pub fn watch_locks(&self, probe: Arc<dyn LockProbe>) -> bool {
+        self.0.pool.counters.locks.watch(probe)
     }
 }
 

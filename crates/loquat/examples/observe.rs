@@ -45,16 +45,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     });
 
-    let client = Client::builder().base_url(base_url).observer(observer).build()?;
+    loquat::watch_runtime(&observer, "main", &tokio::runtime::Handle::current());
+    let client = Client::builder().base_url(base_url).observer(observer.clone()).build()?;
     for caller in 0..60_u32 {
         let client = client.clone();
-        tokio::spawn(async move {
+        let asking = async move {
             let model = if caller.is_multiple_of(3) { "large" } else { "small" };
             loop {
                 // Failures are what the observer shows.
                 let _ = client.chat(model).user("Write about loquats.").send().await;
             }
-        });
+        };
+        tokio::spawn(observer.tasks().watch(format!("caller {caller}"), asking));
     }
     let _ = timeout(Duration::from_secs(seconds), std::future::pending::<()>()).await;
     Ok(())

@@ -44,7 +44,7 @@
 //! | `prompt` | no | `prompt` as a module: templates, tokenizers, counting and fitting, caches |
 //! | `redis` | no | with `prompt`: the cache that a fleet shares |
 //! | `tokenizers` | no | with `prompt`: `tokenizer.json` files that ours does not understand, by Hugging Face's library |
-//! | `observe` | no | `observe` as a module; with `client`: `ClientBuilder::observer` |
+//! | `observe` | no | `observe` as a module; with `client`: `ClientBuilder::observer`, [`watch_runtime`] |
 //! | `capture` | no | with `observe`: `observe::Capture`, content with spans, redacted |
 //! | `otlp` | no | with `observe`: [`Collector`], spans and metrics over gRPC, and over TLS; [`Collecting`], by the standard variables |
 //! | `tracing` | no | with `observe`: [`Logged`], operations as lines of a log |
@@ -136,6 +136,8 @@ pub use loquat_observe as observe;
 pub use loquat_prompt as prompt;
 #[cfg(feature = "client")]
 pub use loquat_provider as provider;
+#[cfg(all(feature = "client", feature = "observe"))]
+pub use observing::watch_runtime;
 /// A model over many endpoints: the crate `loquat-router`, and its routes from files.
 #[cfg(feature = "router")]
 pub mod router {

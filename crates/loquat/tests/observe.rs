@@ -67,6 +67,8 @@ async fn a_retried_call_is_one_operation_of_two_attempts() {
     ] {
         assert!(shown.lines().any(|l| l == line), "{line} in\n{shown}");
     }
+    let [pool] = observer.locks().list().try_into().expect("one");
+    assert!(&*pool.name == "pool" && pool.taken > 0 && pool.waits == 0, "{pool:?}");
     assert!(shown.contains("loquat_breaker_state{endpoint=\"127.0.0.1:"), "{shown}");
     assert!(!shown.contains("planted") && !format!("{calls:?}").contains("planted"));
 }

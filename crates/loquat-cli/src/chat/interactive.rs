@@ -58,7 +58,7 @@ pub(super) async fn converse(chat: &Chat<'_>, model: String) -> Result<Exit> {
             }
         };
         interrupted_before = false;
-        if let Go::Leave(exit) = session.line(&line).await {
+        if let Go::Leave(exit) = chat.watch.task("turn", session.line(&line)).await {
             return Ok(exit);
         }
     }

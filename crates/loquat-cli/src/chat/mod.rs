@@ -83,12 +83,13 @@ pub(crate) fn run(args: &ChatArgs, console: &Console) -> Result<Exit> {
     let chat = Chat::new(args, console, &model)?;
     // One thread is enough: it reads the socket, decodes and prints, and no chunk changes threads on its way.
     let runtime = crate::runtime()?;
+    chat.watch.runtime(&runtime);
     let wants_conversation = args.prompt.is_none() && !piped && console.out_is_terminal && !args.output.json;
     let exit = if wants_conversation {
         runtime.block_on(interactive::converse(&chat, model))
     } else {
         let prompt = prompt::read(args.prompt.as_deref(), console)?;
-        Ok(runtime.block_on(chat.one_shot(&model, prompt)))
+        Ok(runtime.block_on(chat.watch.task("chat", chat.one_shot(&model, prompt))))
     };
     // A blocking thread (a model being loaded) is not waited for.
     runtime.shutdown_background();

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -12,12 +13,17 @@ use loquat::{
         CallTrace, Keep, Observer, Sampling,
         export::Exporter,
         serve::{Server, ServerConfig},
+        tasks::{TaskState, Watchdog, WatchdogConfig},
     },
     transport::{Config, Http2Mode},
 };
 
 use super::args::OutputArgs;
-use crate::{connect::shown_url, console::Console};
+use crate::{
+    connect::shown_url,
+    console::{Console, write_err},
+    neutral,
+};
 
 /// Columns of a waterfall where the terminal does not say (`COLUMNS`).
 const COLUMNS: usize = 110;
@@ -32,6 +38,7 @@ pub(super) struct Watch {
     observer: Option<Observer>,
     collector: Option<(Exporter, String)>,
     _server: Option<Server>,
+    _watchdog: Option<Watchdog>,
 }
 
 #[derive(Default)]
@@ -67,17 +74,35 @@ impl Watch {
         let observer = is_wanted.then(|| builder.build());
         #[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
         observer.iter().for_each(crate::memory::watch);
-        let server = match (&observer, args.diagnostics) {
+        let (server, watchdog) = match (&observer, args.diagnostics) {
             (Some(observer), Some(address)) => {
                 let server = Server::bind(observer, address, ServerConfig::default().with_debug())?;
                 if let Some(address) = server.address() {
                     console.note(&format!("[diagnostics at http://{address}/, see `loquat top {address}`]"));
                 }
-                Some(server)
+                let watchdog = Watchdog::start(observer.tasks(), WatchdogConfig::default(), |task| {
+                    write_err(&format!("{}\n", neutral::paragraph(&held(task))));
+                })?;
+                (Some(server), Some(watchdog))
             }
-            _ => None,
+            _ => (None, None),
         };
-        Ok(Self { last, observer, collector, _server: server })
+        Ok(Self { last, observer, collector, _server: server, _watchdog: watchdog })
+    }
+
+    /// Shows the runtime that all goes on in.
+    pub(super) fn runtime(&self, runtime: &tokio::runtime::Runtime) {
+        if let Some(observer) = &self.observer {
+            loquat::watch_runtime(observer, "main", runtime.handle());
+        }
+    }
+
+    /// The same future, as a task of that name where somebody looks.
+    pub(super) async fn task<F: Future>(&self, name: &'static str, future: F) -> F::Output {
+        match &self.observer {
+            Some(observer) => observer.tasks().watch(name, future).await,
+            None => future.await,
+        }
     }
 
     pub(super) fn observer(&self) -> Option<Observer> {
@@ -104,6 +129,19 @@ impl Watch {
             console.note(&format!("[the collector at {address} did not get {lost} of {all} calls]"));
         }
     }
+}
+
+/// Most functions shown of where a task stands.
+const MAX_FRAMES: usize = 8;
+
+/// What a person is told of a task that holds the program's thread.
+fn held(task: &TaskState) -> String {
+    let mut text = format!("[{} holds its thread, for {} ms", task.name, task.idle.as_millis());
+    let frames: Vec<&str> = task.stack.iter().take(MAX_FRAMES).map(String::as_str).collect();
+    if !frames.is_empty() {
+        text += &format!(", in {}", frames.join(" < "));
+    }
+    text + "]"
 }
 
 /// Where `--otlp` or the environment says, and how a person is told where that is.

@@ -50,7 +50,7 @@ impl Pool {
     pub(crate) fn site(&self, origin: &Origin, protocol: Option<Protocol>, now: Instant) -> Arc<Site> {
         let mut expired = Vec::new();
         let site = {
-            let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sites = self.counters.locks.lock(&self.sites);
             if now.saturating_duration_since(sites.swept) >= SWEEP_EVERY {
                 sites.swept = now;
                 // A site that somebody holds is about to be used, whatever it holds now.
