@@ -44,7 +44,7 @@
 //! | `prompt` | no | `prompt` as a module: templates, tokenizers, counting and fitting, caches |
 //! | `redis` | no | with `prompt`: the cache that a fleet shares |
 //! | `tokenizers` | no | with `prompt`: `tokenizer.json` files that ours does not understand, by Hugging Face's library |
-//! | `observe` | no | `observe` as a module; with `client`: `ClientBuilder::observer`, [`watch_runtime`] |
+//! | `observe` | no | `observe` as a module, [`watch_runtime`]; with `client`: `ClientBuilder::observer` |
 //! | `capture` | no | with `observe`: `observe::Capture`, content with spans, redacted |
 //! | `otlp` | no | with `observe`: [`Collector`], spans and metrics over gRPC, and over TLS; [`Collecting`], by the standard variables |
 //! | `tracing` | no | with `observe`: [`Logged`], operations as lines of a log |
@@ -82,6 +82,8 @@ mod resolve;
 mod route_file;
 #[cfg(all(feature = "client", feature = "router"))]
 mod routes;
+#[cfg(feature = "observe")]
+mod runtime;
 #[cfg(all(feature = "client", feature = "tools"))]
 mod typed;
 #[cfg(all(feature = "client", feature = "router"))]
@@ -136,8 +138,8 @@ pub use loquat_observe as observe;
 pub use loquat_prompt as prompt;
 #[cfg(feature = "client")]
 pub use loquat_provider as provider;
-#[cfg(all(feature = "client", feature = "observe"))]
-pub use observing::watch_runtime;
+#[cfg(feature = "observe")]
+pub use runtime::watch_runtime;
 /// A model over many endpoints: the crate `loquat-router`, and its routes from files.
 #[cfg(feature = "router")]
 pub mod router {

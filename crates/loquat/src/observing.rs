@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loquat_client::HttpModel;
 use loquat_core::{Availability, Model};
-use loquat_observe::{Observer, Place, RuntimeState, WorkerState};
+use loquat_observe::{Observer, Place};
 use loquat_transport::{Stats, Transport};
 
 /// The model inside of its schedule, watched from either side of that.
@@ -33,20 +33,6 @@ pub(crate) fn watch(observer: &Observer, (base_url, name): &(String, String), wo
     let place = Place::new("", name.as_str()).with_base_url(base_url);
     let host = place.server.map_or_else(String::new, |(host, port)| format!("{host}:{port}"));
     observer.watch_endpoint(format!("{host}/{name}"), word);
-}
-
-/// Shows tokio's runtime under that name, as metrics and as `/debug/runtime`: workers, how busy each is, how often it parks, tasks
-/// alive, tasks that wait in the queue. It is asked when somebody looks, by the thread that looks.
-pub fn watch_runtime(observer: &Observer, name: impl Into<Arc<str>>, runtime: &tokio::runtime::Handle) {
-    let metrics = runtime.metrics();
-    observer.watch_runtime(name, move || {
-        let worker = |index| {
-            WorkerState::new(metrics.worker_total_busy_duration(index), metrics.worker_park_count(index))
-        };
-        RuntimeState::new((0..metrics.num_workers()).map(worker))
-            .with_tasks(metrics.num_alive_tasks())
-            .with_queue(metrics.global_queue_depth())
-    });
 }
 
 /// What the pool counts, read when somebody looks.
