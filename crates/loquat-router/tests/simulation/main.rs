@@ -1,131 +1,29 @@
 //! Scenes in which ways of choosing differ, on a virtual clock: the router beside random, round robin, the smallest
-//! mean of the last ten (as one gateway chooses), and tower's power of two choices over peak-EWMA.
+//! mean of the last ten (as one gateway chooses), and tower's own power of two choices over peak-EWMA.
 //!
 //! `LOQUAT_SIM_SEEDS=100 cargo test --release -p loquat-router --test simulation -- --nocapture` takes more seeds.
 
+mod balance;
+mod peers;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
-    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use balance::{Clock, EXAMPLE, Settings, Tower, WARY};
+
 use loquat_router::{
-    Connected, Draw, EndpointSpec, GroupSpec, Members, Plan, RouteSpec, Router,
+    Connected, EndpointSpec, GroupSpec, Members, Plan, RouteSpec, Router,
     simulate::{Ailment, Chooser, Ours, Report, Script, Server, Spell, run},
 };
+use peers::{Peer, Way};
 use support::endpoint;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const S: fn(u64) -> Duration = Duration::from_secs;
-
-/// What a way of choosing other than ours keeps for a server.
-#[derive(Default, Clone)]
-struct Known {
-    absent: bool,
-    pending: u32,
-    /// Peak-EWMA as tower reckons it: nanoseconds, and when that was.
-    rtt: Option<(f64, Instant)>,
-    last: VecDeque<f64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Way {
-    Random,
-    RoundRobin,
-    ArgMin,
-    Tower,
-}
-
-struct Peer {
-    way: Way,
-    draw: Draw,
-    turn: usize,
-    servers: Vec<Known>,
-    begun: HashMap<u64, Duration>,
-}
-
-impl Peer {
-    fn tower_cost(&self, server: usize, now: Instant) -> f64 {
-        let known = &self.servers[server];
-        // tower: an unknown service has the default round trip, which decays like any other.
-        let (rtt, at) = known.rtt.unwrap_or((250e6, now));
-        let decay = (-now.saturating_duration_since(at).as_secs_f64() / 10.0).exp();
-        rtt * decay * f64::from(known.pending + 1)
-    }
-
-    fn learn(&mut self, server: usize, took: Duration, now: Instant) {
-        let known = &mut self.servers[server];
-        known.last.push_back(took.as_secs_f64());
-        if known.last.len() > 10 {
-            known.last.pop_front();
-        }
-        let sample = took.as_secs_f64() * 1e9;
-        let (rtt, at) = known.rtt.unwrap_or((250e6, now));
-        let decay = (-now.saturating_duration_since(at).as_secs_f64() / 10.0).exp();
-        let next = if sample > rtt { sample } else { rtt * decay + sample * (1.0 - decay) };
-        known.rtt = Some((next, now));
-    }
-}
-
-impl Chooser for Peer {
-    fn choose(&mut self, _: u64, _: u32, tried: &[usize], now: Instant) -> Option<usize> {
-        let free: Vec<_> =
-            (0..self.servers.len()).filter(|at| !tried.contains(at) && !self.servers[*at].absent).collect();
-        let any = |draw: &mut Draw| free.get(draw.below(free.len())).copied();
-        let chosen = match self.way {
-            Way::Random => any(&mut self.draw),
-            Way::RoundRobin => {
-                self.turn += 1;
-                free.get(self.turn % free.len().max(1)).copied()
-            }
-            Way::ArgMin => {
-                let mean = |at: usize| {
-                    let last = &self.servers[at].last;
-                    // Who was never asked is asked first.
-                    last.iter().sum::<f64>() / last.len().max(1) as f64
-                };
-                free.iter().copied().min_by(|a, b| mean(*a).total_cmp(&mean(*b)))
-            }
-            Way::Tower => {
-                let one = any(&mut self.draw);
-                let two = any(&mut self.draw);
-                one.zip(two).map(|(one, two)| {
-                    if self.tower_cost(one, now) <= self.tower_cost(two, now) { one } else { two }
-                })
-            }
-        };
-        if let Some(at) = chosen {
-            self.servers[at].pending += 1;
-        }
-        chosen
-    }
-
-    fn first_token(&mut self, _: u64, server: usize, took: Duration, now: Instant) {
-        self.servers[server].pending -= 1;
-        self.learn(server, took, now);
-    }
-
-    fn failed(&mut self, _: u64, server: usize, _: Option<Duration>, is_timeout: bool, now: Instant) {
-        self.servers[server].pending -= 1;
-        match self.way {
-            // That gateway counts a timeout as a thousand seconds, and no other failure at all.
-            Way::ArgMin if is_timeout => self.servers[server].last.push_back(1000.0),
-            // tower's measures how fast a response comes, whatever it says.
-            Way::Tower => self.learn(server, if is_timeout { S(5) } else { MS(2) }, now),
-            _ => {}
-        }
-    }
-
-    fn done(&mut self, request: u64, _: usize, _: Instant) {
-        self.begun.remove(&request);
-    }
-
-    fn appeared(&mut self, server: usize, _: Instant) {
-        self.servers[server].absent = false;
-    }
-}
 
 fn absent(script: &Script) -> Vec<usize> {
     script.spells.iter().filter(|spell| spell.ailment == Ailment::Absent).map(|spell| spell.server).collect()
@@ -153,14 +51,31 @@ fn ours(script: &Script) -> Report {
     run(script, &mut choosers, epoch)
 }
 
+type Lived = fn(&Script) -> Report;
+
+/// The others, by name.
+const OTHERS: [(&str, Lived); 5] = [
+    ("random", |script| peers(script, Way::Random)),
+    ("round robin", |script| peers(script, Way::RoundRobin)),
+    ("mean of ten", |script| peers(script, Way::ArgMin)),
+    ("tower", |script| tower(script, EXAMPLE)),
+    ("tower, wary", |script| tower(script, WARY)),
+];
+
+fn each_client<C: Chooser + 'static>(script: &Script, epoch: Instant, one: impl Fn(usize) -> C) -> Report {
+    let mut choosers: Vec<Box<dyn Chooser>> =
+        (0..script.clients).map(|client| Box::new(one(client)) as _).collect();
+    run(script, &mut choosers, epoch)
+}
+
 fn peers(script: &Script, way: Way) -> Report {
-    let one = |client: usize| {
-        let mut servers = vec![Known::default(); script.servers.len()];
-        absent(script).iter().for_each(|&at| servers[at].absent = true);
-        let draw = Draw::seeded(script.seed * 31 + client as u64);
-        Box::new(Peer { way, draw, turn: client, servers, begun: HashMap::new() }) as Box<dyn Chooser>
-    };
-    run(script, &mut (0..script.clients).map(one).collect::<Vec<_>>(), Instant::now())
+    each_client(script, Instant::now(), |client| Peer::new(script, way, client))
+}
+
+fn tower(script: &Script, settings: Settings) -> Report {
+    let epoch = Instant::now();
+    let clock = Clock::new(epoch);
+    each_client(script, epoch, |client| Tower::new(script, client, settings, &clock))
 }
 
 /// The scenes, each with ten servers that bear about 200 short requests a second when all is well.
@@ -207,7 +122,6 @@ fn scenes(seed: u64) -> Vec<(&'static str, Script)> {
 #[test]
 fn ours_is_best_or_nearly_in_every_scene() {
     let seeds = std::env::var("LOQUAT_SIM_SEEDS").ok().map_or(3, |seeds| seeds.parse().expect("a number"));
-    let ways = [Way::Random, Way::RoundRobin, Way::ArgMin, Way::Tower];
     let mut table = String::new();
     let mut failures = Vec::new();
     for (at, (name, _)) in scenes(1).iter().enumerate() {
@@ -221,10 +135,10 @@ fn ours_is_best_or_nearly_in_every_scene() {
             (1..=seeds).map(|seed| p99(&report(&scenes(seed)[at].1))).sum::<f64>() / seeds as f64
         };
         let own = mean(&ours);
-        let others: Vec<_> = ways.iter().map(|&way| mean(&|script| peers(script, way))).collect();
-        let best = others.iter().copied().fold(own, f64::min);
+        let others = OTHERS.map(|(who, report)| (who, mean(&report)));
+        let best = others.iter().fold(own, |best, (_, other)| best.min(*other));
         table += &format!("{name:18} ours {own:8.0}");
-        ways.iter().zip(&others).for_each(|(way, other)| table += &format!("  {way:?} {other:8.0}"));
+        others.iter().for_each(|(who, other)| table += &format!("  {who} {other:8.0}"));
         table += "  ms\n";
         if own > best * 1.05 {
             failures.push(*name);
@@ -282,9 +196,27 @@ fn who_recovers_is_back_within_the_time_it_was_out() {
 
 #[test]
 fn a_script_replays_alike() {
-    let story = |seed| {
-        let report = ours(&scenes(seed)[2].1);
-        (report.first_tokens, report.lost, report.retries)
+    for who in [ours, |script: &Script| tower(script, EXAMPLE)] {
+        let story = || {
+            let report = who(&scenes(5)[2].1);
+            (report.first_tokens, report.lost, report.retries)
+        };
+        assert_eq!(story(), story());
+    }
+}
+
+/// A peer that is driven wrongly would flatter us: tower sees who is slow, and who was not there before is asked too.
+#[test]
+fn tower_does_what_it_is_for() {
+    let (_, slow) = scenes(1).remove(1);
+    let asked = |report: &Report| f64::from(report.servers[0].asked);
+    assert!(asked(&tower(&slow, EXAMPLE)) < asked(&peers(&slow, Way::Random)) / 2.0, "it avoids who is slow");
+    let (_, new) = scenes(1).remove(5);
+    let report = tower(&new, EXAMPLE);
+    let asked = |from: usize, until: usize| -> u32 {
+        report.seconds[from..until].iter().map(|second| second.asked[0]).sum()
     };
-    assert_eq!(story(5), story(5));
+    assert_eq!(asked(0, 40), 0, "nobody knows of it");
+    let share = f64::from(asked(60, 80)) / (new.rate * 20.0 / 10.0);
+    assert!(share > 0.5, "{share} of its share once it is well");
 }
