@@ -84,7 +84,7 @@ async fn a_real_etcd_is_watched_through_its_death_and_return() {
     put(&transport, &url, "/other", &entry(9)).await;
 
     let source = Etcd::new(transport.clone(), &url, "/e/", policy()).expect("an address");
-    let mut source = source.with_timeout(Duration::from_secs(2)).follow();
+    let mut source = source.with_timeout(Duration::from_secs(10)).follow();
     assert_eq!(names(&next(&mut source).await.expect("listed")), ["a"]);
 
     put(&transport, &url, "/e/b", &entry(2)).await;
@@ -117,19 +117,45 @@ async fn a_real_etcd_is_watched_through_its_death_and_return() {
     assert_eq!(names(&next_good(&mut source).await), ["b", "c"], "listed anew");
 }
 
+/// A key under a lease of so many seconds; whether the lease was still there for it.
+async fn put_leased(transport: &Transport, url: &str, seconds: u64) -> bool {
+    let lease = format!(r#"{{"TTL":"{seconds}","ID":"{seconds}"}}"#);
+    call(transport, url, "/v3/lease/grant", lease).await;
+    let (key, value) = (STANDARD.encode("/e/leased"), STANDARD.encode(entry(2)));
+    let body = format!(r#"{{"key":"{key}","value":"{value}","lease":"{seconds}"}}"#);
+    let request = Request::post(format!("{url}/v3/kv/put"), body).expect("an address");
+    let response = transport.send(&Context::new(), request).await.expect("an answer");
+    let is_put = response.status.is_success();
+    drop(response.body.collect(1 << 20).await.expect("a body"));
+    is_put
+}
+
 #[tokio::test]
 async fn leases_make_endpoints_leave_with_their_server() {
     let folder = tempfile::tempdir().expect("a folder");
     let etcd = start(folder.path(), free_port(), free_port()).await;
     let transport = transport();
-    call(&transport, &etcd.url, "/v3/lease/grant", r#"{"TTL":"1","ID":"77"}"#.to_owned()).await;
     put(&transport, &etcd.url, "/e/stays", &entry(1)).await;
-    let (key, value) = (STANDARD.encode("/e/leased"), STANDARD.encode(entry(2)));
-    let body = format!(r#"{{"key":"{key}","value":"{value}","lease":"77"}}"#);
-    call(&transport, &etcd.url, "/v3/kv/put", body).await;
-    let mut source = Etcd::new(transport, &etcd.url, "/e/", policy()).expect("an address").follow();
-    assert_eq!(names(&next(&mut source).await.expect("listed")), ["leased", "stays"]);
+    let source = Etcd::new(transport.clone(), &etcd.url, "/e/", policy()).expect("an address");
+    // Put and listed before the lease ends: on a machine that is too slow for a short one, a longer one.
+    let mut listed = None;
+    for seconds in [2, 8, 32] {
+        let mut source = source.follow();
+        if put_leased(&transport, &etcd.url, seconds).await
+            && names(&next(&mut source).await.expect("listed")) == ["leased", "stays"]
+        {
+            listed = Some(source);
+            break;
+        }
+    }
+    let mut source = listed.expect("half a minute is enough to list a key that was put");
     assert_eq!(names(&next(&mut source).await.expect("watched")), ["stays"], "nobody kept the lease alive");
+
+    // So does one that says goodbye: its lease is revoked.
+    assert!(put_leased(&transport, &etcd.url, 3600).await, "an hour is enough");
+    assert_eq!(names(&next(&mut source).await.expect("watched")), ["leased", "stays"]);
+    call(&transport, &etcd.url, "/v3/lease/revoke", r#"{"ID":"3600"}"#.to_owned()).await;
+    assert_eq!(names(&next(&mut source).await.expect("watched")), ["stays"]);
 }
 
 /// Sends it with that token, and gives the answer's text.
@@ -170,7 +196,7 @@ async fn a_real_etcd_that_wants_to_know_who_asks_is_told() {
     assert_eq!(names(&next(&mut etcd_source().with_token(&*token).follow()).await.expect("known")), ["a"]);
 
     let mut source =
-        etcd_source().with_login("root", "pl\"anted").with_timeout(Duration::from_secs(2)).follow();
+        etcd_source().with_login("root", "pl\"anted").with_timeout(Duration::from_secs(10)).follow();
     assert_eq!(names(&next(&mut source).await.expect("known")), ["a"]);
     let body = format!(r#"{{"key":"{}","value":"{}"}}"#, STANDARD.encode("/e/b"), STANDARD.encode(entry(2)));
     call_as(&transport, &url, "/v3/kv/put", &body, &token).await;
