@@ -12,7 +12,10 @@ use loquat_core::{Discovered, Endpoint, Listing, Result};
 use loquat_json::document::{Document, Value};
 use serde::Deserialize;
 
-use crate::{Policy, policy::unusable};
+use crate::{
+    Policy,
+    policy::{called, unusable},
+};
 
 #[derive(Deserialize)]
 struct Entry {
@@ -88,7 +91,7 @@ fn admit(value: &Value<'_>, policy: &Policy, name: Option<&str>) -> Result<Disco
     }
     let entry: Entry = value.deserialize().map_err(|error| format!("an endpoint cannot be read: {error}"))?;
     let own = entry.name.or_else(|| name.map(str::to_owned));
-    let name = own.unwrap_or_else(|| format!("{} at {}", entry.model, entry.base_url));
+    let name = own.unwrap_or_else(|| called(&entry.model, &entry.base_url));
     let provider = entry.provider.unwrap_or_else(|| "openai".to_owned());
     let mut found = Discovered::new(name, Endpoint::new(provider, entry.base_url, entry.model));
     found.tags = entry.tags;
@@ -123,6 +126,11 @@ mod tests {
                 1,
                 0,
             ),
+            (
+                r#"[{"name":"a","base_url":"https://a.example.com","model":"m"},{"name":"a","base_url":"https://b.example.com","model":"m"}]"#,
+                1,
+                1,
+            ),
         ] {
             let listing = parse_entries(text.as_bytes(), &policy).expect(text);
             assert_eq!((listing.endpoints.len(), listing.refused.len()), (good, refused), "{text}");
@@ -139,6 +147,10 @@ mod tests {
         ] {
             assert!(parse_entries(text.as_bytes(), &policy).is_err(), "{text}");
         }
+        let secret = r#"{"base_url":"https://user:planted@a.example.com/planted?k=planted","model":"m"}"#;
+        let error = parse_entry(secret.as_bytes(), "n", &policy).expect_err("holds a password");
+        let nameless = parse_entries(format!("[{secret}]").as_bytes(), &policy).expect_err("the same");
+        assert!(!error.contains("planted") && !format!("{nameless} {nameless:?}").contains("planted"));
         let one =
             parse_entry(br#"{"base_url":"https://a.example.com","model":"m","healthy":false}"#, "n", &policy);
         assert_eq!(one.map(|found| (found.name, found.is_up)), Ok(("n".to_owned(), Some(false))));

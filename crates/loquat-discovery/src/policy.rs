@@ -190,9 +190,22 @@ impl Policy {
             return Err(unusable(format!("it lists more than {} endpoints", self.max_endpoints)));
         }
         let (mut endpoints, mut refused) = (Vec::new(), Vec::new());
+        let mut names = HashMap::new();
         for entry in admitted {
             match entry {
-                Ok(found) => endpoints.push(found),
+                // Names are what traffic, health and figures are kept by: two cannot share one.
+                Ok(found) => match names.get(&found.name) {
+                    Some(&at) if endpoints.get(at) == Some(&found) => {}
+                    Some(_) => {
+                        let name = short(&found.name);
+                        refused
+                            .push(format!("endpoint `{name}`: another one of that name is listed before it"));
+                    }
+                    None => {
+                        names.insert(found.name.clone(), endpoints.len());
+                        endpoints.push(found);
+                    }
+                },
                 Err(why) => refused.push(why),
             }
         }
@@ -240,6 +253,16 @@ pub(crate) fn believed(was_full: bool, listing: &Listing, accept_empty: bool) ->
 /// A source's word in a message: bounded, in one line.
 pub(crate) fn short(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).take(64).collect()
+}
+
+/// How an endpoint is called whose source has no name for it: `llama at 10.0.0.1:8000`. Short and in one line, for a table and a
+/// metric's label; the same as long as it is the same endpoint; and never what an address may hold of a password.
+pub(crate) fn called(model: &str, address: &str) -> String {
+    let Ok(url) = Url::parse(address) else { return format!("{model} at no address") };
+    let (origin, path) = (url.origin(), url.path().trim_end_matches('/'));
+    // Without a port it is https, which most have that have none.
+    let port = if !origin.is_secure() && origin.port() == 80 { ":80" } else { "" };
+    format!("{model} at {}{port}{path}", origin.host_field())
 }
 
 fn is_within(host: &str, allowed: &str) -> bool {
@@ -314,6 +337,22 @@ mod tests {
             assert_eq!(judged.ok().flatten().is_some(), good && key.is_some(), "{url}");
         }
         assert!(!format!("{usual:?}").contains("planted"));
+    }
+
+    #[test]
+    fn endpoints_without_a_name_are_called_by_model_and_place() {
+        for (address, name) in [
+            ("http://10.0.0.1:8000", "m at 10.0.0.1:8000"),
+            ("http://10.0.0.1:8000/v1/", "m at 10.0.0.1:8000/v1"),
+            ("https://Gateway.example.com/eu/v1", "m at gateway.example.com/eu/v1"),
+            ("http://gateway.example.com/eu/v1", "m at gateway.example.com:80/eu/v1"),
+            ("https://h:8443?key=planted", "m at h:8443"),
+            ("http://[fd00::1]:8000/v1", "m at [fd00::1]:8000/v1"),
+            ("https://user:planted@h/v1", "m at no address"),
+            ("planted", "m at no address"),
+        ] {
+            assert_eq!(called("m", address), name);
+        }
     }
 
     #[test]

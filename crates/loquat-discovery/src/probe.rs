@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::{
     Policy, Polled,
     fetch::{Fetcher, Token, authorize, unexpected},
-    policy::{short, unusable},
+    policy::{called, short, unusable},
     poll::Ask,
 };
 
@@ -181,7 +181,7 @@ fn read(
     let found = listed.take(most + 1).filter_map(|model| {
         let id = model.get("id").or_else(|| model.get("name"))?.as_str()?;
         let endpoint = Endpoint::new(provider, base_url, id);
-        let mut found = Discovered::new(format!("{id} at {server}"), endpoint);
+        let mut found = Discovered::new(called(id, server), endpoint);
         found.is_up = Some(true);
         found.context_window = window(&model);
         Some(found)
