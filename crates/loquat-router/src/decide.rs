@@ -29,6 +29,10 @@ impl Tried {
         }
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
+        self.indices[..self.count].iter().map(|index| *index as usize)
+    }
+
     fn contains(&self, index: usize) -> bool {
         self.indices[..self.count].iter().any(|tried| *tried as usize == index)
     }

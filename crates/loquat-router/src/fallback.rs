@@ -99,7 +99,7 @@ pub enum AfterDelivery {
 pub struct FallbackPolicy {
     /// Failures after which another endpoint is asked.
     pub classes: Vec<Class>,
-    /// Most endpoints asked for one answer, the first included; 1 for no fallback. At most 8.
+    /// Most endpoints asked for one answer, the first and those that go on with it included; 1 for no fallback. At most 8.
     pub max_attempts: u32,
     /// What to do once something was delivered.
     pub after_delivery: AfterDelivery,

@@ -92,7 +92,7 @@ pub use mask::{MAX_MEMBERS, Mask};
 pub use plan::{CanarySpec, Fan, GroupSpec, Members, Plan, RouteSpec};
 pub use pool::{Member, Pool, Tier};
 pub use random::Draw;
-pub use router::{Counter, Listener, Router, RouterBuilder, Timer};
+pub use router::{Counter, Listener, Router, RouterBuilder, StableKey, Timer};
 pub use strategy::Strategy;
 pub use table::{MAX_ENDPOINTS, MAX_ROUTES, Node, Table};
 pub use trace::Record;

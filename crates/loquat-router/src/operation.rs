@@ -1,6 +1,11 @@
 //! One request on its way through a route: attempts until one begins, and what is done when it breaks off.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::{Arc, OnceLock},
+    task::Poll,
+    time::Duration,
+};
 
 use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Error, ErrorKind, Event, Result};
 
@@ -18,9 +23,11 @@ use crate::{
 /// What one operation knows. It owns all it needs, so that an answer can go on with it.
 pub(crate) struct Operation {
     inner: Arc<Inner>,
-    /// The table of its beginning: a reload in between changes nothing for it.
+    /// The table of its beginning: a reload in between changes nothing for it, unless all have left who were there then.
     table: Arc<Table>,
     route: usize,
+    /// What the caller asked for.
+    name: String,
     pub(crate) asked: Asked,
     pub(crate) context: Context,
     pub(crate) request: Arc<ChatRequest>,
@@ -41,14 +48,14 @@ impl Operation {
         let id = context.trace().trace_id();
         let trace = u64::from_be_bytes(std::array::from_fn(|at| id[at]));
         // An endpoint's own name for its model, not the route's. Copies the request once, if others hold it, too.
-        let request = if request.model.is_empty() {
-            request
+        let (name, request) = if request.model.is_empty() {
+            (String::new(), request)
         } else {
             let mut own = Arc::unwrap_or_clone(request);
-            own.model.clear();
-            Arc::new(own)
+            (std::mem::take(&mut own.model), Arc::new(own))
         };
-        Self { inner, table, route, asked, context, request, tried: Tried::default(), attempts: 0, trace }
+        let tried = Tried::default();
+        Self { inner, table, route, name, asked, context, request, tried, attempts: 0, trace }
     }
 
     /// The answer of the first endpoint that begins one.
@@ -76,18 +83,26 @@ impl Operation {
                 Some(route) => (route.fallback.max_attempts.min(MAX_TRIED), route.fan),
                 None => (1, Fan::One),
             };
-            if self.attempts >= limit && last.is_some() {
-                return Err(last.map_or_else(lost, |last| self.note(last)));
+            // Also where an answer is gone on with: it is one answer, and those asked before count.
+            let is_further = self.attempts > 0;
+            if is_further && self.attempts >= limit {
+                let none = || Error::new(ErrorKind::Overloaded, "as many endpoints were asked as may be");
+                return Err(last.map_or_else(none, |last| self.note(last)));
             }
-            let decision = match self.choose() {
+            let mut choice = self.choose();
+            if choice.is_err() && self.moves() {
+                choice = self.choose();
+            }
+            let decision = match choice {
                 Ok(decision) => decision,
                 // What the last endpoint said is worth more than that there is no other.
                 Err(nobody) => return Err(last.map_or(nobody, |last| self.note(last))),
             };
-            if last.is_some() && !self.is_allowed(&decision) {
-                return Err(last.map_or_else(lost, |last| {
-                    self.note(last)
-                        .map_message(|text| format!("{text}; the budget for further attempts is used up"))
+            if is_further && !self.is_allowed(&decision) {
+                let used_up = "the budget for further attempts is used up";
+                let none = || Error::new(ErrorKind::Overloaded, used_up);
+                return Err(last.map_or_else(none, |last| {
+                    self.note(last).map_message(|text| format!("{text}; {used_up}"))
                 }));
             }
             self.claim(&decision, None);
@@ -116,10 +131,33 @@ impl Operation {
             .map_err(|nobody| refused(&self.table, self.route, &self.asked, nobody))
     }
 
+    /// Goes over to the present table, if there is another by now that has its route. Who was here when it began may all be
+    /// leaving, and nobody who leaves is asked any more.
+    fn moves(&mut self) -> bool {
+        let table = self.inner.table.load_full();
+        let route = table.route(&self.name).filter(|_| !Arc::ptr_eq(&table, &self.table));
+        let Some(route) = route else { return false };
+        let mut tried = Tried::default();
+        for node in self.tried.iter().filter_map(|index| self.table.nodes.get(index)) {
+            let same = table.nodes.iter().position(|other| Arc::ptr_eq(&other.live, &node.live));
+            same.into_iter().for_each(|index| tried.insert(index));
+        }
+        (self.table, self.route, self.tried) = (table, route, tried);
+        true
+    }
+
     /// Counts it as asked, and tells whoever watches. `why` where it is not asked by the group's choice or as a fallback.
     fn claim(&mut self, decision: &Decision, why: Option<&'static str>) {
+        self.count(decision);
+        self.tell(decision, why);
+    }
+
+    fn count(&mut self, decision: &Decision) {
         self.attempts += 1;
         self.tried.insert(decision.endpoint as usize);
+    }
+
+    fn tell(&self, decision: &Decision, why: Option<&'static str>) {
         let node = self.table.nodes.get(decision.endpoint as usize);
         if let (Some(node), true) = (node, self.context.probe().is_some()) {
             self.context.report(&Event::Route {
@@ -229,21 +267,31 @@ impl Operation {
         first_to_begin(attempts.collect(), None).await
     }
 
-    /// Another one, when the first takes longer than that.
+    /// Another one, when the first takes longer than that. It is chosen, and paid for, when it is asked.
     async fn hedge(&mut self, first: Decision, delay: Duration) -> Result<Begun> {
         let Some(timer) = self.inner.timer.clone() else { return self.attempt(first).await };
-        let second = self.choose().ok().filter(|second| self.is_allowed(second));
-        let Some(second) = second else { return self.attempt(first).await };
-        self.claim(&second, Some("hedge"));
-        let late = (timer.sleep(delay), Box::pin(self.attempt(second)) as _);
-        first_to_begin(vec![Box::pin(self.attempt(first))], Some(late)).await
+        let asked = OnceLock::new();
+        let this = &*self;
+        let ask = || -> Option<Attempt<'_>> {
+            let second = this.choose().ok().filter(|second| this.is_allowed(second))?;
+            this.tell(&second, Some("hedge"));
+            Some(Box::pin(this.attempt(*asked.get_or_init(|| second))))
+        };
+        let late = Late { time: timer.sleep(delay), ask: Box::new(ask) };
+        let begun = first_to_begin(vec![Box::pin(this.attempt(first))], Some(late)).await;
+        if let Some(second) = asked.get() {
+            self.count(second);
+        }
+        begun
     }
 
     /// The request as it goes on from a text: for endpoints that accept a beginning of their own answer.
     pub(crate) fn go_on_from(&mut self, text: &str) {
         let request = Arc::make_mut(&mut self.request);
         request.messages.push(loquat_core::Message::assistant(text));
-        self.asked = self.asked.with_abilities(Abilities::PREFILL);
+        let more = u32::try_from(text.len() / 4).unwrap_or(u32::MAX);
+        let tokens = self.asked.prompt_tokens.saturating_add(more);
+        self.asked = self.asked.with_abilities(Abilities::PREFILL).with_prompt_tokens(tokens);
     }
 
     /// How many endpoints were asked, for an error that several had a part in.
@@ -257,12 +305,15 @@ impl Operation {
 
 type Attempt<'a> = BoxFuture<'a, Result<Begun>>;
 
+/// An attempt that may join later.
+struct Late<'a> {
+    time: BoxFuture<'static, ()>,
+    ask: Box<dyn FnOnce() -> Option<Attempt<'a>> + Send + 'a>,
+}
+
 /// The first attempt that begins; the others are dropped, which cancels them. The error of the last that fails, if all do.
 /// A late one waits for its time, or for all others to have failed.
-async fn first_to_begin<'a>(
-    mut running: Vec<Attempt<'a>>,
-    mut late: Option<(BoxFuture<'static, ()>, Attempt<'a>)>,
-) -> Result<Begun> {
+async fn first_to_begin<'a>(mut running: Vec<Attempt<'a>>, mut late: Option<Late<'a>>) -> Result<Begun> {
     let mut last = None;
     poll_fn(move |cx| {
         loop {
@@ -277,9 +328,9 @@ async fn first_to_begin<'a>(
                     Poll::Pending => at += 1,
                 }
             }
-            let joins = late.take_if(|(time, _)| running.is_empty() || time.as_mut().poll(cx).is_ready());
-            match (joins, running.is_empty()) {
-                (Some((_, attempt)), _) => running.push(attempt),
+            let joins = late.take_if(|late| running.is_empty() || late.time.as_mut().poll(cx).is_ready());
+            match (joins.and_then(|late| (late.ask)()), running.is_empty()) {
+                (Some(attempt), _) => running.push(attempt),
                 (None, true) => return Poll::Ready(Err(last.take().unwrap_or_else(lost))),
                 (None, false) => return Poll::Pending,
             }

@@ -36,6 +36,9 @@ pub type Listener = Arc<dyn Fn(&CanaryEvent) + Send + Sync>;
 /// Counts a prompt's tokens, where an estimate will not do.
 pub type Counter = Arc<dyn Fn(&ChatRequest) -> Option<u32> + Send + Sync>;
 
+/// Tells callers apart for canaries: a user, a device, as [`hash`](crate::hash)es; `None` where it does not know.
+pub type StableKey = Arc<dyn Fn(&ChatRequest, &Context) -> Option<u64> + Send + Sync>;
+
 /// A model over many: chooses an endpoint for each request, and another one when that fails before its first token.
 /// Cheap to clone; clones are the same router.
 #[derive(Clone)]
@@ -53,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) timer: Option<Arc<dyn Timer>>,
     pub(crate) listener: Option<Listener>,
     counter: Option<Counter>,
+    stable_key: Option<StableKey>,
     /// Replacements come one after the other; decisions never wait for one.
     replacing: Mutex<()>,
 }
@@ -69,6 +73,7 @@ pub struct RouterBuilder {
     timer: Option<Arc<dyn Timer>>,
     listener: Option<Listener>,
     counter: Option<Counter>,
+    stable_key: Option<StableKey>,
 }
 
 impl Router {
@@ -84,6 +89,7 @@ impl Router {
             timer: None,
             listener: None,
             counter: None,
+            stable_key: None,
         }
     }
 
@@ -124,7 +130,9 @@ impl Router {
     pub fn asked(&self, context: &Context, request: &ChatRequest) -> Asked {
         let asked = Asked::of(request, context);
         let counted = self.0.counter.as_ref().and_then(|count| count(request));
-        counted.map_or(asked, |tokens| asked.with_prompt_tokens(tokens))
+        let asked = counted.map_or(asked, |tokens| asked.with_prompt_tokens(tokens));
+        let key = self.0.stable_key.as_ref().and_then(|key| key(request, context));
+        key.map_or(asked, |key| asked.with_stable_key(key))
     }
 
     /// The last decisions, oldest first.
@@ -239,6 +247,13 @@ impl RouterBuilder {
         self
     }
 
+    /// Puts callers on a canary's side or the other by that, where it says something: by their user, by their device. Without
+    /// it they are told apart by tenant, and where there is none by conversation.
+    pub fn stable_key(mut self, key: StableKey) -> Self {
+        self.stable_key = Some(key);
+        self
+    }
+
     /// Builds the router.
     ///
     /// # Errors
@@ -266,6 +281,7 @@ impl RouterBuilder {
             timer: self.timer,
             listener: self.listener,
             counter: self.counter,
+            stable_key: self.stable_key,
             replacing: Mutex::new(()),
         })))
     }

@@ -10,8 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loquat_router::{Asked, Connected, EndpointSpec, GroupSpec, Members, Plan, RouteSpec, Router, Strategy};
-use support::{Server, endpoint};
+use loquat_router::{
+    Abilities, Asked, CanarySpec, Connected, EndpointSpec, GroupSpec, Members, Plan, RouteSpec, Router, hash,
+};
+use support::{Server, endpoint, strategies};
 
 struct Counting;
 
@@ -48,17 +50,13 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_decision_allocates_nothing() {
-    for strategy in [
-        Strategy::latency(),
-        Strategy::weighted(),
-        Strategy::round_robin(),
-        Strategy::least_in_flight(),
-        Strategy::cheapest(Duration::from_millis(400)),
-        Strategy::affinity(),
-    ] {
+    for strategy in strategies() {
         let group = || GroupSpec::new(Members::All).with_strategy(strategy.clone());
-        let mut plan = Plan::new().with_route(RouteSpec::new("r").with_group(group()).with_group(group()));
-        plan.endpoints = (0..300).map(|at| endpoint(&format!("e{at}"))).collect();
+        let canary = CanarySpec::new("new", group());
+        let route = RouteSpec::new("r").with_group(group()).with_group(group()).with_canary(canary);
+        let mut plan = Plan::new().with_route(route);
+        plan.endpoints =
+            (0..300_u32).map(|at| endpoint(&format!("e{at}")).with_context_window(1_000 + 10 * at)).collect();
         let connect = |_: &EndpointSpec| Ok(Connected::new(Arc::new(Server::default())));
         let router = Router::builder(connect).build(&plan).expect("valid");
         let (now, table) = (Instant::now(), router.table());
@@ -66,8 +64,15 @@ fn a_decision_allocates_nothing() {
         let before = COUNT.get();
         for step in 0..500_u32 {
             let now = now + Duration::from_millis(7) * step;
-            let decision =
-                router.decide("r", &Asked::nothing().with_affinity(step.into()), now).expect("somebody");
+            // All well, some out, most out.
+            if step % 100 == 0 {
+                let out = [0, 100, 200][(step / 100 % 3) as usize];
+                (0..).zip(table.nodes()).for_each(|(at, node)| node.live.set_out(at < out, now));
+            }
+            let key = hash(1, &step.to_le_bytes());
+            let asked = Asked::nothing().with_abilities(Abilities::STREAMING).with_prompt_tokens(7 * step);
+            let asked = asked.with_affinity(key).with_stable_key(key);
+            let decision = router.decide("r", &asked, now).expect("somebody");
             let mut ticket = table.nodes()[decision.endpoint as usize].live.enter(100, now);
             ticket.first_token(now + Duration::from_millis(5));
             ticket.settle(loquat_router::Outcome::Success, now);

@@ -12,7 +12,7 @@ use loquat_router::{
     Abilities, Asked, Connected, EndpointSpec, GroupSpec, Members, Plan, Price, RouteSpec, Router, Strategy,
 };
 use proptest::prelude::*;
-use support::{Server, endpoint};
+use support::{Server, endpoint, strategies};
 
 fn abilities() -> impl Strategy2<Value = Abilities> {
     proptest::collection::vec(0..Abilities::names().len(), 0..4).prop_map(|bits| {
@@ -37,17 +37,6 @@ fn fleet() -> impl Strategy2<Value = Vec<EndpointSpec>> {
         fleet.iter_mut().enumerate().for_each(|(at, spec)| spec.name = format!("e{at}"));
         fleet
     })
-}
-
-fn strategies() -> Vec<Strategy> {
-    vec![
-        Strategy::latency(),
-        Strategy::weighted(),
-        Strategy::round_robin(),
-        Strategy::least_in_flight(),
-        Strategy::cheapest(Duration::from_millis(400)),
-        Strategy::affinity(),
-    ]
 }
 
 fn router(fleet: &[EndpointSpec], strategy: &Strategy) -> Router {
@@ -154,6 +143,28 @@ fn affinity_is_bounded_by_load() {
     let most = table.nodes().iter().map(|node| node.live.in_flight().0).max().expect("some");
     // One key, eight endpoints: a quarter over the mean, and one request.
     assert!(most <= 400 / 8 * 5 / 4 + 1, "{most} of 400 on one endpoint");
+}
+
+/// Up to half of a group may be out and is let alone; beyond that nobody is.
+#[test]
+fn no_more_than_the_policys_share_is_out() {
+    let fleet: Vec<_> = (0..10).map(|at| endpoint(&format!("e{at}"))).collect();
+    for strategy in strategies() {
+        for out in 0..=10 {
+            let (router, now) = (router(&fleet, &strategy), Instant::now());
+            router.table().nodes()[..out].iter().for_each(|node| node.live.set_out(true, now));
+            let mut seen = [false; 10];
+            for key in 0..600_u64 {
+                let asked = Asked::nothing().with_affinity(loquat_router::hash(9, &key.to_le_bytes()));
+                let decision = router.decide("r", &asked, now).expect("somebody, always");
+                assert_eq!(decision.panics, out > 5, "{strategy:?} with {out} out");
+                seen[decision.endpoint as usize] = true;
+            }
+            let first = if out > 5 { 0 } else { out };
+            let expected: Vec<_> = (0..10).map(|at| at >= first).collect();
+            assert_eq!(seen.to_vec(), expected, "{strategy:?} with {out} out");
+        }
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use loquat_core::{
     Probe, RetryHint, Role,
 };
 use loquat_router::{
-    Abilities, AfterDelivery, Class, Connected, EndpointSpec, FallbackPolicy, Fan, GroupSpec, Members, Plan,
-    Price, RouteSpec, Router, Strategy, Timer,
+    Abilities, AfterDelivery, CanarySpec, Class, Connected, EndpointSpec, FallbackPolicy, Fan, GroupSpec,
+    Members, Plan, Price, RouteSpec, Router, RouterBuilder, StableKey, Strategy, Timer, canary::CanaryPolicy,
 };
 use support::{Act, Servers, ask, endpoint, fail};
 
@@ -194,23 +194,28 @@ async fn a_prompt_that_was_too_long_goes_to_a_wider_window() {
     assert_eq!(servers.of("b").count(), 0);
 }
 
+/// A router whose endpoints share a budget for further attempts, and what is left of it.
+fn with_budget(servers: &Servers, budget: u32) -> (RouterBuilder, Arc<AtomicU32>) {
+    let (own, left) = (servers.clone(), Arc::new(AtomicU32::new(budget)));
+    let purse = left.clone();
+    let builder = Router::builder(move |spec: &EndpointSpec| {
+        let purse = purse.clone();
+        Ok(Connected::new(own.0[&spec.name].clone()).with_allowance(Arc::new(move |_| {
+            purse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        })))
+    });
+    (builder, left)
+}
+
 #[tokio::test]
 async fn a_budget_holds_across_fallbacks() {
     let servers = Servers::new(&[("a", &[fail(ErrorKind::Server)]), ("b", &[Act::Say(&["b"])])]);
-    let (left, own) = (Arc::new(AtomicU32::new(3)), servers.clone());
-    let budget = left.clone();
     let plan = Plan::new()
         .with_endpoint(endpoint("a"))
         .with_endpoint(endpoint("b"))
         .with_route(RouteSpec::new("chat").with_group(GroupSpec::of(["a"])).with_group(GroupSpec::of(["b"])));
-    let router = Router::builder(move |spec: &EndpointSpec| {
-        let budget = budget.clone();
-        Ok(Connected::new(own.0[&spec.name].clone()).with_allowance(Arc::new(move |_| {
-            budget.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
-        })))
-    })
-    .build(&plan)
-    .expect("valid");
+    let (router, _) = with_budget(&servers, 3);
+    let router = router.build(&plan).expect("valid");
     let mut answered = 0;
     for _ in 0..4 {
         answered += u32::from(ask(&router, hi("chat")).await.1.is_ok());
@@ -255,6 +260,61 @@ async fn races_and_hedges() {
     assert!(said == "b" && (200..210).contains(&ms), "{ms} ms");
     assert_eq!(run(hedge, Act::Say(&["a"]), Act::Say(&["b"])).await, ("a".into(), 0, 0), "nothing to hedge");
     assert_eq!(run(hedge, fail(ErrorKind::Server), Act::Say(&["b"])).await.0, "b", "no need to wait then");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_is_paid_for_when_it_is_asked() {
+    for (first, budget, said, spent) in [
+        (Act::Say(&["a"]), 1, Some("a"), 0),
+        (Act::Hang, 1, Some("b"), 1),
+        (Act::Hang, 0, None, 0),
+        (fail(ErrorKind::Server), 0, Some(""), 0),
+    ] {
+        let servers = Servers::new(&[("a", &[first]), ("b", &[Act::Say(&["b"])])]);
+        let route = RouteSpec::new("chat").with_fan(Fan::Hedge(Duration::from_millis(200)));
+        let route = route.with_group(GroupSpec::of(["a"])).with_group(GroupSpec::of(["b"]));
+        let plan = Plan::new().with_endpoint(endpoint("a")).with_endpoint(endpoint("b")).with_route(route);
+        let (router, left) = with_budget(&servers, budget);
+        let router = router.timer(Arc::new(TokioTimer)).build(&plan).expect("valid");
+        let told = Arc::new(Told::default());
+        let context = Context::new().with_probe(told.clone() as Arc<dyn Probe>);
+        let asked = async { router.infer(&context, Arc::new(hi("chat"))).await?.collect().await };
+        let answer = tokio::time::timeout(Duration::from_secs(60), asked).await.ok();
+        let text = answer.map(|answer| answer.map_or_else(|_| String::new(), |response| response.text()));
+        assert_eq!(text.as_deref(), said);
+        let told: Vec<_> = told.0.lock().expect("no panic").iter().map(|(_, why)| why.clone()).collect();
+        assert_eq!(budget - left.load(Ordering::SeqCst), spent, "{told:?}");
+        assert_eq!(u32::try_from(servers.of("b").count()), Ok(spent));
+        assert_eq!(told.contains(&"hedge".to_owned()), spent == 1, "{told:?}");
+    }
+}
+
+/// Whoever goes on with an answer is one more endpoint of the same answer.
+#[tokio::test]
+async fn going_on_is_paid_for_and_counted_as_any_fallback() {
+    for (policy, second) in [(AfterDelivery::Restart, "one two"), (AfterDelivery::Continue, "two")] {
+        for (attempts, budget, goes_on) in [(2, 1, true), (2, 0, false), (1, 1, false)] {
+            let second: &'static [&'static str] = if second == "two" { &["two"] } else { &["one ", "two"] };
+            let servers = Servers::new(&[("a", &[Act::Cut(&["one "])]), ("b", &[Act::Say(second)])]);
+            let able = Abilities::COMMON.and(Abilities::PREFILL);
+            let fallback = FallbackPolicy::default().with_after_delivery(policy).with_max_attempts(attempts);
+            let route = RouteSpec::new("chat").with_fallback(fallback);
+            let route = route.with_group(GroupSpec::of(["a"])).with_group(GroupSpec::of(["b"]));
+            let plan =
+                Plan::new().with_endpoint(endpoint("a")).with_endpoint(endpoint("b").with_abilities(able));
+            let (router, _) = with_budget(&servers, budget);
+            let router = router.build(&plan.with_route(route)).expect("valid");
+            let (said, ended) = ask(&router, hi("chat")).await;
+            let whole = if goes_on { ("one two", true) } else { ("one ", false) };
+            assert_eq!((said.as_str(), ended.is_ok()), whole, "{policy:?} {attempts} {budget}");
+            assert_eq!(servers.of("b").count(), usize::from(goes_on), "{policy:?} {attempts} {budget}");
+            if let Err(error) = ended {
+                assert_eq!(error.kind(), ErrorKind::Truncated);
+                let why = if budget == 0 { "budget for further attempts" } else { "as many endpoints" };
+                assert!(error.to_string().contains(why) || format!("{error:?}").contains(why), "{error:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -306,6 +366,80 @@ async fn a_new_table_keeps_what_is_known_and_loses_no_request() {
     assert_eq!(ask(&router, hi("chat")).await.0, "ok", "the old one stays");
 }
 
+/// Threads ask while tables are replaced without a pause: nobody is lost, and nothing stays in hand of whoever left.
+#[test]
+fn threads_lose_no_request_while_tables_are_replaced() {
+    let say: &[Act] = &[Act::Say(&["all ", "well"])];
+    let servers = Servers::new(&[("a", say), ("b", say), ("c", say)]);
+    let plan = |names: [&str; 2]| {
+        let plan = names.iter().fold(Plan::new(), |plan, name| plan.with_endpoint(endpoint(name)));
+        plan.with_route(RouteSpec::new("chat").with_group(GroupSpec::of(names)))
+    };
+    let plans = [plan(["a", "b"]), plan(["b", "c"]), plan(["c", "a"])];
+    let router = servers.router(&plans[0]).expect("valid");
+    let mut lives: Vec<_> = router.table().nodes().iter().map(|node| node.live.clone()).collect();
+    let running = AtomicU32::new(4);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                for _ in 0..500 {
+                    let answered = runtime.block_on(ask(&router, hi("chat")));
+                    assert_eq!(answered, ("all well".to_owned(), Ok(())));
+                }
+                running.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        // Not a number of times: as long as anybody asks, so that every request meets one.
+        for plan in plans.iter().cycle() {
+            router.replace(plan).expect("valid");
+            lives.extend(router.table().nodes().iter().map(|node| node.live.clone()));
+            lives.dedup_by(|later, earlier| Arc::ptr_eq(later, earlier));
+            if running.load(Ordering::SeqCst) == 0 {
+                break;
+            }
+        }
+    });
+    assert!(lives.iter().all(|live| live.in_flight() == (0, 0)), "everything was given back");
+    let asked: usize = ["a", "b", "c"].iter().map(|name| servers.of(name).count()).sum();
+    assert_eq!(asked, 4 * 500, "each was asked for once");
+}
+
+/// Fails when it is asked, and by then the table is another.
+struct Leaves {
+    router: Mutex<Option<Router>>,
+    then: Plan,
+}
+
+impl Model for Leaves {
+    fn infer<'a>(
+        &'a self,
+        _: &'a Context,
+        _: Arc<ChatRequest>,
+    ) -> BoxFuture<'a, loquat_core::Result<loquat_core::Answer>> {
+        let router = self.router.lock().expect("no panic").take().expect("asked once");
+        router.replace(&self.then).expect("valid");
+        Box::pin(async { Err(Error::new(ErrorKind::Connect, "it has gone")) })
+    }
+}
+
+/// All who were there when it began have left: it is answered by those who came.
+#[tokio::test]
+async fn a_request_goes_on_by_the_new_table_when_the_old_one_has_left() {
+    let route = |name: &str| RouteSpec::new("gpt-*").with_group(GroupSpec::of([name]));
+    let plan = |name: &str| Plan::new().with_endpoint(endpoint(name)).with_route(route(name));
+    let servers = Servers::new(&[("b", &[Act::Say(&["b"])])]);
+    let leaves = Arc::new(Leaves { router: Mutex::default(), then: plan("b") });
+    let (own, first) = (servers.clone(), leaves.clone());
+    let router = Router::builder(move |spec: &EndpointSpec| match &*spec.name {
+        "a" => Ok(Connected::new(first.clone())),
+        name => Ok(Connected::new(own.0[name].clone())),
+    });
+    let router = router.build(&plan("a")).expect("valid");
+    *leaves.router.lock().expect("no panic") = Some(router.clone());
+    assert_eq!(ask(&router, hi("gpt-4o")).await, ("b".to_owned(), Ok(())));
+}
+
 #[tokio::test]
 async fn an_endpoint_that_leaves_is_drained() {
     let say: &[Act] = &[Act::Say(&["ok"])];
@@ -322,6 +456,50 @@ async fn an_endpoint_that_leaves_is_drained() {
     assert_eq!(node.live.in_flight().0, 0);
 }
 
+/// A caller stays on a canary's side: by the program's own key, by tenant without one, by conversation without either.
+#[tokio::test]
+async fn a_caller_stays_on_one_side_of_a_canary() {
+    let by_user: StableKey = Arc::new(|request: &ChatRequest, _: &Context| {
+        let text = request.messages.first()?.text();
+        Some(loquat_router::hash(7, text.split_once(':')?.0.as_bytes()))
+    });
+    for (name, key, caller) in [
+        (
+            "user",
+            Some(by_user),
+            (|at, turn| (format!("t{turn}"), format!("u{at}: {turn}"))) as fn(u32, u32) -> _,
+        ),
+        ("tenant", None, |at, turn| (format!("t{at}"), format!("{turn}"))),
+        ("conversation", None, |at, _| (String::new(), format!("c{at}"))),
+    ] {
+        let servers = Servers::new(&[("old", &[Act::Say(&["old"])]), ("new", &[Act::Say(&["new"])])]);
+        let mut canary = CanarySpec::new("next", GroupSpec::of(["new"]));
+        canary.policy = CanaryPolicy::default().with_shares(30.0, 10.0, 30.0);
+        let route = RouteSpec::new("chat").with_group(GroupSpec::of(["old"])).with_canary(canary);
+        let plan =
+            Plan::new().with_endpoint(endpoint("old")).with_endpoint(endpoint("new")).with_route(route);
+        let builder = servers.builder();
+        let builder = if let Some(key) = key { builder.stable_key(key) } else { builder };
+        let router = builder.build(&plan).expect("valid");
+        let mut news = 0;
+        for at in 0..200 {
+            let mut sides = Vec::new();
+            for turn in 0..3 {
+                let (tenant, text) = caller(at, turn);
+                let context = Context::new();
+                let context = if tenant.is_empty() { context } else { context.with_tenant(tenant) };
+                let request = ChatRequest::new("chat").with_user(text);
+                let answer = router.infer(&context, Arc::new(request)).await.expect("an answer");
+                sides.push(answer.collect().await.expect("whole").text());
+            }
+            sides.dedup();
+            assert_eq!(sides.len(), 1, "{name} {at}");
+            news += u32::from(sides[0] == "new");
+        }
+        assert!((35..85).contains(&news), "by {name} {news} of 200 at 30 %");
+    }
+}
+
 #[tokio::test]
 async fn decisions_are_remembered_and_explained() {
     let (_, router) = two(&[fail(ErrorKind::Server)], &[Act::Say(&["b"])], FallbackPolicy::default());
@@ -331,7 +509,11 @@ async fn decisions_are_remembered_and_explained() {
     assert_eq!((decisions[0].trace, decisions[1].decision.group), (decisions[1].trace, 1));
     let shown = router.explain(&Context::new(), &hi("chat")).expect("a route").to_string();
     assert!(shown.contains("→ a: ") && shown.contains("first_token → best_of_several"), "{shown}");
-    let latency = shown.lines().skip_while(|line| !line.contains("b: score")).nth(1).unwrap_or_default();
+    let latency = shown
+        .lines()
+        .skip_while(|line| !line.contains("b: first token expected in "))
+        .nth(1)
+        .unwrap_or_default();
     assert!(
         latency.contains("up to 1000 tokens: first token within ") && latency.ends_with("of 1"),
         "{shown}"

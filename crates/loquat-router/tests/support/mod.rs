@@ -5,13 +5,14 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
     task::{self, Poll},
+    time::Duration,
 };
 
 use loquat_core::{
     Answer, BoxFuture, ChatRequest, Context, Delta, Ending, Endpoint, Error, ErrorKind, FinishReason,
     Message, Model, OwnedDelta, Result, Source, Step, Usage,
 };
-use loquat_router::{Connected, EndpointSpec, Plan, Router, RouterBuilder};
+use loquat_router::{Connected, EndpointSpec, Plan, Router, RouterBuilder, Strategy};
 
 /// What an endpoint does with one request.
 #[derive(Clone)]
@@ -128,6 +129,18 @@ impl Servers {
 
 pub(crate) fn endpoint(name: &str) -> EndpointSpec {
     EndpointSpec::new(name, Endpoint::new("test", format!("http://{name}/v1"), "m"))
+}
+
+/// All that come with the crate.
+pub(crate) fn strategies() -> Vec<Strategy> {
+    vec![
+        Strategy::latency(),
+        Strategy::weighted(),
+        Strategy::round_robin(),
+        Strategy::least_in_flight(),
+        Strategy::cheapest(Duration::from_millis(400)),
+        Strategy::affinity(),
+    ]
 }
 
 pub(crate) fn fail(kind: ErrorKind) -> Act {

@@ -1,0 +1,229 @@
+//! What must hold of whole requests, whatever their endpoints do: over random fleets, routes, failures, budgets and policies.
+
+mod support;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use loquat_core::{BoxFuture, ChatRequest, ErrorKind, Media, Message, Part, Role};
+use loquat_router::{
+    Abilities, AfterDelivery, CanarySpec, Class, Connected, Draw, EndpointSpec, FallbackPolicy, Fan,
+    GroupSpec, Plan, RouteSpec, Router, Timer, canary::CanaryPolicy,
+};
+use support::{Act, Servers, ask, endpoint, fail, strategies};
+
+struct TokioTimer;
+
+impl Timer for TokioTimer {
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// What servers say, whole or up to where they break. Two of them agree at first.
+const WORDS: [&[&str]; 3] = [&["one ", "two ", "three"], &["one ", "two ", "three"], &["one ", "three"]];
+
+const KINDS: [ErrorKind; 9] = [
+    ErrorKind::Overloaded,
+    ErrorKind::RateLimited,
+    ErrorKind::Timeout,
+    ErrorKind::Connect,
+    ErrorKind::Server,
+    ErrorKind::Authentication,
+    ErrorKind::ContextLength,
+    ErrorKind::ContentFiltered,
+    ErrorKind::InvalidRequest,
+];
+
+struct World {
+    draw: Draw,
+}
+
+impl World {
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.draw.below(of.len())]
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.draw.below(100) < percent
+    }
+
+    fn act(&mut self) -> Act {
+        let words = self.one(&WORDS);
+        let some = &words[..self.draw.below(words.len())];
+        let kind = self.one(&KINDS);
+        match self.draw.below(10) {
+            0..=2 => Act::Say(words),
+            3..=4 => Act::Cut(some),
+            5..=6 => Act::Break(some, kind),
+            7..=8 => fail(kind),
+            _ => Act::Hang,
+        }
+    }
+
+    fn spec(&mut self, at: usize) -> EndpointSpec {
+        let more = [Abilities::VISION, Abilities::REASONING, Abilities::PREFILL];
+        let mut abilities = if self.chance(90) { Abilities::COMMON } else { Abilities::NONE };
+        for ability in more {
+            abilities = if self.chance(60) { abilities.and(ability) } else { abilities };
+        }
+        let mut spec = endpoint(&format!("e{at}")).with_abilities(abilities).with_weight(1);
+        spec.context_window = self.chance(50).then(|| [50, 2_000, 50_000][self.draw.below(3)]);
+        spec
+    }
+
+    fn group(&mut self, of: usize) -> GroupSpec {
+        let names: Vec<_> = (0..of).filter(|_| self.chance(60)).map(|at| format!("e{at}")).collect();
+        let names = if names.is_empty() { vec!["e0".to_owned()] } else { names };
+        let strategies = strategies();
+        GroupSpec::of(names).with_strategy(strategies[self.draw.below(strategies.len())].clone())
+    }
+
+    fn route(&mut self, of: usize) -> RouteSpec {
+        let policies = [AfterDelivery::Fail, AfterDelivery::Restart, AfterDelivery::Continue];
+        let fallback = FallbackPolicy::default()
+            .with_max_attempts(self.one(&[1, 2, 3, 4, 5]))
+            .with_after_delivery(self.one(&policies));
+        let fallback = if self.chance(20) { fallback.with_classes(Class::ALL) } else { fallback };
+        let fan = match self.draw.below(4) {
+            0 => Fan::Race(self.one(&[2, 3])),
+            1 => Fan::Hedge(Duration::from_millis(200)),
+            _ => Fan::One,
+        };
+        let route = RouteSpec::new("r").with_fallback(fallback).with_fan(fan);
+        let groups = 1 + self.draw.below(3);
+        let route = (0..groups).fold(route, |route, _| route.with_group(self.group(of)));
+        if self.chance(30) {
+            let policy = CanaryPolicy::default().with_shares(50.0, 10.0, 50.0);
+            let mut canary = CanarySpec::new("new", self.group(of));
+            canary.policy = policy;
+            return route.with_canary(canary);
+        }
+        route
+    }
+
+    fn request(&mut self) -> (ChatRequest, Abilities, u32) {
+        let mut needs = Abilities::STREAMING;
+        let tokens = self.one(&[2, 1_000, 10_000]);
+        let mut request = ChatRequest::new("r").with_user("x".repeat(4 * tokens as usize));
+        if self.chance(30) {
+            needs = needs.and(Abilities::VISION);
+            request =
+                request.with_message(Message::new(Role::User, vec![Part::Image(Media::url("http://x"))]));
+        }
+        if self.chance(30) {
+            needs = needs.and(Abilities::REASONING);
+            request.reasoning_effort = Some("high".into());
+        }
+        (request, needs, tokens)
+    }
+}
+
+/// One request in a random world; whether it was answered, whether somebody was asked again, and whether that was after a delivery.
+async fn lives(seed: u64) -> [bool; 3] {
+    let mut world = World { draw: Draw::seeded(seed) };
+    let count = 1 + world.draw.below(7);
+    let specs: Vec<_> = (0..count).map(|at| world.spec(at)).collect();
+    let acts: Vec<_> = (0..count).map(|_| [world.act()]).collect();
+    let scripts: Vec<(&str, &[Act])> =
+        specs.iter().zip(&acts).map(|(spec, acts)| (spec.name.as_str(), &acts[..])).collect();
+    let servers = Servers::new(&scripts);
+    let route = world.route(count);
+    let (budget, spent) = (world.one(&[0, 1, 2, 3]), Arc::new(AtomicU32::new(0)));
+    let (own, paid) = (servers.clone(), spent.clone());
+    let mut plan = Plan::new().with_route(route.clone());
+    plan.endpoints = specs.clone();
+    let router = Router::builder(move |spec: &EndpointSpec| {
+        let paid = paid.clone();
+        Ok(Connected::new(own.0[&spec.name].clone()).with_allowance(Arc::new(move |_| {
+            paid.fetch_update(SeqCst, SeqCst, |paid| (paid < budget).then_some(paid + 1)).is_ok()
+        })))
+    });
+    let router = router.seed(seed).timer(Arc::new(TokioTimer)).build(&plan).expect("valid");
+    // Any share of them, up to all.
+    let out = world.draw.below(101);
+    for node in router.table().nodes() {
+        node.live.set_out(world.chance(out), Instant::now());
+    }
+    let (request, needs, tokens) = world.request();
+    let ended = tokio::time::timeout(Duration::from_secs(60), ask(&router, request)).await;
+
+    let mut asked = 0;
+    let mut goes_on = false;
+    for spec in &specs {
+        let requests = servers.of(&spec.name).asked.lock().expect("no panic").clone();
+        assert!(requests.len() <= 1, "{} was asked {} times", spec.name, requests.len());
+        for request in &requests {
+            let goes_on_here = request.messages.last().is_some_and(|last| last.role == Role::Assistant);
+            goes_on |= goes_on_here;
+            let needs = if goes_on_here { needs.and(Abilities::PREFILL) } else { needs };
+            assert!(spec.abilities.has(needs), "{} lacks {}", spec.name, needs.without(spec.abilities));
+            assert!(spec.context_window.is_none_or(|window| window >= tokens), "{} is too small", spec.name);
+            asked += 1;
+        }
+    }
+    let spent = spent.load(SeqCst);
+    assert!(asked <= 1 + budget, "{asked} were asked with a budget for {budget} more");
+    let most = match route.fan {
+        Fan::Race(count) => route.fallback.max_attempts.max(count.into()),
+        // The second of them belongs to the first.
+        Fan::Hedge(_) => route.fallback.max_attempts.max(2),
+        _ => route.fallback.max_attempts,
+    };
+    assert!(asked <= most, "{asked} were asked, and {most} may be");
+    if !matches!(route.fan, Fan::Race(_)) {
+        // Of a race that is won at once the others are not asked any more, though they were paid for.
+        assert_eq!(spent, asked.max(1) - 1, "who was asked after the first was paid for, and nobody else");
+    }
+    for node in router.table().nodes() {
+        assert_eq!(node.live.in_flight(), (0, 0), "{} still has it in hand", node.spec.name);
+    }
+    let is_whole = matches!(ended, Ok((_, Ok(()))));
+    if let Ok((said, Ok(()))) = ended {
+        let whole = |spec: &EndpointSpec| {
+            let server = servers.of(&spec.name);
+            let said_by = |act: &Act| match act {
+                Act::Say(words) if goes_on => said.ends_with(&words.concat()),
+                Act::Say(words) => said == words.concat(),
+                _ => false,
+            };
+            server.count() == 1
+                && acts[specs.iter().position(|other| other.name == spec.name).expect("one")]
+                    .iter()
+                    .any(said_by)
+        };
+        assert!(specs.iter().any(whole), "nobody said {said:?} whole");
+    }
+    [is_whole, asked > 1, goes_on]
+}
+
+/// `LOQUAT_ROUTE_SEEDS=100000 cargo test --release -p loquat-router --test operations` takes more.
+#[test]
+fn whatever_fails_only_the_able_are_asked_within_budget_and_nothing_cut_passes_for_whole() {
+    let seeds =
+        std::env::var("LOQUAT_ROUTE_SEEDS").ok().map_or(3_000, |seeds| seeds.parse().expect("a number"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let mut counts = [0_u64; 3];
+    let under_way = Mutex::new(0);
+    let all = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        for seed in 0..seeds {
+            *under_way.lock().expect("no panic") = seed;
+            let seen = runtime.block_on(lives(seed));
+            counts.iter_mut().zip(seen).for_each(|(count, seen)| *count += u64::from(seen));
+        }
+    }));
+    if let Err(panic) = all {
+        println!("seed {}", under_way.lock().expect("no panic"));
+        std::panic::resume_unwind(panic);
+    }
+    let [whole, again, goes_on] = counts;
+    let shares = [whole, again, goes_on].map(|count| count * 1_000 / seeds);
+    // Or these worlds show nothing.
+    assert!(shares[0] > 150 && shares[1] > 100 && shares[2] > 1, "of a thousand: {shares:?}");
+}
