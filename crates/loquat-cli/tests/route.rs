@@ -47,11 +47,12 @@ fn a_file_is_checked_explained_and_simulated() {
     fs::write(&day, DAY).unwrap();
     let ran = Program::new(["route", "check", &routes]).run();
     assert_eq!(ran.code, Some(0), "{ran:#?}");
-    assert!(ran.stdout.contains("2 endpoints"), "{ran:#?}");
+    assert_eq!(ran.stdout, "2 endpoints, 1 route\n", "{ran:#?}");
 
     let ran = Program::new(["route", "explain", &routes, "chat", "--needs", "vision"]).run();
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     assert!(ran.stdout.contains("→ near") && ran.stdout.contains("lacks vision"), "{ran:#?}");
+    assert!(ran.stdout.contains("first token expected in ") && ran.stdout.ends_with('\n'), "{ran:#?}");
     let ran = Program::new(["route", "explain", &routes, "chat", "--needs", "audio"]).run();
     assert_eq!(ran.code, Some(3), "nobody can: {ran:#?}");
 

@@ -46,6 +46,8 @@ pub struct Candidate {
     pub state: State,
     /// Its score by the group's strategy: lower is better.
     pub score: f32,
+    /// What that score says.
+    pub score_in_words: String,
     /// Requests and tokens in hand.
     pub in_flight: (u32, u64),
     /// The 95th percentile of the time to first token, by size of prompt.
@@ -82,7 +84,9 @@ impl Router {
             let mut bare = *asked;
             bare.abilities = Abilities::NONE;
             let wide = group.pool.able(&bare);
+            let scoring = group.strategy.score();
             for (index, member) in group.pool.members().iter().enumerate() {
+                let score = scoring.score(&view, index);
                 candidates.push(Candidate {
                     name: member.spec.name.clone(),
                     group: number,
@@ -90,7 +94,8 @@ impl Router {
                     lacks: asked.abilities.without(member.spec.abilities),
                     is_wide_enough: wide.contains(index),
                     state: member.live.state(now),
-                    score: group.strategy.score().score(&view, index),
+                    score,
+                    score_in_words: scoring.describe(score),
                     in_flight: member.live.in_flight(),
                     by_size: member.live.by_size(now),
                     is_winner: winner == Some(member.index),
@@ -120,7 +125,7 @@ impl fmt::Display for Explanation {
                 writeln!(f, "group {}: {}", candidate.group, candidate.strategy)?;
             }
             let mark = if candidate.is_winner { "→" } else { " " };
-            write!(f, "{mark} {}: score {:.0}", candidate.name, candidate.score)?;
+            write!(f, "{mark} {}: {}", candidate.name, candidate.score_in_words)?;
             write!(f, ", {} requests of {} tokens in hand", candidate.in_flight.0, candidate.in_flight.1)?;
             if candidate.lacks != Abilities::NONE {
                 write!(f, ", lacks {}", candidate.lacks)?;

@@ -110,12 +110,12 @@ pub struct GroupSpec {
 }
 
 impl GroupSpec {
-    /// These endpoints, by name; the best of two by latency.
+    /// These endpoints, by name; chosen from by latency.
     pub fn of<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         Self::new(Members::Named(names.into_iter().map(Into::into).collect()))
     }
 
-    /// Those endpoints; the best of two by latency.
+    /// Those endpoints; chosen from by latency.
     pub fn new(members: Members) -> Self {
         Self { members, strategy: Strategy::default() }
     }

@@ -85,7 +85,9 @@ pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
             if !*without_keys {
                 client.router(&plan)?;
             }
-            write_out(&format!("{} endpoints, {} routes\n", plan.endpoints.len(), plan.routes.len()))?;
+            let count = |count: usize, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+            let (endpoints, routes) = (plan.endpoints.len(), plan.routes.len());
+            write_out(&format!("{}, {}\n", count(endpoints, "endpoint"), count(routes, "route")))?;
         }
         RouteCommand::Explain { file, model, needs, prompt_tokens, output_tokens } => {
             let router = nowhere(&plan_without_keys(file)?)?;
@@ -95,7 +97,7 @@ pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
                 .with_prompt_tokens(*prompt_tokens)
                 .with_output_tokens(*output_tokens);
             let explanation = router.explain_for(model, &asked, Instant::now())?;
-            write_out(&neutral::paragraph(&explanation.to_string()))?;
+            write_out(&(neutral::paragraph(&explanation.to_string()) + "\n"))?;
             return Ok(if explanation.decision.is_ok() { Exit::Finished } else { Exit::NotConfigured });
         }
         RouteCommand::Simulate(args) => simulate::run(args, console)?,

@@ -12,7 +12,7 @@ const MOST: usize = 16;
 pub struct BestOf(u8);
 
 impl BestOf {
-    /// The better of two: what several routers that do not know of each other should use.
+    /// The better of two, as the paper has it.
     pub const TWO: Self = Self(2);
 
     /// The best of so many, 2 to 16. More are better where this router sees all the traffic, and herd where it does not.

@@ -54,6 +54,10 @@ pub trait Score: Send + Sync {
     fn name(&self) -> &'static str;
     /// Lower is better; not a number is worst.
     fn score(&self, view: &View<'_>, index: usize) -> f32;
+    /// What a score of its own says, for explanations.
+    fn describe(&self, score: f32) -> String {
+        format!("score {score}")
+    }
 }
 
 /// Chooses among members.

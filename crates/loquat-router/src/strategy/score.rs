@@ -26,6 +26,10 @@ impl Score for FirstToken {
         let units = Self::units(view, member.live.in_flight().1);
         view.pool.slowness_of(member, view.now_ms) * units / member.live.warmth(view.now_ms)
     }
+
+    fn describe(&self, score: f32) -> String {
+        format!("first token expected in {:.0} ms", score / 1e3)
+    }
 }
 
 /// Requests in hand; more while it is new.
@@ -40,5 +44,9 @@ impl Score for FewestRequests {
     fn score(&self, view: &View<'_>, index: usize) -> f32 {
         let Some(member) = view.pool.members().get(index) else { return f32::INFINITY };
         (member.live.in_flight().0 + 1) as f32 / member.live.warmth(view.now_ms)
+    }
+
+    fn describe(&self, score: f32) -> String {
+        format!("as if it had {score:.1} requests, this one included")
     }
 }
