@@ -1,6 +1,12 @@
 //! The flags that say where to ask and how to get there, and the [`Client`] they make.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{
+    env,
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use loquat::{
@@ -134,6 +140,27 @@ pub(crate) fn key(variable: &str) -> Result<Secret> {
             ),
         )
     })
+}
+
+/// The longest file that holds a key. Bytes.
+const MAX_KEY_BYTES: u64 = 64 * 1024;
+
+/// The key in that file, without the space around it. What was given is not repeated: it may be the key itself.
+pub(crate) fn key_in_file(file: &Path) -> Result<Secret> {
+    let wrong = |what: &str| {
+        Error::new(
+            ErrorKind::NotConfigured,
+            format!("the file named by --key-file {what} (it takes a file's name, not a key)"),
+        )
+    };
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| file.take(MAX_KEY_BYTES + 1).read_to_string(&mut text));
+    match read {
+        Err(cause) => Err(wrong("cannot be read").with_source(cause)),
+        Ok(_) if text.len() as u64 > MAX_KEY_BYTES => Err(wrong("is too long for a key")),
+        Ok(_) if text.trim().is_empty() => Err(wrong("is empty")),
+        Ok(_) => Ok(Secret::new(text.trim())),
+    }
 }
 
 /// Whether it can be repeated in a message. Who gives the key itself in place of a name must not see it in a log:

@@ -5,11 +5,15 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -61,9 +65,29 @@ fn exit_codes_say_what_is_wrong() {
     Program::new(["discover", "etcd:http://127.0.0.1:1"]).run().check(2, "", &["etcd:URL/PREFIX"]);
     Program::new(["discover", "x", "--network", "10.0.0.0/99"]).run().check(2, "", &["10.0.0.0/8"]);
     Program::new(["discover", "http://127.0.0.1:1/"]).run().check(5, "", &["error: "]);
-    let ran = Program::new(["discover", "https://a.example", "--key-env", "sk-planted"]).run();
-    ran.check(3, "", &["--key-env"]);
-    assert!(!ran.stderr.contains("planted"), "{ran:#?}");
+    Program::new(["discover", "etcd:http://127.0.0.1:1/e/", "--user", "u"]).run().check(
+        2,
+        "",
+        &["a password"],
+    );
+    Program::new(["discover", "http://127.0.0.1:1/", "--user", "u"]).run().check(2, "", &["etcd: alone"]);
+    Program::new(["discover", "kubernetes:ai/llama"]).run().check(2, "", &["no pod"]);
+    Program::new(["discover", "kubernetes:llama", "--model", "m"]).run().check(2, "", &["NAMESPACE/SERVICE"]);
+    let cluster = "kubernetes:http://127.0.0.1:1/ai/llama";
+    Program::new(["discover", cluster]).run().check(2, "", &["--model"]);
+    Program::new(["discover", cluster, "--model", "m"]).run().check(5, "", &["error: "]);
+    // Nobody is told, and so it is said.
+    let file = at("good", "[]");
+    Program::new(["discover", &file, "--key-env", "HOME"]).run().check(2, "", &["needs no key"]);
+    // The key in place of its name, which the system shows anyway, is at least not repeated.
+    for flag in ["--key-env", "--key-file"] {
+        let ran = Program::new(["discover", "https://a.example", flag, "sk-planted"]).run();
+        ran.check(3, "", &[flag]);
+        assert!(!ran.stderr.contains("planted"), "{ran:#?}");
+    }
+    let (empty, both) = (at("no-key", " \n"), ["--key-env", "K", "--key-file", "k"]);
+    Program::new(["discover", "https://a.example", "--key-file", &empty]).run().check(3, "", &["is empty"]);
+    Program::new(["discover", "https://a.example"].iter().chain(&both)).run().check(2, "", &["--key-file"]);
 }
 
 #[test]
@@ -84,6 +108,164 @@ fn servers_are_probed_for_their_models() {
     let ran = Program::new(["discover", &source, "--any-address"]).run();
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     assert!(ran.stdout.contains(":llama") && ran.stdout.contains("4096 tokens"), "{ran:#?}");
+    let name = format!("llama at {} ", server.address);
+    assert!(ran.stdout.starts_with(&name), "short, and without a scheme: {ran:#?}");
+    assert!(!server.received()[0].head.to_lowercase().contains("authorization"), "nobody said a key");
+
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, "key-planted\n").unwrap();
+    let ran = Program::new(["discover", &source, "--any-address", "--key-file", key.to_str().unwrap()]).run();
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(server.received()[1].head.contains("Bearer key-planted"), "{ran:#?}");
+}
+
+/// EndpointSlices after the API's documentation; no cluster has been here.
+#[test]
+fn a_service_of_a_cluster_is_listed_and_watched() {
+    let slice = |version: u32, endpoints: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"s","resourceVersion":"{version}"}},"addressType":"IPv4","endpoints":[{endpoints}],"ports":[{{"name":"metrics","port":9090}},{{"name":"http","port":8000}}]}}"#
+        )
+    };
+    let one = r#"{"addresses":["10.0.0.1"],"conditions":{"ready":true}}"#;
+    let two = r#"{"addresses":["10.0.0.2"],"conditions":{"ready":false}}"#;
+    let list = format!(r#"{{"metadata":{{"resourceVersion":"7"}},"items":[{}]}}"#, slice(7, one));
+    let event = format!("{{\"type\":\"MODIFIED\",\"object\":{}}}\n", slice(8, &format!("{one},{two}")));
+    let server = Server::start(move |request, stream| {
+        if !request.path().contains("watch=true") {
+            return drop(stream.write_all(response("200 OK", "", &list).as_bytes()));
+        }
+        drop(stream.write_all((support::stream_head("application/json") + &event).as_bytes()));
+        // Until whoever watches has gone.
+        drop(stream.read(&mut [0]));
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "tok-planted\n").unwrap();
+    let source = format!("kubernetes:{}/ai/llama:http", server.origin());
+    let arguments = ["--model", "m", "--network", "10.0.0.0/8", "--timeout", "60", "--key-file"];
+    let program = |more: &[&str]| {
+        let words = ["discover", &source].into_iter().chain(arguments).chain([token.to_str().unwrap()]);
+        Program::new(words.chain(more.iter().copied()))
+    };
+    let ran = program(&[]).run();
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:#?}");
+    let line = "m at 10.0.0.1:8000  openai:m  http://10.0.0.1:8000/v1  up\n";
+    assert_eq!(ran.stdout, line, "{ran:#?}");
+    for request in server.received() {
+        let path = "/apis/discovery.k8s.io/v1/namespaces/ai/endpointslices?";
+        assert!(request.path().starts_with(path), "{request:?}");
+        assert!(request.head.contains("Bearer tok-planted"), "{request:?}");
+    }
+
+    let mut child = program(&["--watch", "--json"]).spawn();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let (first, joined) = (next(), next());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((first["name"].as_str(), first.get("change")), (Some("m at 10.0.0.1:8000"), None));
+    let told = ["change", "name", "health"].map(|key| joined[key].as_str().unwrap_or_default());
+    assert_eq!(told, ["joined", "m at 10.0.0.2:8000", "down"]);
+}
+
+/// An etcd of the test's own (Debian's `etcd-server`, which `cargo xtask setup` installs). It ends with the test.
+struct Etcd {
+    child: Child,
+    address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Etcd {
+    fn start() -> Self {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let (address, folder) = (free(), tempfile::tempdir().unwrap());
+        let (url, peer) = (format!("http://{address}"), format!("http://{}", free()));
+        let mut command = Command::new("etcd");
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(["--name", "t", "--data-dir"]).arg(folder.path());
+        command.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &format!("t={peer}")]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.expect("etcd is missing: `cargo xtask setup` installs it");
+        let etcd = Self { child, address, _folder: folder };
+        let began = Instant::now();
+        while !etcd
+            .post("/v3/maintenance/status", "{}")
+            .is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        {
+            assert!(began.elapsed() < Duration::from_secs(120), "etcd does not become well");
+            thread::sleep(Duration::from_millis(50));
+        }
+        etcd
+    }
+
+    /// What it answers, head and all; `None` where nobody listens yet.
+    fn post(&self, path: &str, body: &str) -> Option<String> {
+        let Self { address, .. } = self;
+        let mut stream = TcpStream::connect(address).ok()?;
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    fn told(&self, path: &str, body: &str) -> String {
+        let answer = self.post(path, body).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        answer
+    }
+}
+
+#[test]
+fn a_real_etcd_is_asked_as_a_user_and_with_a_token() {
+    let etcd = Etcd::start();
+    // `/e/a` and `{"base_url":"https://a.example.com/v1","model":"m"}`, in base64 as its gateway wants it.
+    let put = r#"{"key":"L2UvYQ==","value":"eyJiYXNlX3VybCI6Imh0dHBzOi8vYS5leGFtcGxlLmNvbS92MSIsIm1vZGVsIjoibSJ9"}"#;
+    etcd.told("/v3/kv/put", put);
+    let source = format!("etcd:http://{}/e/", etcd.address);
+    let program = |more: &[&str]| {
+        let words = ["discover", &source, "--timeout", "60"].into_iter().chain(more.iter().copied());
+        Program::new(words).variable("ETCD", "pl\"anted-planted").variable("WRONG", "wrong-planted")
+    };
+    let listed = "a  openai:m  https://a.example.com/v1  –\n";
+    program(&[]).run().check(0, listed, &[]);
+    let user = r#"{"name":"root","password":"pl\"anted-planted"}"#;
+    for (path, body) in [
+        ("/v3/auth/role/add", r#"{"name":"root"}"#),
+        ("/v3/auth/user/add", user),
+        ("/v3/auth/user/grant", r#"{"user":"root","role":"root"}"#),
+        ("/v3/auth/enable", "{}"),
+    ] {
+        etcd.told(path, body);
+    }
+    program(&["--user", "root", "--key-env", "ETCD"]).run().check(0, listed, &[]);
+    for wrong in [&[][..], &["--user", "root", "--key-env", "WRONG"]] {
+        let ran = program(wrong).run();
+        assert!(ran.code != Some(0) && ran.stdout.is_empty(), "{ran:#?}");
+        assert!(ran.stderr.contains("error: ") && !ran.stderr.contains("planted"), "{ran:#?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, "pl\"anted-planted\n").unwrap();
+    program(&["--user", "root", "--key-file", file.to_str().unwrap()]).run().check(0, listed, &[]);
+    // A token that was had otherwise.
+    let answer = etcd.told("/v3/auth/authenticate", user);
+    let token = answer.split("\"token\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    program(&["--key-env", "TOKEN"]).variable("TOKEN", token).run().check(0, listed, &[]);
 }
 
 #[test]

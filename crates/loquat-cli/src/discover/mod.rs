@@ -2,19 +2,22 @@
 //!
 //! It asks the source alone, never an endpoint; what the policy refuses is named on stderr with the reason.
 
+mod source;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::Args;
 use loquat::{
-    Context, Error, ErrorKind, Result, Secret,
+    Context, Error, ErrorKind, Result,
     core::{CancellationToken, Discover, Discovered, Listing},
-    discovery::{Dns, Etcd, Policy, Probe, Registry, Srv, Template, WatchedFile},
-    transport::{AddressPolicy, Network, Transport},
+    discovery::Policy,
+    transport::{AddressPolicy, Network},
 };
 use serde::Serialize;
+use source::KeyArgs;
 
 use crate::{
-    connect::{NetworkArgs, key, seconds, shown_url},
+    connect::{NetworkArgs, seconds, shown_url},
     console::{BAD, Console, DIM, GOOD, write_out},
     exit::{EXIT_CODES, Exit},
     interrupt::Interrupts,
@@ -30,6 +33,10 @@ Examples:
   loquat discover dns:llama.default.svc:8000 --model llama     an endpoint at each address of a name
   loquat discover srv:_llm._tcp.example.com --model llama
   loquat discover etcd:http://127.0.0.1:2379/loquat/endpoints/ --watch
+  loquat discover etcd:https://etcd:2379/loquat/ --user reader --key-env ETCD_PASSWORD
+  loquat discover kubernetes:ai/llama --model llama --network 10.0.0.0/8 --watch     inside a pod
+  loquat discover kubernetes:http://127.0.0.1:8001/ai/llama:http --model llama --network 10.0.0.0/8
+                                                               by way of `kubectl proxy`, the port named http
   loquat discover endpoints.json --json | jq -r .name";
 
 /// List the endpoints that a source knows: name, model, address, health, tags
@@ -40,10 +47,15 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct DiscoverArgs {
-    /// A file, an http(s) address of a registry, probe:URL[,URL…], dns:NAME:PORT, srv:NAME or etcd:URL/PREFIX
+    /// A file, an http(s) address of a registry, probe:URL[,URL…], dns:NAME:PORT, srv:NAME, etcd:URL/PREFIX or
+    /// kubernetes:[URL/]NAMESPACE/SERVICE[:PORT]
+    ///
+    /// kubernetes: follows the EndpointSlices of a service. Without the API server's URL it is the one that a pod's variables
+    /// name, with the cluster's certificate and the service account's token; the account must be allowed to list and
+    /// watch endpointslices (discovery.k8s.io). PORT is a port's name in the service; without it the first is taken.
     source: String,
 
-    /// The model at the addresses of dns: and srv:, which say nothing of it
+    /// The model at the addresses of dns:, srv: and kubernetes:, which say nothing of it
     #[arg(long)]
     model: Option<String>,
 
@@ -54,10 +66,6 @@ pub(crate) struct DiscoverArgs {
     /// Let endpoints be anywhere, on this machine too
     #[arg(long, conflicts_with = "network")]
     any_address: bool,
-
-    /// The environment variable that holds the token for a registry or etcd
-    #[arg(long, value_name = "VARIABLE")]
-    key_env: Option<String>,
 
     /// Go on, and print what changes, until Ctrl-C
     #[arg(long)]
@@ -72,13 +80,16 @@ pub(crate) struct DiscoverArgs {
     timeout: Duration,
 
     #[command(flatten)]
+    keys: KeyArgs,
+
+    #[command(flatten)]
     connection: NetworkArgs,
 }
 
 impl DiscoverArgs {
     /// The environment variable that holds a token.
     pub(crate) fn key_variable(&self) -> Option<&str> {
-        self.key_env.as_deref()
+        self.keys.key_env.as_deref()
     }
 
     fn policy(&self) -> Policy {
@@ -87,55 +98,6 @@ impl DiscoverArgs {
             false => Policy::new().with_networks(self.network.iter().copied()),
         }
     }
-
-    fn template(&self) -> Result<Template> {
-        let model = self.model.as_deref().ok_or_else(|| unusable("dns: and srv: need --model NAME"))?;
-        Ok(Template::new(model))
-    }
-
-    /// The source that the words name.
-    fn source(&self) -> Result<Box<dyn Discover>> {
-        let policy = self.policy();
-        let token = self.key_env.as_deref().map(key).transpose()?;
-        let transport = || Transport::new(self.connection.config());
-        if self.source.starts_with("http://") || self.source.starts_with("https://") {
-            let registry = Registry::new(transport()?, &self.source, policy)?.with_timeout(self.timeout);
-            return Ok(Box::new(with(registry, token, Registry::with_token).follow()));
-        }
-        Ok(match self.source.split_once(':') {
-            Some(("probe", servers)) => {
-                let probe = Probe::new(transport()?, servers.split(','), policy);
-                Box::new(probe.with_timeout(self.timeout).follow())
-            }
-            Some(("dns", name)) => {
-                let (host, port) =
-                    name.rsplit_once(':').ok_or_else(|| unusable("write it as dns:NAME:PORT"))?;
-                let port = port.parse().map_err(|_| unusable("write it as dns:NAME:PORT"))?;
-                Box::new(Dns::new(host, port, self.template()?, policy).follow())
-            }
-            Some(("srv", name)) => Box::new(Srv::new(name, self.template()?, policy)?.follow()),
-            Some(("etcd", address)) => {
-                let after_scheme = address.find("://").map_or(0, |at| at + 3);
-                let slash = address[after_scheme..].find('/').map(|at| after_scheme + at);
-                let slash = slash.ok_or_else(|| unusable("write it as etcd:URL/PREFIX"))?;
-                let (address, prefix) = address.split_at(slash);
-                let etcd = Etcd::new(transport()?, address, prefix, policy)?.with_timeout(self.timeout);
-                Box::new(with(etcd, token, Etcd::with_token).follow())
-            }
-            _ => Box::new(WatchedFile::new(&self.source, policy).follow()),
-        })
-    }
-}
-
-fn with<S>(source: S, token: Option<Secret>, add: impl FnOnce(S, Secret) -> S) -> S {
-    match token {
-        Some(token) => add(source, token),
-        None => source,
-    }
-}
-
-fn unusable(what: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidRequest, what)
 }
 
 fn network(text: &str) -> std::result::Result<Network, String> {
