@@ -235,7 +235,7 @@ async fn traffic_survives() {
 
     let began = Instant::now();
     for name in ["steady", "killed", "paused"] {
-        until(&format!("{name} takes its share"), Duration::from_secs(10), &|| answered_since(name, began))
+        until(&format!("{name} takes its share"), Duration::from_secs(60), &|| answered_since(name, began))
             .await;
     }
 
@@ -246,7 +246,7 @@ async fn traffic_survives() {
 
     // The registry dies; nobody notices but its follower.
     registry.kill();
-    until("the registry is missed", Duration::from_secs(10), &|| followed.status().failures > 0).await;
+    until("the registry is missed", Duration::from_secs(60), &|| followed.status().failures > 0).await;
     assert_eq!(router.table().nodes().len(), entries.len(), "its last word stands");
     // Another comes to the port of the killed one, and answers garbage.
     let mut garbage = start("killed", "garbage");
