@@ -20,6 +20,9 @@ use crate::{
     table::{Route, Table},
 };
 
+/// Tables gone over to for one choice: more reloads than fit into its microsecond.
+const MAX_MOVES: usize = 8;
+
 /// What one operation knows. It owns all it needs, so that an answer can go on with it.
 pub(crate) struct Operation {
     inner: Arc<Inner>,
@@ -33,6 +36,8 @@ pub(crate) struct Operation {
     pub(crate) request: Arc<ChatRequest>,
     tried: Tried,
     attempts: u32,
+    /// Whether the request ends in the beginning of its own answer.
+    goes_on: bool,
     trace: u64,
 }
 
@@ -55,7 +60,7 @@ impl Operation {
             (std::mem::take(&mut own.model), Arc::new(own))
         };
         let tried = Tried::default();
-        Self { inner, table, route, name, asked, context, request, tried, attempts: 0, trace }
+        Self { inner, table, route, name, asked, context, request, tried, attempts: 0, goes_on: false, trace }
     }
 
     /// The answer of the first endpoint that begins one.
@@ -90,7 +95,10 @@ impl Operation {
                 return Err(last.map_or_else(none, |last| self.note(last)));
             }
             let mut choice = self.choose();
-            if choice.is_err() && self.moves() {
+            for _ in 0..MAX_MOVES {
+                if choice.is_ok() || !self.moves() {
+                    break;
+                }
                 choice = self.choose();
             }
             let decision = match choice {
@@ -288,6 +296,10 @@ impl Operation {
     /// The request as it goes on from a text: for endpoints that accept a beginning of their own answer.
     pub(crate) fn go_on_from(&mut self, text: &str) {
         let request = Arc::make_mut(&mut self.request);
+        // Of an answer that breaks off again, the text so far stands in place of what it was then.
+        if std::mem::replace(&mut self.goes_on, true) {
+            request.messages.pop();
+        }
         request.messages.push(loquat_core::Message::assistant(text));
         let more = u32::try_from(text.len() / 4).unwrap_or(u32::MAX);
         let tokens = self.asked.prompt_tokens.saturating_add(more);

@@ -125,6 +125,27 @@ async fn after_the_first_token_the_policy_decides() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_twice_is_gone_on_with_from_all_of_it() {
+    let servers = Servers::new(&[
+        ("a", &[Act::Cut(&["one "])]),
+        ("b", &[Act::Cut(&["two "])]),
+        ("c", &[Act::Say(&["three"])]),
+    ]);
+    let fallback = FallbackPolicy::default().with_after_delivery(AfterDelivery::Continue);
+    let able = Abilities::COMMON.and(Abilities::PREFILL);
+    let route = ["a", "b", "c"].iter().fold(RouteSpec::new("chat").with_fallback(fallback), |route, name| {
+        route.with_group(GroupSpec::of([*name]))
+    });
+    let plan = ["a", "b", "c"]
+        .iter()
+        .fold(Plan::new(), |plan, name| plan.with_endpoint(endpoint(name).with_abilities(able)));
+    let router = servers.router(&plan.with_route(route)).expect("valid");
+    assert_eq!(ask(&router, hi("chat")).await, ("one two three".to_owned(), Ok(())));
+    assert_eq!(servers.of("b").last_words(), ["hi", "one "]);
+    assert_eq!(servers.of("c").last_words(), ["hi", "one two "], "once, and not beside the first part");
+}
+
+#[tokio::test]
 async fn nobody_goes_on_without_the_ability_to() {
     let servers = Servers::new(&[("a", &[Act::Cut(&["one "])]), ("b", &[Act::Say(&["two"])])]);
     let fallback = FallbackPolicy::default().with_after_delivery(AfterDelivery::Continue);
@@ -366,16 +387,16 @@ async fn a_new_table_keeps_what_is_known_and_loses_no_request() {
     assert_eq!(ask(&router, hi("chat")).await.0, "ok", "the old one stays");
 }
 
-/// Threads ask while tables are replaced without a pause: nobody is lost, and nothing stays in hand of whoever left.
+/// Threads ask while tables are replaced without a pause, all endpoints at once: nobody is lost, and nothing stays in hand of whoever
+/// left.
 #[test]
 fn threads_lose_no_request_while_tables_are_replaced() {
     let say: &[Act] = &[Act::Say(&["all ", "well"])];
     let servers = Servers::new(&[("a", say), ("b", say), ("c", say)]);
-    let plan = |names: [&str; 2]| {
-        let plan = names.iter().fold(Plan::new(), |plan, name| plan.with_endpoint(endpoint(name)));
-        plan.with_route(RouteSpec::new("chat").with_group(GroupSpec::of(names)))
-    };
-    let plans = [plan(["a", "b"]), plan(["b", "c"]), plan(["c", "a"])];
+    let plans = ["a", "b", "c"].map(|name| {
+        let route = RouteSpec::new("chat").with_group(GroupSpec::of([name]));
+        Plan::new().with_endpoint(endpoint(name)).with_route(route)
+    });
     let router = servers.router(&plans[0]).expect("valid");
     let mut lives: Vec<_> = router.table().nodes().iter().map(|node| node.live.clone()).collect();
     let running = AtomicU32::new(4);
