@@ -6,7 +6,10 @@
 mod support;
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -274,8 +277,17 @@ async fn a_full_server_keeps_what_it_can() {
     other.check(&long[..20]).await;
 }
 
-/// Hands bytes on between a client and Redis and spoils the answers as told.
-async fn proxy(to: u16, spoil: fn(usize, &mut Vec<u8>)) -> u16 {
+/// What stands between a client and Redis.
+#[derive(Default)]
+struct Spoiling {
+    /// Until then it only hands on.
+    begun: AtomicBool,
+    /// Answers that came out as they were not.
+    spoiled: AtomicUsize,
+}
+
+/// Hands bytes on between a client and Redis and, once that has begun, spoils the answers as told.
+async fn proxy(to: u16, spoil: fn(usize, &mut Vec<u8>), spoiling: Arc<Spoiling>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -284,12 +296,16 @@ async fn proxy(to: u16, spoil: fn(usize, &mut Vec<u8>)) -> u16 {
             let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
                 (client.into_split(), server.into_split());
             tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            let spoiling = Arc::clone(&spoiling);
             tokio::spawn(async move {
                 let (mut buffer, mut seen) = (vec![0; 16 << 10], 0);
                 while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
                     let mut chunk = buffer[..read].to_vec();
-                    spoil(seen, &mut chunk);
-                    seen += 1;
+                    if spoiling.begun.load(Relaxed) {
+                        spoil(seen, &mut chunk);
+                        seen += 1;
+                        spoiling.spoiled.fetch_add(usize::from(chunk != buffer[..read]), Relaxed);
+                    }
                     if to_client.write_all(&chunk).await.is_err() {
                         break;
                     }
@@ -319,17 +335,24 @@ async fn nonsense_from_the_wire_is_a_miss() {
         },
     ];
     for (index, spoil) in spoils.into_iter().enumerate() {
-        // The first answers are those of the greeting: some are let through, so that there is a connection to spoil.
-        let port = proxy(server.port, spoil).await;
+        // The greeting is let through, so that there is a connection to spoil; those that follow on it are not.
+        let spoiling = Arc::new(Spoiling::default());
+        let port = proxy(server.port, spoil, Arc::clone(&spoiling)).await;
         let mut config = standalone(format!("redis://127.0.0.1:{port}"));
         config.budget = Duration::from_millis(60);
         config.near_values = index % 2 * 16;
-        let node = Node::of(Remote::try_new(config).unwrap(), "a");
+        let node = Node::new(config, "a").await;
+        spoiling.begun.store(true, Relaxed);
         for round in 0..12 {
             let began = Instant::now();
             node.check(&texts(round * 3, round * 3 + 3)).await;
             assert!(began.elapsed() < Duration::from_millis(60) + SLACK, "{index}: {:?}", began.elapsed());
             tokio::time::sleep(Duration::from_millis(8)).await;
+        }
+        let end = Instant::now() + Duration::from_secs(20);
+        while spoiling.spoiled.load(Relaxed) == 0 {
+            assert!(Instant::now() < end, "{index}: every answer came through: {:?}", node.remote.stats());
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
