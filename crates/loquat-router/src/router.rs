@@ -93,8 +93,9 @@ impl Router {
         }
     }
 
-    /// Replaces all endpoints and routes at once. Requests under way end by the old table; what is known of endpoints
-    /// that stay is kept; those that leave finish what they have.
+    /// Replaces all endpoints and routes at once. Requests under way go on by the old table, and by the new one where all
+    /// whom the old one could ask have left; what is known of endpoints that stay is kept; those that leave finish what they
+    /// have.
     ///
     /// # Errors
     /// [`ErrorKind::NotConfigured`] with all that is wrong, or what an endpoint could not be connected for. The old table

@@ -1,7 +1,8 @@
 //! A router whose endpoints come from a source, and go on coming: each listing becomes a plan, each plan a table.
 //!
-//! The table is replaced as a whole while requests run: those under way end by the old one, what is known of endpoints that stay
-//! is kept, and one that leaves finishes what it has. A source that fails or says nonsense changes nothing.
+//! The table is replaced as a whole while requests run: those under way go on by the old one, and by the new one where all whom the
+//! old one could ask have left; what is known of endpoints that stay is kept, and one that leaves finishes what it has. A source that
+//! fails or says nonsense changes nothing.
 
 use std::{
     fmt,
