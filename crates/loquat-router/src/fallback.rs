@@ -73,6 +73,9 @@ impl Class {
 }
 
 /// What to do when an answer breaks off that the caller has begun to read.
+///
+/// Whoever goes on with it is one more attempt of the same answer: where [`FallbackPolicy::max_attempts`] is 1, or no more than
+/// a race is wide, or a hedge took the last, nobody is left to go on, and the answer ends as with [`Fail`](Self::Fail).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AfterDelivery {
@@ -83,7 +86,7 @@ pub enum AfterDelivery {
     /// from what was delivered, the answer ends truncated. For answers that repeat: temperature 0, the same model.
     Restart,
     /// Ask another endpoint to go on from the text so far ([`PREFILL`](crate::Abilities::PREFILL)). For plain text: an answer
-    /// with tool calls, thoughts or media ends truncated.
+    /// with tool calls, thoughts or media ends truncated. The request's `max_output_tokens` then holds for what is yet to come.
     Continue,
 }
 
@@ -99,7 +102,8 @@ pub enum AfterDelivery {
 pub struct FallbackPolicy {
     /// Failures after which another endpoint is asked.
     pub classes: Vec<Class>,
-    /// Most endpoints asked for one answer, the first and those that go on with it included; 1 for no fallback. At most 8.
+    /// Most endpoints asked for one answer: the first, those of a race, a hedge, and those that go on with it; 1 for never
+    /// another one. At most 8.
     pub max_attempts: u32,
     /// What to do once something was delivered.
     pub after_delivery: AfterDelivery,

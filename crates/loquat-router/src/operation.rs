@@ -36,8 +36,8 @@ pub(crate) struct Operation {
     pub(crate) request: Arc<ChatRequest>,
     tried: Tried,
     attempts: u32,
-    /// Whether the request ends in the beginning of its own answer.
-    goes_on: bool,
+    /// Where the request ends in the beginning of its own answer: the tokens that this added to it.
+    begun_tokens: Option<u32>,
     trace: u64,
 }
 
@@ -60,7 +60,19 @@ impl Operation {
             (std::mem::take(&mut own.model), Arc::new(own))
         };
         let tried = Tried::default();
-        Self { inner, table, route, name, asked, context, request, tried, attempts: 0, goes_on: false, trace }
+        Self {
+            inner,
+            table,
+            route,
+            name,
+            asked,
+            context,
+            request,
+            tried,
+            attempts: 0,
+            begun_tokens: None,
+            trace,
+        }
     }
 
     /// The answer of the first endpoint that begins one.
@@ -84,24 +96,9 @@ impl Operation {
             if let Err(error) = self.context.check() {
                 return Err(last.map_or(error, |last| self.note(last)));
             }
-            let (limit, fan) = match self.route() {
-                Some(route) => (route.fallback.max_attempts.min(MAX_TRIED), route.fan),
-                None => (1, Fan::One),
-            };
             // Also where an answer is gone on with: it is one answer, and those asked before count.
             let is_further = self.attempts > 0;
-            if is_further && self.attempts >= limit {
-                let none = || Error::new(ErrorKind::Overloaded, "as many endpoints were asked as may be");
-                return Err(last.map_or_else(none, |last| self.note(last)));
-            }
-            let mut choice = self.choose();
-            for _ in 0..MAX_MOVES {
-                if choice.is_ok() || !self.moves() {
-                    break;
-                }
-                choice = self.choose();
-            }
-            let decision = match choice {
+            let decision = match self.next() {
                 Ok(decision) => decision,
                 // What the last endpoint said is worth more than that there is no other.
                 Err(nobody) => return Err(last.map_or(nobody, |last| self.note(last))),
@@ -114,22 +111,43 @@ impl Operation {
                 }));
             }
             self.claim(&decision, None);
-            let result = match fan {
+            // By the table that it was chosen from.
+            let result = match self.route().map_or(Fan::One, |route| route.fan) {
                 Fan::Race(count) if self.attempts == 1 => self.race(decision, count).await,
                 Fan::Hedge(delay) if self.attempts == 1 => self.hedge(decision, delay).await,
-                _ => self.attempt(decision).await,
+                _ => self.attempt(decision).await.map_err(|failure| vec![failure]),
             };
-            match result {
+            let failures = match result {
                 Ok(begun) => return Ok(begun),
-                Err(error) => {
-                    if !self.fallback().is_some_and(|policy| policy.allows(&error)) {
-                        return Err(self.note(error));
-                    }
-                    self.learn(&error, &decision);
-                    last = Some(error);
+                Err(failures) => failures,
+            };
+            for Failure { error, decision } in failures {
+                if !self.fallback().is_some_and(|policy| policy.allows(&error)) {
+                    return Err(self.note(error));
                 }
+                self.learn(&error, &decision);
+                last = Some(error);
             }
         }
+    }
+
+    /// Who is asked next, by the present table where all have left who were there before.
+    fn next(&mut self) -> Result<Decision> {
+        let mut moves = 0;
+        loop {
+            if !self.has_attempts_left() {
+                return Err(Error::new(ErrorKind::Overloaded, "as many endpoints were asked as may be"));
+            }
+            let choice = self.choose();
+            moves += 1;
+            if choice.is_ok() || moves > MAX_MOVES || !self.moves() {
+                return choice;
+            }
+        }
+    }
+
+    fn has_attempts_left(&self) -> bool {
+        self.attempts < self.fallback().map_or(1, |policy| policy.max_attempts.min(MAX_TRIED))
     }
 
     fn choose(&self) -> Result<Decision> {
@@ -211,8 +229,11 @@ impl Operation {
     }
 
     /// One endpoint, up to the first delta that says something.
-    async fn attempt(&self, decision: Decision) -> Result<Begun> {
-        let Some(node) = self.table.nodes.get(decision.endpoint as usize) else { return Err(lost()) };
+    async fn attempt(&self, decision: Decision) -> Result<Begun, Failure> {
+        let Some(node) = self.table.nodes.get(decision.endpoint as usize) else {
+            let error = Error::new(ErrorKind::Internal, "the router lost its own endpoint");
+            return Err(Failure { error, decision });
+        };
         let ticket = node.live.enter(self.asked.prompt_tokens, self.context.now());
         let begun = match node.connected.model.infer(&self.context, self.request.clone()).await {
             Ok(answer) => begin(answer).await,
@@ -230,7 +251,7 @@ impl Operation {
             Err(error) => {
                 ticket.settle(self.outcome(&error), now);
                 self.failed(&error, &decision);
-                Err(error)
+                Err(Failure { error, decision })
             }
         }
     }
@@ -259,10 +280,10 @@ impl Operation {
         }
     }
 
-    /// Several at once; the first that begins.
-    async fn race(&mut self, first: Decision, count: u8) -> Result<Begun> {
+    /// Several at once, as far as there are attempts for them; the first that begins.
+    async fn race(&mut self, first: Decision, count: u8) -> Result<Begun, Vec<Failure>> {
         let mut chosen = vec![first];
-        while chosen.len() < usize::from(count) {
+        while chosen.len() < usize::from(count) && self.has_attempts_left() {
             let Ok(next) = self.choose() else { break };
             if !self.is_allowed(&next) {
                 break;
@@ -275,9 +296,11 @@ impl Operation {
         first_to_begin(attempts.collect(), None).await
     }
 
-    /// Another one, when the first takes longer than that. It is chosen, and paid for, when it is asked.
-    async fn hedge(&mut self, first: Decision, delay: Duration) -> Result<Begun> {
-        let Some(timer) = self.inner.timer.clone() else { return self.attempt(first).await };
+    /// Another one, when the first takes longer than that and there is an attempt left. It is chosen, and paid for, when it is
+    /// asked. Where the first fails before, it is for the policy to say whether another one is asked.
+    async fn hedge(&mut self, first: Decision, delay: Duration) -> Result<Begun, Vec<Failure>> {
+        let timer = self.inner.timer.clone().filter(|_| self.has_attempts_left());
+        let Some(timer) = timer else { return self.attempt(first).await.map_err(|failure| vec![failure]) };
         let asked = OnceLock::new();
         let this = &*self;
         let ask = || -> Option<Attempt<'_>> {
@@ -296,13 +319,14 @@ impl Operation {
     /// The request as it goes on from a text: for endpoints that accept a beginning of their own answer.
     pub(crate) fn go_on_from(&mut self, text: &str) {
         let request = Arc::make_mut(&mut self.request);
+        let more = u32::try_from(text.len() / 4).unwrap_or(u32::MAX);
         // Of an answer that breaks off again, the text so far stands in place of what it was then.
-        if std::mem::replace(&mut self.goes_on, true) {
+        let before = self.begun_tokens.replace(more);
+        if before.is_some() {
             request.messages.pop();
         }
         request.messages.push(loquat_core::Message::assistant(text));
-        let more = u32::try_from(text.len() / 4).unwrap_or(u32::MAX);
-        let tokens = self.asked.prompt_tokens.saturating_add(more);
+        let tokens = self.asked.prompt_tokens.saturating_sub(before.unwrap_or(0)).saturating_add(more);
         self.asked = self.asked.with_abilities(Abilities::PREFILL).with_prompt_tokens(tokens);
     }
 
@@ -315,7 +339,13 @@ impl Operation {
     }
 }
 
-type Attempt<'a> = BoxFuture<'a, Result<Begun>>;
+type Attempt<'a> = BoxFuture<'a, Result<Begun, Failure>>;
+
+/// An attempt that did not begin to answer.
+struct Failure {
+    error: Error,
+    decision: Decision,
+}
 
 /// An attempt that may join later.
 struct Late<'a> {
@@ -323,34 +353,35 @@ struct Late<'a> {
     ask: Box<dyn FnOnce() -> Option<Attempt<'a>> + Send + 'a>,
 }
 
-/// The first attempt that begins; the others are dropped, which cancels them. The error of the last that fails, if all do.
-/// A late one waits for its time, or for all others to have failed.
-async fn first_to_begin<'a>(mut running: Vec<Attempt<'a>>, mut late: Option<Late<'a>>) -> Result<Begun> {
-    let mut last = None;
+/// The first attempt that begins; the others are dropped, which cancels them. All failures in their order, if all fail. A late
+/// one joins when it is time, while another still runs.
+async fn first_to_begin<'a>(
+    mut running: Vec<Attempt<'a>>,
+    mut late: Option<Late<'a>>,
+) -> Result<Begun, Vec<Failure>> {
+    let mut failures = Vec::new();
     poll_fn(move |cx| {
         loop {
             let mut at = 0;
             while let Some(attempt) = running.get_mut(at) {
                 match attempt.as_mut().poll(cx) {
                     Poll::Ready(Ok(begun)) => return Poll::Ready(Ok(begun)),
-                    Poll::Ready(Err(error)) => {
+                    Poll::Ready(Err(failure)) => {
                         drop(running.swap_remove(at));
-                        last = Some(error);
+                        failures.push(failure);
                     }
                     Poll::Pending => at += 1,
                 }
             }
-            let joins = late.take_if(|late| running.is_empty() || late.time.as_mut().poll(cx).is_ready());
-            match (joins.and_then(|late| (late.ask)()), running.is_empty()) {
-                (Some(attempt), _) => running.push(attempt),
-                (None, true) => return Poll::Ready(Err(last.take().unwrap_or_else(lost))),
-                (None, false) => return Poll::Pending,
+            if running.is_empty() {
+                return Poll::Ready(Err(std::mem::take(&mut failures)));
+            }
+            let joins = late.take_if(|late| late.time.as_mut().poll(cx).is_ready());
+            match joins.and_then(|late| (late.ask)()) {
+                Some(attempt) => running.push(attempt),
+                None => return Poll::Pending,
             }
         }
     })
     .await
-}
-
-fn lost() -> Error {
-    Error::new(ErrorKind::Internal, "the router lost its own endpoint")
 }

@@ -144,6 +144,10 @@ pub enum Members {
 
 /// Whether several endpoints are asked for one answer. The first that begins wins, the others are given up: each may
 /// cost what an answer costs.
+///
+/// All of them count as attempts ([`FallbackPolicy::max_attempts`]). Where all have failed, the policy says whether another
+/// one is asked, alone; and it is the first failure that it does not allow another one after, else the last, that is the
+/// caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Fan {
@@ -152,7 +156,7 @@ pub enum Fan {
     One,
     /// So many at once, at most 8.
     Race(u8),
-    /// A second one, when the first has not begun after that time.
+    /// A second one, when the first has neither begun nor failed after that time and there is an attempt left.
     Hedge(Duration),
 }
 

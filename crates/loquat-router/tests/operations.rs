@@ -89,7 +89,11 @@ impl World {
         let fallback = FallbackPolicy::default()
             .with_max_attempts(self.one(&[1, 2, 3, 4, 5]))
             .with_after_delivery(self.one(&policies));
-        let fallback = if self.chance(20) { fallback.with_classes(Class::ALL) } else { fallback };
+        let fallback = match self.draw.below(10) {
+            0..=1 => fallback.with_classes(Class::ALL),
+            2..=3 => fallback.with_classes([Class::Overload, Class::Server]),
+            _ => fallback,
+        };
         let fan = match self.draw.below(4) {
             0 => Fan::Race(self.one(&[2, 3])),
             1 => Fan::Hedge(Duration::from_millis(200)),
@@ -169,13 +173,24 @@ async fn lives(seed: u64) -> [bool; 3] {
     }
     let spent = spent.load(SeqCst);
     assert!(asked <= 1 + budget, "{asked} were asked with a budget for {budget} more");
-    let most = match route.fan {
-        Fan::Race(count) => route.fallback.max_attempts.max(count.into()),
-        // The second of them belongs to the first.
-        Fan::Hedge(_) => route.fallback.max_attempts.max(2),
-        _ => route.fallback.max_attempts,
-    };
+    let most = route.fallback.max_attempts;
     assert!(asked <= most, "{asked} were asked, and {most} may be");
+    let mut turns: Vec<_> =
+        specs.iter().zip(&acts).filter(|(spec, _)| servers.of(&spec.name).count() > 0).collect();
+    turns.sort_by_key(|(spec, _)| servers.of(&spec.name).turn.load(SeqCst));
+    // Those of a race are asked at once, whatever becomes of the others; and who failed while another one won has no say.
+    let at_once = if let Fan::Race(count) = route.fan { count.into() } else { 1 };
+    let is_won = turns.iter().take(at_once).any(|(_, [act])| act.begins());
+    for (at, (spec, [act])) in turns.iter().enumerate() {
+        let has_no_say = at < at_once && is_won && !act.begins();
+        if let Some(error) = act.error().filter(|error| !has_no_say && !route.fallback.allows(error)) {
+            assert!(
+                turns.len() <= at_once.max(at + 1),
+                "{} failed as {error}, and others were asked",
+                spec.name
+            );
+        }
+    }
     if !matches!(route.fan, Fan::Race(_)) {
         // Of a race that is won at once the others are not asked any more, though they were paid for.
         assert_eq!(spent, asked.max(1) - 1, "who was asked after the first was paid for, and nobody else");
@@ -202,11 +217,13 @@ async fn lives(seed: u64) -> [bool; 3] {
     [is_whole, asked > 1, goes_on]
 }
 
-/// `LOQUAT_ROUTE_SEEDS=100000 cargo test --release -p loquat-router --test operations` takes more.
+/// `LOQUAT_ROUTE_SEEDS=100000 cargo test --release -p loquat-router --test operations` takes more. Of
+/// fewer than a thousand no shares are asserted.
 #[test]
 fn whatever_fails_only_the_able_are_asked_within_budget_and_nothing_cut_passes_for_whole() {
     let seeds =
         std::env::var("LOQUAT_ROUTE_SEEDS").ok().map_or(3_000, |seeds| seeds.parse().expect("a number"));
+    assert!(seeds > 0, "no seed at all shows nothing");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let mut counts = [0_u64; 3];
@@ -221,6 +238,10 @@ fn whatever_fails_only_the_able_are_asked_within_budget_and_nothing_cut_passes_f
     if let Err(panic) = all {
         println!("seed {}", under_way.lock().expect("no panic"));
         std::panic::resume_unwind(panic);
+    }
+    // Of few worlds a share says nothing.
+    if seeds < 1_000 {
+        return;
     }
     let [whole, again, goes_on] = counts;
     let shares = [whole, again, goes_on].map(|count| count * 1_000 / seeds);

@@ -5,7 +5,7 @@ mod support;
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -143,6 +143,27 @@ async fn an_answer_that_breaks_off_twice_is_gone_on_with_from_all_of_it() {
     assert_eq!(ask(&router, hi("chat")).await, ("one two three".to_owned(), Ok(())));
     assert_eq!(servers.of("b").last_words(), ["hi", "one "]);
     assert_eq!(servers.of("c").last_words(), ["hi", "one two "], "once, and not beside the first part");
+}
+
+/// What was counted for the first part is not counted again with both: 2000 tokens were said, and not 3000.
+#[tokio::test]
+async fn an_answer_that_breaks_off_twice_needs_a_window_for_its_text_once() {
+    let long: &'static str = "x".repeat(4_000).leak();
+    let cut = [Act::Cut(vec![long].leak())];
+    let say = [Act::Say(&["end"])];
+    let servers = Servers::new(&[("a", &cut), ("b", &cut), ("small", &say), ("enough", &say)]);
+    let fallback = FallbackPolicy::default().with_after_delivery(AfterDelivery::Continue);
+    let mut plan = Plan::new();
+    let mut route = RouteSpec::new("chat").with_fallback(fallback);
+    for (name, window) in [("a", 1_500), ("b", 1_500), ("small", 1_900), ("enough", 2_500)] {
+        let able = Abilities::COMMON.and(Abilities::PREFILL);
+        plan = plan.with_endpoint(endpoint(name).with_abilities(able).with_context_window(window));
+        route = route.with_group(GroupSpec::of([name]));
+    }
+    let router = servers.router(&plan.with_route(route)).expect("valid");
+    let (said, ended) = ask(&router, hi("chat")).await;
+    assert_eq!((said.len(), ended), (8_003, Ok(())));
+    assert_eq!((servers.of("small").count(), servers.of("enough").count()), (0, 1));
 }
 
 #[tokio::test]
@@ -283,6 +304,68 @@ async fn races_and_hedges() {
     assert_eq!(run(hedge, fail(ErrorKind::Server), Act::Say(&["b"])).await.0, "b", "no need to wait then");
 }
 
+/// A first one that has failed is the policy's matter, with a hedge as without.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_asks_nobody_whom_the_policy_would_not() {
+    let usual = FallbackPolicy::default;
+    let too_long = fail(ErrorKind::ContextLength);
+    for (first, fallback, asked) in [
+        (fail(ErrorKind::ContentFiltered), usual(), [1, 0, 0]),
+        (fail(ErrorKind::InvalidRequest), usual(), [1, 0, 0]),
+        (fail(ErrorKind::Authentication), usual().with_classes([Class::Overload]), [1, 0, 0]),
+        (fail(ErrorKind::Server), usual(), [1, 1, 0]),
+        (too_long.clone(), usual(), [1, 0, 1]),
+        (fail(ErrorKind::Server), FallbackPolicy::never(), [1, 0, 0]),
+        (Act::Hang, usual(), [1, 1, 0]),
+        (Act::Hang, FallbackPolicy::never(), [1, 0, 0]),
+    ] {
+        let servers =
+            Servers::new(&[("a", &[first]), ("b", &[Act::Say(&["b"])]), ("wide", &[Act::Say(&["wide"])])]);
+        let route =
+            RouteSpec::new("chat").with_fan(Fan::Hedge(Duration::from_millis(200))).with_fallback(fallback);
+        let names = ["a", "b", "wide"];
+        let route = names.iter().fold(route, |route, name| route.with_group(GroupSpec::of([*name])));
+        let plan = [1_000, 1_000, 9_000].iter().zip(names).fold(Plan::new(), |plan, (window, name)| {
+            plan.with_endpoint(endpoint(name).with_context_window(*window))
+        });
+        let builder = servers.builder().timer(Arc::new(TokioTimer));
+        let router = builder.build(&plan.with_route(route.clone())).expect("valid");
+        drop(tokio::time::timeout(Duration::from_secs(60), ask(&router, hi("chat"))).await);
+        assert_eq!(names.map(|name| servers.of(name).count()), asked, "{:?}", route.fallback);
+    }
+}
+
+/// One of a race that nobody would do better than ends it, whatever the others failed for.
+#[tokio::test]
+async fn after_a_race_the_policy_is_asked_about_each_failure() {
+    let (filtered, server) = (fail(ErrorKind::ContentFiltered), fail(ErrorKind::Server));
+    let too_long = fail(ErrorKind::ContextLength);
+    for (first, second, asked) in [
+        (&filtered, &server, [1, 1, 0, 0]),
+        (&server, &filtered, [1, 1, 0, 0]),
+        (&server, &server, [1, 1, 1, 0]),
+        (&server, &too_long, [1, 1, 0, 1]),
+    ] {
+        let say = [Act::Say(&["ok"])];
+        let servers = Servers::new(&[
+            ("a", std::slice::from_ref(first)),
+            ("b", std::slice::from_ref(second)),
+            ("c", &say),
+            ("wide", &say),
+        ]);
+        let names = ["a", "b", "c", "wide"];
+        let route = RouteSpec::new("chat").with_fan(Fan::Race(2));
+        let route = names.iter().fold(route, |route, name| route.with_group(GroupSpec::of([*name])));
+        let windows = [500, 1_000, 1_000, 9_000];
+        let plan = windows.iter().zip(names).fold(Plan::new(), |plan, (window, name)| {
+            plan.with_endpoint(endpoint(name).with_context_window(*window))
+        });
+        let router = servers.router(&plan.with_route(route)).expect("valid");
+        drop(ask(&router, hi("chat")).await);
+        assert_eq!(names.map(|name| servers.of(name).count()), asked);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hedge_is_paid_for_when_it_is_asked() {
     for (first, budget, said, spent) in [
@@ -387,6 +470,19 @@ async fn a_new_table_keeps_what_is_known_and_loses_no_request() {
     assert_eq!(ask(&router, hi("chat")).await.0, "ok", "the old one stays");
 }
 
+/// Of a thread that asks: says that it has ended, also where it panics.
+struct Ends<'a> {
+    running: &'a AtomicU32,
+    failed: &'a AtomicBool,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.failed.fetch_or(std::thread::panicking(), Ordering::SeqCst);
+        self.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Threads ask while tables are replaced without a pause, all endpoints at once: nobody is lost, and nothing stays in hand of whoever
 /// left.
 #[test]
@@ -399,24 +495,25 @@ fn threads_lose_no_request_while_tables_are_replaced() {
     });
     let router = servers.router(&plans[0]).expect("valid");
     let mut lives: Vec<_> = router.table().nodes().iter().map(|node| node.live.clone()).collect();
-    let running = AtomicU32::new(4);
+    let (running, failed) = (AtomicU32::new(4), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
+                let _ends = Ends { running: &running, failed: &failed };
                 let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
                 for _ in 0..500 {
                     let answered = runtime.block_on(ask(&router, hi("chat")));
                     assert_eq!(answered, ("all well".to_owned(), Ok(())));
                 }
-                running.fetch_sub(1, Ordering::SeqCst);
             });
         }
         // Not a number of times: as long as anybody asks, so that every request meets one.
         for plan in plans.iter().cycle() {
             router.replace(plan).expect("valid");
+            // Of those that have left, only who still has something in hand is of interest.
+            lives.retain(|live| live.in_flight() != (0, 0));
             lives.extend(router.table().nodes().iter().map(|node| node.live.clone()));
-            lives.dedup_by(|later, earlier| Arc::ptr_eq(later, earlier));
-            if running.load(Ordering::SeqCst) == 0 {
+            if running.load(Ordering::SeqCst) == 0 || failed.load(Ordering::SeqCst) {
                 break;
             }
         }
@@ -459,6 +556,27 @@ async fn a_request_goes_on_by_the_new_table_when_the_old_one_has_left() {
     let router = router.build(&plan("a")).expect("valid");
     *leaves.router.lock().expect("no panic") = Some(router.clone());
     assert_eq!(ask(&router, hi("gpt-4o")).await, ("b".to_owned(), Ok(())));
+}
+
+/// Its limit is that of the table that the choice would come from.
+#[tokio::test]
+async fn a_request_that_goes_over_to_a_new_table_has_its_limit() {
+    let plan = |name: &str, fallback| {
+        let route = RouteSpec::new("chat").with_group(GroupSpec::of([name])).with_fallback(fallback);
+        Plan::new().with_endpoint(endpoint(name)).with_route(route)
+    };
+    let servers = Servers::new(&[("b", &[Act::Say(&["b"])])]);
+    let then = plan("b", FallbackPolicy::never());
+    let leaves = Arc::new(Leaves { router: Mutex::default(), then });
+    let (own, first) = (servers.clone(), leaves.clone());
+    let router = Router::builder(move |spec: &EndpointSpec| match &*spec.name {
+        "a" => Ok(Connected::new(first.clone())),
+        name => Ok(Connected::new(own.0[name].clone())),
+    });
+    let router = router.build(&plan("a", FallbackPolicy::default())).expect("valid");
+    *leaves.router.lock().expect("no panic") = Some(router.clone());
+    let error = ask(&router, hi("chat")).await.1.expect_err("only one may be asked");
+    assert_eq!((error.kind(), servers.of("b").count()), (ErrorKind::Connect, 0));
 }
 
 #[tokio::test]

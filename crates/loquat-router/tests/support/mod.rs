@@ -3,7 +3,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     task::{self, Poll},
     time::Duration,
 };
@@ -29,12 +32,34 @@ pub(crate) enum Act {
     Hang,
 }
 
+impl Act {
+    /// Whether it says something, whatever comes then.
+    pub(crate) fn begins(&self) -> bool {
+        matches!(self, Self::Say(words) | Self::Cut(words) | Self::Break(words, _) if !words.is_empty())
+    }
+
+    /// How it ends, if not well.
+    pub(crate) fn error(&self) -> Option<Error> {
+        match self {
+            Self::Say(_) | Self::Hang => None,
+            Self::Cut(_) => Some(Error::new(ErrorKind::Truncated, "stopped")),
+            Self::Break(_, kind) => Some(Error::new(*kind, "broke")),
+            Self::Fail(error) => Some(error.clone()),
+        }
+    }
+}
+
 /// An endpoint: its script, and what it was asked. Once the script is through, it repeats its last act.
 #[derive(Default)]
 pub(crate) struct Server {
     script: Mutex<VecDeque<Act>>,
     pub(crate) asked: Mutex<Vec<Arc<ChatRequest>>>,
+    /// When it was first asked, among all servers.
+    pub(crate) turn: AtomicU64,
 }
+
+/// Requests to all servers.
+static TURNS: AtomicU64 = AtomicU64::new(0);
 
 impl Server {
     pub(crate) fn count(&self) -> usize {
@@ -52,6 +77,8 @@ impl Model for Server {
         Box::pin(async move {
             assert!(request.model.is_empty(), "an endpoint is asked for its own model");
             self.asked.lock().expect("no panic").push(request);
+            let turn = TURNS.fetch_add(1, SeqCst) + 1;
+            let _ = self.turn.compare_exchange(0, turn, SeqCst, SeqCst);
             let act = {
                 let mut script = self.script.lock().expect("no panic");
                 if script.len() > 1 { script.pop_front() } else { script.front().cloned() }
