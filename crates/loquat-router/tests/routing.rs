@@ -507,13 +507,19 @@ fn threads_lose_no_request_while_tables_are_replaced() {
                 }
             });
         }
-        // Not a number of times: as long as anybody asks, so that every request meets one.
+        let asked = || ["a", "b", "c"].iter().map(|name| servers.of(name).count()).sum::<usize>();
+        let is_over = || running.load(Ordering::SeqCst) == 0 || failed.load(Ordering::SeqCst);
+        // As long as anybody asks, and after a few requests each: not many tables within one choice.
         for plan in plans.iter().cycle() {
+            let before = asked();
+            while asked() < before + 4 && !is_over() {
+                std::thread::yield_now();
+            }
             router.replace(plan).expect("valid");
             // Of those that have left, only who still has something in hand is of interest.
             lives.retain(|live| live.in_flight() != (0, 0));
             lives.extend(router.table().nodes().iter().map(|node| node.live.clone()));
-            if running.load(Ordering::SeqCst) == 0 || failed.load(Ordering::SeqCst) {
+            if is_over() {
                 break;
             }
         }
