@@ -1,16 +1,14 @@
 //! Response events, and whole responses, into deltas.
 //!
-//! An answer is a list of items, each announced, told in pieces, and then given once more whole, part by part and at once. What has
-//! been told is remembered ([`Told`]), so that a part of which a server sends no pieces is told when it is complete, or its item,
-//! or the response. The format has no finish reason: an answer that asks for tools ends in `ToolCalls`, as everywhere.
+//! An answer is a list of items, each announced, told in pieces, and then given once more whole. What the pieces told is
+//! remembered by the item's place, so that an item of which a server sends no pieces is told when it is complete, and a
+//! response of which it sends no items when that is. The place is a number from the peer, only ever compared. The format
+//! has no finish reason: an answer that asks for tools ends in `ToolCalls`, as everywhere.
 
 use loquat_core::{Error, ErrorKind, FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Value};
 
-use super::{
-    item::{Items, PARAGRAPH},
-    told::{Aside, At, Section, Told, View},
-};
+use super::item::{Items, PARAGRAPH, Told};
 use crate::{
     DecodeLimits,
     calls::CallPiece,
@@ -32,13 +30,7 @@ fields! {
     Arguments = "/arguments",
     Input = "/input",
     OutputIndex = "/output_index",
-    ContentIndex = "/content_index",
     SummaryIndex = "/summary_index",
-    PartType = "/part/type",
-    PartText = "/part/text",
-    PartRefusal = "/part/refusal",
-    PartAnnotations = "/part/annotations",
-    PartLogprobs = "/part/logprobs",
     Logprobs = "/logprobs",
     Annotation = "/annotation",
     Item = "/item",
@@ -84,27 +76,71 @@ pub(super) static POOL: Pool = Pool::new();
 pub(super) struct Responses {
     extractor: Extractor,
     items: Items,
-    told: Told,
+    open: Open,
     /// Reused for comparing words.
     word: String,
 }
 
-impl At {
-    /// The part of the content that an event is about.
-    fn content(found: Found<'_>) -> Self {
-        let (place, number) = (Field::OutputIndex.count(found), Field::ContentIndex.count(found));
-        Self { place, section: Section::Content, number }
+/// Items that are not complete, by their place.
+#[derive(Debug)]
+struct Open {
+    items: Vec<(u64, Told)>,
+    max: usize,
+    /// Something of the answer has been told.
+    any: bool,
+    /// An item has been complete.
+    any_closed: bool,
+}
+
+impl Open {
+    /// What has been told of that item.
+    fn at(&mut self, place: u64) -> Result<&mut Told> {
+        let position = match self.items.iter().rposition(|(known, _)| *known == place) {
+            Some(position) => position,
+            None if self.items.len() >= self.max => {
+                let max = self.max;
+                return Err(Error::new(
+                    ErrorKind::TooLarge,
+                    format!("the answer has more items open than max_tool_calls ({max})"),
+                ));
+            }
+            None => {
+                self.items.push((place, Told::default()));
+                self.items.len() - 1
+            }
+        };
+        Ok(&mut self.items[position].1)
     }
 
-    /// The part of a summary.
-    fn summary(found: Found<'_>) -> Self {
-        let (place, number) = (Field::OutputIndex.count(found), Field::SummaryIndex.count(found));
-        Self { place, section: Section::Summary, number }
+    /// Content of that item is about to be told. What has been told of it before.
+    fn tell(&mut self, place: u64) -> Result<Told> {
+        self.any = true;
+        let told = self.at(place)?;
+        let before = *told;
+        told.content = true;
+        Ok(before)
     }
 
-    /// A call's arguments.
-    fn arguments(found: Found<'_>) -> Self {
-        Self { place: Field::OutputIndex.count(found), section: Section::Content, number: None }
+    /// A part of that item is complete. Whether its text is still to be told, as of a server that sends no pieces.
+    fn is_news(&mut self, place: u64, text: Field, found: Found<'_>) -> Result<bool> {
+        let was_closed = self.any_closed && !self.items.iter().any(|(known, _)| *known == place);
+        if was_closed || text.text(found).is_none_or(|text| text.is_empty()) {
+            return Ok(false);
+        }
+        let before = self.tell(place)?;
+        let is_news = !before.content || before.at_once;
+        self.at(place)?.at_once = is_news;
+        Ok(is_news)
+    }
+
+    /// Whether that item is a call that has been announced.
+    fn has_call(&self, place: u64) -> bool {
+        self.items.iter().any(|(known, told)| *known == place && told.call)
+    }
+
+    fn close(&mut self, place: u64) {
+        (self.any, self.any_closed) = (true, true);
+        self.items.retain(|(known, _)| *known != place);
     }
 }
 
@@ -113,7 +149,7 @@ impl Responses {
         Ok(Box::new(Self {
             extractor: Field::extractor()?,
             items: Items::new()?,
-            told: Told::new(limits.max_tool_calls),
+            open: Open { items: Vec::new(), max: limits.max_tool_calls, any: false, any_closed: false },
             word: String::new(),
         }))
     }
@@ -121,8 +157,9 @@ impl Responses {
 
 impl Wire for Responses {
     fn renew(&mut self, limits: DecodeLimits) {
-        let Self { extractor: _, items: _, told, word: _ } = self;
-        told.renew(limits.max_tool_calls);
+        let Self { extractor: _, items: _, open: Open { items, max, any, any_closed }, word: _ } = self;
+        items.clear();
+        (*max, *any, *any_closed) = (limits.max_tool_calls, false, false);
     }
 
     fn extractor(&mut self) -> &mut Extractor {
@@ -135,15 +172,15 @@ impl Wire for Responses {
             out.finish();
             return Ok(true);
         }
-        let Self { extractor, items, told, word } = self;
+        let Self { extractor, items, open, word } = self;
         let found = event.extract(extractor)?;
         // The short way for what most events of a stream consist of. It comes to what the long way does.
-        if found.is_only(bits!(Type | Delta | OutputIndex | ContentIndex | Logprobs))
+        if found.is_only(bits!(Type | Delta | OutputIndex | Logprobs))
             && Field::Type.is(found, "\"response.output_text.delta\"")
             && found.raw(Field::Logprobs as usize).is_none_or(|logprobs| logprobs == "[]")
             && let Some(text) = Field::Delta.plain(found)
         {
-            told.piece(At::content(found))?;
+            open.tell(Field::OutputIndex.count(found).unwrap_or(u64::MAX))?;
             out.say_on(Kind::Text, 0, text)?;
             out.expect_more(Of::TEXT, Field::Delta.number(), 0, found);
             return Ok(true);
@@ -154,27 +191,32 @@ impl Wire for Responses {
         }
         let kind = Field::Type.text(found).map_or(event.name, |kind| kind.decode_lossy(word));
         let index = Field::OutputIndex.get(found);
+        let place = index.and_then(|index| index.as_u64()).unwrap_or(u64::MAX);
         match kind {
             "response.output_text.delta" => {
-                told.piece(At::content(found))?;
+                open.tell(place)?;
                 say(Kind::Text, Field::Delta, found, out)?;
-                beside(Aside::Logprobs, Field::Logprobs, found, told, out)?;
+                if let Some(logprobs) = Field::Logprobs.get(found) {
+                    out.detail(0, "logprobs", logprobs)?;
+                }
             }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                let is_summary = kind == "response.reasoning_summary_text.delta";
-                let at = if is_summary { At::summary(found) } else { At::content(found) };
-                if Field::Delta.text(found).is_some() && told.piece(at)? {
-                    out.say(Kind::Reasoning, 0, PARAGRAPH)?;
-                }
+                open.tell(place)?;
                 say(Kind::Reasoning, Field::Delta, found, out)?;
                 out.expect_more(Of::REASONING, Field::Delta.number(), 0, found);
             }
+            "response.reasoning_summary_part.added" => {
+                let further = Field::SummaryIndex.count(found).is_some_and(|number| number > 0);
+                if further && open.at(place)?.content {
+                    out.say(Kind::Reasoning, 0, PARAGRAPH)?;
+                }
+            }
             "response.refusal.delta" => {
-                told.piece(At::content(found))?;
+                open.tell(place)?;
                 say(Kind::Refusal, Field::Delta, found, out)?;
             }
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
-                told.piece(At::arguments(found))?;
+                open.tell(place)?;
                 let arguments = Field::Delta.text(found).map(Into::into);
                 if let Some(call) =
                     out.more_of_call(0, &CallPiece { index, arguments, ..CallPiece::default() })?
@@ -185,22 +227,25 @@ impl Wire for Responses {
             "response.output_item.added" => {
                 let kind = Field::ItemType.text(found).and_then(|kind| kind.borrowed());
                 let is_call = matches!(kind, Some("function_call" | "custom_tool_call"));
-                told.announce(Field::OutputIndex.count(found), Field::ItemId.text(found), is_call)?;
+                open.at(place)?.call = is_call;
                 if is_call {
+                    open.any = true;
                     let id = Field::ItemCallId.text(found).or(Field::ItemId.text(found));
                     let name = Field::ItemName.text(found);
                     out.begin_call(0, &CallPiece { id, index, name, arguments: None })?;
                 }
             }
             "response.output_item.done" => {
+                let told = *open.at(place)?;
+                open.close(place);
                 if let Some(Value::Object(item)) = Field::Item.get(found) {
-                    let place = Field::OutputIndex.count(found);
-                    items.take(item.as_str(), index, |id| told.close(place, id), out)?;
-                    told.forget_closed();
+                    items.take(item.as_str(), index, told, out)?;
                 }
             }
             "response.output_text.annotation.added" => {
-                beside(Aside::Citations, Field::Annotation, found, told, out)?;
+                if let Some(annotation) = Field::Annotation.get(found) {
+                    out.detail(0, "citations", annotation)?;
+                }
             }
             "response.created" | "response.in_progress" | "response.queued" => {
                 out.start(Field::ResponseId.text(found), Field::ResponseModel.text(found))?;
@@ -215,7 +260,9 @@ impl Wire for Responses {
             // The last is what some gateways call it.
             "response.completed" | "response.incomplete" | "response.done" => {
                 out.start(Field::ResponseId.text(found), Field::ResponseModel.text(found))?;
-                missing(found, items, told, out)?;
+                if !open.any {
+                    each(found, Field::ResponseOutput, items, out)?;
+                }
                 details(found, Field::ResponseTier, Field::ResponseSafety, out)?;
                 note_usage(found, &IN_EVENT, out);
                 let completed =
@@ -234,47 +281,43 @@ impl Wire for Responses {
                 out.fail(failure::of_event(data));
             }
             // They repeat what the pieces told, if there were any.
-            "response.output_text.done" => {
-                if is_news(At::content(found), Field::Text, found, told)?.is_some() {
-                    say(Kind::Text, Field::Text, found, out)?;
-                    beside(Aside::Logprobs, Field::Logprobs, found, told, out)?;
-                }
+            "response.output_text.done" if open.is_news(place, Field::Text, found)? => {
+                say(Kind::Text, Field::Text, found, out)?;
             }
-            "response.refusal.done" => {
-                if is_news(At::content(found), Field::Refusal, found, told)?.is_some() {
-                    say(Kind::Refusal, Field::Refusal, found, out)?;
-                }
+            "response.refusal.done" if open.is_news(place, Field::Refusal, found)? => {
+                say(Kind::Refusal, Field::Refusal, found, out)?;
             }
-            "response.reasoning_text.done" => {
-                let further = is_news(At::content(found), Field::Text, found, told)?;
-                think(further, Field::Text, found, out)?;
+            "response.reasoning_text.done" | "response.reasoning_summary_text.done"
+                if open.is_news(place, Field::Text, found)? =>
+            {
+                say(Kind::Reasoning, Field::Text, found, out)?;
             }
-            "response.reasoning_summary_text.done" => {
-                let further = is_news(At::summary(found), Field::Text, found, told)?;
-                think(further, Field::Text, found, out)?;
+            "response.function_call_arguments.done"
+                if open.has_call(place) && open.is_news(place, Field::Arguments, found)? =>
+            {
+                let arguments = Field::Arguments.text(found).map(Into::into);
+                out.call(0, &CallPiece { index, arguments, ..CallPiece::default() })?;
             }
-            "response.function_call_arguments.done" | "response.custom_tool_call_input.done" => {
-                let field = if kind.ends_with("input.done") { Field::Input } else { Field::Arguments };
-                let at = At::arguments(found);
-                if told.is_call(at.place) && is_news(at, field, found, told)?.is_some() {
-                    let arguments = field.text(found).map(Into::into);
-                    out.call(0, &CallPiece { index, arguments, ..CallPiece::default() })?;
-                }
+            "response.custom_tool_call_input.done"
+                if open.has_call(place) && open.is_news(place, Field::Input, found)? =>
+            {
+                let arguments = Field::Input.text(found).map(Into::into);
+                out.call(0, &CallPiece { index, arguments, ..CallPiece::default() })?;
             }
-            // They repeat those.
-            "response.content_part.done" | "response.reasoning_part.done" => part(found, told, out)?,
-            "response.reasoning_summary_part.done" => {
-                let further = is_news_again(At::summary(found), Field::PartText, found, told)?;
-                think(further, Field::PartText, found, out)?;
-            }
-            // They say what the item will.
-            "response.mcp_call_arguments.delta"
+            // They repeat what was told, or what the item will.
+            "response.output_text.done"
+            | "response.refusal.done"
+            | "response.function_call_arguments.done"
+            | "response.custom_tool_call_input.done"
+            | "response.mcp_call_arguments.delta"
             | "response.mcp_call_arguments.done"
             | "response.code_interpreter_call_code.delta"
             | "response.code_interpreter_call_code.done"
-            | "response.reasoning_summary_part.added"
-            | "response.reasoning_part.added"
-            | "response.content_part.added" => {}
+            | "response.reasoning_text.done"
+            | "response.reasoning_summary_text.done"
+            | "response.reasoning_summary_part.done"
+            | "response.content_part.added"
+            | "response.content_part.done" => {}
             _ => out.raw(kind, data)?,
         }
         Ok(true)
@@ -286,57 +329,6 @@ fn say(kind: Kind, field: Field, found: Found<'_>, out: &mut Outbox) -> Result<(
         Some(text) => out.say(kind, 0, text),
         None => Ok(()),
     }
-}
-
-/// Whether the words of a part that is complete are still to be told, as of a server that sends no pieces, and whether of a further
-/// part.
-fn is_news(at: At, text: Field, found: Found<'_>, told: &mut Told) -> Result<Option<bool>> {
-    if text.text(found).is_some() { told.whole(at, false) } else { Ok(None) }
-}
-
-/// [`is_news`] of an event that says what another has said before, or would have.
-fn is_news_again(at: At, text: Field, found: Found<'_>, told: &mut Told) -> Result<Option<bool>> {
-    if text.text(found).is_some() { told.whole(at, true) } else { Ok(None) }
-}
-
-fn think(further: Option<bool>, text: Field, found: Found<'_>, out: &mut Outbox) -> Result<()> {
-    match further {
-        None => return Ok(()),
-        Some(true) => out.say(Kind::Reasoning, 0, PARAGRAPH)?,
-        Some(false) => {}
-    }
-    say(Kind::Reasoning, text, found, out)
-}
-
-/// What is said of a part of the content besides its words.
-fn beside(aside: Aside, field: Field, found: Found<'_>, told: &mut Told, out: &mut Outbox) -> Result<()> {
-    let name = match aside {
-        Aside::Citations => "citations",
-        Aside::Logprobs => "logprobs",
-    };
-    match field.get(found).filter(|value| !value.is_null() && value.raw() != b"[]") {
-        Some(value) => {
-            told.aside(At::content(found), aside)?;
-            out.detail(0, name, value)
-        }
-        None => Ok(()),
-    }
-}
-
-/// A part of the content that is complete.
-fn part(found: Found<'_>, told: &mut Told, out: &mut Outbox) -> Result<()> {
-    let at = At::content(found);
-    if Field::PartType.is(found, "\"reasoning_text\"") {
-        return think(is_news_again(at, Field::PartText, found, told)?, Field::PartText, found, out);
-    }
-    for (kind, field) in [(Kind::Text, Field::PartText), (Kind::Refusal, Field::PartRefusal)] {
-        if is_news_again(at, field, found, told)?.is_some() {
-            say(kind, field, found, out)?;
-            beside(Aside::Citations, Field::PartAnnotations, found, told, out)?;
-            beside(Aside::Logprobs, Field::PartLogprobs, found, told, out)?;
-        }
-    }
-    Ok(())
 }
 
 /// A whole response.
@@ -360,9 +352,7 @@ fn whole(
     }
     out.start(Field::Id.text(found), Field::Model.text(found))?;
     note_usage(found, &AT_TOP, out);
-    for item in each(found, Field::Output) {
-        items.take(item, None, |_| Ok(Some(View::NOTHING)), out)?;
-    }
+    each(found, Field::Output, items, out)?;
     details(found, Field::Tier, Field::Safety, out)?;
     match status {
         "failed" | "cancelled" => out.fail(failed(None, event.data)),
@@ -377,20 +367,12 @@ fn whole(
     Ok(())
 }
 
-/// The items of an output.
-fn each(found: Found<'_>, output: Field) -> impl Iterator<Item = &str> {
-    found.iter().filter(move |found| Field::of(found) == Some(output)).filter_map(|found| match found.value {
-        Value::Object(item) => Some(item.as_str()),
-        _ => None,
-    })
-}
-
-/// What the whole response has in it that has not been told.
-fn missing(found: Found<'_>, items: &mut Items, told: &Told, out: &mut Outbox) -> Result<(), EventError> {
-    let total = each(found, Field::ResponseOutput).count();
-    told.check_total(total)?;
-    for (place, item) in (0..).zip(each(found, Field::ResponseOutput)) {
-        items.take(item, None, |id| Ok(told.in_whole(place, total, id)), out)?;
+/// All items of an output.
+fn each(found: Found<'_>, output: Field, items: &mut Items, out: &mut Outbox) -> Result<(), EventError> {
+    for found in found.iter().filter(|found| Field::of(found) == Some(output)) {
+        if let Value::Object(item) = found.value {
+            items.take(item.as_str(), None, Told::default(), out)?;
+        }
     }
     Ok(())
 }

@@ -4,13 +4,9 @@
 //! kinds that only the server can run are kept as they are.
 
 use loquat_core::Result;
-use loquat_json::{Extractor, Found, Match, Str, Value};
+use loquat_json::{Extractor, Found, Value};
 
-use super::{
-    decode::OPAQUE,
-    kept,
-    told::{Aside, Section, View},
-};
+use super::{decode::OPAQUE, kept};
 use crate::{
     calls::CallPiece,
     fields::{Pick, fields},
@@ -34,6 +30,17 @@ fields! {
     Logprobs = "/content/*/logprobs",
 }
 
+/// What a stream has told of an item before it was complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Told {
+    /// That there is a call.
+    pub(super) call: bool,
+    /// Its text, thoughts or arguments, or some of them.
+    pub(super) content: bool,
+    /// That without pieces: each part when it was complete.
+    pub(super) at_once: bool,
+}
+
 /// Reads items; kept from one to the next.
 #[derive(Debug)]
 pub(super) struct Items {
@@ -46,21 +53,21 @@ impl Items {
         Ok(Self { extractor: Field::extractor()?, word: String::new() })
     }
 
-    /// Tells what an item holds besides what has been told, which `told` says by its name; `None`: it is not to be told. `index`: its
-    /// place in the output, where that is known.
-    pub(super) fn take<'t>(
+    /// Tells what an item holds besides what has been told. `index`: its place in the output, where that is known.
+    pub(super) fn take(
         &mut self,
         raw: &str,
         index: Option<Value<'_>>,
-        told: impl FnOnce(Option<Str<'_>>) -> Result<Option<View<'t>>>,
+        told: Told,
         out: &mut Outbox,
     ) -> Result<(), EventError> {
         let Self { extractor, word } = self;
         let found = extractor.extract_str(raw)?;
-        let Some(told) = told(Field::Id.text(found))? else { return Ok(()) };
         match Field::Type.text(found).map(|kind| kind.decode_lossy(word)).unwrap_or_default() {
             "message" => {
-                texts(found, told, out)?;
+                if !told.content {
+                    texts(found, out)?;
+                }
                 keep(raw, out)?;
             }
             "reasoning" => reasoning(found, raw, told, out)?,
@@ -83,53 +90,33 @@ fn keep(raw: &str, out: &mut Outbox) -> Result<()> {
     kept::rest(raw).map_or(Ok(()), |rest| out.opaque(0, OPAQUE, &rest))
 }
 
-fn texts(found: Found<'_>, told: View<'_>, out: &mut Outbox) -> Result<()> {
+fn texts(found: Found<'_>, out: &mut Outbox) -> Result<()> {
     for found in found.iter() {
-        let part = part_number(&found);
         let text = found.value.as_str().filter(|text| !text.is_empty());
-        let is_told = || told.has_words(Section::Content, part);
         match (Field::of(&found), text) {
-            (Some(Field::Text), Some(text)) if !is_told() => out.say(Kind::Text, 0, text)?,
-            (Some(Field::Refusal), Some(text)) if !is_told() => out.say(Kind::Refusal, 0, text)?,
-            (Some(Field::Annotations), _) if !told.has_aside(Aside::Citations, part) => {
-                out.detail(0, "citations", found.value)?;
-            }
-            (Some(Field::Logprobs), _) if !told.has_aside(Aside::Logprobs, part) => {
-                out.detail(0, "logprobs", found.value)?;
-            }
+            (Some(Field::Text), Some(text)) => out.say(Kind::Text, 0, text)?,
+            (Some(Field::Refusal), Some(text)) => out.say(Kind::Refusal, 0, text)?,
+            (Some(Field::Annotations), _) => out.detail(0, "citations", found.value)?,
+            (Some(Field::Logprobs), _) => out.detail(0, "logprobs", found.value)?,
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Which part of its section.
-fn part_number(found: &Match<'_>) -> u64 {
-    found.indices.get(0).map_or(u64::MAX, u64::from)
-}
-
-/// The thoughts: of text and summary that of which something has been told, or else the summary where there are both.
-fn reasoning(found: Found<'_>, raw: &str, told: View<'_>, out: &mut Outbox) -> Result<()> {
-    let has_told = [Section::Content, Section::Summary].map(|section| told.has_any(section));
-    let wanted = match has_told {
-        [false, false] if Field::Summary.get(found).is_some() => [false, true],
-        [false, false] => [true, false],
-        told => told,
-    };
-    let mut any = has_told.contains(&true);
-    for found in found.iter() {
-        let section = match Field::of(&found) {
-            Some(Field::Text) if wanted[0] => Section::Content,
-            Some(Field::Summary) if wanted[1] => Section::Summary,
-            _ => continue,
-        };
-        let text = found.value.as_str().filter(|text| !text.is_empty());
-        if let Some(text) = text.filter(|_| !told.has_words(section, part_number(&found))) {
-            if any {
-                out.say(Kind::Reasoning, 0, PARAGRAPH)?;
+/// The thoughts, of which a summary is told rather than the text where there are both.
+fn reasoning(found: Found<'_>, raw: &str, told: Told, out: &mut Outbox) -> Result<()> {
+    let kind = if Field::Summary.get(found).is_some() { Field::Summary } else { Field::Text };
+    let mut any = told.content;
+    if !told.content {
+        for found in found.iter().filter(|found| Field::of(found) == Some(kind)) {
+            if let Some(text) = found.value.as_str().filter(|text| !text.is_empty()) {
+                if any {
+                    out.say(Kind::Reasoning, 0, PARAGRAPH)?;
+                }
+                any = true;
+                out.say(Kind::Reasoning, 0, text)?;
             }
-            any = true;
-            out.say(Kind::Reasoning, 0, text)?;
         }
     }
     out.seal(0, raw, !any)
@@ -142,15 +129,13 @@ fn call(
     found: Found<'_>,
     arguments: Field,
     index: Option<Value<'_>>,
-    told: View<'_>,
+    told: Told,
     out: &mut Outbox,
 ) -> Result<()> {
     let arguments = arguments.text(found).map(Text::Json);
-    if told.is_call() {
+    if told.call {
         return match arguments {
-            Some(_) if !told.has_any(Section::Content) => {
-                out.call(0, &CallPiece { index, arguments, ..CallPiece::default() })
-            }
+            Some(_) if !told.content => out.call(0, &CallPiece { index, arguments, ..CallPiece::default() }),
             _ => Ok(()),
         };
     }

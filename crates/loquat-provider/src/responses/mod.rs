@@ -7,7 +7,6 @@ mod decode;
 mod encode;
 mod item;
 mod kept;
-mod told;
 
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
