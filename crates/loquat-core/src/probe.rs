@@ -23,7 +23,7 @@ pub trait LockProbe: Send + Sync {
     /// Somebody takes it, now or after a wait.
     fn taken(&self);
 
-    /// Somebody else holds it: `wait` comes back when that is over. It is called once.
+    /// Somebody else holds it: `wait` comes back when that is over, and is to be called once.
     fn waits(&self, wait: &mut dyn FnMut());
 }
 

@@ -395,6 +395,24 @@ async fn lines_in_a_file_that_does_not_grow_for_ever() {
     }
 }
 
+/// Its file was renamed and no new one could be made, or somebody took it away: the next to write makes one.
+#[tokio::test]
+async fn lines_go_on_where_their_file_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("calls.jsonl");
+    let mut config = config();
+    config.max_file_bytes = 1;
+    let exporter = Exporter::json_lines(&path, config).expect("an exporter");
+    let observer = Observer::builder().sampling(Sampling::all()).export(exporter.clone()).build();
+    many(&observer, 1).await;
+    assert!(exporter.flush(Duration::from_secs(60)));
+    fs::remove_file(&path).expect("there");
+    many(&observer, 1).await;
+    assert!(exporter.flush(Duration::from_secs(60)));
+    assert_eq!((exporter.exported(), exporter.dropped()), (2, 0));
+    assert_eq!(fs::read_to_string(&path).expect("there").lines().count(), 1);
+}
+
 /// A disk that is full: what is lost is counted, and nobody waits for it.
 #[cfg(target_os = "linux")]
 #[tokio::test]

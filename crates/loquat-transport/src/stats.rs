@@ -87,7 +87,10 @@ impl Locks {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 let mut guard = None;
-                probe.waits(&mut || guard = Some(mutex.lock().unwrap_or_else(PoisonError::into_inner)));
+                // One that calls twice has it already.
+                probe.waits(&mut || {
+                    guard.get_or_insert_with(|| mutex.lock().unwrap_or_else(PoisonError::into_inner));
+                });
                 // One that does not call waits for nothing; the lock is had all the same.
                 guard.unwrap_or_else(|| mutex.lock().unwrap_or_else(PoisonError::into_inner))
             }
@@ -140,7 +143,7 @@ mod tests {
     use super::*;
 
     /// Tells when it is told.
-    struct Tells(mpsc::Sender<&'static str>, bool);
+    struct Tells(mpsc::Sender<&'static str>, usize);
 
     impl LockProbe for Tells {
         fn taken(&self) {
@@ -149,16 +152,14 @@ mod tests {
 
         fn waits(&self, wait: &mut dyn FnMut()) {
             let _ = self.0.send("waits");
-            if self.1 {
-                wait();
-            }
+            (0..self.1).for_each(|_| wait());
             let _ = self.0.send("has it");
         }
     }
 
     #[test]
     fn a_lock_that_is_held_is_told_of_and_had_whatever_the_probe_does() {
-        for calls in [true, false] {
+        for calls in [0, 1, 2] {
             let (sender, told) = mpsc::channel();
             let (locks, mutex) = (Locks::default(), Mutex::new(1));
             drop(locks.lock(&mutex)); // nobody is told

@@ -43,7 +43,11 @@ impl Lines {
         if self.bytes > 0 && self.bytes.saturating_add(more) > self.max_bytes {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
-            std::fs::rename(&self.path, old)?;
+            match std::fs::rename(&self.path, old) {
+                // It was renamed before, and no new one could be opened.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
             // Where that fails, this one goes on to know its path, and the next to write tries again.
             *self = Self::open(self.path.clone(), self.max_bytes)?;
         }

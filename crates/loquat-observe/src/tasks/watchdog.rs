@@ -25,7 +25,7 @@ use crate::metric::nanos;
 /// | field | default | reason |
 /// |---|---|---|
 /// | `threshold` | 50 ms | a worker that is held so long delays every stream it carries by a visible pause |
-/// | `every` | 10 ms | a report comes a fifth of the threshold late at most |
+/// | `every` | 10 ms | a thread that sleeps or runs all the while is told at the next look, the rest when the poll comes back |
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct WatchdogConfig {
