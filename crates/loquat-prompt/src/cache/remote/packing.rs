@@ -1,117 +1,117 @@
-//! Tokens as bytes: numbers of one to four bytes each, and how long each is apart from them, before all.
+//! Tokens as bytes: numbers of one width, which is the narrowest that holds them all, packed without gaps.
 //!
 //! ```text
-//! mode | count (LEB128) | lengths, two bits each, the lowest first | the numbers, the lowest byte first
+//! width in bits | count (LEB128) | the numbers, the lowest bit first
 //! ```
 //!
-//! With its lengths apart a number begins where the sum of them says, and not where the one before was found to end, which is what
-//! reading a LEB128 waits for (Lemire, Kurz and Rupp, "Stream VByte", 2018). The numbers are the tokens, or the zigzag differences of
-//! each to the one before, whichever is shorter. On English prose some 2.2 bytes a token.
+//! Of one width a number's place is known without reading those before it: eight are read from one window of 32 bytes in some forty
+//! instructions. Variable lengths (LEB128, or Stream VByte's lengths apart) take a fortieth less room on English prose, 2.2 bytes
+//! a token for 2.25, and three times the instructions; differences to the token before are no smaller than tokens.
 
 use std::sync::Arc;
 
 use super::codec::{Reader, write_number};
 
-const PLAIN: u8 = 0;
-const DIFFERENCES: u8 = 1;
+/// Numbers read at once. So many take as many bytes as they have bits each.
+const GROUP: usize = 8;
+/// Bytes that hold a group of any width.
+const WINDOW: usize = 32;
 
-/// Bytes of a number by its two bits, as a mask.
-const MASKS: [u32; 4] = [0xFF, 0xFFFF, 0x00FF_FFFF, 0xFFFF_FFFF];
+/// The widths there are, in bits: vocabularies of a hundred to three hundred thousand tokens need 17 to 19.
+const WIDTHS: [u8; 9] = [8, 12, 16, 17, 18, 19, 20, 24, 32];
 
 /// Tokens as bytes.
 pub(super) fn pack(tokens: &[u32]) -> Vec<u8> {
-    let mut last = 0;
-    let differences = tokens.iter().map(|token| {
-        let difference = token.wrapping_sub(last).cast_signed();
-        last = *token;
-        ((difference << 1) ^ (difference >> 31)).cast_unsigned()
-    });
-    let differences: Vec<u32> = differences.collect();
-    let bytes = |numbers: &[u32]| numbers.iter().map(|number| code(*number) + 1).sum::<usize>();
-    let (mode, numbers, length) = match (bytes(tokens), bytes(&differences)) {
-        (plain, other) if other < plain => (DIFFERENCES, differences.as_slice(), other),
-        (plain, _) => (PLAIN, tokens, plain),
-    };
-    let mut packed = Vec::with_capacity(length + tokens.len() / 4 + 12);
-    packed.push(mode);
+    let greatest = tokens.iter().fold(0, |all, token| all | token);
+    let needed = 32 - greatest.leading_zeros();
+    let width = WIDTHS.into_iter().find(|width| u32::from(*width) >= needed).unwrap_or(32);
+    let mut packed = Vec::with_capacity(tokens.len() * usize::from(width) / 8 + 12);
+    packed.push(width);
     write_number(tokens.len() as u64, &mut packed);
-    packed.extend(numbers.chunks(4).map(|four| {
-        four.iter().rev().fold(0, |codes, number| codes << 2 | u8::try_from(code(*number)).unwrap_or(3))
-    }));
-    for number in numbers {
-        packed.extend_from_slice(number.to_le_bytes().get(..=code(*number)).unwrap_or_default());
+    let (mut waiting, mut bits) = (0_u64, 0);
+    for token in tokens {
+        // Fewer than eight wait from before: 39 at most are in.
+        waiting |= u64::from(*token) << bits;
+        bits += u32::from(width);
+        while bits >= 8 {
+            packed.push((waiting & 0xFF) as u8);
+            waiting >>= 8;
+            bits -= 8;
+        }
+    }
+    if bits > 0 {
+        packed.push((waiting & 0xFF) as u8);
     }
     packed
 }
 
-/// One less than how many bytes a number takes.
-fn code(number: u32) -> usize {
-    3_usize.saturating_sub(number.leading_zeros() as usize / 8)
-}
-
 /// Tokens from bytes; each below `vocabulary`, no more than `most`, and no byte over.
 pub(super) fn unpack(bytes: &[u8], vocabulary: u32, most: usize) -> Option<Arc<[u32]>> {
-    let (mode, rest) = bytes.split_first()?;
+    let (width, rest) = bytes.split_first()?;
     let mut reader = Reader(rest);
     let count = usize::try_from(reader.number()?).ok()?;
-    // Each has a byte at least: a count that the value cannot hold asks for no memory.
-    if count > most || count > reader.0.len() {
+    let numbers = reader.0;
+    // A count that the value does not hold asks for no memory.
+    let bits = count.checked_mul(usize::from(*width))?;
+    if count > most || bits.div_ceil(8) != numbers.len() {
         return None;
     }
-    let (codes, numbers) = reader.0.split_at_checked(count.div_ceil(4))?;
     let mut tokens: Arc<[u32]> = std::iter::repeat_n(0, count).collect();
     let places = Arc::get_mut(&mut tokens)?;
-    spread(codes, numbers, places)?;
-    if *mode == DIFFERENCES {
-        let mut last = 0_u32;
-        for place in &mut *places {
-            last = last.wrapping_add((*place >> 1) ^ (*place & 1).wrapping_neg());
-            *place = last;
-        }
-    } else if *mode != PLAIN {
-        return None;
+    match width {
+        8 => spread::<8>(numbers, places),
+        12 => spread::<12>(numbers, places),
+        16 => spread::<16>(numbers, places),
+        17 => spread::<17>(numbers, places),
+        18 => spread::<18>(numbers, places),
+        19 => spread::<19>(numbers, places),
+        20 => spread::<20>(numbers, places),
+        24 => spread::<24>(numbers, places),
+        32 => spread::<32>(numbers, places),
+        _ => return None,
     }
-    let is_known = places.iter().fold(true, |all, token| all & (*token < vocabulary));
-    is_known.then_some(tokens)
+    is_below(places, vocabulary).then_some(tokens)
 }
 
-/// The numbers, each in its place. `None` where there are bytes too few, or over, or lengths of no number.
-fn spread(codes: &[u8], numbers: &[u8], places: &mut [u32]) -> Option<()> {
-    let mut at = 0;
-    let (fours, rest) = places.as_chunks_mut::<4>();
-    for (four, code) in fours.iter_mut().zip(codes) {
-        let mut code = *code;
-        if let Some(window) = numbers.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-            let mut within = 0;
-            for place in four {
-                // At most 12 here: three numbers of four bytes.
-                let word = window.get(within..within + 4).and_then(<[u8]>::first_chunk)?;
-                *place = u32::from_le_bytes(*word) & MASKS[usize::from(code & 3)];
-                within += usize::from(code & 3) + 1;
-                code >>= 2;
-            }
-            at += within;
-        } else {
-            for place in four {
-                *place = number(numbers, &mut at, code)?;
-                code >>= 2;
-            }
+/// Whether all numbers are below that. Where it is below 2^31, one that is not shows in the highest bit of it or of the difference:
+/// with that the oldest vectors do four at once, which cannot compare unsigned numbers.
+fn is_below(numbers: &[u32], end: u32) -> bool {
+    match end.checked_sub(1).filter(|last| last >> 31 == 0) {
+        Some(last) => {
+            numbers.iter().fold(0, |all, number| all | number | last.wrapping_sub(*number)) >> 31 == 0
         }
+        None => numbers.iter().all(|number| *number < end),
     }
-    let mut code = if rest.is_empty() { 0 } else { *codes.last()? };
-    for place in rest {
-        *place = number(numbers, &mut at, code)?;
-        code >>= 2;
-    }
-    (code == 0 && at == numbers.len()).then_some(())
 }
 
-fn number(numbers: &[u8], at: &mut usize, code: u8) -> Option<u32> {
-    let end = *at + usize::from(code & 3) + 1;
-    let mut word = [0; 4];
-    word.iter_mut().zip(numbers.get(*at..end)?).for_each(|(to, from)| *to = *from);
-    *at = end;
-    Some(u32::from_le_bytes(word))
+/// The numbers, each in its place.
+fn spread<const WIDTH: usize>(mut numbers: &[u8], places: &mut [u32]) {
+    let (groups, rest) = places.as_chunks_mut::<GROUP>();
+    for group in groups {
+        match numbers.first_chunk() {
+            Some(window) => *group = read::<WIDTH>(window),
+            None => *group = read::<WIDTH>(&padded(numbers)),
+        }
+        numbers = numbers.get(WIDTH..).unwrap_or_default();
+    }
+    let last = read::<WIDTH>(&padded(numbers));
+    rest.iter_mut().zip(last).for_each(|(place, number)| *place = number);
+}
+
+fn padded(numbers: &[u8]) -> [u8; WINDOW] {
+    let mut window = [0; WINDOW];
+    window.iter_mut().zip(numbers).for_each(|(to, from)| *to = *from);
+    window
+}
+
+#[inline(always)]
+fn read<const WIDTH: usize>(window: &[u8; WINDOW]) -> [u32; GROUP] {
+    std::array::from_fn(|number| {
+        // A number of at most 24 bits lies within four bytes wherever it begins, one of 32 begins with a byte.
+        let bit = number * WIDTH;
+        let word = window.get(bit / 8..bit / 8 + 4).and_then(<[u8]>::first_chunk);
+        word.map_or(0, |word| u32::from_le_bytes(*word) >> (bit % 8) & (u32::MAX >> (32 - WIDTH)))
+    })
 }
 
 #[cfg(test)]
@@ -147,15 +147,40 @@ mod tests {
             let _ = unpacked(&bytes);
             // With a head that is well formed, too.
             let count = u8::try_from(bytes.len() / 3).unwrap_or(0);
-            let _ = unpacked(&[&[count & 1, count], &bytes[..]].concat());
+            for width in WIDTHS {
+                let _ = unpacked(&[&[width, count], &bytes[..]].concat());
+            }
         }
     }
 
     #[test]
-    fn small_tokens_take_little() {
-        assert_eq!(pack(&[300; 1000]).len(), 1 + 2 + 250 + 2 + 999, "the same again is a zero");
-        let mixed: Vec<u32> = (0..1000).map(|n| (n * 7919) % 65_000).collect();
-        assert!(pack(&mixed).len() <= 2253);
+    fn numbers_below_are_told_from_others() {
+        let edges =
+            [0, 1, 2, 199_999, 200_000, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, u32::MAX - 1, u32::MAX];
+        for end in edges {
+            for number in edges {
+                for at in [0, 3, 8] {
+                    let mut numbers = [end.saturating_sub(1); 9];
+                    numbers[at] = number;
+                    assert_eq!(is_below(&numbers, end), number < end && end > 0, "{number} and {end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_width_takes_what_it_says() {
+        for width in WIDTHS {
+            let greatest = u32::MAX >> (32 - width);
+            for count in 0..40_u32 {
+                let tokens: Vec<u32> = (0..count).map(|n| greatest.wrapping_sub(n * 7) & greatest).collect();
+                let packed = pack(&tokens);
+                assert_eq!(packed.len(), 2 + (tokens.len() * usize::from(width)).div_ceil(8), "{width}");
+                let unpacked = unpack(&packed, u32::MAX, 40).map(|tokens| tokens.to_vec());
+                let holds_greatest = tokens.contains(&u32::MAX);
+                assert_eq!(unpacked, (!holds_greatest).then_some(tokens), "{width} bits, {count}");
+            }
+        }
     }
 
     #[test]
