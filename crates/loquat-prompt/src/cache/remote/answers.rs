@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::codec::Kind;
 use super::replay::{Recording, Replay};
-use super::store::Content;
+use super::store::{Content, Item};
 use super::{Remote, canonical};
 use crate::cache::{CacheStats, counters::Counters, hashing_digest::Digest};
 
@@ -183,7 +183,7 @@ impl<M: Model> AnswerCache<M> {
         if let Some(remote) = &self.shared.remote {
             let shelf = remote.shelf(Kind::Answer, tenant);
             let name = remote.key(&shelf, &[self.shared.scope.as_bytes(), canonical]);
-            let found = remote.read(&shelf, std::slice::from_ref(&name)).await.pop().flatten();
+            let found = remote.read(&shelf, &name).await;
             let found = found.map(Content::into_bytes);
             match found.as_deref().map(|bytes| (bytes.len(), Replay::read(bytes))) {
                 Some((bytes, Some(answer))) => {
@@ -202,7 +202,8 @@ impl<M: Model> AnswerCache<M> {
             let shared = Arc::clone(&landing.shared);
             shared.counters.computed(whole.as_ref().map_or(0, Vec::len));
             if let (Some(bytes), Some(remote), Some((shelf, name))) = (&whole, &shared.remote, remote_key) {
-                remote.write(&shelf, vec![(name, bytes.clone())]);
+                let item = Item { key: name, witness: None, content: bytes.clone() };
+                remote.write(&shelf, vec![item]);
             }
             landing.land(whole);
         };

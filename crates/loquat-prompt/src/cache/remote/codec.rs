@@ -4,13 +4,21 @@
 //! 'L' version kind | tag (16 bytes) | tenant length, tenant | content
 //! ```
 //!
-//! The tag is keyed BLAKE3 over key, version, kind, tenant and content, cut to 16 bytes. Numbers are LEB128; how tokens are written
-//! says `packing`.
+//! The tag is keyed BLAKE3 over key, version, kind, tenant, what the content is of and the content, cut to 16 bytes. Numbers are
+//! LEB128; how tokens are written says `packing`.
+//!
+//! Where tokens lie is said by a quick hash of their text, so that the question is on its way at once; what decides is the digest
+//! of the text in the tag, made while Redis answers. Texts of one quick hash are one another's miss. The hash itself is in nobody's
+//! sight: keys are a keyed digest of it.
+
+use std::fmt;
+
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 use super::super::hashing_digest::Digest;
 
 /// What is read by this code. Another version is a miss.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const TAG_BYTES: usize = 16;
 const HEAD_BYTES: usize = 3 + TAG_BYTES;
 
@@ -43,6 +51,42 @@ pub(super) struct Shelf {
     start: String,
 }
 
+/// Where the tokens of texts are, of one tenant and by one tokenizer.
+#[derive(Clone)]
+pub(super) struct Places {
+    shelf: Shelf,
+    quick: RapidSecrets,
+    names: Digest,
+}
+
+impl Places {
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    pub(super) fn key(&self, text: &str) -> String {
+        let quick = rapidhash_v3_seeded(text.as_bytes(), &self.quick);
+        let length = text.len() as u64;
+        self.shelf.key(&self.names.of(&[&quick.to_le_bytes(), &length.to_le_bytes()]))
+    }
+}
+
+/// Without what the hash is keyed with.
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Places").field(&self.shelf).finish()
+    }
+}
+
+impl Shelf {
+    fn key(&self, item: &[u8; 32]) -> String {
+        let mut key = String::with_capacity(self.start.len() + 2 * item.len());
+        key.push_str(&self.start);
+        hex(item, &mut key);
+        key
+    }
+}
+
 /// Names keys and seals values.
 #[derive(Debug)]
 pub(super) struct Sealer {
@@ -69,25 +113,46 @@ impl Sealer {
         let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 3);
         all.extend([b"item", shelf.kind.name().as_bytes(), shelf.tenant.as_bytes()]);
         all.extend(parts);
-        let item = self.seal.of(&all);
-        let mut key = String::with_capacity(shelf.start.len() + 64);
-        key.push_str(&shelf.start);
-        hex(&item, &mut key);
-        key
+        shelf.key(&self.seal.of(&all))
     }
 
-    pub(super) fn seal(&self, kind: Kind, key: &str, tenant: &str, content: &[u8]) -> Vec<u8> {
+    /// Where a tenant's tokens are, by the tokenizer of that fingerprint.
+    pub(super) fn places(&self, tenant: &str, fingerprint: &[u8]) -> Places {
+        let secret = self.seal.of(&[b"places", tenant.as_bytes(), fingerprint]);
+        let seed = Digest::keyed("loquat prompt cache, quick hash", &secret).of(&[]);
+        let seed = seed.first_chunk().map_or(0, |seed| u64::from_le_bytes(*seed));
+        Places {
+            shelf: self.shelf(Kind::Tokens, tenant),
+            quick: RapidSecrets::seed(seed),
+            names: Digest::keyed("loquat prompt cache, names", &secret),
+        }
+    }
+
+    /// What the tag of a text's tokens holds of it.
+    pub(super) fn witness(&self, text: &str) -> [u8; 32] {
+        self.seal.of(&[b"text", text.as_bytes()])
+    }
+
+    /// `of`: what the content is of, where its key is not the last word on that.
+    pub(super) fn seal(&self, kind: Kind, key: &str, tenant: &str, of: &[u8], content: &[u8]) -> Vec<u8> {
         let mut value = Vec::with_capacity(HEAD_BYTES + tenant.len() + 5 + content.len());
         value.extend_from_slice(&[b'L', VERSION, kind as u8]);
-        value.extend_from_slice(&self.tag(kind, key, tenant, content));
+        value.extend_from_slice(&self.tag(kind, key, tenant, of, content));
         write_number(tenant.len() as u64, &mut value);
         value.extend_from_slice(tenant.as_bytes());
         value.extend_from_slice(content);
         value
     }
 
-    /// The content, if the value is whole, ours, of this version, this kind, this key and this tenant.
-    pub(super) fn open<'v>(&self, kind: Kind, key: &str, tenant: &str, value: &'v [u8]) -> Option<&'v [u8]> {
+    /// The content, if the value is whole, ours, of this version, this kind, this key, this tenant, and of that.
+    pub(super) fn open<'v>(
+        &self,
+        kind: Kind,
+        key: &str,
+        tenant: &str,
+        of: &[u8],
+        value: &'v [u8],
+    ) -> Option<&'v [u8]> {
         let (head, rest) = value.split_at_checked(HEAD_BYTES)?;
         let (start, tag) = head.split_at_checked(3)?;
         if start != [b'L', VERSION, kind as u8] {
@@ -97,14 +162,14 @@ impl Sealer {
         let named = reader.bytes()?;
         let content = reader.0;
         // As long as any other, whatever differs where: the tag is no secret, but nobody need guess at it byte by byte.
-        let expected = self.tag(kind, key, tenant, content);
+        let expected = self.tag(kind, key, tenant, of, content);
         let differs = tag.iter().zip(expected).fold(0, |all, (a, b)| all | (a ^ b));
         (differs == 0 && named == tenant.as_bytes()).then_some(content)
     }
 
-    fn tag(&self, kind: Kind, key: &str, tenant: &str, content: &[u8]) -> [u8; TAG_BYTES] {
-        let digest =
-            self.seal.of(&[b"value", &[VERSION, kind as u8], key.as_bytes(), tenant.as_bytes(), content]);
+    fn tag(&self, kind: Kind, key: &str, tenant: &str, of: &[u8], content: &[u8]) -> [u8; TAG_BYTES] {
+        let head = [VERSION, kind as u8];
+        let digest = self.seal.of(&[b"value", &head, key.as_bytes(), tenant.as_bytes(), of, content]);
         let mut tag = [0; TAG_BYTES];
         tag.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
         tag
@@ -112,12 +177,8 @@ impl Sealer {
 }
 
 fn hex(bytes: &[u8], to: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |four: u8| DIGITS.get(usize::from(four)).copied().map_or(' ', char::from);
-    for byte in bytes {
-        to.push(digit(byte >> 4));
-        to.push(digit(byte & 15));
-    }
+    let digit = |four: u8| char::from(if four < 10 { b'0' + four } else { b'a' + four - 10 });
+    to.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
 }
 
 /// Reads numbers and byte strings; `None` where they are cut.
@@ -176,24 +237,32 @@ mod tests {
         #[test]
         fn rubbish_is_no_value(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let sealer = Sealer::new("0123456789abcdef", "p");
-            prop_assert_eq!(sealer.open(Kind::Tokens, "k", "t", &bytes), None);
+            prop_assert_eq!(sealer.open(Kind::Tokens, "k", "t", b"text", &bytes), None);
         }
     }
 
     #[test]
     fn a_value_is_believed_in_its_own_place_only() {
         let sealer = Sealer::new("0123456789abcdef", "p");
-        let value = sealer.seal(Kind::Tokens, "key", "a", b"content");
-        assert_eq!(sealer.open(Kind::Tokens, "key", "a", &value), Some(&b"content"[..]));
-        assert_eq!(sealer.open(Kind::Tokens, "other", "a", &value), None, "moved");
-        assert_eq!(sealer.open(Kind::Tokens, "key", "b", &value), None, "another tenant's");
-        assert_eq!(sealer.open(Kind::Count, "key", "a", &value), None, "another kind");
-        assert_eq!(Sealer::new("another seal ......", "p").open(Kind::Tokens, "key", "a", &value), None);
+        let value = sealer.seal(Kind::Tokens, "key", "a", b"text", b"content");
+        assert_eq!(sealer.open(Kind::Tokens, "key", "a", b"text", &value), Some(&b"content"[..]));
+        assert_eq!(sealer.open(Kind::Tokens, "other", "a", b"text", &value), None, "moved");
+        assert_eq!(sealer.open(Kind::Tokens, "key", "b", b"text", &value), None, "another tenant's");
+        assert_eq!(sealer.open(Kind::Count, "key", "a", b"text", &value), None, "another kind");
+        assert_eq!(
+            Sealer::new("another seal ......", "p").open(Kind::Tokens, "key", "a", b"text", &value),
+            None
+        );
+        assert_eq!(sealer.open(Kind::Tokens, "key", "a", b"other", &value), None, "of another text");
         for index in 0..value.len() {
             let mut changed = value.clone();
             changed[index] ^= 1;
-            assert_eq!(sealer.open(Kind::Tokens, "key", "a", &changed), None, "byte {index}");
-            assert_eq!(sealer.open(Kind::Tokens, "key", "a", &value[..index]), None, "cut at {index}");
+            assert_eq!(sealer.open(Kind::Tokens, "key", "a", b"text", &changed), None, "byte {index}");
+            assert_eq!(
+                sealer.open(Kind::Tokens, "key", "a", b"text", &value[..index]),
+                None,
+                "cut at {index}"
+            );
         }
         let key = |tenant| sealer.key(&sealer.shelf(Kind::Tokens, tenant), &[b"text"]);
         assert_ne!(key("a"), key("b"));
@@ -201,5 +270,18 @@ mod tests {
         // Parts are apart: ("ab", "c") is not ("a", "bc").
         let shelf = sealer.shelf(Kind::Count, "t");
         assert_ne!(sealer.key(&shelf, &[b"ab", b"c"]), sealer.key(&shelf, &[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn tokens_lie_where_tenant_tokenizer_and_text_say() {
+        let sealer = Sealer::new("0123456789abcdef", "p");
+        let key = |tenant, fingerprint: &[u8], text| sealer.places(tenant, fingerprint).key(text);
+        let one = key("a", b"o200k", "a text");
+        assert_eq!(one, key("a", b"o200k", "a text"));
+        assert_ne!(one, key("a", b"o200k", "a text "));
+        assert_ne!(one.rsplit(':').next(), key("b", b"o200k", "a text").rsplit(':').next());
+        assert_ne!(one, key("a", b"cl100k", "a text"));
+        assert_ne!(one, Sealer::new("another seal ......", "p").places("a", b"o200k").key("a text"));
+        assert!(one.starts_with("p:tokens:") && !one.contains("text"));
     }
 }

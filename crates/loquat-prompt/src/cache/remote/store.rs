@@ -3,12 +3,15 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    future::poll_fn,
     hash::{BuildHasher, RandomState},
     ops::Deref,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -16,7 +19,7 @@ use loquat_core::{Error, ErrorKind, Result};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::breaker::Breaker;
-use super::codec::{Kind, Reader, Sealer, Shelf, write_number};
+use super::codec::{Kind, Places, Reader, Sealer, Shelf, write_number};
 use super::cost::CostModel;
 use super::link::{self, Link};
 use super::{Costs, RemoteConfig};
@@ -83,6 +86,16 @@ pub struct RemoteStats {
     /// Whether Redis is being left alone now.
     pub is_open: bool,
 }
+
+/// What is to be written.
+pub(super) struct Item {
+    pub(super) key: String,
+    pub(super) witness: Option<Witness>,
+    pub(super) content: Vec<u8>,
+}
+
+/// What a value is to be of; empty where its key says so.
+pub(super) type Witness = [u8; 32];
 
 /// A value that was believed, where it came to lie.
 pub(super) struct Content {
@@ -158,6 +171,14 @@ impl Remote {
 
     pub(super) fn shelf(&self, kind: Kind, tenant: &str) -> Shelf {
         self.0.sealer.shelf(kind, tenant)
+    }
+
+    pub(super) fn places(&self, tenant: &str, fingerprint: &[u8]) -> Places {
+        self.0.sealer.places(tenant, fingerprint)
+    }
+
+    pub(super) fn witness(&self, text: &str) -> Witness {
+        self.0.sealer.witness(text)
     }
 
     pub(super) fn key(&self, shelf: &Shelf, parts: &[&[u8]]) -> String {
@@ -251,33 +272,53 @@ impl Remote {
         }
     }
 
-    /// The contents under these keys, in their order, asked for at once.
-    pub(super) async fn read(&self, shelf: &Shelf, keys: &[String]) -> Vec<Option<Content>> {
-        let mut contents = Vec::with_capacity(keys.len());
+    /// The content under a key.
+    pub(super) async fn read(&self, shelf: &Shelf, key: &str) -> Option<Content> {
+        let value = self.run::<Option<Vec<u8>>>(redis::cmd("GET").arg(key)).await.flatten();
+        let content = value.and_then(|value| self.open(shelf, key, &[], value));
+        self.count(std::slice::from_ref(&content));
+        content
+    }
+
+    /// The contents under these keys, in their order, asked for at once, and what each is to be of, found out meanwhile.
+    pub(super) async fn read_all(
+        &self,
+        shelf: &Shelf,
+        keys: &[String],
+        witnesses: impl FnOnce() -> Vec<Witness>,
+    ) -> (Vec<Option<Content>>, Vec<Witness>) {
         let asked = keys.get(..keys.len().min(MAX_BATCH)).unwrap_or_default();
-        if let [key] = asked {
-            let value = self.run::<Option<Vec<u8>>>(redis::cmd("GET").arg(key)).await.flatten();
-            contents.push(value.and_then(|value| self.open(shelf, key, value)));
-        } else if !asked.is_empty() {
-            let values: Option<Vec<Option<Vec<u8>>>> = self.run(redis::cmd("MGET").arg(asked)).await;
-            let values = values.filter(|values| values.len() == asked.len()).unwrap_or_default();
-            let opened = asked.iter().zip(values).map(|(key, value)| self.open(shelf, key, value?));
-            contents.extend(opened);
-        }
+        let (values, witnesses) = if let [key] = asked {
+            let mut command = redis::cmd("GET");
+            let (value, witnesses) = beside(self.run(command.arg(key)), witnesses).await;
+            (vec![value.flatten()], witnesses)
+        } else {
+            let mut command = redis::cmd("MGET");
+            let (values, witnesses) = beside(self.run(command.arg(asked)), witnesses).await;
+            let values: Option<Vec<Option<Vec<u8>>>> = values;
+            (values.filter(|values| values.len() == asked.len()).unwrap_or_default(), witnesses)
+        };
+        let opened = asked.iter().zip(&witnesses).zip(values);
+        let mut contents: Vec<Option<Content>> =
+            opened.map(|((key, witness), value)| self.open(shelf, key, witness, value?)).collect();
         contents.resize_with(keys.len(), || None);
+        self.count(&contents);
+        (contents, witnesses)
+    }
+
+    fn count(&self, contents: &[Option<Content>]) {
         let hits = contents.iter().flatten().count();
         self.0.counters.hits.fetch_add(hits as u64, Relaxed);
-        self.0.counters.misses.fetch_add((keys.len() - hits) as u64, Relaxed);
+        self.0.counters.misses.fetch_add((contents.len() - hits) as u64, Relaxed);
         let bytes: usize = contents.iter().flatten().map(|content| content.len()).sum();
         self.0.counters.hit_bytes.fetch_add(bytes as u64, Relaxed);
-        contents
     }
 
     /// A value's content, if it is to be believed.
-    fn open(&self, shelf: &Shelf, key: &str, value: Vec<u8>) -> Option<Content> {
+    fn open(&self, shelf: &Shelf, key: &str, of: &[u8], value: Vec<u8>) -> Option<Content> {
         let is_short = value.len() <= self.0.config.max_value_bytes;
         let content =
-            if is_short { self.0.sealer.open(shelf.kind, key, &shelf.tenant, &value) } else { None };
+            if is_short { self.0.sealer.open(shelf.kind, key, &shelf.tenant, of, &value) } else { None };
         let start = content.map(|content| value.len() - content.len());
         if start.is_none() {
             self.disbelieve();
@@ -290,11 +331,12 @@ impl Remote {
     }
 
     /// Writes contents beside the caller; what cannot be written now is left out.
-    pub(super) fn write(&self, shelf: &Shelf, items: Vec<(String, Vec<u8>)>) {
+    pub(super) fn write(&self, shelf: &Shelf, items: Vec<Item>) {
         let items: Vec<(String, Vec<u8>)> = items
             .into_iter()
-            .map(|(key, content)| {
-                let value = self.0.sealer.seal(shelf.kind, &key, &shelf.tenant, &content);
+            .map(|Item { key, witness, content }| {
+                let of = witness.as_ref().map_or(&[][..], |witness| witness);
+                let value = self.0.sealer.seal(shelf.kind, &key, &shelf.tenant, of, &content);
                 (key, value)
             })
             .filter(|(_, value)| value.len() <= self.0.config.max_value_bytes)
@@ -331,7 +373,7 @@ impl Remote {
     pub async fn fragment(&self, tenant: &str, name: &str, version: u64) -> Option<String> {
         let shelf = self.shelf(Kind::Fragment, tenant);
         let key = self.key(&shelf, &[name.as_bytes(), &version.to_le_bytes()]);
-        let content = self.read(&shelf, &[key]).await.pop()??;
+        let content = self.read(&shelf, &key).await?;
         String::from_utf8(content.into_bytes()).ok()
     }
 
@@ -339,14 +381,14 @@ impl Remote {
     pub fn put_fragment(&self, tenant: &str, name: &str, version: u64, text: &str) {
         let shelf = self.shelf(Kind::Fragment, tenant);
         let key = self.key(&shelf, &[name.as_bytes(), &version.to_le_bytes()]);
-        self.write(&shelf, vec![(key, text.as_bytes().to_vec())]);
+        self.write(&shelf, vec![Item { key, witness: None, content: text.as_bytes().to_vec() }]);
     }
 
     /// A count that was bought from a remote counter: how many tokens that model finds in that request, by the request's bytes.
     pub async fn bought_count(&self, tenant: &str, model: &str, request: &[u8]) -> Option<u64> {
         let shelf = self.shelf(Kind::Count, tenant);
         let key = self.key(&shelf, &[model.as_bytes(), request]);
-        let content = self.read(&shelf, &[key]).await.pop()??;
+        let content = self.read(&shelf, &key).await?;
         Reader(&content).number()
     }
 
@@ -356,7 +398,7 @@ impl Remote {
         let key = self.key(&shelf, &[model.as_bytes(), request]);
         let mut content = Vec::new();
         write_number(tokens, &mut content);
-        self.write(&shelf, vec![(key, content)]);
+        self.write(&shelf, vec![Item { key, witness: None, content }]);
     }
 
     /// Removes everything below the prefix from a standalone or sentinel-led server; how many keys. For `loquat cache clear`.
@@ -429,6 +471,19 @@ impl Remote {
         // Closed never; and what is acquired is given back at once.
         drop(self.0.writes.acquire_many(all).await);
     }
+}
+
+/// Asks, and works while the answer is under way.
+async fn beside<A, W>(asked: impl Future<Output = A>, work: impl FnOnce() -> W) -> (A, W) {
+    let mut asked = pin!(asked);
+    let first = poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await;
+    if let Poll::Ready(answer) = first {
+        return (answer, work());
+    }
+    // The question is with the connection's own task, which sends it in its next turn.
+    tokio::task::yield_now().await;
+    let worked = work();
+    (asked.await, worked)
 }
 
 fn unasked(error: redis::RedisError) -> Error {

@@ -5,8 +5,9 @@ use std::time::Instant;
 use loquat_core::Result;
 
 use super::Remote;
-use super::codec::{Kind, Shelf};
+use super::codec::Places;
 use super::packing::{pack, unpack};
+use super::store::{Item, Witness};
 use crate::{
     Tokenizer,
     cache::{CachedTokenizer, tokens::Missing},
@@ -21,8 +22,7 @@ const PROBE: &str = "The quick brown fox can't jump over 12345 lazy dogs; naïve
 pub struct RemoteTokens {
     local: CachedTokenizer,
     remote: Remote,
-    fingerprint: Vec<u8>,
-    shelf: Shelf,
+    places: Places,
 }
 
 impl RemoteTokens {
@@ -36,8 +36,8 @@ impl RemoteTokens {
         let mut fingerprint = local.name().as_bytes().to_vec();
         fingerprint.extend_from_slice(&local.vocabulary_size().to_le_bytes());
         tokens.iter().for_each(|token| fingerprint.extend_from_slice(&token.to_le_bytes()));
-        let shelf = remote.shelf(Kind::Tokens, local.tenant());
-        Ok(Self { local, remote, fingerprint: blake3::hash(&fingerprint).as_bytes().to_vec(), shelf })
+        let places = remote.places(local.tenant(), blake3::hash(&fingerprint).as_bytes());
+        Ok(Self { local, remote, places })
     }
 
     /// The tokenizer in front.
@@ -64,14 +64,14 @@ impl RemoteTokens {
             return self.compute(missing.iter().map(|missing| missing.text), bytes);
         }
         let wanted = self.ask(&missing).await;
-        let bytes = wanted.iter().map(|(text, _)| text.len()).sum();
-        self.compute(wanted.iter().map(|(text, _)| *text), bytes)?;
-        let items = wanted.into_iter().map(|(text, key)| {
+        let bytes = wanted.iter().map(|wanted| wanted.text.len()).sum();
+        self.compute(wanted.iter().map(|wanted| wanted.text), bytes)?;
+        let items = wanted.into_iter().map(|Wanted { text, key, witness }| {
             let tokens = self.local.tokens(text)?;
-            Ok((key, pack(&tokens)))
+            Ok(Item { key, witness: Some(witness), content: pack(&tokens) })
         });
         let items = items.collect::<Result<Vec<_>>>()?;
-        self.remote.write(&self.shelf, items);
+        self.remote.write(self.places.shelf(), items);
         Ok(())
     }
 
@@ -85,15 +85,13 @@ impl RemoteTokens {
         Ok(())
     }
 
-    /// The texts that Redis did not have, with their keys.
-    async fn ask<'t>(&self, missing: &[Missing<'t>]) -> Vec<(&'t str, String)> {
-        let key = |missing: &Missing<'_>| {
-            self.remote.key(&self.shelf, &[&self.fingerprint, missing.text.as_bytes()])
-        };
-        let keys: Vec<String> = missing.iter().map(key).collect();
-        let contents = self.remote.read(&self.shelf, &keys).await;
+    /// The texts that Redis did not have.
+    async fn ask<'t>(&self, missing: &[Missing<'t>]) -> Vec<Wanted<'t>> {
+        let keys: Vec<String> = missing.iter().map(|missing| self.places.key(missing.text)).collect();
+        let witnesses = || missing.iter().map(|missing| self.remote.witness(missing.text)).collect();
+        let (contents, witnesses) = self.remote.read_all(self.places.shelf(), &keys, witnesses).await;
         let mut wanted = Vec::new();
-        for ((missing, key), content) in missing.iter().zip(keys).zip(contents) {
+        for (((missing, key), content), witness) in missing.iter().zip(keys).zip(contents).zip(witnesses) {
             let tokens = content.and_then(|content| {
                 // A token stands for a byte at least.
                 let tokens = unpack(&content, self.local.vocabulary_size(), missing.text.len());
@@ -104,10 +102,17 @@ impl RemoteTokens {
             });
             match tokens {
                 Some(tokens) => self.local.insert_missing(missing, tokens),
-                None => wanted.push((missing.text, key)),
+                None => wanted.push(Wanted { text: missing.text, key, witness }),
             }
         }
         self.remote.cost_model().found(missing.len() - wanted.len(), missing.len());
         wanted
     }
+}
+
+/// A text that Redis did not have.
+struct Wanted<'t> {
+    text: &'t str,
+    key: String,
+    witness: Witness,
 }
