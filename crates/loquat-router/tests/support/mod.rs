@@ -5,17 +5,20 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
     },
     task::{self, Poll},
     time::Duration,
 };
 
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, Endpoint, Error, ErrorKind, FinishReason,
-    Message, Model, OwnedDelta, Result, Source, Step, Usage,
+    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, Endpoint, Error, ErrorKind, Event, FinishReason,
+    Message, Model, OwnedDelta, Probe, Result, Source, Step, Usage,
 };
-use loquat_router::{Connected, EndpointSpec, Plan, Router, RouterBuilder, Strategy};
+use loquat_router::{
+    Abilities, Connected, EndpointSpec, FallbackPolicy, GroupSpec, Plan, RouteSpec, Router, RouterBuilder,
+    Strategy,
+};
 
 /// What an endpoint does with one request.
 #[derive(Clone)]
@@ -189,4 +192,49 @@ pub(crate) async fn ask(router: &Router, request: ChatRequest) -> (String, Resul
     }
     let ending = answer.ending().cloned().expect("an answer ends");
     (said, ending.into_result().map(drop))
+}
+
+pub(crate) fn hi(model: &str) -> ChatRequest {
+    ChatRequest::new(model).with_user("hi")
+}
+
+/// Two groups of one endpoint each.
+pub(crate) fn two(first: &[Act], second: &[Act], fallback: FallbackPolicy) -> (Servers, Router) {
+    let servers = Servers::new(&[("a", first), ("b", second)]);
+    let plan = Plan::new()
+        .with_endpoint(endpoint("a"))
+        .with_endpoint(endpoint("b").with_abilities(Abilities::COMMON.and(Abilities::PREFILL)))
+        .with_route(
+            RouteSpec::new("chat")
+                .with_group(GroupSpec::of(["a"]))
+                .with_group(GroupSpec::of(["b"]))
+                .with_fallback(fallback),
+        );
+    let router = servers.router(&plan).expect("a valid plan");
+    (servers, router)
+}
+
+/// A router whose endpoints share a budget for further attempts, and what is left of it.
+pub(crate) fn with_budget(servers: &Servers, budget: u32) -> (RouterBuilder, Arc<AtomicU32>) {
+    let (own, left) = (servers.clone(), Arc::new(AtomicU32::new(budget)));
+    let purse = left.clone();
+    let builder = Router::builder(move |spec: &EndpointSpec| {
+        let purse = purse.clone();
+        Ok(Connected::new(own.0[&spec.name].clone()).with_allowance(Arc::new(move |_| {
+            purse.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
+        })))
+    });
+    (builder, left)
+}
+
+/// Keeps what routers say.
+#[derive(Default)]
+pub(crate) struct Told(pub(crate) Mutex<Vec<(String, String)>>);
+
+impl Probe for Told {
+    fn report(&self, event: &Event<'_>) {
+        if let Event::Route { endpoint, reason } = event {
+            self.0.lock().expect("no panic").push(((*endpoint).to_owned(), (*reason).to_owned()));
+        }
+    }
 }
