@@ -1,19 +1,17 @@
 //! `loquat discover` against files, registries and servers on the loopback.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../loquat-discovery/tests/support/etcd.rs"]
+mod etcd;
 mod support;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    io::{Read as _, Write as _},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    thread,
-    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -159,84 +157,21 @@ fn a_service_of_a_cluster_is_listed_and_watched() {
         assert!(request.head.contains("Bearer tok-planted"), "{request:?}");
     }
 
-    let mut child = program(&["--watch", "--json"]).spawn();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let lines = program(&["--watch", "--json"]).lines();
+    let next = || -> Value { serde_json::from_str(&lines.next()).unwrap() };
     let (first, joined) = (next(), next());
-    child.kill().unwrap();
-    child.wait().unwrap();
     assert_eq!((first["name"].as_str(), first.get("change")), (Some("m at 10.0.0.1:8000"), None));
     let told = ["change", "name", "health"].map(|key| joined[key].as_str().unwrap_or_default());
     assert_eq!(told, ["joined", "m at 10.0.0.2:8000", "down"]);
 }
 
-/// An etcd of the test's own (Debian's `etcd-server`, which `cargo xtask setup` installs). It ends with the test.
-struct Etcd {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-impl Etcd {
-    fn start() -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let (address, folder) = (free(), tempfile::tempdir().unwrap());
-        let (url, peer) = (format!("http://{address}"), format!("http://{}", free()));
-        let mut command = Command::new("etcd");
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.args(["--name", "t", "--data-dir"]).arg(folder.path());
-        command.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
-        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", &format!("t={peer}")]);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.expect("etcd is missing: `cargo xtask setup` installs it");
-        let etcd = Self { child, address, _folder: folder };
-        let began = Instant::now();
-        while !etcd
-            .post("/v3/maintenance/status", "{}")
-            .is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
-        {
-            assert!(began.elapsed() < Duration::from_secs(120), "etcd does not become well");
-            thread::sleep(Duration::from_millis(50));
-        }
-        etcd
-    }
-
-    /// What it answers, head and all; `None` where nobody listens yet.
-    fn post(&self, path: &str, body: &str) -> Option<String> {
-        let Self { address, .. } = self;
-        let mut stream = TcpStream::connect(address).ok()?;
-        let length = body.len();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    }
-
-    fn told(&self, path: &str, body: &str) -> String {
-        let answer = self.post(path, body).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-        answer
-    }
-}
-
 #[test]
 fn a_real_etcd_is_asked_as_a_user_and_with_a_token() {
-    let etcd = Etcd::start();
+    let etcd = etcd::Process::start();
     // `/e/a` and `{"base_url":"https://a.example.com/v1","model":"m"}`, in base64 as its gateway wants it.
     let put = r#"{"key":"L2UvYQ==","value":"eyJiYXNlX3VybCI6Imh0dHBzOi8vYS5leGFtcGxlLmNvbS92MSIsIm1vZGVsIjoibSJ9"}"#;
     etcd.told("/v3/kv/put", put);
-    let source = format!("etcd:http://{}/e/", etcd.address);
+    let source = format!("etcd:{}/e/", etcd.url());
     let program = |more: &[&str]| {
         let words = ["discover", &source, "--timeout", "60"].into_iter().chain(more.iter().copied());
         Program::new(words).variable("ETCD", "pl\"anted-planted").variable("WRONG", "wrong-planted")
@@ -278,10 +213,9 @@ fn changes_are_told_as_they_come() {
         fs::rename(new, &file).unwrap();
     };
     write(&[entry("stays", ""), entry("leaves", "")]);
-    let mut child = Program::new(["discover", file.to_str().unwrap(), "--watch", "--json"]).spawn();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = || -> (Option<String>, String) {
-        let row: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    let lines = Program::new(["discover", file.to_str().unwrap(), "--watch", "--json"]).lines();
+    let next = || -> (Option<String>, String) {
+        let row: Value = serde_json::from_str(&lines.next()).unwrap();
         (row["change"].as_str().map(str::to_owned), row["name"].as_str().unwrap().to_owned())
     };
     assert_eq!([next(), next()], [(None, "leaves".to_owned()), (None, "stays".to_owned())]);
@@ -289,8 +223,6 @@ fn changes_are_told_as_they_come() {
     let told = [next(), next(), next()];
     let words = |change: &str, name: &str| (Some(change.to_owned()), name.to_owned());
     assert_eq!(told, [words("left", "leaves"), words("joined", "joins"), words("changed", "stays")]);
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]

@@ -1,62 +1,14 @@
-//! Against a real etcd (Debian's `etcd-server`, which `cargo xtask setup` installs), started on free ports by the test and
-//! killed in between. Where there is none the test fails: a source that was never watched for real is not known to work.
+//! Against a real etcd, killed in between.
 
 mod support;
 
-use std::{
-    net::TcpListener,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use loquat_core::{Context, ErrorKind};
 use loquat_discovery::{Etcd, Policy};
 use loquat_transport::{Request, Transport};
-use support::{is_quiet, names, next, next_good, policy, transport};
-
-/// An etcd of our own. It ends with the test.
-struct Process {
-    child: Child,
-    url: String,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
-}
-
-async fn start(folder: &Path, port: u16, peer: u16) -> Process {
-    let (url, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer}"));
-    let mut command = Command::new("etcd");
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.args(["--name", "t", "--data-dir"]).arg(folder);
-    command.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
-    command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-    command.args(["--initial-cluster", &format!("t={peer}")]);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let child = child.expect("etcd is missing: `cargo xtask setup` installs it");
-    let process = Process { child, url };
-    let transport = transport();
-    for _ in 0..300 {
-        let asked = Request::get(format!("{}/health", process.url)).expect("an address");
-        if let Ok(response) = transport.send(&Context::new(), asked).await
-            && let Ok(body) = response.body.collect(1 << 16).await
-            && body.windows(4).any(|four| four == b"true")
-        {
-            return process;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("etcd does not become well")
-}
+use support::{etcd::Process, is_quiet, names, next, next_good, policy, transport};
 
 async fn call(transport: &Transport, url: &str, path: &str, body: String) {
     let request = Request::post(format!("{url}{path}"), body).expect("an address");
@@ -76,10 +28,8 @@ fn entry(port: u16) -> String {
 
 #[tokio::test]
 async fn a_real_etcd_is_watched_through_its_death_and_return() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (port, peer) = (free_port(), free_port());
-    let mut etcd = start(folder.path(), port, peer).await;
-    let (url, transport) = (etcd.url.clone(), transport());
+    let mut etcd = Process::start();
+    let (url, transport) = (etcd.url(), transport());
     put(&transport, &url, "/e/a", &entry(1)).await;
     put(&transport, &url, "/other", &entry(9)).await;
 
@@ -109,10 +59,9 @@ async fn a_real_etcd_is_watched_through_its_death_and_return() {
     call(&transport, &url, "/v3/kv/deleterange", body).await;
     assert_eq!(names(&next(&mut source).await.expect("watched")), ["b"]);
 
-    etcd.child.kill().expect("killed");
-    etcd.child.wait().expect("dead");
+    etcd.kill();
     assert!(next(&mut source).await.is_err(), "what it knew stays, and it says that nobody answers");
-    let _etcd = start(folder.path(), port, peer).await;
+    etcd.start_again();
     put(&transport, &url, "/e/c", &entry(4)).await;
     assert_eq!(names(&next_good(&mut source).await), ["b", "c"], "listed anew");
 }
@@ -132,16 +81,15 @@ async fn put_leased(transport: &Transport, url: &str, seconds: u64) -> bool {
 
 #[tokio::test]
 async fn leases_make_endpoints_leave_with_their_server() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let etcd = start(folder.path(), free_port(), free_port()).await;
-    let transport = transport();
-    put(&transport, &etcd.url, "/e/stays", &entry(1)).await;
-    let source = Etcd::new(transport.clone(), &etcd.url, "/e/", policy()).expect("an address");
+    let etcd = Process::start();
+    let (url, transport) = (etcd.url(), transport());
+    put(&transport, &url, "/e/stays", &entry(1)).await;
+    let source = Etcd::new(transport.clone(), &url, "/e/", policy()).expect("an address");
     // Put and listed before the lease ends: on a machine that is too slow for a short one, a longer one.
     let mut listed = None;
     for seconds in [2, 8, 32] {
         let mut source = source.follow();
-        if put_leased(&transport, &etcd.url, seconds).await
+        if put_leased(&transport, &url, seconds).await
             && names(&next(&mut source).await.expect("listed")) == ["leased", "stays"]
         {
             listed = Some(source);
@@ -152,9 +100,9 @@ async fn leases_make_endpoints_leave_with_their_server() {
     assert_eq!(names(&next(&mut source).await.expect("watched")), ["stays"], "nobody kept the lease alive");
 
     // So does one that says goodbye: its lease is revoked.
-    assert!(put_leased(&transport, &etcd.url, 3600).await, "an hour is enough");
+    assert!(put_leased(&transport, &url, 3600).await, "an hour is enough");
     assert_eq!(names(&next(&mut source).await.expect("watched")), ["leased", "stays"]);
-    call(&transport, &etcd.url, "/v3/lease/revoke", r#"{"ID":"3600"}"#.to_owned()).await;
+    call(&transport, &url, "/v3/lease/revoke", r#"{"ID":"3600"}"#.to_owned()).await;
     assert_eq!(names(&next(&mut source).await.expect("watched")), ["stays"]);
 }
 
@@ -170,10 +118,8 @@ async fn call_as(transport: &Transport, url: &str, path: &str, body: &str, token
 
 #[tokio::test]
 async fn a_real_etcd_that_wants_to_know_who_asks_is_told() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (port, peer) = (free_port(), free_port());
-    let mut etcd = start(folder.path(), port, peer).await;
-    let (url, transport) = (etcd.url.clone(), transport());
+    let mut etcd = Process::start();
+    let (url, transport) = (etcd.url(), transport());
     put(&transport, &url, "/e/a", &entry(1)).await;
     let user = r#"{"name":"root","password":"pl\"anted"}"#;
     for (path, body) in [
@@ -202,10 +148,9 @@ async fn a_real_etcd_that_wants_to_know_who_asks_is_told() {
     call_as(&transport, &url, "/v3/kv/put", &body, &token).await;
     assert_eq!(names(&next(&mut source).await.expect("watched")), ["a", "b"]);
     // Simple tokens are forgotten when it begins anew; a new one is asked for.
-    etcd.child.kill().expect("killed");
-    etcd.child.wait().expect("dead");
+    etcd.kill();
     assert!(next(&mut source).await.is_err(), "nobody answers");
-    let _etcd = start(folder.path(), port, peer).await;
+    etcd.start_again();
     let answer = call_as(&transport, &url, "/v3/auth/authenticate", user, "").await;
     let token: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
     let body = format!(r#"{{"key":"{}","value":"{}"}}"#, STANDARD.encode("/e/c"), STANDARD.encode(entry(3)));

@@ -4,10 +4,10 @@
 
 use std::{
     ffi::OsString,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -203,9 +203,38 @@ impl Program {
         child
     }
 
+    /// Starts it for what it prints, line by line.
+    pub(crate) fn lines(&self) -> Lines {
+        let mut child = self.spawn();
+        let (sender, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Lines { child, lines }
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(&self) -> Ran {
         finish(self.spawn())
+    }
+}
+
+/// A running program's lines. It is killed with them.
+pub(crate) struct Lines {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Lines {
+    /// The next, which must come.
+    pub(crate) fn next(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("one more line of the program")
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 

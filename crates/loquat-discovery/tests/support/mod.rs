@@ -1,6 +1,8 @@
 //! A server on the loopback that answers as a function says: whole, or piece by piece for as long as the test likes.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a program of its own and uses its part")]
 
+pub mod etcd;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
