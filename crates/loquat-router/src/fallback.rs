@@ -74,8 +74,9 @@ impl Class {
 
 /// What to do when an answer breaks off that the caller has begun to read.
 ///
-/// Whoever goes on with it is one more attempt of the same answer: where [`FallbackPolicy::max_attempts`] is 1, or no more than
-/// a race is wide, or a hedge took the last, nobody is left to go on, and the answer ends as with [`Fail`](Self::Fail).
+/// Whoever goes on with it is one more attempt of the same answer: a plan that wants it with a [`FallbackPolicy::max_attempts`] of 1 is
+/// refused. Where a race or a hedge took all of them, nobody is left to go on, and the answer ends as with [`Fail`](Self::Fail): how
+/// many a race really takes depends on who is well and free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AfterDelivery {

@@ -12,8 +12,8 @@ use std::{
 use loquat_core::{Error, ErrorKind, Result};
 
 use crate::{
-    Connect, Connected, EndpointSpec, FallbackPolicy, Fan, GroupSpec, MAX_MEMBERS, Members, Plan, RouteSpec,
-    Strategy,
+    AfterDelivery, Connect, Connected, EndpointSpec, FallbackPolicy, Fan, GroupSpec, MAX_MEMBERS, Members,
+    Plan, RouteSpec, Strategy,
     ability::hash,
     canary::Canary,
     health::HealthPolicy,
@@ -143,6 +143,12 @@ impl Plan {
             }
             if !(1..=8).contains(&route.fallback.max_attempts) {
                 problems.push(format!("{title}: max_attempts must be 1 to 8"));
+            }
+            let goes_on = route.fallback.after_delivery != AfterDelivery::Fail;
+            if goes_on && route.fallback.max_attempts == 1 {
+                let what = "whoever goes on with an answer is asked too, and max_attempts allows one endpoint in all: 2 or more, or \
+                    after_delivery = \"fail\"";
+                problems.push(format!("{title}: {what}"));
             }
             if let Fan::Race(count) = route.fan
                 && !(2..=8).contains(&count)

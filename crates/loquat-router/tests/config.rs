@@ -91,6 +91,13 @@ fn what_is_wrong_is_said_with_its_place_and_never_with_a_key() {
     for part in ["no endpoint `gone`", "max_attempts must be 1 to 8"] {
         assert!(error.message().contains(part), "all at once: {error}");
     }
+    // Whoever goes on with an answer is a second endpoint.
+    let (once, twice) = (TOML.replace("max_attempts = 2", "max_attempts = 1"), TOML);
+    let plan = |text: &str| Config::parse(text, Syntax::Toml).expect("reads").plan(secret);
+    assert!(plan(twice).is_ok());
+    let error = plan(&once).expect_err("nobody is left to go on");
+    assert!(error.message().contains("max_attempts allows one endpoint in all"), "{error}");
+    assert!(plan(&once.replace("\"continue\"", "\"fail\"")).is_ok());
     let missing = |reference: &KeyReference| match reference {
         KeyReference::Env(name) => Err(Error::new(ErrorKind::NotConfigured, format!("{name} is not set"))),
         _ => secret(reference),

@@ -3,7 +3,7 @@
 mod support;
 
 use loquat_core::ErrorKind;
-use loquat_router::{Abilities, AfterDelivery, FallbackPolicy, GroupSpec, Plan, RouteSpec};
+use loquat_router::{Abilities, AfterDelivery, FallbackPolicy, Fan, GroupSpec, Plan, RouteSpec};
 use support::{Act, Servers, ask, endpoint, fail, hi, two, with_budget};
 
 #[tokio::test]
@@ -94,21 +94,23 @@ async fn nobody_goes_on_without_the_ability_to() {
 #[tokio::test]
 async fn going_on_is_paid_for_and_counted_as_any_fallback() {
     for (policy, second) in [(AfterDelivery::Restart, "one two"), (AfterDelivery::Continue, "two")] {
-        for (attempts, budget, goes_on) in [(2, 1, true), (2, 0, false), (1, 1, false)] {
+        for (fan, budget, goes_on) in [(Fan::One, 1, true), (Fan::One, 0, false), (Fan::Race(2), 1, false)] {
             let second: &'static [&'static str] = if second == "two" { &["two"] } else { &["one ", "two"] };
-            let servers = Servers::new(&[("a", &[Act::Cut(&["one "])]), ("b", &[Act::Say(second)])]);
+            let (cut, say) = ([Act::Cut(&["one "])], [Act::Say(second)]);
+            let servers = Servers::new(&[("a", &cut), ("b", &say), ("c", &cut)]);
             let able = Abilities::COMMON.and(Abilities::PREFILL);
-            let fallback = FallbackPolicy::default().with_after_delivery(policy).with_max_attempts(attempts);
-            let route = RouteSpec::new("chat").with_fallback(fallback);
-            let route = route.with_group(GroupSpec::of(["a"])).with_group(GroupSpec::of(["b"]));
-            let plan =
-                Plan::new().with_endpoint(endpoint("a")).with_endpoint(endpoint("b").with_abilities(able));
+            let fallback = FallbackPolicy::default().with_after_delivery(policy).with_max_attempts(2);
+            let first = if fan == Fan::One { vec!["a"] } else { vec!["a", "c"] };
+            let route = RouteSpec::new("chat").with_fallback(fallback).with_fan(fan);
+            let route = route.with_group(GroupSpec::of(first)).with_group(GroupSpec::of(["b"]));
+            let plan = Plan::new().with_endpoint(endpoint("a")).with_endpoint(endpoint("c"));
+            let plan = plan.with_endpoint(endpoint("b").with_abilities(able));
             let (router, _) = with_budget(&servers, budget);
             let router = router.build(&plan.with_route(route)).expect("valid");
             let (said, ended) = ask(&router, hi("chat")).await;
             let whole = if goes_on { ("one two", true) } else { ("one ", false) };
-            assert_eq!((said.as_str(), ended.is_ok()), whole, "{policy:?} {attempts} {budget}");
-            assert_eq!(servers.of("b").count(), usize::from(goes_on), "{policy:?} {attempts} {budget}");
+            assert_eq!((said.as_str(), ended.is_ok()), whole, "{policy:?} {fan:?} {budget}");
+            assert_eq!(servers.of("b").count(), usize::from(goes_on), "{policy:?} {fan:?} {budget}");
             if let Err(error) = ended {
                 assert_eq!(error.kind(), ErrorKind::Truncated);
                 let why = if budget == 0 { "budget for further attempts" } else { "as many endpoints" };

@@ -86,9 +86,10 @@ impl World {
 
     fn route(&mut self, of: usize) -> RouteSpec {
         let policies = [AfterDelivery::Fail, AfterDelivery::Restart, AfterDelivery::Continue];
-        let fallback = FallbackPolicy::default()
-            .with_max_attempts(self.one(&[1, 2, 3, 4, 5]))
-            .with_after_delivery(self.one(&policies));
+        let after = self.one(&policies);
+        let attempts: &[u32] = if after == AfterDelivery::Fail { &[1, 2, 3, 4, 5] } else { &[2, 3, 4, 5] };
+        let fallback =
+            FallbackPolicy::default().with_max_attempts(self.one(attempts)).with_after_delivery(after);
         let fallback = match self.draw.below(10) {
             0..=1 => fallback.with_classes(Class::ALL),
             2..=3 => fallback.with_classes([Class::Overload, Class::Server]),
