@@ -253,7 +253,6 @@ impl Source for BodySource {
     }
 }
 
-/// Blots the credential out of what a peer said.
 /// The error without the credential, and without each part of one that has several: those that sign are lines.
 pub(crate) fn without(error: Error, secret: &Secret) -> Error {
     /// Of those parts, a region is no secret.
@@ -262,6 +261,7 @@ pub(crate) fn without(error: Error, secret: &Secret) -> Error {
     parts.fold(error.redact(secret), |error, part| error.redact(&Secret::new(part)))
 }
 
+/// Blots the credential out of what a peer said.
 fn redacted(ending: Ending, secret: Option<&Secret>) -> Ending {
     match (ending, secret) {
         (Ending::Failed(error), Some(secret)) => Ending::Failed(without(error, secret)),
