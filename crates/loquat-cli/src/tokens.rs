@@ -7,9 +7,11 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use loquat::{
     ChatRequest, Error, ErrorKind, Message, Part, Result, Role, Tool, ToolCall, ToolResult,
+    core::Media,
     prompt::{
         Detokenizer,
         count::{Count, Counter, Family, RequestCount},
@@ -222,14 +224,13 @@ fn cost(count: Count, price: f64) -> String {
 
 /// A request in the form of OpenAI's chat completions, or its list of messages alone.
 fn request(text: &str) -> Result<ChatRequest> {
-    let wrong =
-        |what: &str| Error::new(ErrorKind::InvalidRequest, format!("the input is no chat request: {what}"));
     let value: Value =
         serde_json::from_str(text).map_err(|cause| wrong("it is no JSON").with_source(cause))?;
     let messages = value.as_array().or_else(|| value.get("messages")?.as_array());
     let messages = messages.ok_or_else(|| wrong("it has no list `messages`"))?;
     let mut request = ChatRequest::new("");
-    request.messages = messages.iter().map(message).collect();
+    let message = |(at, value)| message(value).map_err(|what| wrong(&format!("message {at}: {what}")));
+    request.messages = (1..).zip(messages).map(message).collect::<Result<_>>()?;
     for tool in value.get("tools").and_then(Value::as_array).into_iter().flatten() {
         let tool = tool.get("function").unwrap_or(tool);
         let schema = tool.get("parameters").or_else(|| tool.get("input_schema")).map(Value::to_string);
@@ -243,9 +244,15 @@ fn request(text: &str) -> Result<ChatRequest> {
     Ok(request)
 }
 
-fn message(value: &Value) -> Message {
-    let word =
-        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+fn wrong(what: &str) -> Error {
+    Error::new(ErrorKind::InvalidRequest, format!("the input is no chat request: {what}"))
+}
+
+fn word(value: &Value, name: &str) -> String {
+    value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn message(value: &Value) -> std::result::Result<Message, String> {
     let role = match value.get("role").and_then(Value::as_str) {
         Some("system" | "developer") => Role::System,
         Some("assistant") => Role::Assistant,
@@ -256,14 +263,16 @@ fn message(value: &Value) -> Message {
     match value.get("content") {
         Some(Value::String(text)) => parts.push(Part::Text(text.clone())),
         Some(Value::Array(content)) => {
-            parts.extend(content.iter().map(|part| Part::Text(word(part, "text"))));
+            for content in content {
+                parts.push(part(content)?);
+            }
         }
         _ => {}
     }
     if role == Role::Tool {
         let call = ToolCall::new(word(value, "tool_call_id"), "", "");
         let content = Message::new(role, parts).text();
-        return Message::tool(ToolResult::new(&call, content));
+        return Ok(Message::tool(ToolResult::new(&call, content)));
     }
     for call in value.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
         let function = call.get("function").unwrap_or(call);
@@ -273,5 +282,33 @@ fn message(value: &Value) -> Message {
             word(function, "arguments"),
         )));
     }
-    Message::new(role, parts)
+    Ok(Message::new(role, parts))
+}
+
+/// A part of a message's content. What it does not know it does not count as nothing.
+fn part(value: &Value) -> std::result::Result<Part, String> {
+    let kind = value.get("type").and_then(Value::as_str).unwrap_or("text");
+    let inner = value.get(kind).unwrap_or(&Value::Null);
+    Ok(match kind {
+        "text" | "input_text" | "output_text" => Part::Text(word(value, "text")),
+        "refusal" => Part::Refusal(word(value, "refusal")),
+        "image_url" => Part::Image(media(&inner.as_str().map_or_else(|| word(inner, "url"), str::to_owned))?),
+        "input_image" => Part::Image(media(&word(value, "image_url"))?),
+        "input_audio" => Part::Audio(decoded("audio/*", &word(inner, "data"))?),
+        "file" => Part::File(media(&word(inner, "file_data"))?),
+        other => return Err(format!("what `{}` costs is not known here", neutral::line(other))),
+    })
+}
+
+/// Bytes where the address holds them (RFC 2397), else what stands somewhere else.
+fn media(url: &str) -> std::result::Result<Media, String> {
+    match url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
+        Some((kind, data)) => decoded(kind, data),
+        None => Ok(Media::url(url)),
+    }
+}
+
+fn decoded(kind: &str, data: &str) -> std::result::Result<Media, String> {
+    let bytes = STANDARD.decode(data).map_err(|_| "a part's data are no base64".to_owned())?;
+    Ok(Media::bytes(kind, bytes))
 }

@@ -68,6 +68,36 @@ fn a_request_is_counted_by_message() {
     ran.check(0, expected, &[]);
 }
 
+/// A picture is no empty text: it is counted by its size where that can be seen, else between what it can be.
+#[test]
+fn what_is_no_text_is_counted_or_named() {
+    let with =
+        |part: &str| format!(r#"[{{"role":"user","content":[{{"type":"text","text":"hi"}},{part}]}}]"#);
+    let total = |part: &str, model: &str| {
+        let ran = tokens(&["--messages", "-m", model]).stdin(with(part)).run();
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        ran.stdout.lines().last().unwrap().to_owned()
+    };
+    assert_eq!(total(r#"{"type":"text","text":""}"#, "gpt-4o"), "8");
+    // A GIF of 4 x 3 pixels, as far as its head says: one tile at most. No picture has fewer than 70 tokens.
+    let small = r#"{"type":"image_url","image_url":{"url":"data:image/gif;base64,R0lGODlhBAADAA=="}}"#;
+    let far = r#"{"type":"image_url","image_url":{"url":"https://example.com/cat.png"}}"#;
+    for part in [small, far] {
+        let total = total(part, "gpt-4o");
+        let least: u64 =
+            total.split(|c: char| !c.is_ascii_digit()).find(|n| !n.is_empty()).unwrap().parse().unwrap();
+        assert!(least > 70, "{total}");
+    }
+    assert_ne!(total(small, "gpt-4o"), total(far, "gpt-4o"));
+    for (part, why) in [
+        (r#"{"type":"hologram"}"#, "message 1: what `hologram` costs is not known here"),
+        (r#"{"type":"image_url","image_url":{"url":"data:image/gif;base64,%%%"}}"#, "no base64"),
+        (r#"{"type":"input_audio","input_audio":{"data":"%"}}"#, "no base64"),
+    ] {
+        tokens(&["--messages"]).stdin(with(part)).run().check(2, "", &[why]);
+    }
+}
+
 #[test]
 fn bad_input_is_named() {
     tokens(&[]).stdin(b"a\xff").run().check(2, "", &["not UTF-8 from byte 1"]);
