@@ -15,7 +15,7 @@ use std::{
     panic::Location,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicBool, AtomicI32, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
@@ -30,6 +30,7 @@ use loquat_core::Clock;
 use crate::{metric::nanos, places::Places, stack::ThreadNumber};
 pub(crate) use account::Account;
 use account::{Accounts, Kernel};
+use watchdog::Looking;
 pub use watchdog::{Watchdog, WatchdogConfig};
 
 /// A program's tasks, as far as they are watched. Cheap to clone; clones are one.
@@ -42,17 +43,13 @@ struct Shared {
     /// What the tasks' times count from.
     epoch: Instant,
     live: Places<Task>,
-    /// How long a poll may take, in nanoseconds; 0 while nobody wants to know.
+    /// How long a poll may take before some watchdog wants to know, in nanoseconds: the smallest of theirs; 0 while there is none.
     threshold: AtomicU64,
-    /// Polls that took longer and came back before a watchdog saw them.
-    overran: Mutex<Vec<TaskState>>,
+    looking: Mutex<Vec<Arc<Looking>>>,
 }
 
 /// No account.
 const UNKNOWN: u64 = u64::MAX;
-
-/// Most polls kept for a watchdog that does not come to run. Those beyond are not reported.
-const MAX_OVERRAN: usize = 64;
 
 struct Task {
     name: Arc<str>,
@@ -68,8 +65,6 @@ struct Task {
     /// processor. [`UNKNOWN`] where nobody asked.
     ran: AtomicU64,
     waited: AtomicU64,
-    /// The poll that has been reported already.
-    reported: AtomicU64,
 }
 
 /// What a task is at.
@@ -109,7 +104,7 @@ impl Tasks {
             epoch,
             live: Places::default(),
             threshold: AtomicU64::new(0),
-            overran: Mutex::default(),
+            looking: Mutex::default(),
         }))
     }
 
@@ -127,7 +122,6 @@ impl Tasks {
             thread: AtomicI32::new(0),
             ran: AtomicU64::new(UNKNOWN),
             waited: AtomicU64::new(UNKNOWN),
-            reported: AtomicU64::new(0),
         });
         let place = self.0.live.enter(task.clone());
         Watched { future: Box::pin(future), entry: Entry { shared: self.0.clone(), task, place } }
@@ -154,9 +148,9 @@ impl Shared {
         nanos(self.clock.now().saturating_duration_since(self.epoch))
     }
 
-    /// A poll comes back that took too long by the clock: the watchdog may have been without a processor itself.
+    /// A poll comes back that took too long by the clock: a watchdog may have been without a processor itself.
     #[cold]
-    fn overran(&self, task: &Task, threshold: Duration) {
+    fn overran(&self, task: &Task) {
         let now = || self.now();
         let (now, own) = match account::exact(&*self.accounts, &now) {
             Some(look) => (look.at, Some(look.account)),
@@ -164,14 +158,14 @@ impl Shared {
         };
         let mut state = TaskState { is_polling: false, ..task.state(now) };
         state.waited = task.before().zip(own).map(|(before, own)| own.since(before).waited.min(state.idle));
-        if state.idle.saturating_sub(state.waited.unwrap_or_default()) > threshold
-            && task.is_news(state.polls)
-        {
-            let mut overran = self.overran.lock().unwrap_or_else(PoisonError::into_inner);
-            if overran.len() < MAX_OVERRAN {
-                overran.push(state);
-            }
+        let own = state.idle.saturating_sub(state.waited.unwrap_or_default());
+        for looking in &*self.looking() {
+            looking.overran(task.poll(), own, &state);
         }
+    }
+
+    fn looking(&self) -> MutexGuard<'_, Vec<Arc<Looking>>> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,9 +186,10 @@ impl Task {
         }
     }
 
-    /// Whether nobody has been told of that poll. Then somebody is now.
-    fn is_news(&self, poll: u64) -> bool {
-        self.reported.swap(poll, Relaxed) != poll
+    /// Which poll it is at, or was at last. Another task may come to lie where one lay that has ended; it does not begin at the same
+    /// moment.
+    fn poll(&self) -> (usize, u64) {
+        (std::ptr::from_ref(self).addr(), self.last.load(Relaxed))
     }
 
     /// Whether that poll is still at it: otherwise what was read of it since may be another's.
@@ -281,7 +276,7 @@ impl Drop for Polling<'_> {
         let Self(task, shared) = *self;
         let threshold = shared.threshold.load(Relaxed);
         if threshold > 0 && shared.now().saturating_sub(task.last.load(Relaxed)) > threshold {
-            shared.overran(task, Duration::from_nanos(threshold));
+            shared.overran(task);
         }
         task.polling.store(false, Release);
     }

@@ -7,18 +7,22 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{
-        Arc, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    thread,
+    thread::{self, Thread},
     time::Duration,
 };
 
 use loquat_core::{Error, ErrorKind, Result};
 
-use super::{Task, TaskState, Tasks};
+use super::{Shared, Task, TaskState, Tasks};
 use crate::metric::nanos;
+
+/// Most polls that came back kept for a watchdog that does not come to run. Those beyond are not reported.
+const MAX_OVERRAN: usize = 256;
 
 /// How a [`Watchdog`] is set.
 ///
@@ -46,13 +50,14 @@ impl Default for WatchdogConfig {
 #[must_use = "dropping a watchdog ends it"]
 pub struct Watchdog {
     ended: Arc<AtomicBool>,
+    thread: Thread,
 }
 
 impl Watchdog {
     /// Tells `report` of each poll that takes longer than it may, once: while it still does, or else right after. The time in which
     /// its thread was ready to run and had no processor does not count, to within 5 ms, where it is known: with the feature `stack` on
-    /// Linux on x86-64. Elsewhere the time on the clock counts. With several, the last one's threshold holds for polls that
-    /// have come back.
+    /// Linux on x86-64. Elsewhere the time on the clock counts. Several look each for itself, by its own threshold; one that is
+    /// dropped, or whose `report` panics, ends, and the others go on. Of polls that come back while `report` is at work, 256 are kept.
     ///
     /// Each thread that polls keeps a file open then, and reads it at most every 5 ms.
     ///
@@ -63,65 +68,130 @@ impl Watchdog {
         config: WatchdogConfig,
         mut report: impl FnMut(&TaskState) + Send + 'static,
     ) -> Result<Self> {
-        let (tasks, ended) = (tasks.clone(), Arc::new(AtomicBool::new(false)));
-        let watched = ended.clone();
-        tasks.0.threshold.store(nanos(config.threshold).max(1), Relaxed);
-        let looking = move || {
-            let mut seen = Seen::default();
-            while !watched.load(Relaxed) {
-                thread::sleep(config.every);
-                tasks.blocked(config.threshold, &mut seen).iter().for_each(&mut report);
+        let ended = Arc::new(AtomicBool::new(false));
+        let (mut place, watched) = (Place::take(tasks, config), ended.clone());
+        let looks = move || {
+            loop {
+                thread::park_timeout(config.every);
+                if watched.load(Relaxed) {
+                    return;
+                }
+                place.look().iter().for_each(&mut report);
             }
-            tasks.0.threshold.store(0, Relaxed);
         };
-        let spawned = thread::Builder::new().name("loquat-watchdog".into()).spawn(looking);
-        spawned
+        let spawned = thread::Builder::new().name("loquat-watchdog".into()).spawn(looks);
+        let spawned = spawned
             .map_err(|error| Error::new(ErrorKind::Local, "cannot start a watchdog").with_source(error))?;
-        Ok(Self { ended })
+        Ok(Self { ended, thread: spawned.thread().clone() })
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.ended.store(true, Relaxed);
+        self.thread.unpark();
     }
 }
 
-/// Polls that were under way at the last look, by their task and when they began, and how long each has been asleep as far as that was
-/// seen. As many as there are threads that poll.
-#[derive(Debug, Default)]
-pub(super) struct Seen(HashMap<(usize, u64), Duration>);
+/// What the polls of the tasks know of a watchdog.
+#[derive(Debug)]
+pub(super) struct Looking {
+    threshold: Duration,
+    /// Polls that took longer and came back since its last look.
+    overran: Mutex<Vec<(Poll, TaskState)>>,
+}
 
-impl Tasks {
+/// A task, and when its poll began.
+type Poll = (usize, u64);
+
+impl Looking {
+    /// That poll took so long, and comes back.
+    pub(super) fn overran(&self, poll: Poll, own: Duration, state: &TaskState) {
+        if own <= self.threshold {
+            return;
+        }
+        let mut overran = self.overran.lock().unwrap_or_else(PoisonError::into_inner);
+        if overran.len() < MAX_OVERRAN {
+            overran.push((poll, state.clone()));
+        }
+    }
+}
+
+/// A watchdog's place among those who look; it is given back when its thread ends, however that comes about.
+#[derive(Debug)]
+struct Place {
+    tasks: Tasks,
+    looking: Arc<Looking>,
+    seen: HashMap<Poll, Seen>,
+}
+
+/// A poll that was under way at the last look, of which there are as many as there are threads that poll.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// How long it has been asleep as far as that was seen.
+    asleep: Duration,
+    is_told: bool,
+}
+
+impl Place {
+    fn take(tasks: &Tasks, config: WatchdogConfig) -> Self {
+        let looking = Arc::new(Looking { threshold: config.threshold, overran: Mutex::default() });
+        tasks.0.change(|all| all.push(looking.clone()));
+        Self { tasks: tasks.clone(), looking, seen: HashMap::new() }
+    }
+
     /// Polls that have taken so long and have not come back, and those that did come back since the last look, each once.
-    pub(super) fn blocked(&self, threshold: Duration, seen: &mut Seen) -> Vec<TaskState> {
-        let mut blocked = std::mem::take(&mut *self.0.overran.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut still = Seen::default();
-        for task in self.0.live.all() {
+    fn look(&mut self) -> Vec<TaskState> {
+        let mut blocked = Vec::new();
+        let overran = mem::take(&mut *self.looking.overran.lock().unwrap_or_else(PoisonError::into_inner));
+        for (poll, state) in overran {
+            if !mem::replace(&mut self.seen.entry(poll).or_default().is_told, true) {
+                blocked.push(state);
+            }
+        }
+        let mut still = HashMap::new();
+        let shared = &self.tasks.0;
+        for task in shared.live.all() {
             // The clock first: an account that is read later has no less in it.
-            let mut state = task.state(self.0.now());
+            let mut state = task.state(shared.now());
             if !state.is_polling {
                 continue;
             }
-            // Another task may come to lie where one lay that has ended; it does not begin at the same moment.
-            let poll = (Arc::as_ptr(&task).addr(), task.last.load(Relaxed));
-            let mut asleep = seen.0.get(&poll).copied().unwrap_or_default();
-            let own = self.own_time(&task, &mut state, &mut asleep);
-            still.0.insert(poll, asleep);
-            if own > threshold && task.is_at(state.polls) && task.is_news(state.polls) {
+            let poll = task.poll();
+            let mut seen = self.seen.get(&poll).copied().unwrap_or_default();
+            let own = shared.own_time(&task, &mut state, &mut seen.asleep);
+            if own > self.looking.threshold && !seen.is_told && task.is_at(state.polls) {
+                seen.is_told = true;
                 let stack = task.thread().map(crate::stack::ThreadNumber::stack).unwrap_or_default();
                 // It may be another poll by now, or none: then the thread was at somebody else's.
                 state.stack = if task.is_at(state.polls) { stack } else { Vec::new() };
                 blocked.push(state);
             }
+            still.insert(poll, seen);
         }
-        *seen = still;
+        self.seen = still;
         blocked
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.tasks.0.change(|all| all.retain(|one| !Arc::ptr_eq(one, &self.looking)));
+    }
+}
+
+impl Shared {
+    /// Changes who looks, and with it from when on a poll is somebody's business.
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Looking>>)) {
+        let mut all = self.looking();
+        change(&mut all);
+        let smallest = all.iter().map(|one| nanos(one.threshold).max(1)).min();
+        self.threshold.store(smallest.unwrap_or(0), Relaxed);
     }
 
     /// How long of its poll the task has run or slept, as far as that is certain.
     fn own_time(&self, task: &Task, state: &mut TaskState, asleep: &mut Duration) -> Duration {
-        let look = task.thread().and_then(|thread| self.0.accounts.of(thread));
+        let look = task.thread().and_then(|thread| self.accounts.of(thread));
         let Some(((account, is_asleep), before)) = look.zip(task.before()) else { return state.idle };
         let got = account.since(before);
         let waited = got.waited.min(state.idle);
@@ -139,8 +209,10 @@ impl Tasks {
 mod tests {
     use std::{
         future::{Future, poll_fn},
-        sync::{Mutex, mpsc},
+        pin::{Pin, pin},
+        sync::mpsc,
         task::{self, Poll, Waker},
+        time::Instant,
     };
 
     use loquat_core::test_util::ManualClock;
@@ -148,7 +220,7 @@ mod tests {
     use super::*;
     use crate::{
         stack::ThreadNumber,
-        tasks::{Account, Accounts},
+        tasks::{Account, Accounts, Watched},
     };
 
     /// What a test's thread has got, by the test's own word; nobody knows where it says nothing.
@@ -170,24 +242,110 @@ mod tests {
         (Tasks::with_accounts(clock.clone(), Box::new(told.clone())), clock, told)
     }
 
-    /// A poll that takes so many milliseconds, during which the watchdog looks every ten, as its thread would.
-    fn poll_of(tasks: &Tasks, clock: &ManualClock, millis: u64, offset: u64) -> Vec<TaskState> {
-        let mut reports = Vec::new();
-        let threshold = WatchdogConfig::default().threshold;
-        let mut seen = Seen::default();
+    fn poll(task: Pin<&mut Watched<impl Future>>) {
+        assert!(task.poll(&mut task::Context::from_waker(Waker::noop())).is_ready());
+    }
+
+    /// A poll that takes so many milliseconds, after which these watchdogs look, and in it wherever `looks` says. Whom each names.
+    fn poll_of(
+        tasks: &Tasks,
+        clock: &ManualClock,
+        millis: u64,
+        looks: impl Fn(u64) -> bool,
+        places: &mut [Place],
+    ) -> Vec<Vec<String>> {
+        let mut named = vec![Vec::new(); places.len()];
+        let mut look = || {
+            for (place, named) in places.iter_mut().zip(&mut named) {
+                named.extend(place.look().into_iter().map(|state| state.name.to_string()));
+            }
+        };
         let body = poll_fn(|_| {
             for millisecond in 0..millis {
                 clock.advance(Duration::from_millis(1));
-                if (millisecond + offset).is_multiple_of(10) {
-                    reports.extend(tasks.blocked(threshold, &mut seen));
+                if looks(millisecond) {
+                    look();
                 }
             }
             Poll::Ready(())
         });
-        let mut task = Box::pin(tasks.watch(format!("takes {millis}"), body));
-        assert!(task.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_ready());
-        drop(task);
-        reports
+        poll(pin!(tasks.watch(format!("takes {millis}"), body)));
+        look();
+        named
+    }
+
+    fn of(millis: u64) -> WatchdogConfig {
+        WatchdogConfig { threshold: Duration::from_millis(millis), ..WatchdogConfig::default() }
+    }
+
+    #[test]
+    fn each_of_several_looks_for_itself_and_goes_on_when_another_ends() {
+        let (tasks, clock, _) = tasks();
+        let named = |millis, sees, places: &mut [Place]| {
+            let of_each = poll_of(&tasks, &clock, millis, |at| sees && at % 10 == 0, places);
+            of_each.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        let mut places =
+            vec![Place::take(&tasks, of(50)), Place::take(&tasks, of(20)), Place::take(&tasks, of(200))];
+        for sees in [true, false] {
+            for (millis, expected) in [(10, [0, 0, 0]), (30, [0, 1, 0]), (80, [1, 1, 0]), (300, [1, 1, 1])] {
+                assert_eq!(named(millis, sees, &mut places), expected, "{millis} ms, seen meanwhile: {sees}");
+            }
+        }
+        drop(places.remove(1));
+        for (millis, expected) in [(30, [0, 0]), (80, [1, 0]), (300, [1, 1])] {
+            assert_eq!(
+                named(millis, false, &mut places),
+                expected,
+                "{millis} ms, and the first to want to know has gone"
+            );
+        }
+        drop(places.remove(0));
+        assert_eq!((named(80, false, &mut places), named(300, false, &mut places)), (vec![0], vec![1]));
+        drop(places);
+        assert_eq!(tasks.0.threshold.load(Relaxed), 0, "no poll pays for nobody");
+        let mut places = [Place::take(&tasks, of(0))];
+        assert_eq!(named(1, false, &mut places), [1], "a threshold of nothing is one");
+    }
+
+    /// Waits until that is so.
+    fn until(is_so: impl Fn() -> bool) {
+        let due = Instant::now() + Duration::from_secs(120);
+        while !is_so() {
+            assert!(Instant::now() < due, "it does not come to be");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn one_that_ends_leaves_the_next_alone() {
+        let (tasks, clock, _) = tasks();
+        let first = Watchdog::start(&tasks, of(50), |_| ()).expect("a thread");
+        drop(first);
+        let (sender, told) = mpsc::channel();
+        let report = move |state: &TaskState| drop(sender.send(state.name.to_string()));
+        let second = Watchdog::start(&tasks, of(50), report).expect("a thread");
+        until(|| tasks.0.looking().len() == 1);
+        poll_of(&tasks, &clock, 80, |_| false, &mut []);
+        assert_eq!(told.recv_timeout(Duration::from_secs(120)), Ok("takes 80".into()));
+        drop(second);
+        until(|| tasks.0.looking().is_empty());
+        assert_eq!(told.recv(), Err(mpsc::RecvError), "its thread has ended");
+    }
+
+    #[test]
+    fn one_whose_report_panics_ends_and_the_others_go_on() {
+        let (tasks, clock, _) = tasks();
+        let (sender, told) = mpsc::channel();
+        let report = move |state: &TaskState| drop(sender.send(state.name.to_string()));
+        let other = Watchdog::start(&tasks, of(50), report).expect("a thread");
+        let panics = Watchdog::start(&tasks, of(20), |_| panic!("on purpose")).expect("a thread");
+        poll_of(&tasks, &clock, 30, |_| false, &mut []);
+        until(|| tasks.0.looking().len() == 1);
+        poll_of(&tasks, &clock, 80, |_| false, &mut []);
+        assert_eq!(told.recv_timeout(Duration::from_secs(120)), Ok("takes 80".into()));
+        drop((panics, other));
+        until(|| tasks.0.threshold.load(Relaxed) == 0);
     }
 
     #[test]
@@ -196,14 +354,15 @@ mod tests {
         let others: Vec<_> = (0..50)
             .map(|index| tasks.watch(format!("other {index}"), poll_fn(|_| Poll::Pending::<()>)))
             .collect();
+        let mut places = [Place::take(&tasks, WatchdogConfig::default())];
         let mut state = 7_u64;
         for run in 0..1000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let (millis, offset) = (if state >> 63 == 0 { 20 } else { 80 }, state >> 33 & 15);
-            let reports = poll_of(&tasks, &clock, millis, offset);
-            let names: Vec<&str> = reports.iter().map(|report| &*report.name).collect();
+            let looks = |at: u64| (at + offset).is_multiple_of(10);
+            let [named] = &*poll_of(&tasks, &clock, millis, looks, &mut places) else { panic!("one looks") };
             let expected: &[&str] = if millis == 80 { &["takes 80"] } else { &[] };
-            assert_eq!(names, expected, "run {run}");
+            assert_eq!(named, expected, "run {run}");
         }
         drop(others);
     }
@@ -221,10 +380,9 @@ mod tests {
     /// `sees`: whether the watchdog looks meanwhile, every ten milliseconds, and not only when it is over.
     fn reported(does: &[Does], sees: bool) -> Option<(u64, u64)> {
         let (tasks, clock, told) = tasks();
-        let threshold = WatchdogConfig::default().threshold;
-        tasks.0.threshold.store(nanos(threshold), Relaxed);
+        let mut place = Place::take(&tasks, WatchdogConfig::default());
         *told.0.lock().expect("not poisoned") = Some((Account::default(), false));
-        let (mut seen, mut now, mut reports) = (Seen::default(), 0, Vec::new());
+        let (mut now, mut reports) = (0, Vec::new());
         let body = poll_fn(|_| {
             let each = does.iter().flat_map(|one| {
                 let (Runs(millis) | Sleeps(millis) | Waits(millis)) = *one;
@@ -245,19 +403,17 @@ mod tests {
                     }
                     // The system counts a wait when it is over.
                     if is_last {
-                        account.waited += std::mem::take(&mut waiting);
+                        account.waited += mem::take(&mut waiting);
                     }
                 }
                 if sees && now % 10 == 0 {
-                    reports.extend(tasks.blocked(threshold, &mut seen).into_iter().map(|state| (now, state)));
+                    reports.extend(place.look().into_iter().map(|state| (now, state)));
                 }
             }
             Poll::Ready(())
         });
-        let mut task = Box::pin(tasks.watch("does", body));
-        assert!(task.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_ready());
-        drop(task);
-        reports.extend(tasks.blocked(threshold, &mut seen).into_iter().map(|state| (now, state)));
+        poll(pin!(tasks.watch("does", body)));
+        reports.extend(place.look().into_iter().map(|state| (now, state)));
         assert!(reports.len() < 2, "once: {reports:?}");
         let (at, state) = reports.pop()?;
         Some((at, u64::try_from(state.waited.expect("known").as_millis()).expect("small")))
