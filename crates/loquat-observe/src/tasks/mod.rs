@@ -192,6 +192,12 @@ impl Task {
         (std::ptr::from_ref(self).addr(), self.last.load(Relaxed))
     }
 
+    /// For how long it has been polled; `None` where nobody polls it.
+    fn polls_since(&self, now: u64) -> Option<Duration> {
+        let is_polling = self.polling.load(Acquire);
+        is_polling.then(|| Duration::from_nanos(now.saturating_sub(self.last.load(Relaxed))))
+    }
+
     /// Whether that poll is still at it: otherwise what was read of it since may be another's.
     fn is_at(&self, poll: u64) -> bool {
         self.polling.load(Acquire) && self.polls.load(Acquire) == poll

@@ -21,6 +21,8 @@ use loquat_core::{Error, ErrorKind, Result};
 use super::{Shared, Task, TaskState, Tasks};
 use crate::metric::nanos;
 
+/// How often it looks at most: each look goes through all tasks.
+const MIN_EVERY: Duration = Duration::from_millis(1);
 /// Most polls that came back kept for a watchdog that does not come to run. Those beyond are not reported.
 const MAX_OVERRAN: usize = 256;
 
@@ -29,7 +31,7 @@ const MAX_OVERRAN: usize = 256;
 /// | field | default | reason |
 /// |---|---|---|
 /// | `threshold` | 50 ms | a worker that is held so long delays every stream it carries by a visible pause |
-/// | `every` | 10 ms | a thread that sleeps or runs all the while is told at the next look, the rest when the poll comes back |
+/// | `every` | 10 ms, at least 1 | a thread that sleeps or runs all the while is told at the next look, the rest when the poll comes back |
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct WatchdogConfig {
@@ -72,7 +74,7 @@ impl Watchdog {
         let (mut place, watched) = (Place::take(tasks, config), ended.clone());
         let looks = move || {
             loop {
-                thread::park_timeout(config.every);
+                thread::park_timeout(config.every.max(MIN_EVERY));
                 if watched.load(Relaxed) {
                     return;
                 }
@@ -97,6 +99,10 @@ impl Drop for Watchdog {
 #[derive(Debug)]
 pub(super) struct Looking {
     threshold: Duration,
+    /// How old a poll must be before its thread's account is asked for, which is two files read: the gap between two looks. Most that a
+    /// look finds have just begun, and are over by the next. What an older one has slept is found then, too, while it sleeps; one that
+    /// stops before is told when it comes back, at the latest.
+    young: Duration,
     /// Polls that took longer and came back since its last look.
     overran: Mutex<Vec<(Poll, TaskState)>>,
 }
@@ -135,25 +141,23 @@ struct Seen {
 
 impl Place {
     fn take(tasks: &Tasks, config: WatchdogConfig) -> Self {
-        let looking = Arc::new(Looking { threshold: config.threshold, overran: Mutex::default() });
+        let young = config.every.max(MIN_EVERY).min(config.threshold);
+        let looking = Arc::new(Looking { threshold: config.threshold, young, overran: Mutex::default() });
         tasks.0.change(|all| all.push(looking.clone()));
         Self { tasks: tasks.clone(), looking, seen: HashMap::new() }
     }
 
     /// Polls that have taken so long and have not come back, and those that did come back since the last look, each once.
     fn look(&mut self) -> Vec<TaskState> {
-        let mut blocked = Vec::new();
-        let overran = mem::take(&mut *self.looking.overran.lock().unwrap_or_else(PoisonError::into_inner));
-        for (poll, state) in overran {
-            if !mem::replace(&mut self.seen.entry(poll).or_default().is_told, true) {
-                blocked.push(state);
-            }
-        }
-        let mut still = HashMap::new();
+        let (mut blocked, mut still) = (Vec::new(), HashMap::<Poll, Seen>::new());
         let shared = &self.tasks.0;
         for task in shared.live.all() {
             // The clock first: an account that is read later has no less in it.
-            let mut state = task.state(shared.now());
+            let now = shared.now();
+            if task.polls_since(now).is_none_or(|since| since < self.looking.young) {
+                continue;
+            }
+            let mut state = task.state(now);
             if !state.is_polling {
                 continue;
             }
@@ -168,6 +172,14 @@ impl Place {
                 blocked.push(state);
             }
             still.insert(poll, seen);
+        }
+        // Last: a poll that is not under way any more is among them by now, and it is still known whether it has been told.
+        let overran = mem::take(&mut *self.looking.overran.lock().unwrap_or_else(PoisonError::into_inner));
+        for (poll, state) in overran {
+            let was_told = self.seen.get(&poll).is_some_and(|seen| seen.is_told);
+            if !mem::replace(&mut still.entry(poll).or_default().is_told, true) && !was_told {
+                blocked.push(state);
+            }
         }
         self.seen = still;
         blocked
@@ -208,14 +220,15 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::{
+        fmt,
         future::{Future, poll_fn},
         pin::{Pin, pin},
-        sync::mpsc,
+        sync::{atomic::AtomicUsize, mpsc},
         task::{self, Poll, Waker},
         time::Instant,
     };
 
-    use loquat_core::test_util::ManualClock;
+    use loquat_core::{Clock, test_util::ManualClock};
 
     use super::*;
     use crate::{
@@ -225,14 +238,15 @@ mod tests {
 
     /// What a test's thread has got, by the test's own word; nobody knows where it says nothing.
     #[derive(Debug, Clone, Default)]
-    struct Told(Arc<Mutex<Option<(Account, bool)>>>);
+    struct Told(Arc<Mutex<Option<(Account, bool)>>>, Arc<AtomicUsize>);
 
     impl Accounts for Told {
         fn own(&self) -> Option<Account> {
-            self.of(ThreadNumber::from_word(1)?).map(|(account, _)| account)
+            self.0.lock().expect("not poisoned").map(|(account, _)| account)
         }
 
         fn of(&self, _: ThreadNumber) -> Option<(Account, bool)> {
+            self.1.fetch_add(1, Relaxed);
             *self.0.lock().expect("not poisoned")
         }
     }
@@ -308,6 +322,19 @@ mod tests {
         assert_eq!(named(1, false, &mut places), [1], "a threshold of nothing is one");
     }
 
+    #[test]
+    fn who_has_just_begun_is_not_asked_after() {
+        let (tasks, clock, told) = tasks();
+        let mut places = [Place::take(&tasks, WatchdogConfig::default())];
+        for (millis, asked) in [(1, 0), (9, 0), (10, 1), (80, 71)] {
+            poll_of(&tasks, &clock, millis, |_| true, &mut places);
+            assert_eq!(told.1.swap(0, Relaxed), asked, "{millis} ms, looked at at each of them");
+        }
+        // A threshold below the gap between two looks: what is beyond it is told at the first.
+        let mut places = [Place::take(&tasks, of(3))];
+        assert_eq!(poll_of(&tasks, &clock, 5, |at| at == 3, &mut places), [["takes 5"]]);
+    }
+
     /// Waits until that is so.
     fn until(is_so: impl Fn() -> bool) {
         let due = Instant::now() + Duration::from_secs(120);
@@ -331,6 +358,49 @@ mod tests {
         drop(second);
         until(|| tasks.0.looking().is_empty());
         assert_eq!(told.recv(), Err(mpsc::RecvError), "its thread has ended");
+    }
+
+    /// A clock whose next reading has something happen first.
+    #[derive(Default)]
+    struct Happens(ManualClock, Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+    impl Clock for Happens {
+        fn now(&self) -> Instant {
+            let happens = self.1.lock().expect("not poisoned").take();
+            happens.into_iter().for_each(|happens| happens());
+            self.0.now()
+        }
+    }
+
+    impl fmt::Debug for Happens {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Happens")
+        }
+    }
+
+    #[test]
+    fn a_poll_that_was_told_and_comes_back_during_a_look_is_not_told_again() {
+        let clock = Arc::new(Happens::default());
+        let tasks = Tasks::with_accounts(clock.clone(), Box::new(Told::default()));
+        let mut place = Place::take(&tasks, of(50));
+        let (go, begun, watched) = (mpsc::channel(), mpsc::channel(), tasks.clone());
+        let polling = thread::spawn(move || {
+            let body = poll_fn(|_| {
+                begun.0.send(()).expect("somebody listens");
+                go.1.recv().expect("it goes on");
+                Poll::Ready(())
+            });
+            poll(pin!(watched.watch("comes back", body)));
+        });
+        begun.1.recv().expect("it has begun");
+        clock.0.advance(Duration::from_millis(80));
+        assert_eq!(place.look().len(), 1, "while it is at it");
+        *clock.1.lock().expect("not poisoned") = Some(Box::new(move || {
+            go.0.send(()).expect("it waits");
+            polling.join().expect("no panic");
+        }));
+        assert_eq!((place.look(), place.look()), (Vec::new(), Vec::new()));
+        assert!(clock.1.lock().expect("not poisoned").is_none(), "it has come back");
     }
 
     #[test]
