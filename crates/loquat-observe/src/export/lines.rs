@@ -2,14 +2,14 @@
 //! inside.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
     path::PathBuf,
 };
 
 use serde_json::{Map, Value, json};
 
-use super::spans::unix;
+use super::{private, spans::unix};
 use crate::{AttemptTrace, CallTrace, Outcome};
 
 /// A file that is begun anew when it is full; the one before stays, with `.1` at its end.
@@ -23,13 +23,11 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn open(path: PathBuf, max_bytes: u64) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.create(true).append(true);
-        // What people wrote may be in it.
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path)?;
-        let bytes = file.metadata()?.len();
+        let file = private::open(&path)?;
+        let about = file.metadata()?;
+        // A pipe or a terminal does not fill up, and is not ours to rename.
+        let max_bytes = if about.is_file() { max_bytes } else { u64::MAX };
+        let bytes = about.len();
         Ok(Self { path, max_bytes, file, bytes })
     }
 
@@ -49,7 +47,8 @@ impl Lines {
                 renamed => renamed?,
             }
             // Where that fails, this one goes on to know its path, and the next to write tries again.
-            *self = Self::open(self.path.clone(), self.max_bytes)?;
+            self.file = private::reopen(&self.path, &self.file)?;
+            self.bytes = self.file.metadata()?.len();
         }
         self.file.write_all(text.as_bytes())?;
         self.bytes = self.bytes.saturating_add(more);

@@ -8,6 +8,7 @@ pub mod grpc;
 mod http;
 mod lines;
 mod metrics;
+mod private;
 mod proto;
 mod queue;
 mod spans;
@@ -181,6 +182,10 @@ impl Exporter {
     }
 
     /// To a file: one operation per line, in JSON. Metrics are not written.
+    ///
+    /// On Unix the file is its owner's alone, also one that was there and that everybody could read, since with content captured what
+    /// people wrote is in it. Who wants a group to read it makes it so before (`chmod 640`): that stays, and the one that is begun when
+    /// it is full is the same group's. Links, pipes and devices are left as they are; the last two are never begun anew.
     ///
     /// # Errors
     /// [`ErrorKind::Local`] for a file that cannot be written, or where there is no thread to be had.
