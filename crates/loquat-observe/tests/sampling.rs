@@ -106,16 +106,20 @@ async fn the_end_keeps_what_was_worth_a_look_and_had_not_announced_it() {
         (none().with_first_chunk_slower_than(four), 1, true, false),
     ] {
         let (kept, clock, observer) = kept(sampling);
-        let told = Arc::new(Told(common::slow(clock.clone(), Duration::from_secs(step)), Mutex::default()));
-        if fails {
-            let failing = Scripted::new().then(Err(Error::new(ErrorKind::Server, "no")));
-            assert!(ask(&observer.operation(failing, place()), "gpt-5").await.is_err());
+        let asked: Arc<dyn Model> = if fails {
+            Arc::new(Scripted::new().then(Err(Error::new(ErrorKind::Server, "no"))))
         } else {
-            drain(ask(&observer.operation(told.clone(), place()), "gpt-5").await.expect("answered")).await;
+            Arc::new(common::slow(clock.clone(), Duration::from_secs(step)))
+        };
+        let told = Arc::new(Told(asked, Mutex::default()));
+        match ask(&observer.operation(told.clone(), place()), "gpt-5").await {
+            Ok(answer) if !fails => drain(answer).await,
+            answer => assert!(fails && answer.is_err()),
         }
         let calls = kept.take();
         assert_eq!(calls.len(), usize::from(is_kept), "{sampling:?}, steps of {step} s, fails: {fails}");
-        assert!(told.1.lock().expect("not poisoned").iter().all(|trace| !trace.is_sampled()));
+        let told = std::mem::take(&mut *told.1.lock().expect("not poisoned"));
+        assert_eq!(told.iter().map(TraceContext::is_sampled).collect::<Vec<_>>(), [false], "fails: {fails}");
         // For who reads it, it is a trace like any other.
         assert!(calls.iter().all(|call| call.trace.is_sampled()));
     }
