@@ -73,9 +73,14 @@ pub(crate) struct Counters {
 pub(crate) struct Locks(OnceLock<Arc<dyn LockProbe>>);
 
 impl Locks {
-    /// `false` where somebody watches already.
-    pub(crate) fn watch(&self, probe: Arc<dyn LockProbe>) -> bool {
-        self.0.set(probe).is_ok()
+    /// `false` where somebody watches already; then none is made.
+    pub(crate) fn watch(&self, probe: impl FnOnce() -> Arc<dyn LockProbe>) -> bool {
+        let mut is_first = false;
+        self.0.get_or_init(|| {
+            is_first = true;
+            probe()
+        });
+        is_first
     }
 
     /// Waits for that lock, and says so to who watches.
@@ -163,8 +168,8 @@ mod tests {
             let (sender, told) = mpsc::channel();
             let (locks, mutex) = (Locks::default(), Mutex::new(1));
             drop(locks.lock(&mutex)); // nobody is told
-            assert!(locks.watch(Arc::new(Tells(sender.clone(), calls))));
-            assert!(!locks.watch(Arc::new(Tells(sender, calls))), "the first counts");
+            assert!(locks.watch(|| Arc::new(Tells(sender, calls))));
+            assert!(!locks.watch(|| panic!("none is made")), "the first counts");
             let held = locks.lock(&mutex);
             assert_eq!(told.recv(), Ok("taken"));
             thread::scope(|scope| {

@@ -192,8 +192,8 @@ impl Transport {
     }
 
     /// Has its pool's locks watched, of which every request takes some: how often they are taken, and who waits for them. It costs each
-    /// of them a call. Only the first who asks gets to watch; `false` for the others.
-    pub fn watch_locks(&self, probe: Arc<dyn LockProbe>) -> bool {
+    /// of them a call. Only the first who asks gets to watch; `false` for the others, whose probe is not made.
+    pub fn watch_locks(&self, probe: impl FnOnce() -> Arc<dyn LockProbe>) -> bool {
         self.0.pool.counters.locks.watch(probe)
     }
 }

@@ -38,7 +38,8 @@ pub(crate) fn watch(observer: &Observer, (base_url, name): &(String, String), wo
 /// What the pool counts, read when somebody looks.
 #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
 pub(crate) fn show_pool(observer: &Observer, transport: &Transport) {
-    transport.watch_locks(observer.locks().probe("pool"));
+    // A transport that several clients share tells one observer; the others have no row of it, rather than one of zeros.
+    transport.watch_locks(|| observer.locks().probe("pool"));
     type Read = fn(&Stats) -> f64;
     let gauges: [(&str, Read); 2] =
         [("HTTP/1.1", |stats| stats.http1_open as f64), ("HTTP/2", |stats| stats.http2_open as f64)];
@@ -68,5 +69,23 @@ pub(crate) fn show_pool(observer: &Observer, transport: &Transport) {
     for (about, read) in counters {
         let transport = transport.clone();
         observer.counter(about, &[], move || read(&transport.stats()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_observers_of_one_transport_the_first_has_its_locks() {
+        let transport = Transport::new(loquat_transport::Config::default()).expect("made");
+        let (first, second) = (Observer::new(), Observer::new());
+        for observer in [&first, &second] {
+            show_pool(observer, &transport);
+        }
+        let names = |observer: &Observer| {
+            observer.locks().list().iter().map(|site| site.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!((names(&first), names(&second)), (vec!["pool".to_owned()], Vec::new()));
     }
 }
