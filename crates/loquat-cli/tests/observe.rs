@@ -106,6 +106,7 @@ fn a_chat_that_runs_shows_its_task_its_runtime_and_its_locks() {
     };
     let task = row(&tasks);
     assert!(task[2].parse::<u64>().unwrap() > 0 && task[4] == "chat", "{task:?}");
+    assert!(task[5].contains("chat/mod.rs:"), "where it was begun: {task:?}");
     assert_eq!(row(&runtime)[..2], ["main", "0"]);
     let lock = row(&contention);
     assert!(lock[0].parse::<u64>().unwrap() > 0 && lock[8] == "pool", "{lock:?}");

@@ -97,11 +97,23 @@ impl Watch {
         }
     }
 
-    /// The same future, as a task of that name where somebody looks.
-    pub(super) async fn task<F: Future>(&self, name: &'static str, future: F) -> F::Output {
-        match &self.observer {
-            Some(observer) => observer.tasks().watch(name, future).await,
-            None => future.await,
+    /// The same future, as a task of that name where somebody looks. It is shown with the place that asks, so it is no `async fn`, whose
+    /// body has no caller's place.
+    #[track_caller]
+    pub(super) fn task<F: Future>(
+        &self,
+        name: &'static str,
+        future: F,
+    ) -> impl Future<Output = F::Output> + use<F> {
+        let watched = match &self.observer {
+            Some(observer) => Ok(observer.tasks().watch(name, future)),
+            None => Err(future),
+        };
+        async move {
+            match watched {
+                Ok(watched) => watched.await,
+                Err(future) => future.await,
+            }
         }
     }
 
@@ -134,9 +146,15 @@ impl Watch {
 /// Most functions shown of where a task stands.
 const MAX_FRAMES: usize = 8;
 
-/// What a person is told of a task that holds the program's thread.
+/// What a person is told of a task that holds the program's thread, or has held it: a poll that came back before anybody saw it is told
+/// afterwards. Time in which the thread had no processor is the machine's doing, and said so.
 fn held(task: &TaskState) -> String {
-    let mut text = format!("[{} holds its thread, for {} ms", task.name, task.idle.as_millis());
+    let verb = if task.is_polling { "has held its thread for" } else { "held its thread for" };
+    let mut text = format!("[{} {verb} {} ms", task.name, task.idle.as_millis());
+    let waited = task.waited.unwrap_or_default().as_millis();
+    if waited > 0 {
+        text += &format!(", without a processor for {waited} of them");
+    }
     let frames: Vec<&str> = task.stack.iter().take(MAX_FRAMES).map(String::as_str).collect();
     if !frames.is_empty() {
         text += &format!(", in {}", frames.join(" < "));
@@ -155,4 +173,36 @@ fn collector(otlp: Option<&str>, transport: Config) -> Result<Option<(Exporter, 
     collecting.export.max_attempts = ATTEMPTS;
     let shown = shown_url(&collecting.endpoint);
     Ok(Some((collecting.exporter(transport)?, shown)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_holds_its_thread_and_one_that_did() {
+        let observer = Observer::new();
+        let _watched = observer.tasks().watch("chat", async {});
+        let [mut task] = observer.tasks().list().try_into().expect("one");
+        let millis = Duration::from_millis;
+        let stack = ["read", "turn"].map(str::to_owned);
+        for (is_polling, idle, waited, stack, said) in [
+            (true, 60, None, &[][..], "[chat has held its thread for 60 ms]"),
+            (true, 60, Some(0), &stack, "[chat has held its thread for 60 ms, in read < turn]"),
+            (false, 80, Some(0), &[], "[chat held its thread for 80 ms]"),
+            (
+                false,
+                95,
+                Some(15),
+                &[],
+                "[chat held its thread for 95 ms, without a processor for 15 of them]",
+            ),
+        ] {
+            (task.is_polling, task.idle, task.waited) = (is_polling, millis(idle), waited.map(millis));
+            task.stack = stack.to_vec();
+            assert_eq!(held(&task), said);
+        }
+        task.stack = (0..20).map(|frame| frame.to_string()).collect();
+        assert!(held(&task).ends_with(", in 0 < 1 < 2 < 3 < 4 < 5 < 6 < 7]"), "{}", held(&task));
+    }
 }
