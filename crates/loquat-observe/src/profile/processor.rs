@@ -1,8 +1,8 @@
 //! Where the program spends its processor time: the stacks of the threads that run, so many times a second, added up.
 //!
 //! It deliberately sets no timer and walks nothing in a signal handler: the thread that was asked for the profile looks which
-//! threads are running (`/proc/self/task`) and copies the stack of each ([`crate::stack`]). What that costs falls on that thread,
-//! but for some microseconds of each that is copied. A thread that runs between two looks alone is not seen, as in any
+//! threads are running (`/proc/self/task`) and has the stack of each copied ([`crate::stack`], which says why it follows no frame
+//! pointers, and what a copy costs). The walk falls on that thread; each that is copied gives some microseconds for at most 64 KiB. A thread that runs between two looks alone is not seen, as in any
 //! profile by samples.
 
 use std::{

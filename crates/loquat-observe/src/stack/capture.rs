@@ -172,3 +172,51 @@ fn copy_stack(from: usize, into: &mut [u8; STACK_BYTES]) -> usize {
     };
     usize::try_from(count).unwrap_or(0).min(STACK_BYTES)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::print_stdout, reason = "says what a copy costs")]
+
+    use std::{hint, sync::mpsc};
+
+    use super::*;
+
+    /// Holds that much stack, lets the other end look, and goes back.
+    fn hold<const BYTES: usize>(ready: &mpsc::Sender<i32>, go: &mpsc::Receiver<()>) {
+        let held = hint::black_box([1_u8; BYTES]);
+        ready.send(this_thread()).expect("somebody asks");
+        go.recv().expect("it goes on");
+        hint::black_box(held);
+    }
+
+    /// A copy has what the thread holds, and never more than its bound; how long one takes is printed.
+    #[test]
+    fn a_copy_is_as_large_as_the_stack_is_deep_and_no_larger_than_its_bound() {
+        const DEEP: usize = 256 * 1024;
+        type Holds = fn(&mpsc::Sender<i32>, &mpsc::Receiver<()>);
+        // What lies above a stack may be readable, too.
+        let depths: [(Holds, usize); 2] = [(hold::<8192>, 8192), (hold::<DEEP>, STACK_BYTES)];
+        for (holds, least) in depths {
+            let (ready, go) = (mpsc::channel(), mpsc::channel());
+            let thread = thread::Builder::new().stack_size(1 << 22);
+            let thread = thread.spawn(move || holds(&ready.0, &go.1)).expect("a thread");
+            let tid = ready.1.recv().expect("it is ready");
+            // A machine that is busy may keep the thread from running for longer than a capture waits.
+            let copy = (0..1000).find_map(|_| capture(tid)).expect("a copy");
+            assert!((least..=STACK_BYTES).contains(&copy.stack.len()), "{}, held {least}", copy.stack.len());
+            let mut took: Vec<Duration> = (0..200)
+                .map(|_| {
+                    let mut into = [0; STACK_BYTES];
+                    let from = usize::try_from(copy.sp).expect("64 bits");
+                    let began = Instant::now();
+                    assert!(copy_stack(from, &mut into) >= least);
+                    began.elapsed()
+                })
+                .collect();
+            took.sort();
+            println!("{} bytes: {:?}, at most {:?}", copy.stack.len(), took[100], took[199]);
+            go.0.send(()).expect("it waits");
+            thread.join().expect("no panic");
+        }
+    }
+}

@@ -1,6 +1,17 @@
 //! What a thread of this program is at right now, as names of functions: for the thread that cannot say so itself, because a poll
 //! holds it.
 //!
+//! The thread's handler copies its registers and the top of its stack (`capture`), and whoever asked walks the copy by the unwind
+//! tables of what is loaded. Following frame pointers in the handler would copy less, and see less: the standard library as it is
+//! shipped, and any crate or C library built without `-C force-frame-pointers`, keeps none, so that such a walk ends, or goes
+//! astray, at the first function of theirs. The tables are there in every build, as panics need them. And nothing is unwound inside of a
+//! handler, where a broken stack or a lock of the unwinder would hurt the program.
+//!
+//! The price is bytes: at most 64 KiB a sample, and what is deeper is cut off. By the test in `capture`, on a Sapphire Rapids with others
+//! at work, 40 KiB took 4.6 µs and 64 KiB 7.6 µs (medians of 200; at most 45 µs), to which the signal itself comes. So a thread
+//! that runs all the time loses at most some 0.08 % to the copies of a profile at 99 Hz, and 0.8 % at 999. The walk costs the
+//! thread that asks.
+//!
 //! With the feature `stack`, on Linux on x86-64; elsewhere there are no stacks, and whatever shows them does without.
 
 #[cfg(all(feature = "stack", target_os = "linux", target_arch = "x86_64"))]
