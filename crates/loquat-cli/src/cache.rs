@@ -1,6 +1,6 @@
 //! `loquat cache`: the cache that a fleet shares, looked at, filled, emptied.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use loquat::{
@@ -17,7 +17,7 @@ use loquat::{
 use crate::{
     console::{Console, write_out},
     exit::{EXIT_CODES, Exit},
-    runtime,
+    input, runtime,
 };
 
 /// Longest that Redis may take for one answer: a person waits, not a request.
@@ -62,7 +62,7 @@ enum CacheCommand {
     Stats,
     /// Put the tokens of files there
     Warm {
-        /// Texts
+        /// Texts (- for stdin)
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// The model whose tokens they are
@@ -127,17 +127,7 @@ async fn warm(
     let local = TokenCache::new(CacheLimits::default()).tokenizer(tenant, &tokenizer);
     let tokens = RemoteTokens::try_new(local, remote.clone())?;
     for file in files {
-        let shown = file.display();
-        let length = fs::metadata(file).map(|metadata| metadata.len());
-        if length.is_ok_and(|length| length > MAX_FILE_BYTES) {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!("{shown} is larger than {MAX_FILE_BYTES} bytes"),
-            ));
-        }
-        let text = fs::read_to_string(file).map_err(|cause| {
-            Error::new(ErrorKind::Local, format!("{shown} cannot be read")).with_source(cause)
-        })?;
+        let text = input::text(Some(file), MAX_FILE_BYTES)?;
         tokens.prepare(&[&text]).await?;
     }
     remote.flush().await;

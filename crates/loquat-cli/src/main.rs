@@ -22,6 +22,7 @@ mod top;
 mod connect;
 mod console;
 mod exit;
+mod input;
 mod interrupt;
 mod json;
 mod listing;

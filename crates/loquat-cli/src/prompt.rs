@@ -1,8 +1,6 @@
 //! `loquat prompt`: a folder of templates, looked at, checked, rendered.
 
 use std::{
-    fs::File,
-    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,6 +18,7 @@ use serde_json::{Map, Value};
 use crate::{
     console::{Console, write_out},
     exit::{EXIT_CODES, Exit},
+    input,
 };
 
 /// Longest data that are read, bytes.
@@ -115,17 +114,7 @@ fn open(directory: &Path, model: &str) -> Result<Arc<Templates>> {
 }
 
 fn read(data: Option<&Path>, set: &[(String, String)]) -> Result<Value> {
-    let wrong = |cause: io::Error| Error::new(ErrorKind::Local, "the data cannot be read").with_source(cause);
-    let mut text = String::new();
-    match data {
-        None => text.push_str("{}"),
-        Some(path) if path == Path::new("-") => {
-            io::stdin().take(MAX_DATA_BYTES).read_to_string(&mut text).map_err(wrong)?;
-        }
-        Some(path) => {
-            File::open(path).map_err(wrong)?.take(MAX_DATA_BYTES).read_to_string(&mut text).map_err(wrong)?;
-        }
-    }
+    let text = data.map_or_else(|| Ok("{}".to_owned()), |path| input::text(Some(path), MAX_DATA_BYTES))?;
     let no_object = || Error::new(ErrorKind::InvalidRequest, "the data are no JSON object");
     let mut data: Map<String, Value> =
         serde_json::from_str(&text).map_err(|cause| no_object().with_source(cause))?;

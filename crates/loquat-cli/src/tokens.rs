@@ -1,10 +1,6 @@
 //! `loquat tokens`: how many tokens a text or a request has, and which.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -23,7 +19,7 @@ use serde_json::Value;
 use crate::{
     console::{BOLD, Console, DIM, write_out},
     exit::{EXIT_CODES, Exit},
-    neutral,
+    input, neutral,
 };
 
 /// Most bytes read: a text of that size is ten million tokens.
@@ -88,7 +84,7 @@ fn price(text: &str) -> Result<f64, String> {
 /// # Errors
 /// Where the input cannot be read, is no UTF-8, or has no numbers to show.
 pub(crate) fn run(args: &TokensArgs, console: &Console) -> Result<Exit> {
-    let text = read(args.file.as_ref())?;
+    let text = input::text(args.file.as_deref(), MAX_INPUT_BYTES)?;
     let counter = counter(args)?;
     let mut out = String::new();
     let total = if args.messages {
@@ -130,40 +126,9 @@ fn counter(args: &TokensArgs) -> Result<Counter> {
         return Counter::for_model(args.model.as_deref().unwrap_or(DEFAULT_MODEL));
     };
     let name = neutral::line(&file.display().to_string());
-    let json = read_file(file, MAX_TOKENIZER_BYTES)?;
+    let json = input::file(file, MAX_TOKENIZER_BYTES)?;
     let family = args.model.as_deref().map_or(Family::Other, Family::of);
     Ok(Counter::with_tokenizer(from_file(&name, &json)?, family))
-}
-
-fn read(file: Option<&PathBuf>) -> Result<String> {
-    let bytes = match file.filter(|file| file.as_os_str() != "-") {
-        Some(file) => read_file(file, MAX_INPUT_BYTES)?,
-        None => read_bounded(std::io::stdin().lock(), "stdin", MAX_INPUT_BYTES)?,
-    };
-    String::from_utf8(bytes).map_err(|error| {
-        let place = error.utf8_error().valid_up_to();
-        Error::new(ErrorKind::InvalidRequest, format!("the input is not UTF-8 from byte {place} on"))
-    })
-}
-
-fn read_file(file: &Path, most: u64) -> Result<Vec<u8>> {
-    let name = neutral::line(&file.display().to_string());
-    let opened = File::open(file).map_err(|cause| unreadable(&name, cause))?;
-    read_bounded(opened, &name, most)
-}
-
-fn read_bounded(from: impl Read, name: &str, most: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    from.take(most + 1).read_to_end(&mut bytes).map_err(|cause| unreadable(name, cause))?;
-    if bytes.len() as u64 > most {
-        let mebibytes = most >> 20;
-        return Err(Error::new(ErrorKind::TooLarge, format!("the input is larger than {mebibytes} MiB")));
-    }
-    Ok(bytes)
-}
-
-fn unreadable(what: &str, cause: std::io::Error) -> Error {
-    Error::new(ErrorKind::InvalidRequest, format!("cannot read {what}")).with_source(cause)
 }
 
 /// The text with its tokens told apart. Bytes of a character that goes over a border belong to the token that ends it.
