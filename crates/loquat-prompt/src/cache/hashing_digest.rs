@@ -56,14 +56,25 @@ mod tests {
 
     #[test]
     fn joined_or_not_it_is_the_same() {
-        let (key, long) = (Digest::keyed("test", b"secret"), vec![7; MAX_JOINED_BYTES - 20]);
-        for parts in [[&b"a"[..], &long[..], b"bc"], [b"", &long, b"0123456789"], [&long, b"x", &long]] {
+        let key = Digest::keyed("test", b"secret");
+        let (long, fits) = (vec![7; MAX_JOINED_BYTES - 20], vec![7; MAX_JOINED_BYTES - 100]);
+        let (short, whole) = (vec![7; 500], vec![7; 4200]);
+        let few: [&[u8]; 3] = [&short, b"", b"x"];
+        for parts in [[&b"a"[..], &long, b"bc"], [b"", &fits, b"0123456789"], [&whole, b"x", &whole], few] {
             let mut hasher = blake3::Hasher::new_keyed(&key.0);
             hasher.update(&3_u64.to_le_bytes());
             for part in parts {
                 hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
             }
             assert_eq!(key.of(&parts), *hasher.finalize().as_bytes());
+        }
+        // From one chunk to four, zeros follow.
+        for length in [1024, 2000, 4000] {
+            let part = vec![7; length];
+            let mut joined = [1_u64.to_le_bytes(), (length as u64).to_le_bytes()].concat();
+            joined.extend_from_slice(&part);
+            joined.resize(4096, 0);
+            assert_eq!(key.of(&[&part]), *blake3::keyed_hash(&key.0, &joined).as_bytes(), "{length}");
         }
     }
 

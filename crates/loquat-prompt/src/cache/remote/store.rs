@@ -332,6 +332,7 @@ impl Remote {
 
     /// Writes contents beside the caller; what cannot be written now is left out.
     pub(super) fn write(&self, shelf: &Shelf, items: Vec<Item>) {
+        let given = items.len();
         let items: Vec<(String, Vec<u8>)> = items
             .into_iter()
             .map(|Item { key, witness, content }| {
@@ -341,6 +342,7 @@ impl Remote {
             })
             .filter(|(_, value)| value.len() <= self.0.config.max_value_bytes)
             .collect();
+        self.0.counters.unwritten.fetch_add((given - items.len()) as u64, Relaxed);
         if items.is_empty() {
             return;
         }

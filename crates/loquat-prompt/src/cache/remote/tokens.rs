@@ -17,6 +17,10 @@ use crate::{
 const PROBE: &str = "The quick brown fox can't jump over 12345 lazy dogs; naïve café, 漢字かな 한국어 العربية 😀👩‍👩‍👧 \
     fn main() { println!(\"{:?}\", x+=1); }\n\n\t  <|endoftext|> https://example.com/a?b=c&d=%20 ÀÉÎõü ßẞ ﬁ \u{200d}\r\n";
 
+/// Up to so many bytes are digested while Redis answers, which takes less time than the way there and back. More are digested before,
+/// since the time of an answer is bounded, and learnt from.
+const MAX_BESIDE_BYTES: usize = 32 << 10;
+
 /// A cached tokenizer with Redis behind it.
 #[derive(Debug, Clone)]
 pub struct RemoteTokens {
@@ -88,7 +92,10 @@ impl RemoteTokens {
     /// The texts that Redis did not have.
     async fn ask<'t>(&self, missing: &[Missing<'t>]) -> Vec<Wanted<'t>> {
         let keys: Vec<String> = missing.iter().map(|missing| self.places.key(missing.text)).collect();
-        let witnesses = || missing.iter().map(|missing| self.remote.witness(missing.text)).collect();
+        let digest = || missing.iter().map(|missing| self.remote.witness(missing.text)).collect::<Vec<_>>();
+        let bytes: usize = missing.iter().map(|missing| missing.text.len()).sum();
+        let before = (bytes > MAX_BESIDE_BYTES).then(digest);
+        let witnesses = || before.unwrap_or_else(digest);
         let (contents, witnesses) = self.remote.read_all(self.places.shelf(), &keys, witnesses).await;
         let mut wanted = Vec::new();
         for (((missing, key), content), witness) in missing.iter().zip(keys).zip(contents).zip(witnesses) {
