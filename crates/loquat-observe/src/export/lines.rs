@@ -25,8 +25,9 @@ impl Lines {
     pub(super) fn open(path: PathBuf, max_bytes: u64) -> io::Result<Self> {
         let file = private::open(&path)?;
         let about = file.metadata()?;
-        // A pipe or a terminal does not fill up, and is not ours to rename.
-        let max_bytes = if about.is_file() { max_bytes } else { u64::MAX };
+        // A pipe or a terminal does not fill up, and is not ours to rename; nor is what a link leads to (`/dev/stderr`).
+        let is_ours = std::fs::symlink_metadata(&path)?.is_file();
+        let max_bytes = if about.is_file() && is_ours { max_bytes } else { u64::MAX };
         let bytes = about.len();
         Ok(Self { path, max_bytes, file, bytes })
     }

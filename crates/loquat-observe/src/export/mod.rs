@@ -185,7 +185,7 @@ impl Exporter {
     ///
     /// On Unix the file is its owner's alone, also one that was there and that everybody could read, since with content captured what
     /// people wrote is in it. Who wants a group to read it makes it so before (`chmod 640`): that stays, and the one that is begun when
-    /// it is full is the same group's. Links, pipes and devices are left as they are; the last two are never begun anew.
+    /// it is full is the same group's. Links, pipes and devices are left as they are, and never begun anew.
     ///
     /// # Errors
     /// [`ErrorKind::Local`] for a file that cannot be written, or where there is no thread to be had.

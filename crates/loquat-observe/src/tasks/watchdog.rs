@@ -164,7 +164,11 @@ impl Place {
             let poll = task.poll();
             let mut seen = self.seen.get(&poll).copied().unwrap_or_default();
             let own = shared.own_time(&task, &mut state, &mut seen.asleep);
-            if own > self.looking.threshold && !seen.is_told && task.is_at(state.polls) {
+            if !task.is_at(state.polls) {
+                // What was read may be another poll's. One that has ended is among those that came back.
+                continue;
+            }
+            if own > self.looking.threshold && !seen.is_told {
                 seen.is_told = true;
                 let stack = task.thread().map(crate::stack::ThreadNumber::stack).unwrap_or_default();
                 // It may be another poll by now, or none: then the thread was at somebody else's.
