@@ -11,13 +11,13 @@ use crate::neutral;
 /// # Errors
 /// It cannot be read, has more than `most` bytes, or is no UTF-8.
 pub(crate) fn text(path: Option<&Path>, most: u64) -> Result<String> {
-    let bytes = match path.filter(|path| *path != Path::new("-")) {
-        Some(path) => file(path, most)?,
-        None => bounded(std::io::stdin().lock(), "stdin", most)?,
+    let (bytes, name) = match path.filter(|path| *path != Path::new("-")) {
+        Some(path) => (file(path, most)?, neutral::line(&path.display().to_string())),
+        None => (bounded(std::io::stdin().lock(), "stdin", most)?, "stdin".to_owned()),
     };
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
-        Error::new(ErrorKind::InvalidRequest, format!("the input is not UTF-8 from byte {place} on"))
+        Error::new(ErrorKind::InvalidRequest, format!("{name} is not UTF-8 from byte {place} on"))
     })
 }
 

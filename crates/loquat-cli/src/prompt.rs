@@ -13,7 +13,7 @@ use loquat::{
         template::{TemplateDirectory, Templates},
     },
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     console::{Console, write_out},
@@ -116,8 +116,9 @@ fn open(directory: &Path, model: &str) -> Result<Arc<Templates>> {
 fn read(data: Option<&Path>, set: &[(String, String)]) -> Result<Value> {
     let text = data.map_or_else(|| Ok("{}".to_owned()), |path| input::text(Some(path), MAX_DATA_BYTES))?;
     let no_object = || Error::new(ErrorKind::InvalidRequest, "the data are no JSON object");
-    let mut data: Map<String, Value> =
-        serde_json::from_str(&text).map_err(|cause| no_object().with_source(cause))?;
+    // Two steps: what serde says of a value that is no object repeats it.
+    let data: Value = serde_json::from_str(&text).map_err(|cause| no_object().with_source(cause))?;
+    let Value::Object(mut data) = data else { return Err(no_object()) };
     data.extend(set.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
     Ok(Value::Object(data))
 }

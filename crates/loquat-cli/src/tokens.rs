@@ -232,9 +232,13 @@ fn message(value: &Value) -> std::result::Result<Message, String> {
                 parts.push(part(content)?);
             }
         }
-        _ => {}
+        Some(Value::Null) | None => {}
+        Some(_) => return Err("its content is neither a text nor a list of parts".to_owned()),
     }
     if role == Role::Tool {
+        if !parts.iter().all(|part| matches!(part, Part::Text(_))) {
+            return Err("what a tool gave is counted as text alone".to_owned());
+        }
         let call = ToolCall::new(word(value, "tool_call_id"), "", "");
         let content = Message::new(role, parts).text();
         return Ok(Message::tool(ToolResult::new(&call, content)));
@@ -252,10 +256,16 @@ fn message(value: &Value) -> std::result::Result<Message, String> {
 
 /// A part of a message's content. What it does not know it does not count as nothing.
 fn part(value: &Value) -> std::result::Result<Part, String> {
+    if !value.is_object() {
+        return Err("a part of its content is no object".to_owned());
+    }
     let kind = value.get("type").and_then(Value::as_str).unwrap_or("text");
     let inner = value.get(kind).unwrap_or(&Value::Null);
     Ok(match kind {
-        "text" | "input_text" | "output_text" => Part::Text(word(value, "text")),
+        "text" | "input_text" | "output_text" => {
+            let text = value.get("text").and_then(Value::as_str).ok_or("a part of it has no text")?;
+            Part::Text(text.to_owned())
+        }
         "refusal" => Part::Refusal(word(value, "refusal")),
         "image_url" => Part::Image(media(&inner.as_str().map_or_else(|| word(inner, "url"), str::to_owned))?),
         "input_image" => Part::Image(media(&word(value, "image_url"))?),

@@ -42,7 +42,9 @@ fn templates_are_rendered_with_data_from_everywhere() {
     // A variable that is missing is no empty text.
     prompt(&["render", path, "greet"]).run().check(2, "", &["error: ", "name", "greet"]);
     prompt(&["render", path, "nosuch"]).run().check(2, "", &["nosuch"]);
-    render("-").stdin("[1]").run().check(2, "", &["no JSON object"]);
+    let wrong = render("-").stdin("\"a planted sentence\"").run();
+    wrong.check(2, "", &["no JSON object"]);
+    assert!(!wrong.stderr.contains("planted"), "{wrong:#?}");
     render("/no/such/file").run().check(2, "", &["cannot read /no/such/file"]);
     let long = "x".repeat((64 << 20) + 1);
     render("-").stdin(long).run().check(1, "", &["stdin is larger than 64 MiB"]);

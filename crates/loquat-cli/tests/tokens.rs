@@ -93,8 +93,24 @@ fn what_is_no_text_is_counted_or_named() {
         (r#"{"type":"hologram"}"#, "message 1: what `hologram` costs is not known here"),
         (r#"{"type":"image_url","image_url":{"url":"data:image/gif;base64,%%%"}}"#, "no base64"),
         (r#"{"type":"input_audio","input_audio":{"data":"%"}}"#, "no base64"),
+        (r#"{"type":"text","text":5}"#, "has no text"),
+        (r#""long""#, "no object"),
     ] {
         tokens(&["--messages"]).stdin(with(part)).run().check(2, "", &[why]);
+    }
+}
+
+#[test]
+fn no_message_is_taken_for_an_empty_one() {
+    let image = r#"[{"type":"image_url","image_url":{"url":"https://example.com/cat.png"}}]"#;
+    for (message, why) in [
+        (
+            r#"{"role":"user","content":{"type":"text","text":"long"}}"#.to_owned(),
+            "neither a text nor a list",
+        ),
+        (format!(r#"{{"role":"tool","tool_call_id":"c","content":{image}}}"#), "as text alone"),
+    ] {
+        tokens(&["--messages"]).stdin(format!("[{message}]")).run().check(2, "", &[why]);
     }
 }
 
