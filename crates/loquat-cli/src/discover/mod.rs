@@ -48,7 +48,7 @@ Examples:
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct DiscoverArgs {
     /// A file, an http(s) address of a registry, probe:URL[,URL…], dns:NAME:PORT, srv:NAME, etcd:URL/PREFIX or
-    /// kubernetes:[URL/]NAMESPACE/SERVICE[:PORT]
+    /// `kubernetes:[URL/]NAMESPACE/SERVICE[:PORT]`
     ///
     /// kubernetes: follows the EndpointSlices of a service. Without the API server's URL it is the one that a pod's variables
     /// name, with the cluster's certificate and the service account's token; the account must be allowed to list and
