@@ -36,7 +36,7 @@ impl Process {
         let (address, peer) = (free().to_string(), free().to_string());
         let folder = tempfile::tempdir().expect("a folder");
         let child = spawn(&address, &peer, &folder);
-        let process = Self { child, address, peer, folder };
+        let mut process = Self { child, address, peer, folder };
         process.wait_until_well();
         process
     }
@@ -58,10 +58,13 @@ impl Process {
         format!("http://{}", self.address)
     }
 
-    fn wait_until_well(&self) {
+    fn wait_until_well(&mut self) {
         let began = Instant::now();
         loop {
             let answer = self.post("/v3/maintenance/status", "{}");
+            // Another one may answer at a port that it found taken.
+            let ended = self.child.try_wait().expect("a child of ours");
+            assert!(ended.is_none(), "etcd ended before it was well: {ended:?}");
             if answer.as_ref().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
                 return;
             }
