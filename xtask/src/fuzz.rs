@@ -3,13 +3,15 @@
 //! What a run finds goes to `fuzz/corpus/` (kept, not committed); the seeds in `fuzz/seeds/` are only read. libFuzzer's own
 //! counts are shown at the end, because a target that executed nothing, or covers nothing more than its entry, has not fuzzed.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
     shell::{self, Steps, Watched},
-    term, tools, workspace,
+    term,
+    tools::{self, Toolchain},
+    workspace,
 };
 
 /// Fuzz one target, or all of them for a few seconds each
@@ -65,8 +67,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         &[]
     };
     // First, and all at once, so that the seconds below are spent on fuzzing alone.
-    let mut build = toolchain.cargo_fuzz();
-    build.args(["build", "--fuzz-dir", "fuzz"]).args(sanitizer).args(&args.target);
+    let mut build = toolchain.cargo();
+    build.args(["fuzz", "build", "--fuzz-dir", "fuzz"]).args(sanitizer).args(&args.target);
     if !steps.run("build", || shell::run(&mut build)) {
         return steps.finish();
     }
@@ -96,8 +98,8 @@ fn fuzz_one(
     let root = workspace::root();
     let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
     fs::create_dir_all(root.join(&corpus)).with_context(|| format!("cannot create {corpus}"))?;
-    let mut command = toolchain.cargo_fuzz();
-    command.args(["run", "--fuzz-dir", "fuzz"]).args(sanitizer).args([target, &corpus]);
+    let mut command = toolchain.cargo();
+    command.args(["fuzz", "run", "--fuzz-dir", "fuzz"]).args(sanitizer).args([target, &corpus]);
     if root.join(&seeds).is_dir() {
         command.arg(&seeds);
     } else {
@@ -124,41 +126,6 @@ fn targets() -> Result<Vec<String>> {
         bail!("fuzz/Cargo.toml names no [[bin]]");
     }
     Ok(names)
-}
-
-/// Which compiler fuzzes; sanitizers are an unstable option of rustc.
-enum Toolchain {
-    Nightly,
-    PinnedUnlocked,
-}
-
-impl Toolchain {
-    fn choose() -> Self {
-        let listed = shell::read(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
-        if listed.lines().any(|line| line.starts_with("nightly")) {
-            Self::Nightly
-        } else {
-            Self::PinnedUnlocked
-        }
-    }
-
-    fn describe(&self) -> &'static str {
-        match self {
-            Self::Nightly => "nightly",
-            Self::PinnedUnlocked => "the pinned one with RUSTC_BOOTSTRAP=1",
-        }
-    }
-
-    fn cargo_fuzz(&self) -> Command {
-        let mut command = workspace::cargo();
-        match self {
-            // The variable outranks rust-toolchain.toml, as `cargo +nightly` would.
-            Self::Nightly => command.env("RUSTUP_TOOLCHAIN", "nightly"),
-            Self::PinnedUnlocked => command.env("RUSTC_BOOTSTRAP", "1"),
-        };
-        command.arg("fuzz");
-        command
-    }
 }
 
 /// What libFuzzer says about a run.

@@ -10,6 +10,7 @@ mod fuzz;
 mod leaks;
 mod lint;
 mod peers;
+mod sanitize;
 mod screen;
 mod setup;
 mod shell;
@@ -47,6 +48,7 @@ enum Task {
     Bench(bench::Args),
     Soak(soak::Args),
     Fuzz(fuzz::Args),
+    Sanitize(sanitize::Args),
     Conformance(conformance::Args),
     Peers(peers::Args),
     Screen(screen::Args),
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Sanitize(args) => sanitize::run(&args),
         Task::Conformance(args) => conformance::run(&args),
         Task::Peers(args) => peers::run(&args),
         Task::Screen(args) => screen::run(&args),

@@ -43,6 +43,42 @@ impl CargoTool {
     }
 }
 
+/// Which compiler sanitizes; that is an unstable option of rustc.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Toolchain {
+    Nightly,
+    PinnedUnlocked,
+}
+
+impl Toolchain {
+    pub(crate) fn choose() -> Self {
+        let listed = shell::read(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
+        if listed.lines().any(|line| line.starts_with("nightly")) {
+            Self::Nightly
+        } else {
+            Self::PinnedUnlocked
+        }
+    }
+
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Nightly => "nightly",
+            Self::PinnedUnlocked => "the pinned one with RUSTC_BOOTSTRAP=1, as no nightly is installed",
+        }
+    }
+
+    /// `cargo` with that compiler.
+    pub(crate) fn cargo(self) -> Command {
+        let mut command = workspace::cargo();
+        match self {
+            // The variable outranks rust-toolchain.toml, as `cargo +nightly` would.
+            Self::Nightly => command.env("RUSTUP_TOOLCHAIN", "nightly"),
+            Self::PinnedUnlocked => command.env("RUSTC_BOOTSTRAP", "1"),
+        };
+        command
+    }
+}
+
 /// Whether `program` is on the search path.
 pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
