@@ -43,7 +43,7 @@ pub(crate) enum Content {
 }
 
 /// What a matched text differs by after each of the holes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Shift {
     /// To be added to a place in the pattern's text, wrapping: it may be negative.
     pub(crate) by: usize,
@@ -216,11 +216,12 @@ mod tests {
     fn strings_of_any_length_fit() {
         let pattern = pattern();
         let mut shifts = Vec::new();
-        for length in 0..100 {
+        // Miri takes minutes for what takes milliseconds otherwise.
+        for length in (0..100).step_by(if cfg!(miri) { 33 } else { 1 }) {
             for (escape, is_valid) in
                 [("", true), ("\\n", true), ("\\u00e9", true), ("\\u00g0", false), ("é", true)]
             {
-                for place in (0..=length).step_by(7) {
+                for place in (0..=length).step_by(if cfg!(miri) { 31 } else { 7 }) {
                     for more in ["", "                                        "] {
                         let text = format!("{}{escape}{}", "a".repeat(place), "b".repeat(length - place));
                         let whole = format!(r#"{{"a":"{text}","n":1,"b":"{text}"}}"#);
