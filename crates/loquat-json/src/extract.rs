@@ -126,8 +126,14 @@ impl Extractor {
         self.mark.turn += 1;
         let Self { predictor, fields, max_depth, max_matches, .. } = self;
         let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
+        let fit = |shape: &Shape, shifts: &mut _| {
+            let document = shape.match_document(json.as_bytes(), shifts)?;
+            (document.len() == json.len()).then_some((document, ()))
+        };
         let is_predicted = self.predicts
-            && (predictor.predict_document(json) || predictor.anticipate(json, fields.shapes(), is_allowed));
+            && (predictor.predict_document(json)
+                || predictor.anticipate(fields.shapes(), is_allowed, fit).is_some());
+        predictor.forget_ruled_out();
         if !is_predicted {
             let is_adapted = self.look_through(json);
             self.pass.outline.release();
@@ -240,8 +246,17 @@ impl Extractor {
         input: &'i [u8],
         accept: impl Fn(usize) -> Option<A>,
     ) -> Option<(&'i str, A, Mark)> {
-        let (document, accepted) = self.predictor.predict_unframed(input, accept)?;
-        Some((document, accepted, self.mark))
+        let Self { predictor, fields, max_depth, max_matches, mark, .. } = self;
+        let is_allowed = |shape: &Shape| {
+            !shape.has_line_ends && shape.depth <= *max_depth && shape.matches <= *max_matches
+        };
+        let (document, accepted) = predictor.predict_unframed(input, &accept).or_else(|| {
+            predictor.anticipate(fields.shapes(), is_allowed, |shape, shifts| {
+                let document = shape.match_document(input, shifts)?;
+                Some((document, accept(document.len())?))
+            })
+        })?;
+        Some((document, accepted, *mark))
     }
 
     /// The event that was to be predicted is not all there.

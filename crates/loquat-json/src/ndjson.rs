@@ -162,7 +162,9 @@ impl Decoder {
         if !json.predicts() {
             return self.next(input);
         }
+        self.skip_bom(input);
         self.is_between = self.bom.is_done() && self.buffer.is_empty();
+        json.expect(Framing::Lines);
         if self.is_between
             && let Some((line, found_by)) =
                 json.predict_rarer_event(Framing::Lines, input, was_between).or_else(|| unframed(input, json))
@@ -170,7 +172,6 @@ impl Decoder {
         {
             return Ok(Some(self.lend_predicted(input, &line, found_by)));
         }
-        json.expect(Framing::Lines);
         let event = self.next(input)?;
         if event.is_none() {
             json.wait();
@@ -266,15 +267,11 @@ impl fmt::Debug for Decoder {
 
 /// The line at the front of the input, if it is JSON as predicted, when the line ends differ.
 fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
-    let (data, after, found_by) = json.predict_unframed(input, |end| line_end(input, end))?;
-    let whole = vector::text(input.get(..data.len() + after)?)?;
-    json.put_into(Frame {
-        framing: Framing::Lines,
-        before: "",
-        after: whole.get(data.len()..)?,
-        name: (0, 0),
-    });
-    Some((Framed { length: whole.len(), name: "", data }, found_by))
+    let (data, ending, found_by) = json.predict_unframed(input, |end| line_end(input, end))?;
+    let length = data.len() + ending;
+    let after = vector::text(input.get(data.len()..length)?)?;
+    json.put_into(Frame { framing: Framing::Lines, before: "", after, name: (0, 0) });
+    Some((Framed { length, name: "", data }, found_by))
 }
 
 fn is_blank(line: &[u8]) -> bool {

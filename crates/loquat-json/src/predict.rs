@@ -19,6 +19,9 @@ use crate::template::{Frame, Framed, Framing, Template};
 /// Templates of one stream: text, tool call, reasoning and ping alternate in the richest streams recorded.
 const MAX_TEMPLATES: usize = 4;
 
+/// Beside the bits of the templates: nor does the event fit the shape that was likely to come.
+const ANTICIPATED: u32 = 1 << MAX_TEMPLATES;
+
 /// Events studied in a row without any of them recurring, before studying becomes rare.
 const PATIENCE: u32 = 8;
 
@@ -45,7 +48,7 @@ pub(crate) struct Predictor {
     front: usize,
     /// An event was seen that it fitted, frame and all.
     front_is_seen: bool,
-    /// Templates that the event does not fit which is looked at, a bit for each.
+    /// Templates that the event does not fit which is looked at, a bit for each; and [`ANTICIPATED`].
     ruled_out: u32,
     /// Who knows what is found in the current event.
     source: Source,
@@ -147,7 +150,6 @@ impl Predictor {
             let document = template.match_document(json.as_bytes(), shifts)?;
             (document.len() == json.len()).then_some(())
         });
-        self.ruled_out = 0;
         found.is_some()
     }
 
@@ -202,7 +204,10 @@ impl Predictor {
 
     /// Takes note of the frame in which the document came that was predicted last.
     pub(crate) fn put_into(&mut self, frame: Frame<'_>) {
-        if let Some(template) = self.templates.get_mut(self.front) {
+        // A shape that is shared stands in no frame.
+        if let Source::Front = self.source
+            && let Some(template) = self.templates.get_mut(self.front)
+        {
             template.put_into(frame);
         }
     }
@@ -216,34 +221,32 @@ impl Predictor {
         }
     }
 
-    /// Whether the shape fits the whole document that is likely to come after the last one: streams resemble each other in that, too.
-    /// See [`adapt`](Self::adapt).
-    pub(crate) fn anticipate(
+    /// The document, and what `fit` makes of it, that has the shape which is likely to come after the last one, if `fit` finds it there:
+    /// streams resemble each other in that, too. See [`adapt`](Self::adapt). Once for each event.
+    pub(crate) fn anticipate<'i, A>(
         &mut self,
-        json: &str,
         store: &Shapes,
         is_allowed: impl Fn(&Shape) -> bool,
-    ) -> bool {
-        if !self.is_patient(json) {
-            return false;
+        fit: impl FnOnce(&Shape, &mut Vec<Shift>) -> Option<(&'i str, A)>,
+    ) -> Option<(&'i str, A)> {
+        if self.ruled_out & ANTICIPATED != 0 || !self.is_patient() {
+            return None;
         }
         store.refresh(&mut self.shared);
         let Self { templates, shared, shifts, last, .. } = self;
-        let next = shared.position(store.after(last.as_deref()));
-        let Some((position, Known { shape, .. })) =
-            next.and_then(|next| Some((next, shared.shapes.get(next)?)))
-        else {
-            return false;
-        };
+        let position = shared.position(store.after(last.as_deref()))?;
+        let Known { shape, .. } = shared.shapes.get(position)?;
         let own = templates.iter().position(|template| Arc::ptr_eq(&template.shape, shape));
-        if (own.is_none() && !is_allowed(shape)) || !shape.matches(json, shifts) {
-            return false;
+        if !is_allowed(shape) {
+            return None;
         }
+        self.ruled_out |= ANTICIPATED;
+        let (json, made) = fit(shape, shifts)?;
         match own {
             Some(own) => self.mend(json, own, store),
             None => self.take_over(json, position, store),
         }
-        true
+        Some((json, made))
     }
 
     /// Whether a known shape fits the whole document that was drawn, whose template is then made or mended, and in front.
@@ -254,7 +257,7 @@ impl Predictor {
         store: &Shapes,
         is_allowed: impl Fn(&Shape) -> bool,
     ) -> bool {
-        if !self.is_patient(json) {
+        if json.len() > MAX_TEXT_BYTES || !self.is_patient() {
             return false;
         }
         let Self { templates, shared, shifts, .. } = self;
@@ -273,8 +276,8 @@ impl Predictor {
     }
 
     /// Whether the stream is one whose events recur. After a studied event comes one that may.
-    fn is_patient(&self, json: &str) -> bool {
-        json.len() <= MAX_TEXT_BYTES && (self.in_vain <= PATIENCE || self.in_vain % RARELY < 2)
+    fn is_patient(&self) -> bool {
+        self.in_vain <= PATIENCE || self.in_vain % RARELY < 2
     }
 
     /// The document has just been matched with the shape of one of the stream's own templates, which learns what else may change.
@@ -370,6 +373,50 @@ impl Predictor {
         self.front_is_seen = false;
         if let Some(template) = self.templates.get_mut(self.front) {
             template.write(json, shape, changing, &mut self.shifts);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::event::{Limits, Mark};
+    use crate::{Extractor, Fields, Framer, ndjson, sse};
+
+    /// For each event of a reply, whether it was read where it was framed.
+    #[track_caller]
+    fn read_at_once(mut framer: Framer, fields: &Fields, reply: &str) -> Vec<bool> {
+        let mut json = Extractor::new(fields.clone());
+        let (mut input, mut at_once) = (reply.as_bytes(), Vec::new());
+        while let Some(event) = framer.next_for(&mut input, &mut json).unwrap() {
+            at_once.push(event.found_by != Mark::default());
+            json.extract_event(&event).unwrap();
+        }
+        at_once
+    }
+
+    /// Replies that have the same shapes in the same order, and no string in common: once they are known, no document is looked at twice.
+    #[test]
+    fn what_is_likely_to_come_is_read_where_it_is_framed() {
+        let fields = [&["/text"][..], &["/text"]].map(|pointers| Fields::compile(pointers).unwrap());
+        for reply in 0..5 {
+            let documents = [
+                format!(r#"{{"id":"{reply}","role":"r{reply}"}}"#),
+                format!(r#"{{"id":"{reply}","text":"a{reply}"}}"#),
+                format!(r#"{{"id":"{reply}","text":"b{reply}"}}"#),
+                format!(r#"{{"id":"{reply}","text":"c{reply}"}}"#),
+                format!(r#"{{"id":"{reply}","text":"d{reply}"}}"#),
+                format!(r#"{{"id":"{reply}","stop":{{"n":{reply}}}}}"#),
+            ];
+            let events: String =
+                documents.iter().map(|json| format!("event: e\r\ndata:{json}\r\n\r\n")).collect();
+            let lines: String = documents.iter().map(|json| format!("{json}\r\n")).collect();
+            let framers: [Framer; 2] =
+                [sse::Decoder::new(Limits::default()).into(), ndjson::Decoder::new(Limits::default()).into()];
+            for ((framer, fields), reply_text) in framers.into_iter().zip(&fields).zip([events, lines]) {
+                let at_once = read_at_once(framer, fields, &reply_text);
+                assert_eq!(at_once.len(), 6, "{reply_text}");
+                assert!(reply < 4 || at_once.iter().all(|is| *is), "{at_once:?} of {reply_text}");
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 use crate::found::{Hit, Kind};
 use crate::outline::Outline;
@@ -49,6 +49,8 @@ pub(crate) struct Shape {
     anchors: Vec<usize>,
     /// How many tokens there are: another number means another shape.
     tokens: usize,
+    /// White space between its values has line ends.
+    pub(crate) has_line_ends: bool,
     /// How deep it nests and how many values the full pass found: the limits of whoever uses the shape must allow them.
     pub(crate) depth: usize,
     pub(crate) matches: usize,
@@ -89,6 +91,7 @@ impl Shape {
         text.push_str(json.get(taken..)?);
         // What it held of content is given back.
         text.shrink_to_fit();
+        let has_line_ends = memchr2(b'\n', b'\r', text.as_bytes()).is_some();
         let mut pattern = Pattern::new(text, holes)?;
         pattern.hits.all.reserve_exact(hits.len());
         // A value begins and ends outside of strings and numbers, or with one; spaces, which may be none, come after it.
@@ -106,6 +109,7 @@ impl Shape {
         Some(Self {
             pattern,
             anchors,
+            has_line_ends,
             tokens: outline.places().len(),
             depth,
             matches: hits.len(),
@@ -113,10 +117,11 @@ impl Shape {
         })
     }
 
-    /// [`fits`](Self::fits) without an outline. Costs less than drawing one, but not less than that where it does not fit.
-    pub(crate) fn matches(&self, json: &str, shifts: &mut Vec<Shift>) -> bool {
-        let document = self.pattern.match_document(json.as_bytes(), shifts);
-        document.is_some_and(|document| document.len() == json.len())
+    /// [`fits`](Self::fits) without an outline, for the document at the front of `input`. Costs less than drawing one, but not less than
+    /// that where it does not fit.
+    pub(crate) fn match_document<'i>(&self, input: &'i [u8], shifts: &mut Vec<Shift>) -> Option<&'i str> {
+        let document = self.pattern.match_document(input, shifts)?;
+        (document.len() <= MAX_TEXT_BYTES).then_some(document)
     }
 
     /// Whether the document that was drawn has this shape; its `shifts` then.

@@ -214,8 +214,10 @@ impl Decoder {
         }
         let was_between = self.is_between;
         self.begin()?;
+        self.skip_bom(input);
         self.skip_lf(input);
         self.is_between = self.is_at_event();
+        json.expect(Framing::Events);
         if self.is_between
             && let Some((event, found_by)) = json
                 .predict_rarer_event(Framing::Events, input, was_between)
@@ -224,7 +226,6 @@ impl Decoder {
         {
             return Ok(Some(self.lend_predicted(input, &event, found_by)));
         }
-        json.expect(Framing::Events);
         let event = self.next(input)?;
         if event.is_none() {
             json.wait();
@@ -485,7 +486,7 @@ fn plain(input: &[u8]) -> Option<Framed<'_>> {
 
 /// The event at the front of the input, if it is at most one `event:` line, one `data:` line that is JSON as predicted, and a
 /// blank line, when these stand otherwise around the JSON than was predicted. The data has no line end in it, because valid JSON
-/// has none in its strings, and none outside of them that was not in the text it was predicted from, which was a line.
+/// has none in its strings, and none outside of them that was not in the text or shape it was predicted from, which had none.
 fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
     let mut rest = input;
     let mut name = (0, 0);
@@ -503,12 +504,13 @@ fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Ma
         Some(blank + line_end(value, blank)?)
     })?;
     let start = input.len() - value.len();
-    let whole = vector::text(input.get(..start + end)?)?;
-    let (before, after) = (whole.get(..start)?, whole.get(start + data.len()..)?);
+    // Of the data it is known.
+    let before = vector::text(input.get(..start)?)?;
+    let after = vector::text(value.get(data.len()..end)?)?;
     json.put_into(Frame { framing: Framing::Events, before, after, name });
     let name = Some(name).filter(|(start, end)| start < end);
-    let name = name.map_or(Some("message"), |(start, end)| whole.get(start..end))?;
-    Some((Framed { length: whole.len(), name, data }, found_by))
+    let name = name.map_or(Some("message"), |(start, end)| before.get(start..end))?;
+    Some((Framed { length: start + end, name, data }, found_by))
 }
 
 impl fmt::Debug for Decoder {
