@@ -62,9 +62,10 @@ impl Pattern {
         })
     }
 
-    /// A frame around nothing.
-    pub(crate) fn of_frame(before: &str, after: &str) -> Self {
-        Self { text: [before, after].concat(), document: before.len()..before.len(), ..Self::default() }
+    /// A document without holes, in a frame.
+    pub(crate) fn framed(before: &str, document: &str, after: &str) -> Self {
+        let end = before.len() + document.len();
+        Self { text: [before, document, after].concat(), document: before.len()..end, ..Self::default() }
     }
 
     /// The frame's front, the document, the frame's end.

@@ -19,6 +19,9 @@ use crate::template::{Frame, Framed, Framing, Template};
 /// Templates of one stream: text, tool call, reasoning and ping alternate in the richest streams recorded.
 const MAX_TEMPLATES: usize = 4;
 
+/// Those that room is made for together: most streams have no more.
+const USUAL_TEMPLATES: usize = 2;
+
 /// Beside the bits of the templates: nor does the event fit the shape that was likely to come.
 const ANTICIPATED: u32 = 1 << MAX_TEMPLATES;
 
@@ -53,6 +56,8 @@ pub(crate) struct Predictor {
     /// Who knows what is found in the current event.
     source: Source,
     shifts: Vec<Shift>,
+    /// Those of a template's own text, while it is looked at.
+    own_shifts: Vec<Shift>,
     shared: Snapshot,
     /// The shape of the last document that no template fitted.
     last: Option<Arc<Shape>>,
@@ -283,7 +288,7 @@ impl Predictor {
     /// The document has just been matched with the shape of one of the stream's own templates, which learns what else may change.
     fn mend(&mut self, json: &str, position: usize, store: &Shapes) {
         let Some(template) = self.templates.get_mut(position) else { return };
-        template.note_changes(json, &self.shifts);
+        template.note_changes(json, &self.shifts, &mut self.own_shifts);
         store.publish(&template.shape, template.changing);
         let (shape, changing) = (Arc::clone(&template.shape), template.changing);
         self.follow(&shape, store);
@@ -367,8 +372,8 @@ impl Predictor {
     /// own.
     fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128) {
         if self.front == self.templates.len() {
-            self.templates.reserve_exact(MAX_TEMPLATES - self.front);
-            self.templates.push(Template::new(Arc::clone(&shape), self.framing));
+            self.templates.reserve_exact(USUAL_TEMPLATES);
+            self.templates.push(Template::new(json, Arc::clone(&shape), self.framing));
         }
         self.front_is_seen = false;
         if let Some(template) = self.templates.get_mut(self.front) {

@@ -4,10 +4,9 @@
 //! same is framed and validated by one comparison. Those bytes are only a prediction too: where they differ, the document is
 //! still compared, by whoever took the frame off.
 
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
-
-use memchr::memchr2;
 
 use crate::found::{Hit, Kind};
 use crate::pattern::{Hole, Pattern, Shift};
@@ -25,9 +24,7 @@ pub(crate) struct Template {
     /// An event was seen in this frame: it is no guess.
     is_seen: bool,
     pub(crate) shape: Arc<Shape>,
-    /// Where the shape's strings and numbers are in the document.
-    slots: Vec<(usize, usize)>,
-    /// Which of them are holes.
+    /// Which of the shape's strings and numbers are holes.
     pub(crate) changing: u128,
     /// White space between its values has line ends: the document came in several `data:` lines, or from no stream.
     has_line_ends: bool,
@@ -73,16 +70,15 @@ pub(crate) struct Framed<'i> {
 }
 
 impl Template {
-    /// An empty one, in the frame that its event is likely to have.
-    pub(crate) fn new(shape: Arc<Shape>, framing: Option<Framing>) -> Self {
+    /// One to be written, in the frame that its event is likely to have.
+    pub(crate) fn new(json: &str, shape: Arc<Shape>, framing: Option<Framing>) -> Self {
         let (before, after) = framing.map_or(("", ""), Framing::usual_frame);
         Self {
-            pattern: Pattern::of_frame(before, after),
+            pattern: Pattern::framed(before, json, after),
             name: 0..0,
             framing,
             is_seen: false,
             shape,
-            slots: Vec::new(),
             changing: 0,
             has_line_ends: false,
             used: 0,
@@ -145,12 +141,21 @@ impl Template {
         self.pattern.match_document(input, shifts)
     }
 
-    /// Takes note of the strings and numbers that differ between the template and a document of the same shape.
-    pub(crate) fn note_changes(&mut self, json: &str, shifts: &[Shift]) {
+    /// Takes note of the strings and numbers that differ between the template and a document of the same shape. Where they are in the
+    /// template is found anew, in `own`: few templates are ever asked.
+    pub(crate) fn note_changes(&mut self, json: &str, shifts: &[Shift], own: &mut Vec<Shift>) {
         let document = self.pattern.text().get(self.pattern.document()).unwrap_or_default();
-        for (slot, &(start, end)) in self.slots.iter().enumerate() {
-            let now = self.shape.pattern.hole_at(slot, shifts).and_then(|(start, end)| json.get(start..end));
-            if now != document.get(start..end) {
+        let shape = &self.shape.pattern;
+        if shape.match_document(document.as_bytes(), own).is_none() {
+            debug_assert!(false, "a template has its shape");
+            return;
+        }
+        let text = |json, slot, shifts: &[Shift]| {
+            let (start, end) = shape.hole_at(slot, shifts)?;
+            str::get(json, start..end)
+        };
+        for slot in 0..shape.holes().len() {
+            if text(json, slot, shifts) != text(document, slot, own) {
                 self.changing |= 1 << slot;
             }
         }
@@ -158,30 +163,24 @@ impl Template {
 
     /// Becomes the template of `json`, which `shape` has just been matched with, in the same frame as before. The match, and
     /// hence `shifts`, becomes its own.
-    pub(crate) fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128, shifts: &mut Vec<Shift>) {
-        let Self { pattern, slots, .. } = self;
-        slots.clear();
-        slots.extend(
-            (0..shape.pattern.holes().len())
-                .map(|slot| shape.pattern.hole_at(slot, shifts).unwrap_or_default()),
-        );
-        let holes = (0..).zip(shape.pattern.holes()).zip(&*slots);
-        let changing_holes = holes.filter(|((slot, _), _)| changing & (1u128 << slot) != 0);
-        pattern.put(
-            json,
-            changing_holes.map(|((_, hole), &(start, end))| Hole { start, end, content: hole.content }),
-        );
+    pub(crate) fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128, shifts: &mut [Shift]) {
+        let Self { pattern, .. } = self;
+        let changing_holes = places(changing).filter_map(|slot| {
+            let (start, end) = shape.pattern.hole_at(slot, shifts)?;
+            Some(Hole { start, end, content: shape.pattern.holes().get(slot)?.content })
+        });
+        pattern.put(json, changing_holes);
         pattern.hits.copy_from(&shape.pattern.hits, |hit| hit.placed(shifts, changing));
         pattern.hits.renew_likeness();
         // In its own document no place is shifted.
-        let mut slot = 0;
-        shifts.retain_mut(|shift| {
-            let is_kept = slot == 0 || changing & (1 << (slot - 1)) != 0;
-            slot += 1;
-            shift.by = 0;
-            is_kept
-        });
-        self.has_line_ends = memchr2(b'\n', b'\r', json.as_bytes()).is_some();
+        for (hole, slot) in places(changing).enumerate() {
+            let escaped = shifts.get(slot + 1).is_some_and(|shift| shift.escaped);
+            if let Some(shift) = shifts.get_mut(hole + 1) {
+                *shift = Shift { by: 0, escaped };
+            }
+        }
+        // Strings have none.
+        self.has_line_ends = shape.has_line_ends;
         // A space after `data:` is the frame's, never the document's first byte.
         let loses_a_space = json.starts_with(' ') && self.pattern.before().ends_with(':');
         self.framing = self.framing.filter(|_| !self.has_line_ends && !loses_a_space);
@@ -205,6 +204,15 @@ impl Template {
         self.framing = Some(framing);
         self.is_seen = true;
     }
+}
+
+/// The places of the bits that are set, from the lowest on.
+fn places(mut bits: u128) -> impl Iterator<Item = usize> {
+    iter::from_fn(move || {
+        let place = bits.trailing_zeros() as usize;
+        bits &= bits.checked_sub(1)?;
+        Some(place)
+    })
 }
 
 impl Hit {
