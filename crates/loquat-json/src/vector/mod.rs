@@ -263,6 +263,9 @@ fn string_length<V: Vector>(vector: V, input: &[u8], rest: &[u8]) -> Option<(usi
             (stops.checked_shr(before)?, highs.checked_shr(before)?)
         }
     };
+    if stops == 0 {
+        return second_chunk(vector, rest, highs).or_else(|| long_string_length(rest));
+    }
     let (mut ahead, mut escaped) = (stops, false);
     while ahead != 0 {
         let at = ahead.trailing_zeros();
@@ -284,6 +287,16 @@ fn string_length<V: Vector>(vector: V, input: &[u8], rest: &[u8]) -> Option<(usi
         }
     }
     long_string_length(rest)
+}
+
+/// [`string_length`] for ids, which are longer than a chunk: without escapes, ending in the second. `highs` are those of the first.
+#[inline(always)]
+fn second_chunk<V: Vector>(vector: V, rest: &[u8], highs: u32) -> Option<(usize, bool)> {
+    let (stops, more) = vector.stops_and_highs(rest.get(CHUNK..)?.first_chunk()?);
+    let at = stops.trailing_zeros();
+    let length = CHUNK + at as usize;
+    let is_ascii = highs | more & !u32::MAX.checked_shl(at)? == 0;
+    (is_ascii && rest.get(length) == Some(&b'"')).then_some((length, false))
 }
 
 /// [`string_length`] for any.
