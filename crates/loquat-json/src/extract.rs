@@ -53,6 +53,10 @@ pub struct Extractor {
     mark: Mark,
 }
 
+/// A read shorter than this, in bytes, that does not end with a line is taken for a piece of an event, in which no other shape is looked
+/// for: there may be many of them. Whole events are longer, or end their read.
+const SHORT_READ_BYTES: usize = 256;
+
 /// What [`Mark`] tells extractors apart by.
 static EXTRACTORS: AtomicU64 = AtomicU64::new(1);
 
@@ -251,6 +255,9 @@ impl Extractor {
             !shape.has_line_ends && shape.depth <= *max_depth && shape.matches <= *max_matches
         };
         let (document, accepted) = predictor.predict_unframed(input, &accept).or_else(|| {
+            if input.len() < SHORT_READ_BYTES && input.last() != Some(&b'\n') {
+                return None;
+            }
             predictor.anticipate(fields.shapes(), is_allowed, |shape, shifts| {
                 let document = shape.match_document(input, shifts)?;
                 Some((document, accept(document.len())?))

@@ -162,7 +162,9 @@ impl Decoder {
         if !json.predicts() {
             return self.next(input);
         }
-        self.skip_bom(input);
+        if !self.bom.is_done() {
+            self.skip_bom(input);
+        }
         self.is_between = self.bom.is_done() && self.buffer.is_empty();
         json.expect(Framing::Lines);
         if self.is_between

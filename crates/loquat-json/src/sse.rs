@@ -214,7 +214,9 @@ impl Decoder {
         }
         let was_between = self.is_between;
         self.begin()?;
-        self.skip_bom(input);
+        if !self.bom.is_done() {
+            self.skip_bom(input);
+        }
         self.skip_lf(input);
         self.is_between = self.is_at_event();
         json.expect(Framing::Events);
