@@ -149,6 +149,10 @@ impl<'e> Str<'e> {
     /// [`append_joined_to`](Self::append_joined_to) for what stands between quotes, or for a part of it that no escape is
     /// cut by.
     pub(crate) fn append_raw_joined_to(raw: &str, out: &mut String, pair: &mut SplitPair) {
+        let raw = if pair.is_waiting() { raw } else { escape::append_before_codes(raw, out) };
+        if raw.is_empty() {
+            return;
+        }
         let end = raw.len();
         for piece in pieces(raw) {
             // Set at most once, before the first piece: half a pair is only ever kept at the end of a string.
