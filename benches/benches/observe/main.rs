@@ -12,6 +12,7 @@
 //! | `cpu` | the thread's processor time added to a chunk in the loop; the floor is the chunk without anybody watching |
 //! | `sockets` | the processor time, user and kernel, added to a chunk that comes over a socket: 500 streams of 200 events a second, over HTTP/1.1, from a process on another core |
 //! | `requests` | the part of a core, in percent, that watching adds to 5,000 short requests a second, which are run at that rate: by processor time; `requests-computed`, by instructions |
+//! | `sockets/chunks`, `requests/rate` | how many of both there really were in a second, beside how many were asked for |
 //!
 //! **Two rates**, since a core's second may be one or the other. A core that runs a loop from its first cache executes some ten
 //! thousand million instructions in one. One that serves sockets waits for memory, spends most of its time in the kernel, whose instructions
@@ -47,6 +48,8 @@ use who::Who;
 
 const PEER: &str = "tracing-opentelemetry";
 const WITH_SPANS: &str = "ours with 1 % spans";
+/// Over all streams.
+const CHUNKS_PER_SECOND: f64 = 100_000.0;
 /// The argument of a process whose instructions are counted.
 const COUNT: &str = "--count";
 
@@ -89,7 +92,7 @@ fn main() {
     side::figure("sockets/instructions", "ours", whole, "instructions");
     side::figure("sockets/instructions", "floor", chunk[0], "instructions");
     for (case, rate) in [("core-share", loops), ("core-share-streaming", streams)] {
-        let share = |instructions: f64| instructions * 100_000.0 / rate * 100.0;
+        let share = |instructions: f64| instructions * CHUNKS_PER_SECOND / rate * 100.0;
         added(case, "%", [chunk[0], chunk[1], chunk[3]].map(share));
         added(&format!("{case}-spans"), "%", [chunk[0], chunk[2], chunk[3]].map(share));
     }
@@ -174,6 +177,7 @@ fn over_sockets(runtime: &tokio::runtime::Runtime) -> f64 {
         turn.nanos_per_chunk
     });
     side::figure("sockets/chunks", "ours", median(&mut rates), "chunks/s");
+    side::figure("sockets/chunks", "asked for", CHUNKS_PER_SECOND, "chunks/s");
     tell("sockets", "ns/chunk", &rounds)
 }
 
@@ -187,5 +191,6 @@ fn at_rate() {
         percent
     });
     side::figure("requests/rate", "ours", median(&mut rates), "requests/s");
+    side::figure("requests/rate", "asked for", REQUESTS_PER_SECOND, "requests/s");
     tell("requests", "%", &rounds);
 }
