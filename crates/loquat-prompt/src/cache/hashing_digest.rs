@@ -8,8 +8,7 @@ pub(crate) struct Digest([u8; 32]);
 /// which costs a third; a copy of more than fits the second cache would cost it again.
 const MAX_JOINED_BYTES: usize = 256 << 10;
 
-/// Chunks of BLAKE3 that are hashed side by side on any processor with vectors.
-const LANES: usize = 4;
+/// What BLAKE3 hashes chunk after chunk, two or four of them side by side on any processor with vectors.
 const CHUNK_BYTES: usize = 1 << 10;
 
 impl Digest {
@@ -18,13 +17,22 @@ impl Digest {
         Self(blake3::derive_key(purpose, secret))
     }
 
+    /// A key that was derived already.
+    pub(crate) fn of_key(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
     pub(crate) fn of(&self, parts: &[&[u8]]) -> [u8; 32] {
         let before = |part: &[u8]| (part.len() as u64).to_le_bytes();
         let number = (parts.len() as u64).to_le_bytes();
         let length = 8 + parts.iter().map(|part| part.len() + 8).sum::<usize>();
-        // Two or three chunks take longer than four; zeros after the last part are none of them.
-        let fills = length > CHUNK_BYTES && length < LANES * CHUNK_BYTES;
-        let length = if fills { LANES * CHUNK_BYTES } else { length };
+        // A chunk that is not whole is hashed after the others: filled up they take half of the time. Zeros after the last part are
+        // no part.
+        let length = match length.div_ceil(CHUNK_BYTES) {
+            2 => 2 * CHUNK_BYTES,
+            3 | 4 => 4 * CHUNK_BYTES,
+            _ => length,
+        };
         if length <= MAX_JOINED_BYTES {
             let mut joined = Vec::with_capacity(length);
             joined.extend_from_slice(&number);
@@ -68,12 +76,14 @@ mod tests {
             }
             assert_eq!(key.of(&parts), *hasher.finalize().as_bytes());
         }
-        // From one chunk to four, zeros follow.
-        for length in [1024, 2000, 4000] {
+        // From one chunk to two, and from there to four, zeros follow.
+        for (length, filled) in
+            [(1008, 1024), (1009, 2048), (2000, 2048), (2032, 2048), (2033, 4096), (4000, 4096), (4081, 4097)]
+        {
             let part = vec![7; length];
             let mut joined = [1_u64.to_le_bytes(), (length as u64).to_le_bytes()].concat();
             joined.extend_from_slice(&part);
-            joined.resize(4096, 0);
+            joined.resize(filled, 0);
             assert_eq!(key.of(&[&part]), *blake3::keyed_hash(&key.0, &joined).as_bytes(), "{length}");
         }
     }

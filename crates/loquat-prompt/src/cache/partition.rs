@@ -223,14 +223,14 @@ impl Partition {
     }
 
     /// Keeps an entry; how many bytes more there are now.
-    pub(crate) fn insert(&self, (hash, sample): (u64, u64), text: &str, entry: Entry) -> usize {
+    pub(crate) fn insert(&self, (hash, sample): (u64, u64), text: Box<str>, entry: Entry) -> usize {
         let Some(shard) = self.shard(hash) else { return 0 };
-        let added = size(text.len(), &entry);
-        let item =
-            Arc::new(Item { hash, sample, text: text.into(), entry, was_read: AtomicBool::new(false) });
+        let bytes = text.len();
+        let added = size(bytes, &entry);
+        let item = Arc::new(Item { hash, sample, text, entry, was_read: AtomicBool::new(false) });
         let replaced = {
             let mut list = shard.lock();
-            let replaced = list.pop_entry(&(hash, text) as &dyn Query);
+            let replaced = list.pop_entry(&(hash, &*item.text) as &dyn Query);
             if let Some((Key(old), ())) = &replaced {
                 self.places.replace(old, Some(Arc::clone(&item)));
             }
@@ -240,7 +240,7 @@ impl Partition {
         self.bytes.fetch_add(added, Relaxed);
         match replaced {
             Some((Key(old), ())) => {
-                let removed = size(text.len(), &old.entry);
+                let removed = size(bytes, &old.entry);
                 self.bytes.fetch_sub(removed, Relaxed);
                 added.saturating_sub(removed)
             }

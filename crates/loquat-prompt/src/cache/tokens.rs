@@ -254,10 +254,10 @@ impl CachedTokenizer {
         }
     }
 
-    /// Keeps the tokens of a text that was missed, as [`CachedTokenizer::insert`].
+    /// Keeps the tokens of a text that was missed, of which this is a copy, as [`CachedTokenizer::insert`].
     #[cfg(feature = "redis")]
-    pub(super) fn insert_missing(&self, missing: &Missing<'_>, tokens: Arc<[u32]>) {
-        self.keep(missing.hashes, missing.text, Entry { count: tokens.len(), tokens: Some(tokens) });
+    pub(super) fn insert_missing(&self, missing: &Missing<'_>, text: Box<str>, tokens: Arc<[u32]>) {
+        self.keep(missing.hashes, text, Entry { count: tokens.len(), tokens: Some(tokens) });
     }
 
     /// Keeps tokens that came from elsewhere: another node, a file. They are believed.
@@ -333,12 +333,12 @@ impl CachedTokenizer {
         Ok(entry)
     }
 
-    fn keep(&self, hashes: (u64, u64), text: &str, entry: Entry) {
+    fn keep(&self, hashes: (u64, u64), text: impl AsRef<str> + Into<Box<str>>, entry: Entry) {
         // One text may not push out everything else.
-        if !self.keeps || text.len() > self.cache.0.limits.max_bytes / 16 {
+        if !self.keeps || text.as_ref().len() > self.cache.0.limits.max_bytes / 16 {
             return;
         }
-        let added = self.owner.partition.insert(hashes, text, entry);
+        let added = self.owner.partition.insert(hashes, text.into(), entry);
         self.owner.counters.inserted();
         self.cache.0.bytes.fetch_add(added, Relaxed);
         self.cache.make_room();

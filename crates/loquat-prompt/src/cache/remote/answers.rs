@@ -18,7 +18,6 @@ use tokio::{sync::watch, time::timeout};
 
 use super::codec::Kind;
 use super::replay::{Recording, Replay};
-use super::store::{Content, Item};
 use super::{Remote, canonical};
 use crate::cache::{CacheStats, counters::Counters, hashing_digest::Digest};
 
@@ -183,16 +182,11 @@ impl<M: Model> AnswerCache<M> {
         if let Some(remote) = &self.shared.remote {
             let shelf = remote.shelf(Kind::Answer, tenant);
             let name = remote.key(&shelf, &[self.shared.scope.as_bytes(), canonical]);
-            let found = remote.read(&shelf, &name).await;
-            let found = found.map(Content::into_bytes);
-            match found.as_deref().map(|bytes| (bytes.len(), Replay::read(bytes))) {
-                Some((bytes, Some(answer))) => {
-                    look.hit(bytes);
-                    landing.land(found);
-                    return Ok(Answer::new(answer));
-                }
-                Some((_, None)) => remote.disbelieve(),
-                None => {}
+            let replay = |bytes: &[u8]| Some((Replay::read(bytes)?, bytes.to_vec()));
+            if let Some((answer, bytes)) = remote.read(&shelf, &name, replay).await {
+                look.hit(bytes.len());
+                landing.land(Some(bytes));
+                return Ok(Answer::new(answer));
             }
             remote_key = Some((shelf, name));
         }
@@ -202,8 +196,7 @@ impl<M: Model> AnswerCache<M> {
             let shared = Arc::clone(&landing.shared);
             shared.counters.computed(whole.as_ref().map_or(0, Vec::len));
             if let (Some(bytes), Some(remote), Some((shelf, name))) = (&whole, &shared.remote, remote_key) {
-                let item = Item { key: name, witness: None, content: bytes.clone() };
-                remote.write(&shelf, vec![item]);
+                remote.write(&shelf, vec![remote.item(&shelf, name, bytes.clone())]);
             }
             landing.land(whole);
         };

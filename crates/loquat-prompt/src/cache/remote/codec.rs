@@ -4,12 +4,13 @@
 //! 'L' version kind | tag (16 bytes) | tenant length, tenant | content
 //! ```
 //!
-//! The tag is keyed BLAKE3 over key, version, kind, tenant, what the content is of and the content, cut to 16 bytes. Numbers are
-//! LEB128; how tokens are written says `packing`.
+//! The tag is keyed BLAKE3 over the content, cut to 16 bytes; its key, a [`Lock`], is keyed BLAKE3 over version, kind, key, tenant and
+//! what the content is of. So all but the content is hashed before there is one. Numbers are LEB128; how tokens are written says
+//! `packing`.
 //!
-//! Where tokens lie is said by a quick hash of their text, so that the question is on its way at once; what decides is the digest
-//! of the text in the tag, made while Redis answers. Texts of one quick hash are one another's miss. The hash itself is in nobody's
-//! sight: keys are a keyed digest of it.
+//! Where tokens lie is said by a quick hash of their text, so that the question is on its way at once; what decides is the text in the
+//! lock, which is made while Redis answers, or, of long texts, before it is asked. Texts of one quick hash are one another's miss. The
+//! hash itself is in nobody's sight: keys are a keyed digest of it.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use super::super::hashing_digest::Digest;
 
 /// What is read by this code. Another version is a miss.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const TAG_BYTES: usize = 16;
 const HEAD_BYTES: usize = 3 + TAG_BYTES;
 
@@ -128,48 +129,47 @@ impl Sealer {
         }
     }
 
-    /// What the tag of a text's tokens holds of it.
-    pub(super) fn witness(&self, text: &str) -> [u8; 32] {
-        self.seal.of(&[b"text", text.as_bytes()])
+    /// What the value in a place is sealed and opened with. `of`: what the content is of, where its key is not the last word on that.
+    pub(super) fn lock(&self, shelf: &Shelf, key: &str, of: &[u8]) -> Lock {
+        let head = [VERSION, shelf.kind as u8];
+        let parts = [b"value", &head[..], key.as_bytes(), shelf.tenant.as_bytes(), of];
+        Lock(Digest::of_key(self.seal.of(&parts)))
     }
+}
 
-    /// `of`: what the content is of, where its key is not the last word on that.
-    pub(super) fn seal(&self, kind: Kind, key: &str, tenant: &str, of: &[u8], content: &[u8]) -> Vec<u8> {
-        let mut value = Vec::with_capacity(HEAD_BYTES + tenant.len() + 5 + content.len());
-        value.extend_from_slice(&[b'L', VERSION, kind as u8]);
-        value.extend_from_slice(&self.tag(kind, key, tenant, of, content));
-        write_number(tenant.len() as u64, &mut value);
-        value.extend_from_slice(tenant.as_bytes());
+/// What the value in one place, of one text, is sealed and opened with; no other value is opened by it.
+#[derive(Debug, Clone)]
+pub(super) struct Lock(Digest);
+
+impl Lock {
+    pub(super) fn seal(&self, shelf: &Shelf, content: &[u8]) -> Vec<u8> {
+        let mut value = Vec::with_capacity(HEAD_BYTES + shelf.tenant.len() + 5 + content.len());
+        value.extend_from_slice(&[b'L', VERSION, shelf.kind as u8]);
+        value.extend_from_slice(&self.tag(content));
+        write_number(shelf.tenant.len() as u64, &mut value);
+        value.extend_from_slice(shelf.tenant.as_bytes());
         value.extend_from_slice(content);
         value
     }
 
     /// The content, if the value is whole, ours, of this version, this kind, this key, this tenant, and of that.
-    pub(super) fn open<'v>(
-        &self,
-        kind: Kind,
-        key: &str,
-        tenant: &str,
-        of: &[u8],
-        value: &'v [u8],
-    ) -> Option<&'v [u8]> {
+    pub(super) fn open<'v>(&self, shelf: &Shelf, value: &'v [u8]) -> Option<&'v [u8]> {
         let (head, rest) = value.split_at_checked(HEAD_BYTES)?;
         let (start, tag) = head.split_at_checked(3)?;
-        if start != [b'L', VERSION, kind as u8] {
+        if start != [b'L', VERSION, shelf.kind as u8] {
             return None;
         }
         let mut reader = Reader(rest);
         let named = reader.bytes()?;
         let content = reader.0;
         // As long as any other, whatever differs where: the tag is no secret, but nobody need guess at it byte by byte.
-        let expected = self.tag(kind, key, tenant, of, content);
+        let expected = self.tag(content);
         let differs = tag.iter().zip(expected).fold(0, |all, (a, b)| all | (a ^ b));
-        (differs == 0 && named == tenant.as_bytes()).then_some(content)
+        (differs == 0 && named == shelf.tenant.as_bytes()).then_some(content)
     }
 
-    fn tag(&self, kind: Kind, key: &str, tenant: &str, of: &[u8], content: &[u8]) -> [u8; TAG_BYTES] {
-        let head = [VERSION, kind as u8];
-        let digest = self.seal.of(&[b"value", &head, key.as_bytes(), tenant.as_bytes(), of, content]);
+    fn tag(&self, content: &[u8]) -> [u8; TAG_BYTES] {
+        let digest = self.0.of(&[content]);
         let mut tag = [0; TAG_BYTES];
         tag.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
         tag
@@ -178,7 +178,11 @@ impl Sealer {
 
 fn hex(bytes: &[u8], to: &mut String) {
     let digit = |four: u8| char::from(if four < 10 { b'0' + four } else { b'a' + four - 10 });
-    to.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    to.reserve(2 * bytes.len());
+    for byte in bytes {
+        to.push(digit(byte >> 4));
+        to.push(digit(byte & 15));
+    }
 }
 
 /// Reads numbers and byte strings; `None` where they are cut.
@@ -237,32 +241,33 @@ mod tests {
         #[test]
         fn rubbish_is_no_value(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let sealer = Sealer::new("0123456789abcdef", "p");
-            prop_assert_eq!(sealer.open(Kind::Tokens, "k", "t", b"text", &bytes), None);
+            let shelf = sealer.shelf(Kind::Tokens, "t");
+            prop_assert_eq!(sealer.lock(&shelf, "k", b"text").open(&shelf, &bytes), None);
         }
     }
 
     #[test]
     fn a_value_is_believed_in_its_own_place_only() {
         let sealer = Sealer::new("0123456789abcdef", "p");
-        let value = sealer.seal(Kind::Tokens, "key", "a", b"text", b"content");
-        assert_eq!(sealer.open(Kind::Tokens, "key", "a", b"text", &value), Some(&b"content"[..]));
-        assert_eq!(sealer.open(Kind::Tokens, "other", "a", b"text", &value), None, "moved");
-        assert_eq!(sealer.open(Kind::Tokens, "key", "b", b"text", &value), None, "another tenant's");
-        assert_eq!(sealer.open(Kind::Count, "key", "a", b"text", &value), None, "another kind");
-        assert_eq!(
-            Sealer::new("another seal ......", "p").open(Kind::Tokens, "key", "a", b"text", &value),
-            None
-        );
-        assert_eq!(sealer.open(Kind::Tokens, "key", "a", b"other", &value), None, "of another text");
+        let shelf = sealer.shelf(Kind::Tokens, "a");
+        let value = sealer.lock(&shelf, "key", b"text").seal(&shelf, b"content");
+        let opened = |sealer: &Sealer, (kind, tenant), key, of: &[u8], value: &[u8]| {
+            let shelf = sealer.shelf(kind, tenant);
+            sealer.lock(&shelf, key, of).open(&shelf, value).map(<[u8]>::to_vec)
+        };
+        let here = (Kind::Tokens, "a");
+        assert_eq!(opened(&sealer, here, "key", b"text", &value).as_deref(), Some(&b"content"[..]));
+        assert_eq!(opened(&sealer, here, "other", b"text", &value), None, "moved");
+        assert_eq!(opened(&sealer, (Kind::Tokens, "b"), "key", b"text", &value), None, "another tenant's");
+        assert_eq!(opened(&sealer, (Kind::Count, "a"), "key", b"text", &value), None, "another kind");
+        let another = Sealer::new("another seal ......", "p");
+        assert_eq!(opened(&another, here, "key", b"text", &value), None);
+        assert_eq!(opened(&sealer, here, "key", b"other", &value), None, "of another text");
         for index in 0..value.len() {
             let mut changed = value.clone();
             changed[index] ^= 1;
-            assert_eq!(sealer.open(Kind::Tokens, "key", "a", b"text", &changed), None, "byte {index}");
-            assert_eq!(
-                sealer.open(Kind::Tokens, "key", "a", b"text", &value[..index]),
-                None,
-                "cut at {index}"
-            );
+            assert_eq!(opened(&sealer, here, "key", b"text", &changed), None, "byte {index}");
+            assert_eq!(opened(&sealer, here, "key", b"text", &value[..index]), None, "cut at {index}");
         }
         let key = |tenant| sealer.key(&sealer.shelf(Kind::Tokens, tenant), &[b"text"]);
         assert_ne!(key("a"), key("b"));

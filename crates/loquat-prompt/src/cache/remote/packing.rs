@@ -4,15 +4,23 @@
 //! width in bits | count (LEB128) | the numbers, the lowest bit first
 //! ```
 //!
-//! Of one width a number's place is known without reading those before it: eight are read from one window of 32 bytes in some forty
-//! instructions. Variable lengths (LEB128, or Stream VByte's lengths apart) take a fortieth less room on English prose, 2.2 bytes
-//! a token for 2.25, and three times the instructions; differences to the token before are no smaller than tokens.
+//! Of one width a number's place is known without reading those before it. Whole groups of 128 lie in four lanes: number n is in
+//! lane n mod 4, and the lanes' words of 32 bits take turns, so that one step reads four numbers with the oldest vectors
+//! (SIMD-BP128: D. Lemire, L. Boytsov, "Decoding billions of integers per second through vectorization"). The rest follows in one
+//! run of bits, read eight at a time. Variable lengths (LEB128, or Stream VByte's lengths apart) take a fortieth less room on English
+//! prose, 2.2 bytes a token for 2.25, and many times the instructions; differences to the token before are no smaller than tokens.
 
 use std::sync::Arc;
 
 use super::codec::{Reader, write_number};
 
-/// Numbers read at once. So many take as many bytes as they have bits each.
+const LANES: usize = 4;
+const WORD_BITS: usize = 32;
+/// Numbers in four lanes. So many take as many words of a lane as they have bits each.
+const BLOCK: usize = LANES * WORD_BITS;
+/// Bytes that hold a block of any width, and a word of each lane more.
+const BLOCK_WINDOW: usize = 4 * LANES * (WORD_BITS + 1);
+/// Numbers of the rest that are read at once. So many take as many bytes as they have bits each.
 const GROUP: usize = 8;
 /// Bytes that hold a group of any width.
 const WINDOW: usize = 32;
@@ -28,8 +36,10 @@ pub(super) fn pack(tokens: &[u32]) -> Vec<u8> {
     let mut packed = Vec::with_capacity(tokens.len() * usize::from(width) / 8 + 12);
     packed.push(width);
     write_number(tokens.len() as u64, &mut packed);
+    let (blocks, rest) = tokens.as_chunks();
+    blocks.iter().for_each(|block| pack_block(block, usize::from(width), &mut packed));
     let (mut waiting, mut bits) = (0_u64, 0);
-    for token in tokens {
+    for token in rest {
         // Fewer than eight wait from before: 39 at most are in.
         waiting |= u64::from(*token) << bits;
         bits += u32::from(width);
@@ -43,6 +53,22 @@ pub(super) fn pack(tokens: &[u32]) -> Vec<u8> {
         packed.push((waiting & 0xFF) as u8);
     }
     packed
+}
+
+fn pack_block(block: &[u32; BLOCK], width: usize, packed: &mut Vec<u8>) {
+    let mut lanes = [(0_u64, 0); LANES];
+    for numbers in block.as_chunks::<LANES>().0 {
+        // All lanes have a word at the same time.
+        for ((waiting, bits), number) in lanes.iter_mut().zip(numbers) {
+            *waiting |= u64::from(*number) << *bits;
+            *bits += width;
+            if *bits >= WORD_BITS {
+                packed.extend_from_slice(&((*waiting & u64::from(u32::MAX)) as u32).to_le_bytes());
+                *waiting >>= WORD_BITS;
+                *bits -= WORD_BITS;
+            }
+        }
+    }
 }
 
 /// Tokens from bytes; each below `vocabulary`, no more than `most`, and no byte over.
@@ -86,6 +112,14 @@ fn is_below(numbers: &[u32], end: u32) -> bool {
 
 /// The numbers, each in its place.
 fn spread<const WIDTH: usize>(mut numbers: &[u8], places: &mut [u32]) {
+    let (blocks, places) = places.as_chunks_mut::<BLOCK>();
+    for block in blocks {
+        match numbers.first_chunk() {
+            Some(window) => read_block::<WIDTH>(window, block),
+            None => read_block::<WIDTH>(&padded(numbers), block),
+        }
+        numbers = numbers.get(BLOCK / 8 * WIDTH..).unwrap_or_default();
+    }
     let (groups, rest) = places.as_chunks_mut::<GROUP>();
     for group in groups {
         match numbers.first_chunk() {
@@ -98,10 +132,41 @@ fn spread<const WIDTH: usize>(mut numbers: &[u8], places: &mut [u32]) {
     rest.iter_mut().zip(last).for_each(|(place, number)| *place = number);
 }
 
-fn padded(numbers: &[u8]) -> [u8; WINDOW] {
-    let mut window = [0; WINDOW];
+fn padded<const LENGTH: usize>(numbers: &[u8]) -> [u8; LENGTH] {
+    let mut window = [0; LENGTH];
     window.iter_mut().zip(numbers).for_each(|(to, from)| *to = *from);
     window
+}
+
+/// The steps one by one: what each shifts by is known when this is compiled, which halves the time of a loop over them.
+#[inline(always)]
+fn read_block<const WIDTH: usize>(window: &[u8; BLOCK_WINDOW], block: &mut [u32; BLOCK]) {
+    let Some(fours) = block.as_chunks_mut().0.first_chunk_mut::<WORD_BITS>() else { return };
+    macro_rules! read {
+        ($($step:literal)*) => { $(fours[$step] = read_four::<WIDTH>(window, $step);)* };
+    }
+    read!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
+}
+
+/// The rest of each lane's word, and the beginning of its next one.
+#[inline(always)]
+fn read_four<const WIDTH: usize>(window: &[u8; BLOCK_WINDOW], step: usize) -> [u32; LANES] {
+    let (row, shift) = (step * WIDTH / WORD_BITS, step * WIDTH % WORD_BITS);
+    let mut four = [0; LANES];
+    for ((number, low), high) in four.iter_mut().zip(words(window, row)).zip(words(window, row + 1)) {
+        // In two steps, since a shift by all of 32 is none.
+        *number = (low >> shift | high << 1 << (WORD_BITS - 1 - shift)) & (u32::MAX >> (WORD_BITS - WIDTH));
+    }
+    four
+}
+
+#[inline(always)]
+fn words(window: &[u8; BLOCK_WINDOW], row: usize) -> [u32; LANES] {
+    let bytes =
+        window.get(4 * LANES * row..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; 4 * LANES]);
+    let mut words = [0; LANES];
+    words.iter_mut().zip(bytes.as_chunks().0).for_each(|(word, bytes)| *word = u32::from_le_bytes(*bytes));
+    words
 }
 
 #[inline(always)]
@@ -172,11 +237,12 @@ mod tests {
     fn each_width_takes_what_it_says() {
         for width in WIDTHS {
             let greatest = u32::MAX >> (32 - width);
-            for count in 0..40_u32 {
+            for count in (0..40_u32).chain(120..140).chain(250..262).chain([896]) {
                 let tokens: Vec<u32> = (0..count).map(|n| greatest.wrapping_sub(n * 7) & greatest).collect();
                 let packed = pack(&tokens);
-                assert_eq!(packed.len(), 2 + (tokens.len() * usize::from(width)).div_ceil(8), "{width}");
-                let unpacked = unpack(&packed, u32::MAX, 40).map(|tokens| tokens.to_vec());
+                let head = if count < 128 { 2 } else { 3 };
+                assert_eq!(packed.len(), head + (tokens.len() * usize::from(width)).div_ceil(8), "{width}");
+                let unpacked = unpack(&packed, u32::MAX, 900).map(|tokens| tokens.to_vec());
                 let holds_greatest = tokens.contains(&u32::MAX);
                 assert_eq!(unpacked, (!holds_greatest).then_some(tokens), "{width} bits, {count}");
             }

@@ -5,21 +5,23 @@ use std::{
     fmt,
     future::poll_fn,
     hash::{BuildHasher, RandomState},
-    ops::Deref,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use loquat_core::{Error, ErrorKind, Result};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use super::breaker::Breaker;
-use super::codec::{Kind, Places, Reader, Sealer, Shelf, write_number};
+use super::codec::{Kind, Lock, Places, Reader, Sealer, Shelf, write_number};
 use super::cost::CostModel;
 use super::link::{self, Link};
 use super::{Costs, RemoteConfig};
@@ -28,6 +30,8 @@ use super::{Costs, RemoteConfig};
 const MAX_BATCH: usize = 512;
 /// Most secret bytes' length that is no secret.
 const MIN_SEAL_BYTES: usize = 16;
+/// Longest budget that is kept to; what is longer is meant as none.
+const MAX_BUDGET: Duration = Duration::from_secs(24 * 3600);
 
 /// Redis as a cache that cannot hurt. Cheap to clone; clones share connection, breaker and what was learned.
 #[derive(Clone)]
@@ -36,13 +40,17 @@ pub struct Remote(Arc<Inner>);
 struct Inner {
     config: RemoteConfig,
     sealer: Sealer,
-    link: Mutex<Option<Link>>,
+    state: Mutex<State>,
     connecting: AtomicBool,
-    breaker: Mutex<Breaker>,
     costs: CostModel,
     writes: Arc<Semaphore>,
     chance: RandomState,
     counters: Counters,
+}
+
+struct State {
+    link: Option<Link>,
+    breaker: Breaker,
 }
 
 #[derive(Debug, Default)]
@@ -90,32 +98,8 @@ pub struct RemoteStats {
 /// What is to be written.
 pub(super) struct Item {
     pub(super) key: String,
-    pub(super) witness: Option<Witness>,
+    pub(super) lock: Lock,
     pub(super) content: Vec<u8>,
-}
-
-/// What a value is to be of; empty where its key says so.
-pub(super) type Witness = [u8; 32];
-
-/// A value that was believed, where it came to lie.
-pub(super) struct Content {
-    value: Vec<u8>,
-    start: usize,
-}
-
-impl Content {
-    pub(super) fn into_bytes(mut self) -> Vec<u8> {
-        self.value.drain(..self.start);
-        self.value
-    }
-}
-
-impl Deref for Content {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.value.get(self.start..).unwrap_or_default()
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -135,9 +119,11 @@ impl Remote {
         }
         Ok(Self(Arc::new(Inner {
             sealer: Sealer::new(config.seal.expose(), &config.prefix),
-            link: Mutex::new(None),
+            state: Mutex::new(State {
+                link: None,
+                breaker: Breaker::new(config.failures_to_open, config.open_for),
+            }),
             connecting: AtomicBool::new(false),
-            breaker: Mutex::new(Breaker::new(config.failures_to_open, config.open_for)),
             costs: CostModel::new(),
             writes: Arc::new(Semaphore::new(config.max_writes.min(Semaphore::MAX_PERMITS))),
             chance: RandomState::new(),
@@ -152,7 +138,7 @@ impl Remote {
     /// Redis cannot be reached or refuses the user.
     pub async fn connect(&self) -> Result<()> {
         let link = link::connect(&self.0.config).await?;
-        *lock(&self.0.link) = Some(link);
+        lock(&self.0.state).link = Some(link);
         Ok(())
     }
 
@@ -177,8 +163,9 @@ impl Remote {
         self.0.sealer.places(tenant, fingerprint)
     }
 
-    pub(super) fn witness(&self, text: &str) -> Witness {
-        self.0.sealer.witness(text)
+    /// What the value in a place is sealed with; `of` is what the content is of, where its key does not say it.
+    pub(super) fn lock(&self, shelf: &Shelf, key: &str, of: &[u8]) -> Lock {
+        self.0.sealer.lock(shelf, key, of)
     }
 
     pub(super) fn key(&self, shelf: &Shelf, parts: &[&[u8]]) -> String {
@@ -199,19 +186,21 @@ impl Remote {
             disbelieved: counters.disbelieved.load(Relaxed),
             written: counters.written.load(Relaxed),
             unwritten: counters.unwritten.load(Relaxed),
-            is_open: lock(&self.0.breaker).is_open(Instant::now()),
+            is_open: lock(&self.0.state).breaker.is_open(Instant::now().into_std()),
         }
     }
 
     /// The connection, if there is one and Redis is not being left alone; without one, one is begun.
-    fn link(&self) -> Option<Link> {
-        if !lock(&self.0.breaker).admits(Instant::now()) {
-            self.0.counters.refused.fetch_add(1, Relaxed);
-            return None;
-        }
-        let link = lock(&self.0.link).clone();
+    fn link(&self, now: Instant) -> Option<Link> {
+        let (admits, link) = {
+            let mut state = lock(&self.0.state);
+            let admits = state.breaker.admits(now.into_std());
+            (admits, if admits { state.link.clone() } else { None })
+        };
         if link.is_none() {
             self.0.counters.refused.fetch_add(1, Relaxed);
+        }
+        if admits && link.is_none() {
             self.begin_connecting();
         }
         link
@@ -221,36 +210,57 @@ impl Remote {
         if self.0.connecting.swap(true, Relaxed) {
             return;
         }
-        let this = self.clone();
+        // Made here: a task that never ran is dropped with its runtime, too.
+        let connecting = Connecting(self.clone());
         tokio::spawn(async move {
-            let connected = this.connect().await;
-            if connected.is_err() {
+            let Connecting(this) = &connecting;
+            if this.connect().await.is_err() {
                 this.failed();
             }
-            this.0.connecting.store(false, Relaxed);
         });
     }
 
     fn failed(&self) {
         self.0.counters.failures.fetch_add(1, Relaxed);
-        if lock(&self.0.breaker).failed(Instant::now()) {
+        let mut state = lock(&self.0.state);
+        if state.breaker.failed(Instant::now().into_std()) {
             // A new one when it is tried again: this one may hang for ever, or lead to a master that is none any more.
-            *lock(&self.0.link) = None;
+            state.link = None;
         }
     }
 
     /// Runs a command within the budget.
     async fn run<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Option<T> {
-        let mut link = self.link()?;
-        self.0.counters.asked.fetch_add(1, Relaxed);
+        self.run_beside(command, || ()).await.0
+    }
+
+    /// Runs a command within the budget, and works while the answer is under way. Whatever is not needed for asking is done then, the
+    /// timer of the budget included.
+    async fn run_beside<T: redis::FromRedisValue, W>(
+        &self,
+        command: &redis::Cmd,
+        work: impl FnOnce() -> W,
+    ) -> (Option<T>, W) {
         let began = Instant::now();
-        let answered = timeout(self.0.config.budget, link.query(command)).await;
-        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let Some(mut link) = self.link(began) else { return (None, work()) };
+        self.0.counters.asked.fetch_add(1, Relaxed);
+        let mut question = pin!(link.query(command));
+        let (answered, worked) = match poll_fn(|cx| Poll::Ready(question.as_mut().poll(cx))).await {
+            Poll::Ready(answer) => (Ok(answer), work()),
+            Poll::Pending => {
+                // The question is with the connection's own task, which sends it in its next turn.
+                tokio::task::yield_now().await;
+                let worked = work();
+                (timeout_at(began + self.0.config.budget.min(MAX_BUDGET), question).await, worked)
+            }
+        };
+        let took = began.elapsed();
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.0.counters.waited_nanos.fetch_add(nanos, Relaxed);
-        match answered {
+        let value = match answered {
             Ok(Ok(value)) => {
-                lock(&self.0.breaker).succeeded();
-                self.0.costs.asked(began.elapsed());
+                lock(&self.0.state).breaker.succeeded();
+                self.0.costs.asked(took);
                 Some(value)
             }
             // Full, read-only, loading: Redis is well, and has nothing for us.
@@ -262,72 +272,91 @@ impl Remote {
             }
             Ok(Err(_)) => {
                 self.failed();
-                *lock(&self.0.link) = None;
+                lock(&self.0.state).link = None;
                 None
             }
             Err(_) => {
+                // It has cost its caller that long.
+                self.0.costs.asked(took);
                 self.failed();
                 None
             }
-        }
+        };
+        (value, worked)
     }
 
-    /// The content under a key.
-    pub(super) async fn read(&self, shelf: &Shelf, key: &str) -> Option<Content> {
-        let value = self.run::<Option<Vec<u8>>>(redis::cmd("GET").arg(key)).await.flatten();
-        let content = value.and_then(|value| self.open(shelf, key, &[], value));
-        self.count(std::slice::from_ref(&content));
-        content
+    /// What is made of the content under a key.
+    pub(super) async fn read<T>(
+        &self,
+        shelf: &Shelf,
+        key: &str,
+        make: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        let mut command = redis::cmd("GET");
+        let (value, lock) = self.run_beside(command.arg(key), || self.lock(shelf, key, &[])).await;
+        let value: Option<Vec<u8>> = value.flatten();
+        let made = value.and_then(|value| self.open(shelf, &lock, &value, make));
+        self.count(u64::from(made.is_some()), 1);
+        made
     }
 
-    /// The contents under these keys, in their order, asked for at once, and what each is to be of, found out meanwhile.
-    pub(super) async fn read_all(
+    /// What is made of the contents under these keys, in their order, asked for at once, and what opens each, found out meanwhile.
+    pub(super) async fn read_all<T>(
         &self,
         shelf: &Shelf,
         keys: &[String],
-        witnesses: impl FnOnce() -> Vec<Witness>,
-    ) -> (Vec<Option<Content>>, Vec<Witness>) {
+        locks: impl FnOnce() -> Vec<Lock>,
+        mut make: impl FnMut(usize, &[u8]) -> Option<T>,
+    ) -> (Vec<Option<T>>, Vec<Lock>) {
         let asked = keys.get(..keys.len().min(MAX_BATCH)).unwrap_or_default();
-        let (values, witnesses) = if let [key] = asked {
+        let (values, locks) = if let [key] = asked {
             let mut command = redis::cmd("GET");
-            let (value, witnesses) = beside(self.run(command.arg(key)), witnesses).await;
-            (vec![value.flatten()], witnesses)
+            let (value, locks) = self.run_beside(command.arg(key), locks).await;
+            let value: Option<Option<Vec<u8>>> = value;
+            (vec![value.flatten()], locks)
         } else {
             let mut command = redis::cmd("MGET");
-            let (values, witnesses) = beside(self.run(command.arg(asked)), witnesses).await;
+            let (values, locks) = self.run_beside(command.arg(asked), locks).await;
             let values: Option<Vec<Option<Vec<u8>>>> = values;
-            (values.filter(|values| values.len() == asked.len()).unwrap_or_default(), witnesses)
+            (values.filter(|values| values.len() == asked.len()).unwrap_or_default(), locks)
         };
-        let opened = asked.iter().zip(&witnesses).zip(values);
-        let mut contents: Vec<Option<Content>> =
-            opened.map(|((key, witness), value)| self.open(shelf, key, witness, value?)).collect();
-        contents.resize_with(keys.len(), || None);
-        self.count(&contents);
-        (contents, witnesses)
+        let opened = values.into_iter().zip(&locks).enumerate();
+        let mut made: Vec<Option<T>> = opened
+            .map(|(index, (value, lock))| self.open(shelf, lock, &value?, |content| make(index, content)))
+            .collect();
+        made.resize_with(keys.len(), || None);
+        let hits = made.iter().flatten().count();
+        self.count(hits as u64, made.len() as u64);
+        (made, locks)
     }
 
-    fn count(&self, contents: &[Option<Content>]) {
-        let hits = contents.iter().flatten().count();
-        self.0.counters.hits.fetch_add(hits as u64, Relaxed);
-        self.0.counters.misses.fetch_add((contents.len() - hits) as u64, Relaxed);
-        let bytes: usize = contents.iter().flatten().map(|content| content.len()).sum();
-        self.0.counters.hit_bytes.fetch_add(bytes as u64, Relaxed);
+    fn count(&self, hits: u64, of: u64) {
+        self.0.counters.hits.fetch_add(hits, Relaxed);
+        self.0.counters.misses.fetch_add(of - hits, Relaxed);
     }
 
-    /// A value's content, if it is to be believed.
-    fn open(&self, shelf: &Shelf, key: &str, of: &[u8], value: Vec<u8>) -> Option<Content> {
+    /// What is made of a value's content, if it is to be believed: one that nothing can be made of is not.
+    fn open<T>(
+        &self,
+        shelf: &Shelf,
+        lock: &Lock,
+        value: &[u8],
+        make: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<T> {
         let is_short = value.len() <= self.0.config.max_value_bytes;
-        let content =
-            if is_short { self.0.sealer.open(shelf.kind, key, &shelf.tenant, of, &value) } else { None };
-        let start = content.map(|content| value.len() - content.len());
-        if start.is_none() {
-            self.disbelieve();
-        }
-        Some(Content { value, start: start? })
+        let content = if is_short { lock.open(shelf, value) } else { None };
+        let made = content.and_then(|content| Some((content.len() as u64, make(content)?)));
+        let Some((bytes, made)) = made else {
+            self.0.counters.disbelieved.fetch_add(1, Relaxed);
+            return None;
+        };
+        self.0.counters.hit_bytes.fetch_add(bytes, Relaxed);
+        Some(made)
     }
 
-    pub(super) fn disbelieve(&self) {
-        self.0.counters.disbelieved.fetch_add(1, Relaxed);
+    /// What is to be written under a key that says all of it.
+    pub(super) fn item(&self, shelf: &Shelf, key: String, content: Vec<u8>) -> Item {
+        Item { lock: self.lock(shelf, &key, &[]), key, content }
     }
 
     /// Writes contents beside the caller; what cannot be written now is left out.
@@ -335,11 +364,7 @@ impl Remote {
         let given = items.len();
         let items: Vec<(String, Vec<u8>)> = items
             .into_iter()
-            .map(|Item { key, witness, content }| {
-                let of = witness.as_ref().map_or(&[][..], |witness| witness);
-                let value = self.0.sealer.seal(shelf.kind, &key, &shelf.tenant, of, &content);
-                (key, value)
-            })
+            .map(|Item { key, lock, content }| (key, lock.seal(shelf, &content)))
             .filter(|(_, value)| value.len() <= self.0.config.max_value_bytes)
             .collect();
         self.0.counters.unwritten.fetch_add((given - items.len()) as u64, Relaxed);
@@ -375,23 +400,25 @@ impl Remote {
     pub async fn fragment(&self, tenant: &str, name: &str, version: u64) -> Option<String> {
         let shelf = self.shelf(Kind::Fragment, tenant);
         let key = self.key(&shelf, &[name.as_bytes(), &version.to_le_bytes()]);
-        let content = self.read(&shelf, &key).await?;
-        String::from_utf8(content.into_bytes()).ok()
+        self.read(&shelf, &key, |content| String::from_utf8(content.to_vec()).ok()).await
     }
 
     /// Gives the fleet a prompt fragment.
     pub fn put_fragment(&self, tenant: &str, name: &str, version: u64, text: &str) {
         let shelf = self.shelf(Kind::Fragment, tenant);
         let key = self.key(&shelf, &[name.as_bytes(), &version.to_le_bytes()]);
-        self.write(&shelf, vec![Item { key, witness: None, content: text.as_bytes().to_vec() }]);
+        self.write(&shelf, vec![self.item(&shelf, key, text.as_bytes().to_vec())]);
     }
 
     /// A count that was bought from a remote counter: how many tokens that model finds in that request, by the request's bytes.
     pub async fn bought_count(&self, tenant: &str, model: &str, request: &[u8]) -> Option<u64> {
         let shelf = self.shelf(Kind::Count, tenant);
         let key = self.key(&shelf, &[model.as_bytes(), request]);
-        let content = self.read(&shelf, &key).await?;
-        Reader(&content).number()
+        let number = |content: &[u8]| {
+            let mut reader = Reader(content);
+            reader.number().filter(|_| reader.0.is_empty())
+        };
+        self.read(&shelf, &key, number).await
     }
 
     /// Remembers such a count for the fleet.
@@ -400,7 +427,7 @@ impl Remote {
         let key = self.key(&shelf, &[model.as_bytes(), request]);
         let mut content = Vec::new();
         write_number(tokens, &mut content);
-        self.write(&shelf, vec![Item { key, witness: None, content }]);
+        self.write(&shelf, vec![self.item(&shelf, key, content)]);
     }
 
     /// Removes everything below the prefix from a standalone or sentinel-led server; how many keys. For `loquat cache clear`.
@@ -453,7 +480,7 @@ impl Remote {
 
     /// A connection to a server that holds everything, made now if there is none.
     async fn whole_link(&self) -> Result<Link> {
-        let link = lock(&self.0.link).clone();
+        let link = lock(&self.0.state).link.clone();
         let link = match link {
             Some(link) => link,
             None => link::connect(&self.0.config).await?,
@@ -475,17 +502,13 @@ impl Remote {
     }
 }
 
-/// Asks, and works while the answer is under way.
-async fn beside<A, W>(asked: impl Future<Output = A>, work: impl FnOnce() -> W) -> (A, W) {
-    let mut asked = pin!(asked);
-    let first = poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await;
-    if let Poll::Ready(answer) = first {
-        return (answer, work());
+/// Lasts as long as a connection is being made.
+struct Connecting(Remote);
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.0.connecting.store(false, Relaxed);
     }
-    // The question is with the connection's own task, which sends it in its next turn.
-    tokio::task::yield_now().await;
-    let worked = work();
-    (asked.await, worked)
 }
 
 fn unasked(error: redis::RedisError) -> Error {

@@ -5,9 +5,9 @@ use std::time::Instant;
 use loquat_core::Result;
 
 use super::Remote;
-use super::codec::Places;
+use super::codec::{Lock, Places};
 use super::packing::{pack, unpack};
-use super::store::{Item, Witness};
+use super::store::Item;
 use crate::{
     Tokenizer,
     cache::{CachedTokenizer, tokens::Missing},
@@ -17,8 +17,8 @@ use crate::{
 const PROBE: &str = "The quick brown fox can't jump over 12345 lazy dogs; naïve café, 漢字かな 한국어 العربية 😀👩‍👩‍👧 \
     fn main() { println!(\"{:?}\", x+=1); }\n\n\t  <|endoftext|> https://example.com/a?b=c&d=%20 ÀÉÎõü ßẞ ﬁ \u{200d}\r\n";
 
-/// Up to so many bytes are digested while Redis answers, which takes less time than the way there and back. More are digested before,
-/// since the time of an answer is bounded, and learnt from.
+/// Up to so many bytes are digested and copied while Redis answers, which takes less time than the way there and back. With more that is
+/// done before, since the time of an answer is bounded, and learnt from.
 const MAX_BESIDE_BYTES: usize = 32 << 10;
 
 /// A cached tokenizer with Redis behind it.
@@ -67,12 +67,15 @@ impl RemoteTokens {
         if !self.remote.cost_model().pays(self.remote.config().ask, bytes) {
             return self.compute(missing.iter().map(|missing| missing.text), bytes);
         }
-        let wanted = self.ask(&missing).await;
+        let wanted = self.ask(&missing, bytes).await;
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let bytes = wanted.iter().map(|wanted| wanted.text.len()).sum();
         self.compute(wanted.iter().map(|wanted| wanted.text), bytes)?;
-        let items = wanted.into_iter().map(|Wanted { text, key, witness }| {
+        let items = wanted.into_iter().map(|Wanted { text, key, lock }| {
             let tokens = self.local.tokens(text)?;
-            Ok(Item { key, witness: Some(witness), content: pack(&tokens) })
+            Ok(Item { key, lock, content: pack(&tokens) })
         });
         let items = items.collect::<Result<Vec<_>>>()?;
         self.remote.write(self.places.shelf(), items);
@@ -89,27 +92,34 @@ impl RemoteTokens {
         Ok(())
     }
 
-    /// The texts that Redis did not have.
-    async fn ask<'t>(&self, missing: &[Missing<'t>]) -> Vec<Wanted<'t>> {
+    /// Those of these texts, so many bytes, that Redis did not have.
+    async fn ask<'t>(&self, missing: &[Missing<'t>], bytes: usize) -> Vec<Wanted<'t>> {
+        let shelf = self.places.shelf();
         let keys: Vec<String> = missing.iter().map(|missing| self.places.key(missing.text)).collect();
-        let digest = || missing.iter().map(|missing| self.remote.witness(missing.text)).collect::<Vec<_>>();
-        let bytes: usize = missing.iter().map(|missing| missing.text.len()).sum();
-        let before = (bytes > MAX_BESIDE_BYTES).then(digest);
-        let witnesses = || before.unwrap_or_else(digest);
-        let (contents, witnesses) = self.remote.read_all(self.places.shelf(), &keys, witnesses).await;
-        let mut wanted = Vec::new();
-        for (((missing, key), content), witness) in missing.iter().zip(keys).zip(contents).zip(witnesses) {
-            let tokens = content.and_then(|content| {
-                // A token stands for a byte at least.
-                let tokens = unpack(&content, self.local.vocabulary_size(), missing.text.len());
-                if tokens.is_none() {
-                    self.remote.disbelieve();
-                }
-                tokens
+        let prepare = || {
+            let both = missing.iter().zip(&keys).map(|(missing, key)| {
+                (self.remote.lock(shelf, key, missing.text.as_bytes()), Box::from(missing.text))
             });
+            both.unzip::<_, _, Vec<Lock>, Vec<Box<str>>>()
+        };
+        let before = (bytes > MAX_BESIDE_BYTES).then(prepare);
+        let mut copies = Vec::new();
+        let locks = || {
+            let (locks, copied) = before.unwrap_or_else(prepare);
+            copies = copied;
+            locks
+        };
+        // A token stands for a byte at least.
+        let tokens = |index: usize, content: &[u8]| {
+            unpack(content, self.local.vocabulary_size(), missing.get(index)?.text.len())
+        };
+        let (found, locks) = self.remote.read_all(shelf, &keys, locks, tokens).await;
+        let mut wanted = Vec::new();
+        let places = keys.into_iter().zip(locks).zip(copies);
+        for ((missing, tokens), ((key, lock), copy)) in missing.iter().zip(found).zip(places) {
             match tokens {
-                Some(tokens) => self.local.insert_missing(missing, tokens),
-                None => wanted.push(Wanted { text: missing.text, key, witness }),
+                Some(tokens) => self.local.insert_missing(missing, copy, tokens),
+                None => wanted.push(Wanted { text: missing.text, key, lock }),
             }
         }
         self.remote.cost_model().found(missing.len() - wanted.len(), missing.len());
@@ -121,5 +131,5 @@ impl RemoteTokens {
 struct Wanted<'t> {
     text: &'t str,
     key: String,
-    witness: Witness,
+    lock: Lock,
 }
