@@ -63,7 +63,8 @@ fn pack_block(block: &[u32; BLOCK], width: usize, packed: &mut Vec<u8>) {
             *waiting |= u64::from(*number) << *bits;
             *bits += width;
             if *bits >= WORD_BITS {
-                packed.extend_from_slice(&((*waiting & u64::from(u32::MAX)) as u32).to_le_bytes());
+                let [a, b, c, d, ..] = waiting.to_le_bytes();
+                packed.extend([a, b, c, d]);
                 *waiting >>= WORD_BITS;
                 *bits -= WORD_BITS;
             }
