@@ -90,7 +90,7 @@ fn main() {
     side::figure("rate", "ours", streams / 1e9, "G instructions");
     side::figure("rate", "loop", loops / 1e9, "G instructions");
     side::figure("sockets/instructions", "ours", whole, "instructions");
-    side::figure("sockets/instructions", "floor", chunk[0], "instructions");
+    side::figure("sockets/instructions", "loop", chunk[0], "instructions");
     for (case, rate) in [("core-share", loops), ("core-share-streaming", streams)] {
         let share = |instructions: f64| instructions * CHUNKS_PER_SECOND / rate * 100.0;
         added(case, "%", [chunk[0], chunk[1], chunk[3]].map(share));
