@@ -13,7 +13,8 @@ use crate::{outbox::Outbox, wire::Wire};
 const MAX_KEPT: usize = 16;
 
 /// Answers with longer events than this are not kept, in bytes. A bound on what a hostile one leaves behind: an extractor keeps up to
-/// some 100 bytes for each byte of the longest event, so that a format keeps 16 MiB at the very most. Text events have 300 bytes.
+/// some 100 bytes for each byte of the longest event, and what has been told of a response up to 700 KiB, so that a format keeps 27 MiB at the
+/// very most. Text events have 300 bytes.
 pub(crate) const MAX_EVENT_BYTES: usize = 8 * 1024;
 
 /// The parts of a decoder that serve one answer after the other.

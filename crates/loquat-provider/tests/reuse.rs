@@ -105,6 +105,14 @@ fn nothing_of_an_answer_shows_in_the_next() {
                 r#"{"type":"response.completed","response":{"status":"completed"}}"#,
             ],
             &[
+                r#"{"type":"response.output_item.done","output_index":0,"item":{"id":"m","type":"message","content":[{"type":"output_text","text":"c"}]}}"#,
+                r#"{"type":"response.completed","response":{"status":"completed"}}"#,
+            ],
+            // Nobody has told of this item, though another answer had one of that name and place.
+            &[
+                r#"{"type":"response.completed","response":{"status":"completed","output":[{"id":"m","type":"message","content":[{"type":"output_text","text":"d"}]}]}}"#,
+            ],
+            &[
                 r#"{"type":"response.completed","response":{"status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"c"}]}]}}"#,
             ],
         ],

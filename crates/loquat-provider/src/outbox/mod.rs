@@ -273,6 +273,26 @@ impl Outbox {
         }
     }
 
+    /// More arguments of a call that has been announced.
+    pub(crate) fn arguments(&mut self, choice: u32, call: u32, fragment: Text<'_>) -> Result<()> {
+        if !fragment.is_empty() {
+            let fragment = self.span(fragment)?;
+            self.queue(Slot::ToolArguments { choice, call, fragment });
+        }
+        Ok(())
+    }
+
+    /// The number of the call that the last piece belonged to; `None` while it waits for its name.
+    pub(crate) fn latest_call(&self, choice: u32) -> Option<u32> {
+        self.choices.get(choice as usize)?.calls.latest()
+    }
+
+    /// How long the answer is so far, in bytes, with all that is said of it.
+    #[inline]
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.answer_bytes
+    }
+
     fn announce(&mut self, choice: u32, announced: Announced) -> Result<u32> {
         let Announced { call, mut id, name } = announced;
         if id.is_empty() {

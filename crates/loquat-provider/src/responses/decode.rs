@@ -1,14 +1,19 @@
 //! Response events, and whole responses, into deltas.
 //!
-//! An answer is a list of items, each announced, told in pieces, and then given once more whole. What the pieces told is
-//! remembered by the item's place, so that an item of which a server sends no pieces is told when it is complete, and a
-//! response of which it sends no items when that is. The place is a number from the peer, only ever compared. The format
-//! has no finish reason: an answer that asks for tools ends in `ToolCalls`, as everywhere.
+//! An answer is a list of items, each announced, told in pieces, and then given once more whole: its texts, its parts, itself, and with
+//! all others in the response. What has been told is remembered ([`Told`]), so that what a server leaves out of one of those is told by
+//! the next. The format has no finish reason: an answer that asks for tools ends in `ToolCalls`, as everywhere.
 
-use loquat_core::{Error, ErrorKind, FinishReason, Result, Usage};
+mod end;
+
+use loquat_core::Result;
 use loquat_json::{Extractor, Found, Value};
 
-use super::item::{Items, PARAGRAPH, Told};
+use self::end::{IN_EVENT, details, each, failed, finish_reason, note_usage, whole};
+use super::{
+    item::{Items, PARAGRAPH, is_something},
+    told::{Again, Aside, At, Heard, Names, Section, Sort, Told, Words, hash_of},
+};
 use crate::{
     DecodeLimits,
     calls::CallPiece,
@@ -30,7 +35,13 @@ fields! {
     Arguments = "/arguments",
     Input = "/input",
     OutputIndex = "/output_index",
+    ContentIndex = "/content_index",
     SummaryIndex = "/summary_index",
+    PartType = "/part/type",
+    PartText = "/part/text",
+    PartRefusal = "/part/refusal",
+    PartAnnotations = "/part/annotations",
+    PartLogprobs = "/part/logprobs",
     Logprobs = "/logprobs",
     Annotation = "/annotation",
     Item = "/item",
@@ -76,71 +87,23 @@ pub(super) static POOL: Pool = Pool::new();
 pub(super) struct Responses {
     extractor: Extractor,
     items: Items,
-    open: Open,
+    told: Told,
     /// Reused for comparing words.
     word: String,
+    /// Reused for the words of a text.
+    text: String,
 }
 
-/// Items that are not complete, by their place.
-#[derive(Debug)]
-struct Open {
-    items: Vec<(u64, Told)>,
-    max: usize,
-    /// Something of the answer has been told.
-    any: bool,
-    /// An item has been complete.
-    any_closed: bool,
-}
-
-impl Open {
-    /// What has been told of that item.
-    fn at(&mut self, place: u64) -> Result<&mut Told> {
-        let position = match self.items.iter().rposition(|(known, _)| *known == place) {
-            Some(position) => position,
-            None if self.items.len() >= self.max => {
-                let max = self.max;
-                return Err(Error::new(
-                    ErrorKind::TooLarge,
-                    format!("the answer has more items open than max_tool_calls ({max})"),
-                ));
-            }
-            None => {
-                self.items.push((place, Told::default()));
-                self.items.len() - 1
-            }
+impl At {
+    /// What an event is about.
+    #[inline]
+    fn of(section: Section, found: Found<'_>) -> Self {
+        let number = match section {
+            Section::Arguments => None,
+            Section::Summary => Field::SummaryIndex.count(found),
+            _ => Field::ContentIndex.count(found),
         };
-        Ok(&mut self.items[position].1)
-    }
-
-    /// Content of that item is about to be told. What has been told of it before.
-    fn tell(&mut self, place: u64) -> Result<Told> {
-        self.any = true;
-        let told = self.at(place)?;
-        let before = *told;
-        told.content = true;
-        Ok(before)
-    }
-
-    /// A part of that item is complete. Whether its text is still to be told, as of a server that sends no pieces.
-    fn is_news(&mut self, place: u64, text: Field, found: Found<'_>) -> Result<bool> {
-        let was_closed = self.any_closed && !self.items.iter().any(|(known, _)| *known == place);
-        if was_closed || text.text(found).is_none_or(|text| text.is_empty()) {
-            return Ok(false);
-        }
-        let before = self.tell(place)?;
-        let is_news = !before.content || before.at_once;
-        self.at(place)?.at_once = is_news;
-        Ok(is_news)
-    }
-
-    /// Whether that item is a call that has been announced.
-    fn has_call(&self, place: u64) -> bool {
-        self.items.iter().any(|(known, told)| *known == place && told.call)
-    }
-
-    fn close(&mut self, place: u64) {
-        (self.any, self.any_closed) = (true, true);
-        self.items.retain(|(known, _)| *known != place);
+        Self { place: Field::OutputIndex.count(found), section, number }
     }
 }
 
@@ -149,17 +112,17 @@ impl Responses {
         Ok(Box::new(Self {
             extractor: Field::extractor()?,
             items: Items::new()?,
-            open: Open { items: Vec::new(), max: limits.max_tool_calls, any: false, any_closed: false },
+            told: Told::new(limits.max_tool_calls),
             word: String::new(),
+            text: String::new(),
         }))
     }
 }
 
 impl Wire for Responses {
     fn renew(&mut self, limits: DecodeLimits) {
-        let Self { extractor: _, items: _, open: Open { items, max, any, any_closed }, word: _ } = self;
-        items.clear();
-        (*max, *any, *any_closed) = (limits.max_tool_calls, false, false);
+        let Self { extractor: _, items: _, told, word: _, text: _ } = self;
+        told.renew(limits.max_tool_calls);
     }
 
     fn extractor(&mut self) -> &mut Extractor {
@@ -172,15 +135,19 @@ impl Wire for Responses {
             out.finish();
             return Ok(true);
         }
-        let Self { extractor, items, open, word } = self;
+        let Self { extractor, items, told, word, text: decoded } = self;
         let found = event.extract(extractor)?;
         // The short way for what most events of a stream consist of. It comes to what the long way does.
-        if found.is_only(bits!(Type | Delta | OutputIndex | Logprobs))
+        if found.is_only(bits!(Type | Delta | OutputIndex | ContentIndex | Logprobs))
             && Field::Type.is(found, "\"response.output_text.delta\"")
             && found.raw(Field::Logprobs as usize).is_none_or(|logprobs| logprobs == "[]")
             && let Some(text) = Field::Delta.plain(found)
         {
-            open.tell(Field::OutputIndex.count(found).unwrap_or(u64::MAX))?;
+            let at = At::of(Section::Text, found);
+            if !told.goes_on(at) {
+                told.settle(out.answer_bytes());
+                told.piece(at, Words::of_plain(text), out.answer_bytes())?;
+            }
             out.say_on(Kind::Text, 0, text)?;
             out.expect_more(Of::TEXT, Field::Delta.number(), 0, found);
             return Ok(true);
@@ -190,63 +157,51 @@ impl Wire for Responses {
             return Ok(true);
         }
         let kind = Field::Type.text(found).map_or(event.name, |kind| kind.decode_lossy(word));
+        if !kind.ends_with(".delta") {
+            told.settle(out.answer_bytes());
+        }
+        let mut answer = Answer { found, told, out, text: decoded };
         let index = Field::OutputIndex.get(found);
-        let place = index.and_then(|index| index.as_u64()).unwrap_or(u64::MAX);
         match kind {
-            "response.output_text.delta" => {
-                open.tell(place)?;
-                say(Kind::Text, Field::Delta, found, out)?;
-                if let Some(logprobs) = Field::Logprobs.get(found) {
-                    out.detail(0, "logprobs", logprobs)?;
-                }
-            }
-            "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                open.tell(place)?;
-                say(Kind::Reasoning, Field::Delta, found, out)?;
-                out.expect_more(Of::REASONING, Field::Delta.number(), 0, found);
-            }
-            "response.reasoning_summary_part.added" => {
-                let further = Field::SummaryIndex.count(found).is_some_and(|number| number > 0);
-                if further && open.at(place)?.content {
-                    out.say(Kind::Reasoning, 0, PARAGRAPH)?;
-                }
-            }
-            "response.refusal.delta" => {
-                open.tell(place)?;
-                say(Kind::Refusal, Field::Delta, found, out)?;
-            }
+            "response.output_text.delta" => answer.piece(Kind::Text, Section::Text)?,
+            "response.refusal.delta" => answer.piece(Kind::Refusal, Section::Refusal)?,
+            "response.reasoning_text.delta" => answer.piece(Kind::Reasoning, Section::Thoughts)?,
+            "response.reasoning_summary_text.delta" => answer.piece(Kind::Reasoning, Section::Summary)?,
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
-                open.tell(place)?;
-                let arguments = Field::Delta.text(found).map(Into::into);
-                if let Some(call) =
-                    out.more_of_call(0, &CallPiece { index, arguments, ..CallPiece::default() })?
-                {
-                    out.expect_more(Of::Arguments { choice: 0, call }, Field::Delta.number(), 0, found);
-                }
+                answer.arguments(index)?;
             }
-            "response.output_item.added" => {
-                let kind = Field::ItemType.text(found).and_then(|kind| kind.borrowed());
-                let is_call = matches!(kind, Some("function_call" | "custom_tool_call"));
-                open.at(place)?.call = is_call;
-                if is_call {
-                    open.any = true;
-                    let id = Field::ItemCallId.text(found).or(Field::ItemId.text(found));
-                    let name = Field::ItemName.text(found);
-                    out.begin_call(0, &CallPiece { id, index, name, arguments: None })?;
-                }
+            "response.output_text.done" => {
+                let run = answer.whole(Kind::Text, Section::Text, Field::Text, Again::Text)?;
+                answer.beside(run, Aside::Logprobs, Field::Logprobs)?;
             }
+            "response.refusal.done" => {
+                answer.whole(Kind::Refusal, Section::Refusal, Field::Refusal, Again::Text)?;
+            }
+            "response.reasoning_text.done" => {
+                answer.whole(Kind::Reasoning, Section::Thoughts, Field::Text, Again::Text)?;
+            }
+            "response.reasoning_summary_text.done" => {
+                answer.whole(Kind::Reasoning, Section::Summary, Field::Text, Again::Text)?;
+            }
+            "response.function_call_arguments.done" => answer.all_arguments(Field::Arguments, index)?,
+            "response.custom_tool_call_input.done" => answer.all_arguments(Field::Input, index)?,
+            "response.content_part.done" | "response.reasoning_part.done" => answer.part()?,
+            "response.reasoning_summary_part.done" => {
+                answer.whole(Kind::Reasoning, Section::Summary, Field::PartText, Again::Part)?;
+            }
+            "response.reasoning_summary_part.added" => told.end_runs(At::of(Section::Summary, found)),
+            "response.content_part.added" | "response.reasoning_part.added" => {
+                let is_thought = Field::PartType.is(found, "\"reasoning_text\"");
+                let section = if is_thought { Section::Thoughts } else { Section::Text };
+                told.end_runs(At::of(section, found));
+            }
+            "response.output_item.added" => answer.announce(index)?,
             "response.output_item.done" => {
-                let told = *open.at(place)?;
-                open.close(place);
                 if let Some(Value::Object(item)) = Field::Item.get(found) {
-                    items.take(item.as_str(), index, told, out)?;
+                    items.complete(item.as_str(), index, told, out)?;
                 }
             }
-            "response.output_text.annotation.added" => {
-                if let Some(annotation) = Field::Annotation.get(found) {
-                    out.detail(0, "citations", annotation)?;
-                }
-            }
+            "response.output_text.annotation.added" => answer.citation()?,
             "response.created" | "response.in_progress" | "response.queued" => {
                 out.start(Field::ResponseId.text(found), Field::ResponseModel.text(found))?;
             }
@@ -260,9 +215,7 @@ impl Wire for Responses {
             // The last is what some gateways call it.
             "response.completed" | "response.incomplete" | "response.done" => {
                 out.start(Field::ResponseId.text(found), Field::ResponseModel.text(found))?;
-                if !open.any {
-                    each(found, Field::ResponseOutput, items, out)?;
-                }
+                items.complete_all(|| each(found, Field::ResponseOutput), told, out)?;
                 details(found, Field::ResponseTier, Field::ResponseSafety, out)?;
                 note_usage(found, &IN_EVENT, out);
                 let completed =
@@ -280,161 +233,166 @@ impl Wire for Responses {
             _ if Field::Error.get(found).is_some_and(|error| !error.is_null()) => {
                 out.fail(failure::of_event(data));
             }
-            // They repeat what the pieces told, if there were any.
-            "response.output_text.done" if open.is_news(place, Field::Text, found)? => {
-                say(Kind::Text, Field::Text, found, out)?;
-            }
-            "response.refusal.done" if open.is_news(place, Field::Refusal, found)? => {
-                say(Kind::Refusal, Field::Refusal, found, out)?;
-            }
-            "response.reasoning_text.done" | "response.reasoning_summary_text.done"
-                if open.is_news(place, Field::Text, found)? =>
-            {
-                say(Kind::Reasoning, Field::Text, found, out)?;
-            }
-            "response.function_call_arguments.done"
-                if open.has_call(place) && open.is_news(place, Field::Arguments, found)? =>
-            {
-                let arguments = Field::Arguments.text(found).map(Into::into);
-                out.call(0, &CallPiece { index, arguments, ..CallPiece::default() })?;
-            }
-            "response.custom_tool_call_input.done"
-                if open.has_call(place) && open.is_news(place, Field::Input, found)? =>
-            {
-                let arguments = Field::Input.text(found).map(Into::into);
-                out.call(0, &CallPiece { index, arguments, ..CallPiece::default() })?;
-            }
-            // They repeat what was told, or what the item will.
-            "response.output_text.done"
-            | "response.refusal.done"
-            | "response.function_call_arguments.done"
-            | "response.custom_tool_call_input.done"
-            | "response.mcp_call_arguments.delta"
+            // They say what the item will.
+            "response.mcp_call_arguments.delta"
             | "response.mcp_call_arguments.done"
             | "response.code_interpreter_call_code.delta"
-            | "response.code_interpreter_call_code.done"
-            | "response.reasoning_text.done"
-            | "response.reasoning_summary_text.done"
-            | "response.reasoning_summary_part.done"
-            | "response.content_part.added"
-            | "response.content_part.done" => {}
-            _ => out.raw(kind, data)?,
+            | "response.code_interpreter_call_code.done" => {}
+            _ => {
+                told.settle(out.answer_bytes());
+                out.raw(kind, data)?;
+            }
         }
         Ok(true)
     }
 }
 
-fn say(kind: Kind, field: Field, found: Found<'_>, out: &mut Outbox) -> Result<()> {
-    match field.text(found) {
-        Some(text) => out.say(kind, 0, text),
-        None => Ok(()),
-    }
+/// An event, and the answer that it tells more of.
+struct Answer<'a> {
+    found: Found<'a>,
+    told: &'a mut Told,
+    out: &'a mut Outbox,
+    text: &'a mut String,
 }
 
-/// A whole response.
-fn whole(
-    found: Found<'_>,
-    event: Incoming<'_>,
-    items: &mut Items,
-    word: &mut String,
-    out: &mut Outbox,
-) -> Result<(), EventError> {
-    let failing = Field::Error.get(found).filter(|error| !error.is_null());
-    let status = Field::Status.text(found).map(|status| status.decode_lossy(word)).unwrap_or_default();
-    if let Some(error) = failing {
-        out.fail(failed(Some(error), event.data));
-        return Ok(());
+impl Answer<'_> {
+    /// A piece of a text.
+    fn piece(&mut self, kind: Kind, section: Section) -> Result<()> {
+        let Self { found, told, out, text: decoded } = self;
+        let Some(text) = Field::Delta.text(*found) else { return Ok(()) };
+        let at = At::of(section, *found);
+        if !told.goes_on(at) {
+            told.settle(out.answer_bytes());
+            let is_further = told.piece(at, Words::of(text, decoded), out.answer_bytes())?;
+            if is_further && kind == Kind::Reasoning {
+                out.say(kind, 0, PARAGRAPH)?;
+                told.skip(PARAGRAPH.len());
+            }
+        }
+        out.say(kind, 0, text)?;
+        if kind == Kind::Reasoning {
+            out.expect_more(Of::REASONING, Field::Delta.number(), 0, *found);
+        }
+        if let Some(logprobs) = Field::Logprobs.get(*found).filter(is_something) {
+            told.settle(out.answer_bytes());
+            let run = told.aside(at)?;
+            told.note(run, Aside::Logprobs);
+            out.detail(0, "logprobs", logprobs)?;
+        }
+        Ok(())
     }
-    let is_response = Field::Object.text(found).and_then(|object| object.borrowed()) == Some("response");
-    if !is_response && Field::Output.get(found).is_none() {
-        out.raw(event.name, event.data)?;
-        return Ok(());
-    }
-    out.start(Field::Id.text(found), Field::Model.text(found))?;
-    note_usage(found, &AT_TOP, out);
-    each(found, Field::Output, items, out)?;
-    details(found, Field::Tier, Field::Safety, out)?;
-    match status {
-        "failed" | "cancelled" => out.fail(failed(None, event.data)),
-        // Asked for in the background: it has not happened yet.
-        "queued" | "in_progress" => out.fail(Error::new(
-            ErrorKind::Unsupported,
-            "the response is still being made: it was asked for in the background",
-        )),
-        "incomplete" => out.end_choice(0, finish_reason(found, false, Field::Reason, out))?,
-        _ => out.end_choice(0, finish_reason(found, true, Field::Reason, out))?,
-    }
-    Ok(())
-}
 
-/// All items of an output.
-fn each(found: Found<'_>, output: Field, items: &mut Items, out: &mut Outbox) -> Result<(), EventError> {
-    for found in found.iter().filter(|found| Field::of(found) == Some(output)) {
-        if let Value::Object(item) = found.value {
-            items.take(item.as_str(), None, Told::default(), out)?;
+    /// A piece of a call's arguments. Of a call that has not been announced they are told with it: nobody could tell whose they are.
+    fn arguments(&mut self, index: Option<Value<'_>>) -> Result<()> {
+        let Self { found, told, out, text: decoded } = self;
+        let Some(text) = Field::Delta.text(*found) else { return Ok(()) };
+        let Some((at, call)) = told.call_at(Field::OutputIndex.count(*found)) else { return Ok(()) };
+        if !told.goes_on(at) {
+            told.settle(out.answer_bytes());
+            told.piece(at, Words::of(text, decoded), out.answer_bytes())?;
+        }
+        match call {
+            Some(call) => {
+                out.arguments(0, call, text.into())?;
+                out.expect_more(Of::Arguments { choice: 0, call }, Field::Delta.number(), 0, *found);
+            }
+            None => {
+                let before = out.answer_bytes();
+                out.call(0, &CallPiece { index, arguments: Some(text.into()), ..CallPiece::default() })?;
+                let length = Words::of(text, decoded).bytes;
+                told.skip(out.answer_bytes() - before - length);
+                told.name_call(at, out.latest_call(0));
+            }
+        }
+        Ok(())
+    }
+
+    /// All of a call's arguments.
+    fn all_arguments(&mut self, field: Field, index: Option<Value<'_>>) -> Result<()> {
+        let Self { found, told, out, text: decoded } = self;
+        let Some(text) = field.text(*found) else { return Ok(()) };
+        let place = Field::OutputIndex.count(*found);
+        let call =
+            told.call_at(place).filter(|(at, _)| at.place == place || at.place.is_none() || place.is_none());
+        let Some((at, call)) = call else { return Ok(()) };
+        let words = Words::of(text, decoded);
+        match (told.whole(at, words, Again::Text)?, call) {
+            (Heard::Before(_), _) => Ok(()),
+            (Heard::Now { .. }, Some(call)) => out.arguments(0, call, text.into()),
+            (Heard::Now { .. }, None) => {
+                out.call(0, &CallPiece { index, arguments: Some(text.into()), ..CallPiece::default() })
+            }
         }
     }
-    Ok(())
-}
 
-fn details(found: Found<'_>, tier: Field, safety: Field, out: &mut Outbox) -> Result<()> {
-    for (field, name) in [(tier, "service_tier"), (safety, "safety")] {
-        if let Some(value) = field.get(found) {
-            out.detail(0, name, value)?;
+    /// All of a text. Which run of words it is, if there are any in it.
+    fn whole(&mut self, kind: Kind, section: Section, field: Field, again: Again) -> Result<Option<usize>> {
+        let Self { found, told, out, text: decoded } = self;
+        let Some(text) = field.text(*found) else { return Ok(None) };
+        let words = Words::of(text, decoded);
+        match told.whole(At::of(section, *found), words, again)? {
+            Heard::Before(run) => Ok(Some(run)),
+            Heard::Now { run, is_further } => {
+                if is_further && kind == Kind::Reasoning {
+                    out.say(kind, 0, PARAGRAPH)?;
+                }
+                out.say(kind, 0, text)?;
+                Ok(Some(run))
+            }
         }
     }
-    Ok(())
-}
 
-/// The error that a response reports of itself.
-fn failed(error: Option<Value<'_>>, data: &str) -> Error {
-    let error =
-        error.and_then(|error| std::str::from_utf8(error.raw()).ok()).filter(|error| *error != "null");
-    match error {
-        Some(error) => failure::of_event(&format!("{{\"error\":{error}}}")).with_raw_body(data.as_bytes()),
-        None => Error::new(ErrorKind::Server, "the provider gave the response up without saying why")
-            .with_raw_body(data.as_bytes()),
+    /// All of a part of the content.
+    fn part(&mut self) -> Result<()> {
+        if Field::PartType.is(self.found, "\"reasoning_text\"") {
+            return self.whole(Kind::Reasoning, Section::Thoughts, Field::PartText, Again::Part).map(drop);
+        }
+        let run = self.whole(Kind::Text, Section::Text, Field::PartText, Again::Part)?;
+        self.whole(Kind::Refusal, Section::Refusal, Field::PartRefusal, Again::Part)?;
+        self.beside(run, Aside::Citations, Field::PartAnnotations)?;
+        self.beside(run, Aside::Logprobs, Field::PartLogprobs)
     }
-}
 
-/// Where an event keeps its counts: input, output, cache read, cache written, reasoning.
-const IN_EVENT: [Field; 5] = [
-    Field::ResponseInputTokens,
-    Field::ResponseOutputTokens,
-    Field::ResponseCachedTokens,
-    Field::ResponseCacheWriteTokens,
-    Field::ResponseReasoningTokens,
-];
-const AT_TOP: [Field; 5] = [
-    Field::InputTokens,
-    Field::OutputTokens,
-    Field::CachedTokens,
-    Field::CacheWriteTokens,
-    Field::ReasoningTokens,
-];
-
-fn note_usage(found: Found<'_>, counts: &[Field; 5], out: &mut Outbox) {
-    let [input, output, read, written, reasoning] = counts.map(|field| field.count(found));
-    if input.is_none() && output.is_none() {
-        return;
+    /// All that is said of a text besides its words.
+    fn beside(&mut self, run: Option<usize>, aside: Aside, field: Field) -> Result<()> {
+        let Self { found, told, out, .. } = self;
+        let Some(value) = field.get(*found).filter(is_something) else { return Ok(()) };
+        let run = match run {
+            Some(run) => run,
+            None => told.aside(At::of(Section::Text, *found))?,
+        };
+        if !told.note(run, aside) {
+            out.detail(0, aside.name(), value)?;
+        }
+        Ok(())
     }
-    let mut usage = Usage::default();
-    usage.input_tokens = input.unwrap_or(0);
-    usage.output_tokens = output.unwrap_or(0);
-    usage.cache_read_tokens = read.unwrap_or(0);
-    usage.cache_write_tokens = written.unwrap_or(0);
-    usage.reasoning_tokens = reasoning.unwrap_or(0);
-    *out.usage_mut() = usage;
-}
 
-fn finish_reason(found: Found<'_>, completed: bool, reason: Field, out: &Outbox) -> FinishReason {
-    if completed {
-        return if out.has_calls(0) { FinishReason::ToolCalls } else { FinishReason::Stop };
+    /// A piece of it: a citation of several.
+    fn citation(&mut self) -> Result<()> {
+        let Self { found, told, out, .. } = self;
+        let Some(value) = Field::Annotation.get(*found).filter(is_something) else { return Ok(()) };
+        let run = told.aside(At::of(Section::Text, *found))?;
+        told.note(run, Aside::Citations);
+        out.detail(0, Aside::Citations.name(), value)
     }
-    let mut scratch = String::new();
-    match reason.text(found).map(|reason| reason.decode_lossy(&mut scratch)).unwrap_or_default() {
-        "max_output_tokens" | "max_tokens" => FinishReason::Length,
-        "content_filter" => FinishReason::ContentFilter,
-        other => FinishReason::Other(other.to_owned()),
+
+    /// An item begins.
+    fn announce(&mut self, index: Option<Value<'_>>) -> Result<()> {
+        let Self { found, told, out, .. } = self;
+        let kind = Field::ItemType.text(*found);
+        let sort = match kind.and_then(|kind| kind.borrowed()) {
+            Some("message") => Sort::Message,
+            Some("reasoning") => Sort::Thoughts,
+            Some("function_call" | "custom_tool_call") => Sort::Call,
+            _ => Sort::Other(kind.map_or(0, hash_of)),
+        };
+        let (id, call_id) = (Field::ItemId.text(*found), Field::ItemCallId.text(*found));
+        let item = told.announce(Field::OutputIndex.count(*found), sort, Names::of(id, call_id))?;
+        if sort == Sort::Call {
+            let name = Field::ItemName.text(*found);
+            out.begin_call(0, &CallPiece { id: call_id.or(id), index, name, arguments: None })?;
+            told.begin_call(item, out.latest_call(0));
+        }
+        Ok(())
     }
 }
