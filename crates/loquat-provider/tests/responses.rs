@@ -3,11 +3,11 @@
 mod support;
 
 use loquat_core::{
-    ChatRequest, ErrorKind, Message, Opaque, Part, Reasoning, ResponseFormat, Role, Tool, ToolCall,
+    ChatRequest, Ending, ErrorKind, Message, Opaque, Part, Reasoning, ResponseFormat, Role, Tool, ToolCall,
     ToolResult,
 };
 use loquat_provider::{Format, OPENAI_RESPONSES};
-use support::{JSON, SSE, check};
+use support::{JSON, SSE, check, decode};
 
 /// Events under their types.
 fn stream(events: &[&str]) -> String {
@@ -110,6 +110,28 @@ fn parts_without_pieces() {
             &stream(events),
             &["start: r m", "text: hi", "refusal: no", "choice end: stop", "finished: stop"],
         );
+    }
+}
+
+#[test]
+fn an_answer_of_too_many_items_or_parts_is_refused() {
+    let item = |number: usize| {
+        format!(
+            r#"{{"type":"response.output_item.done","output_index":{number},"item":{{"type":"message","content":[]}}}}"#
+        )
+    };
+    let part = |number: usize| {
+        format!(
+            r#"{{"type":"response.output_text.delta","output_index":0,"content_index":{number},"delta":"x"}}"#
+        )
+    };
+    for (event, max) in [(&item as &dyn Fn(usize) -> String, "4096 items"), (&part, "1024 parts")] {
+        let events: Vec<String> = (0..5000).map(event).collect();
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        let decoded = decode(&OPENAI_RESPONSES, SSE, [stream(&events).as_bytes()], None);
+        let Ending::Failed(error) = decoded.ending else { panic!("{:?}", decoded.ending) };
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+        assert!(error.to_string().contains(max), "{error}");
     }
 }
 
