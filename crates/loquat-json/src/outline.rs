@@ -10,9 +10,6 @@ use crate::vector::{self, BLOCK, Task, Vector};
 /// Stands for the place of a token after the last one: no text is that long.
 pub(crate) const END: u32 = u32::MAX;
 
-/// Places written at a time, whether there are as many or not.
-const WRITTEN: usize = 8;
-
 /// Places kept for reuse, in tokens. Nearly every chunk of a stream has less than a hundred, a list of embeddings thousands.
 const MAX_KEPT: usize = 16 * 1024;
 
@@ -41,7 +38,7 @@ pub(crate) struct Outline {
 impl Outline {
     /// Draws a text. `false` when a string in it does not end or is not valid, or a control character is outside of them.
     pub(crate) fn draw(&mut self, json: &[u8]) -> bool {
-        vector::run(Draw { outline: self, json })
+        vector::run_widest(Draw { outline: self, json })
     }
 
     /// The tokens of the text drawn last.
@@ -69,15 +66,22 @@ impl Task for Draw<'_> {
     #[inline(always)]
     fn run<V: Vector>(self, vector: V) -> bool {
         let Self { outline: Outline { places, drawn, has_escapes }, json } = self;
-        let (blocks, last) = json.as_chunks::<BLOCK>();
+        let (blocks, rest) = json.as_chunks::<BLOCK>();
         let mut pen = Pen::default();
         for block in blocks {
-            pen.draw(vector, json, block, places);
+            pen.draw(vector, json, block, 0, places);
         }
-        if !last.is_empty() {
-            let mut block = [b' '; BLOCK];
-            block[..last.len()].copy_from_slice(last);
-            pen.draw(vector, json, &block, places);
+        if !rest.is_empty() {
+            let before = BLOCK - rest.len();
+            match json.last_chunk() {
+                // Reaches back into what was drawn.
+                Some(block) => pen.draw(vector, json, block, before, places),
+                None => {
+                    let mut block = [b' '; BLOCK];
+                    block[before..].copy_from_slice(rest);
+                    pen.draw(vector, json, &block, before, places);
+                }
+            }
         }
         *drawn = pen.drawn;
         *has_escapes = pen.has_escapes;
@@ -104,9 +108,19 @@ struct Pen {
 }
 
 impl Pen {
+    /// Draws a block but for its first `before` bytes, which come before its start. Less than a block of them.
     #[inline(always)]
-    fn draw<V: Vector>(&mut self, vector: V, json: &[u8], block: &[u8; BLOCK], places: &mut Vec<u32>) {
-        let Classes { mut quotes, backslashes, marks, mut spaces, controls } = vector.classify(block);
+    fn draw<V: Vector>(
+        &mut self,
+        vector: V,
+        json: &[u8],
+        block: &[u8; BLOCK],
+        before: usize,
+        places: &mut Vec<u32>,
+    ) {
+        let classes = vector.classify(block);
+        let (mut quotes, backslashes) = (classes.quotes >> before, classes.backslashes >> before);
+        let controls = classes.controls >> before;
         // A long string goes on. What is not used so far is not computed.
         if self.inside != 0 && (quotes | backslashes | controls | self.escaped) == 0 {
             self.start = self.start.wrapping_add(64);
@@ -122,29 +136,25 @@ impl Pen {
         // From each opening quote to right before its closing one.
         let strings = vector.parities(quotes) ^ self.inside;
         self.inside = (strings.cast_signed() >> 63).cast_unsigned();
+        // Behind the text there is nothing but white space.
+        let mut spaces = classes.spaces >> before | !(u64::MAX >> before);
         if controls != 0 {
-            let other_spaces = other_spaces(block, controls) & !strings;
+            let other_spaces = other_spaces(block, classes.controls) >> before & !strings;
             self.wrong |= controls & !other_spaces;
             spaces |= other_spaces;
         }
+        let marks = classes.marks >> before;
         let scalars = !(strings | quotes | marks | spaces);
         let starts = scalars & !(scalars << 1 | self.after_scalar);
         self.after_scalar = scalars >> 63;
-        let mut tokens = quotes | marks & !strings | starts;
-        let mut at = self.drawn;
+        let tokens = quotes | marks & !strings | starts;
+        let at = self.drawn;
         self.drawn += tokens.count_ones() as usize;
-        if places.len() < self.drawn + WRITTEN {
+        if places.len() < at + BLOCK {
             make_room(places);
         }
-        while let Some(group) = places.get_mut(at..).and_then(<[u32]>::first_chunk_mut::<WRITTEN>) {
-            for place in group {
-                *place = self.start.wrapping_add(tokens.trailing_zeros());
-                tokens &= tokens.wrapping_sub(1);
-            }
-            if tokens == 0 {
-                break;
-            }
-            at += WRITTEN;
+        if let Some(group) = places.get_mut(at..).and_then(<[u32]>::first_chunk_mut) {
+            vector.note(tokens, self.start, group);
         }
         // No text is longer than a `u32` says.
         self.start = self.start.wrapping_add(64);

@@ -5,9 +5,10 @@
 //! what `--cfg loquat_scalar` leaves. Text is checked to be UTF-8 by looking for bytes that are not ASCII; the standard library
 //! alone decides about those.
 //!
-//! AVX-512 was written and measured (Sapphire Rapids, events of 300 bytes): 1 to 2 % slower than AVX2 where events are predicted, 6 % in
-//! the full pass, since texts so short are too few blocks to make up for its masks' way into registers. So it is not here. NEON
-//! was run under an emulator only (`cargo xtask sanitize aarch64`): that it is right is known, how fast it is is not.
+//! AVX-512 draws outlines and does nothing else: there one compression of 64 places by the mask of tokens takes the place of a loop over
+//! its bits, in half of the time. Prediction with it was written and measured too (Sapphire Rapids), 1 to 2 % slower than with
+//! AVX2: events are too few blocks to make up for its masks' way into registers. NEON was run under an emulator only (`cargo
+//! xtask sanitize aarch64`): that it is right is known, how fast it is is not.
 #![allow(unsafe_code, reason = "text that has just been checked becomes a `str` without a second check")]
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little", not(loquat_scalar)))]
@@ -47,6 +48,20 @@ pub(crate) trait Vector: Copy {
         bits
     }
 
+    /// Writes which bits are set, counted from `start`. What is written behind that many is of no use.
+    #[inline(always)]
+    fn note(self, mut bits: u64, start: u32, places: &mut [u32; BLOCK]) {
+        for places in places.as_chunks_mut::<NOTED>().0 {
+            for place in places {
+                *place = start.wrapping_add(bits.trailing_zeros());
+                bits &= bits.wrapping_sub(1);
+            }
+            if bits == 0 {
+                break;
+            }
+        }
+    }
+
     /// Which bytes are a quote, a backslash or a control character, and which are not ASCII.
     fn stops_and_highs(self, chunk: &[u8; CHUNK]) -> (u32, u32);
 
@@ -58,6 +73,8 @@ pub(crate) trait Vector: Copy {
 
 /// Bytes classified together: one bit each of a `u64`.
 pub(crate) const BLOCK: usize = 64;
+/// Places written together, whether there are as many or not.
+const NOTED: usize = 8;
 /// Bytes compared together.
 const CHUNK: usize = 32;
 
@@ -80,6 +97,16 @@ pub(crate) fn run<T: Task>(task: T) -> T::Output {
         return vector.run(task);
     }
     task.run(Always)
+}
+
+/// [`run`] for a task that AVX-512 makes faster.
+#[inline(always)]
+pub(crate) fn run_widest<T: Task>(task: T) -> T::Output {
+    #[cfg(all(target_arch = "x86_64", not(loquat_scalar)))]
+    if let Some(vector) = x86::Avx512::new() {
+        return vector.run(task);
+    }
+    run(task)
 }
 
 /// The bytes as text, if they are UTF-8.
@@ -409,20 +436,28 @@ mod tests {
         if let Some(vector) = x86::Avx2::new() {
             check(vector.run(task()));
         }
+        #[cfg(all(target_arch = "x86_64", not(loquat_scalar)))]
+        if let Some(vector) = x86::Avx512::new() {
+            check(vector.run(task()));
+        }
     }
 
     /// What a block looks like to each of the trait's functions.
     struct Look<'b>(&'b [u8; BLOCK]);
 
     impl Task for Look<'_> {
-        type Output = (Classes, u64, (u32, u32), bool, bool);
+        type Output = (Classes, u64, (u32, u32), bool, bool, Vec<u32>);
 
         fn run<V: Vector>(self, vector: V) -> Self::Output {
             let (chunks, _) = self.0.as_chunks();
             let is_equal = vector.is_equal(&chunks[0], &chunks[1], &chunks[0], &chunks[1]);
             let classes = vector.classify(self.0);
             let parities = vector.parities(classes.quotes ^ classes.spaces);
-            (classes, parities, vector.stops_and_highs(&chunks[0]), vector.is_ascii(self.0), is_equal)
+            let bits = classes.quotes | classes.marks | classes.controls;
+            let mut places = [0; BLOCK];
+            vector.note(bits, u32::MAX - 70, &mut places);
+            let noted = places.into_iter().take(bits.count_ones() as usize).collect();
+            (classes, parities, vector.stops_and_highs(&chunks[0]), vector.is_ascii(self.0), is_equal, noted)
         }
     }
 
