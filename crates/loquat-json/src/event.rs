@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use memchr::memchr;
+
 /// Limits on what a framing decoder holds for one stream.
 ///
 /// ```
@@ -66,6 +68,16 @@ pub(crate) fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
         b'\r' if bytes.get(at + 1) == Some(&b'\n') => Some(2),
         _ => None,
     }
+}
+
+/// Reads shorter than this, in bytes, are searched for a line end before anything is compared with them: of those that have none there
+/// are many, and the search is a vector or two.
+const TINY_READ_BYTES: usize = 128;
+
+/// Whether a whole event may be at the front of the input; that of a long one is taken for granted.
+#[inline]
+pub(crate) fn may_be_whole(input: &[u8]) -> bool {
+    input.len() >= TINY_READ_BYTES || memchr(b'\n', input).is_some()
 }
 
 /// One extractor at one event, its turns counted from 1; the default is none at all.

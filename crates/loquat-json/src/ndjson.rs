@@ -11,7 +11,7 @@ use memchr::memchr;
 use crate::again::Place;
 use crate::carry::{self, BomSkipper};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, Limits, Mark, line_end};
+use crate::event::{Event, Limits, Mark, line_end, may_be_whole};
 use crate::extract::Extractor;
 use crate::found::{Found, Likeness};
 use crate::template::{Frame, Framed, Framing};
@@ -168,6 +168,7 @@ impl Decoder {
         self.is_between = self.bom.is_done() && self.buffer.is_empty();
         json.expect(Framing::Lines);
         if self.is_between
+            && may_be_whole(input)
             && let Some((line, found_by)) =
                 json.predict_rarer_event(Framing::Lines, input, was_between).or_else(|| unframed(input, json))
             && line.data.len() < self.limits.max_event_bytes

@@ -14,7 +14,7 @@ use memchr::{memchr, memchr2};
 use crate::again::Place;
 use crate::carry::{self, BomSkipper};
 use crate::error::Error;
-use crate::event::{Event, Limits, Mark, line_end};
+use crate::event::{Event, Limits, Mark, line_end, may_be_whole};
 use crate::extract::Extractor;
 use crate::found::{Found, Likeness};
 use crate::template::{Frame, Framed, Framing};
@@ -221,6 +221,7 @@ impl Decoder {
         self.is_between = self.is_at_event();
         json.expect(Framing::Events);
         if self.is_between
+            && may_be_whole(input)
             && let Some((event, found_by)) = json
                 .predict_rarer_event(Framing::Events, input, was_between)
                 .or_else(|| unframed(input, json))
