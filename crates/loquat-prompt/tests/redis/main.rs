@@ -6,7 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod certificate;
 mod failing;
+mod sentinels;
 mod tenants;
 mod topologies;
 mod values;

@@ -13,13 +13,17 @@ use super::Ask;
 pub enum Topology {
     /// One server.
     Standalone(Secret),
-    /// Sentinels that know where the master of that name is. User, password, TLS and database of the first address are used for
-    /// the master, too.
+    /// Sentinels that know where the master of that name is.
+    ///
+    /// User, password and database in the first address are the master's; the sentinels, which keep users of their own, are
+    /// spoken to with `login`. TLS is used for both or for neither: all addresses are `redis://`, or all `rediss://`.
     Sentinel {
         /// The sentinels.
         addresses: Vec<Secret>,
         /// The name they know the master by.
         master: String,
+        /// Who the sentinels let in; `None` where they let in everybody.
+        login: Option<SentinelLogin>,
     },
     /// Some nodes of a cluster, which know the others.
     Cluster(Vec<Secret>),
@@ -33,6 +37,15 @@ impl fmt::Debug for Topology {
             Self::Cluster(_) => "Cluster",
         })
     }
+}
+
+/// Who a protected sentinel lets in: its `requirepass`, or a user of its ACL. Neither is ever shown.
+#[derive(Debug, Clone)]
+pub struct SentinelLogin {
+    /// A user of its ACL; `None` for the default user, whose password `requirepass` is.
+    pub user: Option<Secret>,
+    /// The password.
+    pub password: Secret,
 }
 
 /// How the remote tier is used.

@@ -4,8 +4,8 @@ use std::{fmt, num::NonZeroUsize, time::Duration};
 
 use loquat_core::{Error, ErrorKind, Result};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, ProtocolVersion,
-    RedisError, RedisResult, TlsCertificates, TlsMode,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
+    ProtocolVersion, RedisError, RedisResult, TlsCertificates, TlsMode,
     aio::MultiplexedConnection,
     caching::CacheConfig,
     cluster::ClusterClientBuilder,
@@ -65,18 +65,30 @@ pub(super) fn check(config: &RemoteConfig) -> Result<()> {
     if addresses.is_empty() {
         return Err(Error::new(ErrorKind::NotConfigured, "no address of Redis"));
     }
-    addresses.iter().try_for_each(|address| info(address.expose(), false).map(drop))
+    let infos = addresses.iter().map(|address| info(address.expose(), false)).collect::<Result<Vec<_>>>()?;
+    if infos.iter().any(secured) && !infos.iter().all(secured) {
+        return Err(Error::new(
+            ErrorKind::NotConfigured,
+            "some addresses of Redis are with TLS and some without",
+        ));
+    }
+    Ok(())
+}
+
+fn secured(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+}
+
+/// What is said to who did not say who he is, where somebody is wanted; redis-rs knows refused passwords by itself.
+fn unknown(error: &RedisError) -> bool {
+    error.kind() == redis::ErrorKind::AuthenticationFailed || error.code() == Some("NOAUTH")
 }
 
 /// Makes a connection.
 pub(super) async fn connect(config: &RemoteConfig) -> Result<Link> {
     let nears = config.near_values > 0;
     let failed = |error: RedisError| {
-        let kind = if matches!(error.kind(), redis::ErrorKind::AuthenticationFailed) {
-            ErrorKind::Authentication
-        } else {
-            ErrorKind::Connect
-        };
+        let kind = if unknown(&error) { ErrorKind::Authentication } else { ErrorKind::Connect };
         Error::new(kind, "cannot connect to Redis").with_source(error)
     };
     // Who asks keeps the budget (`Remote::run`): one timer for a question is enough.
@@ -108,7 +120,7 @@ pub(super) async fn connect(config: &RemoteConfig) -> Result<Link> {
                 .map(Link::One)
                 .map_err(failed)
         }
-        Topology::Sentinel { addresses, master } => {
+        Topology::Sentinel { addresses, master, login } => {
             let infos =
                 addresses.iter().map(|address| info(address.expose(), nears)).collect::<Result<Vec<_>>>()?;
             let sentinels = infos.iter().map(|info| info.addr().clone());
@@ -124,10 +136,17 @@ pub(super) async fn connect(config: &RemoteConfig) -> Result<Link> {
                 if let Some(password) = redis.password() {
                     builder = builder.set_client_to_redis_password(password);
                 }
-                if addresses.first().is_some_and(|address| address.expose().starts_with("rediss:")) {
+                if secured(first) {
                     builder = builder
                         .set_client_to_redis_tls_mode(TlsMode::Secure)
                         .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+                }
+            }
+            // The master's are never shown to a sentinel, nor the other way round.
+            if let Some(login) = login {
+                builder = builder.set_client_to_sentinel_password(login.password.expose());
+                if let Some(user) = &login.user {
+                    builder = builder.set_client_to_sentinel_username(user.expose());
                 }
             }
             if let Some(certificates) = certificates {

@@ -22,7 +22,7 @@ mod store;
 mod tokens;
 
 pub use answers::{AnswerCache, AnswerLimits};
-pub use config::{RemoteConfig, Topology};
+pub use config::{RemoteConfig, SentinelLogin, Topology};
 pub use cost::{Ask, Costs};
 pub use store::{Remote, RemoteStats};
 pub use tokens::RemoteTokens;
