@@ -81,17 +81,11 @@ struct Rules {
 impl Family {
     /// The family of the model with that name; what stands before a `:` or `/`, a provider or an account, is not looked at.
     pub fn of(model: &str) -> Self {
-        let name = model.to_ascii_lowercase();
-        let bare = name.rsplit('/').next().unwrap_or_default();
-        // `openai:gpt-4o` is a provider and a model, `gpt-oss:20b` a model and a size.
-        [bare, bare.split_once(':').map_or("", |(_, model)| model)]
-            .iter()
-            .chain(bare.split_once('.').map(|(_, model)| model).as_ref())
-            .find_map(|name| {
-                let mut names = NAMES.iter();
-                names.find(|(beginning, _)| name.starts_with(beginning)).map(|(_, family)| *family)
-            })
-            .unwrap_or(Self::Other)
+        let of = |name: &str| {
+            let mut names = NAMES.iter();
+            names.find(|(beginning, _)| name.starts_with(beginning)).map(|(_, family)| *family)
+        };
+        named(model, of).unwrap_or(Self::Other)
     }
 
     pub(super) fn is_cl100k(self) -> bool {
@@ -214,15 +208,30 @@ impl Family {
         }
     }
 
-    pub(super) fn picture(self, size: Option<(u32, u32)>) -> Count {
+    /// How it counts pictures, whichever of its models it is.
+    pub(super) fn pictures(self) -> Pictures {
         match self {
-            Self::Gpt4 | Self::Gpt4o | Self::Gpt5 => Pictures::OpenAi,
+            Self::Gpt4 => Pictures::Tiles { base: 85, tile: 170 },
+            Self::Gpt4o | Self::Gpt5 => Pictures::OpenAi,
             Self::Claude => Pictures::Anthropic,
             Self::Gemini => Pictures::Gemini,
             _ => Pictures::Unknown,
         }
-        .count(size)
     }
+}
+
+/// How the model of that name counts pictures.
+pub(super) fn pictures(model: &str) -> Pictures {
+    named(model, Pictures::of).unwrap_or_else(|| Family::of(model).pictures())
+}
+
+/// Looks the model up by its bare name, or without the provider that may stand before it: `openai:gpt-4o` is a provider and a
+/// model, `gpt-oss:20b` a model and a size.
+fn named<T>(model: &str, look: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let name = model.to_ascii_lowercase();
+    let bare = name.rsplit('/').next().unwrap_or_default();
+    let after = |mark| bare.split_once(mark).map(|(_, model)| model);
+    look(bare).or_else(|| after(':').and_then(&look)).or_else(|| after('.').and_then(&look))
 }
 
 fn range((low, high): Range) -> Count {
@@ -237,6 +246,26 @@ fn percent(tokens: u64, (low, high): Range) -> Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_say_the_pictures() {
+        let tiles = |base, tile| Pictures::Tiles { base, tile };
+        let patches = |less, more| Pictures::Patches { hundredths: (less, more) };
+        for (name, expected) in [
+            ("gpt-4o", tiles(85, 170)),
+            ("openai:gpt-4o-mini-2024-07-18", tiles(2833, 5667)),
+            ("openai/gpt-4.1-nano", patches(246, 246)),
+            ("gpt-4.1", tiles(85, 170)),
+            ("o4-mini", patches(172, 172)),
+            ("gpt-5", tiles(70, 140)),
+            ("gpt-5-mini", patches(120, 162)),
+            ("gpt-5.6-sol", Pictures::OpenAi),
+            ("anthropic.claude-haiku-4-5", Pictures::Anthropic),
+            ("something-new", Pictures::Unknown),
+        ] {
+            assert_eq!(pictures(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn names_say_the_family() {

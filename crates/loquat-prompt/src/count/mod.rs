@@ -19,6 +19,7 @@ use crate::tokenizer::{self, Tokenizer};
 
 use correction::Correction;
 pub use family::Family;
+use picture::Pictures;
 
 /// How many tokens something has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +112,7 @@ pub struct RequestCount {
 pub struct Counter {
     tokenizer: Arc<dyn Tokenizer>,
     family: Family,
+    pictures: Pictures,
     correction: Correction,
 }
 
@@ -125,12 +127,13 @@ impl Counter {
         let family = Family::of(model);
         let tokenizer: Arc<dyn Tokenizer> =
             if family.is_cl100k() { tokenizer::cl100k_base()? } else { tokenizer::o200k_base()? };
-        Ok(Self::with_tokenizer(tokenizer, family))
+        Ok(Self { pictures: family::pictures(model), ..Self::with_tokenizer(tokenizer, family) })
     }
 
-    /// With the model's own tokenizer, read from its file, and the rules of its family.
+    /// With the model's own tokenizer, read from its file, and the rules of its family; pictures, which models of one family count
+    /// each their way, are a range wide enough for all of them.
     pub fn with_tokenizer(tokenizer: Arc<dyn Tokenizer>, family: Family) -> Self {
-        Self { tokenizer, family, correction: Correction::default() }
+        Self { tokenizer, family, pictures: family.pictures(), correction: Correction::default() }
     }
 
     /// The tokenizer it counts with; for a closed vocabulary one that comes near.
@@ -174,7 +177,7 @@ impl Counter {
             Part::ToolResult(result) => self.text(&result.content)? + around,
             // Most providers leave old thoughts out, and count none of them.
             Part::Reasoning(thought) => Count::between(0, self.text(&thought.text)?.high()),
-            Part::Image(media) => self.family.picture(size(media)),
+            Part::Image(media) => self.pictures.count(size(media)),
             // A page of a document or a second of sound is some hundred tokens; its size says how many there may be.
             Part::Audio(media) | Part::File(media) => Count::Estimated { low: 0, high: weight(media) },
             Part::Opaque(opaque) => Count::between(0, self.text(opaque.json.as_str())?.high()),

@@ -3,10 +3,20 @@
 use super::Count;
 
 /// How a provider counts pictures.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pictures {
-    /// Scaled into 2,048², the shorter side to 768, then 170 for each tile of 512² and 85 more (OpenAI, "Images and vision"). Small models
-    /// count otherwise: their range is part of this one.
+    /// Scaled into 2,048², the shorter side to 768, then so many for each tile of 512² and a base; with low detail the base alone
+    /// (OpenAI, "Images and vision").
+    Tiles {
+        base: u64,
+        tile: u64,
+    },
+    /// A patch for each 32², the picture scaled until there are at most 1,536, and for each patch so many hundredths of a token (the
+    /// same page). Low detail is taken for a picture of 512².
+    Patches {
+        hundredths: (u64, u64),
+    },
+    /// OpenAI's, the model not told: any of the above, and the 10,000 patches of the newest.
     OpenAi,
     /// Scaled into 1,568², then a token for each 750 pixels (Anthropic, "Vision").
     Anthropic,
@@ -15,17 +25,50 @@ pub(super) enum Pictures {
     Unknown,
 }
 
+/// Beginnings of names, the more special first. Where OpenAI's page and its own calculator differ (the small ones of the fifth
+/// generation are 1.62 and 2.46 on the one, 1.2 and 1.5 on the other, and were billed as the other), both are within.
+const NAMES: &[(&str, Pictures)] = &[
+    ("gpt-4o-mini", Pictures::Tiles { base: 2833, tile: 5667 }),
+    ("gpt-4.1-mini", Pictures::Patches { hundredths: (162, 162) }),
+    ("gpt-4.1-nano", Pictures::Patches { hundredths: (246, 246) }),
+    ("gpt-4", Pictures::Tiles { base: 85, tile: 170 }),
+    ("chatgpt-4o", Pictures::Tiles { base: 85, tile: 170 }),
+    ("o1", Pictures::Tiles { base: 75, tile: 150 }),
+    ("o3", Pictures::Tiles { base: 75, tile: 150 }),
+    ("o4-mini", Pictures::Patches { hundredths: (172, 172) }),
+    ("gpt-5-mini", Pictures::Patches { hundredths: (120, 162) }),
+    ("gpt-5-nano", Pictures::Patches { hundredths: (150, 246) }),
+    // Which of the later ones count by patches is said of some.
+    ("gpt-5-codex", Pictures::OpenAi),
+    ("gpt-5.", Pictures::OpenAi),
+    ("gpt-5", Pictures::Tiles { base: 70, tile: 140 }),
+];
+
 impl Pictures {
+    /// Those of the model with that name, where it is told apart from its family.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        let mut names = NAMES.iter();
+        names.find(|(beginning, _)| name.starts_with(beginning)).map(|(_, pictures)| *pictures)
+    }
+
     /// The tokens of a picture of that width and height, if they are known.
     pub(super) fn count(self, size: Option<(u32, u32)>) -> Count {
         let size = size.filter(|(width, height)| *width > 0 && *height > 0);
         let (low, high) = match (self, size) {
-            // With low detail any picture is 85.
-            (Self::OpenAi, None) => (70, 1445),
-            (Self::OpenAi, Some(size)) => {
-                let (width, height) = shrunk(size, 2048, 768);
-                let tiles = width.div_ceil(512) * height.div_ceil(512);
-                (70, 85 + 170 * tiles)
+            (Self::Tiles { base, tile }, size) => (base, base + tile * size.map_or(8, tiles)),
+            (Self::Patches { hundredths: (less, more) }, size) => {
+                // A picture that is scaled comes below the limit, or was billed as the limit.
+                let (fitted, most) =
+                    size.map_or((1, PATCHES), |size| (fitted(size), patches(size).min(PATCHES)));
+                (fitted.min(256) * less / 100, (most * more).div_ceil(100))
+            }
+            (Self::OpenAi, size) => {
+                let (patches, tiles) =
+                    size.map_or((10_000, 8), |size| (patches(size).min(10_000), tiles(size)));
+                (
+                    if size.is_some() { patches.min(70) } else { 1 },
+                    (patches * 246).div_ceil(100).max(2833 + 5667 * tiles),
+                )
             }
             (Self::Anthropic, None) => (50, 1700),
             (Self::Anthropic, Some(size)) => {
@@ -41,13 +84,43 @@ impl Pictures {
     }
 }
 
+/// The most patches that most of OpenAI's models look at.
+const PATCHES: u64 = 1536;
+
+/// Tiles of 512², at most 4 by 2.
+fn tiles(size: (u32, u32)) -> u64 {
+    let (width, height) = shrunk(size, 2048, 768);
+    width.div_ceil(512) * height.div_ceil(512)
+}
+
+fn patches((width, height): (u32, u32)) -> u64 {
+    u64::from(width.div_ceil(32)) * u64::from(height.div_ceil(32))
+}
+
+/// The patches of a picture that is scaled, where it has to be, to at most [`PATCHES`] of them: to as many by area, then a little
+/// more until the side that comes off worse is whole patches.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and the limit")]
+fn fitted(size: (u32, u32)) -> u64 {
+    if patches(size) <= PATCHES {
+        return patches(size);
+    }
+    let (width, height) = (f64::from(size.0) / 32.0, f64::from(size.1) / 32.0);
+    let scale = (PATCHES as f64 / (width * height)).sqrt();
+    let (width, height) = (width * scale, height * scale);
+    let more = (width.floor() / width).min(height.floor() / height);
+    let whole = |side: f64| ((side * more - 1e-6).ceil().max(1.0)) as u64;
+    (whole(width) * whole(height)).min(PATCHES)
+}
+
 /// Made smaller, its shape kept, until the longer side is at most `long` and the shorter at most `short`.
 fn shrunk((width, height): (u32, u32), long: u64, short: u64) -> (u64, u64) {
     let (mut width, mut height) = (u64::from(width), u64::from(height));
     for (side, limit) in [(width.max(height), long), (0, short)] {
         let side = if side == 0 { width.min(height) } else { side };
         if side > limit {
-            (width, height) = ((width * limit / side).max(1), (height * limit / side).max(1));
+            // To the nearest pixel, as is billed.
+            let scaled = |length: u64| ((length * limit + side / 2) / side).max(1);
+            (width, height) = (scaled(width), scaled(height));
         }
     }
     (width, height)
@@ -83,6 +156,11 @@ fn jpeg(bytes: &[u8]) -> Option<(u32, u32)> {
     let mut at = 2;
     loop {
         let [0xFF, marker] = *bytes.get(at..)?.first_chunk::<2>()? else { return None };
+        if marker == 0xFF {
+            // Any number of these may fill the place before a marker (§B.1.1.2).
+            at += 1;
+            continue;
+        }
         let length = big(bytes, at + 2, 2)? as usize;
         match marker {
             0xC4 | 0xC8 | 0xCC => {}
@@ -122,10 +200,64 @@ mod tests {
     }
 
     #[test]
+    fn fill_bytes_hide_no_size() {
+        let filled =
+            [0xFF, 0xD8, 0xFF, 0xFF, 0xFF, 0xE0, 0, 4, 0, 0, 0xFF, 0xFF, 0xC0, 0, 11, 8, 3, 0, 4, 0, 3];
+        assert_eq!(size(&filled), Some((1024, 768)));
+        assert_eq!(size(&[&[0xFF, 0xD8], [0xFF; 1000].as_slice()].concat()), None);
+    }
+
+    /// What users of the models were billed for a picture, the text beside it taken off: OpenAI's forum, threads 1230130, 1262691,
+    /// 1281361 and 1344040.
+    #[test]
+    fn what_was_billed_is_within() {
+        for (model, size, billed) in [
+            ("gpt-4o-2024-11-20", (128, 64), 85),
+            ("gpt-4o-2024-11-20", (128, 64), 255),
+            ("gpt-4o-mini-2024-07-18", (128, 64), 2833),
+            ("gpt-4o-mini-2024-07-18", (128, 64), 8500),
+            ("gpt-4.1-2025-04-14", (2049, 513), 1445),
+            ("gpt-4.1-mini-2025-04-14", (128, 64), 13),
+            ("gpt-4.1-mini", (2400, 1800), 2352),
+            ("gpt-4.1-mini", (4000, 1474), 2488),
+            ("gpt-4.1-nano", (4000, 3000), 3778),
+            ("o3-2025-04-16", (128, 64), 75),
+            ("o3-2025-04-16", (128, 64), 225),
+            ("o4-mini-2025-04-16", (128, 64), 13),
+            ("gpt-5-nano", (4000, 3000), 2304),
+        ] {
+            for pictures in [Pictures::of(model).unwrap(), Pictures::OpenAi] {
+                let count = pictures.count(Some(size));
+                assert!(
+                    count.low() <= billed && billed <= count.high(),
+                    "{model} {size:?}: {billed}, {count}"
+                );
+                let blind = pictures.count(None);
+                assert!(blind.low() <= billed && billed <= blind.high(), "{model}: {billed}, {blind}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_shape_is_beyond_the_limit() {
+        for size in [(1, u32::MAX), (u32::MAX, u32::MAX), (33, 49_153), (u32::MAX, 33), (1536 * 32, 32)] {
+            assert!((1..=PATCHES).contains(&fitted(size)), "{size:?}: {}", fitted(size));
+            let count = Pictures::OpenAi.count(Some(size));
+            assert!(count.low() >= 1 && count.high() <= 2833 + 5667 * 8, "{size:?}: {count}");
+        }
+    }
+
+    #[test]
     fn documented_examples() {
-        // OpenAI's guide: 1,024² is 765 tokens, 2,048 x 4,096 is 1,105.
-        assert_eq!(Pictures::OpenAi.count(Some((1024, 1024))).high(), 765);
-        assert_eq!(Pictures::OpenAi.count(Some((2048, 4096))).high(), 1105);
+        // OpenAI's guide: 1,024² is 765 tokens, 2,048 x 4,096 is 1,105; 1,024 patches of 1,024², 1,452 of 1,800 x 2,400.
+        let tiles = Pictures::Tiles { base: 85, tile: 170 };
+        assert_eq!(tiles.count(Some((1024, 1024))).high(), 765);
+        assert_eq!(tiles.count(Some((2048, 4096))).high(), 1105);
+        // Billed for a side of 512.7 and of 512.4 pixels when scaled (thread 1281361).
+        assert_eq!(tiles.count(Some((2049, 513))).high(), 1445);
+        assert_eq!(tiles.count(Some((2050, 513))).high(), 765);
+        assert_eq!(fitted((1024, 1024)), 1024);
+        assert_eq!(fitted((1800, 2400)), 1452);
         let anthropic = Pictures::Anthropic.count(Some((1000, 1000)));
         assert!(anthropic.low() <= 1334 && 1334 <= anthropic.high());
     }
