@@ -1,5 +1,7 @@
 //! [`BytePair`]: a byte-pair vocabulary with its pattern and its control tokens, as a [`Tokenizer`].
 
+mod truncate;
+
 use std::{borrow::Cow, ops::Range};
 
 use loquat_core::Result;
@@ -7,15 +9,15 @@ use loquat_core::Result;
 use super::{
     Controls, Keep, Tokenizer,
     bpe::{Memo, Stack, Vocabulary},
-    nfc, part,
+    nfc,
     split::{self, Class, class_at},
     unknown_token,
 };
 
 /// A byte-pair vocabulary with its pattern and its control tokens.
 ///
-/// Encodes in one pass, linear in the text's length whatever it holds, and without locks. Counting needs no memory but for
-/// words of more than 16 bytes, which share what a thread keeps.
+/// Encodes in one pass, linear in the text's length whatever it holds, and without locks. Counting and cutting allocate nothing once a
+/// thread is warm, but for words of more than 4 KiB and cuts behind some 64 Ki tokens.
 #[derive(Debug)]
 pub struct BytePair {
     name: String,
@@ -118,25 +120,6 @@ impl BytePair {
         if self.is_normalizing { nfc::normal(text) } else { Cow::Borrowed(text) }
     }
 
-    /// As much of a text that is not in normal form as fits. What its tokens are of is not the text itself, so places are tried.
-    fn truncate_any<'t>(&self, text: &'t str, limit: usize, keep: Keep) -> Result<&'t str> {
-        let part = |length: usize| match keep {
-            Keep::Head => text.get(..text.floor_char_boundary(length)),
-            Keep::Tail => text.get(text.ceil_char_boundary(text.len() - length)..),
-        };
-        // As many tokens as bytes is the most: that much fits always, but for what normalizing adds, and then nothing does.
-        let (mut fitting, mut too_long) = (0, text.len() + 1);
-        while too_long - fitting > 1 {
-            let length = fitting.midpoint(too_long);
-            if self.fits(part(length).unwrap_or_default(), limit)?.is_some() {
-                fitting = length;
-            } else {
-                too_long = length;
-            }
-        }
-        Ok(part(fitting).unwrap_or_default())
-    }
-
     /// [`Tokenizer::safe_cut`] with another bound on how far it looks.
     fn cut_within(&self, text: &str, at: usize, bound: usize) -> usize {
         let bytes = text.as_bytes();
@@ -156,23 +139,6 @@ impl BytePair {
     fn is_apart(&self, text: &str, before: usize, place: usize) -> bool {
         let end = text.ceil_char_boundary(place + 1);
         !self.is_normalizing || text.get(before..end).is_some_and(nfc::is_normal)
-    }
-
-    fn tail<'t>(&self, text: &'t str, limit: usize) -> Result<&'t str> {
-        // From a safe cut on, the tokens are those of the whole: twice as much each time, until it is enough.
-        let mut length = limit.saturating_mul(4).max(64);
-        let mut tokens = Vec::new();
-        loop {
-            let wanted = text.len().saturating_sub(length);
-            let start = self.cut_within(text, wanted, usize::MAX);
-            let end = text.get(start..).unwrap_or_default();
-            tokens.clear();
-            self.encode(end, &mut tokens)?;
-            if start == 0 || tokens.len() >= limit {
-                return shorten(self, end, &tokens, limit, Keep::Tail);
-            }
-            length = length.saturating_mul(2);
-        }
     }
 }
 
@@ -214,29 +180,6 @@ fn is_safe(text: &[u8], before: usize, at: usize) -> bool {
     matches!(class_at(text, before).0, Class::Upper | Class::Lower | Class::Letter | Class::Number)
         && matches!(class_at(text, at).0, Class::Other | Class::Symbol | Class::Space | Class::Newline)
         && text.get(at) != Some(&b'\'')
-}
-
-/// As many of the tokens, which are the text's, as are no more than `limit` by themselves.
-fn shorten<'t>(
-    tokenizer: &BytePair,
-    text: &'t str,
-    tokens: &[u32],
-    limit: usize,
-    keep: Keep,
-) -> Result<&'t str> {
-    let mut kept = limit.min(tokens.len());
-    // A part may have more tokens than it had in its place: then one token fewer is kept, until it fits.
-    loop {
-        let tokens = match keep {
-            Keep::Head => tokens.get(..kept),
-            Keep::Tail => tokens.get(tokens.len() - kept..),
-        };
-        let part = part(tokenizer, text, tokens.unwrap_or_default(), keep)?;
-        if kept == 0 || tokenizer.fits(part, limit)?.is_some() {
-            return Ok(part);
-        }
-        kept -= 1;
-    }
 }
 
 /// Counts what it is given.
@@ -323,18 +266,10 @@ impl Tokenizer for BytePair {
         if text.len() <= limit {
             return Ok(text);
         }
-        if keep == Keep::Tail {
-            return self.tail(text, limit);
+        match keep {
+            Keep::Head => self.head(text, limit),
+            Keep::Tail => self.tail(text, limit),
         }
-        let mut tokens = Vec::new();
-        self.run(text, &mut tokens, |tokens| tokens.len() <= limit);
-        if tokens.len() <= limit {
-            return Ok(text);
-        }
-        if let Some(numbering) = &self.numbering {
-            numbering.number(&mut tokens);
-        }
-        shorten(self, text, &tokens, limit, keep)
     }
 }
 
