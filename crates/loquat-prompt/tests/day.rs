@@ -1,16 +1,19 @@
 //! A day of traffic, made up by a seed: what each way of caching has to tokenize, and how often it hits.
 //!
-//! Templates are chosen by Zipf's law, chats grow turn by turn on nodes chosen at random, some requests are asked twice. Beside our
-//! segments stands the usual tier of whole prompts. What counts is bytes given to the tokenizer, which is the same on every machine;
+//! The day is `support/trace.rs`. Beside our segments stands the usual tier of whole prompts. What counts is bytes given to the tokenizer,
+//! which is the same on every machine; what that takes of a processor is measured by `cargo xtask bench cache`, case `day`.
 //! `LOQUAT_DAY_CHATS` makes the day longer.
 #![cfg(all(feature = "cache", feature = "template"))]
 #![allow(clippy::unwrap_used, reason = "tests, helpers included")]
 
 mod support;
+#[path = "support/trace.rs"]
+mod trace;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     num::NonZeroUsize,
+    ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -21,33 +24,9 @@ use loquat_prompt::{
 };
 use serde_json::json;
 use support::Words;
+use trace::{Asked, Chance, Kind, NODES, TEMPLATES, TURNS};
 
-const NODES: usize = 3;
-const TEMPLATES: usize = 50;
 const SEED: u64 = 20_261_124;
-
-/// xorshift64*
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        usize::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33).unwrap() % bound
-    }
-
-    /// The first ones most often: the inverse of a harmonic distribution.
-    #[allow(clippy::cast_possible_truncation, reason = "at most the bound")]
-    fn zipf(&mut self, bound: usize) -> usize {
-        let share = self.below(1_000_000) as f64 / 1e6;
-        ((bound as f64 + 1.0).powf(share) as usize).saturating_sub(1).min(bound - 1)
-    }
-
-    fn words(&mut self, count: usize) -> String {
-        (0..count).map(|_| format!(" w{}", self.below(3000))).collect()
-    }
-}
 
 /// A machine with its caches, of either kind, and what they had to encode.
 struct Node {
@@ -126,28 +105,12 @@ impl Node {
 fn a_day_of_traffic() {
     let chats: usize =
         std::env::var("LOQUAT_DAY_CHATS").ok().and_then(|chats| chats.parse().ok()).unwrap_or(1000);
-    let mut chance = Chance(SEED);
     let mut nodes: Vec<Node> = (0..NODES).map(|_| Node::new()).collect();
-    let mut by_turn = vec![(0_usize, 0_usize); 40];
-    for _ in 0..chats {
-        let (template, node) = (chance.zipf(TEMPLATES), chance.below(NODES));
-        let mut messages: Vec<String> = Vec::new();
-        let turns = chance.below(40) + 1;
-        for sums in by_turn.iter_mut().take(turns) {
-            let (question, answer) = (chance.below(40) + 5, chance.below(150) + 20);
-            messages.push(chance.words(question));
-            // Most turns stay on their node; a router's second choice starts cold.
-            let node = if chance.below(20) == 0 { chance.below(NODES) } else { node };
-            let encoded = nodes[node].serve(template, &messages);
-            sums.0 += encoded;
-            sums.1 += 1;
-            // Some are asked again as they are: a retry, a second window.
-            if chance.below(10) == 0 {
-                nodes[node].serve(template, &messages);
-            }
-            messages.push(chance.words(answer));
-        }
-    }
+    let mut turns = Turns::default();
+    trace::day(SEED, chats, |asked| {
+        let encoded = nodes[asked.node].serve(asked.template, asked.messages);
+        turns.add(&asked, encoded);
+    });
     let sum = |of: fn(&Node) -> usize| nodes.iter().map(of).sum::<usize>();
     let (prompts, prompt_bytes) = (sum(|node| node.prompts), sum(|node| node.prompt_bytes));
     let (ours, whole) = (sum(|node| node.words.encoded.load(Relaxed)), sum(|node| node.whole_bytes));
@@ -174,14 +137,96 @@ fn a_day_of_traffic() {
     assert!(l1 >= 0.99, "L1: {l1}");
     assert!(served >= 0.9, "{served}");
     assert!(ours * 5 <= whole, "{ours} against {whole}");
-    // What turn N costs does not grow with N.
-    let mean = |turns: &[(usize, usize)]| {
-        let (bytes, count) = turns.iter().fold((0, 0), |all, turn| (all.0 + turn.0, all.1 + turn.1));
-        bytes as f64 / count.max(1) as f64
-    };
-    let (early, late) = (mean(&by_turn[3..13]), mean(&by_turn[25..40]));
-    eprintln!("encoded a turn: {early:.0} bytes early, {late:.0} bytes late");
-    assert!(late <= early * 2.0, "{early} early, {late} late");
+    // What turn N costs does not grow with N; where the node changes, what it has not seen of the chat is new to it.
+    let [early, late] = [3..13, 25..40].map(|range| turns.mean(Kind::Warm, range));
+    let [cold_early, cold_late] = [3..13, 25..40].map(|range| turns.mean(Kind::Cold, range));
+    eprintln!(
+        "encoded a turn: {early:.0} bytes early, {late:.0} late; where the node changed {cold_early:.0}, {cold_late:.0}"
+    );
+    assert!(late <= early * 1.05, "{early} early, {late} late");
+    assert_eq!(turns.sum(Kind::Again, 0..TURNS), 0, "what was asked just now costs nothing");
+}
+
+/// The bytes that turns of each kind had to encode, and how many turns there were.
+#[derive(Default)]
+struct Turns(HashMap<(Kind, usize), (usize, usize)>);
+
+impl Turns {
+    fn add(&mut self, asked: &Asked<'_>, encoded: usize) {
+        let sums = self.0.entry((asked.kind, asked.turn)).or_default();
+        *sums = (sums.0 + encoded, sums.1 + 1);
+    }
+
+    fn all(&self, kind: Kind, range: Range<usize>) -> (usize, usize) {
+        let found = range.filter_map(|turn| self.0.get(&(kind, turn)));
+        found.fold((0, 0), |all, turn| (all.0 + turn.0, all.1 + turn.1))
+    }
+
+    fn sum(&self, kind: Kind, range: Range<usize>) -> usize {
+        self.all(kind, range).0
+    }
+
+    fn mean(&self, kind: Kind, range: Range<usize>) -> f64 {
+        let (bytes, count) = self.all(kind, range);
+        assert!(count > 0, "no such turns");
+        bytes as f64 / count as f64
+    }
+}
+
+/// The same with Redis behind the nodes, asked always: what one has encoded none encodes again, so that a turn on another node costs what
+/// it costs at home.
+#[cfg(all(feature = "redis", target_os = "linux"))]
+#[test]
+fn a_day_of_traffic_with_redis() {
+    use loquat_prompt::cache::remote::{Ask, Remote, RemoteConfig, RemoteTokens, Topology};
+    use support::redis_server::RedisServer;
+
+    let server = RedisServer::start(&[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut nodes: Vec<(Node, RemoteTokens, Remote)> = (0..NODES)
+        .map(|_| {
+            let mut config =
+                RemoteConfig::new(Topology::Standalone(server.url().into()), "a seal of the tests alone");
+            config.ask = Ask::Always;
+            // Answers are of interest here, not the time they take.
+            config.budget = std::time::Duration::from_secs(30);
+            let remote = Remote::try_new(config).unwrap();
+            runtime.block_on(remote.connect()).unwrap();
+            let node = Node::new();
+            let tokens = RemoteTokens::try_new(node.ours.clone(), remote.clone()).unwrap();
+            (node, tokens, remote)
+        })
+        .collect();
+    let (mut turns, mut new) = (Turns::default(), HashSet::new());
+    trace::day(SEED, 100, |asked| {
+        let (node, tokens, remote) = &mut nodes[asked.node];
+        // What stands between two control tokens is encoded as one.
+        let texts: Vec<String> = asked.messages.iter().map(|message| format!("turn\n{message}")).collect();
+        let before = node.words.encoded.load(Relaxed);
+        runtime.block_on(async {
+            tokens.prepare(&texts.iter().map(String::as_str).collect::<Vec<_>>()).await.unwrap();
+            // The next node asks for what this one has written.
+            remote.flush().await;
+        });
+        let prepared = node.words.encoded.load(Relaxed) - before;
+        turns.add(&asked, prepared);
+        node.serve(asked.template, asked.messages);
+        new.extend(texts);
+    });
+    let stats: Vec<_> = nodes.iter().map(|(_, _, remote)| remote.stats()).collect();
+    let (hits, misses) = stats.iter().fold((0, 0), |sum, stats| (sum.0 + stats.hits, sum.1 + stats.misses));
+    let home = turns.mean(Kind::Warm, 3..TURNS);
+    let away = turns.mean(Kind::Cold, 3..TURNS);
+    eprintln!(
+        "L3: {hits} hits, {misses} misses ({:.1} %); encoded a turn: {home:.0} bytes at home, {away:.0} where the node changed",
+        hits as f64 / (hits + misses) as f64 * 100.0
+    );
+    assert!(stats.iter().all(|stats| stats.failures + stats.disbelieved + stats.unwritten == 0), "{stats:?}");
+    assert!(hits > 0, "no node is ever changed");
+    let encoded: usize =
+        [Kind::Warm, Kind::Cold, Kind::Again].iter().map(|kind| turns.sum(*kind, 0..TURNS)).sum();
+    assert_eq!(encoded, new.iter().map(String::len).sum::<usize>(), "each message once, by one node");
+    assert_eq!(misses, new.len() as u64);
 }
 
 #[test]
