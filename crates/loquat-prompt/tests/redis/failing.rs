@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{NEVER, Node, bytes, standalone, support::redis_server::RedisServer, texts};
+use super::{NEVER, Node, bytes, filled, standalone, support::redis_server::RedisServer, texts};
 
 #[tokio::test]
 async fn killed_and_paused_servers_are_misses_within_the_budget() {
@@ -173,11 +173,7 @@ async fn proxy(to: u16, spoil: fn(usize, &mut Vec<u8>), spoiling: Arc<Spoiling>)
 
 #[tokio::test]
 async fn nonsense_from_the_wire_is_a_miss() {
-    let server = RedisServer::start(&[]);
-    let all = texts(0, 30);
-    let one = Node::new(standalone(server.url()), "a").await;
-    one.check(&all).await;
-    one.written(30).await;
+    let (server, _) = filled(&texts(0, 30)).await;
     let spoils: [fn(usize, &mut Vec<u8>); 5] = [
         |_, chunk| chunk.fill(b'?'),
         |n, chunk| chunk.iter_mut().skip(n % 7).step_by(97).for_each(|byte| *byte ^= 0x15),

@@ -25,7 +25,7 @@ use loquat_prompt::{
         remote::{Ask, Remote, RemoteConfig, RemoteTokens, Topology},
     },
 };
-use support::Words;
+use support::{Words, redis_server::RedisServer};
 
 const SEAL: &str = "a seal of the tests alone";
 /// Without a budget what is waited for here would never come; with one a machine takes far less, however busy it is.
@@ -94,6 +94,15 @@ impl Node {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// A server that holds the tokens of these texts, and the node that wrote them.
+async fn filled(texts: &[String]) -> (RedisServer, Node) {
+    let server = RedisServer::start(&[]);
+    let node = Node::new(standalone(server.url()), "a").await;
+    assert_eq!(node.check(texts).await, bytes(texts));
+    node.written(texts.len() as u64).await;
+    (server, node)
 }
 
 fn texts(from: usize, to: usize) -> Vec<String> {

@@ -17,7 +17,7 @@ use loquat_prompt::{
 };
 
 use super::{
-    Node, bytes, standalone,
+    Node, bytes, filled, standalone,
     support::{Words, redis_server::RedisServer},
     texts,
 };
@@ -74,12 +74,44 @@ async fn a_fleet_shares_what_one_has_computed() {
     }
 }
 
+/// A value that is kept on this side goes when any other client changes it, and until then Redis is not asked for it.
+#[tokio::test]
+async fn what_another_client_changes_is_not_kept() {
+    let server = RedisServer::start(&[]);
+    let (one, two) =
+        (Node::new(standalone(server.url()), "a").await, Node::new(standalone(server.url()), "a").await);
+    let reads = || {
+        let stats = server.cli(&["INFO", "commandstats"]);
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls=")).unwrap_or("0,");
+        line.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    let until_it_says = async |expected: Option<&str>| {
+        let end = Instant::now() + Duration::from_secs(10);
+        while two.remote.fragment("a", "system", 1).await.as_deref() != expected {
+            assert!(Instant::now() < end, "the invalidation arrives");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    one.remote.put_fragment("a", "system", 1, "Be kind.");
+    one.remote.flush().await;
+    until_it_says(Some("Be kind.")).await;
+    let before = reads();
+    for _ in 0..20 {
+        until_it_says(Some("Be kind.")).await;
+    }
+    assert_eq!(reads(), before, "kept on this side");
+    one.remote.put_fragment("a", "system", 1, "Be brief.");
+    one.remote.flush().await;
+    until_it_says(Some("Be brief.")).await;
+    assert!(reads() > before);
+    let key = server.cli(&["RANDOMKEY"]);
+    assert_eq!(server.cli(&["DEL", &key]), "1");
+    until_it_says(None).await;
+}
+
 #[tokio::test]
 async fn what_redis_has_says_nothing_of_the_cost_of_computing() {
-    let server = RedisServer::start(&[]);
-    let one = Node::new(standalone(server.url()), "a").await;
-    one.check(&texts(0, 20)).await;
-    one.written(20).await;
+    let (server, _) = filled(&texts(0, 20)).await;
     let two = Node::new(standalone(server.url()), "a").await;
     let before = two.remote.costs();
     for from in 0..20 {
@@ -95,11 +127,8 @@ async fn what_redis_has_says_nothing_of_the_cost_of_computing() {
 
 #[tokio::test]
 async fn values_that_were_tampered_with_are_not_believed() {
-    let server = RedisServer::start(&[]);
     let all = texts(0, 20);
-    let one = Node::new(standalone(server.url()), "a").await;
-    one.check(&all).await;
-    one.written(20).await;
+    let (server, _) = filled(&all).await;
     let keys: Vec<String> = server.cli(&["KEYS", "*"]).lines().map(str::to_owned).collect();
     assert_eq!(keys.len(), 20);
     for (index, key) in keys.iter().enumerate() {
