@@ -82,6 +82,30 @@ async fn the_same_request_gets_the_same_stream() {
     assert!(stats.hit_bytes > 0 && stats.missed_bytes > stats.hit_bytes / 3, "{stats:?}");
 }
 
+#[tokio::test]
+async fn an_answer_is_not_kept_for_longer_than_was_asked_for() {
+    let answers = || {
+        let script = Scripted::new().then(Ok(finished(&["old"]))).then(Ok(finished(&["new, and longer"])));
+        Arc::new(script)
+    };
+    let (context, asked) = (Context::new(), request("hi"));
+    for keep_for in [Duration::ZERO, Duration::from_millis(20)] {
+        let (model, mut limits) = (answers(), AnswerLimits::default());
+        limits.keep_for = keep_for;
+        let cache = AnswerCache::new(Arc::clone(&model), "test", None, limits);
+        assert_eq!(deltas(&cache, &context, &asked).await.unwrap(), finished(&["old"]));
+        let held = cache.stats();
+        assert_eq!(held.entries, u64::from(!keep_for.is_zero()), "{held:?}");
+        tokio::time::sleep(keep_for).await;
+        assert_eq!(deltas(&cache, &context, &asked).await.unwrap(), finished(&["new, and longer"]));
+        assert_eq!(model.asked().len(), 2);
+        // The old one's bytes have gone with it.
+        let now = cache.stats();
+        assert_eq!(now.entries, held.entries);
+        assert!(now.bytes >= held.bytes && now.bytes < held.bytes * 2 + 1, "{now:?} {held:?}");
+    }
+}
+
 /// A model that takes long, and says when it was asked.
 struct Slow(Arc<OnceLock<Instant>>);
 

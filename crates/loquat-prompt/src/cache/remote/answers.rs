@@ -34,11 +34,19 @@ pub struct AnswerLimits {
     pub max_bytes: usize,
     /// Longest answer that is kept, bytes. Default 256 KiB.
     pub max_answer_bytes: usize,
+    /// How long an answer is kept in this process, which hears of no change that is made to it in Redis. Default a day, as there
+    /// ([`RemoteConfig::keep_for`](super::RemoteConfig::keep_for)); zero to have it from Redis alone.
+    pub keep_for: Duration,
 }
 
 impl Default for AnswerLimits {
     fn default() -> Self {
-        Self { max_answers: 1024, max_bytes: 64 << 20, max_answer_bytes: 256 << 10 }
+        Self {
+            max_answers: 1024,
+            max_bytes: 64 << 20,
+            max_answer_bytes: 256 << 10,
+            keep_for: Duration::from_secs(24 * 3600),
+        }
     }
 }
 
@@ -58,8 +66,26 @@ struct Shared {
 }
 
 struct Local {
-    answers: LruCache<[u8; 32], Arc<[u8]>>,
+    answers: LruCache<[u8; 32], Kept>,
     bytes: usize,
+}
+
+struct Kept {
+    answer: Arc<[u8]>,
+    since: Instant,
+}
+
+impl Local {
+    /// The answer under that key; one that has been kept for too long is taken out.
+    fn find(&mut self, key: &[u8; 32], keep_for: Duration) -> Option<Arc<[u8]>> {
+        let kept = self.answers.get(key)?;
+        if kept.since.elapsed() < keep_for {
+            return Some(Arc::clone(&kept.answer));
+        }
+        let old = self.answers.pop(key)?;
+        self.bytes = self.bytes.saturating_sub(old.answer.len());
+        None
+    }
 }
 
 /// `None` while the answer is under way.
@@ -111,7 +137,7 @@ impl<M: Model> AnswerCache<M> {
         let key = Digest::keyed("loquat answers 1", self.shared.scope.as_bytes())
             .of(&[tenant.as_bytes(), &canonical]);
         loop {
-            let kept = lock(&self.shared.local).answers.get(&key).cloned();
+            let kept = lock(&self.shared.local).find(&key, self.shared.limits.keep_for);
             if let Some((bytes, answer)) = kept.as_deref().and_then(|kept| Some((kept, Replay::read(kept)?)))
             {
                 look.hit(bytes.len());
@@ -248,15 +274,18 @@ struct Landing {
 impl Landing {
     fn land(self, whole: Option<Vec<u8>>) {
         let whole: Option<Arc<[u8]>> = whole.map(Into::into);
-        if let Some(bytes) = &whole {
+        if let Some(bytes) = &whole
+            && !self.shared.limits.keep_for.is_zero()
+        {
             let mut local = lock(&self.shared.local);
             local.bytes += bytes.len();
-            if let Some((_, old)) = local.answers.push(self.key, Arc::clone(bytes)) {
-                local.bytes = local.bytes.saturating_sub(old.len());
+            let kept = Kept { answer: Arc::clone(bytes), since: Instant::now() };
+            if let Some((_, old)) = local.answers.push(self.key, kept) {
+                local.bytes = local.bytes.saturating_sub(old.answer.len());
             }
             while local.bytes > self.shared.limits.max_bytes {
                 let Some((_, old)) = local.answers.pop_lru() else { break };
-                local.bytes = local.bytes.saturating_sub(old.len());
+                local.bytes = local.bytes.saturating_sub(old.answer.len());
                 self.shared.counters.evicted();
             }
             self.shared.counters.inserted();
