@@ -5,11 +5,13 @@
 //! | `l1` | a compiled template by its key, of 64 that are read by Zipf |
 //! | `l2/4K/t1`, `l2/4K/t2` | the tokens of a text of 4 KB, of 256 that are read by Zipf; by one thread, by two at once |
 //! | `segment` | the same by a segment's identity |
-//! | `l3/4K` | the same from a Redis that this bench starts; the floor is a raw GET on a connection of the same kind |
+//! | `l3/4K` | the same from a Redis that this bench starts; the floor is a raw GET on a connection of the same kind, with a timer as ours |
+//! | `day`, `day/novel` | processor time of tokenizing for a prompt, over a day of traffic; of texts of which none comes twice |
 //!
 //! Peers keep `Arc<[u32]>` under the whole text, as a user of them would write it; `textbook` is a SHA-256 in hexadecimal under a
 //! locked `lru`, whose value is cloned. Contenders take turns, so that a neighbour's burst strikes all alike; medians count.
 
+mod day;
 mod remote;
 
 use std::{
@@ -55,6 +57,9 @@ fn main() {
     }
     if is_wanted("l3/4K") {
         remote::measure("l3/4K", &texts[0]);
+    }
+    if is_wanted("day") {
+        day::measure("day");
     }
 }
 

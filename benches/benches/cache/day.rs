@@ -1,0 +1,94 @@
+//! A day of traffic: what tokenizing takes of a processor, a prompt, for each way to remember.
+//!
+//! The day is that of the crate's test `day`, whose bytes are counted there; here they are really encoded. Time is the thread's own on
+//! the processor, so that a neighbour's does not count.
+
+use std::{hint::black_box, num::NonZeroUsize, sync::Arc};
+
+use loquat_benches::{cpu::thread_nanos, is_quick, machine, side};
+use loquat_prompt::{
+    Piece, Tokenizer,
+    cache::{CacheLimits, CachedTokenizer, TokenCache},
+    tokenizer::o200k_base,
+};
+use lru::LruCache;
+
+#[allow(dead_code, reason = "the test uses more of it")]
+#[path = "../../../crates/loquat-prompt/tests/support/trace.rs"]
+mod trace;
+
+const SEED: u64 = 20_261_124;
+
+/// Which traffic.
+#[derive(Clone, Copy)]
+enum Traffic {
+    /// Chats that grow.
+    Day,
+    /// Messages of which none comes twice: what remembering costs where it cannot help.
+    Novel,
+}
+
+/// A node's ways to remember.
+struct Node {
+    segments: CachedTokenizer,
+    whole: LruCache<String, Vec<u32>>,
+}
+
+pub fn measure(case: &str) {
+    // A round is a day of each way, one after the other, with nothing kept from the last one.
+    for (case, traffic) in [(case.to_owned(), Traffic::Day), (format!("{case}/novel"), Traffic::Novel)] {
+        let mut times = [const { Vec::new() }; 3];
+        for _ in 0..if is_quick() { 3 } else { 9 } {
+            for (who, times) in times.iter_mut().enumerate() {
+                times.push(day(traffic, who));
+            }
+        }
+        for (who, times) in ["ours", "whole prompts", "no cache"].into_iter().zip(&mut times) {
+            side::figure(&case, who, machine::median(times), "ns");
+        }
+    }
+}
+
+/// Nanoseconds of processor time for a prompt.
+fn day(traffic: Traffic, who: usize) -> f64 {
+    let plain: Arc<dyn Tokenizer> = o200k_base().expect("it is built in");
+    let mut nodes: Vec<Node> = (0..trace::NODES)
+        .map(|_| Node {
+            segments: TokenCache::new(CacheLimits::default()).tokenizer("tenant", &plain),
+            whole: LruCache::new(NonZeroUsize::new(20_000).expect("some")),
+        })
+        .collect();
+    let (mut spent, mut prompts, mut tokens) = (0.0, 0_u32, Vec::new());
+    let mut serve = |node: usize, messages: &[String]| {
+        let mut pieces = Vec::new();
+        for message in messages {
+            pieces.extend([Piece::Markup("<|endofprompt|>user\n"), Piece::Text(message)]);
+        }
+        let whole: String = messages.iter().flat_map(|message| ["<|endofprompt|>user\n", message]).collect();
+        let node = &mut nodes[node];
+        tokens.clear();
+        let began = thread_nanos();
+        match who {
+            0 => node.segments.encode_prompt(&pieces, &mut tokens).expect("any prompt is encoded"),
+            1 => match node.whole.get(&whole) {
+                Some(kept) => tokens.extend_from_slice(kept),
+                None => {
+                    plain.encode_prompt(&pieces, &mut tokens).expect("any prompt is encoded");
+                    node.whole.put(whole, tokens.clone());
+                }
+            },
+            _ => plain.encode_prompt(&pieces, &mut tokens).expect("any prompt is encoded"),
+        }
+        spent += thread_nanos() - began;
+        prompts += 1;
+        black_box(&tokens);
+    };
+    match traffic {
+        Traffic::Day => trace::day(SEED, 100, |asked| serve(asked.node, asked.messages)),
+        Traffic::Novel => {
+            let mut chance = trace::Chance(SEED);
+            (0..2_000).for_each(|_| serve(0, &[chance.words(200)]));
+        }
+    }
+    spent / f64::from(prompts)
+}
