@@ -135,6 +135,27 @@ fn an_answer_of_too_many_items_or_parts_is_refused() {
     }
 }
 
+/// Told in pieces, and once more whole: those are no further parts.
+#[test]
+fn an_item_of_a_thousand_parts_is_told_once() {
+    let numbers = || 0..1000_usize;
+    let mut events: Vec<String> = vec![CREATED.to_owned()];
+    events.extend(numbers().map(|number| {
+        format!(
+            r#"{{"type":"response.output_text.delta","output_index":0,"content_index":{number},"delta":"{number:03} "}}"#
+        )
+    }));
+    let parts: Vec<String> =
+        numbers().map(|number| format!(r#"{{"type":"output_text","text":"{number:03} "}}"#)).collect();
+    let item = format!(r#"{{"type":"message","content":[{}]}}"#, parts.join(","));
+    events.push(format!(r#"{{"type":"response.output_item.done","output_index":0,"item":{item}}}"#));
+    events.push(format!(r#"{{"type":"response.completed","response":{{"id":"r","output":[{item}]}}}}"#));
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    let decoded = decode(&OPENAI_RESPONSES, SSE, [stream(&events).as_bytes()], None);
+    assert!(decoded.ending.is_finished(), "{:?}", decoded.ending);
+    assert_eq!(decoded.response.text(), numbers().map(|number| format!("{number:03} ")).collect::<String>());
+}
+
 #[test]
 fn arguments_without_pieces() {
     let added = r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","call_id":"a","name":"f","arguments":""}}"#;

@@ -7,7 +7,7 @@
 mod end;
 
 use loquat_core::Result;
-use loquat_json::{Extractor, Found, Value};
+use loquat_json::{Extractor, Found, Str, Value};
 
 use self::end::{IN_EVENT, details, each, failed, finish_reason, note_usage, whole};
 use super::{
@@ -291,18 +291,9 @@ impl Answer<'_> {
             told.settle(out.answer_bytes());
             told.piece(at, Words::of(text, decoded), out.answer_bytes())?;
         }
-        match call {
-            Some(call) => {
-                out.arguments(0, call, text.into())?;
-                out.expect_more(Of::Arguments { choice: 0, call }, Field::Delta.number(), 0, *found);
-            }
-            None => {
-                let before = out.answer_bytes();
-                out.call(0, &CallPiece { index, arguments: Some(text.into()), ..CallPiece::default() })?;
-                let length = Words::of(text, decoded).bytes;
-                told.skip(out.answer_bytes() - before - length);
-                told.name_call(at, out.latest_call(0));
-            }
+        tell_arguments(told, out, (at, call), text, decoded, index)?;
+        if let Some(call) = call {
+            out.expect_more(Of::Arguments { choice: 0, call }, Field::Delta.number(), 0, *found);
         }
         Ok(())
     }
@@ -315,13 +306,9 @@ impl Answer<'_> {
         let call =
             told.call_at(place).filter(|(at, _)| at.place == place || at.place.is_none() || place.is_none());
         let Some((at, call)) = call else { return Ok(()) };
-        let words = Words::of(text, decoded);
-        match (told.whole(at, words, Again::Text)?, call) {
-            (Heard::Before(_), _) => Ok(()),
-            (Heard::Now { .. }, Some(call)) => out.arguments(0, call, text.into()),
-            (Heard::Now { .. }, None) => {
-                out.call(0, &CallPiece { index, arguments: Some(text.into()), ..CallPiece::default() })
-            }
+        match told.whole(at, Words::of(text, decoded), Again::Text)? {
+            Heard::Before(_) => Ok(()),
+            Heard::Now { .. } => tell_arguments(told, out, (at, call), text, decoded, index),
         }
     }
 
@@ -395,4 +382,25 @@ impl Answer<'_> {
         }
         Ok(())
     }
+}
+
+/// Some arguments of that call, or all. They wait for its name, if it has none yet.
+fn tell_arguments(
+    told: &mut Told,
+    out: &mut Outbox,
+    (at, call): (At, Option<u32>),
+    text: Str<'_>,
+    decoded: &mut String,
+    index: Option<Value<'_>>,
+) -> Result<()> {
+    if let Some(call) = call {
+        return out.arguments(0, call, text.into());
+    }
+    let before = out.answer_bytes();
+    out.call(0, &CallPiece { index, arguments: Some(text.into()), ..CallPiece::default() })?;
+    // The name, if that is made up now, is no words of theirs.
+    let length = Words::of(text, decoded).bytes;
+    told.skip(out.answer_bytes().saturating_sub(before).saturating_sub(length));
+    told.name_call(at, out.latest_call(0));
+    Ok(())
 }

@@ -9,8 +9,7 @@ use loquat_json::{Extractor, Found, Match, Value};
 use super::{
     decode::OPAQUE,
     kept,
-    told::{Aside, At, MAX_KEPT, Names, Section, Sort, Told, Words, hash_of},
-    whole::{Extent, Part, Whole},
+    told::{Aside, At, Extent, MAX_KEPT, Names, Part, Section, Sort, Told, Whole, Words, hash_of},
 };
 use crate::{
     calls::CallPiece,
@@ -77,7 +76,7 @@ impl Items {
         parts.clear();
         let whole = read(found, index.and_then(|index| index.as_u64()), parts, word);
         let Some(item) = told.complete(&whole)? else { return Ok(()) };
-        told.make_room(parts.len())?;
+        told.make_room(parts.len());
         told.match_parts(item, parts)?;
         let has_words = told.has_words(item);
         for part in parts.iter_mut().filter(|part| part.run.is_none()) {
@@ -98,6 +97,9 @@ impl Items {
         told: &mut Told,
         out: &mut Outbox,
     ) -> Result<(), EventError> {
+        if told.is_empty() {
+            return items().try_for_each(|raw| self.take(raw, out));
+        }
         let Self { extractor, word, parts, output } = self;
         output.clear();
         parts.clear();

@@ -8,7 +8,6 @@ mod encode;
 mod item;
 mod kept;
 mod told;
-mod whole;
 
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
