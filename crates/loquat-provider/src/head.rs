@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use http::{
+    HeaderMap, HeaderName,
+    header::{AsHeaderName, CONTENT_TYPE},
+};
 use loquat_core::{RateLimits, RetryHint};
 
 /// Status and headers of a response.
@@ -15,17 +18,18 @@ pub struct Head<'a> {
 }
 
 /// Where providers put their name for a request, the most telling first. `cf-ray` comes last: it names the request at
-/// the edge in front of a provider and is there only for want of anything better.
-const REQUEST_ID_HEADERS: [&str; 9] = [
-    "x-request-id",
-    "request-id",
-    "x-requestid",
-    "apim-request-id",
-    "x-ms-request-id",
-    "x-dashscope-request-id",
-    "x-amzn-requestid",
-    "x-generation-id",
-    "cf-ray",
+/// the edge in front of a provider and is there only for want of anything better. They are names already: as texts they would be
+/// read as such for each answer.
+static REQUEST_ID_HEADERS: [HeaderName; 9] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-requestid"),
+    HeaderName::from_static("apim-request-id"),
+    HeaderName::from_static("x-ms-request-id"),
+    HeaderName::from_static("x-dashscope-request-id"),
+    HeaderName::from_static("x-amzn-requestid"),
+    HeaderName::from_static("x-generation-id"),
+    HeaderName::from_static("cf-ray"),
 ];
 
 /// Longest request id that is passed on, in bytes; a real one is a UUID with a prefix.
@@ -34,14 +38,14 @@ const MAX_REQUEST_ID_BYTES: usize = 256;
 impl<'a> Head<'a> {
     /// The media type without parameters, in whatever case it came (compare it with `eq_ignore_ascii_case`).
     pub fn content_type(&self) -> Option<&'a str> {
-        let value = self.header("content-type")?;
+        let value = self.header(CONTENT_TYPE)?;
         value.split(';').next().map(str::trim).filter(|kind| !kind.is_empty())
     }
 
     /// The provider's name for the request.
     pub fn request_id(&self) -> Option<&'a str> {
-        let named = |name: &&str| self.header(name);
-        REQUEST_ID_HEADERS.iter().find_map(named).filter(|id| id.len() <= MAX_REQUEST_ID_BYTES)
+        let mut named = REQUEST_ID_HEADERS.iter().filter_map(|name| self.header(name));
+        named.next().filter(|id| id.len() <= MAX_REQUEST_ID_BYTES)
     }
 
     /// What the peer says about trying again: `retry-after-ms`, `Retry-After` in seconds or as a date (RFC 9110
@@ -77,7 +81,7 @@ impl<'a> Head<'a> {
         hint
     }
 
-    fn header(&self, name: &str) -> Option<&'a str> {
+    fn header(&self, name: impl AsHeaderName) -> Option<&'a str> {
         self.headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty())
     }
 }
@@ -103,7 +107,7 @@ mod tests {
     fn head(headers: &[(&'static str, &'static str)]) -> HeaderMap {
         headers
             .iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)))
+            .map(|(name, value)| (HeaderName::from_static(name), http::HeaderValue::from_static(value)))
             .collect()
     }
 
