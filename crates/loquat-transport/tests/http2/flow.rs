@@ -1,0 +1,147 @@
+//! Data: windows, readers that are slow or do not read, uploads.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use h2::SendStream;
+use loquat_transport::Http2Limits;
+
+use crate::{
+    http2, ok, say, serve,
+    support::{LONG, post, send, text},
+};
+
+/// Sends as the client's window allows.
+async fn send_all(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) {
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        let Some(Ok(room)) = poll_fn(|cx| stream.poll_capacity(cx)).await else { return };
+        let piece = data.split_to(room.min(data.len()));
+        if stream.send_data(piece, end && data.is_empty()).is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_tiny_frames_survive_a_slow_consumer() {
+    let address = serve(
+        |_| {},
+        |_, _, _, mut respond| async move {
+            let mut stream = respond.send_response(ok(), false).expect("open");
+            for number in 0..10_000 {
+                stream.send_data(Bytes::from_static(b"x"), number == 9_999).expect("open");
+            }
+        },
+    )
+    .await;
+    let transport = http2();
+    let mut response = send(&transport, post(address)).await.expect("head");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut frames = 0;
+    while let Some(chunk) = response.body.chunk().await {
+        assert_eq!(chunk.expect("alive"), "x");
+        frames += 1;
+        if frames % 1000 == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert_eq!(frames, 10_000);
+    assert_eq!(transport.stats().http2_open, 1);
+}
+
+#[tokio::test]
+async fn an_exhausted_window_stops_the_sender_and_reading_resumes_it() {
+    const LENGTH: usize = 3 << 20;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let address = serve(
+        |_| {},
+        move |_, number, _, mut respond| {
+            let count = Arc::clone(&count);
+            async move {
+                if number > 0 {
+                    return say(respond, "neighbour");
+                }
+                let mut stream = respond.send_response(ok(), false).expect("open");
+                for _ in 0..LENGTH / 1024 {
+                    send_all(&mut stream, Bytes::from(vec![b'x'; 1024]), false).await;
+                    count.fetch_add(1024, SeqCst);
+                }
+                let _ = stream.send_data(Bytes::new(), true);
+            }
+        },
+    )
+    .await;
+    let transport = http2();
+    let response = send(&transport, post(address)).await.expect("head");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let ahead = sent.load(SeqCst);
+    let window = Http2Limits::default().stream_window_bytes as usize;
+    assert!(ahead <= window + 1024, "{ahead} bytes sent into a window of {window}");
+    assert_eq!(text(send(&transport, post(address)).await.expect("head")).await.expect("body"), "neighbour");
+    let body =
+        tokio::time::timeout(LONG, response.body.collect(LENGTH)).await.expect("resumed").expect("whole");
+    assert_eq!(body.len(), LENGTH);
+}
+
+#[tokio::test]
+async fn unread_streams_do_not_stop_their_neighbours() {
+    let address = serve(
+        |_| {},
+        |_, number, _, mut respond| async move {
+            if number == 99 {
+                return say(respond, "neighbour");
+            }
+            let mut stream = respond.send_response(ok(), false).expect("open");
+            send_all(&mut stream, Bytes::from(vec![b'x'; 1 << 20]), true).await;
+        },
+    )
+    .await;
+    let transport = http2();
+    let mut unread = Vec::new();
+    for _ in 0..99 {
+        unread.push(send(&transport, post(address)).await.expect("head"));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let begin = Instant::now();
+    assert_eq!(text(send(&transport, post(address)).await.expect("head")).await.expect("body"), "neighbour");
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert_eq!(transport.stats().http2_opened, 1);
+}
+
+#[tokio::test]
+async fn a_large_upload_arrives_whole_and_an_early_answer_is_heard() {
+    const LENGTH: usize = 10 << 20;
+    let address = serve(
+        |_| {},
+        |_, _, request, respond| async move {
+            if request.method() == "PUT" {
+                return say(respond, "too much");
+            }
+            let mut body = request.into_body();
+            let mut length = 0;
+            while let Some(Ok(data)) = body.data().await {
+                length += data.len();
+                let _ = body.flow_control().release_capacity(data.len());
+            }
+            say(respond, &length.to_string());
+        },
+    )
+    .await;
+    let transport = http2();
+    let request = post(address).with_body(vec![b'x'; LENGTH]);
+    assert_eq!(text(send(&transport, request).await.expect("head")).await.expect("body"), LENGTH.to_string());
+    let mut early = post(address).with_body(vec![b'x'; LENGTH]);
+    early.method = http::Method::PUT;
+    assert_eq!(text(send(&transport, early).await.expect("head")).await.expect("body"), "too much");
+    assert_eq!(text(send(&transport, post(address)).await.expect("head")).await.expect("body"), "5");
+    assert_eq!(transport.stats().http2_opened, 1);
+}

@@ -1,0 +1,184 @@
+//! Which connection a request goes over: places for streams, how they are shared out, and what wears a connection out.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use loquat_transport::{Config, Http2Mode, PoolConfig, Protocol};
+use tokio::sync::Notify;
+
+use crate::{
+    http2, ok, say, serve,
+    support::{post, send, spawn_text, with},
+};
+
+#[tokio::test]
+async fn concurrent_requests_share_one_connection() {
+    let both = Arc::new(tokio::sync::Barrier::new(20));
+    let address = serve(
+        |_| {},
+        move |connection, stream, request, respond| {
+            let both = Arc::clone(&both);
+            async move {
+                assert_eq!(request.uri().path_and_query().expect("path").as_str(), "/v1/chat?x=1");
+                assert_eq!(request.headers().get("content-length").expect("length"), "5");
+                assert!(request.headers().get("host").is_none());
+                if stream < 20 {
+                    both.wait().await; // answers nobody before all have asked
+                }
+                say(respond, &format!("connection {connection}"));
+            }
+        },
+    )
+    .await;
+    let transport = http2();
+    let tasks: Vec<_> = (0..20).map(|_| spawn_text(&transport, post(address))).collect();
+    for task in tasks {
+        assert_eq!(task.await.expect("task").expect("answered"), "connection 0");
+    }
+    let stats = transport.stats();
+    assert_eq!((stats.http2_opened, stats.http2_open, stats.reused), (1, 1, 19));
+    let response = send(&transport, post(address)).await.expect("head");
+    assert_eq!(response.connection.protocol, Protocol::Http2);
+    assert!(response.connection.reused);
+}
+
+#[tokio::test]
+async fn a_peer_that_allows_one_stream_gets_a_connection_for_each() {
+    let both = Arc::new(tokio::sync::Barrier::new(2));
+    let address = serve(
+        |builder| {
+            builder.max_concurrent_streams(1);
+        },
+        move |_, _, _, respond| {
+            let both = Arc::clone(&both);
+            async move {
+                both.wait().await;
+                say(respond, "hi");
+            }
+        },
+    )
+    .await;
+    let transport = http2();
+    for _ in 0..3 {
+        let (one, two) = (spawn_text(&transport, post(address)), spawn_text(&transport, post(address)));
+        assert_eq!(one.await.expect("task").expect("one"), "hi");
+        assert_eq!(two.await.expect("task").expect("two"), "hi");
+    }
+    assert_eq!(transport.stats().http2_opened, 2);
+}
+
+#[tokio::test]
+async fn waiters_take_the_slots_that_others_give_back() {
+    let now = Arc::new(AtomicUsize::new(0));
+    let address = serve(
+        |builder| {
+            builder.max_concurrent_streams(4);
+        },
+        move |_, _, _, respond| {
+            let now = Arc::clone(&now);
+            async move {
+                assert!(now.fetch_add(1, SeqCst) < 8, "two connections with four streams each");
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                now.fetch_sub(1, SeqCst);
+                say(respond, "hi");
+            }
+        },
+    )
+    .await;
+    let transport = with(
+        Config::default()
+            .with_http2(Http2Mode::PriorKnowledge)
+            .with_pool(PoolConfig::default().with_max_connections_per_origin(2)),
+    );
+    let tasks: Vec<_> = (0..200).map(|_| spawn_text(&transport, post(address))).collect();
+    for task in tasks {
+        assert_eq!(task.await.expect("task").expect("answered"), "hi");
+    }
+    assert_eq!(transport.stats().http2_opened, 2);
+}
+
+#[tokio::test]
+async fn a_thousand_cancels_are_spread_over_connections() {
+    let address = serve(
+        |_| {},
+        |_, _, _, mut respond| async move {
+            let Ok(mut stream) = respond.send_response(ok(), false) else { return };
+            for _ in 0..50 {
+                if stream.send_data(Bytes::from_static(b"token"), false).is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+            let _ = stream.send_data(Bytes::new(), true);
+        },
+    )
+    .await;
+    let transport = http2();
+    for _ in 0..1000 {
+        let mut response = send(&transport, post(address)).await.expect("head");
+        assert_eq!(response.body.chunk().await.expect("a chunk").expect("fine"), "token");
+    }
+    let stats = transport.stats();
+    // Each serves 151 of them and drains: see `Http2Limits::max_resets`.
+    assert_eq!((stats.http2_opened, stats.reused), (7, 993));
+}
+
+/// A caller who has what it needs asks for no more: where that was the end, nothing is reset, and the connection serves on.
+#[tokio::test]
+async fn a_body_that_has_come_whole_is_dropped_without_a_reset() {
+    let address = serve(
+        |_| {},
+        |_, _, _, mut respond| async move {
+            let Ok(mut stream) = respond.send_response(ok(), false) else { return };
+            let _ = stream.send_data(Bytes::from_static(b"whole"), true);
+        },
+    )
+    .await;
+    let transport = http2();
+    for _ in 0..1000 {
+        let mut response = send(&transport, post(address)).await.expect("head");
+        assert_eq!(response.body.chunk().await.expect("a chunk").expect("fine"), "whole");
+        assert!(!response.body.is_done());
+    }
+    let stats = transport.stats();
+    assert_eq!((stats.http2_opened, stats.reused), (1, 999));
+}
+
+/// Two connections with room for two streams each: one of the first goes, and the only one of the second. Both have room then,
+/// the first is looked at first, and the second has less to do.
+#[tokio::test]
+async fn the_least_loaded_connection_is_taken() {
+    let hold = Arc::new(Notify::new());
+    let address = serve(
+        |builder| {
+            builder.max_concurrent_streams(2);
+        },
+        move |_, _, _, mut respond| {
+            let hold = Arc::clone(&hold);
+            async move {
+                let stream = respond.send_response(ok(), false);
+                hold.notified().await; // nobody does
+                drop(stream);
+            }
+        },
+    )
+    .await;
+    let transport = http2();
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(send(&transport, post(address)).await.expect("head"));
+    }
+    let at: Vec<_> = open.iter().map(|response| response.connection.local.expect("TCP")).collect();
+    assert!(at[0] == at[1] && at[1] != at[2], "{at:?}");
+    drop(open.pop());
+    drop(open.pop());
+    let next = send(&transport, post(address)).await.expect("head");
+    assert_eq!(next.connection.local, Some(at[2]));
+    assert_eq!(transport.stats().http2_opened, 2);
+}
