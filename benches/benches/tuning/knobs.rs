@@ -1,16 +1,14 @@
 //! What is turned, and under which load.
 
 use std::{
-    io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    process::{Child, ChildStdout, Command, Stdio},
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use loquat_benches::{
     is_quick,
-    machine::{median, process_cpu, unpin},
+    machine::unpin,
     turns::{Medians, Turns, alternate},
 };
 use loquat_core::Context;
@@ -29,11 +27,11 @@ use crate::{
     server::{self, Server},
 };
 
-fn rounds() -> usize {
+pub fn rounds() -> usize {
     if is_quick() { 8 } else { 40 }
 }
 
-fn config() -> Config {
+pub fn config() -> Config {
     Config::new().with_http2(Http2Mode::Never).with_pool(PoolConfig::default().with_max_idle_per_origin(1024))
 }
 
@@ -41,12 +39,12 @@ fn url(server: &Server, bytes: usize) -> String {
     format!("http://{}/{bytes}", server.http1)
 }
 
-fn one_thread() -> Runtime {
+pub fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// Requests of so many callers, on whatever runtime.
-fn ask<'a>(
+pub fn ask<'a>(
     runtime: &'a Runtime,
     client: Ours,
     concurrency: usize,
@@ -111,85 +109,6 @@ pub fn threads(server: &Server, cores: usize) -> Vec<Row> {
         row("threads", "h1/200B/c64, rate", "one per core", "req/s", &all, |medians| medians.rate),
         row("threads", "h1/200B/c64, p99", "one per core", "us", &all, |medians| medians.p99),
     ]
-}
-
-/// What makes this program measure for its parent, with the allocator it was started with.
-pub const ALLOCATOR_ARGUMENT: &str = "--allocator";
-
-/// Reads `PROTOCOL REQUESTS` a line, answers with the CPU time of each request in microseconds.
-pub fn serve_allocator() {
-    let address =
-        std::env::args().find_map(|argument| argument.parse::<SocketAddr>().ok()).expect("an address");
-    let runtime = one_thread();
-    let clients = [200, 102_400].map(|bytes| {
-        let concurrency = if bytes == 200 { 64 } else { 16 };
-        ask(&runtime, Ours::with(config(), &format!("http://{address}/{bytes}")), concurrency)
-    });
-    for line in std::io::stdin().lock().lines() {
-        let line = line.expect("text");
-        let (which, requests) = line.split_once(' ').expect("two words");
-        let before = process_cpu();
-        let requests =
-            clients[which.parse::<usize>().expect("a number")](requests.parse().expect("a number")).len();
-        println!("{}", (process_cpu() - before).as_secs_f64() * 1e6 / requests as f64);
-    }
-}
-
-/// A client with an allocator.
-struct Allocated {
-    who: &'static str,
-    child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
-    figures: [Vec<f64>; 2],
-}
-
-pub fn allocator(server: &Server) -> Vec<Row> {
-    let start = |who: &'static str| {
-        let program = std::env::current_exe().expect("this program has a path");
-        let mut child = Command::new(program)
-            .args([ALLOCATOR_ARGUMENT, &server.http1.to_string()])
-            .env(crate::allocator::VARIABLE.to_str().expect("text"), who)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the client starts");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Allocated { who, child, lines, figures: Default::default() }
-    };
-    let mut clients = ["system", "jemalloc", "mimalloc"].map(start);
-    for round in 0..=rounds() {
-        for load in 0..2 {
-            let mut order = [0, 1, 2];
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for index in order {
-                let client = &mut clients[index];
-                let stdin = client.child.stdin.as_mut().expect("piped");
-                writeln!(stdin, "{load} {}", [1536, 256][load]).expect("the client lives");
-                let figure = client.lines.next().expect("a line").expect("text").parse().expect("a number");
-                // The first round warms.
-                if round > 0 {
-                    client.figures[load].push(figure);
-                }
-            }
-        }
-    }
-    let rows = [(0, "h1/200B/c64"), (1, "h1/100K/c16")].map(|(load, name)| Row {
-        knob: "allocator",
-        load: name.to_owned(),
-        usual: "system",
-        unit: "us cpu/req",
-        settings: clients
-            .iter_mut()
-            .map(|client| (client.who.to_owned(), median(&mut client.figures[load])))
-            .collect(),
-    });
-    for client in &mut clients {
-        let _ = client.child.kill();
-        let _ = client.child.wait();
-    }
-    rows.into()
 }
 
 /// The largest piece in which a connection is read.

@@ -16,6 +16,7 @@ mod knobs;
 #[path = "../transport/server.rs"]
 #[allow(dead_code, reason = "shared with another bench")]
 mod server;
+mod started;
 
 use loquat_benches::{child, machine::pin, side};
 use server::Server;
@@ -49,15 +50,16 @@ fn main() {
     if child::is_server() {
         return server::serve();
     }
-    if std::env::args().any(|argument| argument == knobs::ALLOCATOR_ARGUMENT) {
-        return knobs::serve_allocator();
+    if std::env::args().any(|argument| argument == started::CLIENT_ARGUMENT) {
+        return started::serve_figures();
     }
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let server = Server::start();
-    let measure: [(&str, &dyn Fn() -> Vec<Row>); 6] = [
+    let measure: [(&str, &dyn Fn() -> Vec<Row>); 7] = [
         ("threads", &|| knobs::threads(&server, cores)),
-        ("allocator", &|| knobs::allocator(&server)),
+        ("allocator", &|| started::allocator(&server)),
+        ("huge pages", &|| started::huge_pages(&server)),
         ("keep-alive", &|| knobs::keep_alive(&server)),
         ("copy buffer", &|| knobs::copy_buffer(&server)),
         ("quick ack", &|| knobs::quick_ack(&server)),
