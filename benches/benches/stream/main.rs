@@ -15,10 +15,14 @@
 //! where the server's core was less than 80 % busy; `(server)` after a case's name says that the server was the limit,
 //! and that the number is the least that holds.
 //!
+//! `h1/s40/instructions` and `…/data lines` are what a chunk takes outside the kernel, counted by callgrind: see [`counted`].
+//!
 //! Arguments choose cases and contenders (`h1/s400`, `ours`, `h1/s400/floor`).
 
 mod contenders;
+mod counted;
 mod floor;
+mod readers;
 mod server;
 mod tally;
 
@@ -27,13 +31,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use contenders::{AsyncOpenAi, Ours, RawH2, Reader, Reqwest, Target, reqwests};
-use floor::{Frames, Socket};
+use contenders::{Reader, Target};
 use loquat_benches::{
     alloc, child, cpu, is_quick,
     machine::{median, pin, quantile},
     side, syscalls,
 };
+use readers::Visit;
 use server::Server;
 use tally::Tally;
 use tokio::{
@@ -64,6 +68,13 @@ fn main() {
     if child::is_server() {
         return server::serve();
     }
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some([protocol, who, address, events]) = counted::asked(&arguments) {
+        let protocol = if protocol == "h1" { Protocol::Http1 } else { Protocol::Http2 };
+        let (address, events) = (address.parse().expect("an address"), events.parse().expect("a number"));
+        let (runtime, target) = (runtime(), Target { protocol, address, events });
+        return readers::each(&runtime, target, counted::STREAMS, &mut Counted { runtime: &runtime, who });
+    }
     // cargo passes `--bench`; anything else chooses cases.
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -72,6 +83,7 @@ fn main() {
         for streams in [100, 400] {
             bench.case(&format!("{name}/s{streams}"), protocol, streams);
         }
+        bench.count(name, protocol);
         bench.most(&format!("{name}/most streams"), protocol);
     }
 }
@@ -101,6 +113,36 @@ struct Turn {
 
 type Take<'a> = Box<dyn Fn() -> Turn + 'a>;
 
+/// The turns of those that are wanted.
+struct Takes<'a> {
+    bench: &'a Bench,
+    case: &'a str,
+    streams: usize,
+    found: Vec<(&'static str, Take<'a>)>,
+}
+
+impl Visit for Takes<'_> {
+    fn reader<R: Reader>(&mut self, who: &'static str, make: impl FnOnce() -> R) {
+        if self.bench.is_wanted(self.case, who) {
+            self.found.push((who, self.bench.take(make(), self.streams)));
+        }
+    }
+}
+
+/// The work of one of them, to be counted.
+struct Counted<'a> {
+    runtime: &'a Runtime,
+    who: &'a str,
+}
+
+impl Visit for Counted<'_> {
+    fn reader<R: Reader>(&mut self, who: &'static str, make: impl FnOnce() -> R) {
+        if who == self.who {
+            counted::run(self.runtime, &Rc::new(make()));
+        }
+    }
+}
+
 impl Bench {
     fn is_wanted(&self, case: &str, who: &str) -> bool {
         let id = format!("{case}/{who}");
@@ -114,7 +156,7 @@ impl Bench {
     /// All who read that many streams.
     fn contenders<'a>(
         &'a self,
-        case: &str,
+        case: &'a str,
         protocol: Protocol,
         streams: usize,
     ) -> Vec<(&'static str, Take<'a>)> {
@@ -122,41 +164,9 @@ impl Bench {
         let events = (all.as_secs_f64() * EVENTS_PER_SECOND) as usize;
         let address = if protocol == Protocol::Http1 { self.server.http1 } else { self.server.http2 };
         let target = Target { protocol, address, events };
-        let _entered = self.runtime.enter();
-        let mut contenders: Vec<(&'static str, Take<'a>)> = Vec::new();
-        let is_wanted = |who: &str| self.is_wanted(case, who);
-        if is_wanted("ours") {
-            contenders.push(("ours", self.take(Ours::new(target, 8192), streams)));
-        }
-        if is_wanted("reqwest, drained") {
-            contenders.push((
-                "reqwest, drained",
-                self.take(Reqwest::draining(reqwests(target, streams), target), streams),
-            ));
-        }
-        if is_wanted("reqwest + sse-core + sonic-rs") {
-            contenders.push((
-                "reqwest + sse-core + sonic-rs",
-                self.take(Reqwest::decoding(reqwests(target, streams), target), streams),
-            ));
-        }
-        if is_wanted("async-openai") {
-            contenders.push((
-                "async-openai",
-                self.take(AsyncOpenAi::new(reqwests(target, streams), target), streams),
-            ));
-        }
-        if protocol == Protocol::Http2 && is_wanted("h2, drained") {
-            let raw = LocalSet::new().block_on(&self.runtime, RawH2::new(target, streams));
-            contenders.push(("h2, drained", self.take(raw, streams)));
-        }
-        if is_wanted("floor") {
-            contenders.push(match protocol {
-                Protocol::Http1 => ("floor", self.take(Socket::new(target, true), streams)),
-                Protocol::Http2 => ("floor", self.take(Frames::new(target, streams), streams)),
-            });
-        }
-        contenders
+        let mut takes = Takes { bench: self, case, streams, found: Vec::new() };
+        readers::each(&self.runtime, target, streams, &mut takes);
+        takes.found
     }
 
     fn take<'a, R: Reader>(&'a self, reader: R, streams: usize) -> Take<'a> {
@@ -238,6 +248,20 @@ impl Bench {
             side::figure(&format!("{case}/p99"), who, middle(|turn| turn.p99), "ms");
             side::figure(&format!("{case}/reads"), who, middle(|turn| turn.reads), "recv/chunk");
             side::figure(&format!("{case}/polls"), who, middle(|turn| turn.polls), "epoll_wait/chunk");
+        }
+    }
+
+    /// What an event of each takes, counted.
+    fn count(&self, name: &str, protocol: Protocol) {
+        let case = format!("{name}/s{}", counted::STREAMS);
+        let names: Vec<_> = self.contenders(&case, protocol, 1).into_iter().map(|(who, _)| who).collect();
+        if names.is_empty() {
+            return;
+        }
+        let server = Server::start_with(counted::SLOTS);
+        let address = if protocol == Protocol::Http1 { server.http1 } else { server.http2 };
+        for who in names {
+            counted::figures(&case, name, who, Target { protocol, address, events: 0 });
         }
     }
 
