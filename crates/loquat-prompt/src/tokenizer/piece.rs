@@ -39,6 +39,7 @@ pub(super) fn encode_prompt<T: Tokenizer + ?Sized>(
     tokens: &mut Vec<u32>,
 ) -> Result<()> {
     let mut run = Run { pending: "", gathered: String::new() };
+    let mut controls = Controls { tokenizer, known: [None; KNOWN], next: 0 };
     for piece in pieces {
         let mut rest = match *piece {
             Piece::Text(text) => {
@@ -47,16 +48,49 @@ pub(super) fn encode_prompt<T: Tokenizer + ?Sized>(
             }
             Piece::Markup(text) => text,
         };
-        while let Some((place, control)) = tokenizer.find_control(rest) {
-            run.push(rest.get(..place.start).unwrap_or_default());
+        while let Some((start, end, control)) = controls.find(rest) {
+            run.push(rest.get(..start).unwrap_or_default());
             tokenizer.encode(run.take(), tokens)?;
             run.clear();
             tokens.push(control);
-            rest = rest.get(place.end..).unwrap_or_default();
+            rest = rest.get(end..).unwrap_or_default();
         }
         run.push(rest);
     }
     tokenizer.encode(run.take(), tokens)
+}
+
+/// Markup that is remembered within a prompt.
+const KNOWN: usize = 8;
+/// Longer markup is not: comparing it would cost as much as looking through it.
+const KNOWN_BYTES: usize = 64;
+
+/// Where a control token is in a text and which, if there is one.
+type Control = Option<(usize, usize, u32)>;
+
+/// The control tokens of markup. A template says the same few things over and over; what was found in them is remembered.
+struct Controls<'t, 'a, T: ?Sized> {
+    tokenizer: &'t T,
+    known: [Option<(&'a str, Control)>; KNOWN],
+    /// Which one is forgotten next.
+    next: usize,
+}
+
+impl<'a, T: Tokenizer + ?Sized> Controls<'_, 'a, T> {
+    fn find(&mut self, text: &'a str) -> Control {
+        if let Some((_, found)) = self.known.iter().flatten().find(|(known, _)| *known == text) {
+            return *found;
+        }
+        let found =
+            self.tokenizer.find_control(text).map(|(place, control)| (place.start, place.end, control));
+        if text.len() <= KNOWN_BYTES {
+            if let Some(known) = self.known.get_mut(self.next) {
+                *known = Some((text, found));
+            }
+            self.next = (self.next + 1) % KNOWN;
+        }
+        found
+    }
 }
 
 /// Ordinary text since the last control token: borrowed while it is one piece, copied when it is several.
@@ -106,6 +140,19 @@ mod tests {
             &[Piece::Markup("a<|end|>"), Piece::Text("b"), Piece::Markup("c<|end|>d")],
             &[97, end, 98, 99, end, 100],
         );
+        // However often the same is written, and however much else.
+        let words: Vec<String> = (0..30).map(|n| format!("{}<|end|>{}", n % 13, n % 5)).collect();
+        let expected: Vec<u32> = (0..30)
+            .flat_map(|n: u32| [(n % 13).to_string(), (n % 5).to_string()])
+            .flat_map(|digits| digits.into_bytes())
+            .map(u32::from)
+            .collect();
+        let mut tokens = Vec::new();
+        let pieces: Vec<Piece<'_>> = words.iter().map(|word| Piece::Markup(word)).collect();
+        Bytes.encode_prompt(&pieces, &mut tokens).unwrap();
+        assert_eq!(tokens.iter().filter(|token| **token == end).count(), 30);
+        tokens.retain(|token| *token != end);
+        assert_eq!(tokens, expected);
         // Not even where a template and a user write one half each.
         check(&[Piece::Markup("<|en"), Piece::Text("d|>")], &written);
         check(&[Piece::Text("<|en"), Piece::Markup("d|>")], &written);
