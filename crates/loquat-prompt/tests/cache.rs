@@ -137,7 +137,7 @@ fn one_thread_computes_and_the_others_wait() {
     let tokenizer: Arc<dyn Tokenizer> = slow.clone();
     let cache = TokenCache::new(CacheLimits::default());
     let cached = cache.tokenizer("a", &tokenizer);
-    let (text, failing) = ("word ".repeat(200), format!("fail{}", " x".repeat(400)));
+    let (text, failing) = ("word ".repeat(300), format!("fail{}", " x".repeat(600)));
     let barrier = Barrier::new(4);
     thread::scope(|scope| {
         for _ in 0..4 {

@@ -1,6 +1,6 @@
 //! Whether a text is worth a place. Where nothing is ever asked twice, keeping it costs for nothing; so while almost nothing
-//! hits, a text gets a place when it is seen the second time (the doorkeeper of TinyLFU, Einziger et al. 2017), and costs a
-//! hash and a word until then.
+//! hits, a text is looked for and gets a place when it is seen the second time (the doorkeeper of TinyLFU, Einziger et al. 2017),
+//! and costs the hash of a sample and a word until then.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -20,8 +20,8 @@ pub(crate) struct Admission {
 
 impl Default for Admission {
     fn default() -> Self {
-        // As if one in four had hit: a new cache gives everything a chance.
-        Self { hits: AtomicU32::new(ONE / 4), seen: (0..SEEN).map(|_| AtomicU64::new(0)).collect() }
+        // As if one in eight had hit: a new cache gives the first two hundred a chance, whatever they are.
+        Self { hits: AtomicU32::new(ONE / 8), seen: (0..SEEN).map(|_| AtomicU64::new(0)).collect() }
     }
 }
 
@@ -35,6 +35,8 @@ impl Admission {
         }
     }
 
+    /// Whether a text is worth a look, and a place if it has none. Of texts with the same hash, one that is not in their place at
+    /// a glance is computed once more before it is looked for.
     pub(crate) fn admits(&self, hash: u64) -> bool {
         if self.hits.load(Relaxed) >= SELDOM {
             return true;

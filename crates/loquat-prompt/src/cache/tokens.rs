@@ -24,8 +24,8 @@ use crate::tokenizer::{Keep, Tokenizer};
 
 /// Texts shorter than this are encoded: a look-up costs as much.
 const WORTH_BYTES: usize = 24;
-/// Texts shorter than this are not waited for: encoding takes a few microseconds.
-const FLIGHT_BYTES: usize = 512;
+/// Texts shorter than this are not waited for: encoding takes four microseconds or less, and to be woken as long.
+const FLIGHT_BYTES: usize = 1024;
 
 /// Limits of a [`TokenCache`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,6 +200,15 @@ fn greatest(owners: &[Arc<Owner>]) -> Option<(&Arc<Owner>, usize)> {
     mine.max_by_key(|owner| owner.partition.bytes()).map(|owner| (owner, second))
 }
 
+/// What a look-up finds.
+enum Look<R> {
+    Found(R),
+    /// Nothing, by these hashes.
+    Missing((u64, u64)),
+    /// A text that was never asked for, where hardly any is asked for twice: it has no place, and gets none.
+    New,
+}
+
 /// A text that is not there, and its hashes in this cache.
 #[cfg(feature = "redis")]
 pub(super) struct Missing<'t> {
@@ -276,32 +285,86 @@ impl CachedTokenizer {
     }
 
     fn look_untimed<R>(&self, text: &str, read: impl Fn(&Entry) -> Option<R>) -> Result<Option<R>> {
-        let owner = &*self.owner;
-        let hashes = match self.find(text, &read) {
-            Ok(Some(found)) => {
-                owner.counters.hit(text.len());
-                owner.admission.note(true);
-                return Ok(Some(found));
-            }
-            Ok(None) => self.hashes(text),
-            Err(hashes) => hashes,
+        let hashes = match self.ask(text, &read) {
+            Look::Found(Some(found)) => return Ok(Some(found)),
+            Look::Found(None) => Some(self.hashes(text)),
+            Look::Missing(hashes) => Some(hashes),
+            Look::New => None,
         };
-        owner.admission.note(false);
-        if text.len() < FLIGHT_BYTES || !self.keeps {
-            return self.compute(hashes, text).map(|entry| read(&entry));
+        let mut tokens = Vec::with_capacity(text.len() / 3);
+        let entry = match hashes {
+            Some(hashes) => self.compute(hashes, text, &mut tokens)?,
+            None => {
+                self.pass(text, &mut tokens)?;
+                Entry { count: tokens.len(), tokens: Some(tokens.into()) }
+            }
+        };
+        Ok(read(&entry))
+    }
+
+    /// [`find`](Self::find), counted, for who computes what is not there.
+    fn ask<R>(&self, text: &str, mut read: impl FnMut(&Entry) -> Option<R>) -> Look<Option<R>> {
+        let (owner, partition) = (&*self.owner, &self.owner.partition);
+        let sample = self.cache.0.hash.sample(text);
+        let look = match partition.glance(sample, text, &mut read) {
+            Some(found) => Look::Found(found),
+            None if !owner.admission.admits(sample) => Look::New,
+            None => {
+                let hashes = (self.cache.0.hash.of(text), sample);
+                partition.read(hashes, text, read).map_or(Look::Missing(hashes), Look::Found)
+            }
+        };
+        let is_hit = matches!(look, Look::Found(Some(_)));
+        owner.admission.note(is_hit);
+        if is_hit {
+            owner.counters.hit(text.len());
         }
-        match owner.flights.turn(hashes.0, text) {
-            Turn::Joined(entry) => {
-                owner.counters.joined(text.len());
-                Ok(read(&entry))
+        look
+    }
+
+    /// Appends the tokens of a text that was missed, and keeps them by these hashes.
+    fn compute(&self, hashes: (u64, u64), text: &str, tokens: &mut Vec<u32>) -> Result<Entry> {
+        let mut landing = None;
+        if text.len() >= FLIGHT_BYTES && self.keeps {
+            match self.owner.flights.turn(hashes.0, text) {
+                Turn::Joined(entry) => {
+                    self.owner.counters.joined(text.len());
+                    tokens.extend_from_slice(entry.tokens.as_deref().unwrap_or_default());
+                    return Ok(entry);
+                }
+                Turn::Alone => {}
+                Turn::Compute(mine) => landing = Some(mine),
             }
-            Turn::Alone => self.compute(hashes, text).map(|entry| read(&entry)),
-            Turn::Compute(landing) => {
-                let entry = self.compute(hashes, text)?;
-                let found = read(&entry);
-                landing.land(entry);
-                Ok(found)
-            }
+        }
+        let before = tokens.len();
+        self.pass(text, tokens)?;
+        let own = tokens.get(before..).unwrap_or_default();
+        let entry = Entry { count: own.len(), tokens: Some(own.into()) };
+        self.keep(hashes, text, entry.clone());
+        if let Some(landing) = landing {
+            landing.land(entry.clone());
+        }
+        Ok(entry)
+    }
+
+    /// Appends the tokens of a text that was missed.
+    fn pass(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
+        self.owner.counters.miss(text.len());
+        self.owner.tokenizer.encode(text, tokens)
+    }
+
+    /// Appends the tokens of a text, from where they are.
+    fn encode_segment(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
+        // One copy, from where they lie.
+        let append = |entry: &Entry| {
+            tokens.extend_from_slice(entry.tokens.as_ref()?);
+            Some(())
+        };
+        match self.ask(text, append) {
+            Look::Found(Some(())) => Ok(()),
+            Look::Found(None) => self.compute(self.hashes(text), text, tokens).map(drop),
+            Look::Missing(hashes) => self.compute(hashes, text, tokens).map(drop),
+            Look::New => self.pass(text, tokens),
         }
     }
 
@@ -320,17 +383,6 @@ impl CachedTokenizer {
     /// Of the whole text, and of a sample of it.
     fn hashes(&self, text: &str) -> (u64, u64) {
         (self.cache.0.hash.of(text), self.cache.0.hash.sample(text))
-    }
-
-    fn compute(&self, hashes: (u64, u64), text: &str) -> Result<Entry> {
-        self.owner.counters.miss(text.len());
-        let mut tokens = Vec::with_capacity(text.len() / 3);
-        self.owner.tokenizer.encode(text, &mut tokens)?;
-        let entry = Entry { count: tokens.len(), tokens: Some(tokens.into()) };
-        if self.owner.admission.admits(hashes.0) {
-            self.keep(hashes, text, entry.clone());
-        }
-        Ok(entry)
     }
 
     fn keep(&self, hashes: (u64, u64), text: impl AsRef<str> + Into<Box<str>>, entry: Entry) {
@@ -374,9 +426,10 @@ impl Tokenizer for CachedTokenizer {
             if segment.len() < WORTH_BYTES {
                 self.owner.tokenizer.encode(segment, tokens)?;
             } else {
-                // One copy, out of the cache: the entry may be gone the next moment.
-                let found = self.look(segment, |entry| entry.tokens.clone())?;
-                tokens.extend_from_slice(&found.unwrap_or_default());
+                let began = self.owner.counters.begin();
+                let encoded = self.encode_segment(segment, tokens);
+                self.owner.counters.over(began);
+                encoded?;
             }
             rest = rest.get(segment.len()..).unwrap_or_default();
         }
@@ -437,19 +490,13 @@ impl Tokenizer for CachedTokenizer {
 impl CachedTokenizer {
     /// A count alone: kept without tokens, which is about half the room.
     fn count_segment(&self, text: &str) -> Result<usize> {
-        let owner = &*self.owner;
-        let hashes = match self.find(text, |entry| entry.count) {
-            Ok(count) => {
-                owner.counters.hit(text.len());
-                owner.admission.note(true);
-                return Ok(count);
-            }
-            Err(hashes) => hashes,
-        };
-        owner.admission.note(false);
-        owner.counters.miss(text.len());
-        let count = owner.tokenizer.count(text)?;
-        if owner.admission.admits(hashes.0) {
+        let look = self.ask(text, |entry| Some(entry.count));
+        if let Look::Found(Some(count)) = look {
+            return Ok(count);
+        }
+        self.owner.counters.miss(text.len());
+        let count = self.owner.tokenizer.count(text)?;
+        if let Look::Missing(hashes) = look {
             self.keep(hashes, text, Entry { count, tokens: None });
         }
         Ok(count)
