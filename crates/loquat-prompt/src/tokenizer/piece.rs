@@ -39,7 +39,7 @@ pub(super) fn encode_prompt<T: Tokenizer + ?Sized>(
     tokens: &mut Vec<u32>,
 ) -> Result<()> {
     let mut run = Run { pending: "", gathered: String::new() };
-    let mut controls = Controls { tokenizer, known: [None; KNOWN], next: 0 };
+    let mut controls = Remembered { tokenizer, known: [None; KNOWN], next: 0 };
     for piece in pieces {
         let mut rest = match *piece {
             Piece::Text(text) => {
@@ -69,14 +69,14 @@ const KNOWN_BYTES: usize = 64;
 type Control = Option<(usize, usize, u32)>;
 
 /// The control tokens of markup. A template says the same few things over and over; what was found in them is remembered.
-struct Controls<'t, 'a, T: ?Sized> {
+struct Remembered<'t, 'a, T: ?Sized> {
     tokenizer: &'t T,
     known: [Option<(&'a str, Control)>; KNOWN],
     /// Which one is forgotten next.
     next: usize,
 }
 
-impl<'a, T: Tokenizer + ?Sized> Controls<'_, 'a, T> {
+impl<'a, T: Tokenizer + ?Sized> Remembered<'_, 'a, T> {
     fn find(&mut self, text: &'a str) -> Control {
         if let Some((_, found)) = self.known.iter().flatten().find(|(known, _)| *known == text) {
             return *found;
