@@ -250,16 +250,16 @@ impl CachedTokenizer {
 
     /// Whether a text's tokens are there, without computing them; counts as no look-up.
     pub fn contains(&self, text: &str) -> bool {
-        self.find(text, |entry| entry.tokens.is_some()).unwrap_or(false)
+        matches!(self.find(text, |_| true, |entry| entry.tokens.is_some()), Look::Found(true))
     }
 
     /// The text, if its tokens are not there; counts as no look-up.
     #[cfg(feature = "redis")]
     pub(super) fn misses<'t>(&self, text: &'t str) -> Option<Missing<'t>> {
-        match self.find(text, |entry| entry.tokens.is_some()) {
-            Ok(true) => None,
-            Ok(false) => Some(Missing { text, hashes: self.hashes(text) }),
-            Err(hashes) => Some(Missing { text, hashes }),
+        match self.find(text, |_| true, |entry| entry.tokens.is_some()) {
+            Look::Found(true) => None,
+            Look::Missing(hashes) => Some(Missing { text, hashes }),
+            Look::Found(false) | Look::New => Some(Missing { text, hashes: self.hashes(text) }),
         }
     }
 
@@ -302,22 +302,14 @@ impl CachedTokenizer {
         Ok(read(&entry))
     }
 
-    /// [`find`](Self::find), counted, for who computes what is not there.
-    fn ask<R>(&self, text: &str, mut read: impl FnMut(&Entry) -> Option<R>) -> Look<Option<R>> {
-        let (owner, partition) = (&*self.owner, &self.owner.partition);
-        let sample = self.cache.0.hash.sample(text);
-        let look = match partition.glance(sample, text, &mut read) {
-            Some(found) => Look::Found(found),
-            None if !owner.admission.admits(sample) => Look::New,
-            None => {
-                let hashes = (self.cache.0.hash.of(text), sample);
-                partition.read(hashes, text, read).map_or(Look::Missing(hashes), Look::Found)
-            }
-        };
+    /// [`find`](Self::find), counted and behind the doorkeeper, for who computes what is not there.
+    fn ask<R>(&self, text: &str, read: impl FnMut(&Entry) -> Option<R>) -> Look<Option<R>> {
+        let Owner { admission, counters, .. } = &*self.owner;
+        let look = self.find(text, |sample| admission.admits(sample), read);
         let is_hit = matches!(look, Look::Found(Some(_)));
-        owner.admission.note(is_hit);
+        admission.note(is_hit);
         if is_hit {
-            owner.counters.hit(text.len());
+            counters.hit(text.len());
         }
         look
     }
@@ -368,16 +360,24 @@ impl CachedTokenizer {
         }
     }
 
-    /// The entry of a text, read where it lies, or the hashes by which it is not there.
+    /// The entry of a text, read where it lies. One that is not found at a glance is looked for if the hash of its sample is admitted.
     #[inline]
-    fn find<R>(&self, text: &str, read: impl Fn(&Entry) -> R) -> Result<R, (u64, u64)> {
+    fn find<R>(
+        &self,
+        text: &str,
+        admits: impl FnOnce(u64) -> bool,
+        mut read: impl FnMut(&Entry) -> R,
+    ) -> Look<R> {
         let partition = &self.owner.partition;
         let sample = self.cache.0.hash.sample(text);
-        if let Some(found) = partition.glance(sample, text, &read) {
-            return Ok(found);
+        if let Some(found) = partition.glance(sample, text, &mut read) {
+            return Look::Found(found);
+        }
+        if !admits(sample) {
+            return Look::New;
         }
         let hashes = (self.cache.0.hash.of(text), sample);
-        partition.read(hashes, text, read).ok_or(hashes)
+        partition.read(hashes, text, read).map_or(Look::Missing(hashes), Look::Found)
     }
 
     /// Of the whole text, and of a sample of it.
