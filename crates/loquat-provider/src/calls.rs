@@ -42,6 +42,8 @@ struct Call {
     /// Our own number, given when it is announced.
     number: Option<u32>,
     has_arguments: bool,
+    /// What it began with are all of its arguments: an object from end to end, which no further piece can be more of.
+    is_whole: bool,
 }
 
 impl Call {
@@ -85,7 +87,8 @@ impl Calls {
         }
         let index = piece.index.filter(|index| !index.is_null()).map(|index| index.raw());
         let separate = std::mem::take(&mut self.separate);
-        let found = if separate { None } else { self.find(index) };
+        let begins_anew = piece.arguments.is_some_and(|arguments| arguments.begins_object());
+        let found = if separate { None } else { self.find(index, begins_anew) };
         let position = match found {
             Some(position) => position,
             None => self.begin(index, max_calls)?,
@@ -99,6 +102,9 @@ impl Calls {
             if call.name.is_empty() {
                 call.name.push_str(&self.name);
             }
+        }
+        if found.is_none() {
+            call.is_whole = piece.arguments.is_some_and(|arguments| arguments.is_object());
         }
         let brings_arguments = piece.arguments.is_some_and(|arguments| !arguments.is_empty());
         call.has_arguments |= brings_arguments;
@@ -134,7 +140,7 @@ impl Calls {
         self.separate = true;
     }
 
-    fn find(&self, index: Option<&[u8]>) -> Option<usize> {
+    fn find(&self, index: Option<&[u8]>, begins_anew: bool) -> Option<usize> {
         let by_index = index.and_then(|index| self.with_index(index));
         if !self.id.is_empty() {
             let same_id = |call: &Call| call.id == self.id;
@@ -154,10 +160,11 @@ impl Calls {
             });
         }
         match by_index {
-            // Whole calls, all at one index and without ids.
+            // Whole calls, all at one index and without ids. The name alone may be said again in each piece, and at last.
             Some(position) => {
                 let call = &self.known[position];
-                let another = !self.name.is_empty() && call.has_arguments && call.name != self.name;
+                let is_again = call.name == self.name && !(call.is_whole && begins_anew);
+                let another = !self.name.is_empty() && call.has_arguments && !is_again;
                 (!another).then_some(position)
             }
             None if self.name.is_empty() && !self.known.is_empty() => Some(self.latest),
@@ -189,6 +196,7 @@ impl Calls {
             name: String::new(),
             number: None,
             has_arguments: false,
+            is_whole: false,
         });
         Ok(self.known.len() - 1)
     }

@@ -86,6 +86,7 @@ mod framing;
 mod limits;
 mod list;
 mod losses;
+mod media;
 mod outbox;
 mod pool;
 mod rate;

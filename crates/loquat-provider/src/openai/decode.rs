@@ -53,6 +53,8 @@ chat_fields! {
     Detail = "/detail",
     InputTokens = "/usage/prompt_tokens",
     OutputTokens = "/usage/completion_tokens",
+    OtherInputTokens = "/usage/input_tokens",
+    OtherOutputTokens = "/usage/output_tokens",
     TotalTokens = "/usage/total_tokens",
     CachedTokens = "/usage/prompt_tokens_details/cached_tokens",
     CacheWriteTokens = "/usage/prompt_tokens_details/cache_write_tokens",
@@ -90,10 +92,13 @@ chat_fields! {
     Part, MessagePart = "/content/*",
     PartKind, MessagePartKind = "/content/*/type",
     PartText, MessagePartText = "/content/*/text",
+    PartThought, MessagePartThought = "/content/*/thinking",
     PartThinking, MessagePartThinking = "/content/*/thinking/*/text",
     PartReferences, MessagePartReferences = "/content/*/reference_ids",
     ReasoningContent, MessageReasoningContent = "/reasoning_content",
     Reasoning, MessageReasoning = "/reasoning",
+    Thinking, MessageThinking = "/thinking",
+    ReasoningText, MessageReasoningText = "/reasoning_text",
     Sealed, MessageSealed = "/reasoning_details/*",
     DetailText, MessageDetailText = "/reasoning_details/*/text",
     DetailSummary, MessageDetailSummary = "/reasoning_details/*/summary",
@@ -364,8 +369,18 @@ fn is_error(found: Found<'_>) -> bool {
 /// The usage in an event; the last one wins. `None` where there is none.
 fn usage(found: Found<'_>) -> Option<Usage> {
     let first = |fields: &[Field]| fields.iter().find_map(|field| field.count(found));
-    let input = first(&[Field::InputTokens, Field::GroqInputTokens, Field::ChoiceInputTokens]);
-    let output = first(&[Field::OutputTokens, Field::GroqOutputTokens, Field::ChoiceOutputTokens]);
+    let input = first(&[
+        Field::InputTokens,
+        Field::GroqInputTokens,
+        Field::ChoiceInputTokens,
+        Field::OtherInputTokens,
+    ]);
+    let output = first(&[
+        Field::OutputTokens,
+        Field::GroqOutputTokens,
+        Field::ChoiceOutputTokens,
+        Field::OtherOutputTokens,
+    ]);
     if input.is_none() && output.is_none() {
         return None;
     }

@@ -21,6 +21,33 @@ impl Text<'_> {
             Self::Plain(text) => text.is_empty(),
         }
     }
+
+    /// Whether it begins as a JSON object does, white space apart.
+    pub(crate) fn begins_object(&self) -> bool {
+        self.written().trim_ascii_start().starts_with('{')
+    }
+
+    /// Whether it is a JSON object, from end to end.
+    pub(crate) fn is_object(&self) -> bool {
+        let written = self.written().trim_ascii();
+        if !(written.starts_with('{') && written.ends_with('}')) {
+            return false;
+        }
+        let mut scratch = String::new();
+        let text = match self {
+            Self::Json(text) => text.decode_lossy(&mut scratch),
+            Self::Plain(text) => text,
+        };
+        serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    }
+
+    /// As it stands on the wire.
+    fn written(&self) -> &str {
+        match self {
+            Self::Json(text) => text.raw(),
+            Self::Plain(text) => text,
+        }
+    }
 }
 
 impl<'a> From<Str<'a>> for Text<'a> {

@@ -3,14 +3,11 @@
 use loquat_core::{Error, ErrorKind, FinishReason, Result};
 use loquat_json::{Found, Match, Str, Value};
 
-use super::{
-    Field,
-    content::{self, audio_type},
-    member, text,
-};
+use super::{Field, content, member, text};
 use crate::{
     calls::CallPiece,
     fields::Pick,
+    media::audio_type,
     outbox::{Kind, Outbox, Text},
 };
 
@@ -35,6 +32,8 @@ struct Said<'e> {
     content: Option<Str<'e>>,
     reasoning_content: Option<Str<'e>>,
     reasoning: Option<Str<'e>>,
+    /// By other names.
+    thinking: Option<Str<'e>>,
     refusal: Option<Str<'e>>,
     legacy_name: Option<Str<'e>>,
     legacy_arguments: Option<Str<'e>>,
@@ -76,7 +75,7 @@ pub(super) fn choices(
         // Whoever is named has begun, if only with a role: a stream that ends here ends before it.
         out.begin(index)?;
 
-        let reasoning = said.reasoning_content.or(said.reasoning);
+        let reasoning = said.reasoning_content.or(said.reasoning).or(said.thinking);
         if let Some(text) = reasoning {
             out.say(Kind::Reasoning, index, text)?;
         }
@@ -163,14 +162,17 @@ impl<'e> Said<'e> {
             Field::Content => self.content = text(value),
             Field::ReasoningContent => self.reasoning_content = text(value),
             Field::Reasoning => self.reasoning = text(value),
+            Field::Thinking | Field::ReasoningText => self.thinking = text(value).or(self.thinking),
             Field::Refusal => self.refusal = text(value),
             Field::LegacyName => self.legacy_name = text(value),
             Field::LegacyArguments => self.legacy_arguments = text(value),
             Field::Annotations => self.annotations = Some(value),
             Field::AudioData => self.audio = text(value),
             Field::AudioTranscript => self.transcript = text(value),
-            Field::PartKind
+            Field::Part
+            | Field::PartKind
             | Field::PartText
+            | Field::PartThought
             | Field::PartThinking
             | Field::PartReferences
             | Field::Image => {

@@ -38,6 +38,8 @@ pub(super) fn elements<'e>(
         match (member, said) {
             (Field::Part, _) => {
                 std::mem::take(&mut element).keep(index, out)?;
+                // A list of texts without any more ado.
+                say(Kind::Text, said, index, out)?;
                 element.raw = Some(found.value);
             }
             (Field::PartKind, Some(kind)) => {
@@ -48,7 +50,9 @@ pub(super) fn elements<'e>(
                 element.raw = None;
                 say(Kind::Text, said, index, out)?;
             }
-            (Field::PartThinking, _) => say(Kind::Reasoning, said, index, out)?,
+            (Field::PartThought, Some(_)) | (Field::PartThinking, _) => {
+                say(Kind::Reasoning, said, index, out)?;
+            }
             (Field::DetailText | Field::DetailSummary, _) if !reading.has_reasoning => {
                 say(Kind::Reasoning, said, index, out)?;
             }
@@ -91,17 +95,6 @@ fn image(url: Str<'_>, value: Value<'_>, index: u32, out: &mut Outbox) -> Result
         None => false,
     };
     if told { Ok(()) } else { out.detail(index, "images", value) }
-}
-
-/// The media type of sound by how its base64 begins; what is no file is bare samples.
-pub(super) fn audio_type(base64: &str) -> &'static str {
-    match base64.get(..4) {
-        Some("UklG") => "audio/wav",
-        Some("SUQz" | "//tQ" | "//uQ") => "audio/mpeg",
-        Some("T2dn") => "audio/ogg",
-        Some("Zkxh") => "audio/flac",
-        _ => "audio/pcm",
-    }
 }
 
 /// An element of `reasoning_details` that has to go back: all of it but the text, which is told. Rare, so it is parsed again.

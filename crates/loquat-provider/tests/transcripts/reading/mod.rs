@@ -124,7 +124,10 @@ impl Reading {
             let count =
                 |paths: &[&str]| paths.iter().find_map(|path| usage.pointer(path)?.as_u64()).unwrap_or(0);
             let reasoning = count(&["/completion_tokens_details/reasoning_tokens", "/reasoning_tokens"]);
-            let (input, mut output) = (count(&["/prompt_tokens"]), count(&["/completion_tokens"]));
+            let (input, mut output) = (
+                count(&["/prompt_tokens", "/input_tokens"]),
+                count(&["/completion_tokens", "/output_tokens"]),
+            );
             if reasoning > 0 && count(&["/total_tokens"]) == input + output + reasoning {
                 output += reasoning;
             }
@@ -156,7 +159,7 @@ impl Reading {
                 }
                 _ => {}
             }
-            let named = ["reasoning_content", "reasoning"];
+            let named = ["reasoning_content", "reasoning", "thinking", "reasoning_text"];
             match named.iter().find_map(|key| said[*key].as_str().filter(|text| !text.is_empty())) {
                 Some(thought) => reasoning.push_str(thought),
                 None => {
