@@ -40,6 +40,22 @@ fn lines_of_generate() {
     check(
         &OLLAMA_GENERATE,
         NDJSON,
+        concat!(
+            "{\"model\":\"m\",\"response\":\"hi\",\"done\":false,\"logprobs\":[{\"token\":\"hi\"}]}\n",
+            "{\"model\":\"m\",\"image\":\"iVBORw0K\",\"done\":true,\"done_reason\":\"stop\"}\n"
+        ),
+        &[
+            "start:  m",
+            "text: hi",
+            "detail: logprobs [{\"token\":\"hi\"}]",
+            "media: image/png [137, 80, 78, 71, 13, 10]",
+            "choice end: stop",
+            "finished: stop",
+        ],
+    );
+    check(
+        &OLLAMA_GENERATE,
+        NDJSON,
         "{\"error\":\"model 'x' not found\"}\n",
         &["failed: Server model 'x' not found"],
     );

@@ -102,3 +102,25 @@ fn whole_answers_say_the_same() {
         &["start:  m", "text: hello", "choice end: stop", "finished: stop in=3 out=4"],
     );
 }
+
+/// They are asked for by the encoder.
+#[test]
+fn probabilities_and_pictures_are_told() {
+    stream(
+        &[
+            r#"{"model":"m","message":{"content":"a"},"done":false,"logprobs":[{"token":"a","logprob":-0.5}]}"#,
+            r#"{"model":"m","message":{"content":"b","images":["iVBORw0K"]},"done":false,"logprobs":[{"token":"b","logprob":-0.25}]}"#,
+            DONE,
+        ],
+        &[
+            "start:  m",
+            "text: a",
+            r#"detail: logprobs [{"token":"a","logprob":-0.5}]"#,
+            "text: b",
+            "media: image/png [137, 80, 78, 71, 13, 10]",
+            r#"detail: logprobs [{"token":"b","logprob":-0.25}]"#,
+            "choice end: stop",
+            "finished: stop in=3 out=4",
+        ],
+    );
+}

@@ -73,7 +73,7 @@ fn log_probabilities() {
             (&ANTHROPIC_MESSAGES, None),
             (&BEDROCK_CONVERSE, None),
             (&GEMINI_INTERACTIONS, None),
-            (&OLLAMA_GENERATE, None),
+            (&OLLAMA_GENERATE, Some(r#""top_logprobs":3"#)),
         ],
     );
 }

@@ -6,9 +6,10 @@ use loquat_json::{Extractor, Found, Value};
 use super::prompt;
 use crate::{
     Encoded,
-    encode::{Body, base64, check, no_logprobs, one_choice, unsupported},
+    encode::{Body, base64, check, one_choice, unsupported},
     failure,
     fields::{Pick, fields},
+    media::picture,
     ollama::{set_form, set_options, set_thinking},
     outbox::{Kind, Outbox},
     wire::{EventError, Incoming, Wire},
@@ -19,7 +20,6 @@ const FORMAT: &str = "the Ollama generate format";
 pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
     one_choice(request, FORMAT)?;
-    no_logprobs(request, FORMAT)?;
     let message = prompt(request, true, FORMAT)?;
     let mut body = Body::default();
     body.set("model", model)?;
@@ -43,6 +43,10 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     if !images.is_empty() {
         body.set("images", images)?;
     }
+    if let Some(others) = request.top_logprobs {
+        body.set("logprobs", true)?;
+        body.set("top_logprobs", others)?;
+    }
     set_form(&mut body, request)?;
     set_options(&mut body, request)?;
     set_thinking(&mut body, request)?;
@@ -54,6 +58,8 @@ fields! {
     Model = "/model",
     Text = "/response",
     Thinking = "/thinking",
+    Image = "/image",
+    Logprobs = "/logprobs",
     Done = "/done",
     DoneReason = "/done_reason",
     InputTokens = "/prompt_eval_count",
@@ -98,6 +104,12 @@ impl Wire for Generate {
             if let Some(text) = field.text(found) {
                 out.say(kind, 0, text)?;
             }
+        }
+        if let Some(image) = Field::Image.get(found) {
+            picture(image, out)?;
+        }
+        if let Some(logprobs) = Field::Logprobs.get(found) {
+            out.detail(0, "logprobs", logprobs)?;
         }
         usage(found, out);
         if done {

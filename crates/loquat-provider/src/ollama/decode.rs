@@ -11,6 +11,7 @@ use crate::{
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
+    media::picture,
     outbox::{Kind, Of, Outbox, Text},
     pool::Pool,
     wire::{EventError, Incoming, Wire},
@@ -26,6 +27,8 @@ fields! {
     CallIndex = "/message/tool_calls/*/function/index",
     CallName = "/message/tool_calls/*/function/name",
     CallArguments = "/message/tool_calls/*/function/arguments",
+    Image = "/message/images/*",
+    Logprobs = "/logprobs",
     Done = "/done",
     DoneReason = "/done_reason",
     InputTokens = "/prompt_eval_count",
@@ -95,6 +98,12 @@ impl Wire for Chat {
             out.say(Kind::Text, 0, text)?;
         }
         tool_calls(found, out)?;
+        for image in found.iter().filter(|found| Field::of(found) == Some(Field::Image)) {
+            picture(image.value, out)?;
+        }
+        if let Some(logprobs) = Field::Logprobs.get(found) {
+            out.detail(0, "logprobs", logprobs)?;
+        }
         if let Some(usage) = usage(found) {
             *out.usage_mut() = usage;
         }
