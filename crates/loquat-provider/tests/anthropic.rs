@@ -207,3 +207,78 @@ fn blocks_of_new_kinds_are_put_together() {
         ],
     );
 }
+
+/// Servers that translate from formats which have no blocks open those of all calls and then tell their arguments in turn.
+#[test]
+fn calls_that_are_told_side_by_side() {
+    let start = |index: &str, block: &str| {
+        format!(r#"{{"type":"content_block_start"{index},"content_block":{{{block}}}}}"#)
+    };
+    let piece = |index: u32, json: &str| {
+        format!(
+            r#"{{"type":"content_block_delta","index":{index},"delta":{{"type":"input_json_delta","partial_json":"{json}"}}}}"#
+        )
+    };
+    let stop = |index: u32| format!(r#"{{"type":"content_block_stop","index":{index}}}"#);
+    let call = |id: &str| format!(r#""type":"tool_use","id":"{id}","name":"f","input":{{}}"#);
+    let server = r#""type":"server_tool_use","id":"s","name":"web_search","input":{}"#;
+    stream(
+        &[
+            START,
+            &start(r#","index":0"#, &call("a")),
+            &start(r#","index":1"#, server),
+            &start(r#","index":2"#, &call("b")),
+            &start(r#","index":3"#, &call("c")),
+            &piece(0, r#"{\"x\":"#),
+            &piece(2, r#"{\"y\":"#),
+            &piece(1, r#"{\"q\":7}"#),
+            &piece(0, "1}"),
+            &stop(0),
+            &piece(2, "2}"),
+            &stop(1),
+            &stop(3),
+            // Of the other call the end is missing.
+            STOP,
+        ],
+        &[
+            "start: m1 c",
+            "call: 0 a f",
+            "call: 1 b f",
+            "call: 2 c f",
+            "arguments 0: {\"x\":",
+            "arguments 1: {\"y\":",
+            "arguments 0: 1}",
+            "arguments 1: 2}",
+            r#"opaque: anthropic-messages {"id":"s","input":{"q":7},"name":"web_search","type":"server_tool_use"}"#,
+            "arguments 2: {}",
+            "finished:  in=12 out=1 read=4 written=5",
+        ],
+    );
+    // All at one number, or at none: then each begins where the one before it ends.
+    for index in [r#","index":0"#, ""] {
+        stream(
+            &[START, &start(index, &call("a")), &start(index, &call("b")), &piece(0, r#"{\"x\":1}"#), STOP],
+            &[
+                "start: m1 c",
+                "call: 0 a f",
+                "arguments 0: {}",
+                "call: 1 b f",
+                "arguments 1: {\"x\":1}",
+                "finished:  in=12 out=1 read=4 written=5",
+            ],
+        );
+    }
+}
+
+#[test]
+fn blocks_that_never_end_are_bounded() {
+    let starts: Vec<String> = (0..300)
+        .map(|index| {
+            format!(r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"new"}}}}"#)
+        })
+        .collect();
+    let body: String =
+        [START.to_owned()].iter().chain(&starts).map(|event| format!("data: {event}\n\n")).collect();
+    let ending = support::decode(&ANTHROPIC_MESSAGES, SSE, [body.as_bytes()], None).ending;
+    assert_eq!(support::ending(&ending), "failed: TooLarge the answer has more than 256 blocks open at once");
+}

@@ -4,7 +4,7 @@
 //! arguments belongs to. Tools that the server runs itself (web search and the like) are not ours to run: their blocks, and
 //! blocks of new kinds, are put together and stay parts of the message.
 
-use loquat_core::{FinishReason, Result, Usage};
+use loquat_core::{Error, ErrorKind, FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Match, Str, Value};
 use serde_json::{Map, Value as Owned};
 
@@ -76,8 +76,9 @@ pub(super) static POOL: Pool = Pool::new();
 #[derive(Debug)]
 pub(super) struct Messages {
     extractor: Extractor,
-    /// The block that is open and has to be put together, by the server's number of it.
-    open: Option<Open>,
+    /// The blocks that are open and have to be put together. Anthropic has one at a time; servers that translate from other formats
+    /// tell the calls of an answer side by side.
+    open: Vec<Open>,
     counted: Counted,
     /// Reused for comparing words.
     word: String,
@@ -86,7 +87,10 @@ pub(super) struct Messages {
 /// A block whose pieces are still coming.
 #[derive(Debug, Default)]
 struct Open {
+    /// The server's number of it, as written; empty where it says none.
     index: String,
+    /// Of a call our own number, once it has been announced.
+    call: Option<u32>,
     /// What it began with: of a call the whole arguments, from servers that send no pieces; of another the block.
     start: String,
     /// A call has been given arguments.
@@ -150,7 +154,7 @@ impl Messages {
     pub(super) fn boxed() -> Result<Box<dyn Wire>> {
         Ok(Box::new(Self {
             extractor: Field::extractor()?,
-            open: None,
+            open: Vec::new(),
             counted: Counted::default(),
             word: String::new(),
         }))
@@ -160,7 +164,8 @@ impl Messages {
 impl Wire for Messages {
     fn renew(&mut self, _: DecodeLimits) {
         let Self { extractor: _, open, counted, word: _ } = self;
-        (*open, *counted) = (None, Counted::default());
+        open.clear();
+        *counted = Counted::default();
     }
 
     fn extractor(&mut self) -> &mut Extractor {
@@ -176,7 +181,7 @@ impl Wire for Messages {
         }
         if event.is_done() {
             // Not Anthropic's, but that of servers which translate from a format that has it.
-            close(open, out)?;
+            close_all(open, out)?;
             out.finish();
             return Ok(true);
         }
@@ -200,25 +205,31 @@ impl Wire for Messages {
             "content_block_delta" => delta(found, data, event.name, open, out)?,
             "content_block_start" => {
                 let block = Block::started(found);
+                let index = Field::Index.get(found);
+                let written = index.map(raw_text).unwrap_or_default();
                 if block.is("tool_use") {
-                    close(open, out)?;
-                    *open = Some(Open {
-                        index: Field::Index.get(found).map(raw_text).unwrap_or_default(),
-                        start: block.input.map(raw_text).unwrap_or_default(),
-                        ..Open::default()
-                    });
-                    out.call(0, &block.call(Field::Index.get(found)))?;
+                    let start = block.input.map(raw_text).unwrap_or_default();
+                    begin(open, Open { index: written, start, ..Open::default() }, out)?;
+                    let piece = block.call(index);
+                    if piece.id.is_some() {
+                        out.call(0, &piece)?;
+                    } else {
+                        out.begin_call(0, &piece)?;
+                    }
+                    if let Some(call) = open.last_mut() {
+                        call.call = out.latest_call(0);
+                    }
                 } else if !block.say(out)? {
-                    close(open, out)?;
-                    *open = Some(Open {
-                        index: Field::Index.get(found).map(raw_text).unwrap_or_default(),
-                        start: Field::Block.get(found).map(raw_text).unwrap_or_default(),
-                        opaque: Some(Pieces::default()),
-                        ..Open::default()
-                    });
+                    let start = Field::Block.get(found).map(raw_text).unwrap_or_default();
+                    let opaque = Some(Pieces::default());
+                    begin(open, Open { index: written, start, opaque, ..Open::default() }, out)?;
                 }
             }
-            "content_block_stop" => close(open, out)?,
+            "content_block_stop" => {
+                if let Some(at) = open_at(open, Field::Index.get(found)) {
+                    close(open.remove(at), out)?;
+                }
+            }
             "message_start" => {
                 counted.note(found, &START);
                 counted.tell(out);
@@ -236,12 +247,12 @@ impl Wire for Messages {
                 counted.note(found, &LATER);
                 counted.tell(out);
                 if let Some(reason) = Field::DeltaStopReason.text(found) {
-                    close(open, out)?;
+                    close_all(open, out)?;
                     out.end_choice(0, finish_reason(reason))?;
                 }
             }
             "message_stop" => {
-                close(open, out)?;
+                close_all(open, out)?;
                 out.finish();
             }
             "message" => whole(found, event, counted, out)?,
@@ -278,7 +289,7 @@ fn whole(found: Found<'_>, event: Incoming<'_>, counted: &mut Counted, out: &mut
     }
 }
 
-fn delta(found: Found<'_>, data: &str, name: &str, open: &mut Option<Open>, out: &mut Outbox) -> Result<()> {
+fn delta(found: Found<'_>, data: &str, name: &str, open: &mut [Open], out: &mut Outbox) -> Result<()> {
     // By what is there and not by its declared type: servers that translate from other formats get the types wrong.
     if let Some(text) = Field::DeltaText.text(found) {
         return out.say(Kind::Text, 0, text);
@@ -293,9 +304,7 @@ fn delta(found: Found<'_>, data: &str, name: &str, open: &mut Option<Open>, out:
     }
     if let Some(piece) = Field::DeltaJson.get(found).and_then(|piece| piece.as_str()) {
         let index = Field::Index.get(found);
-        let ours =
-            open.as_mut().filter(|open| index.is_none_or(|index| open.index.as_bytes() == index.raw()));
-        return match ours {
+        return match open_at(open, index).and_then(|at| open.get_mut(at)) {
             Some(_) if piece.is_empty() => Ok(()),
             Some(Open { opaque: Some(Pieces { input, .. }), .. }) => {
                 let before = input.len();
@@ -317,8 +326,8 @@ fn delta(found: Found<'_>, data: &str, name: &str, open: &mut Option<Open>, out:
         return out.detail(0, "citations", citation);
     }
     let here = Field::Index.get(found);
-    if let Some(Open { opaque: Some(pieces), index, .. }) = open
-        && here.is_none_or(|here| index.as_bytes() == here.raw())
+    if let Some(at) = open_at(open, here)
+        && let Some(Open { opaque: Some(pieces), .. }) = open.get_mut(at)
         && let Ok(Owned::Object(mut event)) = serde_json::from_str(data)
         && let Some(Owned::Object(piece)) = event.remove("delta")
     {
@@ -331,10 +340,40 @@ fn delta(found: Found<'_>, data: &str, name: &str, open: &mut Option<Open>, out:
     if kind.is_some_and(|kind| known.contains(&kind)) { Ok(()) } else { out.raw(name, data) }
 }
 
-/// The open block is complete: a call that had no pieces has what its block began with, or no arguments at all.
-fn close(open: &mut Option<Open>, out: &mut Outbox) -> Result<()> {
-    match open.take() {
-        Some(Open { opaque: Some(Pieces { input, members }), start, .. }) => {
+/// Most blocks that are open at once: above the calls of any answer that was seen.
+const MAX_OPEN: usize = 256;
+
+/// Which of the open blocks has that number; where either says none, the latest.
+fn open_at(open: &[Open], index: Option<Value<'_>>) -> Option<usize> {
+    let Some(index) = index else { return open.len().checked_sub(1) };
+    let with = |number: &[u8]| open.iter().rposition(|open| open.index.as_bytes() == number);
+    with(index.raw()).or_else(|| with(b""))
+}
+
+/// A block begins. One of the same number that was open has had its end.
+fn begin(open: &mut Vec<Open>, block: Open, out: &mut Outbox) -> Result<()> {
+    if let Some(at) = open.iter().rposition(|open| open.index == block.index) {
+        close(open.remove(at), out)?;
+    }
+    if open.len() >= MAX_OPEN {
+        let what = format!("the answer has more than {MAX_OPEN} blocks open at once");
+        return Err(Error::new(ErrorKind::TooLarge, what));
+    }
+    // What a block begins with is kept until it ends.
+    out.count(block.start.len())?;
+    open.push(block);
+    Ok(())
+}
+
+fn close_all(open: &mut Vec<Open>, out: &mut Outbox) -> Result<()> {
+    open.drain(..).try_for_each(|open| close(open, out))
+}
+
+/// A block is complete: a call that had no pieces has what its block began with, or no arguments at all.
+fn close(open: Open, out: &mut Outbox) -> Result<()> {
+    let Open { index: _, call, start, has_arguments, opaque } = open;
+    match opaque {
+        Some(Pieces { input, members }) => {
             let input = serde_json::from_str::<Owned>(&input).ok();
             match serde_json::from_str::<Map<String, Owned>>(&start) {
                 Ok(mut block) if input.is_some() || !members.is_empty() => {
@@ -345,11 +384,14 @@ fn close(open: &mut Option<Open>, out: &mut Outbox) -> Result<()> {
                 _ => out.opaque(0, OPAQUE, start.trim_ascii()),
             }
         }
-        Some(open) if !open.has_arguments => {
-            let input = if open.start.is_empty() { "{}" } else { &open.start };
-            out.call(0, &CallPiece { arguments: Some(Text::Plain(input)), ..CallPiece::default() })
+        None if has_arguments => Ok(()),
+        None => {
+            let input = Text::Plain(if start.is_empty() { "{}" } else { &start });
+            match call {
+                Some(call) => out.arguments(0, call, input),
+                None => out.call(0, &CallPiece { arguments: Some(input), ..CallPiece::default() }),
+            }
         }
-        _ => Ok(()),
     }
 }
 
