@@ -325,3 +325,53 @@ fn what_the_format_cannot_say_is_an_error() {
     let error = OPENAI_RESPONSES.encode(&request, "m").expect_err("no stop texts");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
+
+/// So many items that room was made for more since: an event of one that is complete tells nothing again.
+#[test]
+fn an_event_that_comes_a_thousand_items_late_is_no_news() {
+    let mut events = vec![CREATED.to_owned()];
+    let done = |place: usize| {
+        format!(
+            r#"{{"type":"response.output_text.done","output_index":{place},"content_index":0,"text":"{place:04}","logprobs":[{{"token":"x"}}]}}"#
+        )
+    };
+    for place in 0..1100 {
+        let item = format!(
+            r#"{{"type":"response.output_item.done","output_index":{place},"item":{{"type":"message","content":[{{"type":"output_text","text":"{place:04}"}}]}}}}"#
+        );
+        events.extend([done(place), item]);
+    }
+    let told = |events: &[String]| {
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        decode(&OPENAI_RESPONSES, SSE, [stream(&events).as_bytes()], None).lines
+    };
+    let before = told(&events);
+    events.extend([done(0), done(7), done(1099)]);
+    assert_eq!(told(&events), before);
+}
+
+/// Text and a refusal in one part, where the second needs the room of what is complete: the citations stay the first's.
+#[test]
+fn citations_are_told_once_though_room_is_made_meanwhile() {
+    let mut events = vec![CREATED.to_owned()];
+    let item = |place: usize, parts: usize| {
+        let parts = vec![r#"{"type":"output_text","text":"x"}"#; parts].join(",");
+        format!(
+            r#"{{"type":"response.output_item.done","output_index":{place},"item":{{"type":"message","content":[{parts}]}}}}"#
+        )
+    };
+    let part = |event: &str| {
+        format!(
+            r#"{{"type":"response.content_part.{event}","output_index":9,"content_index":0,"part":{{"type":"output_text","text":"hi","annotations":[{{"n":1}}],"refusal":"no"}}}}"#
+        )
+    };
+    events.extend([item(0, 1000), item(1, 23), part("done"), part("done")]);
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    let decoded = decode(&OPENAI_RESPONSES, SSE, [stream(&events).as_bytes()], None);
+    assert_eq!(
+        decoded.lines.iter().filter(|line| line.starts_with("detail: citations")).count(),
+        1,
+        "{:?}",
+        &decoded.lines[1000..]
+    );
+}

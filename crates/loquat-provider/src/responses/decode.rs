@@ -335,9 +335,10 @@ impl Answer<'_> {
             return self.whole(Kind::Reasoning, Section::Thoughts, Field::PartText, Again::Part).map(drop);
         }
         let run = self.whole(Kind::Text, Section::Text, Field::PartText, Again::Part)?;
-        self.whole(Kind::Refusal, Section::Refusal, Field::PartRefusal, Again::Part)?;
+        // Before anything else is told, which may give the run another number.
         self.beside(run, Aside::Citations, Field::PartAnnotations)?;
-        self.beside(run, Aside::Logprobs, Field::PartLogprobs)
+        self.beside(run, Aside::Logprobs, Field::PartLogprobs)?;
+        self.whole(Kind::Refusal, Section::Refusal, Field::PartRefusal, Again::Part).map(drop)
     }
 
     /// All that is said of a text besides its words.

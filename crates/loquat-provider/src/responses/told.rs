@@ -25,6 +25,9 @@ const MAX_ITEMS: usize = 4096;
 /// Most runs of words of those that are not complete. Each event may be compared with all of them.
 const MAX_RUNS: usize = 1024;
 
+/// The number of a run that has been forgotten, after all of its item was told.
+const GONE: usize = usize::MAX;
+
 /// Room for so many of both is kept for the next answer.
 pub(super) const MAX_KEPT: usize = 64;
 
@@ -102,6 +105,8 @@ struct Item {
     /// Our number of that call, once it has a name.
     call: Option<u32>,
     is_closed: bool,
+    /// There was no room to keep its runs.
+    is_forgotten: bool,
     /// What of it has been told.
     extent: Extent,
     /// For whoever looks for several at once: it is one of those.
@@ -245,9 +250,9 @@ impl Told {
         }
     }
 
-    /// That is told of the run. Whether it had been before.
+    /// That is told of the run. Whether it had been before, as all has of one that is [`GONE`].
     pub(super) fn note(&mut self, run: usize, aside: Aside) -> bool {
-        let Some(run) = self.runs.get_mut(run) else { return false };
+        let Some(run) = self.runs.get_mut(run) else { return true };
         let has = match aside {
             Aside::Citations => &mut run.has_citations,
             Aside::Logprobs => &mut run.has_logprobs,
@@ -292,6 +297,7 @@ impl Told {
             is_announced: false,
             call: None,
             is_closed: false,
+            is_forgotten: false,
             extent: Extent::default(),
             is_taken: false,
         });
@@ -326,12 +332,21 @@ impl Told {
         }
     }
 
-    /// Makes room for so many more runs, as far as there are some of items that are complete. Those that are kept change their places.
+    /// Makes room for so many more runs, as far as there are some of items that are complete. Those that are kept change their places,
+    /// and pieces that go on are told of theirs at its new one.
     pub(super) fn make_room(&mut self, wanted: usize) {
-        if self.runs.len().saturating_add(wanted) > MAX_RUNS {
-            let Self { items, runs, .. } = self;
-            runs.retain(|run| items.get(run.item).is_some_and(|item| !item.is_closed));
+        if self.runs.len().saturating_add(wanted) <= MAX_RUNS {
+            return;
         }
+        let Self { items, runs, current, .. } = self;
+        let is_kept = |run: &Run| items.get(run.item).is_some_and(|item| !item.is_closed);
+        *current = current.and_then(|(at, run, before)| {
+            runs.get(run).filter(|run| is_kept(run))?;
+            let place = runs[..run].iter().filter(|run| is_kept(run)).count();
+            Some((at, place, before))
+        });
+        runs.retain(is_kept);
+        items.iter_mut().filter(|item| item.is_closed).for_each(|item| item.is_forgotten = true);
     }
 
     /// A run of that item is told, or what is said besides it.
@@ -415,4 +430,49 @@ impl Told {
 #[cold]
 fn too_many(what: &str, max: usize) -> Error {
     Error::new(ErrorKind::TooLarge, format!("the answer has more than {max} {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(place: u64) -> At {
+        At { place: Some(place), section: Section::Text, number: Some(0) }
+    }
+
+    /// A text that is told in pieces while others, before and after it, are complete and have to make room.
+    #[test]
+    fn a_run_that_goes_on_is_known_at_its_new_place() -> Result<()> {
+        let mut told = Told::new(8);
+        let word = Words::of_plain("word");
+        let complete = |told: &mut Told, place| {
+            told.whole(at(place), word, Again::Text)?;
+            let item = told.find_open(Some(place), Sort::Message).unwrap_or_default();
+            told.close(item, Extent::default());
+            Ok::<(), Error>(())
+        };
+        complete(&mut told, 0)?;
+        told.piece(at(1), Words::of_plain("abc"), 100)?;
+        for place in 2..MAX_RUNS as u64 {
+            complete(&mut told, place)?;
+        }
+        assert_eq!(told.runs.len(), MAX_RUNS);
+        told.make_room(1);
+        assert_eq!(told.runs.len(), 1);
+        assert!(told.goes_on(at(1)));
+        told.settle(109);
+        assert_eq!(told.runs[0].words, Words { bytes: 9, ..Words::of_plain("abc") });
+        Ok(())
+    }
+
+    /// What goes on may be of an item that has been closed: then there is nothing to go on with.
+    #[test]
+    fn a_run_that_goes_on_may_be_gone() -> Result<()> {
+        let mut told = Told::new(8);
+        told.piece(at(0), Words::of_plain("abc"), 0)?;
+        told.close(0, Extent::default());
+        told.make_room(MAX_RUNS);
+        assert!(told.runs.is_empty() && !told.goes_on(at(0)));
+        Ok(())
+    }
 }

@@ -6,7 +6,7 @@
 
 use loquat_core::Result;
 
-use super::{Aside, At, Item, Run, Section, Told, too_many, words::Words};
+use super::{Aside, At, GONE, Item, Run, Section, Told, too_many, words::Words};
 
 /// The two events that may follow the pieces of a run and hold all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,10 +57,14 @@ impl Told {
         }
         // An event that comes after its item's end; or one of another item, at the same place.
         let is_closed = |item: &Item| item.is_closed && item.place == at.place && item.sort == sort;
-        if let Some(item) = self.items.iter().rposition(is_closed)
-            && let Some(run) = self.find_closed(item, at, words)
-        {
-            return Ok(Heard::Before(run));
+        if let Some(item) = self.items.iter().rposition(is_closed) {
+            if let Some(run) = self.find_closed(item, at, words) {
+                return Ok(Heard::Before(run));
+            }
+            let Item { is_forgotten, place, extent, .. } = &self.items[item];
+            if *is_forgotten && place.is_some() && extent.are(at.section, &words) {
+                return Ok(Heard::Before(GONE));
+            }
         }
         let item = match open {
             Some(item) => item,

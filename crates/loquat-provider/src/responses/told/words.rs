@@ -70,6 +70,12 @@ impl Extent {
         sum.bytes = sum.bytes.saturating_add(bytes);
     }
 
+    /// Whether its words in that section, all together, are these.
+    pub(super) fn are(&self, section: Section, words: &Words) -> bool {
+        let sum = if section == Section::Summary { &self.summary } else { &self.main };
+        sum.bytes > 0 && sum.are(words)
+    }
+
     /// Whether all of that and nothing else has been told.
     pub(super) fn is_told_by(&self, told: &Self, sort: Sort) -> bool {
         let is_there = |words: &Words| words.bytes > 0;
