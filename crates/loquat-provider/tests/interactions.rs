@@ -124,3 +124,47 @@ fn a_conversation_becomes_steps() {
         )
     );
 }
+
+/// The first revision of the API: no steps, but outputs.
+#[test]
+fn outputs_of_the_first_revision() {
+    let expected = [
+        "start: v g",
+        "reasoning: hm",
+        "signature: S",
+        "text: hi",
+        r#"opaque: gemini-interactions {"id":"q","type":"google_search_call"}"#,
+        "call: 0 a f",
+        "arguments 0: {\"x\":1}",
+        "call: 1 b g",
+        "arguments 1: {}",
+        "choice end: tool_calls",
+        "finished: tool_calls in=1 out=2",
+    ];
+    let body = stream(&[
+        r#"{"event_type":"interaction.start","interaction":{"id":"v","model":"g","status":"in_progress"}}"#,
+        r#"{"event_type":"interaction.status_update","interaction_id":"v","status":"in_progress"}"#,
+        r#"{"event_type":"content.start","index":0,"content":{"type":"thought"}}"#,
+        r#"{"event_type":"content.delta","index":0,"delta":{"type":"thought_summary","content":{"type":"text","text":"hm"}}}"#,
+        r#"{"event_type":"content.delta","index":0,"delta":{"type":"thought_signature","signature":"S"}}"#,
+        r#"{"event_type":"content.stop","index":0}"#,
+        r#"{"event_type":"content.start","index":1,"content":{"type":"text","text":"h"}}"#,
+        r#"{"event_type":"content.delta","index":1,"delta":{"type":"text","text":"i"}}"#,
+        r#"{"event_type":"content.stop","index":1}"#,
+        r#"{"event_type":"content.start","index":2,"content":{"type":"google_search_call","id":"q"}}"#,
+        r#"{"event_type":"content.stop","index":2}"#,
+        r#"{"event_type":"content.start","index":3,"content":{"type":"function_call"}}"#,
+        r#"{"event_type":"content.delta","index":3,"delta":{"type":"function_call","id":"a","name":"f","arguments":{"x":1}}}"#,
+        r#"{"event_type":"content.stop","index":3}"#,
+        r#"{"event_type":"content.start","index":4,"content":{"type":"function_call","id":"b","name":"g"}}"#,
+        r#"{"event_type":"content.stop","index":4}"#,
+        r#"{"event_type":"interaction.complete","interaction":{"id":"v","status":"requires_action","usage":{"total_input_tokens":1,"total_output_tokens":2}}}"#,
+    ]);
+    check(&GEMINI_INTERACTIONS, SSE, &body, &expected);
+    check(
+        &GEMINI_INTERACTIONS,
+        JSON,
+        r#"{"id":"v","model":"g","status":"requires_action","outputs":[{"type":"thought","signature":"S","summary":[{"type":"text","text":"hm"}]},{"type":"text","text":"hi"},{"id":"q","type":"google_search_call"},{"type":"function_call","id":"a","name":"f","arguments":{"x":1}},{"type":"function_call","id":"b","name":"g","arguments":{}}],"usage":{"total_input_tokens":1,"total_output_tokens":2}}"#,
+        &expected,
+    );
+}

@@ -1,7 +1,8 @@
 //! Interaction events, and whole interactions, into deltas.
 //!
 //! An answer is a list of steps: thoughts, output, calls, and steps that the server took itself, which are put together
-//! from their pieces and stay parts of the message. Steps come one after the other.
+//! from their pieces and stay parts of the message. Steps come one after the other. The first revision of the API had no steps but
+//! `outputs`, each of which is one content; it is read as well (`OldKind` and the like below).
 
 use loquat_core::{Error, ErrorKind, FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Match, Str, Value};
@@ -29,8 +30,17 @@ fields! {
     StepName = "/step/name",
     StepArguments = "/step/arguments",
     StepSignature = "/step/signature",
+    Old = "/content",
+    OldKind = "/content/type",
+    OldId = "/content/id",
+    OldName = "/content/name",
+    OldArguments = "/content/arguments",
+    OldSignature = "/content/signature",
+    OldText = "/content/text",
     Delta = "/delta",
     DeltaType = "/delta/type",
+    DeltaId = "/delta/id",
+    DeltaName = "/delta/name",
     DeltaText = "/delta/text",
     DeltaSummary = "/delta/content/text",
     DeltaSignature = "/delta/signature",
@@ -53,7 +63,7 @@ fields! {
     Status = "/status",
     Tier = "/service_tier",
     Input = "/usage/total_input_tokens",
-    Output = "/usage/total_output_tokens",
+    OutputTokens = "/usage/total_output_tokens",
     Cached = "/usage/total_cached_tokens",
     Thought = "/usage/total_thought_tokens",
     Tools = "/usage/total_tool_use_tokens",
@@ -69,6 +79,18 @@ fields! {
     OneMediaType = "/steps/*/content/*/mime_type",
     OneData = "/steps/*/content/*/data",
     OneAnnotations = "/steps/*/content/*/annotations",
+    Outputs = "/outputs",
+    Output = "/outputs/*",
+    OutputType = "/outputs/*/type",
+    OutputId = "/outputs/*/id",
+    OutputName = "/outputs/*/name",
+    OutputArguments = "/outputs/*/arguments",
+    OutputSignature = "/outputs/*/signature",
+    OutputSummary = "/outputs/*/summary/*/text",
+    OutputText = "/outputs/*/text",
+    OutputMediaType = "/outputs/*/mime_type",
+    OutputData = "/outputs/*/data",
+    OutputAnnotations = "/outputs/*/annotations",
 }
 
 /// The state of one answer.
@@ -91,10 +113,11 @@ enum Step {
         signature: String,
         told: bool,
     },
-    /// A call: the arguments it began with, in case no pieces come.
+    /// A call: the arguments it began with, in case no pieces come, and whether it had a name by then.
     Call {
         arguments: String,
         told: bool,
+        begun: bool,
     },
     Output,
     /// One of the server's own, put together, and how much of it there is.
@@ -134,7 +157,9 @@ impl Wire for Interactions {
             return Ok(true);
         }
         let Some(kind) = Field::EventType.text(found).map(|kind| kind.decode_lossy(word)) else {
-            if Field::Steps.get(found).is_none() && Field::Status.get(found).is_none() {
+            if Field::Steps.get(found).or(Field::Outputs.get(found)).is_none()
+                && Field::Status.get(found).is_none()
+            {
                 out.raw(event.name, data)?;
             } else {
                 whole(found, data, out)?;
@@ -142,15 +167,24 @@ impl Wire for Interactions {
             return Ok(true);
         };
         match kind {
-            "step.delta" => delta(found, open, *max_bytes, data, out)?,
+            "step.delta" | "content.delta" => delta(found, open, *max_bytes, (kind, data), out)?,
             "step.start" => {
                 open.close(out)?;
-                *open = Step::start(found, out)?;
+                *open = Start::step(found).begin(out)?;
             }
-            "step.stop" => open.close(out)?,
-            "interaction.created" => out.start(Field::EndId.text(found), Field::EndModel.text(found))?,
+            "content.start" => {
+                open.close(out)?;
+                *open = Start::content(found).begin(out)?;
+                if let (Step::Output, Some(text)) = (&open, Field::OldText.text(found)) {
+                    out.say(Kind::Text, 0, text)?;
+                }
+            }
+            "step.stop" | "content.stop" => open.close(out)?,
+            "interaction.created" | "interaction.start" => {
+                out.start(Field::EndId.text(found), Field::EndModel.text(found))?;
+            }
             "interaction.status_update" => {}
-            "interaction.completed" => {
+            "interaction.completed" | "interaction.complete" => {
                 open.close(out)?;
                 out.start(Field::EndId.text(found), Field::EndModel.text(found))?;
                 usage(found, &AT_END, out);
@@ -169,41 +203,85 @@ impl Wire for Interactions {
     }
 }
 
-impl Step {
-    fn start(found: Found<'_>, out: &mut Outbox) -> Result<Self> {
-        Ok(match Field::StepType.text(found).and_then(|kind| kind.borrowed()).unwrap_or_default() {
+/// What a step begins with.
+#[derive(Debug, Clone, Copy)]
+struct Start<'e> {
+    raw: Option<Value<'e>>,
+    kind: Option<Str<'e>>,
+    id: Option<Str<'e>>,
+    name: Option<Str<'e>>,
+    arguments: Option<Value<'e>>,
+    signature: Option<Str<'e>>,
+}
+
+impl<'e> Start<'e> {
+    fn step(found: Found<'e>) -> Self {
+        Self {
+            raw: Field::Step.get(found),
+            kind: Field::StepType.text(found),
+            id: Field::StepId.text(found),
+            name: Field::StepName.text(found),
+            arguments: Field::StepArguments.get(found),
+            signature: Field::StepSignature.text(found),
+        }
+    }
+
+    fn content(found: Found<'e>) -> Self {
+        Self {
+            raw: Field::Old.get(found),
+            kind: Field::OldKind.text(found),
+            id: Field::OldId.text(found),
+            name: Field::OldName.text(found),
+            arguments: Field::OldArguments.get(found),
+            signature: Field::OldSignature.text(found),
+        }
+    }
+
+    fn begin(self, out: &mut Outbox) -> Result<Step> {
+        let Self { id, name, .. } = self;
+        Ok(match self.kind.and_then(|kind| kind.borrowed()).unwrap_or_default() {
             "thought" => {
                 let mut signature = String::new();
-                if let Some(seal) = Field::StepSignature.text(found) {
+                if let Some(seal) = self.signature {
                     seal.append_lossy_to(&mut signature);
                 }
-                Self::Thought { signature, told: false }
+                Step::Thought { signature, told: false }
             }
-            "model_output" => Self::Output,
+            kind if is_output(kind) => Step::Output,
             "function_call" => {
-                let (id, name) = (Field::StepId.text(found), Field::StepName.text(found));
-                out.begin_call(0, &CallPiece { id, name, ..CallPiece::default() })?;
-                if let Some(seal) = Field::StepSignature.text(found) {
+                let begun = name.is_some();
+                if begun {
+                    out.begin_call(0, &CallPiece { id, name, ..CallPiece::default() })?;
+                }
+                if let Some(seal) = self.signature {
                     out.seal_call(0, seal)?;
                 }
-                let arguments = Field::StepArguments.get(found).map(|value| raw(value).to_owned());
-                Self::Call { arguments: arguments.unwrap_or_default(), told: false }
+                let arguments = self.arguments.map(|value| raw(value).to_owned()).unwrap_or_default();
+                Step::Call { arguments, told: false, begun }
             }
             _ => {
-                let text = Field::Step.get(found).map(raw).unwrap_or_default();
+                let text = self.raw.map(raw).unwrap_or_default();
                 let step = serde_json::from_str(text).unwrap_or_default();
-                Self::Other { step, bytes: text.len() }
+                Step::Other { step, bytes: text.len() }
             }
         })
     }
+}
 
+/// What the model says: the kind of a step, and those of contents in the first revision.
+fn is_output(kind: &str) -> bool {
+    matches!(kind, "model_output" | "text" | "image" | "audio" | "video" | "document")
+}
+
+impl Step {
     /// The step is complete.
     fn close(&mut self, out: &mut Outbox) -> Result<()> {
         match std::mem::take(self) {
             Self::Thought { signature, told } => out.seal(0, &*signature, !told),
-            Self::Call { arguments, told: false } => {
+            Self::Call { arguments, told: false, begun } => {
                 let arguments = if arguments.starts_with('{') { &arguments } else { "{}" };
-                out.call(0, &CallPiece { arguments: Some(Text::Plain(arguments)), ..CallPiece::default() })
+                let piece = CallPiece { arguments: Some(Text::Plain(arguments)), ..CallPiece::default() };
+                if begun { out.call(0, &piece) } else { out.begin_call(0, &piece) }
             }
             Self::Other { step, .. } if !step.is_empty() => {
                 out.opaque(0, OPAQUE, &Owned::Object(step).to_string())
@@ -213,7 +291,13 @@ impl Step {
     }
 }
 
-fn delta(found: Found<'_>, open: &mut Step, max_bytes: usize, data: &str, out: &mut Outbox) -> Result<()> {
+fn delta(
+    found: Found<'_>,
+    open: &mut Step,
+    max_bytes: usize,
+    (kind, data): (&str, &str),
+    out: &mut Outbox,
+) -> Result<()> {
     match open {
         Step::Thought { signature, told } => {
             if let Some(text) = Field::DeltaSummary.text(found).or(Field::DeltaText.text(found)) {
@@ -226,14 +310,19 @@ fn delta(found: Found<'_>, open: &mut Step, max_bytes: usize, data: &str, out: &
             }
             Ok(())
         }
-        Step::Call { told, .. } => {
+        Step::Call { told, begun, .. } => {
+            if !*begun && let (id, Some(name)) = (Field::DeltaId.text(found), Field::DeltaName.text(found)) {
+                *begun = true;
+                out.begin_call(0, &CallPiece { id, name: Some(name), ..CallPiece::default() })?;
+            }
             let arguments = match Field::DeltaArguments.get(found) {
                 Some(Value::Str(text)) => Text::Json(text),
                 Some(value @ Value::Object(_)) => Text::Plain(raw(value)),
                 _ => return Ok(()),
             };
             *told |= !arguments.is_empty();
-            out.call(0, &CallPiece { arguments: Some(arguments), ..CallPiece::default() })
+            let piece = CallPiece { arguments: Some(arguments), ..CallPiece::default() };
+            if std::mem::replace(begun, true) { out.call(0, &piece) } else { out.begin_call(0, &piece) }
         }
         Step::Other { step, bytes } => {
             let text = Field::Delta.get(found).map(raw).unwrap_or_default();
@@ -264,7 +353,7 @@ fn delta(found: Found<'_>, open: &mut Step, max_bytes: usize, data: &str, out: &
                 Some(data) => out.media(0, media_type(Field::DeltaMediaType.text(found)), data)?,
                 None => Field::DeltaType.text(found).is_some_and(|kind| kind.raw().starts_with("text")),
             };
-            if told { Ok(()) } else { out.raw("step.delta", data) }
+            if told { Ok(()) } else { out.raw(kind, data) }
         }
     }
 }
@@ -301,12 +390,12 @@ fn whole(found: Found<'_>, data: &str, out: &mut Outbox) -> Result<()> {
             step.matches += 1;
             let text = found.value.as_str().filter(|text| !text.is_empty());
             match Field::of(&found) {
-                Some(Field::OneStep) => step.raw = Some(found.value),
-                Some(Field::OneType) => step.kind = text,
-                Some(Field::OneId) => step.id = text,
-                Some(Field::OneName) => step.name = text,
-                Some(Field::OneArguments) => step.arguments = Some(found.value),
-                Some(Field::OneSignature) => step.signature = text,
+                Some(Field::OneStep | Field::Output) => step.raw = Some(found.value),
+                Some(Field::OneType | Field::OutputType) => step.kind = text,
+                Some(Field::OneId | Field::OutputId) => step.id = text,
+                Some(Field::OneName | Field::OutputName) => step.name = text,
+                Some(Field::OneArguments | Field::OutputArguments) => step.arguments = Some(found.value),
+                Some(Field::OneSignature | Field::OutputSignature) => step.signature = text,
                 _ => {}
             }
         }
@@ -321,22 +410,25 @@ fn whole(found: Found<'_>, data: &str, out: &mut Outbox) -> Result<()> {
 impl<'e> OneStep<'e> {
     fn take_in(self, matches: impl Iterator<Item = Match<'e>>, out: &mut Outbox) -> Result<()> {
         let kind = self.kind.and_then(|kind| kind.borrowed()).unwrap_or_default();
+        let kind = if is_output(kind) { "model_output" } else { kind };
         let (mut told, mut media) = (false, None);
         for found in matches {
             let text = found.value.as_str().filter(|text| !text.is_empty());
             match (kind, Field::of(&found), text) {
-                ("thought", Some(Field::OneSummary), Some(text)) => {
+                ("thought", Some(Field::OneSummary | Field::OutputSummary), Some(text)) => {
                     told = true;
                     out.say(Kind::Reasoning, 0, text)?;
                 }
-                ("model_output", Some(Field::OneText), Some(text)) => out.say(Kind::Text, 0, text)?,
-                ("model_output", Some(Field::OneMediaType), text) => media = text,
-                ("model_output", Some(Field::OneData), Some(text)) => {
+                ("model_output", Some(Field::OneText | Field::OutputText), Some(text)) => {
+                    out.say(Kind::Text, 0, text)?;
+                }
+                ("model_output", Some(Field::OneMediaType | Field::OutputMediaType), text) => media = text,
+                ("model_output", Some(Field::OneData | Field::OutputData), Some(text)) => {
                     if let Some(data) = text.borrowed() {
                         out.media(0, media_type(media), data)?;
                     }
                 }
-                ("model_output", Some(Field::OneAnnotations), _) => {
+                ("model_output", Some(Field::OneAnnotations | Field::OutputAnnotations), _) => {
                     out.detail(0, "citations", found.value)?;
                 }
                 _ => {}
@@ -368,7 +460,7 @@ impl<'e> OneStep<'e> {
 /// Where the counts are: input, output, cached, thoughts, the server's tools.
 const AT_END: [Field; 5] =
     [Field::EndInput, Field::EndOutput, Field::EndCached, Field::EndThought, Field::EndTools];
-const AT_TOP: [Field; 5] = [Field::Input, Field::Output, Field::Cached, Field::Thought, Field::Tools];
+const AT_TOP: [Field; 5] = [Field::Input, Field::OutputTokens, Field::Cached, Field::Thought, Field::Tools];
 
 fn usage(found: Found<'_>, counts: &[Field; 5], out: &mut Outbox) {
     let [input, output, cached, thought, tools] = counts.map(|field| field.count(found));

@@ -19,16 +19,32 @@ impl Reading {
                     self.reasoning.push_str(part["text"].as_str().unwrap_or_default());
                 }
             }
+            for output in event["outputs"].as_array().into_iter().flatten() {
+                self.step(output);
+                self.text.push_str(output["text"].as_str().unwrap_or_default());
+                for part in output["summary"].as_array().into_iter().flatten() {
+                    self.reasoning.push_str(part["text"].as_str().unwrap_or_default());
+                }
+            }
             self.completed(event);
             return;
         }
-        let kind = text("/event_type");
+        // The first revision told of contents and not of steps.
+        let kind = match &*text("/event_type") {
+            "interaction.start" => "interaction.created".to_owned(),
+            "interaction.complete" => "interaction.completed".to_owned(),
+            kind => kind.replace("content.", "step."),
+        };
         self.any |= kind == "interaction.created" || kind == "step.delta" || kind == "interaction.completed";
         self.answered |= self.any;
         match &*kind {
             "step.start" => {
-                self.step(&event["step"]);
-                self.blocks.push((0, Some(usize::from(text("/step/type") == "thought"))));
+                let step = if event["step"].is_object() { &event["step"] } else { &event["content"] };
+                if step["name"].is_string() {
+                    self.step(step);
+                }
+                self.text.push_str(step["text"].as_str().unwrap_or_default());
+                self.blocks.push((0, Some(usize::from(step["type"] == "thought"))));
             }
             "step.delta" => {
                 let in_thought = self.blocks.last().is_some_and(|(_, thought)| *thought == Some(1));
@@ -36,6 +52,9 @@ impl Reading {
                     self.reasoning.push_str(&text("/delta/content/text"));
                 } else {
                     self.text.push_str(&text("/delta/text"));
+                }
+                if event["delta"]["name"].is_string() {
+                    self.step(&event["delta"]);
                 }
                 if text("/delta/type") == "arguments_delta" {
                     let Some(call) = self.calls.last_mut() else { return };
