@@ -234,7 +234,9 @@ impl HttpModel {
         let mut meta = Meta::default();
         meta.request_id = head.request_id().map(str::to_owned);
         meta.rate_limits = head.rate_limits();
-        let decoder = inner.format.decoder(&head, inner.decode_limits);
+        let limits = inner.decode_limits;
+        let decoder =
+            inner.format.decoder(&head, limits.with_events_kept(limits.keeps_events || request.raw));
         let watch = Watch::new(inner.limits, started, context.deadline(), request.stream);
         let source = BodySource::new(response.body, decoder, watch, inner.endpoint.credential.clone());
         Ok(Answer::new(source).with_meta(meta))

@@ -188,7 +188,8 @@ pub enum Delta<'a> {
     Detail {
         /// Which alternative.
         choice: u32,
-        /// What it is about: `logprobs`, `citations`, `safety`, `fingerprint`, `service_tier`, or the provider's word.
+        /// What it is about: `logprobs`, `citations`, `safety`, `fingerprint`, `service_tier`, the provider's word, or
+        /// `raw` ([`ChatRequest::raw`](crate::ChatRequest::raw)).
         name: &'a str,
         /// The provider's JSON, unread.
         json: &'a str,

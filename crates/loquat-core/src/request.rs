@@ -150,6 +150,10 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Members added to the request's JSON object as they are: whatever this type does not know.
     pub extra_body: Vec<(String, JsonText)>,
+    /// Whether all events of the answer, or the whole of one that is no stream, are also told as they came: each is a
+    /// [`Detail`](crate::Detail) named `raw`. For what a provider says and this library has no word for. Default `false`, as it costs a
+    /// copy of everything; the copies count as content where the length of an answer is bounded.
+    pub raw: bool,
     /// Headers added to the request as they are. They may be credentials: `Debug` hides the values.
     pub extra_headers: ExtraHeaders,
 }
@@ -186,6 +190,7 @@ impl ChatRequest {
             cache: CacheHint::default(),
             stream: true,
             extra_body: Vec::new(),
+            raw: false,
             extra_headers: ExtraHeaders::default(),
         }
     }

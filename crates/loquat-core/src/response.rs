@@ -52,7 +52,8 @@ impl std::ops::AddAssign for Usage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Detail {
-    /// What it is about: `logprobs`, `citations`, `safety`, `fingerprint`, `service_tier`, or the provider's own word.
+    /// What it is about: `logprobs`, `citations`, `safety`, `fingerprint`, `service_tier`, the provider's own word, or `raw`
+    /// ([`ChatRequest::raw`](crate::ChatRequest::raw)).
     pub name: String,
     /// The JSON as it came. What comes in pieces (log probabilities, citations) is one detail a piece, in order.
     pub json: JsonText,

@@ -16,7 +16,7 @@ use crate::{
     list::ListFramer,
     outbox::Outbox,
     pool::{self, Pool},
-    wire::{EventError, Incoming, Wire},
+    wire::{EventError, Incoming, Wire, take},
 };
 
 /// What [`Decoder::advance`] came to.
@@ -251,7 +251,7 @@ impl Decoder {
         if event.data.len() > pool::MAX_EVENT_BYTES {
             *pool = None;
         }
-        match wire.event(Incoming::framed(event), out) {
+        match take(wire.as_mut(), Incoming::framed(event), out) {
             Ok(counts) => *events += u64::from(counts),
             Err(error) => return Err(with_body(refused(error, *events), event.data.as_bytes())),
         }
@@ -336,7 +336,7 @@ impl Decoder {
                             if event.data.len() > pool::MAX_EVENT_BYTES {
                                 *pool = None;
                             }
-                            match wire.event(Incoming::framed(event), out) {
+                            match take(wire.as_mut(), Incoming::framed(event), out) {
                                 Ok(counts) => {
                                     *events += u64::from(counts);
                                     Ok(())

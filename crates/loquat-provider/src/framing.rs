@@ -12,7 +12,7 @@ use crate::{
     fields::{Pick, fields},
     list::ListFramer,
     outbox::Outbox,
-    wire::{EventError, Incoming, Wire},
+    wire::{EventError, Incoming, Wire, take},
 };
 
 /// What a body of JSON is taken for, where it is no event stream.
@@ -75,7 +75,7 @@ pub(crate) fn frame_event(
         return Ok(true);
     }
     if frame.event_type != "chunk" {
-        return wire.event(Incoming::named(frame.event_type, payload), out);
+        return take(wire, Incoming::named(frame.event_type, payload), out);
     }
     let found = envelope.extract_str(payload)?;
     let carried = Field::Bytes.text(found).and_then(|bytes| bytes.borrowed());
@@ -84,7 +84,7 @@ pub(crate) fn frame_event(
         return Err(Error::new(ErrorKind::Protocol, "what a frame carries is not base64").into());
     }
     let carried = std::str::from_utf8(text).map_err(not_text)?;
-    wire.event(Incoming::named("message", carried), out)
+    take(wire, Incoming::named("message", carried), out)
 }
 
 /// An element of a list of events.
@@ -95,7 +95,7 @@ pub(crate) fn element_event(
 ) -> Result<bool, EventError> {
     let data = std::str::from_utf8(element)
         .map_err(|_| Error::new(ErrorKind::Protocol, "an element of the list of events is not UTF-8"))?;
-    wire.event(Incoming::unframed(data, false), out)
+    take(wire, Incoming::unframed(data, false), out)
 }
 
 /// A body that is one document. `cut`: it was lost on the way, and being no JSON is not its fault.
@@ -104,7 +104,7 @@ pub(crate) fn document(wire: &mut dyn Wire, body: &[u8], cut: bool, out: &mut Ou
         let place = error.valid_up_to();
         Error::new(ErrorKind::Protocol, format!("the answer is not UTF-8 at byte {place}"))
     })?;
-    match wire.event(Incoming::unframed(data, true), out) {
+    match take(wire, Incoming::unframed(data, true), out) {
         Ok(_) => {
             out.finish();
             Ok(())
@@ -114,7 +114,7 @@ pub(crate) fn document(wire: &mut dyn Wire, body: &[u8], cut: bool, out: &mut Ou
         Err(EventError::Json(error)) if error.kind() == loquat_json::ErrorKind::TrailingBytes => {
             let mut number = 0;
             for data in data.lines().filter(|line| !line.trim().is_empty()) {
-                match wire.event(Incoming::unframed(data, false), out) {
+                match take(wire, Incoming::unframed(data, false), out) {
                     Ok(_) => number += 1,
                     Err(EventError::Json(_)) if cut => return Ok(()),
                     Err(error) => return Err(refused(error, number)),

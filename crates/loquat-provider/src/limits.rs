@@ -15,6 +15,8 @@ pub struct DecodeLimits {
     pub max_tool_calls: usize,
     /// Longest whole JSON answer, in bytes. Default 64 MiB.
     pub max_body_bytes: usize,
+    /// Whether each event, or a whole answer, is also told as it came, as a detail named `raw`. Default `false`.
+    pub keeps_events: bool,
 }
 
 impl Default for DecodeLimits {
@@ -24,6 +26,7 @@ impl Default for DecodeLimits {
             max_answer_bytes: DEFAULT_MAX_ANSWER_BYTES,
             max_tool_calls: 1024,
             max_body_bytes: DEFAULT_MAX_ANSWER_BYTES,
+            keeps_events: false,
         }
     }
 }
@@ -47,6 +50,13 @@ impl DecodeLimits {
     #[must_use]
     pub fn with_max_tool_calls(mut self, calls: usize) -> Self {
         self.max_tool_calls = calls;
+        self
+    }
+
+    /// Replaces [`keeps_events`](Self::keeps_events).
+    #[must_use]
+    pub fn with_events_kept(mut self, keeps: bool) -> Self {
+        self.keeps_events = keeps;
         self
     }
 

@@ -25,6 +25,16 @@ pub(crate) trait Wire: Send + fmt::Debug {
     fn renew(&mut self, _limits: DecodeLimits) {}
 }
 
+/// Takes an event, and tells it as it came where that is asked for.
+#[inline]
+pub(crate) fn take(wire: &mut dyn Wire, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
+    let counts = wire.event(event, out)?;
+    if out.keeps_events() && !event.is_done() {
+        out.event_as_it_came(event.data)?;
+    }
+    Ok(counts)
+}
+
 /// One event, or a whole document.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming<'a> {

@@ -504,9 +504,12 @@ async fn c25_one_object_for_all_and_members_of_ones_own() {
     let mut request = ChatRequest::new(name).with_user("hi");
     request.extra_body.push(("vendor_option".into(), JsonText::new(r#"{"deep":[1]}"#)));
     request.extra_headers.0.push(("x-vendor-option".into(), "on".into()));
+    request.raw = true;
     let answer = application.model.infer(&Context::new(), Arc::new(request)).await.expect("it began");
-    let (text, ending) = ended(answer).await;
-    assert!(text == "hello" && ending.is_finished());
+    let response = answer.collect().await.expect("whole");
+    assert_eq!(response.text(), "hello");
+    let raw: Vec<&str> = response.details("raw").map(JsonText::as_str).collect();
+    assert_eq!(raw, [FIRST, REST, STOP]);
     let sent = server.requests().swap_remove(0);
     assert_eq!(sent.body["vendor_option"]["deep"][0], 1);
     let header = sent.headers.iter().find(|(name, _)| name == "x-vendor-option");

@@ -365,6 +365,21 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether events are told as they came, besides what they say.
+    #[inline]
+    pub(crate) fn keeps_events(&self) -> bool {
+        self.limits.keeps_events
+    }
+
+    /// An event, or a whole answer, of which all has been told that it says; nothing, if it is no JSON.
+    #[cold]
+    pub(crate) fn event_as_it_came(&mut self, data: &str) -> Result<()> {
+        match serde_json::from_str::<serde::de::IgnoredAny>(data) {
+            Ok(_) => self.detail_text(0, "raw", data.trim_ascii()),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// What is still held back is handed out, as no more comes.
     pub(crate) fn settle(&mut self) -> Result<()> {
         for choice in 0..u32::try_from(self.choices.len()).unwrap_or(MAX_CHOICES) {

@@ -91,6 +91,10 @@ impl Outbox {
         (counts, usage): (u128, ReadUsage),
         found: Found<'_>,
     ) {
+        if self.limits.keeps_events {
+            // Each has to come by where it is kept.
+            return;
+        }
         let usage = (found.varies() & counts != 0).then_some(usage);
         let free = free | counts;
         let free = free | 1_u128.checked_shl(u32::try_from(field).unwrap_or(u32::MAX)).unwrap_or(0);

@@ -64,6 +64,7 @@ pub(super) fn bytes(request: &ChatRequest) -> Option<Vec<u8>> {
         write_text(name, &mut to);
         write_text(json.as_str(), &mut to);
     }
+    to.push(u8::from(request.raw));
     write_number(request.extra_headers.0.len() as u64, &mut to);
     for (name, value) in &request.extra_headers.0 {
         write_text(name, &mut to);
@@ -163,6 +164,7 @@ mod tests {
                 "cache",
                 "stream",
                 "extra_body",
+                "raw",
                 "extra_headers",
             ]
         );
@@ -207,6 +209,7 @@ mod tests {
         change(|r| r.tool_choice = ToolChoice::Tool("t".into()));
         change(|r| r.response_format = ResponseFormat::JsonObject);
         change(|r| r.extra_body.push(("a".into(), JsonText::new("1"))));
+        change(|r| r.raw = true);
         change(|r| r.extra_headers.0.push(("a".into(), "1".into())));
         let all_bytes: Vec<_> = all.iter().map(|request| bytes(request).unwrap()).collect();
         for (index, one) in all_bytes.iter().enumerate() {
