@@ -252,9 +252,9 @@ impl<'e> Start<'e> {
                 let begun = name.is_some();
                 if begun {
                     out.begin_call(0, &CallPiece { id, name, ..CallPiece::default() })?;
-                }
-                if let Some(seal) = self.signature {
-                    out.seal_call(0, seal)?;
+                    if let Some(seal) = self.signature {
+                        out.seal_call(0, seal)?;
+                    }
                 }
                 let arguments = self.arguments.map(|value| raw(value).to_owned()).unwrap_or_default();
                 Step::Call { arguments, told: false, begun }
