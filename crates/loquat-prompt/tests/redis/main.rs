@@ -8,6 +8,7 @@ mod support;
 
 mod certificate;
 mod failing;
+mod near;
 mod sentinels;
 mod tenants;
 mod topologies;

@@ -17,14 +17,14 @@ use super::{
 };
 
 /// What a sentinel is told of a master, so that it does not wait for long.
-fn monitor(port: u16) -> String {
+pub(crate) fn monitor(port: u16) -> String {
     format!(
         "sentinel monitor fleet 127.0.0.1 {port} 1\nsentinel down-after-milliseconds fleet 300\n\
          sentinel failover-timeout fleet 2000\n"
     )
 }
 
-fn led(address: String, login: Option<(Option<&str>, &str)>) -> RemoteConfig {
+pub(crate) fn led(address: String, login: Option<(Option<&str>, &str)>) -> RemoteConfig {
     let login =
         login.map(|(user, password)| SentinelLogin { user: user.map(Into::into), password: password.into() });
     config(Topology::Sentinel { addresses: vec![address.into()], master: "fleet".to_owned(), login })

@@ -102,8 +102,8 @@ fn clustered(folder: &Path) -> Vec<String> {
     .to_vec()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_of_three() {
+/// Three servers that share the keys.
+pub(crate) fn cluster() -> Vec<RedisServer> {
     let servers: Vec<RedisServer> =
         (0..3).map(|_| RedisServer::start_with(|folder, _| clustered(folder), &[])).collect();
     let addresses: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
@@ -114,6 +114,12 @@ async fn a_cluster_of_three() {
     until(&format!("the cluster is up: {said}"), || {
         servers.iter().all(|server| server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
     });
+    servers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_three() {
+    let servers = cluster();
     let topology = || Topology::Cluster(servers.iter().map(|server| server.url().into()).collect());
     let mut timed = config(topology());
     timed.budget = Duration::from_millis(500);

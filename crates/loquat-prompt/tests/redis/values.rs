@@ -74,39 +74,30 @@ async fn a_fleet_shares_what_one_has_computed() {
     }
 }
 
-/// A value that is kept on this side goes when any other client changes it, and until then Redis is not asked for it.
+/// Keys of other programs, or below a prefix that begins alike, are neither counted nor removed, nor do they stand in the way.
 #[tokio::test]
-async fn what_another_client_changes_is_not_kept() {
+async fn only_what_is_ours_is_counted_and_removed() {
     let server = RedisServer::start(&[]);
-    let (one, two) =
-        (Node::new(standalone(server.url()), "a").await, Node::new(standalone(server.url()), "a").await);
-    let reads = || {
-        let stats = server.cli(&["INFO", "commandstats"]);
-        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls=")).unwrap_or("0,");
-        line.split(',').next().unwrap().parse::<u64>().unwrap()
-    };
-    let until_it_says = async |expected: Option<&str>| {
-        let end = Instant::now() + Duration::from_secs(10);
-        while two.remote.fragment("a", "system", 1).await.as_deref() != expected {
-            assert!(Instant::now() < end, "the invalidation arrives");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    one.remote.put_fragment("a", "system", 1, "Be kind.");
-    one.remote.flush().await;
-    until_it_says(Some("Be kind.")).await;
-    let before = reads();
-    for _ in 0..20 {
-        until_it_says(Some("Be kind.")).await;
+    let mut nodes = Vec::new();
+    for prefix in ["a*", "ab", "a", "a*:tokens", "[a]"] {
+        let mut config = standalone(server.url());
+        config.prefix = prefix.to_owned();
+        let node = Node::new(config, "a").await;
+        node.check(&texts(0, 3)).await;
+        node.written(3).await;
+        nodes.push(node);
     }
-    assert_eq!(reads(), before, "kept on this side");
-    one.remote.put_fragment("a", "system", 1, "Be brief.");
-    one.remote.flush().await;
-    until_it_says(Some("Be brief.")).await;
-    assert!(reads() > before);
-    let key = server.cli(&["RANDOMKEY"]);
-    assert_eq!(server.cli(&["DEL", &key]), "1");
-    until_it_says(None).await;
+    let mut other =
+        redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    for key in [&b"a*:\xff\xfe"[..], b"a*:tokens", b"aX:tokens:1:2", b"a*:\x1b[2J:1:2"] {
+        redis::cmd("SET").arg(key).arg("another program's").exec_async(&mut other).await.unwrap();
+    }
+    for (left, node) in (4..).zip(&nodes).collect::<Vec<_>>().into_iter().rev() {
+        let inventory = node.remote.inventory().await.unwrap();
+        assert_eq!(inventory.into_iter().collect::<Vec<_>>(), [("tokens".to_owned(), 3)]);
+        assert_eq!(node.remote.clear().await.unwrap(), 3);
+        assert_eq!(server.cli(&["DBSIZE"]), (4 + (left - 4) * 3).to_string());
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    pub(super) const ALL: [Self; 4] = [Self::Tokens, Self::Count, Self::Fragment, Self::Answer];
+
     /// In keys, for people who look at Redis.
     pub(super) fn name(self) -> &'static str {
         match self {

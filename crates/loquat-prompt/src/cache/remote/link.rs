@@ -1,11 +1,19 @@
 //! The connection to Redis, of whatever topology: one multiplexed connection, on which questions are pipelined by themselves.
 
-use std::{fmt, num::NonZeroUsize, time::Duration};
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use loquat_core::{Error, ErrorKind, Result};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
-    ProtocolVersion, RedisError, RedisResult, TlsCertificates, TlsMode,
+    ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, TlsCertificates, TlsMode,
     aio::MultiplexedConnection,
     caching::CacheConfig,
     cluster::ClusterClientBuilder,
@@ -20,25 +28,38 @@ use super::{RemoteConfig, Topology};
 const CONNECT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
-pub(super) enum Link {
+pub(super) struct Link {
+    connection: Connection,
+    /// Set once nobody is there any more who would say which values have changed: redis-rs goes on to answer with those that it keeps.
+    is_lost: Arc<AtomicBool>,
+}
+
+#[derive(Clone)]
+enum Connection {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::One(_) => "One",
-            Self::Cluster(_) => "Cluster",
-        })
+        f.write_str(if self.is_cluster() { "Cluster" } else { "One" })
     }
 }
 
 impl Link {
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Relaxed)
+    }
+
+    /// Whether it leads to several servers, of which each holds a part.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.connection, Connection::Cluster(_))
+    }
+
     pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
-        match self {
-            Self::One(connection) => command.query_async(connection).await,
-            Self::Cluster(connection) => command.query_async(connection).await,
+        match &mut self.connection {
+            Connection::One(connection) => command.query_async(connection).await,
+            Connection::Cluster(connection) => command.query_async(connection).await,
         }
     }
 }
@@ -86,6 +107,12 @@ fn unknown(error: &RedisError) -> bool {
 
 /// Makes a connection.
 pub(super) async fn connect(config: &RemoteConfig) -> Result<Link> {
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let connection = connection(config, &is_lost).await?;
+    Ok(Link { connection, is_lost })
+}
+
+async fn connection(config: &RemoteConfig, is_lost: &Arc<AtomicBool>) -> Result<Connection> {
     let nears = config.near_values > 0;
     let failed = |error: RedisError| {
         let kind = if unknown(&error) { ErrorKind::Authentication } else { ErrorKind::Connect };
@@ -100,7 +127,14 @@ pub(super) async fn connect(config: &RemoteConfig) -> Result<Link> {
             .set_default_client_ttl(config.keep_for.min(Duration::from_secs(600)))
     });
     if let Some(near) = near {
-        settings = settings.set_cache_config(near);
+        let is_lost = Arc::clone(is_lost);
+        let pushed = move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                is_lost.store(true, Relaxed);
+            }
+            Ok::<_, RedisError>(())
+        };
+        settings = settings.set_cache_config(near).set_push_sender(pushed);
     }
     let certificates = config
         .trusted_pem
@@ -117,7 +151,7 @@ pub(super) async fn connect(config: &RemoteConfig) -> Result<Link> {
             client
                 .get_multiplexed_async_connection_with_config(&settings)
                 .await
-                .map(Link::One)
+                .map(Connection::One)
                 .map_err(failed)
         }
         Topology::Sentinel { addresses, master, login } => {
@@ -157,11 +191,12 @@ pub(super) async fn connect(config: &RemoteConfig) -> Result<Link> {
             let nodelay = TcpSettings::default().set_nodelay(true);
             let builder = builder.set_client_to_redis_tcp_settings(nodelay);
             let mut client = builder.build().map_err(failed)?;
-            client.get_async_connection_with_config(&settings).await.map(Link::One).map_err(failed)
+            client.get_async_connection_with_config(&settings).await.map(Connection::One).map_err(failed)
         }
         Topology::Cluster(addresses) => {
             let infos =
                 addresses.iter().map(|address| info(address.expose(), nears)).collect::<Result<Vec<_>>>()?;
+            // It makes each node's connection anew by itself, and forgets with the old one what that node had.
             let mut builder = ClusterClientBuilder::new(infos)
                 // The budget is ours to keep: a cluster in trouble is a miss.
                 .retries(1)
@@ -175,7 +210,7 @@ pub(super) async fn connect(config: &RemoteConfig) -> Result<Link> {
                 builder = builder.certs(certificates);
             }
             let client = builder.build().map_err(failed)?;
-            client.get_async_connection().await.map(Link::Cluster).map_err(failed)
+            client.get_async_connection().await.map(Connection::Cluster).map_err(failed)
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Questions to Redis within a budget, and what becomes of them.
 
+mod inventory;
+
 use std::{
-    collections::BTreeMap,
     fmt,
     future::poll_fn,
     hash::{BuildHasher, RandomState},
@@ -194,6 +195,7 @@ impl Remote {
     fn link(&self, now: Instant) -> Option<Link> {
         let (admits, link) = {
             let mut state = lock(&self.0.state);
+            state.link.take_if(|link| link.is_lost());
             let admits = state.breaker.admits(now.into_std());
             (admits, if admits { state.link.clone() } else { None })
         };
@@ -430,70 +432,6 @@ impl Remote {
         self.write(&shelf, vec![self.item(&shelf, key, content)]);
     }
 
-    /// Removes everything below the prefix from a standalone or sentinel-led server; how many keys. For `loquat cache clear`.
-    ///
-    /// # Errors
-    /// Redis cannot be asked, or is a cluster, whose nodes are cleared by its own tools.
-    pub async fn clear(&self) -> Result<u64> {
-        let mut link = self.whole_link().await?;
-        let (mut cursor, mut removed) = (0, 0);
-        loop {
-            let keys;
-            (cursor, keys) = self.scan(&mut link, cursor).await?;
-            if !keys.is_empty() {
-                removed += link.query::<u64>(redis::cmd("UNLINK").arg(&keys)).await.map_err(unasked)?;
-            }
-            if cursor == 0 {
-                return Ok(removed);
-            }
-        }
-    }
-
-    /// How many values of each kind there are below the prefix (`tokens`, `count`, `fragment`, `answer`). Looks at every key of the
-    /// server: for people, not for programs.
-    ///
-    /// # Errors
-    /// As [`Remote::clear`].
-    pub async fn inventory(&self) -> Result<BTreeMap<String, u64>> {
-        let mut link = self.whole_link().await?;
-        let (mut cursor, mut kinds) = (0, BTreeMap::new());
-        loop {
-            let keys;
-            (cursor, keys) = self.scan(&mut link, cursor).await?;
-            for key in keys {
-                let below = key.get(self.0.config.prefix.len() + 1..).unwrap_or_default();
-                let kind = below.split(':').next().unwrap_or_default();
-                *kinds.entry(kind.to_owned()).or_default() += 1;
-            }
-            if cursor == 0 {
-                return Ok(kinds);
-            }
-        }
-    }
-
-    async fn scan(&self, link: &mut Link, cursor: u64) -> Result<(u64, Vec<String>)> {
-        let pattern = format!("{}:*", self.0.config.prefix.replace(['*', '?', '[', ']', '\\'], "?"));
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(512);
-        link.query(&scan).await.map_err(unasked)
-    }
-
-    /// A connection to a server that holds everything, made now if there is none.
-    async fn whole_link(&self) -> Result<Link> {
-        let link = lock(&self.0.state).link.clone();
-        let link = match link {
-            Some(link) => link,
-            None => link::connect(&self.0.config).await?,
-        };
-        match link {
-            Link::One(_) => Ok(link),
-            Link::Cluster(_) => {
-                let what = "a cluster is looked through and cleared node by node, by its own tools";
-                Err(Error::new(ErrorKind::Unsupported, what))
-            }
-        }
-    }
-
     /// Waits until everything that was given to Redis is written, or left out. For a program's end.
     pub async fn flush(&self) {
         let all = u32::try_from(self.0.config.max_writes).unwrap_or(u32::MAX);
@@ -509,10 +447,6 @@ impl Drop for Connecting {
     fn drop(&mut self) {
         self.0.0.connecting.store(false, Relaxed);
     }
-}
-
-fn unasked(error: redis::RedisError) -> Error {
-    Error::new(ErrorKind::Connection, "the remote cache cannot be asked").with_source(error)
 }
 
 /// A master that has become a replica says so in words of its own: that connection is of no more use.
