@@ -236,8 +236,7 @@ impl Remote {
         self.run_beside(command, || ()).await.0
     }
 
-    /// Runs a command within the budget, and works while the answer is under way. Whatever is not needed for asking is done then, the
-    /// timer of the budget included.
+    /// Runs a command within the budget, and works while the answer is under way. Whatever is not needed for asking is done then.
     async fn run_beside<T: redis::FromRedisValue, W>(
         &self,
         command: &redis::Cmd,
@@ -246,14 +245,17 @@ impl Remote {
         let began = Instant::now();
         let Some(mut link) = self.link(began) else { return (None, work()) };
         self.0.counters.asked.fetch_add(1, Relaxed);
-        let mut question = pin!(link.query(command));
+        // Its timer is armed before this task waits for the first time: the runtime then sleeps until no later than that anyway, and need
+        // not be woken to be told, which is a write and a look at the sockets in vain.
+        let until = began + self.0.config.budget.min(MAX_BUDGET);
+        let mut question = pin!(timeout_at(until, link.query(command)));
         let (answered, worked) = match poll_fn(|cx| Poll::Ready(question.as_mut().poll(cx))).await {
-            Poll::Ready(answer) => (Ok(answer), work()),
+            Poll::Ready(answered) => (answered, work()),
             Poll::Pending => {
                 // The question is with the connection's own task, which sends it in its next turn.
                 tokio::task::yield_now().await;
                 let worked = work();
-                (timeout_at(began + self.0.config.budget.min(MAX_BUDGET), question).await, worked)
+                (question.await, worked)
             }
         };
         let took = began.elapsed();
