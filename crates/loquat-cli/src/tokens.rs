@@ -128,7 +128,9 @@ fn counter(args: &TokensArgs) -> Result<Counter> {
     let name = neutral::line(&file.display().to_string());
     let json = input::file(file, MAX_TOKENIZER_BYTES)?;
     let family = args.model.as_deref().map_or(Family::Other, Family::of);
-    Ok(Counter::with_tokenizer(from_file(&name, &json)?, family))
+    let tokenizer =
+        from_file(&name, &json).map_err(|error| error.map_message(|what| format!("{name}: {what}")))?;
+    Ok(Counter::with_tokenizer(tokenizer, family))
 }
 
 /// The text with its tokens told apart. Bytes of a character that goes over a border belong to the token that ends it.
@@ -218,6 +220,9 @@ fn word(value: &Value, name: &str) -> String {
 }
 
 fn message(value: &Value) -> std::result::Result<Message, String> {
+    if !value.is_object() {
+        return Err("it is no object".to_owned());
+    }
     let role = match value.get("role").and_then(Value::as_str) {
         Some("system" | "developer") => Role::System,
         Some("assistant") => Role::Assistant,

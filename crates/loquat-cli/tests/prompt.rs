@@ -52,7 +52,7 @@ fn templates_are_rendered_with_data_from_everywhere() {
 
 #[test]
 fn a_folder_is_checked_and_listed() {
-    let good = folder(&[("b", "{{one}} {{two.three}}"), ("a", "nothing")]);
+    let good = folder(&[("b", "{{one}} {{two.three}}{{#if one}}{{@root.one}}{{/if}}"), ("a", "nothing")]);
     let path = good.path().to_str().unwrap();
     prompt(&["lint", path]).run().check(0, "", &["2 templates, nothing wrong"]);
     prompt(&["list", path]).run().check(0, "a\nb  one, two.three\n", &[]);
@@ -62,6 +62,14 @@ fn a_folder_is_checked_and_listed() {
         let bad = folder(&[("a", text)]);
         prompt(&["lint", bad.path().to_str().unwrap()]).run().check(2, "", &[place]);
     }
+    // What is wrong with a file, and not only that something is.
+    let bad = folder(&[]);
+    fs::write(bad.path().join("a.hbs"), b"\xff").unwrap();
+    prompt(&["lint", bad.path().to_str().unwrap()]).run().check(
+        1,
+        "",
+        &["a.hbs: cannot be read", "valid UTF-8"],
+    );
     prompt(&["lint", "/no/such/folder"]).run().check(1, "", &["/no/such/folder"]);
 }
 

@@ -50,7 +50,8 @@ fn a_models_own_tokenizer_counts() {
         tokens(&["--tokenizer", path, "-m", model]).stdin("hihi!").run().check(0, "3\n", &[]);
     }
     std::fs::write(path, r#"{"normalizer":{"type":"Lowercase"},"model":{"type":"BPE"}}"#).unwrap();
-    tokens(&["--tokenizer", path]).stdin("hi").run().check(2, "", &["this tokenizer file cannot be used"]);
+    let named = format!("{path}: this tokenizer file cannot be used");
+    tokens(&["--tokenizer", path]).stdin("hi").run().check(2, "", &[&named]);
     tokens(&["--tokenizer", "/no/such/file"]).stdin("hi").run().check(2, "", &["cannot read /no/such/file"]);
 }
 
@@ -109,6 +110,8 @@ fn no_message_is_taken_for_an_empty_one() {
             "neither a text nor a list",
         ),
         (format!(r#"{{"role":"tool","tool_call_id":"c","content":{image}}}"#), "as text alone"),
+        ("null".to_owned(), "message 1: it is no object"),
+        ("\"hi\"".to_owned(), "message 1: it is no object"),
     ] {
         tokens(&["--messages"]).stdin(format!("[{message}]")).run().check(2, "", &[why]);
     }

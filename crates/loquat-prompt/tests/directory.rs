@@ -83,3 +83,27 @@ fn a_link_out_of_the_folder_is_refused() {
         Kind::File
     );
 }
+
+/// Neither is waited for, nor gone through without end.
+#[cfg(unix)]
+#[test]
+fn pipes_and_circles_are_refused() {
+    let check = |folder: &tempfile::TempDir, kind, what: &str| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let path = folder.path().to_owned();
+        thread::spawn(move || sender.send(TemplateDirectory::open(path, Templates::builder()).map(drop)));
+        let opened = receiver.recv_timeout(Duration::from_secs(60)).expect("it comes to an end");
+        let error = opened.expect_err("it is refused");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(what), "{error}");
+    };
+    let pipe = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("mkfifo").arg(pipe.path().join("a.hbs")).status().unwrap();
+    assert!(made.success());
+    check(&pipe, Kind::File, "a.hbs: is no file");
+    let circle = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c", "d", "e", "f", "g"] {
+        std::os::unix::fs::symlink(circle.path(), circle.path().join(name)).unwrap();
+    }
+    check(&circle, Kind::TooLarge, "more than");
+}

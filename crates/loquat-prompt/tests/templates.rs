@@ -1,9 +1,12 @@
 //! Templates as their authors write them, right and wrong: data in, prompt or a placed error out.
 #![cfg(feature = "template")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use loquat_prompt::template::{TemplateErrorKind as Kind, TemplateLimits, Templates, TemplatesBuilder};
+use loquat_prompt::{
+    template::{TemplateErrorKind as Kind, TemplateLimits, Templates, TemplatesBuilder},
+    tokenizer::Bytes,
+};
 use serde_json::{Value, json};
 
 fn build(sources: &[(&str, &str)]) -> TemplatesBuilder {
@@ -201,4 +204,49 @@ fn html_is_escaped_where_it_is_asked_for() {
     assert_eq!(templates.render("main", &json!({"x": "<"})).unwrap(), "&lt; <");
     let lenient = build(&[("main", "[{{x}}]")]).strict(false).build().unwrap();
     assert_eq!(lenient.render("main", &json!({})).unwrap(), "[]");
+}
+
+#[test]
+fn variables_are_what_data_can_hold() {
+    let source = "{{user.name}} {{@root.title}} {{#each list}}{{@index}}{{this}}{{this.x}}{{../y}}{{#if @last}}{{/if}}{{/each}}\
+        {{upper z}}{{> p}}";
+    let templates = build(&[("main", source), ("p", "{{q}}")]).build().unwrap();
+    let variables = templates.variables("main");
+    assert_eq!(
+        variables.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["../y", "list", "this.x", "title", "user.name", "z"]
+    );
+}
+
+/// With a tokenizer of which each byte is a token, so that anybody can count them.
+#[test]
+fn helpers_count_and_cut_tokens() {
+    let data = json!({"text": "añb", "number": 3});
+    let with = |source: &str| build(&[("main", source)]).tokenizer(Arc::new(Bytes));
+    for (source, expected) in [
+        ("{{count_tokens text}} {{count_tokens \"\"}}", "4 0"),
+        (
+            "[{{truncate_tokens text 4}}][{{truncate_tokens text 3}}][{{truncate_tokens text 0}}]",
+            "[añb][añ][]",
+        ),
+        // Half a character is none.
+        ("[{{truncate_tokens text 2}}][{{truncate_tokens text 2 from=\"tail\"}}]", "[a][a]"),
+        ("[{{truncate_tokens text 2 from=\"head\"}}][{{truncate_tokens text 1 from=\"head\"}}]", "[b][b]"),
+    ] {
+        let templates = with(source).build().unwrap_or_else(|error| panic!("{source}: {error}"));
+        assert_eq!(templates.render("main", &data).unwrap(), expected, "{source}");
+    }
+    for (source, shown) in [
+        (
+            "{{truncate_tokens text 2 from=\"middle\"}}",
+            "main:1:1: truncate_tokens: `from` is \"head\" or \"tail\"",
+        ),
+        ("{{truncate_tokens text}}", "main:1:1: truncate_tokens: argument 2 is missing"),
+        ("{{truncate_tokens text -1}}", "main:1:1: truncate_tokens: argument 2 is not a whole number"),
+        ("\n{{count_tokens number}}", "main:2:1: count_tokens: argument 1 is a number, not a text"),
+    ] {
+        assert_eq!(refused(with(source), &data), (Kind::Helper, shown.to_owned()), "{source}");
+    }
+    // Without something to count with they do not exist.
+    assert_eq!(refused(build(&[("main", "{{count_tokens text}}")]), &data).0, Kind::UnknownHelper);
 }

@@ -124,11 +124,18 @@ pub(crate) fn set(
     Ok(())
 }
 
-/// The variables that a template names itself, its partials apart, as paths.
+/// The variables that a template names itself, its partials apart, as paths; without what a loop or the rendering brings (`@index`,
+/// `this` by itself), which no data could hold.
 pub(crate) fn variables(name: &str, template: &Template) -> BTreeSet<String> {
     let mut uses = BTreeMap::new();
     let _ = walk(name, template, name, 1, &mut uses);
-    uses.into_values().flat_map(|uses| uses.variables).collect()
+    let named = uses.into_values().flat_map(|uses| uses.variables);
+    named
+        .filter_map(|path| match path.strip_prefix("@root.") {
+            Some(path) => Some(path.to_owned()),
+            None => (!path.starts_with('@') && path != "this").then_some(path),
+        })
+        .collect()
 }
 
 /// What a rendering of one template can come to.

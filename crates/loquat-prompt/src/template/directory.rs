@@ -25,6 +25,8 @@ use super::{TemplateError, TemplateErrorKind as Kind, Templates, TemplatesBuilde
 pub const EXTENSION: &str = "hbs";
 /// Deepest folder below the root.
 const MAX_FOLDERS: usize = 16;
+/// Most entries that one look goes over, whatever they are: links within the folder can lead to it again and again.
+const MAX_ENTRIES: usize = 65_536;
 
 /// A folder's templates, as they are now.
 pub struct TemplateDirectory {
@@ -154,9 +156,15 @@ fn list(root: &Path, like: &TemplatesBuilder) -> Result<BTreeMap<String, Stamp>,
     let real_root = fs::canonicalize(root).map_err(|error| wrong(root, error))?;
     let mut files = BTreeMap::new();
     let mut folders = vec![(root.to_owned(), String::new(), 0_usize)];
+    let mut entries = 0;
     while let Some((folder, prefix, depth)) = folders.pop() {
         for entry in fs::read_dir(&folder).map_err(|error| wrong(&folder, error))? {
             let path = entry.map_err(|error| wrong(&folder, error))?.path();
+            entries += 1;
+            if entries > MAX_ENTRIES {
+                let what = format!("more than {MAX_ENTRIES} entries");
+                return Err(TemplateError::new(Kind::TooLarge, root.display().to_string(), what));
+            }
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             if name.starts_with('.') {
                 continue;
@@ -175,6 +183,10 @@ fn list(root: &Path, like: &TemplatesBuilder) -> Result<BTreeMap<String, Stamp>,
                 }
                 folders.push((path.clone(), format!("{prefix}{name}/"), depth + 1));
             } else if let Some(stem) = name.strip_suffix(EXTENSION).and_then(|stem| stem.strip_suffix('.')) {
+                // To open a pipe waits for who writes into it.
+                if !metadata.is_file() {
+                    return Err(TemplateError::new(Kind::File, path.display().to_string(), "is no file"));
+                }
                 let stamp =
                     Stamp { path: path.clone(), bytes: metadata.len(), modified: metadata.modified().ok() };
                 files.insert(format!("{prefix}{stem}"), stamp);

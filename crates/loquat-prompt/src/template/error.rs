@@ -104,6 +104,10 @@ impl From<TemplateError> for Error {
             TemplateErrorKind::TooLarge | TemplateErrorKind::TooLong => ErrorKind::TooLarge,
             _ => ErrorKind::InvalidRequest,
         };
-        Self::new(kind, error.to_string())
+        let shown = Self::new(kind, error.to_string());
+        match error.0.source {
+            Some(cause) => shown.with_source(cause),
+            None => shown,
+        }
     }
 }

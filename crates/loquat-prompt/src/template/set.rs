@@ -114,7 +114,8 @@ impl Templates {
         self.0.sources.get(name).map(|source| &*source.text)
     }
 
-    /// The variables that a template names itself, as paths; those of its partials are theirs.
+    /// The variables that a template names itself, as paths; those of its partials are theirs. Within a loop they are as it is written
+    /// there: of an item, unless they begin with `../`.
     pub fn variables(&self, name: &str) -> BTreeSet<String> {
         self.0
             .registry
