@@ -16,7 +16,7 @@ pub(crate) const MAX_WILDCARDS: usize = 4;
 
 /// JSON Pointers compiled once, looked for together. Cloning shares them.
 ///
-/// What is shared besides is a small store of the shapes of documents that recurred in streams (at most 16, of at most 4 KiB
+/// What is shared besides is a small store of the shapes of documents that recurred in streams (at most 32, of at most 4 KiB
 /// each: member names and brackets, never values), from which the extractors of all clones predict. Fields compiled apart,
 /// even from the same pointers, know nothing of each other.
 ///

@@ -28,8 +28,9 @@ const MAX_SHARED_BYTES: usize = 4 * 1024;
 const MAX_HITS: usize = 256;
 
 /// Shapes shared. A provider's stream has three to six; what is beyond makes room for the servers that speak the same
-/// format with members of their own.
-const MAX_SHARED: usize = 16;
+/// format with members of their own. Recorded streams of Anthropic's format take 3 % fewer instructions than with sixteen, and no
+/// fewer with sixty-four.
+const MAX_SHARED: usize = 32;
 
 /// Documents remembered that had no known shape: a stream brings three to six.
 const SKETCHES: usize = 64;
