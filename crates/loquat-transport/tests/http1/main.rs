@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod chunked;
 mod ending;
 mod message;
 mod reuse;

@@ -7,6 +7,11 @@
 //! The two halves wake each other: who takes a chunk out of the body wakes whoever drove the connection when it came, which here is
 //! the same task, in the middle of its turn, and it would be polled once more for every chunk, in vain. So a task that comes back
 //! because something has come first drives the connection on nobody's behalf, and is noted down only where it has to wait again.
+//!
+//! The chunks of a chunked body never get as far as hyper: see [`tap`].
+
+mod room;
+mod tap;
 
 use std::{
     fmt,
@@ -25,10 +30,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 
+use self::tap::Tap;
 use crate::{
     ConnectionInfo, HeadLimits, Request,
     connect::{Forward, Link},
-    io::{Meter, Stream},
+    io::Meter,
     pool::Permit,
     timer::Timer,
     upload::{Outgoing, SourceFailed},
@@ -40,7 +46,10 @@ const HYPERS_MAX_FIELDS: usize = 100;
 /// See the [module](self).
 pub(crate) struct Http1 {
     sender: http1::SendRequest<Content>,
-    connection: http1::Connection<TokioIo<Stream>, Content>,
+    connection: http1::Connection<TokioIo<Tap>, Content>,
+    tap: Tap,
+    /// Whether the next data of the body is taken there.
+    taps: bool,
     /// Whether `connection` has completed; it must not be polled after that.
     finished: bool,
     /// Whether something is likely to have come since the connection was driven last.
@@ -76,11 +85,14 @@ impl Http1 {
             // More do not fit into a `HeaderMap`, which panics.
             builder.max_headers(head.max_fields.min(16 * 1024));
         }
-        let (sender, connection) = builder.handshake(TokioIo::new(link.stream)).await?;
+        let tap = Tap::new(link.stream);
+        let (sender, connection) = builder.handshake(TokioIo::new(tap.clone())).await?;
         let info = link.info;
         Ok(Self {
             sender,
             connection,
+            tap,
+            taps: false,
             finished: false,
             expects: false,
             info,
@@ -159,6 +171,13 @@ impl Http1 {
         request: http::Request<Content>,
     ) -> Result<http::Response<Incoming>, hyper::Error> {
         self.meter.hold_after(self.max_head_bytes);
+        let written = self.meter.written();
+        // One that is still pulled from somewhere is hyper's to write while the body comes.
+        let request_bytes = match request.body() {
+            Content::Whole(bytes) => Some(bytes.len() as u64),
+            Content::Upload(_) => None,
+        };
+        self.tap.begin();
         let mut response = pin!(self.sender.send_request(request));
         let mut connection_error = None;
         let mut refuses = false;
@@ -172,6 +191,9 @@ impl Http1 {
                 }
                 // Only the line above can bring it, so it need not wake anybody.
                 let response = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                if response.is_pending() && !self.finished && self.tap.go_on() {
+                    continue;
+                }
                 let is_too_large = response.is_pending() && self.meter.is_held();
                 if self.finished || !is_too_large || std::mem::replace(&mut refuses, true) {
                     return response;
@@ -194,6 +216,10 @@ impl Http1 {
         // Often the body came with the head.
         self.expects = true;
         self.used = true;
+        // More than the body is written, and all that there was: that is all of the request.
+        let is_sent = request_bytes.is_some_and(|bytes| self.meter.written() - written > bytes);
+        let is_chunked = response.as_ref().is_ok_and(is_chunked);
+        self.taps = self.tap.end_head(is_chunked && is_sent && !self.finished);
         match (response, connection_error) {
             (Ok(response), _) => {
                 self.keep_alive = keep_alive(response.headers());
@@ -211,6 +237,13 @@ impl Http1 {
         incoming: &mut Incoming,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.taps {
+            if let Some(data) = ready!(self.tap.poll_data(cx)) {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            self.taps = false;
+            self.expects = true;
+        }
         loop {
             // Data comes from driving the connection alone: a waker left in the body would wake this very task.
             let unwoken = &mut Context::from_waker(Waker::noop());
@@ -240,6 +273,17 @@ impl fmt::Debug for Http1 {
             .field("finished", &self.finished)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether its body comes in chunks, as hyper reads the head (RFC 9112 §6.3).
+fn is_chunked(response: &http::Response<Incoming>) -> bool {
+    let codings = response.headers().get_all(header::TRANSFER_ENCODING).iter().next_back();
+    let last = codings.and_then(|codings| codings.to_str().ok()?.rsplit(',').next());
+    let body = response.body();
+    last.is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"))
+        && response.version() == http::Version::HTTP_11
+        && !body.is_end_stream()
+        && body.size_hint().exact().is_none()
 }
 
 /// `Keep-Alive: timeout=5, max=100` as 4 s: a fifth is left for the way, so that a request does not meet the close.
