@@ -6,15 +6,23 @@
 //! of it is, 1.2 of 2.7 µs for 64 KiB. A buffer is zeroed when it is made and not again; it comes back when the last [`Bytes`] over it is dropped, unless enough rest already or
 //! somebody else is at the shelf just then: making a new one is cheaper than waiting.
 
+mod shelf;
+
 use std::{
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use bytes::Bytes;
+use shelf::Shelf;
+
+/// What a shelf is made of here; its model has others.
+mod parts {
+    pub(super) use std::sync::Mutex;
+}
 
 /// How large a buffer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +52,7 @@ pub(crate) struct Buffers(Arc<Shelves>);
 
 #[derive(Debug)]
 struct Shelves {
-    resting: [Mutex<Vec<Box<[u8]>>>; 2],
-    most: usize,
+    resting: [Shelf; 2],
     taken: AtomicU64,
     reused: AtomicU64,
 }
@@ -54,8 +61,7 @@ impl Buffers {
     /// That keeps so many of each size.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Shelves {
-            resting: Default::default(),
-            most,
+            resting: [Shelf::new(most), Shelf::new(most)],
             taken: AtomicU64::new(0),
             reused: AtomicU64::new(0),
         }))
@@ -64,7 +70,7 @@ impl Buffers {
     pub(crate) fn take(&self, size: Size) -> Buffer {
         let shelves = &self.0;
         shelves.taken.fetch_add(1, Relaxed);
-        let resting = shelves.resting[size as usize].try_lock().ok().and_then(|mut resting| resting.pop());
+        let resting = shelves.resting[size as usize].take();
         shelves.reused.fetch_add(u64::from(resting.is_some()), Relaxed);
         let memory = resting.unwrap_or_else(|| vec![0; size.bytes()].into_boxed_slice());
         Buffer { memory, size, home: Arc::clone(shelves) }
@@ -100,12 +106,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let memory = std::mem::take(&mut self.memory);
-        if let Ok(mut resting) = self.home.resting[self.size as usize].try_lock()
-            && resting.len() < self.home.most
-        {
-            resting.push(memory);
-        }
+        self.home.resting[self.size as usize].put(std::mem::take(&mut self.memory));
     }
 }
 
@@ -161,8 +162,8 @@ mod tests {
         let (taken, reused) = buffers.counts();
         assert_eq!(taken, u64::from(THREADS) * ROUNDS as u64);
         assert!(reused > 0 && reused < taken, "{reused} of {taken}");
-        let resting = buffers.0.resting[Size::Small as usize].lock().expect("nobody panicked");
-        assert!((1..=3).contains(&resting.len()), "{}", resting.len());
+        let resting = buffers.0.resting[Size::Small as usize].len();
+        assert!((1..=3).contains(&resting), "{resting}");
     }
 
     #[test]
@@ -181,6 +182,6 @@ mod tests {
         drop(buffers.take(Size::Large));
         drop(buffers.take(Size::Small)); // of another shelf
         assert_eq!(buffers.counts(), (4, 1));
-        assert_eq!(buffers.0.resting[1].lock().expect("free").len(), 1);
+        assert_eq!(buffers.0.resting[1].len(), 1);
     }
 }
