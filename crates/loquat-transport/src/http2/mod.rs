@@ -38,6 +38,10 @@ pub(crate) use stream::Stream;
 const REMEMBERED_RESETS: usize = 1024;
 const REMEMBER_RESETS_FOR: Duration = Duration::from_secs(10);
 
+/// The longest frame a peer may send; RFC 9113 §4.2 says 16 KiB where nobody says more. `h2` makes a buffer for each frame, and hands
+/// it on once it is whole: a long body is a quarter of the pieces, and a token waits behind 64 KiB of a neighbour's at most.
+const MAX_FRAME_BYTES: u32 = 64 * 1024;
+
 /// See the [module](self). Dropping the last handle lets the driver close the connection.
 pub(crate) struct Http2 {
     sender: client::SendRequest<Bytes>,
@@ -64,6 +68,7 @@ impl Http2 {
         let (sender, connection) = client::Builder::new()
             .initial_window_size(window(limits.stream_window_bytes))
             .initial_connection_window_size(window(limits.connection_window_bytes))
+            .max_frame_size(MAX_FRAME_BYTES)
             .data_frame_budget(limits.data_frame_budget_bytes)
             .max_header_list_size(u32::try_from(head.max_bytes).unwrap_or(u32::MAX))
             .max_concurrent_reset_streams(REMEMBERED_RESETS)

@@ -145,3 +145,28 @@ async fn a_large_upload_arrives_whole_and_an_early_answer_is_heard() {
     assert_eq!(text(send(&transport, post(address)).await.expect("head")).await.expect("body"), "5");
     assert_eq!(transport.stats().http2_opened, 1);
 }
+
+/// A peer's frame is as long as it was allowed; `h2`'s own sender makes use of it.
+#[tokio::test]
+async fn a_long_body_comes_in_few_pieces() {
+    let address = serve(
+        |_| {},
+        |_, _, _, mut respond| async move {
+            let mut stream = respond.send_response(ok(), false).expect("open");
+            send_all(&mut stream, vec![b'x'; 256 * 1024].into(), true).await;
+        },
+    )
+    .await;
+    let transport = http2();
+    // The peer has read our settings by the second.
+    for _ in 0..2 {
+        let mut response = send(&transport, post(address)).await.expect("head");
+        let (mut pieces, mut bytes) = (0, 0);
+        while let Some(chunk) = response.body.chunk().await {
+            bytes += chunk.expect("alive").len();
+            pieces += 1;
+        }
+        assert_eq!(bytes, 256 * 1024);
+        assert!(pieces <= 8, "{pieces} pieces");
+    }
+}
