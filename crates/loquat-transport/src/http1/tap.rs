@@ -35,6 +35,8 @@ struct Inner {
     held: Bytes,
     gives: Gives,
     next: Next,
+    /// Whether a head has the word, as nearly all have it who say so.
+    says_chunked: bool,
     /// Whether all that was to be written is.
     flushed: bool,
 }
@@ -63,7 +65,14 @@ enum Next {
 
 impl Tap {
     pub(super) fn new(stream: Stream) -> Self {
-        let inner = Inner { stream, held: Bytes::new(), gives: Gives::All, next: Next::Size, flushed: true };
+        let inner = Inner {
+            stream,
+            held: Bytes::new(),
+            gives: Gives::All,
+            next: Next::Size,
+            says_chunked: false,
+            flushed: true,
+        };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -71,9 +80,11 @@ impl Tap {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request goes out: hyper gets its head and nothing after that.
+    /// A request goes out: hyper gets the head of its answer and, where that speaks of chunks, nothing after it.
     pub(super) fn begin(&self) {
-        self.lock().gives = Gives::Head { is_empty: true };
+        let mut inner = self.lock();
+        inner.gives = Gives::Head { is_empty: true };
+        inner.says_chunked = false;
     }
 
     /// Hyper got what looked like a whole head and wants more: it was an interim one, or an empty line before it. It gets up to the
@@ -185,9 +196,15 @@ impl Inner {
             self.held = ready!(fill(&mut self.stream, cx))?;
         }
         let room = self.held.len().min(buf.remaining());
-        let (given, ended) = head_end(&self.held[..room], is_empty);
+        let (mut given, ended) = head_end(&self.held[..room], is_empty);
+        self.says_chunked |= memchr::memmem::find(&self.held[..given], b"chunked").is_some();
         self.gives = match ended {
-            Ended::Yes => Gives::Nothing,
+            Ended::Yes if self.says_chunked => Gives::Nothing,
+            // A body with a length comes with its head in one read of hyper's; for a second one it would make a buffer.
+            Ended::Yes => {
+                given = room;
+                Gives::All
+            }
             Ended::No { is_empty } => Gives::Head { is_empty },
         };
         buf.put_slice(&self.held[..given]);
