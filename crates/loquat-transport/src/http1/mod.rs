@@ -277,13 +277,16 @@ impl fmt::Debug for Http1 {
 
 /// Whether its body comes in chunks, as hyper reads the head (RFC 9112 §6.3).
 fn is_chunked(response: &http::Response<Incoming>) -> bool {
+    let body = response.body();
+    if response.version() != http::Version::HTTP_11
+        || body.is_end_stream()
+        || body.size_hint().exact().is_some()
+    {
+        return false;
+    }
     let codings = response.headers().get_all(header::TRANSFER_ENCODING).iter().next_back();
     let last = codings.and_then(|codings| codings.to_str().ok()?.rsplit(',').next());
-    let body = response.body();
     last.is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"))
-        && response.version() == http::Version::HTTP_11
-        && !body.is_end_stream()
-        && body.size_hint().exact().is_none()
 }
 
 /// `Keep-Alive: timeout=5, max=100` as 4 s: a fifth is left for the way, so that a request does not meet the close.

@@ -10,15 +10,19 @@
 use std::{
     io::{self, IoSlice},
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf as _, Bytes};
+use memchr::memmem::Finder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::room::fill;
 use crate::io::Stream;
+
+/// As nearly all write it who say so in a head.
+static CHUNKED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("chunked"));
 
 /// The digits of a size that is a plain one: 256 MiB less a byte.
 const MOST_DIGITS: usize = 7;
@@ -35,8 +39,6 @@ struct Inner {
     held: Bytes,
     gives: Gives,
     next: Next,
-    /// Whether a head has the word, as nearly all have it who say so.
-    says_chunked: bool,
     /// Whether all that was to be written is.
     flushed: bool,
 }
@@ -44,6 +46,8 @@ struct Inner {
 /// What hyper gets to read.
 #[derive(Debug)]
 enum Gives {
+    /// What is read first after a request, and whatever follows where that has nothing of chunks.
+    First,
     /// Up to the next empty line; in this line there was nothing so far.
     Head {
         is_empty: bool,
@@ -65,14 +69,7 @@ enum Next {
 
 impl Tap {
     pub(super) fn new(stream: Stream) -> Self {
-        let inner = Inner {
-            stream,
-            held: Bytes::new(),
-            gives: Gives::All,
-            next: Next::Size,
-            says_chunked: false,
-            flushed: true,
-        };
+        let inner = Inner { stream, held: Bytes::new(), gives: Gives::All, next: Next::Size, flushed: true };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -83,8 +80,8 @@ impl Tap {
     /// A request goes out: hyper gets the head of its answer and, where that speaks of chunks, nothing after it.
     pub(super) fn begin(&self) {
         let mut inner = self.lock();
-        inner.gives = Gives::Head { is_empty: true };
-        inner.says_chunked = false;
+        // What was sent before it was asked for comes first.
+        inner.gives = if inner.held.is_empty() { Gives::First } else { Gives::Head { is_empty: true } };
     }
 
     /// Hyper got what looked like a whole head and wants more: it was an interim one, or an empty line before it. It gets up to the
@@ -185,7 +182,24 @@ impl Inner {
         self.held.split_to(left)
     }
 
-    /// For hyper, while it reads a head.
+    /// For hyper, which waits for a head. Where what comes first does not have the word, all is hyper's: the body has a length, and
+    /// comes with its head in one read; or the head is in pieces, which is rare.
+    fn poll_first(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(pin!(&mut self.stream).poll_read(cx, buf))?;
+        let read = &buf.filled()[before..];
+        if CHUNKED.find(read).is_none() {
+            self.gives = Gives::All;
+            return Poll::Ready(Ok(()));
+        }
+        let (given, gives) = head_end(read, true);
+        self.held = Bytes::copy_from_slice(&read[given..]);
+        self.gives = gives;
+        buf.set_filled(before + given);
+        Poll::Ready(Ok(()))
+    }
+
+    /// For hyper, while it reads a head that has more pieces than one.
     fn poll_head(
         &mut self,
         is_empty: bool,
@@ -196,41 +210,27 @@ impl Inner {
             self.held = ready!(fill(&mut self.stream, cx))?;
         }
         let room = self.held.len().min(buf.remaining());
-        let (mut given, ended) = head_end(&self.held[..room], is_empty);
-        self.says_chunked |= memchr::memmem::find(&self.held[..given], b"chunked").is_some();
-        self.gives = match ended {
-            Ended::Yes if self.says_chunked => Gives::Nothing,
-            // A body with a length comes with its head in one read of hyper's; for a second one it would make a buffer.
-            Ended::Yes => {
-                given = room;
-                Gives::All
-            }
-            Ended::No { is_empty } => Gives::Head { is_empty },
-        };
+        let (given, gives) = head_end(&self.held[..room], is_empty);
+        self.gives = gives;
         buf.put_slice(&self.held[..given]);
         self.held.advance(given);
         Poll::Ready(Ok(()))
     }
 }
 
-enum Ended {
-    Yes,
-    No { is_empty: bool },
-}
-
-/// How many of these bytes lie before the end of an empty line, that included, and whether there was one. `is_empty`: in the line
-/// they go on with was nothing yet. A carriage return is nothing, as many as there are: hyper would rather be asked once too often
+/// How many of these bytes lie before the end of an empty line, that included, and what hyper is given after them. `is_empty`: in the
+/// line they go on with was nothing yet. A carriage return is nothing, as many as there are: hyper would rather be asked once too often
 /// than get a byte of the body.
-fn head_end(bytes: &[u8], mut is_empty: bool) -> (usize, Ended) {
+fn head_end(bytes: &[u8], mut is_empty: bool) -> (usize, Gives) {
     let is_nothing = |line: &[u8]| line.iter().all(|byte| *byte == b'\r');
     let mut start = 0;
     for at in memchr::memchr_iter(b'\n', bytes) {
         if is_empty && is_nothing(&bytes[start..at]) {
-            return (at + 1, Ended::Yes);
+            return (at + 1, Gives::Nothing);
         }
         (start, is_empty) = (at + 1, true);
     }
-    (bytes.len(), Ended::No { is_empty: is_empty && is_nothing(&bytes[start..]) })
+    (bytes.len(), Gives::Head { is_empty: is_empty && is_nothing(&bytes[start..]) })
 }
 
 enum Size {
@@ -273,6 +273,7 @@ impl AsyncRead for Tap {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.lock();
         match inner.gives {
+            Gives::First => inner.poll_first(cx, buf),
             Gives::Nothing => Poll::Pending,
             Gives::Head { is_empty } => inner.poll_head(is_empty, cx, buf),
             Gives::All if inner.held.is_empty() => pin!(&mut inner.stream).poll_read(cx, buf),
