@@ -168,3 +168,32 @@ fn outputs_of_the_first_revision() {
         &expected,
     );
 }
+
+/// A call's seal comes with its beginning; where that has no name, there is no call yet that it could be of.
+#[test]
+fn a_nameless_calls_seal_is_nobody_elses() {
+    let body = stream(&[
+        r#"{"event_type":"interaction.start","interaction":{"id":"v","model":"g","status":"in_progress"}}"#,
+        r#"{"event_type":"content.start","index":0,"content":{"type":"function_call","id":"a","name":"f","arguments":{"x":1},"signature":"S"}}"#,
+        r#"{"event_type":"content.stop","index":0}"#,
+        r#"{"event_type":"content.start","index":1,"content":{"type":"function_call","signature":"T"}}"#,
+        r#"{"event_type":"content.delta","index":1,"delta":{"type":"function_call","id":"b","name":"g","arguments":{"y":2}}}"#,
+        r#"{"event_type":"content.stop","index":1}"#,
+        r#"{"event_type":"interaction.complete","interaction":{"id":"v","status":"requires_action"}}"#,
+    ]);
+    check(
+        &GEMINI_INTERACTIONS,
+        SSE,
+        &body,
+        &[
+            "start: v g",
+            "call: 0 a f",
+            "seal 0: S",
+            "arguments 0: {\"x\":1}",
+            "call: 1 b g",
+            "arguments 1: {\"y\":2}",
+            "choice end: tool_calls",
+            "finished: tool_calls",
+        ],
+    );
+}
