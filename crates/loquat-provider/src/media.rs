@@ -26,7 +26,8 @@ pub(crate) fn picture(value: Value<'_>, out: &mut Outbox) -> Result<()> {
     if is_told { Ok(()) } else { out.detail(0, "images", value) }
 }
 
-fn picture_type(base64: &str) -> &'static str {
+/// The media type of a picture by how its base64 begins.
+pub(crate) fn picture_type(base64: &str) -> &'static str {
     match base64.get(..4) {
         Some("iVBO") => "image/png",
         Some("/9j/") => "image/jpeg",

@@ -4,7 +4,7 @@
 
 mod support;
 
-use loquat_core::{ChatRequest, Message, Part, Reasoning, Role, Secret, Tool, ToolCall, ToolResult};
+use loquat_core::{ChatRequest, Media, Message, Part, Reasoning, Role, Secret, Tool, ToolCall, ToolResult};
 use loquat_provider::{ANTHROPIC_BEDROCK, ANTHROPIC_VERTEX, BEDROCK_CONVERSE, Format};
 use support::{JSON, check, decode, ending};
 
@@ -145,6 +145,54 @@ fn a_whole_answer() {
             "choice end: length",
             "finished: length in=1 out=2",
         ],
+    );
+}
+
+#[test]
+fn pictures() {
+    check(
+        &BEDROCK_CONVERSE,
+        JSON,
+        r#"{"output":{"message":{"role":"assistant","content":[{"image":{"format":"jpeg","source":{"bytes":"AQI="}}},{"image":{"format":"png","source":{"s3Location":{"uri":"s3://a"}}}},{"image":{"format":"png","source":{"bytes":"?"}}}]}},"stopReason":"end_turn"}"#,
+        &[
+            "media: image/jpeg [1, 2]",
+            r#"opaque: bedrock-converse {"image":{"format":"png","source":{"s3Location":{"uri":"s3://a"}}}}"#,
+            r#"opaque: bedrock-converse {"image":{"format":"png","source":{"bytes":"?"}}}"#,
+            "choice end: stop",
+            "finished: stop",
+        ],
+    );
+    let picture = Part::Image(Media::bytes("image/jpeg", [1, 2]));
+    let request = ChatRequest::new("m").with_message(Message::new(Role::Assistant, vec![picture]));
+    let encoded = BEDROCK_CONVERSE.encode(&request, "m").expect("it goes back as it came");
+    let body = String::from_utf8_lossy(&encoded.body);
+    assert!(body.contains(r#"[{"image":{"format":"jpeg","source":{"bytes":"AQI="}}}]"#), "{body}");
+    // In pieces, each of which is base64 by itself.
+    let begin = event("contentBlockStart", r#"{"contentBlockIndex":0,"start":{"image":{"format":"webp"}}}"#);
+    let piece = |bytes: &str| {
+        event(
+            "contentBlockDelta",
+            &format!(r#"{{"contentBlockIndex":0,"delta":{{"image":{{"source":{{"bytes":"{bytes}"}}}}}}}}"#),
+        )
+    };
+    let stop = event("contentBlockStop", r#"{"contentBlockIndex":0}"#);
+    let end = event("messageStop", r#"{"stopReason":"end_turn"}"#);
+    let bare = piece("iVBO");
+    let pieces = [begin.clone(), piece("AQI="), piece("Aw=="), stop, bare, end].concat();
+    check_frames(
+        &BEDROCK_CONVERSE,
+        &pieces,
+        &[
+            "media: image/webp [1, 2, 3]",
+            "media: image/png [137, 80, 78]",
+            "choice end: stop",
+            "finished: stop",
+        ],
+    );
+    check_frames(
+        &BEDROCK_CONVERSE,
+        &[event("contentBlockDelta", r#"{"delta":{"text":"hi"}}"#), begin, piece("AQI=")].concat(),
+        &["text: hi", "truncated"],
     );
 }
 

@@ -1,5 +1,6 @@
 //! Converse events, named by their frames, and whole answers, into deltas.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use loquat_core::{FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Match, Str, Value};
 
@@ -7,6 +8,7 @@ use crate::{
     calls::CallPiece,
     failure,
     fields::{Pick, fields},
+    media,
     outbox::{Kind, Outbox, Text},
     wire::{EventError, Incoming, Wire},
 };
@@ -19,12 +21,15 @@ fields! {
     StartCall = "/start/toolUse",
     StartId = "/start/toolUse/toolUseId",
     StartName = "/start/toolUse/name",
+    StartPicture = "/start/image",
+    StartPictureFormat = "/start/image/format",
     Text = "/delta/text",
     Input = "/delta/toolUse/input",
     Thought = "/delta/reasoningContent/text",
     Signature = "/delta/reasoningContent/signature",
     Redacted = "/delta/reasoningContent/redactedContent",
     Citation = "/delta/citation",
+    Picture = "/delta/image/source/bytes",
     StopReason = "/stopReason",
     Output = "/output",
     Part = "/output/message/content/*",
@@ -35,6 +40,8 @@ fields! {
     PartId = "/output/message/content/*/toolUse/toolUseId",
     PartName = "/output/message/content/*/toolUse/name",
     PartInput = "/output/message/content/*/toolUse/input",
+    PartPicture = "/output/message/content/*/image/source/bytes",
+    PartPictureFormat = "/output/message/content/*/image/format",
     InputTokens = "/usage/inputTokens",
     OutputTokens = "/usage/outputTokens",
     CacheRead = "/usage/cacheReadInputTokens",
@@ -46,8 +53,23 @@ fields! {
 #[derive(Debug)]
 pub(super) struct Converse {
     extractor: Extractor,
+    open: Open,
+}
+
+/// What is open of a block, and told when that ends.
+#[derive(Debug, Default)]
+struct Open {
     /// A call is open that has been given no arguments.
     bare_call: bool,
+    picture: Option<Picture>,
+}
+
+/// A picture that comes in pieces.
+#[derive(Debug)]
+struct Picture {
+    /// `None` until something tells it.
+    media_type: Option<&'static str>,
+    data: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,11 +82,13 @@ struct Part<'e> {
     id: Option<Str<'e>>,
     name: Option<Str<'e>>,
     input: Option<Value<'e>>,
+    picture: Option<Str<'e>>,
+    picture_format: Option<Str<'e>>,
 }
 
 impl Converse {
     pub(super) fn boxed() -> Result<Box<dyn Wire>> {
-        Ok(Box::new(Self { extractor: Field::extractor()?, bare_call: false }))
+        Ok(Box::new(Self { extractor: Field::extractor()?, open: Open::default() }))
     }
 }
 
@@ -74,22 +98,26 @@ impl Wire for Converse {
     }
 
     fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError> {
-        let Self { extractor, bare_call } = self;
+        let Self { extractor, open } = self;
         let found = event.extract(extractor)?;
         match event.name {
-            "contentBlockDelta" => delta(found, event, bare_call, out)?,
+            "contentBlockDelta" => delta(found, event, open, out)?,
             "messageStart" => {}
             "contentBlockStart" => {
-                close(bare_call, out)?;
+                open.close(out)?;
+                if Field::StartPicture.get(found).is_some() {
+                    let media_type = picture_type(Field::StartPictureFormat.text(found));
+                    open.picture = Some(Picture { media_type, data: Vec::new() });
+                }
                 if Field::StartCall.get(found).is_some() {
-                    *bare_call = true;
+                    open.bare_call = true;
                     let (id, name) = (Field::StartId.text(found), Field::StartName.text(found));
                     out.begin_call(0, &CallPiece { id, name, ..CallPiece::default() })?;
                 }
             }
-            "contentBlockStop" => close(bare_call, out)?,
+            "contentBlockStop" => open.close(out)?,
             "messageStop" => {
-                close(bare_call, out)?;
+                open.close(out)?;
                 if let Some(reason) = Field::StopReason.text(found) {
                     out.end_choice(0, finish_reason(reason))?;
                 }
@@ -110,11 +138,11 @@ impl Wire for Converse {
     }
 }
 
-fn delta(found: Found<'_>, event: Incoming<'_>, bare_call: &mut bool, out: &mut Outbox) -> Result<()> {
+fn delta(found: Found<'_>, event: Incoming<'_>, open: &mut Open, out: &mut Outbox) -> Result<()> {
     if let Some(text) = Field::Text.get(found).and_then(|text| text.as_str()) {
         out.say(Kind::Text, 0, text)
     } else if let Some(input) = Field::Input.get(found).and_then(|input| input.as_str()) {
-        *bare_call &= input.is_empty();
+        open.bare_call &= input.is_empty();
         out.call(0, &CallPiece { arguments: Some(Text::Json(input)), ..CallPiece::default() })
     } else if let Some(text) = Field::Thought.get(found).and_then(|text| text.as_str()) {
         out.say(Kind::Reasoning, 0, text)
@@ -124,17 +152,52 @@ fn delta(found: Found<'_>, event: Incoming<'_>, bare_call: &mut bool, out: &mut 
         out.seal(0, redacted, true)
     } else if let Some(citation) = Field::Citation.get(found) {
         out.detail(0, "citations", citation)
+    } else if let Some(base64) = Field::Picture.text(found).and_then(|base64| base64.borrowed())
+        && open.take_in(base64, out)?
+    {
+        Ok(())
     } else {
         out.raw(event.name, event.data)
     }
 }
 
-/// A call that is complete without a piece of arguments has none.
-fn close(bare_call: &mut bool, out: &mut Outbox) -> Result<()> {
-    if std::mem::take(bare_call) {
-        out.call(0, &CallPiece { arguments: Some(Text::Plain("{}")), ..CallPiece::default() })?;
+impl Open {
+    /// A piece of a picture, each of which is base64 by itself; `false` if it is none.
+    fn take_in(&mut self, base64: &str, out: &mut Outbox) -> Result<bool> {
+        let Ok(piece) = STANDARD.decode(base64) else { return Ok(false) };
+        out.count(piece.len())?;
+        let Picture { media_type, data } =
+            self.picture.get_or_insert_with(|| Picture { media_type: None, data: Vec::new() });
+        media_type.get_or_insert_with(|| media::picture_type(base64));
+        data.extend_from_slice(&piece);
+        Ok(true)
     }
-    Ok(())
+
+    /// The block is complete.
+    fn close(&mut self, out: &mut Outbox) -> Result<()> {
+        let Self { bare_call, picture } = std::mem::take(self);
+        if bare_call {
+            // A call that is complete without a piece of arguments has none.
+            out.call(0, &CallPiece { arguments: Some(Text::Plain("{}")), ..CallPiece::default() })?;
+        }
+        match picture {
+            Some(Picture { media_type: Some(media_type), data }) if !data.is_empty() => {
+                out.media_data(0, Text::Plain(media_type), data)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The media type of a picture in that format. `None` for one that is not known.
+fn picture_type(format: Option<Str<'_>>) -> Option<&'static str> {
+    Some(match format?.borrowed()? {
+        "png" => "image/png",
+        "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        _ => return None,
+    })
 }
 
 fn whole(found: Found<'_>, out: &mut Outbox) -> Result<()> {
@@ -170,6 +233,8 @@ impl<'e> Part<'e> {
             Field::PartId => self.id = text,
             Field::PartName => self.name = text,
             Field::PartInput => self.input = Some(found.value),
+            Field::PartPicture => self.picture = text,
+            Field::PartPictureFormat => self.picture_format = text,
             _ => {}
         }
     }
@@ -185,6 +250,12 @@ impl<'e> Part<'e> {
         }
         if let Some(redacted) = self.redacted {
             return out.seal(0, redacted, true);
+        }
+        if let Some(base64) = self.picture.and_then(|picture| picture.borrowed()) {
+            let media_type = picture_type(self.picture_format).unwrap_or_else(|| media::picture_type(base64));
+            if out.media(0, Text::Plain(media_type), base64)? {
+                return Ok(());
+            }
         }
         if self.thought.is_none() && self.signature.is_none() {
             return out.opaque(0, OPAQUE, self.raw.map(text).unwrap_or_default());

@@ -204,7 +204,7 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
         into.push(match (message.role, part) {
             (_, Part::Text(text) | Part::Refusal(text)) if text.is_empty() => continue,
             (_, Part::Text(text)) | (Role::Assistant, Part::Refusal(text)) => Block::Text(text),
-            (Role::User, Part::Image(media)) => {
+            (Role::User | Role::Assistant, Part::Image(media)) => {
                 let (format, source) = file(media, "image/", &place())?;
                 Block::Image { format, source }
             }

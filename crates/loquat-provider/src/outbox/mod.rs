@@ -335,11 +335,17 @@ impl Outbox {
     /// A picture, sound or file in base64 (RFC 4648 §4); `false` if it is none.
     pub(crate) fn media(&mut self, choice: u32, media_type: Text<'_>, base64: &str) -> Result<bool> {
         let Ok(data) = STANDARD.decode(base64) else { return Ok(false) };
+        self.count(data.len())?;
+        self.media_data(choice, media_type, data)?;
+        Ok(true)
+    }
+
+    /// The same as bytes, which have been [counted](Self::count) as they came.
+    pub(crate) fn media_data(&mut self, choice: u32, media_type: Text<'_>, data: Vec<u8>) -> Result<()> {
         self.close_pairs(choice)?;
         let media_type = self.span(media_type)?;
-        self.count(data.len())?;
         self.queue(Slot::Media { choice, media_type, data });
-        Ok(true)
+        Ok(())
     }
 
     /// A part of the message that is of this format only.
