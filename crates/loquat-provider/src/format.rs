@@ -28,6 +28,13 @@ pub trait Format: Send + Sync + fmt::Debug {
     /// in silence where there is none, because it only ever asks for what a provider can.
     fn encode(&self, request: &ChatRequest, model: &str) -> Result<Encoded>;
 
+    /// Where a model is asked for what is done at `path` (`embeddings`), relative to the base URL: there, unless the format puts the
+    /// model's name before it.
+    fn operation_path(&self, path: &str, model: &str) -> String {
+        let _ = model;
+        path.to_owned()
+    }
+
     /// Adds the headers that carry the credential, marked sensitive.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! Profiles as a table: where each provider is asked, by which key, and how it differs from what it is compatible with.
 
 use http::{HeaderMap, header};
-use loquat_core::{ChatRequest, Secret, Tool, ToolChoice};
+use loquat_core::{ChatRequest, EmbedRequest, ErrorKind, Secret, Tool, ToolChoice};
 use loquat_provider::{
     ANTHROPIC_MESSAGES, ANTHROPIC_VERTEX, AZURE_OPENAI, AZURE_OPENAI_DEPLOYMENT, Format, GEMINI,
-    GEMINI_VERTEX, OPENAI_CHAT, profile, profiles,
+    GEMINI_VERTEX, OPENAI_CHAT, operations, profile, profiles,
 };
 
 /// Name, address of a streamed request, variable of the key, header that carries it.
@@ -153,6 +153,29 @@ fn other_doors_differ_in_path_and_key() {
         }
         assert_eq!(said, owns, "{name}");
     }
+}
+
+/// At Azure by deployment the path names the model; the vectors come as they do from OpenAI.
+#[test]
+fn azure_embeds_at_either_door() {
+    let request = EmbedRequest::new(["a", "b"]);
+    let own = operations::encode_embed(&OPENAI_CHAT, &request, "a model").expect("valid");
+    let doors: [(&dyn Format, &str); 2] = [
+        (&AZURE_OPENAI, "embeddings"),
+        (&AZURE_OPENAI_DEPLOYMENT, "deployments/a%20model/embeddings?api-version=2024-10-21"),
+    ];
+    for (door, path) in doors {
+        let encoded = operations::encode_embed(door, &request, "a model").expect("it has embeddings");
+        assert_eq!(encoded.path, path);
+        assert_eq!(encoded.body, own.body, "{path}");
+        let body = br#"{"data":[{"index":1,"embedding":[2.0]},{"index":0,"embedding":[1.0]}],"usage":{"prompt_tokens":4}}"#;
+        let found = operations::decode_embed(door, 2, body).expect("two vectors");
+        assert_eq!(found.vectors, [[1.0], [2.0]], "{path}");
+        assert_eq!(found.usage.input_tokens, 4, "{path}");
+    }
+    // No deployment judges texts: Azure has another service for that.
+    let judged = operations::encode_moderation(&AZURE_OPENAI_DEPLOYMENT, &["a".to_owned()], "m");
+    assert_eq!(judged.expect_err("no such path").kind(), ErrorKind::Unsupported);
 }
 
 #[test]

@@ -12,12 +12,11 @@ use loquat_core::{
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{BudgetField, OPAQUE, OpenAiChat, OpenAiPlace};
+use super::{BudgetField, OPAQUE, OpenAiChat};
 use crate::{
-    Encoded,
+    Encoded, Format as _,
     encode::{
-        Body, base64, check, checked, data_url, escaped, function_tools, has_tools, invalid, media_type,
-        unsupported,
+        Body, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type, unsupported,
     },
 };
 
@@ -79,13 +78,7 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
     if request.stream && format.stream_options {
         body.set("stream_options", json!({"include_usage": true}))?;
     }
-    match format.place {
-        OpenAiPlace::AzureDeployment(version) => {
-            let path = format!("deployments/{}/chat/completions?api-version={version}", escaped(model));
-            body.finish(&path, request)
-        }
-        _ => body.finish("chat/completions", request),
-    }
+    body.finish(&format.operation_path("chat/completions", model), request)
 }
 
 #[derive(Serialize)]

@@ -151,6 +151,15 @@ impl Format for OpenAiChat {
         encode::encode(self, request, model)
     }
 
+    fn operation_path(&self, path: &str, model: &str) -> String {
+        match self.place {
+            OpenAiPlace::AzureDeployment(version) => {
+                format!("deployments/{}/{path}?api-version={version}", shared::escaped(model))
+            }
+            _ => path.to_owned(),
+        }
+    }
+
     fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {
         match self.place {
             OpenAiPlace::OpenAi => shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret),

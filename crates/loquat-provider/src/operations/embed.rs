@@ -2,7 +2,8 @@
 //!
 //! <https://platform.openai.com/docs/api-reference/embeddings>, <https://ai.google.dev/api/embeddings>,
 //! <https://github.com/ollama/ollama/blob/main/docs/api.md#generate-embeddings>,
-//! <https://docs.cohere.com/v2/reference/embed>.
+//! <https://docs.cohere.com/v2/reference/embed>,
+//! <https://learn.microsoft.com/azure/ai-services/openai/reference#embeddings>.
 
 use loquat_core::{EmbedPurpose, EmbedRequest, Embeddings, Error, ErrorKind, Result};
 use serde::Deserialize;
@@ -21,9 +22,12 @@ pub fn encode_embed(format: &dyn Format, request: &EmbedRequest, model: &str) ->
     }
     let inputs = &request.inputs;
     let (path, mut body) = match dialect(format) {
-        Dialect::OpenAi | Dialect::Responses => {
+        Dialect::OpenAi | Dialect::Deployment | Dialect::Responses => {
             // Floats as JSON: compatible servers know no other way.
-            ("embeddings".to_owned(), json!({"model": model, "input": inputs, "encoding_format": "float"}))
+            (
+                format.operation_path("embeddings", model),
+                json!({"model": model, "input": inputs, "encoding_format": "float"}),
+            )
         }
         Dialect::Ollama => ("api/embed".to_owned(), json!({"model": model, "input": inputs})),
         Dialect::Cohere => {
@@ -73,7 +77,7 @@ pub fn encode_embed(format: &dyn Format, request: &EmbedRequest, model: &str) ->
 pub fn decode_embed(format: &dyn Format, inputs: usize, body: &[u8]) -> Result<Embeddings> {
     let mut embeddings = Embeddings::default();
     match dialect(format) {
-        Dialect::OpenAi | Dialect::Responses => {
+        Dialect::OpenAi | Dialect::Deployment | Dialect::Responses => {
             let mut found: OpenAi = read(body)?;
             // By their numbers where they have such; no number is ever used as a place.
             found.data.sort_by_key(|entry| entry.index.unwrap_or(0));

@@ -75,6 +75,8 @@ impl fmt::Debug for Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dialect {
     OpenAi,
+    /// OpenAI's as far as a model of its own does it.
+    Deployment,
     Responses,
     Anthropic,
     Gemini,
@@ -86,6 +88,7 @@ enum Dialect {
 fn dialect(format: &dyn Format) -> Dialect {
     match format.name() {
         "openai-chat" | "openai-compatible" | "openai-completions" | "azure-openai" => Dialect::OpenAi,
+        "azure-openai-deployment" => Dialect::Deployment,
         "openai-responses" => Dialect::Responses,
         "anthropic-messages" => Dialect::Anthropic,
         "gemini" => Dialect::Gemini,
