@@ -646,3 +646,61 @@ fn usage_by_other_names() {
         &["text: hi", "choice end: stop", "finished: stop in=5 out=2"],
     );
 }
+
+#[test]
+fn content_that_is_one_object() {
+    let told = |content: &str, expected: &[&str]| {
+        let expected = [expected, &["choice end: stop", "finished: stop"]].concat();
+        let event = |said: &str| {
+            format!(
+                r#"{{"choices":[{{"index":0,"{said}":{{"content":{content}}},"finish_reason":"stop"}}]}}"#
+            )
+        };
+        whole(&event("message"), &expected);
+        stream(&events(&[&event("delta")]), &expected);
+    };
+    told(r#"{"type":"text","text":"h\u00e9"}"#, &["text: hé"]);
+    told(r#"{"text":"hi"}"#, &["text: hi"]);
+    told(r#"{"type":"thinking","thinking":"hm"}"#, &["reasoning: hm"]);
+    told(
+        r#"{"type":"new","of":{"text":"no"}}"#,
+        &[r#"opaque: openai-chat {"type":"new","of":{"text":"no"}}"#],
+    );
+    // Two at once: each has its own.
+    stream(
+        &events(&[
+            r#"{"choices":[{"index":0,"delta":{"content":{"text":"a"}}},{"index":1,"delta":{"content":{"text":"b"}}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":{"text":"c"}},"finish_reason":"stop"},{"index":1,"delta":{},"finish_reason":"length"}]}"#,
+        ]),
+        &["text: a", "text 1: b", "text: c", "choice end: stop", "choice end 1: length", "finished: stop"],
+    );
+}
+
+#[test]
+fn text_where_legacy_completions_have_it() {
+    whole(
+        r#"{"object":"text_completion","choices":[{"index":0,"finish_reason":"stop","text":"h\u00e9"},{"text":"b","index":1,"finish_reason":"length"}]}"#,
+        &["text: hé", "text 1: b", "choice end: stop", "choice end 1: length", "finished: stop"],
+    );
+    stream(
+        &events(&[
+            r#"{"object":"chat.completion.chunk","choices":[{"text":"h","index":0,"finish_reason":null}]}"#,
+            r#"{"object":"chat.completion.chunk","choices":[{"text":"i","index":0,"finish_reason":null}]}"#,
+            r#"{"object":"chat.completion.chunk","choices":[{"text":"","index":0,"finish_reason":"stop"}]}"#,
+        ]),
+        &["text: hi", "choice end: stop", "finished: stop"],
+    );
+    stream(&events(&[r#"{"choices":[{"text":"hi"}]}"#, "[DONE]"]), &["text: hi", "finished: "]);
+    // Beside a message and beside deltas it repeats them.
+    whole(
+        r#"{"choices":[{"index":0,"message":{"content":"hi"},"text":"hi"},{"index":1,"finish_reason":"stop"}]}"#,
+        &["text: hi", "choice end 1: stop", "finished: stop"],
+    );
+    stream(
+        &events(&[
+            r#"{"choices":[{"index":0,"delta":{"content":"hi"},"text":"hi"}]}"#,
+            r#"{"choices":[{"index":0,"delta":{},"text":"hi","finish_reason":"stop"}]}"#,
+        ]),
+        &["text: hi", "choice end: stop", "finished: stop"],
+    );
+}

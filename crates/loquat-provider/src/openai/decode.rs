@@ -7,6 +7,7 @@
 
 mod choice;
 mod content;
+mod elsewhere;
 
 use loquat_core::{Error, ErrorKind, Result, Usage};
 use loquat_json::{Extractor, Found, Str, Value};

@@ -3,7 +3,7 @@
 use loquat_core::{Error, ErrorKind, FinishReason, Result};
 use loquat_json::{Found, Match, Str, Value};
 
-use super::{Field, content, member, text};
+use super::{Field, content, elsewhere, member, text};
 use crate::{
     calls::CallPiece,
     fields::Pick,
@@ -22,6 +22,7 @@ struct Choice<'e> {
     logprobs: Option<Value<'e>>,
     filter: Option<Value<'e>>,
     has_delta: bool,
+    has_message: bool,
     delta: Said<'e>,
     message: Said<'e>,
 }
@@ -59,6 +60,11 @@ pub(super) fn choices(
     let mut next = ahead.find_map(in_choice);
     let mut parts = Walk::new(event.iter().filter_map(in_choice));
     let mut calls = Walk::new(event.iter().filter_map(in_choice));
+    // The first tells where all have their texts, which are told before any of them ends.
+    let mut looks_elsewhere = !*has_deltas;
+    if next.is_none() && looks_elsewhere {
+        elsewhere::texts(event, out)?;
+    }
     while let Some((position, ..)) = next {
         let mut choice = Choice { position, ..Choice::default() };
         while let Some((other, field, found)) = &next
@@ -68,10 +74,13 @@ pub(super) fn choices(
             choice.note(*field, found);
             next = ahead.find_map(in_choice);
         }
+        if std::mem::take(&mut looks_elsewhere) && !choice.has_delta && !choice.has_message {
+            elsewhere::texts(event, out)?;
+        }
         let from_delta = if whole { false } else { choice.has_delta || *has_deltas };
         *has_deltas |= choice.has_delta && !whole;
         let said = if from_delta { choice.delta } else { choice.message };
-        let index = choice.number()?;
+        let index = number(choice.index, choice.position)?;
         // Whoever is named has begun, if only with a role: a stream that ends here ends before it.
         out.begin(index)?;
 
@@ -139,27 +148,31 @@ impl<'e> Choice<'e> {
             _ => {
                 let Some((member, of_delta)) = member(field) else { return };
                 self.has_delta |= of_delta;
+                self.has_message |= !of_delta;
                 let said = if of_delta { &mut self.delta } else { &mut self.message };
                 said.note(member, value);
             }
         }
     }
+}
 
-    /// The alternative's number; 0 where there is none, as with servers that only ever give one.
-    fn number(&self) -> Result<u32> {
-        let Some(index) = self.index.filter(|index| !index.is_null()) else {
-            return Ok(self.position);
-        };
-        index.as_u64().and_then(|index| u32::try_from(index).ok()).ok_or_else(|| {
-            Error::new(ErrorKind::Protocol, "the index of an alternative is not a number in range")
-        })
-    }
+/// An alternative's number; its place in the list where there is none, as with servers that only ever give one.
+pub(super) fn number(index: Option<Value<'_>>, position: u32) -> Result<u32> {
+    let Some(index) = index.filter(|index| !index.is_null()) else {
+        return Ok(position);
+    };
+    index.as_u64().and_then(|index| u32::try_from(index).ok()).ok_or_else(|| {
+        Error::new(ErrorKind::Protocol, "the index of an alternative is not a number in range")
+    })
 }
 
 impl<'e> Said<'e> {
     fn note(&mut self, member: Field, value: Value<'e>) {
         match member {
-            Field::Content => self.content = text(value),
+            Field::Content => {
+                self.content = text(value);
+                self.has_parts |= matches!(value, Value::Object(_));
+            }
             Field::ReasoningContent => self.reasoning_content = text(value),
             Field::Reasoning => self.reasoning = text(value),
             Field::Thinking | Field::ReasoningText => self.thinking = text(value).or(self.thinking),

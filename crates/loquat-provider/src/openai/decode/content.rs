@@ -4,7 +4,7 @@ use loquat_core::Result;
 use loquat_json::{Match, Str, Value};
 use serde_json::{Map, Value as Owned};
 
-use super::{super::OPAQUE, Field, member, text};
+use super::{super::OPAQUE, Field, elsewhere, member, text};
 use crate::{
     calls::CallPiece,
     outbox::{Kind, Outbox, Text},
@@ -36,6 +36,11 @@ pub(super) fn elements<'e>(
         }
         let said = text(found.value);
         match (member, said) {
+            (Field::Content, _) => {
+                if let Value::Object(content) = found.value {
+                    elsewhere::object(content, index, out)?;
+                }
+            }
             (Field::Part, _) => {
                 std::mem::take(&mut element).keep(index, out)?;
                 // A list of texts without any more ado.
