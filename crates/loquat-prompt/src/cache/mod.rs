@@ -12,6 +12,7 @@
 //! ([`Tokenizer::safe_cut`](crate::Tokenizer::safe_cut)) and by differential tests.
 
 mod admission;
+mod cached;
 mod counters;
 mod flight;
 mod hashing;
@@ -24,7 +25,8 @@ mod segment;
 mod shelf;
 mod tokens;
 
+pub use cached::CachedTokenizer;
 pub use counters::CacheStats;
 pub use segment::Segment;
 pub use shelf::{Shelf, ShelfKey};
-pub use tokens::{CacheLimits, CachedTokenizer, TokenCache};
+pub use tokens::{CacheLimits, TokenCache};

@@ -1,31 +1,23 @@
-//! L2: tokens and counts of texts, of all tenants, within one budget of bytes.
+//! L2: tokens and counts of texts, of all tenants, within one budget of bytes. How one tenant asks is in [`cached`](super::cached).
 //!
 //! A tenant's share is fair by construction: room is always made by the tenant that holds the most, so nobody who holds less
 //! than an equal share (of 63 parts in 64: room is made for a while at once) ever loses an entry to another.
 
 use std::{
     collections::HashMap,
-    fmt,
-    ops::Range,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
-use loquat_core::Result;
-
 use super::admission::Admission;
+use super::cached::CachedTokenizer;
 use super::counters::{CacheStats, Counters};
-use super::flight::{Flights, Turn};
+use super::flight::Flights;
 use super::hashing::Keyed;
 use super::partition::{Entry, Partition};
-use crate::tokenizer::{Keep, Tokenizer};
-
-/// Texts shorter than this are encoded: a look-up costs as much.
-const WORTH_BYTES: usize = 24;
-/// Texts shorter than this are not waited for: encoding takes four microseconds or less, and to be woken as long.
-const FLIGHT_BYTES: usize = 1024;
+use crate::tokenizer::Tokenizer;
 
 /// Limits of a [`TokenCache`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,26 +40,26 @@ impl Default for CacheLimits {
 
 /// The cache of all tenants. Cheap to clone; clones are the same cache.
 #[derive(Debug, Clone)]
-pub struct TokenCache(Arc<Inner>);
+pub struct TokenCache(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    limits: CacheLimits,
-    hash: Keyed,
+pub(super) struct Inner {
+    pub(super) limits: CacheLimits,
+    pub(super) hash: Keyed,
     owners: Mutex<Vec<Arc<Owner>>>,
-    bytes: AtomicUsize,
+    pub(super) bytes: AtomicUsize,
 }
 
 /// A tenant with a tokenizer.
 #[derive(Debug)]
-struct Owner {
-    identity: u64,
-    tenant: Box<str>,
-    tokenizer: Arc<dyn Tokenizer>,
-    partition: Partition,
-    flights: Flights<Entry>,
-    admission: Admission,
-    counters: Counters,
+pub(super) struct Owner {
+    pub(super) identity: u64,
+    pub(super) tenant: Box<str>,
+    pub(super) tokenizer: Arc<dyn Tokenizer>,
+    pub(super) partition: Partition,
+    pub(super) flights: Flights<Entry>,
+    pub(super) admission: Admission,
+    pub(super) counters: Counters,
 }
 
 impl TokenCache {
@@ -144,7 +136,7 @@ impl TokenCache {
     }
 
     /// Makes room for a while, once the budget is exceeded.
-    fn make_room(&self) {
+    pub(super) fn make_room(&self) {
         let max_bytes = self.0.limits.max_bytes;
         if self.0.bytes.load(Relaxed) <= max_bytes {
             return;
@@ -198,316 +190,4 @@ fn greatest(owners: &[Arc<Owner>]) -> Option<(&Arc<Owner>, usize)> {
     }
     let mine = owners.iter().filter(|owner| &*owner.tenant == first.0);
     mine.max_by_key(|owner| owner.partition.bytes()).map(|owner| (owner, second))
-}
-
-/// What a look-up finds.
-enum Look<R> {
-    Found(R),
-    /// Nothing, by these hashes.
-    Missing((u64, u64)),
-    /// A text that was never asked for, where hardly any is asked for twice: it has no place, and gets none.
-    New,
-}
-
-/// A text that is not there, and its hashes in this cache.
-#[cfg(feature = "redis")]
-pub(super) struct Missing<'t> {
-    pub(super) text: &'t str,
-    hashes: (u64, u64),
-}
-
-/// A tokenizer that remembers, for one tenant. It is a [`Tokenizer`] itself, so that counting and fitting stand on it as on any.
-#[derive(Clone)]
-pub struct CachedTokenizer {
-    cache: TokenCache,
-    owner: Arc<Owner>,
-    keeps: bool,
-}
-
-impl CachedTokenizer {
-    /// On whose behalf.
-    pub fn tenant(&self) -> &str {
-        &self.owner.tenant
-    }
-
-    /// What stands behind the cache.
-    pub fn inner(&self) -> &Arc<dyn Tokenizer> {
-        &self.owner.tokenizer
-    }
-
-    pub(super) fn identity(&self) -> u64 {
-        self.owner.identity
-    }
-
-    /// The tokens of a text as one entry, to be shared; 4 KB that were seen before take some 200 ns.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode`].
-    pub fn tokens(&self, text: &str) -> Result<Arc<[u32]>> {
-        let found = self.look(text, |entry| entry.tokens.clone())?;
-        Ok(found.unwrap_or_default())
-    }
-
-    /// Whether a text's tokens are there, without computing them; counts as no look-up.
-    pub fn contains(&self, text: &str) -> bool {
-        matches!(self.find(text, |_| true, |entry| entry.tokens.is_some()), Look::Found(true))
-    }
-
-    /// The text, if its tokens are not there; counts as no look-up.
-    #[cfg(feature = "redis")]
-    pub(super) fn misses<'t>(&self, text: &'t str) -> Option<Missing<'t>> {
-        match self.find(text, |_| true, |entry| entry.tokens.is_some()) {
-            Look::Found(true) => None,
-            Look::Missing(hashes) => Some(Missing { text, hashes }),
-            Look::Found(false) | Look::New => Some(Missing { text, hashes: self.hashes(text) }),
-        }
-    }
-
-    /// Keeps the tokens of a text that was missed, of which this is a copy, as [`CachedTokenizer::insert`].
-    #[cfg(feature = "redis")]
-    pub(super) fn insert_missing(&self, missing: &Missing<'_>, text: Box<str>, tokens: Arc<[u32]>) {
-        self.keep(missing.hashes, text, Entry { count: tokens.len(), tokens: Some(tokens) });
-    }
-
-    /// Keeps tokens that came from elsewhere: another node, a file. They are believed.
-    pub fn insert(&self, text: &str, tokens: Arc<[u32]>) {
-        let entry = Entry { count: tokens.len(), tokens: Some(tokens) };
-        self.keep(self.hashes(text), text, entry);
-    }
-
-    /// Reads the entry of a text, computed with its tokens if it is not there. `read` gives `None` for an entry that does not
-    /// hold what is wanted.
-    fn look<R>(&self, text: &str, read: impl Fn(&Entry) -> Option<R>) -> Result<Option<R>> {
-        let began = self.owner.counters.begin();
-        let found = self.look_untimed(text, read);
-        self.owner.counters.over(began);
-        found
-    }
-
-    fn look_untimed<R>(&self, text: &str, read: impl Fn(&Entry) -> Option<R>) -> Result<Option<R>> {
-        let hashes = match self.ask(text, &read) {
-            Look::Found(Some(found)) => return Ok(Some(found)),
-            Look::Found(None) => Some(self.hashes(text)),
-            Look::Missing(hashes) => Some(hashes),
-            Look::New => None,
-        };
-        let mut tokens = Vec::with_capacity(text.len() / 3);
-        let entry = match hashes {
-            Some(hashes) => self.compute(hashes, text, &mut tokens)?,
-            None => {
-                self.pass(text, &mut tokens)?;
-                Entry { count: tokens.len(), tokens: Some(tokens.into()) }
-            }
-        };
-        Ok(read(&entry))
-    }
-
-    /// [`find`](Self::find), counted and behind the doorkeeper, for who computes what is not there.
-    fn ask<R>(&self, text: &str, read: impl FnMut(&Entry) -> Option<R>) -> Look<Option<R>> {
-        let Owner { admission, counters, .. } = &*self.owner;
-        let look = self.find(text, |sample| admission.admits(sample), read);
-        let is_hit = matches!(look, Look::Found(Some(_)));
-        admission.note(is_hit);
-        if is_hit {
-            counters.hit(text.len());
-        }
-        look
-    }
-
-    /// Appends the tokens of a text that was missed, and keeps them by these hashes.
-    fn compute(&self, hashes: (u64, u64), text: &str, tokens: &mut Vec<u32>) -> Result<Entry> {
-        let mut landing = None;
-        if text.len() >= FLIGHT_BYTES && self.keeps {
-            match self.owner.flights.turn(hashes.0, text) {
-                Turn::Joined(entry) => {
-                    self.owner.counters.joined(text.len());
-                    tokens.extend_from_slice(entry.tokens.as_deref().unwrap_or_default());
-                    return Ok(entry);
-                }
-                Turn::Alone => {}
-                Turn::Compute(mine) => landing = Some(mine),
-            }
-        }
-        let before = tokens.len();
-        self.pass(text, tokens)?;
-        let own = tokens.get(before..).unwrap_or_default();
-        let entry = Entry { count: own.len(), tokens: Some(own.into()) };
-        self.keep(hashes, text, entry.clone());
-        if let Some(landing) = landing {
-            landing.land(entry.clone());
-        }
-        Ok(entry)
-    }
-
-    /// Appends the tokens of a text that was missed.
-    fn pass(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
-        self.owner.counters.miss(text.len());
-        self.owner.tokenizer.encode(text, tokens)
-    }
-
-    /// Appends the tokens of a text, from where they are.
-    fn encode_segment(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
-        // One copy, from where they lie.
-        let append = |entry: &Entry| {
-            tokens.extend_from_slice(entry.tokens.as_ref()?);
-            Some(())
-        };
-        match self.ask(text, append) {
-            Look::Found(Some(())) => Ok(()),
-            Look::Found(None) => self.compute(self.hashes(text), text, tokens).map(drop),
-            Look::Missing(hashes) => self.compute(hashes, text, tokens).map(drop),
-            Look::New => self.pass(text, tokens),
-        }
-    }
-
-    /// The entry of a text, read where it lies. One that is not found at a glance is looked for if the hash of its sample is admitted.
-    #[inline]
-    fn find<R>(
-        &self,
-        text: &str,
-        admits: impl FnOnce(u64) -> bool,
-        mut read: impl FnMut(&Entry) -> R,
-    ) -> Look<R> {
-        let partition = &self.owner.partition;
-        let sample = self.cache.0.hash.sample(text);
-        if let Some(found) = partition.glance(sample, text, &mut read) {
-            return Look::Found(found);
-        }
-        if !admits(sample) {
-            return Look::New;
-        }
-        let hashes = (self.cache.0.hash.of(text), sample);
-        partition.read(hashes, text, read).map_or(Look::Missing(hashes), Look::Found)
-    }
-
-    /// Of the whole text, and of a sample of it.
-    fn hashes(&self, text: &str) -> (u64, u64) {
-        (self.cache.0.hash.of(text), self.cache.0.hash.sample(text))
-    }
-
-    fn keep(&self, hashes: (u64, u64), text: impl AsRef<str> + Into<Box<str>>, entry: Entry) {
-        // One text may not push out everything else.
-        if !self.keeps || text.as_ref().len() > self.cache.0.limits.max_bytes / 16 {
-            return;
-        }
-        let added = self.owner.partition.insert(hashes, text.into(), entry);
-        self.owner.counters.inserted();
-        self.cache.0.bytes.fetch_add(added, Relaxed);
-        self.cache.make_room();
-    }
-
-    /// The next segment of a text: all of it where it is short, else up to a place where it can be cut.
-    fn segment<'t>(&self, text: &'t str) -> &'t str {
-        let mut at = self.cache.0.limits.segment_bytes.max(64);
-        // A little longer than a segment is one, so that a tail is not looked up for itself.
-        while text.len() > at + at / 2 {
-            match self.owner.tokenizer.safe_cut(text, at) {
-                0 => at = at.saturating_mul(2),
-                cut => return text.get(..cut).unwrap_or(text),
-            }
-        }
-        text
-    }
-}
-
-impl Tokenizer for CachedTokenizer {
-    fn name(&self) -> &str {
-        self.owner.tokenizer.name()
-    }
-
-    fn vocabulary_size(&self) -> u32 {
-        self.owner.tokenizer.vocabulary_size()
-    }
-
-    fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
-        let mut rest = text;
-        while !rest.is_empty() {
-            let segment = self.segment(rest);
-            if segment.len() < WORTH_BYTES {
-                self.owner.tokenizer.encode(segment, tokens)?;
-            } else {
-                let began = self.owner.counters.begin();
-                let encoded = self.encode_segment(segment, tokens);
-                self.owner.counters.over(began);
-                encoded?;
-            }
-            rest = rest.get(segment.len()..).unwrap_or_default();
-        }
-        Ok(())
-    }
-
-    fn control_token(&self, text: &str) -> Option<u32> {
-        self.owner.tokenizer.control_token(text)
-    }
-
-    fn find_control(&self, text: &str) -> Option<(Range<usize>, u32)> {
-        self.owner.tokenizer.find_control(text)
-    }
-
-    fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
-        self.owner.tokenizer.token_bytes(token, bytes)
-    }
-
-    fn safe_cut(&self, text: &str, at: usize) -> usize {
-        self.owner.tokenizer.safe_cut(text, at)
-    }
-
-    fn count(&self, text: &str) -> Result<usize> {
-        let (mut rest, mut count) = (text, 0);
-        while !rest.is_empty() {
-            let segment = self.segment(rest);
-            count += if segment.len() < WORTH_BYTES {
-                self.owner.tokenizer.count(segment)?
-            } else {
-                self.count_segment(segment)?
-            };
-            rest = rest.get(segment.len()..).unwrap_or_default();
-        }
-        Ok(count)
-    }
-
-    fn fits(&self, text: &str, limit: usize) -> Result<Option<usize>> {
-        let (mut rest, mut count) = (text, 0);
-        while !rest.is_empty() {
-            let segment = self.segment(rest);
-            count += self.count_segment(segment)?;
-            if count > limit {
-                return Ok(None);
-            }
-            rest = rest.get(segment.len()..).unwrap_or_default();
-        }
-        Ok(Some(count))
-    }
-
-    fn truncate<'t>(&self, text: &'t str, limit: usize, keep: Keep) -> Result<&'t str> {
-        match self.fits(text, limit)? {
-            Some(_) => Ok(text),
-            None => self.owner.tokenizer.truncate(text, limit, keep),
-        }
-    }
-}
-
-impl CachedTokenizer {
-    /// A count alone: kept without tokens, which is about half the room.
-    fn count_segment(&self, text: &str) -> Result<usize> {
-        let look = self.ask(text, |entry| Some(entry.count));
-        if let Look::Found(Some(count)) = look {
-            return Ok(count);
-        }
-        self.owner.counters.miss(text.len());
-        let count = self.owner.tokenizer.count(text)?;
-        if let Look::Missing(hashes) = look {
-            self.keep(hashes, text, Entry { count, tokens: None });
-        }
-        Ok(count)
-    }
-}
-
-impl fmt::Debug for CachedTokenizer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CachedTokenizer")
-            .field("tenant", &self.owner.tenant)
-            .field("tokenizer", &self.owner.tokenizer.name())
-            .finish_non_exhaustive()
-    }
 }

@@ -10,7 +10,7 @@ use super::packing::{pack, unpack};
 use super::store::Item;
 use crate::{
     Tokenizer,
-    cache::{CachedTokenizer, tokens::Missing},
+    cache::cached::{CachedTokenizer, Missing},
 };
 
 /// What the tokens of a probe text tell of a tokenizer: two vocabularies of one name, or two versions of one, differ in it.
