@@ -203,8 +203,8 @@ impl Wire for Interactions {
     }
 }
 
-/// What a step begins with.
-#[derive(Debug, Clone, Copy)]
+/// What a step begins with; of a whole interaction, what it says but its words.
+#[derive(Debug, Clone, Copy, Default)]
 struct Start<'e> {
     raw: Option<Value<'e>>,
     kind: Option<Str<'e>>,
@@ -366,18 +366,6 @@ fn raw(value: Value<'_>) -> &str {
     std::str::from_utf8(value.raw()).unwrap_or_default()
 }
 
-/// A step of a whole interaction.
-#[derive(Debug, Clone, Copy, Default)]
-struct OneStep<'e> {
-    raw: Option<Value<'e>>,
-    kind: Option<Str<'e>>,
-    id: Option<Str<'e>>,
-    name: Option<Str<'e>>,
-    arguments: Option<Value<'e>>,
-    signature: Option<Str<'e>>,
-    matches: usize,
-}
-
 fn whole(found: Found<'_>, data: &str, out: &mut Outbox) -> Result<()> {
     out.start(Field::Id.text(found), Field::Model.text(found))?;
     usage(found, &AT_TOP, out);
@@ -385,9 +373,9 @@ fn whole(found: Found<'_>, data: &str, out: &mut Outbox) -> Result<()> {
     let mut ahead = found.iter().filter(|found| in_step(*found).is_some()).peekable();
     let mut behind = found.iter().filter(|found| in_step(*found).is_some());
     while let Some(position) = ahead.peek().and_then(|found| found.indices.get(0)) {
-        let mut step = OneStep::default();
+        let (mut step, mut matches) = (Start::default(), 0);
         while let Some(found) = ahead.next_if(|found| found.indices.get(0) == Some(position)) {
-            step.matches += 1;
+            matches += 1;
             let text = found.value.as_str().filter(|text| !text.is_empty());
             match Field::of(&found) {
                 Some(Field::OneStep | Field::Output) => step.raw = Some(found.value),
@@ -399,7 +387,7 @@ fn whole(found: Found<'_>, data: &str, out: &mut Outbox) -> Result<()> {
                 _ => {}
             }
         }
-        step.take_in(behind.by_ref().take(step.matches), out)?;
+        step.take_in(behind.by_ref().take(matches), out)?;
     }
     if let Some(tier) = Field::Tier.get(found) {
         out.detail(0, "service_tier", tier)?;
@@ -407,7 +395,8 @@ fn whole(found: Found<'_>, data: &str, out: &mut Outbox) -> Result<()> {
     finish(Field::Status.text(found), data, out)
 }
 
-impl<'e> OneStep<'e> {
+impl<'e> Start<'e> {
+    /// Tells all of a step of a whole interaction, of which these are the matches.
     fn take_in(self, matches: impl Iterator<Item = Match<'e>>, out: &mut Outbox) -> Result<()> {
         let kind = self.kind.and_then(|kind| kind.borrowed()).unwrap_or_default();
         let kind = if is_output(kind) { "model_output" } else { kind };
