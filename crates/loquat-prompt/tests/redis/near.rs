@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Node, config,
-    sentinels::{led, monitor},
+    sentinels::{fleet, led},
     standalone,
     support::redis_server::{RedisServer, until},
     topologies::cluster,
@@ -87,14 +87,7 @@ async fn of_one_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_what_a_sentinel_leads_to() {
-    let mut master = RedisServer::start(&[]);
-    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
-    until("the replica follows", || replica.cli(&["INFO", "replication"]).contains("master_link_status:up"));
-    let sentinel =
-        RedisServer::sentinel(|port| format!("port {port}\nbind 127.0.0.1\n{}", monitor(master.port)));
-    until("the sentinel knows the replica", || {
-        sentinel.cli(&["SENTINEL", "REPLICAS", "fleet"]).contains(&replica.port.to_string())
-    });
+    let (mut master, replica, sentinel) = fleet();
     let node = || Node::new(led(sentinel.url(), None), "a");
     let (one, two) = (node().await, node().await);
     check(&[&master], &one, &two).await;

@@ -63,8 +63,8 @@ async fn check_failover(config: RemoteConfig, mut master: RedisServer, replica: 
     assert_eq!(fresh.check(&texts(0, 5)).await, 0, "from the new master");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sentinel_leads_to_the_new_master() {
+/// A master, a replica that follows it, and a sentinel that knows of both.
+pub(crate) fn fleet() -> (RedisServer, RedisServer, RedisServer) {
     let master = RedisServer::start(&[]);
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
     until("the replica follows", || replica.cli(&["INFO", "replication"]).contains("master_link_status:up"));
@@ -73,6 +73,12 @@ async fn a_sentinel_leads_to_the_new_master() {
     until("the sentinel knows the replica", || {
         sentinel.cli(&["SENTINEL", "REPLICAS", "fleet"]).contains(&replica.port.to_string())
     });
+    (master, replica, sentinel)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_leads_to_the_new_master() {
+    let (master, replica, sentinel) = fleet();
     check_failover(led(sentinel.url(), None), master, |arguments| replica.cli(arguments)).await;
 }
 
