@@ -172,13 +172,28 @@ impl Context {
     /// # Errors
     /// [`ErrorKind::Cancelled`] or [`ErrorKind::Timeout`] when there is no point in going on.
     pub fn check(&self) -> Result<(), Error> {
+        self.check_with(|| SystemClock.now())
+    }
+
+    /// [`Context::check`] for those who have read the system's clock just now: it is not read again, unless this context has a clock
+    /// of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_at(&self, system_now: Instant) -> Result<(), Error> {
+        self.check_with(|| system_now)
+    }
+
+    fn check_with(&self, system_now: impl FnOnce() -> Instant) -> Result<(), Error> {
         if self.cancellation.is_cancelled() {
             return Err(Error::new(ErrorKind::Cancelled, "the caller cancelled the request"));
         }
-        match self.remaining() {
-            Some(Duration::ZERO) => Err(Error::new(ErrorKind::Timeout, "the request's deadline has passed")),
-            _ => Ok(()),
+        let Some(deadline) = self.deadline else { return Ok(()) };
+        let now = self.clock.as_ref().map_or_else(system_now, |clock| clock.now());
+        if now >= deadline {
+            return Err(Error::new(ErrorKind::Timeout, "the request's deadline has passed"));
         }
+        Ok(())
     }
 }
 
@@ -362,6 +377,26 @@ mod tests {
         let sent = Context::new().with_span(span.with_sampled(true)).traceparent();
         assert_eq!(sent, Some(span.with_sampled(true).to_header()));
         assert!(Context::new().with_trace(span).with_span(span.child()).traceparent().is_some());
+    }
+
+    #[derive(Debug)]
+    struct Stands(Instant);
+
+    impl Clock for Stands {
+        fn now(&self) -> Instant {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_just_read_is_read_again_only_where_it_is_another() {
+        let now = Instant::now();
+        let ending = |after| Context::new().with_deadline(now + Duration::from_secs(after));
+        let kind = |context: Context| context.check_at(now).map_err(|error| error.kind());
+        assert_eq!([kind(Context::new()), kind(ending(1))], [Ok(()), Ok(())]);
+        assert_eq!(kind(ending(0)), Err(ErrorKind::Timeout));
+        let late = Stands(now + Duration::from_secs(2));
+        assert_eq!(kind(ending(1).with_clock(Arc::new(late))), Err(ErrorKind::Timeout));
     }
 
     #[test]

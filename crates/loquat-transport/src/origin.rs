@@ -5,10 +5,10 @@
 
 use std::{
     fmt,
-    hash::{Hash, Hasher},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     net::{IpAddr, Ipv6Addr},
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use http::{
@@ -29,7 +29,12 @@ struct Inner {
     port: u16,
     authority: Authority,
     host_header: HeaderValue,
+    /// Of scheme, host and port: every request is looked up by it, and it is made once.
+    hash: u64,
 }
+
+/// Nobody outside this process can choose names that meet.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl Origin {
     /// Whether it is spoken to over TLS.
@@ -91,7 +96,10 @@ pub(crate) fn is_loopback(ip: IpAddr) -> bool {
 impl PartialEq for Origin {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-            || (self.0.port == other.0.port && self.0.secure == other.0.secure && self.0.host == other.0.host)
+            || (self.0.hash == other.0.hash
+                && self.0.port == other.0.port
+                && self.0.secure == other.0.secure
+                && self.0.host == other.0.host)
     }
 }
 
@@ -99,9 +107,7 @@ impl Eq for Origin {}
 
 impl Hash for Origin {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.secure.hash(state);
-        self.0.port.hash(state);
-        self.0.host.hash(state);
+        self.0.hash.hash(state);
     }
 }
 
@@ -179,7 +185,8 @@ impl Url {
         else {
             return invalid("the address holds characters that HTTP cannot carry".into());
         };
-        let inner = Inner { secure, host, ip, port, authority, host_header };
+        let hash = HASHER.hash_one((secure, port, &host));
+        let inner = Inner { secure, host, ip, port, authority, host_header, hash };
         Ok(Self { origin: Origin(Arc::new(inner)), path_and_query })
     }
 

@@ -107,7 +107,7 @@ impl Transport {
         let (request, decodes) = self.0.accept_compressed(request);
         let mut trail = Trail::new(request.url.origin().clone(), context.deadline());
         trail.upload = upload;
-        if let Err(error) = context.check() {
+        if let Err(error) = context.check_at(trail.started) {
             return Err(trail.error(error.kind(), error.message()));
         }
         let mut cancelled = None;

@@ -59,13 +59,19 @@ impl Shared {
     }
 
     pub(super) fn enter(&self, lane: &Arc<Lane>) {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(lane));
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lane.index.store(lanes.len(), Relaxed);
+        lanes.push(Arc::clone(lane));
     }
 
     pub(super) fn leave(&self, lane: &Arc<Lane>) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = lanes.iter().position(|other| Arc::ptr_eq(other, lane)) {
+        let index = lane.index.load(Relaxed);
+        if lanes.get(index).is_some_and(|other| Arc::ptr_eq(other, lane)) {
             lanes.swap_remove(index);
+            if let Some(moved) = lanes.get(index) {
+                moved.index.store(index, Relaxed);
+            }
         }
     }
 

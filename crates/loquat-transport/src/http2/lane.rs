@@ -8,7 +8,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -24,7 +24,11 @@ use super::{
 
 /// What both ends share.
 #[derive(Debug)]
-pub(super) struct Lane(Mutex<State>);
+pub(super) struct Lane {
+    state: Mutex<State>,
+    /// Where it is among its connection's; read and written under the lock of those alone.
+    pub(super) index: AtomicUsize,
+}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -55,7 +59,7 @@ pub(super) enum Flow {
 
 impl Lane {
     pub(super) fn new(response: ResponseFuture, sender: Option<SendStream<Bytes>>) -> Self {
-        Self(Mutex::new(State {
+        let state = State {
             flow: Flow::Head(response),
             sender,
             head: None,
@@ -64,11 +68,12 @@ impl Lane {
             caught_up: true,
             took: false,
             idle_ticks: 0,
-        }))
+        };
+        Self { state: Mutex::new(state), index: AtomicUsize::new(0) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing once the stream was given up.

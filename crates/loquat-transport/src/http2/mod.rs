@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, client};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -161,22 +161,29 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
     *encoded.version_mut() = http::Version::HTTP_2;
     *encoded.method_mut() = request.method.clone();
     *encoded.uri_mut() = request.url.to_uri();
-    let mut headers = request.headers.clone();
-    while let Some(name) = headers.keys().find(|name| is_of_the_connection(name)).cloned() {
-        headers.remove(name);
-    }
-    // The one value that it may have there, and that gRPC asks for.
-    if request.headers.get(header::TE).is_some_and(|value| value == "trailers") {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    // A clone has no room for the length, which would move all of it once more.
+    let mut headers = HeaderMap::try_with_capacity(request.headers.len() + 1).unwrap_or_default();
+    for (name, value) in &request.headers {
+        // The one value of `TE` that it may have there is what gRPC asks for.
+        if !is_of_the_connection(name) || (name == header::TE && value == "trailers") {
+            headers.append(name, value.clone());
+        }
     }
     let length = upload.map_or(Some(request.body.len() as u64), Outgoing::length);
     if let Some(length) = length
         && (length > 0 || !has_no_body_by_nature(&request.method))
     {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(header::CONTENT_LENGTH, decimal(length));
     }
     *encoded.headers_mut() = headers;
     encoded
+}
+
+/// That number, in one allocation where `HeaderValue::from` makes two.
+fn decimal(number: u64) -> HeaderValue {
+    let mut digits = itoa::Buffer::new();
+    let text = Bytes::copy_from_slice(digits.format(number).as_bytes());
+    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from(number))
 }
 
 /// Whether that field frames an HTTP/1.1 message, is for a proxy, or is what `h2` writes itself.

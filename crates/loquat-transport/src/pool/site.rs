@@ -284,11 +284,14 @@ impl Site {
             if let Some(shared) =
                 state.http2.iter_mut().find(|shared| Arc::ptr_eq(&shared.connection, connection))
             {
-                let now = Instant::now();
                 shared.in_use -= 1;
-                shared.idle_since = now;
-                if was_reset {
-                    shared.count_reset(now, &self.http2);
+                // The clock is asked only where the answer is of use.
+                if was_reset || shared.in_use == 0 {
+                    let now = Instant::now();
+                    shared.idle_since = now;
+                    if was_reset {
+                        shared.count_reset(now, &self.http2);
+                    }
                 }
             }
         }
