@@ -17,10 +17,9 @@ use loquat_core::{Error, ErrorKind, Result};
 
 use crate::{
     ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request,
-    body::{HEAD_TOO_LARGE, http1_failure, is_head_too_large},
     buffers::Buffers,
     connect::{Connector, unauthorized},
-    http1::{self, Http1},
+    http1::{Head, Http1},
     http2::{self, Http2},
     pool::{Checkout, Making, Pool, Site, Slot, Ticket, Wants},
     timer::Timer,
@@ -69,20 +68,20 @@ impl From<Error> for Failed {
 
 /// Where the body will come from.
 pub(crate) enum Source {
-    Http1(Box<Http1>, hyper::body::Incoming),
+    Http1(Box<Http1>),
     Http2(http2::Stream, Slot),
 }
 
 impl Source {
     pub(crate) fn info(&self) -> ConnectionInfo {
         match self {
-            Self::Http1(connection, _) => connection.info(),
+            Self::Http1(connection) => connection.info(),
             Self::Http2(_, slot) => slot.info(),
         }
     }
 }
 
-pub(crate) type Answered = (http::response::Parts, Source);
+pub(crate) type Answered = (Head, Source);
 
 impl Inner {
     /// The request, asking for a compressed body where that is left to the transport; whether it is.
@@ -169,13 +168,10 @@ impl Inner {
         permit.opened(link.info.protocol);
         trail.info = Some(link.info);
         match link.info.protocol {
-            Protocol::Http1 => match Http1::new(link, &self.head, permit).await {
-                Ok(connection) => {
-                    making.made_http1();
-                    Ok(Ready::Http1(Box::new(connection)))
-                }
-                Err(error) => Err(give_up(making, http1_failure(error, trail), trail)),
-            },
+            Protocol::Http1 => {
+                making.made_http1();
+                Ok(Ready::Http1(Box::new(Http1::new(link, &self.head, permit))))
+            }
             Protocol::Http2 => {
                 let started = Http2::new(link, &self.http2, &self.head, permit);
                 match within(Some(self.limits.tls), trail.deadline, started).await {
@@ -199,10 +195,10 @@ impl Inner {
         let meter = Arc::clone(connection.meter());
         let limit = self.first_byte(request);
         let mut timer = connection.timer.take().and_then(Timer::here);
-        let encoded = http1::encode(request, trail.upload.as_ref(), connection.forward());
+        let upload = trail.upload.clone();
         turn().await;
         let answered = {
-            let mut exchange = pin!(connection.exchange(encoded));
+            let mut exchange = pin!(connection.exchange(request, upload.as_ref()));
             let mut expiry = earlier(since, limit, trail.deadline);
             poll_fn(|cx| {
                 if let Poll::Ready(done) = exchange.as_mut().poll(cx) {
@@ -224,8 +220,7 @@ impl Inner {
         };
         connection.timer = timer;
         match answered {
-            Ok(Ok(response)) => {
-                let (head, incoming) = response.into_parts();
+            Ok(Ok(head)) => {
                 if head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
                     && let Some(forward) = connection.forward()
                 {
@@ -233,25 +228,18 @@ impl Inner {
                     let what = unauthorized(forward.authorization.is_some());
                     return Err(trail.error(ErrorKind::Proxy, what).into());
                 }
-                if !http1::is_within(&head.headers, self.head.max_bytes) {
-                    return Err(trail.error(ErrorKind::TooLarge, HEAD_TOO_LARGE).into());
-                }
-                Ok((head, Source::Http1(connection, incoming)))
+                Ok((head, Source::Http1(connection)))
             }
-            Ok(Err(error)) => {
+            Ok(Err(failure)) => {
                 let untouched = trail.written() == 0;
                 let reused = connection.info().reused;
-                let lost = error.is_incomplete_message()
-                    || error.is_closed()
-                    || error.is_canceled()
-                    || (is_io(&error) && !is_head_too_large(&error));
-                let closed_early = reused && (untouched || lost);
+                let closed_early = reused && (untouched || failure.is_lost());
                 if closed_early {
                     connection.permit().site().closed_early(idle);
                 }
                 let again = closed_early && (untouched || request.replayable);
                 let again = if again { Again::Once } else { Again::No };
-                Err(Failed { error: http1_failure(error, trail), again })
+                Err(Failed { error: failure.into_error(trail), again })
             }
             Err(expired) => Err(trail.expired(expired, "first_byte").into()),
         }
@@ -303,7 +291,10 @@ impl Inner {
         .await;
         slot.connection().timers.put(timer);
         match answered {
-            Ok(Ok(head)) => Ok((head, Source::Http2(stream, slot))),
+            Ok(Ok(head)) => {
+                let head = Head { status: head.status, headers: head.headers };
+                Ok((head, Source::Http2(stream, slot)))
+            }
             Ok(Err(failure)) => {
                 if !failure.is_reset_here() {
                     slot.settle();
@@ -360,8 +351,4 @@ fn give_up(making: Making, error: Error, trail: &Trail) -> Error {
         making.failed(&error);
     }
     error
-}
-
-fn is_io(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }

@@ -12,12 +12,11 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use hyper::body::{Body as _, Incoming};
-use loquat_core::{CancellationToken, Error, ErrorKind, Result};
+use loquat_core::{CancellationToken, ErrorKind, Result};
 
 #[cfg(feature = "decompress")]
 use crate::decode::Decoder;
-use crate::{PoolConfig, cancel::Cancelled, http1::Http1, http2, io::HeadTooLarge, pool::Slot, trail::Trail};
+use crate::{PoolConfig, cancel::Cancelled, http1::Http1, http2, pool::Slot, trail::Trail};
 
 /// Most memory set aside for a body that has not come.
 const MAX_RESERVED_BYTES: usize = 1024 * 1024;
@@ -42,10 +41,7 @@ pub struct Body {
 }
 
 enum Inner {
-    Http1 {
-        connection: Box<Http1>,
-        incoming: Incoming,
-    },
+    Http1(Box<Http1>),
     Http2 {
         stream: http2::Stream,
         /// Declared after the stream, and so dropped after it: its reset must be queued before another request takes
@@ -71,8 +67,8 @@ pub(crate) struct Exchange<'a> {
 }
 
 impl Body {
-    pub(crate) fn http1(connection: Box<Http1>, incoming: Incoming, of: Exchange<'_>) -> Self {
-        Self::new(Inner::Http1 { connection, incoming }, of)
+    pub(crate) fn http1(connection: Box<Http1>, of: Exchange<'_>) -> Self {
+        Self::new(Inner::Http1(connection), of)
     }
 
     pub(crate) fn http2(stream: http2::Stream, slot: Slot, of: Exchange<'_>) -> Self {
@@ -190,14 +186,12 @@ impl Body {
     fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let Self { inner, trail, trailers, .. } = self;
         match inner {
-            Inner::Http1 { connection, incoming } => loop {
-                match ready!(connection.poll_body(incoming, cx)) {
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(data) => return Poll::Ready(Some(Ok(data))),
-                        Err(frame) => *trailers = frame.into_trailers().ok().map(Box::new),
-                    },
-                    Some(Err(error)) => return Poll::Ready(Some(Err(http1_failure(error, trail)))),
-                    None => return Poll::Ready(None),
+            Inner::Http1(connection) => match ready!(connection.poll_body(cx)) {
+                Some(Ok(data)) => Poll::Ready(Some(Ok(data))),
+                Some(Err(failure)) => Poll::Ready(Some(Err(failure.into_error(trail)))),
+                None => {
+                    *trailers = connection.take_trailers();
+                    Poll::Ready(None)
                 }
             },
             Inner::Http2 { stream, slot } => {
@@ -280,7 +274,7 @@ impl Body {
     /// Bytes that are still to come, as far as that is known.
     fn length_hint(&self) -> usize {
         match &self.inner {
-            Inner::Http1 { incoming, .. } => usize::try_from(incoming.size_hint().lower()).unwrap_or(0),
+            Inner::Http1(connection) => usize::try_from(connection.length_hint()).unwrap_or(0),
             Inner::Http2 { .. } | Inner::Done => 0,
         }
     }
@@ -323,7 +317,7 @@ impl Body {
     /// Gives the connection back as soon as the end is known, which is often before the caller asks for more.
     fn settle(&mut self) {
         let at_end = match &self.inner {
-            Inner::Http1 { incoming, .. } => incoming.is_end_stream(),
+            Inner::Http1(connection) => connection.is_over(),
             Inner::Http2 { stream, .. } => stream.is_end_stream(),
             Inner::Done => false,
         };
@@ -334,7 +328,7 @@ impl Body {
 
     fn complete(&mut self) {
         match std::mem::replace(&mut self.inner, Inner::Done) {
-            Inner::Http1 { connection, .. } => {
+            Inner::Http1(connection) => {
                 let site = Arc::clone(connection.permit().site());
                 site.rest(connection);
             }
@@ -342,43 +336,6 @@ impl Body {
             Inner::Done => {}
         }
     }
-}
-
-/// What is said of a head past [`HeadLimits`](crate::HeadLimits).
-pub(crate) const HEAD_TOO_LARGE: &str = "the response head is larger than the limit";
-
-/// Whether it is that.
-pub(crate) fn is_head_too_large(error: &hyper::Error) -> bool {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    let refused = io.and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<HeadTooLarge>());
-    // Hyper has a question for its own bound on the server's side only; a test holds the words.
-    refused || (error.is_parse() && error.to_string().contains("too large"))
-}
-
-/// The error of an HTTP/1.1 attempt that failed with that.
-pub(crate) fn http1_failure(error: hyper::Error, trail: &Trail) -> Error {
-    if let Some(failed) = trail.upload.as_ref().and_then(|upload| upload.failure(trail)) {
-        return failed;
-    }
-    let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    let (kind, what) = if is_head_too_large(&error) {
-        (ErrorKind::TooLarge, HEAD_TOO_LARGE)
-    } else if error.is_parse() {
-        (ErrorKind::Protocol, "the response is not HTTP/1.1")
-    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        (ErrorKind::Connection, "the server closed the connection before the response was complete")
-    } else {
-        match io.map(std::io::Error::kind) {
-            Some(std::io::ErrorKind::UnexpectedEof) => {
-                (ErrorKind::Connection, "the server closed the connection before the response was complete")
-            }
-            Some(std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput) => {
-                (ErrorKind::Protocol, "the response's body is not framed as HTTP/1.1 demands")
-            }
-            _ => (ErrorKind::Connection, "the connection was lost"),
-        }
-    };
-    trail.error(kind, what).with_source(error)
 }
 
 /// What has come to its end needs no reset, although nobody asked for the end.
@@ -393,7 +350,7 @@ impl Drop for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.inner {
-            Inner::Http1 { .. } => "HTTP/1.1",
+            Inner::Http1(_) => "HTTP/1.1",
             Inner::Http2 { .. } => "HTTP/2",
             Inner::Done => "done",
         };

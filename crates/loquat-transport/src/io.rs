@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -27,14 +27,11 @@ use tokio_rustls::client::TlsStream;
 pub(crate) struct Meter {
     start: Instant,
     written: AtomicU64,
+    /// On HTTP/2 alone.
     read: AtomicU64,
     last_write_micros: AtomicU64,
     /// The count of bytes read past which nothing more is read in this turn.
     pause_at: AtomicU64,
-    /// The count of bytes read past which a head is too large.
-    refuse_at: AtomicU64,
-    /// Whether a read past that is an error: until then it only waits.
-    refuses: AtomicBool,
 }
 
 impl Meter {
@@ -45,8 +42,6 @@ impl Meter {
             read: AtomicU64::new(0),
             last_write_micros: AtomicU64::new(0),
             pause_at: AtomicU64::new(u64::MAX),
-            refuse_at: AtomicU64::new(u64::MAX),
-            refuses: AtomicBool::new(false),
         }
     }
 
@@ -61,23 +56,6 @@ impl Meter {
     /// Lets so many more bytes be read, or few more, and then a pause come.
     pub(crate) fn pause_after(&self, bytes: u64) {
         self.pause_at.store(self.read().saturating_add(bytes), Relaxed);
-    }
-
-    /// Reads no more once so many more bytes are in: who asks for more then waits, and wakes nobody. They may hold the whole head
-    /// and much of a body, which only who parses them can tell.
-    pub(crate) fn hold_after(&self, bytes: u64) {
-        self.refuse_at.store(self.read().saturating_add(bytes), Relaxed);
-        self.refuses.store(false, Relaxed);
-    }
-
-    /// Whether so many bytes are in.
-    pub(crate) fn is_held(&self) -> bool {
-        self.read() >= self.refuse_at.load(Relaxed)
-    }
-
-    /// They did not hold the head: from now on whoever asks for more gets [`HeadTooLarge`].
-    pub(crate) fn refuse(&self) {
-        self.refuses.store(true, Relaxed);
     }
 
     /// Whether reading waits for the next [`Meter::pause_after`].
@@ -97,18 +75,6 @@ impl Meter {
     }
 }
 
-/// More was read than a head may hold, and it was none yet.
-#[derive(Debug)]
-pub(crate) struct HeadTooLarge;
-
-impl std::fmt::Display for HeadTooLarge {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the head is longer than it may be")
-    }
-}
-
-impl std::error::Error for HeadTooLarge {}
-
 /// Writes of several slices that are together no longer than this are put into one: the kernel takes longer over a list than a
 /// copy of a small request takes.
 const JOIN_BYTES: usize = 4 * 1024;
@@ -119,8 +85,9 @@ pub(crate) struct Stream {
     inner: Inner,
     quick_ack: bool,
     meter: Arc<Meter>,
-    /// Small writes, joined; never longer than [`JOIN_BYTES`].
-    joined: Vec<u8>,
+    /// Small writes, joined; never longer than [`JOIN_BYTES`]. Apart, as few write lists.
+    #[expect(clippy::box_collection, reason = "one pointer in what each read looks at")]
+    joined: Option<Box<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -133,7 +100,7 @@ enum Inner {
 
 impl Stream {
     fn new(inner: Inner) -> Self {
-        Self { inner, quick_ack: false, meter: Arc::new(Meter::new()), joined: Vec::new() }
+        Self { inner, quick_ack: false, meter: Arc::new(Meter::new()), joined: None }
     }
 
     pub(crate) fn plain(tcp: TcpStream) -> Self {
@@ -186,23 +153,34 @@ impl AsyncRead for Stream {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if self.meter.is_held() {
-            let refuses = self.meter.refuses.load(Relaxed);
-            return if refuses { Poll::Ready(Err(io::Error::other(HeadTooLarge))) } else { Poll::Pending };
-        }
         let before = buf.filled().len();
-        let polled = match &mut self.inner {
+        let polled = Pin::new(&mut Uncounted(&mut self)).poll_read(cx, buf);
+        let bytes = buf.filled().len() - before;
+        if bytes > 0 {
+            self.meter.read.fetch_add(bytes as u64, Relaxed);
+        }
+        polled
+    }
+}
+
+/// A stream whose reads are not counted, and not paused: on HTTP/1.1 nobody asks how many bytes came.
+pub(crate) struct Uncounted<'a>(pub(crate) &'a mut Stream);
+
+impl AsyncRead for Uncounted<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = match &mut self.0.inner {
             Inner::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             #[cfg(unix)]
             Inner::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
             Inner::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
         };
-        let bytes = buf.filled().len() - before;
-        if bytes > 0 {
-            self.meter.read.fetch_add(bytes as u64, Relaxed);
-            if self.quick_ack {
-                self.acknowledge();
-            }
+        if self.0.quick_ack && buf.filled().len() > before {
+            self.0.acknowledge();
         }
         polled
     }
@@ -228,11 +206,11 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if slices.len() > 1 && slices.iter().map(|slice| slice.len()).sum::<usize>() <= JOIN_BYTES {
-            let mut joined = std::mem::take(&mut self.joined);
+            let mut joined = self.joined.take().unwrap_or_default();
             joined.clear();
             slices.iter().for_each(|slice| joined.extend_from_slice(slice));
             let polled = self.as_mut().poll_write(cx, &joined);
-            self.joined = joined;
+            self.joined = Some(joined);
             return polled;
         }
         let polled = match &mut self.inner {

@@ -2,7 +2,7 @@
 //! [`Delivery`](loquat_core::Delivery).
 //!
 //! [`Transport::send`] resolves when the response's head is in; the [`Body`] is then pulled by the caller's own task,
-//! with no task behind a request. HTTP/1.1 is hyper's `conn::http1`, driven in place; HTTP/2 is the raw `h2` crate
+//! with no task behind a request. HTTP/1.1 is our own, driven by that task too; HTTP/2 is the raw `h2` crate
 //! with one driver task per connection; TLS is rustls with the platform's certificate authorities.
 //!
 //! It deliberately knows no JSON, no provider and no retry policy. It follows no redirect, keeps no cookie, and uses a proxy only where [`Config::proxy`] says so.

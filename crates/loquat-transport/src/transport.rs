@@ -131,7 +131,7 @@ impl Transport {
         let of =
             Exchange { pool: &self.0.pool.config, cancellation: context.cancellation(), cancelled, trail };
         let body = match source {
-            Source::Http1(http1, incoming) => Body::http1(http1, incoming, of),
+            Source::Http1(connection) => Body::http1(connection, of),
             Source::Http2(stream, slot) => Body::http2(stream, slot, of),
         };
         #[cfg(feature = "decompress")]

@@ -167,7 +167,7 @@ enum Failed {
     },
 }
 
-/// Tells hyper that there is no more to send; the words are in [`Outgoing::failure`].
+/// Tells the connection that there is no more to send; the words are in [`Outgoing::failure`].
 #[derive(Debug)]
 pub(crate) struct SourceFailed;
 

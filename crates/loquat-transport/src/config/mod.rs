@@ -247,15 +247,17 @@ impl DecompressLimits {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HeadLimits {
-    /// Most bytes of a response head, 8 KiB to 16 MiB. Default 64 KiB, four times what proxies commonly pass on.
+    /// Most bytes of a response head; on HTTP/1.1 interim heads (`103 Early Hints`) before it count too. Default 64 KiB, four times
+    /// what proxies commonly pass on.
     pub max_bytes: usize,
-    /// Most header fields in an HTTP/1.1 response head, up to 16,384; `max_bytes` bounds them on HTTP/2. Default 100, hyper's own
-    /// and so that of most clients: so many are parsed on the stack. With another number two tables of so many are made and filled
-    /// for each response, a tenth of a small request's instructions at 200.
+    /// Most header fields in an HTTP/1.1 response head, up to 16,384; `max_bytes` bounds them on HTTP/2. Default 100, hyper's
+    /// and so that of most clients: up to so many are parsed on the stack. With a larger number a table of so many is made and filled
+    /// for each response.
     pub max_fields: usize,
-    /// Largest piece in which an HTTP/1.1 connection is read, up to 16 MiB; less than `max_bytes` counts as that much.
-    /// Default 256 KiB: a body of 100 KB that has come is handed out as it is, where pieces of 64 KiB would have to be joined. A
-    /// connection's buffer grows to it only while reads fill it, and shrinks again.
+    /// Largest piece in which an HTTP/1.1 connection is read, 8 KiB to 16 MiB; less than `max_bytes` counts as that much.
+    /// Default 256 KiB: a body of 100 KB that has come is handed out as it is, where pieces of 64 KiB would have to be joined.
+    /// Pieces of up to 32 KiB are read into memory that all connections of a thread share; one whose reads fill that has a buffer
+    /// of its own, as long as they do.
     pub read_bytes: usize,
 }
 

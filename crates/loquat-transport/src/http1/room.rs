@@ -10,10 +10,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio_util::io::poll_read_buf;
 
-use crate::io::Stream;
+use crate::io::{Stream, Uncounted};
 
 /// Room to read into: of a thread, for all that it reads.
 const ROOM_BYTES: usize = 32 * 1024;
@@ -23,18 +23,71 @@ thread_local! {
     static ROOM: Cell<BytesMut> = Cell::default();
 }
 
-/// What there is to read, without a copy; empty at the end.
-pub(super) fn fill(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-    // A thread that is ending has none any more.
-    let mut room = ROOM.try_with(Cell::take).unwrap_or_default();
-    if !room.try_reclaim(ROOM_BYTES) && room.capacity() < LEAST_ROOM_BYTES {
-        room = BytesMut::with_capacity(ROOM_BYTES);
+/// How much one connection reads at once. Where reads fill the thread's room it has a larger one of its own, and as long as they do.
+#[derive(Debug)]
+// Mostly only the first is looked at.
+#[repr(C)]
+pub(super) struct Room {
+    /// Bytes of the next read, at most.
+    piece: usize,
+    own: Option<Box<BytesMut>>,
+    most: usize,
+    /// Whether the last read would have fitted into half of it.
+    was_small: bool,
+}
+
+impl Room {
+    /// That never reads more at once than so many bytes.
+    pub(super) fn new(most: usize) -> Self {
+        Self { piece: ROOM_BYTES.min(most), own: None, most, was_small: false }
     }
-    let polled = poll_read_buf(Pin::new(stream), cx, &mut room);
-    let bytes = room.split();
-    let _ = ROOM.try_with(|place| place.set(room));
-    ready!(polled)?;
-    Poll::Ready(Ok(bytes.freeze()))
+
+    /// What there is to read, without a copy; empty at the end.
+    pub(super) fn fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if self.piece <= ROOM_BYTES {
+            // A thread that is ending has none any more.
+            let mut room = ROOM.try_with(Cell::take).unwrap_or_default();
+            let polled = read(&mut room, ROOM_BYTES, self.piece, stream, cx);
+            let _ = ROOM.try_with(|place| place.set(room));
+            let bytes = ready!(polled)?;
+            if bytes.len() == self.piece {
+                self.grow();
+            }
+            return Poll::Ready(Ok(bytes));
+        }
+        let bytes = ready!(read(self.own.get_or_insert_default(), self.piece, self.piece, stream, cx))?;
+        if bytes.len() == self.piece {
+            self.grow();
+        } else if bytes.len() <= self.piece / 2 {
+            // Twice in a row: one is often the rest of a body.
+            if std::mem::replace(&mut self.was_small, true) {
+                (self.piece, self.was_small) = (self.piece / 2, false);
+                self.own = None;
+            }
+        } else {
+            self.was_small = false;
+        }
+        Poll::Ready(Ok(bytes))
+    }
+
+    fn grow(&mut self) {
+        (self.piece, self.was_small) = ((self.piece * 2).min(self.most), false);
+    }
+}
+
+/// Reads up to `most` bytes into that room, which has so many bytes where nobody holds any of them.
+fn read(
+    room: &mut BytesMut,
+    bytes: usize,
+    most: usize,
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Bytes>> {
+    if !room.try_reclaim(bytes) && room.capacity() < LEAST_ROOM_BYTES {
+        *room = BytesMut::with_capacity(bytes);
+    }
+    ready!(poll_read_buf(Pin::new(&mut Uncounted(stream)), cx, &mut (&mut *room).limit(most)))?;
+    Poll::Ready(Ok(room.split().freeze()))
 }
 
 #[cfg(all(test, unix))]
@@ -53,9 +106,10 @@ mod tests {
             (peer, Stream::unix(socket))
         };
         let (mut one, mut other) = (pair(), pair());
-        let read = async |from: &mut (UnixStream, Stream), text: &str| {
+        let mut room = Room::new(usize::MAX);
+        let mut read = async |from: &mut (UnixStream, Stream), text: &str| {
             from.0.write_all(text.as_bytes()).await.expect("open");
-            poll_fn(|cx| fill(&mut from.1, cx)).await.expect("open")
+            poll_fn(|cx| room.fill(&mut from.1, cx)).await.expect("open")
         };
         let first = read(&mut one, "first").await;
         let second = read(&mut other, "second").await;
@@ -76,5 +130,29 @@ mod tests {
             kept
         };
         assert!(kept.iter().all(|bytes| bytes.len() == 1000 && bytes.iter().all(|byte| *byte == b'x')));
+    }
+
+    #[tokio::test]
+    async fn pieces_grow_while_reads_fill_them_and_shrink_again() {
+        const MOST: usize = 100_000;
+        let (mut peer, socket) = UnixStream::pair().expect("a pair");
+        let (mut stream, mut room) = (Stream::unix(socket), Room::new(MOST));
+        let sender = tokio::spawn(async move {
+            peer.write_all(&vec![b'x'; 3_000_000]).await.expect("open");
+            peer
+        });
+        let (mut read, mut largest) = (0, 0);
+        while read < 3_000_000 {
+            let bytes = poll_fn(|cx| room.fill(&mut stream, cx)).await.expect("open");
+            (read, largest) = (read + bytes.len(), largest.max(bytes.len()));
+            assert!(bytes.len() <= MOST, "{}", bytes.len());
+        }
+        assert!(largest > ROOM_BYTES, "{largest}");
+        let mut peer = sender.await.expect("no panic");
+        for _ in 0..6 {
+            peer.write_all(b"few").await.expect("open");
+            assert_eq!(poll_fn(|cx| room.fill(&mut stream, cx)).await.expect("open"), "few");
+        }
+        assert_eq!((room.piece, room.own.is_none()), (MOST / 4, true));
     }
 }

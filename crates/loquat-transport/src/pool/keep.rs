@@ -57,9 +57,10 @@ impl Site {
         Instant::now().checked_add(age - age * random / (5 * 256))
     }
 
-    /// Takes a connection back whose exchange is complete.
+    /// Takes a connection back whose exchange is complete. Servers that close after an answer without a word of it have often done so
+    /// by now: who comes next is spared that.
     pub(crate) fn rest(&self, mut connection: Box<Http1>) {
-        if self.config.max_idle_per_origin == 0 || !(connection.is_settled() || connection.is_usable()) {
+        if self.config.max_idle_per_origin == 0 || !connection.is_usable() {
             return;
         }
         let now = Instant::now();
