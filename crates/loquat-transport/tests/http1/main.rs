@@ -3,7 +3,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+// What knows no socket is tested without one.
+#[path = "../../src/http1/answer/mod.rs"]
+#[allow(dead_code, reason = "the connection uses more of it than a test")]
+mod answer;
+
 mod chunked;
 mod ending;
+mod hostile;
 mod message;
+mod oracle;
 mod reuse;
+mod whole;
