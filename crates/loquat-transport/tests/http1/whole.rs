@@ -121,7 +121,7 @@ const HEADS: &[&str] = &[
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// After a head that says `chunked`, or says something else.
-const BODIES: &[&str] = &[
+pub(crate) const BODIES: &[&str] = &[
     "",
     "hello",
     "hello, and more",
