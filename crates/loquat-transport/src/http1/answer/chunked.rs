@@ -212,7 +212,7 @@ fn plain_size(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut size = 0;
     for (at, byte) in bytes.iter().take(8).enumerate() {
         match digit(*byte) {
-            Some(digit) if at < 7 => size = size << 4 | digit,
+            Some(digit) => size = size << 4 | digit,
             _ if *byte == b'\r' && size > 0 && bytes.get(at + 1) == Some(&b'\n') => {
                 return Some((size, at + 2));
             }
