@@ -83,6 +83,10 @@ async fn one_failure_leaves_the_other_and_two_give_the_first() {
     assert_eq!(run([slow(), fails(100, "b")]).await, (5000, Ok(())));
     let (took, failed) = run([fails(100, "a"), fails(10, "b")]).await;
     assert_eq!((took, failed.expect_err("both").message()), (100, "a"));
+    // Whoever would go elsewhere with it must know that the second may have run.
+    let refused = Act::Fail(MS(100), error(ErrorKind::Connect, Delivery::NotSent));
+    let failed = run([refused, fails(10, "b")]).await.1.expect_err("both");
+    assert_eq!((failed.kind(), failed.delivery()), (ErrorKind::Connect, Delivery::MaybeSent));
     let (took, failed) = run([fails(5, "a"), slow()]).await;
     assert_eq!((took, failed.is_err()), (5, true), "a failure is the retry's business");
     let broken =

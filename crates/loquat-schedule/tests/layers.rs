@@ -75,6 +75,35 @@ async fn what_may_have_been_sent_is_sent_again_only_with_a_key_where_that_counts
     assert_ne!(fake.keys()[3], keys[0], "a key per operation");
 }
 
+/// At an endpoint that deduplicates, the first attempt is lost on the way back and the second does not get there: whoever reads the
+/// error must not take it for a request that nobody has.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_may_have_run_is_not_forgotten_for_a_later_one_that_has_not() {
+    let lost = Act::Fail(MS(5), error(ErrorKind::Connection, Delivery::MaybeSent));
+    for (last, kind) in [
+        (error(ErrorKind::Connect, Delivery::NotSent), ErrorKind::Connect),
+        (busy(), ErrorKind::Connection),
+        (error(ErrorKind::RateLimited, Delivery::MaybeSent).with_status(429), ErrorKind::Connection),
+    ] {
+        let fake = Fake::new([lost.clone(), Act::Fail(MS(5), last.clone()), Act::Fail(MS(5), last)]);
+        let model = retrying(fake.clone(), RetryPolicy::default().with_deduplication());
+        let failed = model.infer(&context(), request()).await.expect_err("three failures");
+        assert_eq!((failed.kind(), failed.delivery(), fake.asked()), (kind, Delivery::MaybeSent, 3));
+        assert!(!failed.is_retryable(), "{failed}");
+    }
+
+    let fake = Fake::new([lost]);
+    let model = retrying(fake.clone(), RetryPolicy::default().with_deduplication());
+    let cancelled = context();
+    let token = cancelled.cancellation().clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(MS(300)).await;
+        token.cancel();
+    });
+    let failed = model.infer(&cancelled, request()).await.expect_err("cancelled in the wait");
+    assert_eq!((failed.kind(), failed.delivery()), (ErrorKind::Cancelled, Delivery::MaybeSent));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_has_begun_is_never_replaced() {
     let fake = Fake::new([Act::Answer(MS(0), 1, MS(0), End::Failed(busy()))]);

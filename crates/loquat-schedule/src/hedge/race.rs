@@ -13,6 +13,7 @@ use loquat_core::Result;
 
 use super::{HedgePolicy, Latencies};
 use crate::{
+    delivery::{may_have_run, of_both},
     retry::Budget,
     time::{after, now, until},
 };
@@ -45,7 +46,8 @@ impl Hedge {
     /// may run twice.
     ///
     /// # Errors
-    /// The first attempt's: at once where there was no hedge, else when both have failed.
+    /// The first attempt's: at once where there was no hedge, else when both have failed. Where the second may have run and the
+    /// first has not, it says that, or is the second's.
     ///
     /// # Cancel safety
     /// Dropping the future drops both attempts.
@@ -96,12 +98,12 @@ enum Winner {
     Second,
 }
 
-/// The first success, or the first attempt's error when both have failed.
+/// The first success, or the first attempt's error when both have failed, the second's delivery included.
 async fn race<T, F: Future<Output = Result<T>>>(
     mut first: Pin<&mut F>,
     mut second: Pin<&mut F>,
 ) -> (Result<T>, Winner) {
-    let (mut first_error, mut second_failed) = (None, false);
+    let (mut first_error, mut second_error) = (None, None);
     poll_fn(|cx: &mut task::Context<'_>| {
         if first_error.is_none()
             && let Poll::Ready(output) = first.as_mut().poll(cx)
@@ -111,15 +113,20 @@ async fn race<T, F: Future<Output = Result<T>>>(
                 Err(error) => first_error = Some(error),
             }
         }
-        if !second_failed && let Poll::Ready(output) = second.as_mut().poll(cx) {
+        if second_error.is_none()
+            && let Poll::Ready(output) = second.as_mut().poll(cx)
+        {
             match output {
                 Ok(value) => return Poll::Ready((Ok(value), Winner::Second)),
-                Err(_) => second_failed = true,
+                Err(error) => second_error = Some(error),
             }
         }
-        match first_error.take_if(|_| second_failed) {
-            Some(error) => Poll::Ready((Err(error), Winner::First)),
-            None => Poll::Pending,
+        match (first_error.take_if(|_| second_error.is_some()), &second_error) {
+            (Some(first), Some(second)) => {
+                let ran = may_have_run(second).then(|| second.clone());
+                Poll::Ready((Err(of_both(ran, first)), Winner::First))
+            }
+            _ => Poll::Pending,
         }
     })
     .await

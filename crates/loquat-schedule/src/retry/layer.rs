@@ -7,13 +7,15 @@ use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Event, Model, Result,
 use super::{Budget, Decision, Operation, RetryPolicy, operation::explain};
 use crate::{
     Random,
+    delivery::{may_have_run, of_both},
     time::{after, check, now, sleep},
 };
 
 /// A model around a model: asks again after a failure, as its [`RetryPolicy`] and [`Budget`] allow.
 ///
 /// What it retries is the start of an answer. An answer that has begun is handed over at once and never replaced:
-/// text that a caller has seen cannot be taken back. Each attempt gets the same request, not copied.
+/// text that a caller has seen cannot be taken back. Each attempt gets the same request, not copied. The error is the last
+/// attempt's, unless it says that nothing has run while an attempt before it may have: then it is that one's, or says so.
 ///
 /// Use one per endpoint, and one alone: retries around retries multiply.
 pub struct Retrying<M> {
@@ -52,6 +54,8 @@ impl<M: Model> Retrying<M> {
         let mut operation =
             Operation::new(self.policy, started, context.deadline()).with_repeatable(repeatable);
         self.budget.deposit(started);
+        // Of the attempts so far, one that may have run.
+        let mut ran = None;
         loop {
             let error = match self.inner.infer(context, request.clone()).await {
                 Ok(answer) => return Ok(answer),
@@ -61,9 +65,16 @@ impl<M: Model> Retrying<M> {
             match operation.decide(&error, failed_at, &self.budget, &self.random) {
                 Decision::Retry { wait } => {
                     context.report(&Event::Retry { retry: operation.retries(), wait, error: &error });
-                    sleep(context, after(failed_at, wait)).await?;
+                    if may_have_run(&error) {
+                        ran = Some(error);
+                    }
+                    if let Err(error) = sleep(context, after(failed_at, wait)).await {
+                        return Err(of_both(ran, error));
+                    }
                 }
-                Decision::Stop(stop) => return Err(explain(error, stop, operation.retries())),
+                Decision::Stop(stop) => {
+                    return Err(explain(of_both(ran, error), stop, operation.retries()));
+                }
             }
         }
     }
