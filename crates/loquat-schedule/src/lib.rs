@@ -63,6 +63,7 @@
 
 pub mod admission;
 pub mod breaker;
+mod content;
 mod delivery;
 pub mod hedge;
 pub mod limits;

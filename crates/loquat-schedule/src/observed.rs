@@ -7,17 +7,17 @@ use std::{
 
 use loquat_core::{Answer, Delta, Ending, Source, Step};
 
-use crate::time::now;
+use crate::{content, time::now};
 
 /// What wants to know. Dropped without [`ended`](Self::ended) when the caller gives the answer up.
 pub(crate) trait Observer: Send + 'static {
-    /// The first delta has come.
+    /// The first delta with content has come.
     fn begun(&mut self, now: Instant);
     /// So it ended.
     fn ended(self, ending: &Ending, now: Instant);
 }
 
-/// The answer, with somebody watching. The clock is read twice: for the first delta and for the ending.
+/// The answer, with somebody watching. The clock is read twice: for the first content and for the ending.
 pub(crate) fn observe(answer: Answer, observer: impl Observer) -> Answer {
     answer.map_source(|inner| Observed { inner, observer: Some(observer), begun: false })
 }
@@ -32,11 +32,12 @@ impl<O: Observer> Source for Observed<O> {
     fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
         let step = ready!(self.inner.poll_advance(cx));
         match &step {
-            Step::Delta if self.begun => {}
             Step::Delta => {
-                self.begun = true;
-                if let Some(observer) = &mut self.observer {
-                    observer.begun(now());
+                if !self.begun && content::bytes(&self.inner.current()).is_some() {
+                    self.begun = true;
+                    if let Some(observer) = &mut self.observer {
+                        observer.begun(now());
+                    }
                 }
             }
             Step::End(ending) => {

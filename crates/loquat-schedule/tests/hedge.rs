@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use loquat_core::{Delivery, ErrorKind, Model, Usage};
+use loquat_core::{Delivery, ErrorKind, Model, OwnedDelta, Usage};
 use loquat_schedule::{
     hedge::{Hedge, HedgePolicy, Hedged},
     retry::{Budget, BudgetPolicy},
@@ -51,6 +51,27 @@ async fn a_generation_is_hedged_only_when_asked() {
         assert_eq!(fake.open(), 1, "the loser is dropped");
         assert!(!answer.collect().await.expect("whole").text().is_empty());
     }
+}
+
+/// A server that says at once that an answer has begun, and has a token much later: nobody has begun by that.
+#[tokio::test(start_paused = true)]
+async fn a_start_is_no_first_token_and_is_not_lost() {
+    let starts = |ms| Act::Announce(MS(ms), 1, MS(0), End::Finished(Usage::default()));
+    let fake = Fake::new((0..20).map(|_| starts(20)).chain([starts(5000), starts(10)]));
+    let model = Hedged::new(fake.clone(), hedge(eager(), BudgetPolicy::default()));
+    for _ in 0..20 {
+        drop(model.infer(&context(), request()).await.expect("begun"));
+    }
+    let (took, answer) = timed(model.infer(&context(), request())).await;
+    assert_eq!((took, fake.asked()), (30, 22));
+    let mut answer = answer.expect("begun");
+    let mut seen = Vec::new();
+    while let Some(delta) = answer.next().await {
+        seen.push(delta.to_owned());
+    }
+    let text = OwnedDelta::Text { choice: 0, text: "word ".into() };
+    assert_eq!(seen[..2], [OwnedDelta::Start { id: "a".into(), model: "m".into() }, text]);
+    assert_eq!((seen.len(), fake.open()), (3, 0), "and how it ended");
 }
 
 #[tokio::test(start_paused = true)]

@@ -172,6 +172,35 @@ async fn timeouts_open_the_breaker_and_a_cancelled_probe_does_not_keep_it_so() {
     assert_eq!(fake.open(), 0);
 }
 
+/// `response.created` at once, and then nothing: what such a server says first is no sign of health.
+#[tokio::test(start_paused = true)]
+async fn a_start_without_a_token_is_no_answer_to_the_breaker() {
+    let stalled = Act::Announce(MS(0), 0, MS(0), End::Silence);
+    let fake =
+        Fake::new((0..4).map(|_| stalled.clone()).chain([Act::Announce(MS(10), 1, MS(0), End::Silence)]));
+    let limited = Limited::new(fake.clone(), Limits::default().with_first_token(MS(1000)));
+    let breaker = Arc::new(Breaker::new(BreakerPolicy::default(), now()));
+    let model = Guarded::new(limited, breaker.clone());
+    for _ in 0..3 {
+        let stalled = model.infer(&context(), request()).await.expect("a start, then silence");
+        assert_eq!(failure(stalled).await.kind(), ErrorKind::Timeout);
+    }
+    let ejected = |seconds| Standing::Ejected { until: now() + Duration::from_secs(seconds) };
+    assert_eq!(breaker.availability().standing(now()), ejected(5));
+
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let probe = model.infer(&context(), request()).await.expect("a start, then silence");
+    assert_eq!(failure(probe).await.kind(), ErrorKind::Timeout);
+    assert_eq!(breaker.availability().standing(now()), ejected(10), "nor is it one of a probe");
+
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let mut probe = model.infer(&context(), request()).await.expect("a start, then a token");
+    probe.next().await;
+    assert!(matches!(breaker.availability().standing(now()), Standing::Probing { .. }));
+    probe.next().await;
+    assert_eq!(breaker.availability().standing(now()), Standing::Available);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_retry_waits_for_the_breaker_when_there_is_time() {
     let fake = Fake::new([Act::Hang, Act::Hang, Act::Hang]);

@@ -119,6 +119,7 @@ impl Server {
             Weather::Limits => hinted(fail(ErrorKind::RateLimited, Delivery::MaybeSent, 429)),
             Weather::Fails => fail(ErrorKind::Server, Delivery::MaybeSent, 500),
             Weather::Resets => fail(ErrorKind::Connection, Delivery::MaybeSent, 0),
+            Weather::Silent if self.random.below(2) == 0 => Act::Announce(MS(0), 0, MS(0), End::Silence),
             Weather::Silent => Act::Answer(ms(300), self.random.below(3), ms(100), End::Silence),
             Weather::Cuts => Act::Answer(ms(300), self.random.below(5), ms(100), End::Cut),
         }
@@ -132,7 +133,7 @@ fn may_have_run(act: &Act) -> bool {
             error.delivery() != Delivery::NotSent
                 && !matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::RateLimited)
         }
-        Act::Hang | Act::Answer(..) => true,
+        Act::Hang | Act::Answer(..) | Act::Announce(..) => true,
     }
 }
 

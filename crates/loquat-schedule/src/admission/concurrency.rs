@@ -5,7 +5,7 @@
 //! proportion. Their Gradient2 compares with a long average, which an overload that lasts pulls up until everything
 //! looks usual; their first version with the smallest latency seen, which one short prompt spoils. So here the measure
 //! is a mean, taken afresh every thousand answers under half the load. An overload that the endpoint itself reports
-//! takes a tenth off at once. Latency is the time to the first delta: the rest of an answer grows with its length.
+//! takes a tenth off at once. Latency is the time to the first content: the rest of an answer grows with its length.
 //! <https://github.com/Netflix/concurrency-limits>
 
 use std::time::Duration;

@@ -214,7 +214,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The answer's first delta has come.
+    /// The answer's first content has come.
     pub fn begun(&mut self, now: Instant) {
         self.report.latency.get_or_insert(now.saturating_duration_since(self.since));
     }

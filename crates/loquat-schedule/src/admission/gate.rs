@@ -59,7 +59,7 @@ pub struct Report {
     pub unsent: bool,
     /// The tokens it did use; `None` leaves the estimate.
     pub tokens: Option<u64>,
-    /// From being let in to the first delta.
+    /// From being let in to the first content.
     pub latency: Option<Duration>,
     /// The endpoint said it has too much (429, 503), or let the attempt time out.
     pub overloaded: bool,

@@ -219,7 +219,7 @@ impl Permit {
         self.is_probe
     }
 
-    /// The answer has begun. A probe has succeeded; any other attempt is yet to be judged by its end, but the
+    /// The first content has come. A probe has succeeded; any other attempt is yet to be judged by its end, but the
     /// timeouts before it are no longer in a row.
     pub fn begun(&mut self, now: Instant) {
         if std::mem::take(&mut self.is_probe) {

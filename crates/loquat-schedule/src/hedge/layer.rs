@@ -1,6 +1,7 @@
 //! [`Hedged`]: a model that is asked twice when it is slow, where that was asked for.
 
 use std::{
+    collections::VecDeque,
     fmt,
     future::poll_fn,
     sync::{
@@ -12,15 +13,16 @@ use std::{
 };
 
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, Event, Model, Result, Source, Step,
+    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, Event, Model, OwnedDelta, Result, Source, Step,
 };
 
 use super::Hedge;
+use crate::content;
 
 /// A model around a model. It does nothing unless [`HedgePolicy::generation`](super::HedgePolicy::generation) is set.
 ///
-/// Then an attempt counts as begun at its first delta, since many servers send the response head long before they
-/// have a token. The attempt that loses is dropped, which cancels it.
+/// Then an attempt counts as begun at its first delta with content, since many servers send the response head, and that an
+/// answer has begun, long before they have a token. The attempt that loses is dropped, which cancels it.
 pub struct Hedged<M> {
     inner: M,
     hedge: Arc<Hedge>,
@@ -57,8 +59,11 @@ impl<M> fmt::Debug for Hedged<M> {
     }
 }
 
-/// The answer once its first step is known, which it gives again to whoever pulls. A failure as the first step is the
-/// attempt's.
+/// Most deltas kept before the first with content; a server that sends so many other events has begun as well.
+const MAX_BEFORE: usize = 16;
+
+/// The answer once its first content is known, or its end; what came before is given again to whoever pulls. A failure before any
+/// content is the attempt's.
 async fn begun(answer: Answer) -> Result<Answer> {
     let mut taken = None;
     let answer = answer.map_source(|inner| {
@@ -66,9 +71,18 @@ async fn begun(answer: Answer) -> Result<Answer> {
         Nothing
     });
     let Some(mut inner) = taken else { return Ok(answer) };
-    match poll_fn(|cx| inner.poll_advance(cx)).await {
-        Step::End(Ending::Failed(error)) => Err(error),
-        step => Ok(answer.map_source(|_| Peeked { inner, first: Some(step) })),
+    let mut before = VecDeque::new();
+    loop {
+        match poll_fn(|cx| inner.poll_advance(cx)).await {
+            Step::End(Ending::Failed(error)) => return Err(error),
+            Step::Delta if before.len() < MAX_BEFORE && content::bytes(&inner.current()).is_none() => {
+                before.push_back((inner.current().to_owned(), inner.arrived()));
+            }
+            step => {
+                let source = Peeked { inner, before, current: None, first: Some(step) };
+                return Ok(answer.map_source(|_| source));
+            }
+        }
     }
 }
 
@@ -85,14 +99,24 @@ impl Source for Nothing {
     }
 }
 
-/// A source whose first step is known.
+/// A delta, and when it arrived.
+type Kept = (OwnedDelta, Option<Instant>);
+
+/// A source whose first steps are known.
 struct Peeked {
     inner: Box<dyn Source>,
+    before: VecDeque<Kept>,
+    /// Of those before, the one that was given last.
+    current: Option<Kept>,
     first: Option<Step>,
 }
 
 impl Source for Peeked {
     fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
+        self.current = self.before.pop_front();
+        if self.current.is_some() {
+            return Poll::Ready(Step::Delta);
+        }
         match self.first.take() {
             Some(step) => Poll::Ready(step),
             None => self.inner.poll_advance(cx),
@@ -100,10 +124,10 @@ impl Source for Peeked {
     }
 
     fn current(&self) -> Delta<'_> {
-        self.inner.current()
+        self.current.as_ref().map_or_else(|| self.inner.current(), |(delta, _)| delta.as_delta())
     }
 
     fn arrived(&self) -> Option<Instant> {
-        self.inner.arrived()
+        self.current.as_ref().map_or_else(|| self.inner.arrived(), |(_, arrived)| *arrived)
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use loquat_core::{Delivery, Delta, Error, ErrorKind};
 
 use super::Limits;
-use crate::time::after;
+use crate::{content, time::after};
 
 /// Which limit is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Progress {
 
     /// A delta has come. Reads no clock.
     pub fn delta(&mut self, delta: &Delta<'_>) {
-        if let Some(bytes) = content_bytes(delta) {
+        if let Some(bytes) = content::bytes(delta) {
             self.has_content = true;
             self.fed = true;
             self.bytes = self.bytes.saturating_add(bytes as u64);
@@ -165,20 +165,6 @@ impl Progress {
         };
         let delivery = if self.accepted { Delivery::Committed } else { Delivery::MaybeSent };
         Error::new(ErrorKind::Timeout, message).with_delivery(delivery)
-    }
-}
-
-/// The bytes of content that a delta carries; `None` for one that is no sign of progress.
-fn content_bytes(delta: &Delta<'_>) -> Option<usize> {
-    match delta {
-        Delta::Text { text, .. } | Delta::Reasoning { text, .. } | Delta::Refusal { text, .. } => {
-            Some(text.len())
-        }
-        Delta::ReasoningSignature { signature, .. } => Some(signature.len()),
-        Delta::ToolCall { id, name, .. } => Some(id.len() + name.len()),
-        Delta::ToolArguments { fragment, .. } => Some(fragment.len()),
-        Delta::ChoiceEnd { .. } => Some(0),
-        _ => None, // the start, and events that nobody knows: a ping may be one
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Act {
     Hang,
     /// Accepts after the first duration, then gives so many deltas with the second between them, then ends.
     Answer(Duration, u32, Duration, End),
+    /// Accepts and says that the answer has begun, both at once; then as `Answer`, the first duration before the first delta.
+    Announce(Duration, u32, Duration, End),
 }
 
 /// How an answer ends.
@@ -116,8 +118,14 @@ impl Act {
             Self::Hang => std::future::pending().await,
             Self::Answer(head, deltas, gap, end) => {
                 sleep(head).await;
+                let timer = Box::pin(sleep(gap));
                 let _open = Box::new(open);
-                Ok(Answer::new(Paced { left: deltas, gap, end, timer: Box::pin(sleep(gap)), _open }))
+                Ok(Answer::new(Paced { left: deltas, gap, end, timer, starts: None, _open }))
+            }
+            Self::Announce(first, deltas, gap, end) => {
+                let timer = Box::pin(sleep(first));
+                let _open = Box::new(open);
+                Ok(Answer::new(Paced { left: deltas, gap, end, timer, starts: Some(false), _open }))
             }
         }
     }
@@ -128,12 +136,19 @@ struct Paced<O> {
     gap: Duration,
     end: End,
     timer: Pin<Box<Sleep>>,
+    /// Whether the start has been given, while it is the delta at hand or to come.
+    starts: Option<bool>,
     _open: Box<O>,
 }
 
 impl<O: Send> Source for Paced<O> {
     fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
+        if self.starts == Some(false) {
+            self.starts = Some(true);
+            return Poll::Ready(Step::Delta);
+        }
         task::ready!(self.timer.as_mut().poll(cx));
+        self.starts = None;
         if self.left > 0 {
             self.left -= 1;
             self.timer = Box::pin(sleep(self.gap));
@@ -148,7 +163,10 @@ impl<O: Send> Source for Paced<O> {
     }
 
     fn current(&self) -> Delta<'_> {
-        Delta::Text { choice: 0, text: "word " }
+        match self.starts {
+            Some(_) => Delta::Start { id: "a", model: "m" },
+            None => Delta::Text { choice: 0, text: "word " },
+        }
     }
 }
 
