@@ -129,7 +129,12 @@ impl Schedule {
         let budget = Arc::new(Budget::new(self.budget, now));
         EndpointSchedule {
             hedge: self.hedge.map(|policy| Arc::new(Hedge::new(policy, budget.clone()))),
-            admission: self.admission.map(|policy| Arc::new(Admission::new(policy, now))),
+            admission: self.admission.map(|mut policy| {
+                if let Some(limits) = self.limits {
+                    policy.max_wait = policy.max_wait.min(limits.queue);
+                }
+                Arc::new(Admission::new(policy, now))
+            }),
             breaker: self.breaker.map(|policy| Arc::new(Breaker::new(policy, now))),
             random: Arc::new(self.seed.map_or_else(Random::from_system, Random::seeded)),
             budget,

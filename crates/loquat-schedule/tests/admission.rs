@@ -4,9 +4,11 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use loquat_core::{Delivery, ErrorKind, Model, Usage};
+use loquat_core::{Delivery, Error, ErrorKind, Model, Usage};
 use loquat_schedule::{
+    Schedule,
     admission::{Admission, AdmissionPolicy, Admitted, Concurrency, Permit, RateLimits, estimate_tokens},
+    limits::Limits,
     refusal::{QUEUE_FULL, QUEUE_TIMEOUT},
 };
 use support::{Act, End, Fake, MS, context, error, request, timed};
@@ -184,5 +186,39 @@ async fn usage_settles_what_was_estimated() {
         // Each reserves all that there is, and gives nearly all of it back.
         let whole = model.infer(&context(), request()).await.expect("begun").collect().await;
         assert_eq!(whole.expect("whole").usage, usage);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_given_back_and_what_broke_off_is_not() {
+    let overloaded = |delivery| error(ErrorKind::Overloaded, delivery);
+    let refused = Act::Fail(MS(0), overloaded(Delivery::MaybeSent));
+    let broken = Act::Answer(MS(0), 1, MS(0), End::Failed(overloaded(Delivery::Committed)));
+    for (act, code) in [(refused, None), (broken, Some(QUEUE_TIMEOUT))] {
+        let rates = RateLimits::default().with_tokens_per_minute(6144);
+        let admission = admission(AdmissionPolicy::default().with_rates(rates));
+        let model = Admitted::new(Fake::new([act]), admission);
+        // It reserves all that there is.
+        if let Ok(answer) = model.infer(&context(), request()).await {
+            answer.collect().await.expect_err("breaks off");
+        }
+        let next = model.infer(&context(), request()).await.map(drop);
+        assert_eq!(next.as_ref().err().and_then(Error::code), code, "{next:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_schedule_the_shorter_limit_on_the_queue_holds() {
+    for (queue, max_wait, took) in [(500, 3000, 500), (3000, 400, 400)] {
+        let endpoint = Schedule::new()
+            .with_retry(None)
+            .with_limits(Limits::default().with_queue(MS(queue)))
+            .with_admission(one_at_a_time().with_queue(9, MS(max_wait)))
+            .for_endpoint();
+        let model = endpoint.around(Fake::new([Act::Answer(MS(0), 1, MS(0), End::Silence)]));
+        let held = model.infer(&context(), request()).await.expect("begun");
+        let (waited, refused) = timed(model.infer(&context(), request())).await;
+        assert_eq!((waited, refused.expect_err("no room").code()), (took, Some(QUEUE_TIMEOUT)));
+        drop(held);
     }
 }

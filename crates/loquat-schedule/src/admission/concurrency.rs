@@ -91,7 +91,10 @@ impl Limiter {
             Concurrency::Adaptive(gradient) => (Some(gradient), gradient.initial),
         };
         let limit = f64::from(limit.max(1));
-        Self { gradient, limit, phase: Phase::Learn, left: LEARN, measure: 0.0, recent: 0.0 }
+        let mut limiter =
+            Self { gradient, limit, phase: Phase::Learn, left: LEARN, measure: 0.0, recent: 0.0 };
+        limiter.set(limit); // within its range from the first
+        limiter
     }
 
     /// The limit as it stands: at least one.
@@ -190,6 +193,10 @@ mod tests {
         assert_eq!(limiter.limit(), 16);
         (0..100).for_each(|_| limiter.overload());
         assert_eq!(limiter.limit(), 1);
+        for (initial, limit) in [(0, 4), (600, 512), (16, 16)] {
+            let range = Gradient::default().with_range(initial, 4, 512);
+            assert_eq!(Limiter::new(Concurrency::Adaptive(range)).limit(), limit, "within its range");
+        }
         let mut fixed = Limiter::new(Concurrency::Fixed(0));
         fixed.overload();
         fixed.sample(Duration::ZERO, 99);

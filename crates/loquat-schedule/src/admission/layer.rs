@@ -53,8 +53,11 @@ impl<M: Model> Admitted<M> {
 fn note(permit: &mut Permit, error: &Error) {
     if error.delivery() == Delivery::NotSent {
         permit.unsent();
-    } else if matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Overloaded) {
-        // Refused before a token was made; the request itself counts at most providers.
+    } else if error.delivery() == Delivery::MaybeSent
+        && matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Overloaded)
+    {
+        // Refused before a token was made; the request itself counts at most providers. An answer that had begun has used what
+        // nobody knows: there the estimate stays.
         permit.used(0);
     }
     let too_much =

@@ -33,7 +33,9 @@ use crate::time::after;
 pub struct Limits {
     /// Making a connection. Known to whoever makes it: [`split`](Self::split) says until when.
     pub connect: Duration,
-    /// Waiting for a permit.
+    /// Waiting for a permit. In a [`Schedule`](crate::Schedule) the shorter of this and
+    /// [`AdmissionPolicy::max_wait`](crate::admission::AdmissionPolicy::max_wait) holds; [`Limited`] alone, which hands out no
+    /// permits, has no use for it.
     pub queue: Duration,
     /// From sending to the peer's acceptance of the request (the response head). Of an answer that is not streamed,
     /// [`total`](Self::total) takes its place: its head comes when everything is done.
