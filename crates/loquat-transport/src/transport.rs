@@ -6,7 +6,6 @@ use std::{
     pin::pin,
     sync::Arc,
     task::Poll,
-    time::Instant,
 };
 
 use loquat_core::{Context, ErrorKind, LockProbe, Result};
@@ -147,17 +146,23 @@ impl Transport {
 
     /// Makes connections to that origin ahead of the first requests, all at once, until so many rest there; how many it made.
     /// A fresh connection costs a look-up and two or three round trips, which then no request waits for. One is enough
-    /// where HTTP/2 is spoken.
+    /// where HTTP/2 is spoken. [`PoolConfig::max_connections_per_origin`](crate::PoolConfig::max_connections_per_origin) bounds
+    /// them, those in use included.
     ///
     /// # Errors
-    /// That of the first connection that could not be made; those that were made are kept.
+    /// That of the first connection that could not be made, or the context's cancellation or deadline; those that were made
+    /// are kept.
     ///
     /// # Cancel safety
     /// Dropping the future gives up what is not made yet.
     pub async fn warm(&self, context: &Context, url: &Url, connections: usize) -> Result<usize> {
         let origin = url.origin();
         let inner = &self.0;
-        let site = inner.pool.site(origin, inner.connector.protocol(origin), Instant::now());
+        let whole = Trail::new(origin.clone(), context.deadline());
+        if let Err(error) = context.check_at(whole.started) {
+            return Err(whole.error(error.kind(), error.message()));
+        }
+        let site = inner.pool.site(origin, inner.connector.protocol(origin), whole.started);
         let mut making = Vec::new();
         for ticket in std::iter::from_fn(|| site.spare(connections)) {
             let mut trail = Trail::new(origin.clone(), context.deadline());
@@ -171,6 +176,7 @@ impl Transport {
             }));
         }
         let all = making.len();
+        let mut cancelled = Cancelled::new(context.cancellation());
         poll_fn(|cx| {
             let mut index = 0;
             while let Some(one) = making.get_mut(index) {
@@ -180,7 +186,10 @@ impl Transport {
                     Poll::Pending => index += 1,
                 }
             }
-            if making.is_empty() { Poll::Ready(Ok(all)) } else { Poll::Pending }
+            if making.is_empty() {
+                return Poll::Ready(Ok(all));
+            }
+            cancelled.poll(cx).map(|()| Err(whole.cancelled()))
         })
         .await
     }

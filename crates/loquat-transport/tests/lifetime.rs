@@ -9,17 +9,17 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use h2::server;
-use loquat_core::Context;
-use loquat_transport::{Config, Http2Mode, PoolConfig, Transport};
+use loquat_core::{Context, Delivery, ErrorKind};
+use loquat_transport::{Config, Http2Mode, PoolConfig, Transport, Url};
 use support::{
     LONG, eventually, listen, post, read_request,
     script::{DATA, HEADERS, Step, frame, head, play, say},
-    send, text, with, write,
+    send, text, until_closed, with, write,
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -306,4 +306,37 @@ async fn all<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
     })
     .await;
     done
+}
+
+#[tokio::test]
+async fn warming_keeps_within_the_bound_and_ends_with_its_context() {
+    let address = listen(|_, mut socket| async move {
+        if read_request(&mut socket).await.is_some() {
+            write(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await;
+        }
+        until_closed(&mut socket).await; // and says nothing, not even in TLS
+    })
+    .await;
+    let transport =
+        with(Config::default().with_pool(PoolConfig::default().with_max_connections_per_origin(2)));
+    let (context, url) = (Context::new(), post(address).url);
+    let first = send(&transport, post(address)).await.expect("a head");
+    assert_eq!(transport.warm(&context, &url, 2).await.expect("warmed"), 1, "one place is taken");
+    let second = send(&transport, post(address)).await.expect("a head");
+    assert_eq!(transport.warm(&context, &url, 2).await.expect("nothing"), 0, "both are");
+    assert_eq!(transport.stats().http1_open, 2);
+    drop((first, second));
+
+    let url = Url::parse(&format!("https://{address}/")).expect("valid");
+    let token = context.cancellation().clone();
+    let begin = Instant::now();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        token.cancel();
+    });
+    let cancelled = transport.warm(&context, &url, 1).await.expect_err("cancelled in the handshake");
+    assert_eq!((cancelled.kind(), cancelled.delivery()), (ErrorKind::Cancelled, Delivery::NotSent));
+    assert!(begin.elapsed() < Duration::from_secs(5), "and not at the limit of ten");
+    let late = Context::new().with_deadline(begin);
+    assert_eq!(transport.warm(&late, &url, 0).await.expect_err("late").kind(), ErrorKind::Timeout);
 }

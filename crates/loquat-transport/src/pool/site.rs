@@ -257,7 +257,10 @@ impl Site {
         let mut state = self.lock();
         let wanted = wanted.min(self.config.max_connections_per_origin);
         let there = state.idle.len() + state.http2.len() + state.connecting;
-        let has_room = there < wanted && state.connecting < self.config.max_connecting_per_origin;
+        // Those in use are none of those that are wanted, but they take their places all the same.
+        let has_place = state.open < self.config.max_connections_per_origin.max(1);
+        let has_room =
+            there < wanted && has_place && state.connecting < self.config.max_connecting_per_origin;
         has_room.then(|| self.ticket(&mut state))
     }
 
