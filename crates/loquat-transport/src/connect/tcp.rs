@@ -10,6 +10,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     task::Poll,
+    time::Duration,
 };
 
 use loquat_core::ErrorKind;
@@ -23,6 +24,7 @@ use crate::{AddressPolicy, Origin, Resolve, TcpConfig, origin::is_loopback, trai
 
 /// Most addresses of one name that are tried. A name with more is a mistake or an attack.
 const MAX_ADDRESSES: usize = 32;
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// What went wrong: kind, words, cause.
 pub(super) type Failed = (ErrorKind, String, Option<io::Error>);
@@ -158,7 +160,8 @@ async fn race(
             if start_now && let Some(address) = waiting.next() {
                 running.push((progress.tried.len(), Box::pin(TcpStream::connect(address))));
                 progress.tried.push((address, None));
-                next_start.as_mut().reset(Instant::now() + config.attempt_delay);
+                // A day instead of never: a delay may be as long as a duration can be.
+                next_start.as_mut().reset(Instant::now() + config.attempt_delay.min(A_DAY));
             }
             start_now = false;
             let mut index = 0;
@@ -210,8 +213,6 @@ fn plain_words(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -230,7 +231,8 @@ mod tests {
         let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
         let mut progress = Progress::default();
         let addresses = [dead, live.local_addr().expect("address")];
-        let tcp = race(&addresses, &TcpConfig::default(), &mut progress).await.expect("connected");
+        let patient = TcpConfig { attempt_delay: Duration::MAX, ..TcpConfig::default() };
+        let tcp = race(&addresses, &patient, &mut progress).await.expect("connected");
         assert_eq!(tcp.peer_addr().expect("peer"), addresses[1]);
         let mut progress = Progress::default();
         let failed = race(&[dead], &TcpConfig::default(), &mut progress).await.expect_err("refused");

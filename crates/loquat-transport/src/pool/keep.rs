@@ -13,6 +13,7 @@ use crate::{http1::Http1, http2::Http2};
 const REMEMBER_EARLY_CLOSE: Duration = Duration::from_secs(600);
 /// An idle connection is kept for that long whatever was learnt: requests that follow each other at once find it.
 const LEAST_LIFETIME: Duration = Duration::from_secs(1);
+
 impl Site {
     /// How long that connection may be idle: what the peer promised, what it kept lately, and the ceiling; nothing once it
     /// is too old.
@@ -26,8 +27,8 @@ impl Site {
             return Duration::ZERO;
         }
         let promised = connection.keep_alive().unwrap_or(Duration::MAX);
-        let kept = early.filter(|(_, learnt)| now.saturating_duration_since(*learnt) < REMEMBER_EARLY_CLOSE);
-        self.config.idle_timeout.min(promised).min(kept.map_or(Duration::MAX, |(kept, _)| kept))
+        let kept = remembered(early, now).map_or(Duration::MAX, |(kept, _)| kept);
+        self.config.idle_timeout.min(promised).min(kept)
     }
 
     /// What to allow from now on, after a connection was found closed that had been idle for so long. When exactly it was
@@ -39,7 +40,7 @@ impl Site {
         now: Instant,
     ) -> Option<(Duration, Instant)> {
         let kept = (idle * 4 / 5).max(LEAST_LIFETIME);
-        Some((before.map_or(kept, |(before, _)| before.min(kept)), now))
+        Some((remembered(before, now).map_or(kept, |(before, _)| before.min(kept)), now))
     }
 
     /// A connection failed under a request after it had been idle for so long.
@@ -54,7 +55,8 @@ impl Site {
         let age = self.config.max_age?;
         // Each `RandomState` has keys of its own, which is all the chance that is needed.
         let random = u32::from(RandomState::new().build_hasher().finish().to_le_bytes()[0]);
-        Instant::now().checked_add(age - age * random / (5 * 256))
+        // Divided first, since an age may be as long as a duration can be.
+        Instant::now().checked_add(age - age / (5 * 256) * random)
     }
 
     /// Takes a connection back whose exchange is complete. Servers that close after an answer without a word of it have often done so
@@ -84,7 +86,7 @@ impl Site {
         self.changed.notify_one();
     }
 
-    /// Takes out what has been idle for too long. Whether nothing is left.
+    /// Takes out what has been idle for too long. Whether nothing is left, not even something learnt.
     pub(super) fn sweep(&self, now: Instant, expired: &mut Vec<Expired>) -> bool {
         let mut state = self.lock();
         let early = state.early_close;
@@ -97,8 +99,13 @@ impl Site {
             shared.connection.is_closing() || (unused && idle >= self.config.idle_timeout)
         };
         expired.extend(state.http2.extract_if(.., old).map(|shared| Expired::Http2(shared.connection)));
-        state.open == 0 && state.waiting == 0
+        state.open == 0 && state.waiting == 0 && remembered(early, now).is_none()
     }
+}
+
+/// What was learnt of early closes, while it counts.
+fn remembered(early: Option<(Duration, Instant)>, now: Instant) -> Option<(Duration, Instant)> {
+    early.filter(|(_, learnt)| now.saturating_duration_since(*learnt) < REMEMBER_EARLY_CLOSE)
 }
 
 /// What a sweep took out; dropped outside the locks.
@@ -111,7 +118,7 @@ pub(super) enum Expired {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Http2Limits, PoolConfig};
+    use crate::{Http2Limits, PoolConfig, Url, pool::Pool};
 
     #[test]
     fn connections_made_together_are_not_replaced_together() {
@@ -119,7 +126,9 @@ mod tests {
             let config = PoolConfig::default().with_max_age(age);
             Site::new(config, &Http2Limits::default(), Arc::default(), None)
         };
-        assert_eq!(site(None).retire_at(), None);
+        for endless in [None, Some(Duration::MAX)] {
+            assert_eq!(site(endless).retire_at(), None);
+        }
         let age = Duration::from_secs(1000);
         let site = site(Some(age));
         let begin = Instant::now();
@@ -130,5 +139,33 @@ mod tests {
         assert!(*least > age * 4 / 5 && *most <= age + end, "{least:?} to {most:?}");
         // Of 200 draws the chance that all lie within half of the range is 10 to the power of -58.
         assert!(*most - *least > age / 10, "{least:?} to {most:?}");
+    }
+
+    #[test]
+    fn an_early_close_is_remembered_for_ten_minutes_without_any_connection() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let pool = Pool::new(PoolConfig::default(), &Http2Limits::default());
+        let [closes, other] =
+            ["http://closes.example", "http://other.example"].map(|url| Url::parse(url).expect("valid"));
+        let of = |url: &Url, seconds| pool.site(url.origin(), None, at(seconds));
+        let site = Arc::downgrade(&{
+            let site = of(&closes, 0);
+            site.closed_early(Duration::from_secs(10));
+            site
+        });
+        // Whoever asks for one sweeps the others.
+        of(&other, 6);
+        let learnt = site.upgrade().expect("kept").lock().early_close;
+        assert_eq!(learnt.map(|(kept, _)| kept), Some(Duration::from_secs(8)));
+        of(&other, 700);
+        assert!(site.upgrade().is_none(), "and no longer");
+
+        let site = of(&closes, 700);
+        let lowered = |idle, before| site.lowered(Duration::from_secs(idle), before, at(700)).expect("one");
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert_eq!(lowered(75, None), (minute, at(700)));
+        assert_eq!(lowered(75, Some((second, at(200)))), (second, at(700)));
+        assert_eq!(lowered(75, Some((second, at(50)))), (minute, at(700)), "long ago");
     }
 }
