@@ -38,12 +38,6 @@ pub(crate) use stream::Stream;
 const REMEMBERED_RESETS: usize = 1024;
 const REMEMBER_RESETS_FOR: Duration = Duration::from_secs(10);
 
-/// The longest frame a peer may send; RFC 9113 §4.2 says 16 KiB where nobody says more. `h2` makes a buffer for each frame, and hands
-/// it on once it is whole: a long body is half of the pieces. Of twice this size again the buffers' memory goes back to the system and
-/// comes anew with each (glibc: 24 page faults for 100 KiB instead of 2), which costs more than the pieces saved; and a token waits
-/// behind 32 KiB of a neighbour's at most.
-const MAX_FRAME_BYTES: u32 = 32 * 1024;
-
 /// See the [module](self). Dropping the last handle lets the driver close the connection.
 pub(crate) struct Http2 {
     sender: client::SendRequest<Bytes>,
@@ -70,7 +64,7 @@ impl Http2 {
         let (sender, connection) = client::Builder::new()
             .initial_window_size(window(limits.stream_window_bytes))
             .initial_connection_window_size(window(limits.connection_window_bytes))
-            .max_frame_size(MAX_FRAME_BYTES)
+            .max_frame_size(limits.max_frame_bytes.clamp(1 << 14, (1 << 24) - 1))
             .data_frame_budget(limits.data_frame_budget_bytes)
             .max_header_list_size(u32::try_from(head.max_bytes).unwrap_or(u32::MAX))
             .max_concurrent_reset_streams(REMEMBERED_RESETS)

@@ -1,6 +1,7 @@
 //! Data: windows, readers that are slow or do not read, uploads.
 
 use std::{
+    collections::BTreeMap,
     future::poll_fn,
     sync::{
         Arc,
@@ -11,12 +12,16 @@ use std::{
 
 use bytes::Bytes;
 use h2::SendStream;
-use loquat_transport::Http2Limits;
+use loquat_transport::{Config, Http2Limits, Http2Mode};
+use tokio::{io::AsyncReadExt, sync::mpsc::unbounded_channel};
 
 use crate::{
     http2, ok, say, serve,
-    support::{LONG, post, send, text},
+    support::{LONG, listen, post, script::SETTINGS, send, spawn_text, text, until_closed, with},
 };
+
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const WINDOW_UPDATE: u8 = 8;
 
 /// Sends as the client's window allows.
 async fn send_all(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) {
@@ -168,5 +173,63 @@ async fn a_long_body_comes_in_few_pieces() {
         }
         assert_eq!(bytes, 256 * 1024);
         assert!(pieces <= 8, "{pieces} pieces");
+    }
+}
+
+/// What a new connection tells its peer: the values of its SETTINGS by their numbers (RFC 9113 §6.5.2), and by how much it widens the
+/// connection's window.
+async fn told(limits: Http2Limits) -> (BTreeMap<u16, u32>, u32) {
+    let (tell, mut told) = unbounded_channel();
+    let address = listen(move |_, mut socket| {
+        let tell = tell.clone();
+        async move {
+            socket.read_exact(&mut [0; PREFACE.len()]).await.expect("a preface");
+            let mut settings = BTreeMap::new();
+            loop {
+                let mut head = [0; 9];
+                socket.read_exact(&mut head).await.expect("a frame");
+                let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+                socket.read_exact(&mut payload).await.expect("a frame");
+                match (head[3], &head[4..]) {
+                    (SETTINGS, [0, ..]) => settings.extend(payload.chunks_exact(6).map(|pair| {
+                        let value = u32::from_be_bytes([pair[2], pair[3], pair[4], pair[5]]);
+                        (u16::from_be_bytes([pair[0], pair[1]]), value)
+                    })),
+                    (WINDOW_UPDATE, [_, 0, 0, 0, 0]) => {
+                        let wider = u32::from_be_bytes(payload.try_into().expect("four bytes"));
+                        tell.send((settings, wider)).expect("listening");
+                        return until_closed(&mut socket).await;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    })
+    .await;
+    let config = Config::default().with_http2(Http2Mode::PriorKnowledge).with_http2_limits(limits);
+    let asking = spawn_text(&with(config), post(address));
+    let told = tokio::time::timeout(LONG, told.recv()).await.expect("in time").expect("told");
+    asking.abort();
+    told
+}
+
+#[tokio::test]
+async fn the_peer_is_told_what_the_limits_say() {
+    const PUSH: u16 = 2;
+    const STREAM_WINDOW: u16 = 4;
+    const FRAME: u16 = 5;
+    const HEAD: u16 = 6;
+    let limits = Http2Limits::default;
+    for (limits, stream, connection, frame) in [
+        (limits(), 256 << 10, 25 << 20, 32 << 10),
+        (limits().with_windows(1 << 20, 5 << 20).with_max_frame_bytes(1 << 16), 1 << 20, 5 << 20, 1 << 16),
+        // What HTTP/2 cannot say is the nearest that it can.
+        (limits().with_windows(0, u32::MAX).with_max_frame_bytes(0), 65_535, (1 << 31) - 1, 1 << 14),
+        (limits().with_max_frame_bytes(u32::MAX), 256 << 10, 25 << 20, (1 << 24) - 1),
+    ] {
+        let (settings, wider) = told(limits).await;
+        let said = [PUSH, STREAM_WINDOW, FRAME, HEAD].map(|number| settings.get(&number).copied());
+        assert_eq!(said, [0, stream, frame, 64 << 10].map(Some));
+        assert_eq!(wider, connection - 65_535);
     }
 }
