@@ -168,9 +168,10 @@ impl Transport {
             let mut trail = Trail::new(origin.clone(), context.deadline());
             let site = &site;
             making.push(Box::pin(async move {
-                // A slot is given back by being dropped, and rests then.
-                if let Ready::Http1(connection) = inner.open(ticket, &mut trail).await? {
-                    site.rest(connection);
+                match inner.open(ticket, &mut trail).await? {
+                    Ready::Http1(connection) => site.rest(connection),
+                    // Given back by being dropped; no stream was begun that could have been reset.
+                    Ready::Http2(mut slot) => slot.settle(),
                 }
                 Ok(())
             }));

@@ -9,12 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use loquat_transport::{Config, Http2Mode, PoolConfig, Protocol};
+use loquat_core::Context;
+use loquat_transport::{Config, Http2Limits, Http2Mode, PoolConfig, Protocol};
 use tokio::sync::Notify;
 
 use crate::{
     http2, ok, say, serve,
-    support::{post, send, spawn_text, with},
+    support::{post, send, spawn_text, text, with},
 };
 
 #[tokio::test]
@@ -181,4 +182,19 @@ async fn the_least_loaded_connection_is_taken() {
     let next = send(&transport, post(address)).await.expect("head");
     assert_eq!(next.connection.local, Some(at[2]));
     assert_eq!(transport.stats().http2_opened, 2);
+}
+
+/// A warmed connection has reset nothing: where not one reset is allowed it is used all the same.
+#[tokio::test]
+async fn a_warmed_connection_is_there_for_the_first_request() {
+    let address = serve(|_| {}, |_, _, _, respond| async move { say(respond, "hi") }).await;
+    let mut limits = Http2Limits::default();
+    limits.max_resets = 0;
+    let transport = with(Config::default().with_http2(Http2Mode::PriorKnowledge).with_http2_limits(limits));
+    let (context, url) = (Context::new(), post(address).url);
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warmed"), 1);
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warm already"), 0);
+    assert_eq!(text(send(&transport, post(address)).await.expect("head")).await.expect("body"), "hi");
+    let stats = transport.stats();
+    assert_eq!((stats.http2_opened, stats.reused), (1, 1));
 }
