@@ -134,7 +134,8 @@ impl Progress {
             (true, true, false) => Some(from(self.started, first_token, Bound::FirstToken)),
             (_, _, true) => Some(from(since, idle, Bound::Idle)),
         };
-        let wanted = u64::from(self.limits.min_bytes_per_second) * throughput_window.as_secs();
+        let millis = u64::try_from(throughput_window.as_millis()).unwrap_or(u64::MAX);
+        let wanted = u64::from(self.limits.min_bytes_per_second).saturating_mul(millis).div_ceil(1000);
         let slow = (self.has_content && self.bytes < wanted)
             .then(|| from(since, throughput_window.saturating_sub(self.waited), Bound::Throughput));
         let deadline = self.deadline.map(|at| Due { at, bound: Bound::Deadline });
@@ -217,6 +218,22 @@ mod tests {
         assert_eq!(due(&progress, start), (Bound::Throughput, 80));
         (0..6).for_each(|_| progress.delta(&TEXT));
         assert_eq!(due(&progress, start), (Bound::Idle, 105), "60 bytes in time");
+    }
+
+    #[test]
+    fn the_throughput_of_less_than_a_second_counts() {
+        let start = Instant::now();
+        let limits = Limits::default().with_throughput(100, Duration::from_millis(500));
+        let mut progress = Progress::new(limits, start, None, true);
+        progress.accept();
+        progress.delta(&TEXT);
+        progress.wait(start);
+        let slow = Due { at: start + Duration::from_millis(500), bound: Bound::Throughput };
+        assert_eq!(progress.due(), slow, "10 bytes of 50");
+        (0..4).for_each(|_| progress.delta(&TEXT));
+        assert_eq!(progress.due().bound, Bound::Idle);
+        let endless = Limits::default().with_throughput(u32::MAX, Duration::MAX);
+        assert_eq!(Progress::new(endless, start, None, true).due().bound, Bound::FirstByte, "no overflow");
     }
 
     #[test]
