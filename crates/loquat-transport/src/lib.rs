@@ -11,7 +11,8 @@
 //!
 //! | stage | limit | who |
 //! |---|---|---|
-//! | waiting for a connection, name, TCP, proxy | [`Limits::connect`] | here |
+//! | waiting for a place, or for another's connection | [`Limits::connect`] and [`Limits::tls`] together | here |
+//! | name, TCP, proxy | [`Limits::connect`] | here |
 //! | TLS | [`Limits::tls`] | here |
 //! | request written to response head | [`Limits::first_byte`], [`Request::first_byte`] | here |
 //! | all of the above together | [`loquat_core::Context::deadline`] | here |

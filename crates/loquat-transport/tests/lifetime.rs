@@ -14,8 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use h2::server;
-use loquat_core::{Context, Delivery, ErrorKind};
-use loquat_transport::{Config, Http2Mode, PoolConfig, Transport, Url};
+use loquat_core::{Context, Delivery, ErrorKind, Stage};
+use loquat_transport::{Config, Http2Mode, Limits, PoolConfig, Transport, Url};
 use support::{
     LONG, eventually, listen, post, read_request,
     script::{DATA, HEADERS, Step, frame, head, play, say},
@@ -339,4 +339,29 @@ async fn warming_keeps_within_the_bound_and_ends_with_its_context() {
     assert!(begin.elapsed() < Duration::from_secs(5), "and not at the limit of ten");
     let late = Context::new().with_deadline(begin);
     assert_eq!(transport.warm(&late, &url, 0).await.expect_err("late").kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn the_wait_for_a_place_is_bounded_and_counted() {
+    let address = listen(|_, mut socket| async move {
+        if read_request(&mut socket).await.is_some() {
+            write(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await;
+        }
+        until_closed(&mut socket).await;
+    })
+    .await;
+    let millis = Duration::from_millis;
+    let limits = Limits::default().with_connect(millis(100)).with_tls(millis(50));
+    let pool = PoolConfig::default().with_max_connections_per_origin(1);
+    let transport = with(Config::default().with_pool(pool).with_limits(limits));
+    let held = send(&transport, post(address)).await.expect("a head");
+    // Another may be connecting for it, which may take as long as connecting and TLS.
+    let error = send(&transport, post(address)).await.expect_err("no place");
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::NotSent));
+    assert!(error.message().contains("0.15 s (connect + tls)"), "{error}");
+    assert_eq!(error.history().expect("on its way").stage, Stage::Pool);
+    let stats = transport.stats();
+    assert!(stats.waits == 1 && stats.waited >= millis(150) && stats.http1_opened == 1, "{stats:?}");
+    drop(held);
+    assert!(send(&transport, post(address)).await.is_ok(), "whoever gave up holds no place");
 }

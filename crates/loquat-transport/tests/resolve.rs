@@ -3,10 +3,13 @@
 
 mod support;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use loquat_core::{Delivery, Error, ErrorKind};
-use loquat_transport::{AddressPolicy, Config, Proxy, Request, Transport};
+use loquat_core::{Context, Delivery, Error, ErrorKind, Stage};
+use loquat_transport::{AddressPolicy, Config, Limits, Proxy, Request, Resolve, Resolving, Transport};
 use support::{Script, listen, read_request, send, text, with, write};
 use tokio::net::TcpListener;
 
@@ -39,6 +42,38 @@ async fn a_resolver_is_asked_for_every_connection() {
     assert!(error.message().contains("nobody by that name"), "{error}");
     script.then([Vec::new()]);
     assert!(ask(&transport).await.expect_err("none").message().contains("no usable address"));
+}
+
+/// Asks somebody who never answers.
+#[derive(Debug)]
+struct Silent;
+
+impl Resolve for Silent {
+    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> Resolving<'a> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_never_resolved_ends_in_the_limit_on_connecting_or_by_the_caller() {
+    let limits = Limits::default().with_connect(Duration::from_millis(100));
+    let transport = with(Config::default().with_resolver(Silent).with_limits(limits));
+    let error = ask(&transport).await.expect_err("unresolved");
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::NotSent));
+    assert!(error.message().contains("0.10 s (connect)"), "{error}");
+    assert_eq!(error.history().expect("on its way").stage, Stage::Resolving);
+
+    let transport = with(Config::default().with_resolver(Silent));
+    let soon = Context::new().with_timeout(Duration::from_millis(50));
+    let cancelled = Context::new();
+    let token = cancelled.cancellation().clone();
+    tokio::spawn(async move { token.cancel() });
+    for (context, kind) in [(soon, ErrorKind::Timeout), (cancelled, ErrorKind::Cancelled)] {
+        let request = Request::get("http://model.example/").expect("valid");
+        let asked = tokio::time::timeout(Duration::from_secs(5), transport.send(&context, request)).await;
+        let error = asked.expect("not only at the limit of ten seconds").expect_err("unresolved");
+        assert_eq!((error.kind(), error.delivery()), (kind, Delivery::NotSent), "{error}");
+    }
 }
 
 /// A name that is public when it is looked at and this machine when it is used.

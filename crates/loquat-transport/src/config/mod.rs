@@ -141,8 +141,8 @@ impl Config {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Getting a TCP connection: the wait for a free place in the pool, and again name look-up, connecting over all
-    /// addresses and a proxy's answer. Default 10 s: a lost SYN is repeated after 1 s and 3 s, so three tries fit,
+    /// Getting a TCP connection: name look-up, connecting over all addresses and a proxy's answer. Before that, the wait for a free
+    /// place in the pool, or for a connection that another request makes, may take as long as this and `tls` together. Default 10 s: a lost SYN is repeated after 1 s and 3 s, so three tries fit,
     /// and nobody who waits longer gets through.
     pub connect: Duration,
     /// The TLS handshake. Default 10 s: two round trips and one loss, even by satellite.

@@ -20,7 +20,8 @@ pub struct PoolConfig {
     /// off. `None`: for ever.
     pub max_age: Option<Duration>,
     /// Most connections per origin, idle and connecting ones included; more requests wait, at most
-    /// [`Limits::connect`](crate::Limits::connect). Default 1,024, below the usual limit on open files.
+    /// [`Limits::connect`](crate::Limits::connect) and [`Limits::tls`](crate::Limits::tls) together, 20 s by default. Default 1,024,
+    /// below the usual limit on open files.
     pub max_connections_per_origin: usize,
     /// Most connections being made at once per origin. Default 256: a burst on HTTP/1.1 needs one each.
     pub max_connecting_per_origin: usize,
