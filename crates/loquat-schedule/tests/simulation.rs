@@ -283,6 +283,7 @@ impl World {
 
     /// What must hold when all is over.
     fn check(&self, elapsed: Duration) {
+        let mut ran_at = HashMap::new();
         for (server, (endpoint, _)) in self.servers.iter().zip(&self.failover.endpoints) {
             let admission = endpoint.admission().expect("admission is on");
             assert_eq!(
@@ -306,6 +307,8 @@ impl World {
                 let same_key = keys.iter().all(|key| key.is_some() && *key == keys[0]);
                 let once = keys.len() == 1 || server.deduplicates && same_key;
                 assert!(once, "{name} ran {} times", keys.len());
+                let elsewhere = ran_at.insert(name.clone(), keys.len());
+                assert_eq!(elsewhere, None, "{name} may have run at two endpoints");
             }
         }
     }
