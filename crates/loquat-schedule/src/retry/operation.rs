@@ -10,7 +10,7 @@ use loquat_core::{Delivery, Error, ErrorKind};
 use super::{Budget, RetryPolicy};
 use crate::{
     Random,
-    refusal::{QUEUE_FULL, QUEUE_TIMEOUT},
+    refusal::{BREAKER_OPEN, QUEUE_FULL, QUEUE_TIMEOUT},
 };
 
 /// What to do after a failed attempt.
@@ -109,10 +109,13 @@ impl Operation {
         self.retries
     }
 
-    /// What to do after that failure. The budget is asked last, so that no attempt is paid for that is not made.
+    /// What to do after that failure. The budget is asked last, so that no attempt is paid for that is not made; and not after an
+    /// open breaker, which kept the attempt from the endpoint: the next one adds nothing to its load.
     pub fn decide(&mut self, error: &Error, now: Instant, budget: &Budget, random: &Random) -> Decision {
         match self.wait(error, now, random) {
-            Ok(_) if !budget.try_withdraw(now) => Decision::Stop(Stop::BudgetSpent),
+            Ok(_) if error.code() != Some(BREAKER_OPEN) && !budget.try_withdraw(now) => {
+                Decision::Stop(Stop::BudgetSpent)
+            }
             Ok(wait) => {
                 self.retries += 1;
                 Decision::Retry { wait }
@@ -299,6 +302,19 @@ mod tests {
         assert_eq!(waits(2), (vec![1, 2], Stop::Exhausted(2)));
         assert_eq!(waits(3), (vec![1, 2, 4], Stop::Exhausted(3)));
         assert_eq!(waits(40).0[..5], [1, 2, 4, 4, 4]);
+    }
+
+    #[test]
+    fn waiting_for_a_breaker_costs_no_budget() {
+        let now = Instant::now();
+        let budget = Budget::new(BudgetPolicy::new(0, 0), now);
+        let decide = |error: Error| {
+            let error = error.with_retry_hint(RetryHint::after(MS(5000)));
+            Operation::new(steady(), now, None).decide(&error, now, &budget, &Random::seeded(1))
+        };
+        let refused = error(ErrorKind::Overloaded, Delivery::NotSent);
+        assert_eq!(decide(refused.clone().with_code(BREAKER_OPEN)), Decision::Retry { wait: MS(5000) });
+        assert_eq!(decide(refused), Decision::Stop(Stop::BudgetSpent), "the endpoint's own refusal does");
     }
 
     #[test]
