@@ -16,7 +16,7 @@ use crate::{
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Try again after that wait; it has been paid for.
+    /// Try again after that wait; what it adds to the load has been paid for.
     Retry {
         /// How long to wait first.
         wait: Duration,

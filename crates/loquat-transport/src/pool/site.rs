@@ -57,7 +57,7 @@ pub(super) struct State {
 
 pub(super) struct Shared {
     pub(super) connection: Arc<Http2>,
-    /// Streams reserved. Nobody looks at it but under this lock, so it is no atomic.
+    /// Streams reserved. Nobody looks at it but under this lock, so it is no atomic, and there is no order of accesses for loom to try.
     pub(super) in_use: usize,
     pub(super) idle_since: Instant,
     pub(super) retire_at: Option<Instant>,
