@@ -8,9 +8,9 @@ use loquat_core::Result;
 
 use super::{
     Controls, Keep, Tokenizer,
-    bpe::{Memo, Stack, Vocabulary},
+    bpe::{BATCH, Memo, Stack, Vocabulary},
     nfc,
-    split::{self, Class, class_at},
+    split::{self, Class, Pattern, class_at},
     unknown_token,
 };
 
@@ -73,9 +73,9 @@ pub(crate) enum Splitter {
     DeepSeek,
 }
 
-/// Words that are cut before they are encoded: where a word ends is guessed wrongly by the processor now and then, and what waits
-/// for memory should not have to be guessed again with it.
-const BATCH: usize = 32;
+/// Words that are cut before they are encoded in turn: where a word ends is guessed wrongly by the processor now and then, and
+/// what waits for memory should not have to be guessed again with it.
+const IN_TURN: usize = 32;
 
 /// How far [`Tokenizer::safe_cut`] looks back, bytes: beyond the longest paragraph without a space or a comma.
 const CUT_WITHIN: usize = 4096;
@@ -106,12 +106,17 @@ impl BytePair {
     fn run<S: Stack>(&self, text: &str, out: &mut S, go_on: impl FnMut(&S) -> bool) {
         let vocabulary = &self.vocabulary;
         match self.pattern {
-            Splitter::O200k => run(vocabulary, text, out, go_on, split::next::<split::O200k>),
-            Splitter::Cl100k => run(vocabulary, text, out, go_on, split::next::<split::Cl100k>),
-            Splitter::Llama3 => run(vocabulary, text, out, go_on, split::next::<split::Llama3>),
-            Splitter::Qwen2 => run(vocabulary, text, out, go_on, split::next::<split::Qwen2>),
-            Splitter::Tekken => run(vocabulary, text, out, go_on, split::next::<split::Tekken>),
-            Splitter::DeepSeek => run(vocabulary, text, out, go_on, split::deepseek::next),
+            Splitter::O200k => run_by::<split::O200k, S>(vocabulary, text, out, go_on),
+            Splitter::Cl100k => run_by::<split::Cl100k, S>(vocabulary, text, out, go_on),
+            Splitter::Llama3 => run_by::<split::Llama3, S>(vocabulary, text, out, go_on),
+            Splitter::Qwen2 => run_by::<split::Qwen2, S>(vocabulary, text, out, go_on),
+            Splitter::Tekken => run_by::<split::Tekken, S>(vocabulary, text, out, go_on),
+            Splitter::DeepSeek => {
+                let cut = |text: &[u8], at, ends: &mut [usize]| {
+                    split::cut_by(text, at, ends, split::deepseek::next)
+                };
+                run(vocabulary, text, out, go_on, cut, cut);
+            }
         }
     }
 
@@ -143,33 +148,39 @@ impl BytePair {
 }
 
 #[inline]
+fn run_by<P: Pattern, S: Stack>(
+    vocabulary: &Vocabulary,
+    text: &str,
+    out: &mut S,
+    go_on: impl FnMut(&S) -> bool,
+) {
+    run(vocabulary, text, out, go_on, split::cut::<P>, split::cut_blocks::<P>);
+}
+
+/// `cut` gives the ends of as many words as there is room for, and `cut_new` does so where most text was new of late.
+#[inline]
 fn run<S: Stack>(
     vocabulary: &Vocabulary,
     text: &str,
     out: &mut S,
     mut go_on: impl FnMut(&S) -> bool,
-    next: impl Fn(&[u8], usize) -> usize,
+    cut: impl Fn(&[u8], usize, &mut [usize]) -> (usize, usize),
+    cut_new: impl Fn(&[u8], usize, &mut [usize]) -> (usize, usize),
 ) {
     let bytes = text.as_bytes();
     Memo::lend(|memo| {
         let (mut ends, mut at) = ([0; BATCH], 0);
         while at < bytes.len() {
-            let (mut count, mut end) = (0, at);
-            for place in &mut ends {
-                if end == bytes.len() {
-                    break;
-                }
-                end = next(bytes, end);
-                *place = end;
-                count += 1;
+            let (count, end) = if memo.is_new() {
+                cut_new(bytes, at, &mut ends)
+            } else {
+                cut(bytes, at, ends.split_at_mut(IN_TURN).0)
+            };
+            let ends = ends.get(..count).unwrap_or_default();
+            if !vocabulary.encode_all(memo, bytes, at, ends, out, &mut go_on) {
+                return;
             }
-            for end in ends.iter().take(count) {
-                vocabulary.encode(memo, bytes, at, *end, out);
-                at = *end;
-                if !go_on(out) {
-                    return;
-                }
-            }
+            at = end;
         }
     });
 }
@@ -194,6 +205,11 @@ impl Stack for Counter {
     #[inline]
     fn pop(&mut self) {
         self.0 -= 1;
+    }
+
+    #[inline]
+    fn extend(&mut self, tokens: &[u32]) {
+        self.0 += tokens.len();
     }
 }
 

@@ -7,8 +7,9 @@
 use std::cell::RefCell;
 
 use super::{
+    batch::Batch,
     merges::{TOKEN_BITS, Token},
-    word::{Scratch, Stack},
+    word::Scratch,
     words::{Window, hash, masks},
 };
 
@@ -22,7 +23,11 @@ pub(super) const MEMO_BYTES: usize = 15;
 pub(crate) struct Memo {
     /// The word and whose it is; then its tokens, 20 bits each, and from bit 60 on how many.
     slots: Vec<[u64; 3]>,
-    pub(super) scratch: Scratch,
+    /// Where there was need of one.
+    batch: Option<Box<Batch>>,
+    /// How many of a thousand words were new, of late.
+    new: usize,
+    scratch: Scratch,
 }
 
 /// Whose a word is: memos are shared by the first fifteen vocabularies of a process.
@@ -40,7 +45,7 @@ impl Owner {
 }
 
 impl Memo {
-    const EMPTY: Self = Self { slots: Vec::new(), scratch: Scratch::EMPTY };
+    const EMPTY: Self = Self { slots: Vec::new(), batch: None, new: 0, scratch: Scratch::EMPTY };
 
     /// Lends the thread's.
     pub(crate) fn lend<R>(run: impl FnOnce(&mut Self) -> R) -> R {
@@ -58,60 +63,109 @@ impl Memo {
         result
     }
 
-    /// The slot of a word of 1 to 15 bytes.
+    /// Whether a quarter of the last words or more were new.
+    pub(crate) fn is_new(&self) -> bool {
+        self.new >= 250
+    }
+
+    /// Some more words, of which so many were new. The last eight batches or so count.
     #[inline]
-    pub(super) fn slot(&mut self, owner: Owner, window: Window, length: usize) -> Option<Slot<'_>> {
-        if owner.0 > 15 {
-            return None;
+    pub(super) fn remember_new(&mut self, new: usize, words: usize) {
+        self.new = (self.new * 7 + new * 1000 / words.max(1)) / 8;
+    }
+
+    /// Where words and their tokens lie, and what is lent beside.
+    #[inline]
+    pub(super) fn parts(&mut self) -> (Slots<'_>, &mut Scratch) {
+        (Slots(&mut self.slots), &mut self.scratch)
+    }
+
+    /// The same, and a batch.
+    #[inline]
+    pub(super) fn parts_and_batch(&mut self) -> (Slots<'_>, &mut Scratch, &mut Batch) {
+        let batch = self.batch.get_or_insert_with(|| Box::new(Batch::EMPTY));
+        (Slots(&mut self.slots), &mut self.scratch, batch)
+    }
+}
+
+/// The words that are kept.
+pub(super) struct Slots<'m>(&'m mut [[u64; 3]]);
+
+impl Slots<'_> {
+    #[inline]
+    fn place(&self, key: Window) -> usize {
+        hash(key) & self.0.len().wrapping_sub(1)
+    }
+
+    /// The word's tokens, and whether it is the one that is kept.
+    #[inline]
+    pub(super) fn find(&self, key: Window) -> (Packed, bool) {
+        let [low, high, tokens] = self.0.get(self.place(key)).copied().unwrap_or_default();
+        (Packed(tokens), (low ^ key[0]) | (high ^ key[1]) == 0)
+    }
+
+    /// Keeps the word, if its tokens are no more than three and its vocabulary keeps any.
+    #[inline]
+    pub(super) fn keep(&mut self, key: Window, tokens: Packed) {
+        let place = self.place(key);
+        if key[1] >> 60 != 0
+            && tokens.count() <= 3
+            && let Some(slot) = self.0.get_mut(place)
+        {
+            *slot = [key[0], key[1], tokens.0];
         }
-        const LOW: [u64; 16] = masks(0);
-        const HIGH: [u64; 16] = masks(8);
-        let length = length & 15;
-        let (low, high) = (window[0] & LOW[length], window[1] & HIGH[length]);
-        let key = [low, high | (length as u64) << 56 | owner.0 << 60];
-        let slot = self.slots.get_mut(hash(key) & (SLOTS - 1))?;
-        Some(Slot { key, slot })
     }
 }
 
-/// A word's place.
-pub(super) struct Slot<'m> {
-    key: Window,
-    slot: &'m mut [u64; 3],
-}
-
-impl Slot<'_> {
-    /// The word's tokens, if it is the one that is kept.
-    #[inline]
-    pub(super) fn tokens(&self) -> Option<Tokens> {
-        (self.slot[0] == self.key[0] && self.slot[1] == self.key[1]).then_some(Tokens(self.slot[2]))
-    }
-
-    /// Keeps the word, if its tokens are one to three.
-    #[inline]
-    pub(super) fn keep(self, tokens: &[Token]) {
-        if (1..=3).contains(&tokens.len()) {
-            let packed =
-                tokens.iter().rev().fold(0, |packed, token| packed << TOKEN_BITS | u64::from(*token));
-            *self.slot = [self.key[0], self.key[1], packed | (tokens.len() as u64) << 60];
-        }
-    }
-}
-
-/// One to three tokens.
+/// How many tokens a word has and, of up to three, which: 20 bits each, the first lowest. Of none it is not known yet what they are.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tokens(u64);
+pub(super) struct Packed(u64);
 
-impl Tokens {
+impl Packed {
+    pub(super) const NONE: Self = Self(0);
+    const COUNT: u32 = 60;
+
+    /// So many tokens that lie elsewhere.
     #[inline]
-    pub(super) fn push_to(self, out: &mut impl Stack) {
-        const MASK: u64 = (1 << TOKEN_BITS) - 1;
-        out.push((self.0 & MASK) as Token);
-        if self.0 >> 60 > 1 {
-            out.push((self.0 >> TOKEN_BITS & MASK) as Token);
-            if self.0 >> 60 > 2 {
-                out.push((self.0 >> (2 * TOKEN_BITS) & MASK) as Token);
-            }
-        }
+    pub(super) fn many(count: usize) -> Self {
+        Self((count as u64) << Self::COUNT)
     }
+
+    #[inline]
+    pub(super) fn one(token: Token) -> Self {
+        Self(1 << Self::COUNT | u64::from(token))
+    }
+
+    #[inline]
+    pub(super) fn two([first, second]: [Token; 2]) -> Self {
+        Self(2 << Self::COUNT | u64::from(second) << TOKEN_BITS | u64::from(first))
+    }
+
+    #[inline]
+    pub(super) fn three([first, second, third]: [Token; 3]) -> Self {
+        let tokens = u64::from(third) << (2 * TOKEN_BITS) | u64::from(second) << TOKEN_BITS;
+        Self(3 << Self::COUNT | tokens | u64::from(first))
+    }
+
+    #[inline]
+    pub(super) fn count(self) -> usize {
+        (self.0 >> Self::COUNT) as usize
+    }
+
+    /// The tokens, if they are no more than three; what is behind them is of no meaning.
+    #[inline]
+    pub(super) fn tokens(self) -> [Token; 3] {
+        const MASK: u64 = (1 << TOKEN_BITS) - 1;
+        [self.0, self.0 >> TOKEN_BITS, self.0 >> (2 * TOKEN_BITS)].map(|token| (token & MASK) as Token)
+    }
+}
+
+/// A word's key: its bytes, up to [`MEMO_BYTES`], how many they are and whose it is, 0 for whose words are not kept.
+#[inline]
+pub(super) fn memoized(window: Window, length: usize, Owner(owner): Owner) -> Window {
+    const LOW: [u64; 16] = masks(0);
+    const HIGH: [u64; 16] = masks(8);
+    let length = length & 15;
+    let owner = if owner > 15 { 0 } else { owner };
+    [window[0] & LOW[length], window[1] & HIGH[length] | (length as u64) << 56 | owner << 60]
 }

@@ -116,6 +116,12 @@ impl Merges {
         }
     }
 
+    /// What the two become, or `Token::MAX`; also where one of them is that.
+    #[inline]
+    pub(super) fn merged_or_none(&self, left: Token, right: Token) -> Token {
+        self.merged(left, right).unwrap_or(Token::MAX)
+    }
+
     /// Whether the encoding of the two tokens' bytes is the two tokens.
     #[inline]
     pub(super) fn are_neighbours(&self, left: Token, right: Token) -> bool {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Memo, Vocabulary, merges::Token};
+use super::{BATCH, Memo, Vocabulary, merges::Token};
 
 /// Byte-pair encoding as it is defined: the lowest rank first, the leftmost of those.
 fn definition(vocabulary: &Vocabulary, first: &[u8], text: &[u8]) -> Vec<Token> {
@@ -19,7 +19,7 @@ fn definition(vocabulary: &Vocabulary, first: &[u8], text: &[u8]) -> Vec<Token> 
 fn encode(vocabulary: &Vocabulary, text: &[u8]) -> Vec<Token> {
     let mut tokens = Vec::new();
     if !text.is_empty() {
-        Memo::lend(|memo| vocabulary.encode(memo, text, 0, text.len(), &mut tokens));
+        Memo::lend(|memo| vocabulary.encode_all(memo, text, 0, &[text.len()], &mut tokens, |_| true));
     }
     tokens
 }
@@ -60,6 +60,38 @@ proptest! {
         let first: [u8; 256] = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
         let vocabulary = Vocabulary::new(&first, merges.into_iter()).unwrap();
         prop_assert_eq!(encode(&vocabulary, text.as_bytes()), definition(&vocabulary, &first, text.as_bytes()));
+    }
+
+    #[test]
+    fn words_together_and_in_turn_are_the_definition(
+        merges in vocabularies(),
+        text in "[abcd]{0,400}",
+        lengths in proptest::collection::vec(prop_oneof![4 => 1usize..6, 2 => 6usize..17, 1 => 17usize..40], 1..=BATCH),
+    ) {
+        let first: [u8; 256] = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
+        let vocabulary = Vocabulary::new(&first, merges.into_iter()).unwrap();
+        let text = text.as_bytes();
+        let ends = lengths.iter().scan(0, |end, length| {
+            *end += length;
+            (*end <= text.len()).then_some(*end)
+        });
+        let ends: Vec<usize> = ends.collect();
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let words = starts.zip(&ends).map(|(start, end)| &text[start..*end]);
+        let expected: Vec<Token> = words.flat_map(|word| definition(&vocabulary, &first, word)).collect();
+        // Twice, for the second time the memo knows the words.
+        for _ in 0..2 {
+            Memo::lend(|memo| {
+                let (mut turn, mut together) = (Vec::new(), Vec::new());
+                let (_, goes_on) = vocabulary.encode_together(memo, text, 0, &ends, &mut together, |_| true);
+                prop_assert!(goes_on);
+                let (_, goes_on) = vocabulary.encode_in_turn(memo, text, 0, &ends, &mut turn, |_| true);
+                prop_assert!(goes_on);
+                prop_assert_eq!(&together, &expected);
+                prop_assert_eq!(&turn, &expected);
+                Ok(())
+            })?;
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use loquat_core::{Error, ErrorKind, Result};
 
 use super::{
-    memo::{MEMO_BYTES, Memo, Owner, Slot},
+    memo::{MEMO_BYTES, Memo, Owner, Packed, Slots, memoized},
     merges::{Merges, TOKEN_BITS, Token},
-    word::{self, Stack},
+    word::{self, FEW, FEW_KNOWN, Scratch, Stack},
     words::{SHORT, Window, Words, window},
 };
 
@@ -20,11 +20,11 @@ const MAX_TOKEN_BYTES: usize = 1024;
 
 /// A byte-pair vocabulary.
 pub(crate) struct Vocabulary {
-    words: Words,
-    merges: Merges,
+    pub(super) words: Words,
+    pub(super) merges: Merges,
     /// Words that are a token although no merging leads to it. Mostly none.
-    whole: HashMap<Box<[u8]>, Token>,
-    owner: Owner,
+    pub(super) whole: HashMap<Box<[u8]>, Token>,
+    pub(super) owner: Owner,
     /// All tokens' bytes, one after the other.
     bytes: Vec<u8>,
     /// Where in `bytes` each token begins; one more, for the end.
@@ -128,76 +128,145 @@ impl Vocabulary {
         self.bytes.get(start as usize..end as usize)
     }
 
-    /// Encodes `text[start..end]`, one word.
-    #[inline(always)]
-    pub(crate) fn encode(
+    /// Encodes up to [`BATCH`](super::BATCH) words one after the other from `at` on, where `ends` says that they end. `go_on` is
+    /// asked behind the last of them at least, and behind a long one; whether to go on is the answer.
+    #[inline]
+    pub(crate) fn encode_all<S: Stack>(
         &self,
         memo: &mut Memo,
         text: &[u8],
-        start: usize,
-        end: usize,
-        out: &mut impl Stack,
-    ) {
-        let length = end - start;
-        if length > MEMO_BYTES {
-            if let Some(token) = self.whole_word(text, start, end) {
-                return out.push(token);
-            }
-            return word::encode(&self.words, &self.merges, &mut memo.scratch, text, (start, end), out);
-        }
-        let window = window(text, start);
-        if length <= 2 {
-            let [first, second, ..] = window[0].to_le_bytes();
-            let pair = self.words.pair(window);
-            if length == 1 || pair == Token::MAX {
-                if let Some(token) = self.whole_word(text, start, end) {
-                    return out.push(token);
-                }
-                out.push(self.words.byte(first));
-                if length == 2 {
-                    out.push(self.words.byte(second));
-                }
-            } else {
-                out.push(pair);
-            }
-            return;
-        }
-        let slot = memo.slot(self.owner, window, length);
-        if let Some(tokens) = slot.as_ref().and_then(Slot::tokens) {
-            return tokens.push_to(out);
-        }
-        self.encode_new(text, start, end, window, slot, out);
+        at: usize,
+        ends: &[usize],
+        out: &mut S,
+        go_on: impl FnMut(&S) -> bool,
+    ) -> bool {
+        let (new, goes_on) = if memo.is_new() {
+            self.encode_together(memo, text, at, ends, out, go_on)
+        } else {
+            self.encode_in_turn(memo, text, at, ends, out, go_on)
+        };
+        memo.remember_new(new, ends.len());
+        goes_on
     }
 
-    /// A word of at most [`MEMO_BYTES`] that is not remembered.
-    #[inline(never)]
-    fn encode_new(
+    /// [`Self::encode_all`] word by word. How many were new, and whether to go on.
+    #[inline]
+    pub(super) fn encode_in_turn<S: Stack>(
         &self,
+        memo: &mut Memo,
         text: &[u8],
-        start: usize,
-        end: usize,
-        window: Window,
-        slot: Option<Slot<'_>>,
+        mut start: usize,
+        ends: &[usize],
+        out: &mut S,
+        mut go_on: impl FnMut(&S) -> bool,
+    ) -> (usize, bool) {
+        let (mut slots, scratch) = memo.parts();
+        let mut new = 0;
+        for &end in ends {
+            let length = end - start;
+            let window = window(text, start);
+            let [first, second, ..] = window[0].to_le_bytes();
+            if length > MEMO_BYTES {
+                self.encode_long::<FEW_KNOWN>(scratch, text, (start, end), out);
+            } else if length <= 2 && self.whole.is_empty() {
+                let pair = self.merges.merged_bytes([first, second]);
+                if length == 1 || pair == Token::MAX {
+                    out.push(self.words.byte(first));
+                    if length == 2 {
+                        out.push(self.words.byte(second));
+                    }
+                } else {
+                    out.push(pair);
+                }
+            } else {
+                let key = memoized(window, length, self.owner);
+                let (tokens, is_it) = slots.find(key);
+                if is_it {
+                    let [first, second, third] = tokens.tokens();
+                    out.push(first);
+                    if tokens.count() > 1 {
+                        out.push(second);
+                        if tokens.count() > 2 {
+                            out.push(third);
+                        }
+                    }
+                } else {
+                    new += 1;
+                    self.encode_and_keep(&mut slots, text, (start, end), key, out);
+                }
+            }
+            start = end;
+            if !go_on(out) {
+                return (new, false);
+            }
+        }
+        (new, true)
+    }
+
+    #[inline(never)]
+    fn encode_and_keep(
+        &self,
+        slots: &mut Slots<'_>,
+        text: &[u8],
+        place: (usize, usize),
+        key: Window,
         out: &mut impl Stack,
     ) {
+        let mut many = [0; FEW];
+        let tokens = self.encode_short(text, place, key, &mut many);
+        let count = tokens.count();
+        let few = tokens.tokens();
+        out.extend(if count > 3 { many.get(..count) } else { few.get(..count) }.unwrap_or_default());
+        slots.keep(key, tokens);
+    }
+
+    /// A word of at most [`MEMO_BYTES`]. More than three tokens go to `many`.
+    #[inline]
+    pub(super) fn encode_short(
+        &self,
+        text: &[u8],
+        (start, end): (usize, usize),
+        key: Window,
+        many: &mut [Token; FEW],
+    ) -> Packed {
         let length = end - start;
-        let mut tokens = Few::default();
-        let word = text.get(start..end).unwrap_or_default();
         if let Some(token) = self.whole_word(text, start, end) {
-            tokens.push(token);
-        } else if length > SHORT {
-            word::merge(&self.words, &self.merges, word, 1, &mut tokens);
-        } else if let Some(token) = self.words.short(window, length) {
-            tokens.push(token);
-        } else {
-            word::merge(&self.words, &self.merges, word, 2, &mut tokens);
+            return Packed::one(token);
         }
-        for token in tokens.as_slice() {
-            out.push(*token);
+        let mut least = 1;
+        if length <= SHORT {
+            if let Some(token) = self.words.short(key, length) {
+                return Packed::one(token);
+            }
+            least = 2;
         }
-        if let Some(slot) = slot {
-            slot.keep(tokens.as_slice());
+        let word = text.get(start..end).unwrap_or_default();
+        let count = match length {
+            ..=8 => word::merge_eight(&self.words, &self.merges, word, many),
+            _ => word::merge(&self.words, &self.merges, word, least, many),
+        };
+        let [first, second, third, ..] = *many;
+        match count {
+            1 => Packed::one(first),
+            2 => Packed::two([first, second]),
+            3 => Packed::three([first, second, third]),
+            _ => Packed::many(count),
         }
+    }
+
+    /// A longer word; up to `MERGED` bytes are merged, more are searched through.
+    #[inline]
+    pub(super) fn encode_long<const MERGED: usize>(
+        &self,
+        scratch: &mut Scratch,
+        text: &[u8],
+        (start, end): (usize, usize),
+        out: &mut impl Stack,
+    ) {
+        if let Some(token) = self.whole_word(text, start, end) {
+            return out.push(token);
+        }
+        word::encode::<MERGED>(&self.words, &self.merges, scratch, text, (start, end), out);
     }
 
     #[inline]
@@ -236,34 +305,6 @@ impl Texts {
             _ => return Err(corrupt("a token is longer than 1,024 bytes")),
         }
         Ok(())
-    }
-}
-
-/// The tokens of a word of at most [`MEMO_BYTES`].
-#[derive(Default)]
-struct Few {
-    tokens: [Token; MEMO_BYTES],
-    count: usize,
-}
-
-impl Few {
-    fn as_slice(&self) -> &[Token] {
-        self.tokens.get(..self.count).unwrap_or_default()
-    }
-}
-
-impl Stack for Few {
-    #[inline]
-    fn push(&mut self, token: Token) {
-        if let Some(place) = self.tokens.get_mut(self.count) {
-            *place = token;
-            self.count += 1;
-        }
-    }
-
-    #[inline]
-    fn pop(&mut self) {
-        self.count = self.count.saturating_sub(1);
     }
 }
 

@@ -1,14 +1,18 @@
 //! The encoding of one word that is no token itself.
 
+use std::hint::select_unpredictable;
+
 use super::{
+    memo::Packed,
     merges::{Merges, Token},
-    words::Words,
+    words::{Window, Words},
 };
 
 /// Where a word's tokens go, and come back from where a shorter one must be tried.
 pub(crate) trait Stack {
     fn push(&mut self, token: Token);
     fn pop(&mut self);
+    fn extend(&mut self, tokens: &[Token]);
 }
 
 impl Stack for Vec<Token> {
@@ -21,10 +25,18 @@ impl Stack for Vec<Token> {
     fn pop(&mut self) {
         self.pop();
     }
+
+    #[inline]
+    fn extend(&mut self, tokens: &[Token]) {
+        self.extend_from_slice(tokens);
+    }
 }
 
-/// Longest word that is encoded by its definition, which for so few bytes is the shortest way.
-pub(super) const FEW: usize = 16;
+/// Longest word that is encoded by its definition where text is known, which for so few bytes is the shortest way: longer ones
+/// have long tokens there, to which a search goes straight.
+pub(super) const FEW_KNOWN: usize = 16;
+/// The same where it is new: in random letters a search goes astray.
+pub(super) const FEW: usize = 32;
 
 /// Memory that words lend each other.
 #[derive(Default)]
@@ -42,9 +54,9 @@ impl Scratch {
 /// Words up to so many bytes leave their memory to the next ones: a few kilobytes a thread.
 const KEEP: usize = 4096;
 
-/// Encodes `text[start..end]`, which is no token.
+/// Encodes `text[start..end]`, which is no token; by its definition up to `MERGED` bytes, at most [`FEW`].
 #[inline(never)]
-pub(super) fn encode(
+pub(super) fn encode<const MERGED: usize>(
     words: &Words,
     merges: &Merges,
     scratch: &mut Scratch,
@@ -52,8 +64,10 @@ pub(super) fn encode(
     (start, end): (usize, usize),
     out: &mut impl Stack,
 ) {
-    if end - start <= FEW {
-        return merge(words, merges, text.get(start..end).unwrap_or_default(), 1, out);
+    if end - start <= MERGED {
+        let mut tokens = [0; FEW];
+        let count = merge(words, merges, text.get(start..end).unwrap_or_default(), 1, &mut tokens);
+        return out.extend(tokens.get(..count).unwrap_or_default());
     }
     scratch.path.clear();
     scratch.dead.clear();
@@ -67,8 +81,13 @@ pub(super) fn encode(
 /// The definition, for at most [`FEW`] bytes: the best merge of all, again and again, until `least` tokens are left. That is 1,
 /// or 2 for a word that is known to be no token, so that its last two cannot become one.
 #[inline]
-pub(super) fn merge(words: &Words, merges: &Merges, word: &[u8], least: usize, out: &mut impl Stack) {
-    let mut tokens = [Token::MAX; FEW];
+pub(super) fn merge(
+    words: &Words,
+    merges: &Merges,
+    word: &[u8],
+    least: usize,
+    tokens: &mut [Token; FEW],
+) -> usize {
     // What each becomes with the next one: that is its rank, too. None is greater than all.
     let mut merged = [Token::MAX; FEW];
     for (token, byte) in tokens.iter_mut().zip(word) {
@@ -105,9 +124,100 @@ pub(super) fn merge(words: &Words, merges: &Merges, word: &[u8], least: usize, o
             merged[before] = merges.merged(tokens[before], best).unwrap_or(Token::MAX);
         }
     }
-    for token in tokens.iter().take(length) {
-        out.push(*token);
+    length
+}
+
+/// [`merge`] for up to eight bytes, of which no step but the last waits for a decision.
+#[inline]
+pub(super) fn merge_eight(words: &Words, merges: &Merges, word: &[u8], out: &mut [Token; FEW]) -> usize {
+    const MOST: usize = 8;
+    let mut tokens = [Token::MAX; MOST];
+    let mut merged = [Token::MAX; MOST];
+    for (token, byte) in tokens.iter_mut().zip(word) {
+        *token = words.byte(*byte);
     }
+    for (merged, pair) in merged.iter_mut().zip(word.array_windows()) {
+        *merged = merges.merged_bytes(*pair);
+    }
+    let mut length = word.len().min(MOST);
+    loop {
+        // The leftmost of the lowest; there are at most seven.
+        let (mut at, mut best) = (0, merged[0]);
+        for (index, merged) in merged.iter().enumerate().take(MOST - 1).skip(1) {
+            let is_less = *merged < best;
+            at = select_unpredictable(is_less, index, at);
+            best = select_unpredictable(is_less, *merged, best);
+        }
+        if best == Token::MAX {
+            break;
+        }
+        length -= 1;
+        let before = tokens[at.wrapping_sub(1) % MOST];
+        let after = tokens[(at + 2) % MOST];
+        for index in 0..MOST - 1 {
+            tokens[index] = select_unpredictable(index < at, tokens[index], tokens[index + 1]);
+            merged[index] = select_unpredictable(index < at, merged[index], merged[index + 1]);
+        }
+        tokens[MOST - 1] = Token::MAX;
+        tokens[at % MOST] = best;
+        // Where there is none, what stands in its place is not used, and with `Token::MAX` nothing is merged.
+        let right = merges.merged_or_none(best, after);
+        let left = merges.merged_or_none(before, best);
+        merged[at % MOST] = select_unpredictable(at + 1 < length, right, Token::MAX);
+        let place = at.wrapping_sub(1) % MOST;
+        merged[place] = select_unpredictable(at > 0, left, merged[place]);
+    }
+    if let Some(out) = out.first_chunk_mut() {
+        *out = tokens;
+    }
+    length
+}
+
+/// [`merge`] for three bytes, those that the window begins with.
+#[inline]
+pub(super) fn merge_three(words: &Words, merges: &Merges, window: Window) -> Packed {
+    let [first, second, third, ..] = window[0].to_le_bytes();
+    let tokens = [first, second, third].map(|byte| words.byte(byte));
+    let merged = [[first, second], [second, third]].map(|pair| merges.merged_bytes(pair));
+    merge_last(merges, tokens, merged)
+}
+
+/// [`merge`] for four bytes, those that the window begins with; `None` where nothing is merged.
+#[inline]
+pub(super) fn merge_four(words: &Words, merges: &Merges, window: Window) -> Option<Packed> {
+    let [first, second, third, fourth, ..] = window[0].to_le_bytes();
+    let [a, b, c, d] = [first, second, third, fourth].map(|byte| words.byte(byte));
+    let [ab, bc, cd] =
+        [[first, second], [second, third], [third, fourth]].map(|pair| merges.merged_bytes(pair));
+    let best = ab.min(bc).min(cd);
+    if best == Token::MAX {
+        return None;
+    }
+    let is_first = ab == best;
+    let is_second = !is_first & (bc == best);
+    let is_third = !is_first & !is_second;
+    let tokens = [
+        select_unpredictable(is_first, ab, a),
+        select_unpredictable(is_first, c, select_unpredictable(is_second, bc, b)),
+        select_unpredictable(is_third, cd, d),
+    ];
+    let left = merges.merged_or_none(tokens[0], tokens[1]);
+    let right = merges.merged_or_none(tokens[1], tokens[2]);
+    let merged = [select_unpredictable(is_third, ab, left), select_unpredictable(is_first, cd, right)];
+    Some(merge_last(merges, tokens, merged))
+}
+
+/// The rest of [`merge`] from three tokens on, with what each becomes with the next.
+#[inline]
+fn merge_last(merges: &Merges, [a, b, c]: [Token; 3], [ab, bc]: [Token; 2]) -> Packed {
+    let is_left = ab <= bc;
+    let pair = [select_unpredictable(is_left, ab, a), select_unpredictable(is_left, c, bc)];
+    let whole = merges.merged_or_none(pair[0], pair[1]);
+    if whole != Token::MAX {
+        return Packed::one(whole);
+    }
+    let is_nothing_merged = ab & bc == Token::MAX;
+    select_unpredictable(is_nothing_merged, Packed::three([a, b, c]), Packed::two(pair))
 }
 
 /// Goes from place to place by the longest token that is a neighbour of the last.

@@ -74,7 +74,7 @@ pub(crate) fn is_mark_or_letter(class: Class) -> bool {
 }
 
 /// The class and length in bytes of the character at `at`, in bytes that are UTF-8. At the end of the text: `Other`, 0.
-#[inline]
+#[inline(always)]
 pub(crate) fn class_at(text: &[u8], at: usize) -> (Class, usize) {
     let byte = |offset: usize| u32::from(text.get(at + offset).copied().unwrap_or(0)) & 0x3F;
     match text.get(at).copied() {

@@ -7,11 +7,13 @@
 //! is tested against an engine that runs them (`tests/split.rs`).
 
 pub(crate) mod ascii;
+mod block;
 mod class;
 pub(crate) mod deepseek;
 mod table;
 
 use ascii::Ascii;
+use block::Block;
 use class::is_mark_or_letter;
 pub(crate) use class::{Class, class_at};
 
@@ -133,7 +135,75 @@ pub(crate) fn next<P: Pattern>(text: &[u8], at: usize) -> usize {
     }
 }
 
-/// The same for any text, by the characters' classes: what [`ascii::next`] is a short cut of.
+/// The ends of the words from `at` on, as many as there is room for: how many, and the last of them.
+#[inline]
+pub(crate) fn cut<P: Pattern>(text: &[u8], at: usize, ends: &mut [usize]) -> (usize, usize) {
+    cut_by(text, at, ends, next::<P>)
+}
+
+/// [`cut`] by any way to find a word's end.
+#[inline]
+pub(crate) fn cut_by(
+    text: &[u8],
+    mut at: usize,
+    ends: &mut [usize],
+    next: impl Fn(&[u8], usize) -> usize,
+) -> (usize, usize) {
+    let mut count = 0;
+    for end in ends {
+        if at == text.len() {
+            break;
+        }
+        at = next(text, at);
+        *end = at;
+        count += 1;
+    }
+    (count, at)
+}
+
+/// [`cut`] for text of which the processor guesses wrongly what comes next: blocks of ASCII are cut at once.
+pub(crate) fn cut_blocks<P: Pattern>(text: &[u8], at: usize, ends: &mut [usize]) -> (usize, usize) {
+    /// A block that is half used up gives way to a new one.
+    const HALF: usize = 32;
+    let (mut at, mut count) = (at, 0);
+    let mut block = Block::default();
+    // No block is that far back, and none has been looked for in vain.
+    let (mut base, mut skipped) = (at.wrapping_sub(64), at);
+    while count < ends.len() && at < text.len() {
+        let mut from = at.wrapping_sub(base);
+        if from > HALF
+            && at >= skipped
+            && let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk())
+        {
+            if bytes.is_ascii() {
+                block = Block::new(bytes);
+                (base, from) = (at, 0);
+            } else {
+                skipped = at + HALF;
+            }
+        }
+        let begin = at;
+        let mut starts = if from < 64 { block.starts::<P>(from) } else { 0 };
+        while starts != 0
+            && let Some(end) = ends.get_mut(count)
+        {
+            at = begin + starts.trailing_zeros() as usize;
+            *end = at;
+            count += 1;
+            starts &= starts - 1;
+        }
+        if at == begin
+            && let Some(end) = ends.get_mut(count)
+        {
+            at = next::<P>(text, at);
+            *end = at;
+            count += 1;
+        }
+    }
+    (count, at)
+}
+
+/// The same as [`next`] for any text, by the characters' classes: what [`ascii::next`] is a short cut of.
 #[inline(never)]
 pub(crate) fn any<P: Pattern>(text: &[u8], at: usize) -> usize {
     let (first, length) = class_at(text, at);

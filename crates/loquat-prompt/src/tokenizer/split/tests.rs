@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use fancy_regex::Regex;
 use proptest::prelude::*;
 
-use super::{Cl100k, Llama3, O200k, Pattern, Qwen2, Tekken, any as long_way, class, deepseek, next};
+use super::{
+    Cl100k, Llama3, O200k, Pattern, Qwen2, Tekken, any as long_way, class, cut_blocks, deepseek, next,
+};
 
 /// Every character's class as the regular expressions' engine has it, as the table holds it.
 fn runs() -> Vec<u32> {
@@ -92,6 +94,24 @@ fn check<P: Pattern>(regex: &Regex, text: &str) {
     let expected: Vec<&str> = regex.find_iter(text).map(|found| found.unwrap().as_str()).collect();
     assert_eq!(words(text, next::<P>), expected, "{text:?}");
     assert_eq!(words(text, long_way::<P>), expected, "the long way, {text:?}");
+    // Blocks are of 64 bytes.
+    let long = text.repeat(200 / text.len().max(1) + 1);
+    assert_eq!(in_blocks::<P>(&long), words(&long, next::<P>), "in blocks, {long:?}");
+}
+
+/// All words of `text`, cut as new text is.
+fn in_blocks<P: Pattern>(text: &str) -> Vec<&str> {
+    let (mut at, mut words) = (0, Vec::new());
+    while at < text.len() {
+        let mut ends = [0; 7];
+        let (count, last) = cut_blocks::<P>(text.as_bytes(), at, &mut ends);
+        for end in &ends[..count] {
+            words.push(&text[at..*end]);
+            at = *end;
+        }
+        assert_eq!(at, last, "{text:?}");
+    }
+    words
 }
 
 /// Each pattern on the pieces of the one before: what it matches, and what lies between.
@@ -175,6 +195,11 @@ proptest! {
 
     #[test]
     fn like_them_on_any_characters(text in any::<String>()) {
+        check_all(&text);
+    }
+
+    #[test]
+    fn like_them_on_ascii(text in "[ -~]{40,90}|[a-zA-Z0-9+/]{60,90}|[aB1 +/'\t\n]{40,90}|[a1 ]{60,90}") {
         check_all(&text);
     }
 
