@@ -9,9 +9,10 @@ use std::{
 use loquat_core::Result;
 
 use super::flight::Turn;
+use super::grown::{Prompt, Resume};
 use super::partition::Entry;
-use super::tokens::{Owner, TokenCache};
-use crate::tokenizer::{Keep, Tokenizer};
+use super::tokens::{GROWN_PART, Owner, TokenCache};
+use crate::tokenizer::{Begin, Cut, Keep, Piece, Tokenizer, encode_from};
 
 /// Texts shorter than this are encoded: a look-up costs as much.
 const WORTH_BYTES: usize = 24;
@@ -164,19 +165,77 @@ impl CachedTokenizer {
         self.owner.tokenizer.encode(text, tokens)
     }
 
-    /// Appends the tokens of a text, from where they are.
-    fn encode_segment(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
+    /// Appends the tokens of a text, from where they are; how many bytes of it were there.
+    fn encode_segment(&self, text: &str, tokens: &mut Vec<u32>) -> Result<usize> {
         // One copy, from where they lie.
         let append = |entry: &Entry| {
             tokens.extend_from_slice(entry.tokens.as_ref()?);
             Some(())
         };
         match self.ask(text, append) {
-            Look::Found(Some(())) => Ok(()),
+            Look::Found(Some(())) => return Ok(text.len()),
             Look::Found(None) => self.compute(self.hashes(text), text, tokens).map(drop),
             Look::Missing(hashes) => self.compute(hashes, text, tokens).map(drop),
             Look::New => self.pass(text, tokens),
         }
+        .map(|()| 0)
+    }
+
+    /// [`Tokenizer::encode`]; how many bytes of the text were there.
+    fn encode_all(&self, text: &str, tokens: &mut Vec<u32>) -> Result<usize> {
+        let (mut rest, mut answered) = (text, 0);
+        while !rest.is_empty() {
+            let segment = self.segment(rest);
+            if segment.len() < WORTH_BYTES {
+                self.owner.tokenizer.encode(segment, tokens)?;
+            } else {
+                let began = self.owner.counters.begin();
+                let encoded = self.encode_segment(segment, tokens);
+                self.owner.counters.over(began);
+                answered += encoded?;
+            }
+            rest = rest.get(segment.len()..).unwrap_or_default();
+        }
+        Ok(answered)
+    }
+
+    /// Appends the tokens of a prompt that begins with one that is known, and makes that one it.
+    fn go_on(
+        &self,
+        mut prompt: Box<Prompt>,
+        resume: Resume,
+        pieces: &[Piece<'_>],
+        tokens: &mut Vec<u32>,
+    ) -> Result<()> {
+        let Owner { tokenizer, admission, counters, .. } = &*self.owner;
+        admission.note(true);
+        counters.hit(resume.bytes);
+        let begun = tokens.len();
+        // At once for what is new, too: to grow later is to copy all.
+        let bytes = pieces.iter().map(|piece| piece.text().len()).sum::<usize>();
+        tokens.reserve(resume.tokens + bytes.saturating_sub(resume.bytes) / 3 + 16);
+        tokens.extend_from_slice(prompt.tokens().get(..resume.tokens).unwrap_or_default());
+        let kept = tokens.len();
+        let rest = pieces.get(resume.piece..).unwrap_or_default();
+        let begin = Begin { from: resume.offset, markup: prompt.markup() };
+        let cut = encode_from(&**tokenizer, rest, begin, tokens, |text, tokens| {
+            self.encode_all(text, tokens).map(drop)
+        })?;
+        let cut = cut.map(|cut| Cut { piece: cut.piece + resume.piece, tokens: cut.tokens - begun, ..cut });
+        prompt.grow(pieces, resume, tokens.get(kept..).unwrap_or_default(), cut);
+        self.keep_prompt(prompt, true);
+        Ok(())
+    }
+
+    fn keep_prompt(&self, prompt: Box<Prompt>, has_grown: bool) {
+        let max_bytes = self.cache.0.limits.max_bytes;
+        if prompt.size() > max_bytes / 16 {
+            return;
+        }
+        let (added, removed) = self.owner.grown.put(prompt, has_grown, max_bytes / GROWN_PART);
+        self.cache.0.bytes.fetch_add(added, Relaxed);
+        self.cache.0.bytes.fetch_sub(removed, Relaxed);
+        self.cache.make_room();
     }
 
     /// The entry of a text, read where it lies. One that is not found at a glance is looked for if the hash of its sample is admitted.
@@ -239,18 +298,28 @@ impl Tokenizer for CachedTokenizer {
     }
 
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
-        let mut rest = text;
-        while !rest.is_empty() {
-            let segment = self.segment(rest);
-            if segment.len() < WORTH_BYTES {
-                self.owner.tokenizer.encode(segment, tokens)?;
-            } else {
-                let began = self.owner.counters.begin();
-                let encoded = self.encode_segment(segment, tokens);
-                self.owner.counters.over(began);
-                encoded?;
+        self.encode_all(text, tokens).map(drop)
+    }
+
+    fn encode_prompt(&self, pieces: &[Piece<'_>], tokens: &mut Vec<u32>) -> Result<()> {
+        let Owner { tokenizer, grown, .. } = &*self.owner;
+        if let Some((prompt, resume, size)) = grown.take(pieces, &**tokenizer) {
+            self.cache.0.bytes.fetch_sub(size, Relaxed);
+            return self.go_on(prompt, resume, pieces, tokens);
+        }
+        let (begun, mut answered) = (tokens.len(), 0);
+        let begin = Begin { from: 0, markup: None };
+        let cut = encode_from(&**tokenizer, pieces, begin, tokens, |text, tokens| {
+            answered += self.encode_all(text, tokens)?;
+            Ok(())
+        })?;
+        if let Some(cut) = cut.filter(|_| self.keeps && answered > 0) {
+            let bytes = pieces.iter().map(|piece| piece.text().len()).sum();
+            if grown.admits(bytes, answered) {
+                let own = tokens.get(begun..).unwrap_or_default();
+                let cut = Cut { tokens: cut.tokens - begun, ..cut };
+                self.keep_prompt(Box::new(Prompt::new(pieces, own, cut)), false);
             }
-            rest = rest.get(segment.len()..).unwrap_or_default();
         }
         Ok(())
     }
@@ -261,6 +330,10 @@ impl Tokenizer for CachedTokenizer {
 
     fn find_control(&self, text: &str) -> Option<(Range<usize>, u32)> {
         self.owner.tokenizer.find_control(text)
+    }
+
+    fn longest_control(&self) -> Option<usize> {
+        self.owner.tokenizer.longest_control()
     }
 
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {

@@ -8,13 +8,15 @@
 //!
 //! A chat grows by its tail, so a cache of whole prompts hardly ever hits where it would help. Control tokens between messages,
 //! and the places where a tokenizer can be cut safely, divide a prompt into segments; L2 keeps those, and a grown prompt
-//! costs its new tail alone. The tokens are those of the whole, by the tokenizer's own word
+//! costs its new tail alone; a prompt that begins with all of one that was asked for before is not even looked up segment by segment.
+//! The tokens are those of the whole, by the tokenizer's own word
 //! ([`Tokenizer::safe_cut`](crate::Tokenizer::safe_cut)) and by differential tests.
 
 mod admission;
 mod cached;
 mod counters;
 mod flight;
+mod grown;
 mod hashing;
 #[cfg(feature = "redis")]
 mod hashing_digest;

@@ -15,6 +15,7 @@ use super::admission::Admission;
 use super::cached::CachedTokenizer;
 use super::counters::{CacheStats, Counters};
 use super::flight::Flights;
+use super::grown::Grown;
 use super::hashing::Keyed;
 use super::partition::{Entry, Partition};
 use crate::tokenizer::Tokenizer;
@@ -57,6 +58,7 @@ pub(super) struct Owner {
     pub(super) tenant: Box<str>,
     pub(super) tokenizer: Arc<dyn Tokenizer>,
     pub(super) partition: Partition,
+    pub(super) grown: Grown,
     pub(super) flights: Flights<Entry>,
     pub(super) admission: Admission,
     pub(super) counters: Counters,
@@ -87,6 +89,7 @@ impl TokenCache {
                     tenant: tenant.into(),
                     tokenizer: Arc::clone(tokenizer),
                     partition: Partition::new(),
+                    grown: Grown::new(),
                     flights: Flights::new(),
                     admission: Admission::default(),
                     counters: Counters::default(),
@@ -106,12 +109,14 @@ impl TokenCache {
     }
 
     fn forget(&self, owner: &Owner) {
-        while owner.partition.entries() > 0 {
-            let removed = owner.partition.evict();
-            if removed == 0 {
-                break;
+        for evict in [|owner: &Owner| owner.grown.evict(), |owner: &Owner| owner.partition.evict()] {
+            loop {
+                let removed = evict(owner);
+                if removed == 0 {
+                    break;
+                }
+                self.0.bytes.fetch_sub(removed, Relaxed);
             }
-            self.0.bytes.fetch_sub(removed, Relaxed);
         }
     }
 
@@ -130,7 +135,7 @@ impl TokenCache {
         for owner in owners.iter().filter(|owner| tenant.is_none_or(|tenant| &*owner.tenant == tenant)) {
             owner.counters.add_to(&mut stats);
             stats.entries += owner.partition.entries() as u64;
-            stats.bytes += owner.partition.bytes() as u64;
+            stats.bytes += owner.bytes() as u64;
         }
         stats
     }
@@ -153,11 +158,10 @@ impl TokenCache {
             let wanted = (bytes - enough).min(greatest.surplus(&owners, second).max(1));
             let mut removed = 0;
             while removed < wanted {
-                let one = greatest.partition.evict();
+                let one = greatest.evict();
                 if one == 0 {
                     break;
                 }
-                greatest.counters.evicted();
                 removed += one;
             }
             self.0.bytes.fetch_sub(removed, Relaxed);
@@ -165,11 +169,33 @@ impl TokenCache {
     }
 }
 
+/// Grown prompts have at most so much of what a tenant has, and of all that may be: one part in this.
+pub(super) const GROWN_PART: usize = 8;
+
 impl Owner {
+    fn bytes(&self) -> usize {
+        self.partition.bytes() + self.grown.bytes()
+    }
+
+    /// Takes an entry out; how many bytes fewer there are now.
+    fn evict(&self) -> usize {
+        if self.grown.bytes() > self.bytes() / GROWN_PART {
+            let removed = self.grown.evict();
+            if removed > 0 {
+                return removed;
+            }
+        }
+        let removed = self.partition.evict();
+        if removed > 0 {
+            self.counters.evicted();
+        }
+        removed
+    }
+
     /// How much more this one's tenant has than the second greatest.
     fn surplus(&self, owners: &[Arc<Self>], second: usize) -> usize {
         let mine = owners.iter().filter(|owner| owner.tenant == self.tenant);
-        mine.map(|owner| owner.partition.bytes()).sum::<usize>().saturating_sub(second)
+        mine.map(|owner| owner.bytes()).sum::<usize>().saturating_sub(second)
     }
 }
 
@@ -177,7 +203,7 @@ impl Owner {
 fn greatest(owners: &[Arc<Owner>]) -> Option<(&Arc<Owner>, usize)> {
     let mut sums: HashMap<&str, usize> = HashMap::new();
     for owner in owners {
-        *sums.entry(&owner.tenant).or_default() += owner.partition.bytes();
+        *sums.entry(&owner.tenant).or_default() += owner.bytes();
     }
     let (mut first, mut second) = (("", 0), 0);
     for (tenant, bytes) in sums {
@@ -189,5 +215,5 @@ fn greatest(owners: &[Arc<Owner>]) -> Option<(&Arc<Owner>, usize)> {
         }
     }
     let mine = owners.iter().filter(|owner| &*owner.tenant == first.0);
-    mine.max_by_key(|owner| owner.partition.bytes()).map(|owner| (owner, second))
+    mine.max_by_key(|owner| owner.bytes()).map(|owner| (owner, second))
 }

@@ -243,6 +243,10 @@ impl Tokenizer for BytePair {
         self.controls.find(text)
     }
 
+    fn longest_control(&self) -> Option<usize> {
+        Some(self.controls.longest())
+    }
+
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
         let rank = match &self.numbering {
             Some(numbering) => numbering.ranks.get(token as usize).copied().unwrap_or(u32::MAX),

@@ -14,6 +14,7 @@ pub struct Controls {
     tokens: Vec<(String, u32)>,
     /// Finds all of `tokens`, by their places in it.
     finder: AhoCorasick,
+    longest: usize,
 }
 
 impl Controls {
@@ -28,7 +29,8 @@ impl Controls {
             .match_kind(MatchKind::LeftmostLongest)
             .build(tokens.iter().map(|(written, _)| written))
             .map_err(|cause| Error::new(ErrorKind::TooLarge, "too many control tokens").with_source(cause))?;
-        Ok(Self { tokens, finder })
+        let longest = tokens.iter().map(|(written, _)| written.len()).max().unwrap_or(0);
+        Ok(Self { tokens, finder, longest })
     }
 
     /// The token that is written so.
@@ -39,6 +41,11 @@ impl Controls {
     /// How a token is written, if it is one of these.
     pub fn written(&self, token: u32) -> Option<&str> {
         self.tokens.iter().find(|(_, known)| *known == token).map(|(written, _)| written.as_str())
+    }
+
+    /// Bytes of the longest one as it is written; 0 where there are none.
+    pub fn longest(&self) -> usize {
+        self.longest
     }
 
     /// The first that is written out in `text`: where, and which. The longest of those that begin at one place.
@@ -79,6 +86,7 @@ mod tests {
         check("<a><a><b>", Some((0..3, 10)));
         check("<b><a><b>", Some((0..3, 12)));
         check("<a", Some((1..2, 13)));
+        assert_eq!(controls.longest(), 6);
         assert_eq!((controls.token("<b>"), controls.token("")), (Some(12), None));
         assert_eq!((controls.written(11), controls.written(14)), (Some("<a><b>"), None));
     }

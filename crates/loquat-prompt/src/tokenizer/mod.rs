@@ -36,6 +36,8 @@ pub use controls::Controls;
 pub use detokenizer::Detokenizer;
 #[cfg(feature = "tokens")]
 pub use file::from_file;
+#[cfg(feature = "cache")]
+pub(crate) use piece::{Begin, Cut, encode_from};
 pub use piece::{Keep, Piece};
 
 /// Text into a model's tokens and back.
@@ -61,6 +63,12 @@ pub trait Tokenizer: fmt::Debug + Send + Sync {
 
     /// The first control token written out in `text`: where, and which. The longest of those that begin at one place.
     fn find_control(&self, text: &str) -> Option<(Range<usize>, u32)>;
+
+    /// Bytes of the longest control token as it is written, where it is known: what follows a place by more than that does not change
+    /// which one is found there.
+    fn longest_control(&self) -> Option<usize> {
+        None
+    }
 
     /// Appends the bytes of `token` to `bytes`; control tokens as they are written. Tokens may hold parts of characters.
     ///

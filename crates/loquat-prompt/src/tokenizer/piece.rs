@@ -13,6 +13,18 @@ pub enum Piece<'a> {
     Markup(&'a str),
 }
 
+impl<'a> Piece<'a> {
+    pub(crate) fn text(&self) -> &'a str {
+        match *self {
+            Self::Text(text) | Self::Markup(text) => text,
+        }
+    }
+
+    pub(crate) fn is_markup(&self) -> bool {
+        matches!(self, Self::Markup(_))
+    }
+}
+
 impl std::fmt::Debug for Piece<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -38,26 +50,66 @@ pub(super) fn encode_prompt<T: Tokenizer + ?Sized>(
     pieces: &[Piece<'_>],
     tokens: &mut Vec<u32>,
 ) -> Result<()> {
+    let begin = Begin { from: 0, markup: None };
+    encode_from(tokenizer, pieces, begin, tokens, |text, tokens| tokenizer.encode(text, tokens)).map(drop)
+}
+
+/// A control token of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Which piece it is in, and where.
+    pub(crate) piece: usize,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// How many tokens there are up to it, itself included.
+    pub(crate) tokens: usize,
+}
+
+/// Where to begin, and what is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begin<'a> {
+    /// The byte of the first piece.
+    pub(crate) from: usize,
+    /// Markup, and the control token in it that comes first: where it begins and ends, and which it is.
+    pub(crate) markup: Option<(&'a str, (usize, usize, u32))>,
+}
+
+/// [`encode_prompt`] from a place on where a run of ordinary text begins, by another way to encode such a run. The last control token,
+/// if there is one; its piece is one of these, its tokens are all.
+pub(crate) fn encode_from<T: Tokenizer + ?Sized>(
+    tokenizer: &T,
+    pieces: &[Piece<'_>],
+    Begin { mut from, markup }: Begin<'_>,
+    tokens: &mut Vec<u32>,
+    mut encode: impl FnMut(&str, &mut Vec<u32>) -> Result<()>,
+) -> Result<Option<Cut>> {
     let mut run = Run { pending: "", gathered: String::new() };
-    let mut controls = Remembered { tokenizer, known: [None; KNOWN], next: 0 };
-    for piece in pieces {
-        let mut rest = match *piece {
-            Piece::Text(text) => {
-                run.push(text);
-                continue;
+    let mut known = [None; KNOWN];
+    known[0] = markup.map(|(markup, control)| (markup, Some(control)));
+    let mut controls = Remembered { tokenizer, known, next: 1 };
+    let mut last = None;
+    for (number, piece) in pieces.iter().enumerate() {
+        let mut rest = piece.text().get(std::mem::take(&mut from)..).unwrap_or_default();
+        if piece.is_markup() {
+            while let Some((start, end, control)) = controls.find(rest) {
+                run.push(rest.get(..start).unwrap_or_default());
+                encode(run.take(), tokens)?;
+                run.clear();
+                tokens.push(control);
+                let before = piece.text().len() - rest.len();
+                last = Some(Cut {
+                    piece: number,
+                    start: before + start,
+                    end: before + end,
+                    tokens: tokens.len(),
+                });
+                rest = rest.get(end..).unwrap_or_default();
             }
-            Piece::Markup(text) => text,
-        };
-        while let Some((start, end, control)) = controls.find(rest) {
-            run.push(rest.get(..start).unwrap_or_default());
-            tokenizer.encode(run.take(), tokens)?;
-            run.clear();
-            tokens.push(control);
-            rest = rest.get(end..).unwrap_or_default();
         }
         run.push(rest);
     }
-    tokenizer.encode(run.take(), tokens)
+    encode(run.take(), tokens)?;
+    Ok(last)
 }
 
 /// Markup that is remembered within a prompt.
@@ -104,6 +156,7 @@ impl<'a> Run<'a> {
         if self.pending.is_empty() && self.gathered.is_empty() {
             self.pending = text;
         } else if !text.is_empty() {
+            self.gathered.reserve(self.pending.len() + text.len());
             self.gathered.push_str(std::mem::take(&mut self.pending));
             self.gathered.push_str(text);
         }

@@ -1,0 +1,337 @@
+//! Prompts that grow: a turn of a chat begins with all of the turn before, and what that one had need not be asked for again, message by
+//! message. One comparison of it all and one copy of its tokens take its place; what was appended goes the way of any text.
+//!
+//! A prompt is kept once the segments before it have answered for a part of it, so that what never comes again is never kept; and
+//! while hardly any that are kept are found again, one in [`PROBE`] is. All of it is a copy of what could be computed: where another
+//! thread has a prompt just now, it is as if there were none.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use crate::tokenizer::{Cut, Piece, Tokenizer};
+
+/// Prompts kept of one tenant and tokenizer. Which one a prompt begins with is looked for among all of them, some nanoseconds each.
+const PROMPTS: usize = 128;
+/// And while those that are kept are not found again.
+const FEW: usize = 4;
+/// Of how many prompts one is kept then.
+const PROBE: usize = 16;
+/// Prompts that may be kept in vain; one that is found again makes up for [`GAIN`].
+const CREDIT: usize = 32;
+const GAIN: usize = 4;
+/// Shorter prompts are not kept: their segments are found as fast.
+const WORTH_BYTES: usize = 256;
+/// Bytes of a prompt's end that tell it from others before it is compared.
+const TAIL_BYTES: usize = 16;
+/// What a prompt costs beside what it holds: its place, five allocations.
+const OVERHEAD_BYTES: usize = 256;
+
+/// The prompts of one tenant and tokenizer that were asked for last.
+#[derive(Debug)]
+pub(crate) struct Grown {
+    shelf: Mutex<Shelf>,
+    /// Read before the lock is taken.
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    /// The last one is the newest.
+    prompts: Vec<(Mark, Box<Prompt>)>,
+    credit: usize,
+    passed: usize,
+}
+
+/// What is looked at of a prompt first.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    pieces: usize,
+    bytes: usize,
+    tail: [u8; TAIL_BYTES],
+}
+
+/// A prompt and its tokens. Its text is one of the tenant's own, as that of a segment is.
+pub(crate) struct Prompt {
+    text: String,
+    /// Whether it is markup, and where it ends.
+    pieces: Vec<(bool, usize)>,
+    tokens: Vec<u32>,
+    /// The last control token.
+    cut: Cut,
+}
+
+/// Where a grown prompt goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resume {
+    pub(crate) piece: usize,
+    pub(crate) offset: usize,
+    /// So many of the tokens stay.
+    pub(crate) tokens: usize,
+    /// Bytes of text that they are of.
+    pub(crate) bytes: usize,
+}
+
+impl Grown {
+    pub(crate) fn new() -> Self {
+        let shelf = Shelf { prompts: Vec::new(), credit: CREDIT, passed: 0 };
+        Self { shelf: Mutex::new(shelf), entries: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    fn set(&self, shelf: &Shelf) {
+        self.entries.store(shelf.prompts.len(), Relaxed);
+    }
+
+    /// The longest prompt that these pieces begin with, taken out, and where they go on; second, how many bytes fewer there are here now.
+    pub(crate) fn take(
+        &self,
+        pieces: &[Piece<'_>],
+        tokenizer: &dyn Tokenizer,
+    ) -> Option<(Box<Prompt>, Resume, usize)> {
+        if self.entries.load(Relaxed) == 0 {
+            return None;
+        }
+        let mut end = 0;
+        let ends: Vec<usize> = pieces
+            .iter()
+            .map(|piece| {
+                end += piece.text().len();
+                end
+            })
+            .collect();
+        let mut shelf = self.lock();
+        let fitting =
+            shelf.prompts.iter().enumerate().rev().filter(|(_, (mark, _))| mark.may_begin(pieces, &ends));
+        let (index, _) = fitting.max_by_key(|(_, (mark, _))| mark.bytes)?;
+        let (_, prompt) = shelf.prompts.remove(index);
+        self.set(&shelf);
+        drop(shelf);
+        let size = prompt.size();
+        let Some(resume) = prompt.resume(pieces, tokenizer) else {
+            self.put_back(prompt);
+            return None;
+        };
+        self.bytes.fetch_sub(size, Relaxed);
+        Some((prompt, resume, size))
+    }
+
+    /// One that was taken out, unchanged.
+    fn put_back(&self, prompt: Box<Prompt>) {
+        let mut shelf = self.lock();
+        shelf.prompts.push((prompt.mark(), prompt));
+        self.set(&shelf);
+    }
+
+    /// Whether a prompt of so many bytes, of which segments answered for so many, is worth being kept.
+    pub(crate) fn admits(&self, bytes: usize, answered: usize) -> bool {
+        if bytes < WORTH_BYTES || answered < bytes / 4 {
+            return false;
+        }
+        let mut shelf = self.lock();
+        if shelf.credit > 0 {
+            shelf.credit -= 1;
+            return true;
+        }
+        shelf.passed = (shelf.passed + 1) % PROBE;
+        shelf.passed == 0
+    }
+
+    /// Keeps a prompt, for the first time or as it has grown; how many bytes more there are now, and how many fewer of others that made room.
+    pub(crate) fn put(&self, prompt: Box<Prompt>, has_grown: bool, max_bytes: usize) -> (usize, usize) {
+        let added = prompt.size();
+        let mut removed = 0;
+        let mut shelf = self.lock();
+        shelf.prompts.push((prompt.mark(), prompt));
+        if has_grown {
+            shelf.credit = (shelf.credit + GAIN).min(CREDIT);
+        }
+        let most = if shelf.credit > 0 { PROMPTS } else { FEW };
+        self.bytes.fetch_add(added, Relaxed);
+        let mut over = shelf.prompts.len().saturating_sub(most);
+        while over > 0 || self.bytes() > max_bytes && !shelf.prompts.is_empty() {
+            let (_, oldest) = shelf.prompts.remove(0);
+            let size = oldest.size();
+            self.bytes.fetch_sub(size, Relaxed);
+            removed += size;
+            over = over.saturating_sub(1);
+        }
+        self.set(&shelf);
+        (added, removed)
+    }
+
+    /// Takes the oldest one out; how many bytes fewer there are now, 0 where there are none.
+    pub(crate) fn evict(&self) -> usize {
+        let mut shelf = self.lock();
+        if shelf.prompts.is_empty() {
+            return 0;
+        }
+        let (_, oldest) = shelf.prompts.remove(0);
+        self.set(&shelf);
+        let size = oldest.size();
+        self.bytes.fetch_sub(size, Relaxed);
+        size
+    }
+}
+
+/// The last bytes of a piece, filled up with zeros.
+fn tail(text: &[u8]) -> [u8; TAIL_BYTES] {
+    match text.last_chunk() {
+        Some(tail) => *tail,
+        None => {
+            let mut tail = [0; TAIL_BYTES];
+            tail.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+            tail
+        }
+    }
+}
+
+impl Mark {
+    /// Whether these pieces, which end there, may begin with that prompt: with as many pieces, of which the last may be longer now.
+    #[inline]
+    fn may_begin(&self, pieces: &[Piece<'_>], ends: &[usize]) -> bool {
+        let Some(last) = self.pieces.checked_sub(1) else { return false };
+        let (Some(end), Some(piece)) = (ends.get(last), pieces.get(last)) else { return false };
+        let text = piece.text().as_bytes();
+        let Some(part) = self.bytes.checked_sub(end - text.len()) else { return false };
+        text.get(..part).is_some_and(|text| tail(text) == self.tail)
+    }
+}
+
+impl Prompt {
+    /// A prompt with its tokens, whose last control token is that.
+    pub(crate) fn new(pieces: &[Piece<'_>], tokens: &[u32], cut: Cut) -> Self {
+        let bytes = pieces.iter().map(|piece| piece.text().len()).sum::<usize>();
+        // Room for two more turns such as the mean one.
+        let mut prompt = Self {
+            text: String::with_capacity(bytes + bytes / 4),
+            pieces: Vec::with_capacity(pieces.len() + 8),
+            tokens: Vec::with_capacity(tokens.len() + tokens.len() / 4),
+            cut,
+        };
+        prompt.append(pieces);
+        prompt.tokens.extend_from_slice(tokens);
+        prompt
+    }
+
+    fn append(&mut self, pieces: &[Piece<'_>]) {
+        for piece in pieces {
+            self.text.push_str(piece.text());
+            self.pieces.push((piece.is_markup(), self.text.len()));
+        }
+    }
+
+    /// It has become that, whose tokens after those that stay are these.
+    pub(crate) fn grow(&mut self, pieces: &[Piece<'_>], resume: Resume, tokens: &[u32], cut: Option<Cut>) {
+        if let Some((_, end)) = self.pieces.pop() {
+            let known = self.pieces.len();
+            let start = self.pieces.last().map_or(0, |(_, end)| *end);
+            if let Some(piece) = pieces.get(known) {
+                self.text.push_str(piece.text().get(end - start..).unwrap_or_default());
+                self.pieces.push((piece.is_markup(), self.text.len()));
+            }
+            self.append(pieces.get(known + 1..).unwrap_or_default());
+        }
+        self.tokens.truncate(resume.tokens);
+        self.tokens.extend_from_slice(tokens);
+        self.cut = cut.unwrap_or(self.cut);
+    }
+
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn size(&self) -> usize {
+        OVERHEAD_BYTES + self.text.capacity() + self.tokens.capacity() * 4 + self.pieces.capacity() * 16
+    }
+
+    fn mark(&self) -> Mark {
+        let before = self.start(self.pieces.len().saturating_sub(1));
+        let last = self.text.as_bytes().get(before..).unwrap_or_default();
+        Mark { pieces: self.pieces.len(), bytes: self.text.len(), tail: tail(last) }
+    }
+
+    /// Where a piece begins.
+    fn start(&self, piece: usize) -> usize {
+        piece.checked_sub(1).and_then(|before| self.pieces.get(before)).map_or(0, |(_, end)| *end)
+    }
+
+    /// The last markup with a control token, and that token, if it is the first in it, as it is where it begins it: the next turn's
+    /// is likely to be the same.
+    pub(crate) fn markup(&self) -> Option<(&str, (usize, usize, u32))> {
+        let Cut { piece, start, end, tokens } = self.cut;
+        let (_, piece_end) = self.pieces.get(piece)?;
+        let markup = self.text.get(self.start(piece)..*piece_end).filter(|_| start == 0)?;
+        Some((markup, (start, end, *self.tokens.get(tokens.checked_sub(1)?)?)))
+    }
+
+    /// Where pieces go on that begin with this prompt: at its end, where a control token follows or nothing, or else behind its
+    /// last control token, since what is after that is one text with what follows. `None` where they do not begin with it.
+    fn resume(&self, pieces: &[Piece<'_>], tokenizer: &dyn Tokenizer) -> Option<Resume> {
+        let last = self.pieces.len().checked_sub(1)?;
+        let (mut start, mut part) = (0, 0);
+        for (number, ((is_markup, end), piece)) in self.pieces.iter().zip(pieces).enumerate() {
+            let known = self.text.as_bytes().get(start..*end)?;
+            let text = piece.text().as_bytes();
+            // The last one may be longer now.
+            let same = if number == last { text.get(..known.len())? } else { text };
+            if piece.is_markup() != *is_markup || same != known {
+                return None;
+            }
+            (start, part) = (*end, known.len());
+        }
+        let piece = pieces.get(last)?;
+        let longest = tokenizer.longest_control();
+        let bytes = self.text.len();
+        let at_end = |piece, offset| Resume { piece, offset, tokens: self.tokens.len(), bytes };
+        if part == piece.text().len() {
+            let is_apart = pieces.get(last + 1).is_none_or(|next| {
+                if self.markup().is_some_and(|(markup, (start, ..))| {
+                    start == 0 && next.is_markup() && next.text() == markup
+                }) {
+                    return true;
+                }
+                // A control token that begins a part of a text begins the text.
+                let start = next.text().get(..next.text().floor_char_boundary(64)).unwrap_or_default();
+                next.is_markup() && tokenizer.find_control(start).is_some_and(|(place, _)| place.start == 0)
+            });
+            if is_apart {
+                return Some(at_end(last + 1, 0));
+            }
+        } else if piece.is_markup() {
+            // What was found stays what is found only where what is new cannot make it longer.
+            let longest = longest?;
+            if self.cut.piece == last && self.cut.start + longest > part {
+                return None;
+            }
+            let from = if self.cut.piece == last { self.cut.end } else { 0 };
+            // Whatever ends before the new part was not found before either.
+            let from = from.max(piece.text().floor_char_boundary(part.saturating_sub(longest)));
+            let found = tokenizer.find_control(piece.text().get(from..)?);
+            if found.is_some_and(|(place, _)| from + place.start == part) {
+                return Some(at_end(last, part));
+            }
+        }
+        let Cut { piece, end, tokens, .. } = self.cut;
+        let before =
+            piece.checked_sub(1).and_then(|before| self.pieces.get(before)).map_or(0, |(_, end)| *end);
+        Some(Resume { piece, offset: end, tokens, bytes: before + end })
+    }
+}
+
+/// Without the text.
+impl std::fmt::Debug for Prompt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Prompt({} bytes)", self.text.len())
+    }
+}
