@@ -20,11 +20,8 @@ pub(crate) struct Admission {
 
 impl Default for Admission {
     fn default() -> Self {
-        // As if somewhat more than one in sixteen had hit: a new cache gives the first fifty a chance, whatever they are.
-        Self {
-            hits: AtomicU32::new(SELDOM + SELDOM / 4),
-            seen: (0..SEEN).map(|_| AtomicU64::new(0)).collect(),
-        }
+        // As if one in eight had hit: a new cache gives the first two hundred a chance, whatever they are.
+        Self { hits: AtomicU32::new(ONE / 8), seen: (0..SEEN).map(|_| AtomicU64::new(0)).collect() }
     }
 }
 
