@@ -35,6 +35,15 @@ impl Admission {
         }
     }
 
+    /// That text is about to be asked for, and admitted then.
+    #[cfg(feature = "redis")]
+    pub(crate) fn expect(&self, hash: u64) {
+        let index = usize::try_from(hash % SEEN as u64).unwrap_or_default();
+        if let Some(seen) = self.seen.get(index) {
+            seen.store(hash, Relaxed);
+        }
+    }
+
     /// Whether a text is worth a look, and a place if it has none. Of texts with the same hash, one that is not in their place at
     /// a glance is computed once more before it is looked for.
     pub(crate) fn admits(&self, hash: u64) -> bool {

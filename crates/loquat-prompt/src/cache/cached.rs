@@ -83,9 +83,18 @@ impl CachedTokenizer {
         }
     }
 
+    /// [`CachedTokenizer::tokens`] of a text that is about to be asked for: what is prepared is kept, and found, though the doorkeeper
+    /// stands.
+    #[cfg(feature = "redis")]
+    pub(super) fn prepare(&self, text: &str) -> Result<Arc<[u32]>> {
+        self.owner.admission.expect(self.cache.0.hash.sample(text));
+        self.tokens(text)
+    }
+
     /// Keeps the tokens of a text that was missed, of which this is a copy, as [`CachedTokenizer::insert`].
     #[cfg(feature = "redis")]
     pub(super) fn insert_missing(&self, missing: &Missing<'_>, text: Box<str>, tokens: Arc<[u32]>) {
+        self.owner.admission.expect(missing.hashes.1);
         self.keep(missing.hashes, text, Entry { count: tokens.len(), tokens: Some(tokens) });
     }
 

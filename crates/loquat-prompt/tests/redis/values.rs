@@ -22,6 +22,17 @@ use super::{
     texts,
 };
 
+/// More than a new cache keeps without a doubt: what is prepared is not computed again for Redis, nor when it is asked for.
+#[tokio::test]
+async fn many_texts_that_are_prepared_at_once_are_computed_once() {
+    let server = RedisServer::start(&[]);
+    let one = Node::new(standalone(server.url()), "a").await;
+    let all = texts(0, 600);
+    let computed = one.check(&all).await;
+    // Texts that meet in the doorkeeper's table may be computed once more.
+    assert!((bytes(&all)..bytes(&all) * 5 / 4).contains(&computed), "{computed} of {}", bytes(&all));
+}
+
 #[tokio::test]
 async fn a_fleet_shares_what_one_has_computed() {
     let server = RedisServer::start(&[]);

@@ -86,7 +86,7 @@ impl RemoteTokens {
     fn compute<'t>(&self, texts: impl Iterator<Item = &'t str>, bytes: usize) -> Result<()> {
         let began = Instant::now();
         for text in texts {
-            self.local.tokens(text)?;
+            self.local.prepare(text)?;
         }
         self.remote.cost_model().computed(bytes, began.elapsed());
         Ok(())
