@@ -291,10 +291,7 @@ impl Inner {
         .await;
         slot.connection().timers.put(timer);
         match answered {
-            Ok(Ok(head)) => {
-                let head = Head { status: head.status, headers: head.headers };
-                Ok((head, Source::Http2(stream, slot)))
-            }
+            Ok(Ok(head)) => Ok((head, Source::Http2(stream, slot))),
             Ok(Err(failure)) => {
                 if !failure.is_reset_here() {
                     slot.settle();

@@ -66,8 +66,7 @@ pub(super) fn write_head(
             continue;
         }
         has_host |= *name == header::HOST;
-        asked.upgrades |= *name == header::UPGRADE;
-        asked.keeps &= *name != header::CONNECTION || !says_close(value);
+        asked.note(name, value);
         field(into, name.as_str(), value);
     }
     if let Some(authorization) = forward.and_then(|forward| forward.authorization.as_ref()) {
@@ -94,9 +93,4 @@ fn field(into: &mut Vec<u8>, name: &str, value: &HeaderValue) {
     into.extend_from_slice(b": ");
     into.extend_from_slice(value.as_bytes());
     into.extend_from_slice(b"\r\n");
-}
-
-fn says_close(value: &HeaderValue) -> bool {
-    let text = value.to_str().unwrap_or_default();
-    text.split(',').any(|token| token.trim().eq_ignore_ascii_case("close"))
 }

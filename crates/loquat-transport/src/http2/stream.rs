@@ -16,6 +16,7 @@ use super::{
     lane::{Flow, Lane},
     pump::Pump,
 };
+use crate::http1::Head;
 
 /// The caller's end. Dropping it before the end resets the stream (`CANCEL`).
 #[derive(Debug)]
@@ -56,13 +57,13 @@ impl Stream {
     }
 
     /// The response's head, once.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Parts, Failure>> {
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
         self.poll_upload(cx)?;
         let mut state = self.lane.lock();
         let state = &mut *state;
         state.flow.advance(&mut state.head, cx);
         match state.head.take() {
-            Some(answered) => Poll::Ready(answered.map_err(|error| self.shared.blame(error))),
+            Some(answered) => Poll::Ready(answered.map(head).map_err(|error| self.shared.blame(error))),
             None if matches!(state.flow, Flow::Head(_)) => {
                 state.caught_up = true;
                 state.wait(cx);
@@ -105,6 +106,11 @@ impl Stream {
             Flow::Head(_) | Flow::Failed(_) | Flow::Laggard(_) => false,
         }
     }
+}
+
+/// What there is to say of it beyond the protocol.
+fn head(Parts { status, headers, .. }: Parts) -> Head {
+    Head { status, headers }
 }
 
 impl Drop for Stream {

@@ -33,6 +33,14 @@ impl Default for Asked {
     }
 }
 
+impl Asked {
+    /// What a field of the request says of its answer.
+    pub(crate) fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.upgrades |= *name == header::UPGRADE;
+        self.keeps &= *name != header::CONNECTION || !has(value, "close");
+    }
+}
+
 impl From<&Method> for AskedMethod {
     fn from(method: &Method) -> Self {
         match *method {
