@@ -94,6 +94,10 @@ impl Body {
     /// The next chunk, as large as it came; `None` at the end and after an error. An HTTP/1.1 body without length
     /// ends where the connection does: whether it was whole is for its content to say.
     ///
+    /// A chunk is a part of what it was read into, without a copy, and keeps that: on HTTP/1.1 32 KiB, which it shares with what its
+    /// thread reads next, of a large body up to [`HeadLimits::read_bytes`](crate::HeadLimits::read_bytes). Whoever keeps all chunks of 1,000
+    /// bytes keeps a third more than their bytes; whoever keeps one of 25 keeps 32 KiB for it, and should copy it.
+    ///
     /// # Errors
     /// [`ErrorKind::Connection`] when the connection was lost in mid-body, [`ErrorKind::Protocol`] for bytes that are
     /// not HTTP, [`ErrorKind::Local`] for a body that was not read ([`crate::Laggard`]), [`ErrorKind::Cancelled`]. Of a
@@ -138,6 +142,10 @@ impl Body {
 
     /// The next chunk, as large as it came; `None` at the end and after an error. An HTTP/1.1 body without length
     /// ends where the connection does: whether it was whole is for its content to say.
+    ///
+    /// A chunk is a part of what it was read into, without a copy, and keeps that: on HTTP/1.1 32 KiB, which it shares with what its
+    /// thread reads next, of a large body up to [`HeadLimits::read_bytes`](crate::HeadLimits::read_bytes). Whoever keeps all chunks of 1,000
+    /// bytes keeps a third more than their bytes; whoever keeps one of 25 keeps 32 KiB for it, and should copy it.
     ///
     /// # Errors
     /// [`ErrorKind::Connection`] when the connection was lost in mid-body, [`ErrorKind::Protocol`] for bytes that are

@@ -38,6 +38,11 @@ pub struct Stats {
     pub buffers_taken: u64,
     /// See `buffers_taken`.
     pub buffers_reused: u64,
+    /// Reads of HTTP/1.1 connections, each into memory of its thread or, for large bodies, of its connection; and how many of them found
+    /// that there. Counted when the answer has ended.
+    pub reads: u64,
+    /// See `reads`.
+    pub reads_reused: u64,
 }
 
 impl Stats {
@@ -50,10 +55,12 @@ impl Stats {
 }
 
 impl Stats {
-    /// The part of the large buffers taken that had been used before, 0 to 1; 0 before the first.
+    /// The part of all that memory was needed for, reads of HTTP/1.1 and large buffers, for which none had to be made; 0 to 1, 0 before
+    /// the first.
     #[expect(clippy::cast_precision_loss, reason = "a ratio to look at")]
     pub fn buffer_hit_ratio(&self) -> f64 {
-        if self.buffers_taken == 0 { 0.0 } else { self.buffers_reused as f64 / self.buffers_taken as f64 }
+        let all = self.buffers_taken + self.reads;
+        if all == 0 { 0.0 } else { (self.buffers_reused + self.reads_reused) as f64 / all as f64 }
     }
 }
 
@@ -65,6 +72,8 @@ pub(crate) struct Counters {
     pub(crate) replaced: AtomicU64,
     waits: AtomicU64,
     waited_micros: AtomicU64,
+    reads: AtomicU64,
+    rooms_made: AtomicU64,
     pub(crate) locks: Locks,
 }
 
@@ -124,7 +133,16 @@ impl Counters {
         self.waited_micros.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
+    /// So many reads, and how often memory was made for one.
+    pub(crate) fn read(&self, reads: u32, made: u32) {
+        self.reads.fetch_add(u64::from(reads), Relaxed);
+        if made > 0 {
+            self.rooms_made.fetch_add(u64::from(made), Relaxed);
+        }
+    }
+
     pub(crate) fn snapshot(&self) -> Stats {
+        let reads = self.reads.load(Relaxed);
         let (one, two) = (Protocol::Http1 as usize, Protocol::Http2 as usize);
         Stats {
             http1_opened: self.opened[one].load(Relaxed),
@@ -137,6 +155,9 @@ impl Counters {
             waited: Duration::from_micros(self.waited_micros.load(Relaxed)),
             buffers_taken: 0,
             buffers_reused: 0,
+            reads,
+            // What one connection made another may have read into, and be not done with.
+            reads_reused: reads.saturating_sub(self.rooms_made.load(Relaxed)),
         }
     }
 }

@@ -40,7 +40,8 @@ async fn after_many_requests(address: SocketAddr, mode: Http2Mode, body_bytes: u
         caller.await.expect("no caller fails");
     }
     let stats = transport.stats();
-    println!("{} requests, {:.2} % reused: {stats:?}", requests(), stats.reuse_ratio() * 100.0);
+    let (reused, hits) = (stats.reuse_ratio() * 100.0, stats.buffer_hit_ratio() * 100.0);
+    println!("{} requests, {reused:.2} % reused, {hits:.2} % of buffers: {stats:?}", requests());
     stats
 }
 
@@ -77,6 +78,9 @@ async fn http1(body_bytes: usize) {
     let stats = after_many_requests(address, Http2Mode::Never, body_bytes).await;
     assert!(stats.http1_opened <= CALLERS, "{stats:?}");
     assert_eq!(stats.http1_opened + stats.reused, requests() / CALLERS * CALLERS);
+    // Memory to read into is made for the thread, and for each of those whose bodies do not fit there.
+    assert!(stats.reads >= requests() / CALLERS * CALLERS, "{stats:?}");
+    assert!(stats.reads_reused < stats.reads && stats.buffer_hit_ratio() > 0.95, "{stats:?}");
     assert!(stats.reuse_ratio() >= 0.98, "{stats:?}");
 }
 

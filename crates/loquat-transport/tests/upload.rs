@@ -178,7 +178,7 @@ async fn uploads_arrive_whole_with_and_without_a_length() {
         }
         let stats = transport.stats();
         assert_eq!(stats.http1_opened + stats.http2_opened, 1, "{stats:?}");
-        assert!(stats.buffer_hit_ratio() > 0.8, "{stats:?}");
+        assert!(stats.buffers_reused * 5 > stats.buffers_taken * 4, "{stats:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Large buffers that are used again: what a decoder writes into, what an upload is read into.
 //!
-//! Bodies as they come need none: HTTP/1.1 reads into the thread's memory and `h2` into its own, and slices of it are handed on. Where one is needed, a
+//! Bodies as they come need none: HTTP/1.1 reads into the thread's memory, which counts for itself how often that was there
+//! ([`Stats::reads`](crate::Stats::reads)), and `h2` into its own, and slices of it are handed on. Where one is needed, a
 //! used one saves what zeroing and its page faults cost: 0.6 of 0.6 µs for 32 KiB of which little is used, 0.7 of 1.4 µs where all
 //! of it is, 1.2 of 2.7 µs for 64 KiB. A buffer is zeroed when it is made and not again; it comes back when the last [`Bytes`] over it is dropped, unless enough rest already or
 //! somebody else is at the shelf just then: making a new one is cheaper than waiting.

@@ -120,8 +120,15 @@ impl Http1 {
 
     /// Marks the start of its idleness.
     pub(crate) fn rest(&mut self, now: Instant) {
+        self.count_reads();
         self.idle_since = now;
         self.info.reused = self.used;
+    }
+
+    /// Says how much it read: once for an answer, so that a chunk costs no more than the count.
+    fn count_reads(&mut self) {
+        let (reads, made) = self.room.take_counts();
+        self.permit.site().counters.read(reads, made);
     }
 
     pub(crate) fn is_too_old(&self, now: Instant) -> bool {
@@ -270,5 +277,11 @@ impl Http1 {
     /// The fields after the body, once that is over.
     pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
         self.answer.take_trailers()
+    }
+}
+
+impl Drop for Http1 {
+    fn drop(&mut self) {
+        self.count_reads();
     }
 }

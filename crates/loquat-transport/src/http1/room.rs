@@ -31,7 +31,10 @@ pub(super) struct Room {
     /// Bytes of the next read, at most.
     piece: usize,
     own: Option<Box<BytesMut>>,
-    most: usize,
+    most: u32,
+    /// Reads that nobody has counted yet, and how often memory was made for one.
+    reads: u32,
+    made: u32,
     /// Whether the last read would have fitted into half of it.
     was_small: bool,
 }
@@ -39,7 +42,13 @@ pub(super) struct Room {
 impl Room {
     /// That never reads more at once than so many bytes.
     pub(super) fn new(most: usize) -> Self {
-        Self { piece: ROOM_BYTES.min(most), own: None, most, was_small: false }
+        let most_bytes = u32::try_from(most).unwrap_or(u32::MAX);
+        Self { piece: ROOM_BYTES.min(most), own: None, most: most_bytes, reads: 0, made: 0, was_small: false }
+    }
+
+    /// How often it was read into since this was last asked, and how often memory was made for that.
+    pub(super) fn take_counts(&mut self) -> (u32, u32) {
+        (std::mem::take(&mut self.reads), std::mem::take(&mut self.made))
     }
 
     /// What there is to read, without a copy; empty at the end.
@@ -47,15 +56,18 @@ impl Room {
         if self.piece <= ROOM_BYTES {
             // A thread that is ending has none any more.
             let mut room = ROOM.try_with(Cell::take).unwrap_or_default();
-            let polled = read(&mut room, ROOM_BYTES, self.piece, stream, cx);
+            let polled = read(&mut room, ROOM_BYTES, self.piece, &mut self.made, stream, cx);
             let _ = ROOM.try_with(|place| place.set(room));
             let bytes = ready!(polled)?;
+            self.reads = self.reads.wrapping_add(1);
             if bytes.len() == self.piece {
                 self.grow();
             }
             return Poll::Ready(Ok(bytes));
         }
-        let bytes = ready!(read(self.own.get_or_insert_default(), self.piece, self.piece, stream, cx))?;
+        let own = self.own.get_or_insert_default();
+        let bytes = ready!(read(own, self.piece, self.piece, &mut self.made, stream, cx))?;
+        self.reads = self.reads.wrapping_add(1);
         if bytes.len() == self.piece {
             self.grow();
         } else if bytes.len() <= self.piece / 2 {
@@ -71,20 +83,22 @@ impl Room {
     }
 
     fn grow(&mut self) {
-        (self.piece, self.was_small) = ((self.piece * 2).min(self.most), false);
+        (self.piece, self.was_small) = ((self.piece * 2).min(self.most as usize), false);
     }
 }
 
-/// Reads up to `most` bytes into that room, which has so many bytes where nobody holds any of them.
+/// Reads up to `most` bytes into that room, which has `bytes` where nobody holds any of them.
 fn read(
     room: &mut BytesMut,
     bytes: usize,
     most: usize,
+    made: &mut u32,
     stream: &mut Stream,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Bytes>> {
     if !room.try_reclaim(bytes) && room.capacity() < LEAST_ROOM_BYTES {
         *room = BytesMut::with_capacity(bytes);
+        *made = made.wrapping_add(1);
     }
     ready!(poll_read_buf(Pin::new(&mut Uncounted(stream)), cx, &mut (&mut *room).limit(most)))?;
     Poll::Ready(Ok(room.split().freeze()))
@@ -107,29 +121,28 @@ mod tests {
         };
         let (mut one, mut other) = (pair(), pair());
         let mut room = Room::new(usize::MAX);
-        let mut read = async |from: &mut (UnixStream, Stream), text: &str| {
+        async fn read(room: &mut Room, from: &mut (UnixStream, Stream), text: &str) -> Bytes {
             from.0.write_all(text.as_bytes()).await.expect("open");
             poll_fn(|cx| room.fill(&mut from.1, cx)).await.expect("open")
-        };
-        let first = read(&mut one, "first").await;
-        let second = read(&mut other, "second").await;
+        }
+        let first = read(&mut room, &mut one, "first").await;
+        let second = read(&mut room, &mut other, "second").await;
         assert_eq!((&first[..], &second[..]), (&b"first"[..], &b"second"[..]));
         assert_ne!(first.as_ptr(), second.as_ptr());
         let place = first.as_ptr();
         drop((first, second));
         for text in ["third", "fourth"] {
-            let bytes = read(&mut one, text).await;
+            let bytes = read(&mut room, &mut one, text).await;
             assert_eq!((&bytes[..], bytes.as_ptr()), (text.as_bytes(), place));
         }
-        // Those who keep what they got take the room bit by bit, and then another.
-        let kept: Vec<_> = {
-            let mut kept = Vec::new();
-            for _ in 0..3 * ROOM_BYTES / 1000 {
-                kept.push(read(&mut other, &"x".repeat(1000)).await);
-            }
-            kept
-        };
+        assert_eq!(room.take_counts(), (4, 1), "made once for four reads");
+        // Those who keep what they got take the room bit by bit, and then another: 25 of these fit before less than a quarter is left.
+        let mut kept = Vec::new();
+        for _ in 0..100 {
+            kept.push(read(&mut room, &mut other, &"x".repeat(1000)).await);
+        }
         assert!(kept.iter().all(|bytes| bytes.len() == 1000 && bytes.iter().all(|byte| *byte == b'x')));
+        assert_eq!(room.take_counts(), (100, 3), "and the one that was there");
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ pub(crate) struct Site {
     pub(super) changed: Notify,
     pub(super) config: PoolConfig,
     http2: Http2Limits,
-    pub(super) counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 #[expect(clippy::vec_box, reason = "connections move in and out all the time: one pointer each")]
