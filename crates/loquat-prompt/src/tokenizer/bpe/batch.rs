@@ -8,7 +8,7 @@
 use std::hint::select_unpredictable;
 
 use super::{
-    memo::{MEMO_BYTES, Memo, Packed, Slots, memoized},
+    memo::{Looks, MEMO_BYTES, Memo, Packed, Slots, memoized},
     merges::Token,
     vocabulary::Vocabulary,
     word::{self, FEW, Stack},
@@ -78,7 +78,7 @@ impl Batch {
 }
 
 impl Vocabulary {
-    /// Encodes up to [`BATCH`] words from `at` on; see [`Self::encode_all`]. How many were new, and whether to go on.
+    /// Encodes up to [`BATCH`] words from `at` on; see [`Self::encode_all`]. What was new, and whether to go on.
     #[inline]
     pub(super) fn encode_together<S: Stack>(
         &self,
@@ -88,13 +88,14 @@ impl Vocabulary {
         ends: &[usize],
         out: &mut S,
         mut go_on: impl FnMut(&S) -> bool,
-    ) -> (usize, bool) {
+    ) -> (Looks, bool) {
         let (mut slots, scratch, batch) = memo.parts_and_batch();
         self.sort(batch, at, ends);
         self.encode_one_and_two(batch, text);
         self.look_up(&slots, batch, text, ends);
         self.encode_new(&mut slots, batch, text, ends);
         let new = [THREE, FOUR, REST].iter().map(|way| batch.count(*way)).sum();
+        let looks = Looks { new, shortest: batch.count(ONE) + batch.count(TWO) };
         let mut length = 0;
         for (index, end) in ends.iter().enumerate() {
             let index = index % BATCH;
@@ -116,11 +117,11 @@ impl Vocabulary {
             let place = (batch.starts[index], *end);
             self.encode_long::<FEW>(scratch, text, place, out);
             if !go_on(out) {
-                return (new, false);
+                return (looks, false);
             }
         }
         out.extend(batch.written.get(..length).unwrap_or_default());
-        (new, go_on(out))
+        (looks, go_on(out))
     }
 
     #[inline]

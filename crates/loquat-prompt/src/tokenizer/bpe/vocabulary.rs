@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use loquat_core::{Error, ErrorKind, Result};
 
 use super::{
-    memo::{MEMO_BYTES, Memo, Owner, Packed, Slots, memoized},
+    memo::{Looks, MEMO_BYTES, Memo, Owner, Packed, Slots, memoized},
     merges::{Merges, TOKEN_BITS, Token},
     word::{self, FEW, FEW_KNOWN, Scratch, Stack},
     words::{SHORT, Window, Words, window},
@@ -140,16 +140,16 @@ impl Vocabulary {
         out: &mut S,
         go_on: impl FnMut(&S) -> bool,
     ) -> bool {
-        let (new, goes_on) = if memo.is_new() {
+        let (looks, goes_on) = if memo.is_new() {
             self.encode_together(memo, text, at, ends, out, go_on)
         } else {
             self.encode_in_turn(memo, text, at, ends, out, go_on)
         };
-        memo.remember_new(new, ends.len());
+        memo.remember(looks, ends.len());
         goes_on
     }
 
-    /// [`Self::encode_all`] word by word. How many were new, and whether to go on.
+    /// [`Self::encode_all`] word by word. What was new, and whether to go on.
     #[inline]
     pub(super) fn encode_in_turn<S: Stack>(
         &self,
@@ -159,9 +159,9 @@ impl Vocabulary {
         ends: &[usize],
         out: &mut S,
         mut go_on: impl FnMut(&S) -> bool,
-    ) -> (usize, bool) {
+    ) -> (Looks, bool) {
         let (mut slots, scratch) = memo.parts();
-        let mut new = 0;
+        let mut looks = Looks::default();
         for &end in ends {
             let length = end - start;
             let window = window(text, start);
@@ -169,6 +169,7 @@ impl Vocabulary {
             if length > MEMO_BYTES {
                 self.encode_long::<FEW_KNOWN>(scratch, text, (start, end), out);
             } else if length <= 2 && self.whole.is_empty() {
+                looks.shortest += 1;
                 let pair = self.merges.merged_bytes([first, second]);
                 if length == 1 || pair == Token::MAX {
                     out.push(self.words.byte(first));
@@ -191,16 +192,16 @@ impl Vocabulary {
                         }
                     }
                 } else {
-                    new += 1;
+                    looks.new += 1;
                     self.encode_and_keep(&mut slots, text, (start, end), key, out);
                 }
             }
             start = end;
             if !go_on(out) {
-                return (new, false);
+                return (looks, false);
             }
         }
-        (new, true)
+        (looks, true)
     }
 
     #[inline(never)]

@@ -161,7 +161,7 @@ pub(crate) fn cut_by(
     (count, at)
 }
 
-/// [`cut`] for text of which the processor guesses wrongly what comes next: blocks of ASCII are cut at once.
+/// [`cut`] for text of which the processor guesses wrongly what comes next: it is cut block by block.
 pub(crate) fn cut_blocks<P: Pattern>(text: &[u8], at: usize, ends: &mut [usize]) -> (usize, usize) {
     /// A block that is half used up gives way to a new one.
     const HALF: usize = 32;
@@ -175,11 +175,9 @@ pub(crate) fn cut_blocks<P: Pattern>(text: &[u8], at: usize, ends: &mut [usize])
             && at >= skipped
             && let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk())
         {
-            if bytes.is_ascii() {
-                block = Block::new(bytes);
-                (base, from) = (at, 0);
-            } else {
-                skipped = at + HALF;
+            match Block::new::<P>(text, at, bytes) {
+                Some(new) => (block, base, from) = (new, at, 0),
+                None => skipped = at + HALF,
             }
         }
         let begin = at;

@@ -204,6 +204,18 @@ proptest! {
     }
 
     #[test]
+    fn like_them_on_bytes_that_are_no_text(bytes in prop::collection::vec(any::<u8>(), 60..200)) {
+        check_all(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn like_them_on_text_with_some_beyond_ascii(
+        text in "([aB1. /'\t\n\u{fffd}]{3,12}([\u{fffd}éÉʰא\u{301}٣\u{a0}\u{85}·ſ€漢😀𝒜𐐀ǅ\u{7ff}\u{10ffff}]|'[sTV]|\n/|\u{fffd}\n)){4,16}"
+    ) {
+        check_all(&text);
+    }
+
+    #[test]
     fn like_them_on_english(text in "(( |  |\n|\t|)('?[A-Z]{0,2}[a-z]{0,12}('s|'ll|'RE|'|)|[0-9]{1,5}|[-.,;/]{1,3})){0,12}") {
         check_all(&text);
     }
