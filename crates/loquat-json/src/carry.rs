@@ -41,7 +41,17 @@ pub(crate) fn release_text(text: &mut String) {
 
 /// Appends bytes as text, each maximal subpart of an ill-formed sequence as one U+FFFD (WHATWG Encoding, "UTF-8
 /// decode"). Applied line by line it equals decoding the whole stream first: CR and LF never continue a sequence.
+///
+/// Takes no more memory than what comes out, three times the bytes at worst: most lines are UTF-8, and need no counting.
 pub(crate) fn append_lossy(text: &mut String, bytes: &[u8]) {
+    if let Ok(valid) = std::str::from_utf8(bytes) {
+        return text.push_str(valid);
+    }
+    let replaced = |chunk: std::str::Utf8Chunk<'_>| {
+        let replacement = if chunk.invalid().is_empty() { 0 } else { char::REPLACEMENT_CHARACTER.len_utf8() };
+        chunk.valid().len() + replacement
+    };
+    text.reserve_exact(bytes.utf8_chunks().map(replaced).sum());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
         if !chunk.invalid().is_empty() {

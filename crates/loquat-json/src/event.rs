@@ -51,7 +51,8 @@ pub struct Event<'a> {
     /// one read with one data line; otherwise from the decoder's reused buffer.
     pub data: &'a str,
     /// The last event id seen so far, this event's own included. It persists from event to event until the server sends
-    /// another; an empty `id:` takes it away again. `None` for NDJSON.
+    /// another; an empty `id:` takes it away again. One with a NUL in it is ignored, as the standard says, and so is one of more than
+    /// 64 KiB, which no request could send back. `None` for NDJSON.
     pub id: Option<&'a str>,
     /// The reconnection time the server last asked for (`retry:`, whole milliseconds), which likewise persists. `None`
     /// until there is one, and for NDJSON.

@@ -24,10 +24,14 @@ use crate::vector;
 /// what went wrong at its beginning.
 const MAX_STRAY_BYTES: usize = 4 * 1024;
 
+/// Longest id that is kept, in bytes: it outlives its event, and goes into a header, of which servers take far less.
+const MAX_ID_BYTES: usize = carry::RETAINED_BYTES;
+
 /// Cuts a byte stream into server-sent events, whatever the reads.
 ///
-/// Linear in the input for every split, one buffer of at most [`Limits::max_event_bytes`], no allocation per event in
-/// steady state. One decoder serves one body.
+/// Linear in the input for every split, no allocation per event in steady state. One decoder serves one body. It holds an event
+/// that lies in several reads once, at most [`Limits::max_event_bytes`]; of one that is not UTF-8 besides the text with
+/// replacement characters, at most three times as long; and an id, which is as short as [`Event::id`] says.
 ///
 /// ```
 /// use loquat_json::{Limits, sse};
@@ -398,7 +402,7 @@ impl Decoder {
             return;
         }
         self.spill(direct);
-        self.buffer.push(b'\n');
+        carry::append(&mut self.buffer, b"\n", self.limits.max_event_bytes);
         carry::append(&mut self.buffer, &line[value..], self.limits.max_event_bytes);
         self.data_end = self.buffer.len();
     }
@@ -431,7 +435,9 @@ impl Decoder {
         match field {
             Field::Event => replace(&mut self.name, value),
             // "If the field value does not contain U+0000 NULL, set the last event ID buffer."
-            Field::Id if memchr(0, value).is_none() => replace(&mut self.id, value),
+            Field::Id if value.len() <= MAX_ID_BYTES && memchr(0, value).is_none() => {
+                replace(&mut self.id, value);
+            }
             Field::Retry => self.retry = milliseconds(value).or(self.retry),
             Field::Unknown => {
                 if !self.stray.is_empty() && self.stray.len() < MAX_STRAY_BYTES {

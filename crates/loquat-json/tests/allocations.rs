@@ -137,6 +137,42 @@ fn memory_stays_below_the_limit_on_hostile_streams() {
     }
 }
 
+/// What is held of an event is what the decoder says: its bytes once, and three times as much of what replaces them where they are
+/// not UTF-8. An id of any length is nothing that stays.
+#[test]
+fn one_event_takes_no_more_than_the_decoder_says() {
+    const LIMIT: usize = 1024 * 1024;
+    let line = |field: &str, byte: u8, length: usize| [field.as_bytes(), &vec![byte; length], b"\n"].concat();
+    let bad = |field| line(field, 0xff, LIMIT - 20);
+    let cases = [
+        ("a second data line", vec![line("data: ", b'x', 600_000), b"data: 1\n\n".to_vec()], 1),
+        (
+            "one read of two data lines",
+            vec![[line("data: ", b'x', 600_000), b"data: 1\n\n".to_vec()].concat()],
+            1,
+        ),
+        ("data that is not UTF-8", vec![bad("data: "), b"\n".to_vec()], 4),
+        ("a name that is not UTF-8", vec![bad("event: "), b"data:\n\n".to_vec()], 4),
+        ("a name in two reads", vec![b"eve".to_vec(), bad("nt: "), b"data:\n\n".to_vec()], 4),
+        ("an id", vec![line("id: ", b'1', LIMIT - 20), b"data:\n\n".to_vec()], 0),
+        ("an id that is not UTF-8", vec![bad("id: "), b"data:\n\n".to_vec()], 0),
+        ("an id in two reads", vec![b"i".to_vec(), bad("d: "), b"data:\n\n".to_vec()], 1),
+    ];
+    for (name, reads, times) in cases {
+        let mut decoder = sse::Decoder::new(Limits::default().with_max_event_bytes(LIMIT));
+        let held = HELD.get();
+        PEAK.set(held);
+        for mut read in reads.iter().map(Vec::as_slice) {
+            while decoder.next(&mut read).unwrap().is_some() {}
+        }
+        let peak = PEAK.get() - held;
+        println!("{name}: {peak} B at most");
+        assert!(peak <= times * LIMIT + 64 * 1024, "{name}: {peak}");
+        assert_eq!(decoder.next(&mut &b""[..]), Ok(None));
+        assert!(HELD.get() - held <= 256 * 1024, "{name}: {} B in the end", HELD.get() - held);
+    }
+}
+
 /// One huge event does not stay in memory with the connection.
 #[test]
 fn the_buffer_shrinks_after_a_huge_event() {
@@ -147,4 +183,22 @@ fn the_buffer_shrinks_after_a_huge_event() {
         while decoder.next(&mut read).unwrap().is_some() {}
     }
     assert!(HELD.get() - held <= 64 * 1024, "{} B held", HELD.get() - held);
+}
+
+/// The smallest values cost the most, and no more than the document says.
+#[cfg(feature = "document")]
+#[test]
+fn a_document_takes_as_many_times_its_text_as_it_says() {
+    for unit in ["1,", "[],", "{},", "\"\",", "null,"] {
+        let mut text = format!("[{}0]", unit.repeat(200_000)).into_bytes();
+        text.shrink_to_fit();
+        let (length, before) = (text.len(), HELD.get() - text.capacity());
+        PEAK.set(HELD.get());
+        let document = loquat_json::document::Document::parse(text).unwrap();
+        let times = |bytes: usize| (bytes - before) as f64 / length as f64;
+        let (peak, left) = (times(PEAK.get()), times(HELD.get()));
+        println!("{unit} parsed in {peak:.1} times its length, held in {left:.1}");
+        assert!(left <= 9.1 && peak <= 42.1, "{unit}: {peak} and {left}");
+        drop(document);
+    }
 }

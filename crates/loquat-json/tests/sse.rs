@@ -40,6 +40,12 @@ fn events_are_what_the_standard_says() {
     check(b"id: 1\nretry: 5\ndata: a\n\ndata: b\n\n", &["message|a|1|5", "message|b|1|5"], None, "");
     check(b"id: 1\ndata: a\n\nid\ndata: b\n\n", &["message|a|1|-", "message|b|-|-"], None, "");
     check(b"id: 1\nid: 2\0\nretry: 1a\nretry:\ndata: a\n\n", &["message|a|1|-"], None, "");
+    let id = |length: usize| format!("id: 1\nid: {}\ndata: a\n\n", "2".repeat(length));
+    let shown = |stream: String| {
+        let got = transcribe(decoder(), cut(stream.as_bytes(), &[250, 3]));
+        got.events[0].id.as_deref().map(str::len)
+    };
+    assert_eq!((shown(id(65_536)), shown(id(65_537))), (Some(65_536), Some(1)));
     check(b"retry: 99999999999999999999999\ndata: a\n\n", &["message|a|-|18446744073709551615"], None, "");
     check(b"event: lost\n\ndata: a\n\n", &["message|a|-|-"], None, "");
     check(b": ping\n\n:\n\n\n\n", &[], None, "");
