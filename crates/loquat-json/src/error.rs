@@ -27,7 +27,8 @@ pub struct Error {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// An event is longer than [`Limits::max_event_bytes`](crate::Limits::max_event_bytes). Reported while the bytes
-    /// arrive; the offset is that of the first byte that did not fit. Or a whole document of 4 GiB or more.
+    /// arrive; the offset is that of the first byte that did not fit. Or a [`Partial`](crate::Partial) text that is longer than it may be,
+    /// or a whole document of 4 GiB or more.
     TooLong,
     /// Arrays and objects are nested deeper than the extractor allows.
     Depth,
@@ -71,7 +72,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
-            ErrorKind::TooLong => "the event is longer than the limit",
+            ErrorKind::TooLong => "the text is longer than the limit",
             ErrorKind::Depth => "the value is nested deeper than the limit",
             ErrorKind::TooMany => "more values match than the limit",
             ErrorKind::UnexpectedEnd => "the text ends inside a value",

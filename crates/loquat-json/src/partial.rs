@@ -5,6 +5,8 @@
 //! text that is complete. Here the scan is resumed where it stopped, and only [`Partial::finish`] vouches for the end. Grammar,
 //! limits and errors are those of the [`Extractor`](crate::Extractor).
 
+mod number;
+
 use std::ops::Range;
 use std::{fmt, mem};
 
@@ -103,7 +105,7 @@ enum State {
     Colon,
     Name,
     Str,
-    Number,
+    Number(number::Part),
     Literal(&'static [u8], Kind),
     /// A comma or the end of the innermost array or object.
     Next,
@@ -148,8 +150,8 @@ impl Partial {
     ///
     /// # Errors
     ///
-    /// Too long, nested too deep, not the beginning of any JSON text. Errors are final: the text stays as it was and every
-    /// later call returns the same.
+    /// Too long, nested too deep, not the beginning of any JSON text: as soon as the byte is there that makes it so. Errors are
+    /// final: every later call returns the same. What had arrived before that byte can still be read.
     pub fn push(&mut self, piece: &str) -> Result<(), Error> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -161,7 +163,7 @@ impl Partial {
         self.resume().map_err(|error| self.fail(error))
     }
 
-    /// The text so far, as it came.
+    /// The text so far, as it came: that of a piece that was refused too, unless for its length.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -207,14 +209,12 @@ impl Partial {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if self.state == State::Number {
+        if let State::Number(part) = self.state
+            && part.is_whole()
+            && self.stack.is_empty()
+        {
             // What nothing encloses, only the end of the text ends.
-            let end = scan::number(self.text.as_bytes(), self.token_start)?;
-            match (end < self.text.len(), self.stack.is_empty()) {
-                (false, true) => self.end_scalar(Kind::Number),
-                (true, true) => return Err(Error::new(ErrorKind::TrailingBytes, end)),
-                _ => return Err(scan::unexpected(self.text.as_bytes(), end)),
-            }
+            self.end_scalar(Kind::Number);
         }
         if self.state == State::Next && self.stack.is_empty() {
             return Ok(&self.text);
@@ -243,15 +243,16 @@ impl Partial {
                         return Ok(());
                     }
                 }
-                State::Number => {
-                    let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
-                    let rest = json.get(self.at..).unwrap_or_default();
-                    self.at += rest.iter().take_while(|byte| is_part(byte)).count();
-                    if self.at == json.len() {
-                        return Ok(());
+                State::Number(part) => {
+                    let Some(&byte) = json.get(self.at) else { return Ok(()) };
+                    match part.then(byte) {
+                        Some(part) => {
+                            self.at += 1;
+                            self.state = State::Number(part);
+                        }
+                        None if part.is_whole() => self.end_scalar(Kind::Number),
+                        None => return Err(scan::unexpected(json, self.at)),
                     }
-                    self.at = scan::number(json, self.token_start)?;
-                    self.end_scalar(Kind::Number);
                 }
                 State::Literal(word, kind) => match scan::literal(json, self.token_start, word) {
                     Ok(end) => {
@@ -316,13 +317,15 @@ impl Partial {
         self.token_start = self.at;
         let (kind, state) = match byte {
             b'"' => (Kind::PlainStr, State::Str),
-            b'-' | b'0'..=b'9' => (Kind::Number, State::Number),
             b't' => (Kind::True, State::Literal(b"true", Kind::True)),
             b'f' => (Kind::False, State::Literal(b"false", Kind::False)),
             b'n' => (Kind::Null, State::Literal(b"null", Kind::Null)),
             b'{' => (Kind::Object, State::FirstMember),
             b'[' => (Kind::Array, State::FirstElement),
-            _ => return Err(scan::unexpected(json, self.at)),
+            _ => match number::Part::first(byte) {
+                Some(part) => (Kind::Number, State::Number(part)),
+                None => return Err(scan::unexpected(json, self.at)),
+            },
         };
         let is_open = matches!(kind, Kind::Object | Kind::Array);
         if is_open && self.stack.len() >= self.max_depth {
@@ -330,7 +333,8 @@ impl Partial {
         }
         self.mark(self.wanted, Span { start: self.at, end: None, kind });
         self.escaped = false;
-        self.at += usize::from(is_open || byte == b'"');
+        // Literals are compared whole.
+        self.at += usize::from(!matches!(state, State::Literal(..)));
         self.state = state;
         if is_open {
             self.frames_opened += 1;

@@ -64,6 +64,67 @@ fn texts_end_as_the_extractor_says() {
     }
 }
 
+/// Each byte that cannot go on any JSON text is refused when it comes, not when what it is in ends; what came before stays readable.
+#[test]
+fn an_error_is_said_at_its_byte() {
+    let cases = [
+        "--", "-a", "1..", "1.e", "1ee", "1e+-", "01", "00", "1-", "1.5.", "+", ".", "1x", "tx", "nulL",
+        "1 2", "\\", "\"a\"b",
+    ];
+    for text in cases {
+        for prefix in ["", "[", "[\"ab\",", "{\"b\":[],\"c\":"] {
+            let whole = [prefix, text].concat();
+            let mut partial = Partial::new(Fields::compile(&["/0", "/b"]).unwrap());
+            for end in 1..whole.len() {
+                assert_eq!(partial.push(&whole[end - 1..end]), Ok(()), "{whole}, {end}");
+            }
+            let error = partial.push(&whole[whole.len() - 1..]).unwrap_err();
+            let is_trailing = prefix.is_empty()
+                && text.starts_with(['0', '1', '"'])
+                && !["1..", "1.e", "1ee", "1e+-"].contains(&text);
+            let kind = if is_trailing { ErrorKind::TrailingBytes } else { ErrorKind::Syntax };
+            assert_eq!((error.kind(), error.offset()), (kind, whole.len() as u64 - 1), "{whole}");
+            assert_eq!(partial.finish(), Err(error));
+            assert_eq!(partial.push(""), Err(error));
+            assert_eq!(partial.text(), whole);
+            let read = [0, 1].map(|field| partial.get(field).map(|value| value.raw()));
+            match prefix.len() {
+                6 => assert_eq!(read[0], Some(&b"\"ab\""[..]), "{whole}"),
+                13.. => assert_eq!(read[1], Some(&b"[]"[..]), "{whole}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Cut anywhere, what has ended can be read and is valid, and what is open is not there yet.
+#[test]
+fn values_can_be_read_at_any_byte() {
+    let text = r#"{"a":{"b":"x\u00e9\ud83d\ude00\n"},"b":[-12.5e-3,true],"c":null}"#;
+    let pointers = ["/a", "/a/b", "/b/0", "/b/1", "/b", "/c"];
+    let ends = ["},\"b\"", "},\"b\"", ",true", "],", ",\"c\"", "}"].map(|what| text.rfind(what).unwrap());
+    // The string ends before the object's brace, an array with its bracket; a number or literal with what comes after it.
+    let ends = [ends[0] + 1, ends[1], ends[2] + 1, ends[3], ends[4], ends[5]];
+    let mut partial = Partial::new(Fields::compile(&pointers).unwrap());
+    let (mut progress, mut out) = (Progress::default(), String::new());
+    for end in 0..=text.len() {
+        for (field, value_end) in ends.into_iter().enumerate() {
+            let value = partial.get(field).map(|value| value.raw().to_vec());
+            assert_eq!(value.is_some(), end >= value_end, "{} after {}", pointers[field], &text[..end]);
+            if let Some(value) = value {
+                assert!(serde_json::from_slice::<serde_json::Value>(&value).is_ok());
+            }
+        }
+        let is_whole = partial.append_str_to(1, &mut progress, &mut out);
+        assert!("xé😀\n".starts_with(&out) && is_whole == (end >= ends[1]), "{out}");
+        assert_eq!(partial.finish().is_ok(), end == text.len());
+        if let Some(piece) = text.get(end..end + 1) {
+            partial.push(piece).unwrap();
+        }
+    }
+    assert_eq!(out, "xé😀\n");
+}
+
 #[test]
 fn nothing_is_whole_before_its_end() {
     let mut partial = Partial::new(Fields::compile(&["/a", "/b"]).unwrap());
