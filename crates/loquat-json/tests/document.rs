@@ -91,6 +91,14 @@ fn numbers_of_any_size_are_exact_or_nearest() {
     check(&format!("0.{}1", "0".repeat(100_000)), None, None, 0.0);
     check(&format!("{}e-{}", "9".repeat(100_000), 99_999), None, None, 10.0);
     assert_eq!(parse("-0").root().as_f64().map(f64::to_bits), Some((-0.0f64).to_bits()));
+    let zeros: (f64, f32, i8) = parse("[-0,-0,-0]").deserialize().unwrap();
+    assert_eq!(
+        (zeros.0.to_bits(), zeros.1.to_bits(), zeros.2),
+        ((-0.0f64).to_bits(), (-0.0f32).to_bits(), 0)
+    );
+    // An integer that is beyond 64 bits is refused where one is asked for, and never rounded.
+    assert!(parse("18446744073709551616").deserialize::<u128>().is_err());
+    assert!(parse("1.0").deserialize::<u64>().is_err());
 }
 
 #[test]

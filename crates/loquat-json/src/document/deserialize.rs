@@ -129,6 +129,18 @@ impl<'d> Deserializer<'d> for ValueDeserializer<'d> {
         }
     }
 
+    fn deserialize_f32<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        self.deserialize_f64(visitor)
+    }
+
+    /// As an integer, zero would lose its sign.
+    fn deserialize_f64<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match (self.0.data(), self.0.as_f64()) {
+            (Data::Signed(_), Some(value)) => visitor.visit_f64(value),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_option<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         match self.0.data() {
             Data::Null => visitor.visit_none(),
@@ -168,7 +180,7 @@ impl<'d> Deserializer<'d> for ValueDeserializer<'d> {
 
     forward_to_deserialize_any! {
         <V: Visitor<'d>>
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 char str string bytes byte_buf
         unit unit_struct seq tuple tuple_struct map struct identifier
     }
 }
