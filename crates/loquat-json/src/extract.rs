@@ -78,7 +78,7 @@ impl Extractor {
     #[must_use]
     pub fn with_max_depth(mut self, max_depth: usize) -> Self {
         self.max_depth = max_depth;
-        self.predictor.clear();
+        self.start_anew();
         self
     }
 
@@ -87,7 +87,7 @@ impl Extractor {
     #[must_use]
     pub fn with_max_matches(mut self, max_matches: usize) -> Self {
         self.max_matches = max_matches;
-        self.predictor.clear();
+        self.start_anew();
         self
     }
 
@@ -97,8 +97,14 @@ impl Extractor {
     #[must_use]
     pub fn with_prediction(mut self, predicts: bool) -> Self {
         self.predicts = predicts;
-        self.predictor.clear();
+        self.start_anew();
         self
+    }
+
+    /// What was predicted under other limits no longer counts, the event framed last included.
+    fn start_anew(&mut self) {
+        self.predictor.clear();
+        self.mark.turn += 1;
     }
 
     /// Validates the whole text and lends what was found, in document order.

@@ -79,6 +79,27 @@ fn a_mark_is_good_for_one_event_of_one_extractor() {
     assert_eq!(n, 9);
 }
 
+/// Limits that are set between an event's framing and its extraction hold for it.
+#[test]
+fn a_mark_does_not_outlive_the_limits() {
+    let change: [fn(Extractor) -> Extractor; 3] =
+        [|json| json.with_max_depth(1), |json| json.with_max_matches(0), |json| json.with_prediction(false)];
+    for (change, is_ok) in change.into_iter().zip([false, false, true]) {
+        let mut json = Extractor::new(Fields::compile(&["/a"]).unwrap());
+        let mut framer = Framer::Sse(sse::Decoder::new(Limits::default()));
+        for n in 0..9 {
+            let event = format!("data: {{\"a\":[{n}]}}\n\n");
+            let event = framer.next_for(&mut event.as_bytes(), &mut json).unwrap().unwrap();
+            json.extract_event(&event).unwrap();
+        }
+        let event = framer.next_for(&mut &b"data: {\"a\":[10]}\n\n"[..], &mut json).unwrap().unwrap();
+        let mut json = change(json);
+        let found = json.extract_event(&event);
+        assert_eq!(found.is_ok(), is_ok);
+        assert!(found.map_or(true, |found| found.raw(0) == Some("[10]")));
+    }
+}
+
 /// An event is like others of its name only: also where its frame is none that a template has, because another field stands in it
 /// or it is too long.
 #[test]
