@@ -86,12 +86,12 @@ pub(crate) type Answered = (Head, Source);
 impl Inner {
     /// The request, asking for a compressed body where that is left to the transport; whether it is.
     #[cfg(feature = "decompress")]
-    pub(crate) fn accept_compressed(&self, mut request: Request) -> (Request, bool) {
+    pub(crate) fn accept_compressed(&self, request: &mut Request) -> bool {
         let asks = self.decompress.enabled && decode::may_ask(&request.headers);
         if asks {
             request.headers.insert(http::header::ACCEPT_ENCODING, decode::ACCEPT);
         }
-        (request, asks)
+        asks
     }
 
     pub(crate) async fn attempt(&self, request: &Request, trail: &mut Trail) -> Result<Answered> {

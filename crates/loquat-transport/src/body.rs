@@ -16,7 +16,14 @@ use loquat_core::{CancellationToken, ErrorKind, Result};
 
 #[cfg(feature = "decompress")]
 use crate::decode::Decoder;
-use crate::{PoolConfig, cancel::Cancelled, http1::Http1, http2, pool::Slot, trail::Trail};
+use crate::{
+    PoolConfig,
+    cancel::{Cancelled, Cancelling},
+    http1::Http1,
+    http2,
+    pool::Slot,
+    trail::Trail,
+};
 
 /// Most memory set aside for a body that has not come.
 const MAX_RESERVED_BYTES: usize = 1024 * 1024;
@@ -30,9 +37,8 @@ const MAX_RESERVED_BYTES: usize = 1024 * 1024;
 #[must_use = "dropping a body cancels the request"]
 pub struct Body {
     inner: Inner,
-    cancellation: CancellationToken,
-    /// The wait that was made for the head; where there was none, made when there is something to wait for.
-    cancelled: Option<Cancelled>,
+    /// With the wait that was made for the head, where there was one.
+    cancelling: Cancelling,
     trailers: Option<Box<HeaderMap>>,
     #[cfg(feature = "decompress")]
     decoder: Option<Box<Decoder>>,
@@ -68,7 +74,10 @@ pub(crate) struct Exchange<'a> {
 
 impl Body {
     pub(crate) fn http1(connection: Box<Http1>, of: Exchange<'_>) -> Self {
-        Self::new(Inner::Http1(connection), of)
+        let mut body = Self::new(Inner::Http1(connection), of);
+        // One without content is over before it is polled.
+        body.settle();
+        body
     }
 
     pub(crate) fn http2(stream: http2::Stream, slot: Slot, of: Exchange<'_>) -> Self {
@@ -76,19 +85,15 @@ impl Body {
     }
 
     fn new(inner: Inner, of: Exchange<'_>) -> Self {
-        let mut body = Self {
+        Self {
             inner,
-            cancellation: of.cancellation.clone(),
-            cancelled: of.cancelled,
+            cancelling: Cancelling::new(of.cancellation, of.cancelled),
             trailers: None,
             #[cfg(feature = "decompress")]
             decoder: None,
             trail: Box::new(of.trail),
             drain: Drain { bytes: of.pool.drain_bytes, time: of.pool.drain_time },
-        };
-        // One without content is over before it is polled.
-        body.settle();
-        body
+        }
     }
 
     /// The next chunk, as large as it came; `None` at the end and after an error. An HTTP/1.1 body without length
@@ -166,17 +171,12 @@ impl Body {
         if matches!(self.inner, Inner::Done) {
             return Poll::Ready(None);
         }
-        let is_cancelled = match &self.cancelled {
-            Some(cancelled) => cancelled.is_cancelled(),
-            None => self.cancellation.is_cancelled(),
-        };
-        if is_cancelled {
+        if self.cancelling.is_cancelled() {
             self.inner = Inner::Done;
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         }
         let Poll::Ready(chunk) = self.poll_wire(cx) else {
-            let token = &self.cancellation;
-            ready!(self.cancelled.get_or_insert_with(|| Cancelled::new(token)).poll(cx));
+            ready!(self.cancelling.poll(cx));
             self.inner = Inner::Done;
             return Poll::Ready(Some(Err(self.trail.cancelled())));
         };
@@ -259,7 +259,8 @@ impl Body {
         if first.len() > max_bytes {
             return Err(too_large(&self.trail));
         }
-        // Most bodies are one chunk, which is not copied.
+        // Most bodies are one chunk, which is not copied, and the end is often known with it: one question is less than two polls.
+        self.settle();
         let Some(second) = self.chunk().await.transpose()? else {
             return Ok(first);
         };

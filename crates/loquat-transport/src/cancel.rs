@@ -38,6 +38,39 @@ impl Wake for Flag {
     }
 }
 
+/// A token that is asked while there is nothing to wait for, and the wait from then on.
+pub(crate) enum Cancelling {
+    Asked(CancellationToken),
+    Awaited(Cancelled),
+}
+
+impl Cancelling {
+    /// The wait, if it has begun already.
+    pub(crate) fn new(token: &CancellationToken, begun: Option<Cancelled>) -> Self {
+        begun.map_or_else(|| Self::Asked(token.clone()), Self::Awaited)
+    }
+
+    /// Whether the token is cancelled.
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Asked(token) => token.is_cancelled(),
+            Self::Awaited(cancelled) => cancelled.is_cancelled(),
+        }
+    }
+
+    /// Whether the token is cancelled; if not, wakes when it is.
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if let Self::Asked(token) = self {
+            *self = Self::Awaited(Cancelled::new(token));
+        }
+        match self {
+            Self::Awaited(cancelled) => cancelled.poll(cx),
+            Self::Asked(_) => Poll::Pending, // no longer
+        }
+    }
+}
+
 impl Cancelled {
     pub(crate) fn new(token: &CancellationToken) -> Self {
         let mut wait = Box::pin(token.clone().cancelled_owned());

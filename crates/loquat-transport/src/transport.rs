@@ -64,8 +64,8 @@ impl Transport {
     /// # Cancel safety
     /// Dropping the future gives the request up: an HTTP/2 stream is reset, an HTTP/1.1 connection closed, a place in
     /// the pool's queue returned. Whether the peer got the request is then unknown.
-    pub async fn send(&self, context: &Context, request: Request) -> Result<Response> {
-        self.run(context, request, None).await
+    pub async fn send(&self, context: &Context, mut request: Request) -> Result<Response> {
+        self.run(context, &mut request, None).await
     }
 
     /// As [`Transport::send`], with a body that is not in memory. The request's own body must be empty. It is sent once,
@@ -98,12 +98,17 @@ impl Transport {
             return Err(trail.error(ErrorKind::InvalidRequest, what));
         }
         request.replayable = false;
-        self.run(context, request, Some(upload.share(&self.0.buffers))).await
+        self.run(context, &mut request, Some(upload.share(&self.0.buffers))).await
     }
 
-    async fn run(&self, context: &Context, request: Request, upload: Option<Outgoing>) -> Result<Response> {
+    async fn run(
+        &self,
+        context: &Context,
+        request: &mut Request,
+        upload: Option<Outgoing>,
+    ) -> Result<Response> {
         #[cfg(feature = "decompress")]
-        let (request, decodes) = self.0.accept_compressed(request);
+        let decodes = self.0.accept_compressed(request);
         let mut trail = Trail::new(request.url.origin().clone(), context.deadline());
         trail.upload = upload;
         if let Err(error) = context.check_at(trail.started) {
@@ -112,7 +117,7 @@ impl Transport {
         let mut cancelled = None;
         let answered = {
             let wait = || Cancelled::new(context.cancellation());
-            let mut attempt = pin!(self.0.attempt(&request, &mut trail));
+            let mut attempt = pin!(self.0.attempt(request, &mut trail));
             poll_fn(|cx| match attempt.as_mut().poll(cx) {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
                 Poll::Pending => cancelled.get_or_insert_with(wait).poll(cx).map(|()| None),

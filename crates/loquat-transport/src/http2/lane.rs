@@ -21,11 +21,14 @@ use super::{
     failure::{Failure, Laggard, ended},
     unread::Unread,
 };
+use crate::http1::Head;
 
 /// What both ends share.
 #[derive(Debug)]
 pub(super) struct Lane {
     state: Mutex<State>,
+    /// How many bytes may be owed.
+    most_owed: usize,
     /// Where it is among its connection's; read and written under the lock of those alone.
     pub(super) index: AtomicUsize,
 }
@@ -36,8 +39,10 @@ pub(super) struct State {
     /// Where the upload goes, while there is one.
     pub(super) sender: Option<SendStream<Bytes>>,
     /// The head, once it has come and until it is taken.
-    pub(super) head: Option<Result<Parts, h2::Error>>,
+    pub(super) head: Option<Result<Head, h2::Error>>,
     pub(super) unread: Unread,
+    /// Bytes that the caller has taken and the peer has not been told of.
+    owed: usize,
     /// The caller's, when it waits.
     pub(super) waker: Option<Waker>,
     /// Whether the caller has taken everything there was since the driver last looked.
@@ -58,22 +63,27 @@ pub(super) enum Flow {
 }
 
 impl Lane {
-    pub(super) fn new(response: ResponseFuture, sender: Option<SendStream<Bytes>>) -> Self {
+    pub(super) fn new(response: ResponseFuture, sender: Option<SendStream<Bytes>>, most_owed: usize) -> Self {
         let state = State {
             flow: Flow::Head(response),
             sender,
             head: None,
             unread: Unread::default(),
+            owed: 0,
             waker: None,
             caught_up: true,
             took: false,
             idle_ticks: 0,
         };
-        Self { state: Mutex::new(state), index: AtomicUsize::new(0) }
+        Self { state: Mutex::new(state), most_owed, index: AtomicUsize::new(0) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        self.lock().poll_data(self.most_owed, cx)
     }
 
     /// Nothing once the stream was given up.
@@ -139,12 +149,11 @@ impl State {
         }
     }
 
-    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+    fn poll_data(&mut self, most_owed: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         if let Some(data) = self.unread.pop() {
             self.took = true;
             if let Flow::Body(stream) = &mut self.flow {
-                // It cannot be more than what was received.
-                let _ = stream.flow_control().release_capacity(data.len());
+                give_back(&mut self.owed, data.len(), most_owed, stream);
             }
             return Poll::Ready(Some(Ok(data)));
         }
@@ -167,7 +176,7 @@ impl State {
             };
             match polled {
                 Some(Ok(data)) => {
-                    let _ = stream.flow_control().release_capacity(data.len());
+                    give_back(&mut self.owed, data.len(), most_owed, stream);
                     if !data.is_empty() {
                         self.took = true;
                         return Poll::Ready(Some(Ok(data)));
@@ -180,20 +189,28 @@ impl State {
     }
 }
 
+/// Widens the stream's window by what was taken, once that is worth a question; what is owed at its end `h2` gives back by itself.
+fn give_back(owed: &mut usize, taken: usize, most_owed: usize, stream: &mut RecvStream) {
+    *owed += taken;
+    if *owed > most_owed {
+        // It cannot be more than what was received.
+        let _ = stream.flow_control().release_capacity(std::mem::take(owed));
+    }
+}
+
 impl Flow {
     /// From waiting for the head to the body, if the head is there.
-    pub(super) fn advance(&mut self, head: &mut Option<Result<Parts, h2::Error>>, cx: &mut Context<'_>) {
+    pub(super) fn advance(&mut self, head: &mut Option<Result<Head, h2::Error>>, cx: &mut Context<'_>) {
         if let Self::Head(response) = self
             && let Poll::Ready(answered) = Pin::new(response).poll(cx)
         {
-            let (parts, flow) = match answered {
+            (*head, *self) = match answered {
                 Ok(response) => {
-                    let (parts, stream) = response.into_parts();
-                    (Ok(parts), Self::Body(stream))
+                    let (Parts { status, headers, .. }, stream) = response.into_parts();
+                    (Some(Ok(Head { status, headers })), Self::Body(stream))
                 }
-                Err(error) => (Err(error), Self::Over),
+                Err(error) => (Some(Err(error)), Self::Over),
             };
-            (*head, *self) = (Some(parts), flow);
         }
     }
 }

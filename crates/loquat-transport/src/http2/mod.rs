@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, client};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -37,6 +37,9 @@ pub(crate) use stream::Stream;
 /// with an error: `h2`'s defaults (50 for 1 s) are spent by one cancelled batch.
 const REMEMBERED_RESETS: usize = 1024;
 const REMEMBER_RESETS_FOR: Duration = Duration::from_secs(10);
+/// What has been read of a stream widens its window again in steps of this, where it is a quarter of the least window; all streams
+/// together never hold back more than a quarter of the connection's. A token has a hundredth of it, and asks `h2` nothing.
+const MOST_OWED: usize = 16 * 1024;
 
 /// See the [module](self). Dropping the last handle lets the driver close the connection.
 pub(crate) struct Http2 {
@@ -47,6 +50,8 @@ pub(crate) struct Http2 {
     /// Of those who wait for a head.
     pub(crate) timers: Timers,
     own_limit: usize,
+    /// Bytes that a stream's caller may have taken before the peer is told.
+    most_owed: usize,
     /// Declared after `sender`: when this is dropped the driver finds no handle left.
     _unwanted: oneshot::Sender<()>,
 }
@@ -61,9 +66,10 @@ impl Http2 {
     ) -> Result<Self, h2::Error> {
         let meter = Arc::clone(link.stream.meter());
         let window = |bytes: u32| bytes.clamp(65_535, (1 << 31) - 1);
+        let connection_window = window(limits.connection_window_bytes);
         let (sender, connection) = client::Builder::new()
             .initial_window_size(window(limits.stream_window_bytes))
-            .initial_connection_window_size(window(limits.connection_window_bytes))
+            .initial_connection_window_size(connection_window)
             .max_frame_size(limits.max_frame_bytes.clamp(1 << 14, (1 << 24) - 1))
             .data_frame_budget(limits.data_frame_budget_bytes)
             .max_header_list_size(u32::try_from(head.max_bytes).unwrap_or(u32::MAX))
@@ -86,6 +92,7 @@ impl Http2 {
             meter,
             timers: Timers::default(),
             own_limit,
+            most_owed: MOST_OWED.min(connection_window as usize / 4 / own_limit),
             _unwanted: unwanted_sender,
         })
     }
@@ -135,7 +142,7 @@ impl Http2 {
                 None
             }
         };
-        Ok(Stream::new(response, pump, Arc::clone(&self.shared)))
+        Ok(Stream::new(response, pump, Arc::clone(&self.shared), self.most_owed))
     }
 }
 
@@ -156,7 +163,9 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
     *encoded.method_mut() = request.method.clone();
     *encoded.uri_mut() = request.url.to_uri();
     // A clone has no room for the length, which would move all of it once more.
-    let mut headers = HeaderMap::try_with_capacity(request.headers.len() + 1).unwrap_or_default();
+    let headers = encoded.headers_mut();
+    // More than fit are found below.
+    let _ = headers.try_reserve(request.headers.len() + 1);
     for (name, value) in &request.headers {
         // The one value of `TE` that it may have there is what gRPC asks for.
         if !is_of_the_connection(name) || (name == header::TE && value == "trailers") {
@@ -169,7 +178,6 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
     {
         headers.insert(header::CONTENT_LENGTH, decimal(length));
     }
-    *encoded.headers_mut() = headers;
     encoded
 }
 

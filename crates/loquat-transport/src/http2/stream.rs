@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{SendStream, client::ResponseFuture};
-use http::{HeaderMap, response::Parts};
+use http::HeaderMap;
 
 use super::{
     driver::Shared,
@@ -32,9 +32,10 @@ impl Stream {
         response: ResponseFuture,
         upload: Option<(Pump, SendStream<Bytes>)>,
         shared: Arc<Shared>,
+        most_owed: usize,
     ) -> Self {
         let (pump, sender) = upload.map(|(pump, sender)| (Box::new(pump), sender)).unzip();
-        let lane = Arc::new(Lane::new(response, sender));
+        let lane = Arc::new(Lane::new(response, sender, most_owed));
         shared.enter(&lane);
         Self { lane, shared, pump }
     }
@@ -58,12 +59,14 @@ impl Stream {
 
     /// The response's head, once.
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
-        self.poll_upload(cx)?;
+        if self.pump.is_some() {
+            self.poll_upload(cx)?;
+        }
         let mut state = self.lane.lock();
         let state = &mut *state;
         state.flow.advance(&mut state.head, cx);
         match state.head.take() {
-            Some(answered) => Poll::Ready(answered.map(head).map_err(|error| self.shared.blame(error))),
+            Some(answered) => Poll::Ready(answered.map_err(|error| self.shared.blame(error))),
             None if matches!(state.flow, Flow::Head(_)) => {
                 state.caught_up = true;
                 state.wait(cx);
@@ -75,8 +78,10 @@ impl Stream {
 
     /// The next data of the body; the stream's window grows by what is handed out.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
-        self.poll_upload(cx)?;
-        let polled = ready!(self.lane.lock().poll_data(cx));
+        if self.pump.is_some() {
+            self.poll_upload(cx)?;
+        }
+        let polled = ready!(self.lane.poll_data(cx));
         Poll::Ready(polled.map(|data| {
             data.map_err(|failure| match failure {
                 Failure::H2(error) => self.shared.blame(error),
@@ -106,11 +111,6 @@ impl Stream {
             Flow::Head(_) | Flow::Failed(_) | Flow::Laggard(_) => false,
         }
     }
-}
-
-/// What there is to say of it beyond the protocol.
-fn head(Parts { status, headers, .. }: Parts) -> Head {
-    Head { status, headers }
 }
 
 impl Drop for Stream {
