@@ -42,9 +42,10 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `bytes` | no | [`keep`]: what was lent, kept as a [`Bytes`](::bytes::Bytes) that shares the read's memory |
 //! | `document` | no | whole documents, parsed by simd-json and read by pointer or by serde: the module `document` |
 //!
-//! Without it `memchr` is the only dependency, and all of the above is there.
+//! Without them `memchr` is the only dependency, and all of the above is there.
 
 mod again;
 mod error;
@@ -54,6 +55,9 @@ pub mod ndjson;
 pub mod sse;
 
 mod carry;
+
+#[cfg(feature = "bytes")]
+mod keep;
 
 #[cfg(feature = "document")]
 pub mod document;
@@ -83,6 +87,8 @@ pub use event::{Event, Limits};
 pub use extract::Extractor;
 pub use found::{Found, Indices, Likeness, Match};
 pub use framer::Framer;
+#[cfg(feature = "bytes")]
+pub use keep::keep;
 pub use partial::{Partial, Progress};
 pub use pointer::{Fields, PointerError, PointerErrorKind};
 pub use text::{SplitPair, Str};
