@@ -73,10 +73,13 @@ pub struct Meta {
 /// [`DEFAULT_MAX_ANSWER_BYTES`]. Nothing is fetched that is not pulled, and no task runs behind it. Dropping it gives
 /// the request up at once: an HTTP/2 stream is reset, an HTTP/1 connection closed, an engine stops at its next token.
 #[must_use = "an answer does nothing unless it is pulled, and dropping it cancels the request"]
+// One among many finds all of this cold at each delta: what a delta needs comes first, and the assembler begins with the rest of that.
+#[repr(C)]
 pub struct Answer {
     /// Dropped at the ending, so that its connection is free again although the answer is still held.
     source: Option<Box<dyn Source>>,
     assembler: Option<Assembler>,
+    /// While there is a source there is none.
     ending: Option<Ending>,
     /// Whether [`Delta::End`] has been handed out.
     shown_end: bool,
@@ -165,11 +168,8 @@ impl Answer {
 
     /// [`next`](Self::next) for those who poll: `true` when [`current`](Self::current) has something new to show.
     pub fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<bool> {
-        if self.ending.is_some() {
-            return Poll::Ready(!std::mem::replace(&mut self.shown_end, true));
-        }
         let Some(source) = &mut self.source else {
-            return Poll::Ready(false);
+            return Poll::Ready(self.ending.is_some() && !std::mem::replace(&mut self.shown_end, true));
         };
         match ready!(source.poll_advance(cx)) {
             Step::Delta => match &mut self.assembler {
@@ -185,9 +185,9 @@ impl Answer {
 
     /// The delta that [`poll_advance`](Self::poll_advance) reached.
     pub fn current(&self) -> Option<Delta<'_>> {
-        match (&self.ending, &self.source) {
-            (Some(ending), _) => Some(Delta::End(ending)),
-            (None, Some(source)) => Some(source.current()),
+        match (&self.source, &self.ending) {
+            (Some(source), _) => Some(source.current()),
+            (None, Some(ending)) => Some(Delta::End(ending)),
             (None, None) => None,
         }
     }

@@ -11,11 +11,13 @@ const MAX_TOOL_CALLS: u32 = 1024;
 
 /// Puts deltas together. Appends only, so the whole answer costs time linear in its length.
 #[derive(Debug)]
+// What each delta needs comes first, and the response begins with the rest of that.
+#[repr(C)]
 pub struct Assembler {
-    response: Response,
     /// Bytes kept so far.
     bytes: usize,
     max_bytes: usize,
+    response: Response,
     /// For each choice, the position of each tool call among the message's parts.
     calls: Vec<Vec<usize>>,
 }

@@ -80,13 +80,15 @@ impl Default for Choice {
 /// A whole answer; inside [`crate::Error::partial`] and [`crate::Answer::so_far`], the part that arrived.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
+// The alternatives first: they alone are needed for each delta of an answer that is being put together.
+#[repr(C)]
 pub struct Response {
+    /// The alternatives; one, unless more were asked for, and none where nothing arrived.
+    pub choices: Vec<Choice>,
     /// The provider's name for the answer, or empty.
     pub id: String,
     /// The model that answered, as it calls itself, or empty.
     pub model: String,
-    /// The alternatives; one, unless more were asked for, and none where nothing arrived.
-    pub choices: Vec<Choice>,
     /// What was counted.
     pub usage: Usage,
     /// The provider's name for the request, which its support asks for.
