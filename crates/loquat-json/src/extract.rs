@@ -42,15 +42,17 @@ const DEFAULT_MAX_MATCHES: usize = 65_536;
 /// assert_eq!(names, [(Some(0), Some("search")), (Some(1), Some("open"))]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+// One among many finds all of this cold at each event: what one needs that looks like the last comes first.
+#[repr(C)]
 pub struct Extractor {
+    /// Distinguishes this extractor from all others, and this event from its others.
+    mark: Mark,
+    predictor: Predictor,
+    predicts: bool,
     fields: Fields,
     max_depth: usize,
     max_matches: usize,
     pass: Pass,
-    predicts: bool,
-    predictor: Predictor,
-    /// Distinguishes this extractor from all others, and this event from its others.
-    mark: Mark,
 }
 
 /// A read shorter than this, in bytes, that does not end with a line is taken for a piece of an event, in which no other shape is looked

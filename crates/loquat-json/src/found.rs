@@ -20,15 +20,17 @@ pub struct Found<'e> {
 
 /// Where the values are: straight from the full pass, or in a pattern that the document matched.
 #[derive(Default)]
+// What one field of an event like the last is found with comes first.
+#[repr(C)]
 pub(crate) struct Hits {
+    /// Of the template that these are in.
+    likeness: Option<Likeness>,
     pub(crate) all: Vec<Hit>,
     /// By field: one more than the index of its last hit, or 0.
-    last: Vec<u32>,
+    last: Box<[u32]>,
     summary: Summary,
     /// A bit for each field that a hole is in.
     varies: u128,
-    /// Of the template that these are in.
-    likeness: Option<Likeness>,
 }
 
 /// What events have in common that differ only in what is known to change: see [`Found::likeness`].
@@ -57,7 +59,7 @@ struct Summary {
 impl Hits {
     pub(crate) fn clear(&mut self) {
         self.all.clear();
-        self.last.clear();
+        self.last.fill(0);
         self.summary = Summary::default();
         (self.varies, self.likeness) = (0, None);
     }
@@ -65,8 +67,11 @@ impl Hits {
     /// Notes which hit is the last of each field: to be called when all are there.
     pub(crate) fn index(&mut self, fields: usize) {
         let Self { all, last, .. } = self;
-        last.clear();
-        last.resize(fields, 0);
+        if last.len() == fields {
+            last.fill(0);
+        } else {
+            *last = vec![0; fields].into();
+        }
         let mut summary = Summary::default();
         for (position, hit) in (1..).zip(all) {
             if let (Some(last), true) = (last.get_mut(hit.field as usize), hit.kind != Kind::Superseded) {
@@ -91,7 +96,8 @@ impl Hits {
             }
             hit
         }));
-        self.last.extend_from_slice(&other.last);
+        // Where it has the same length, as with the same fields it has, in the memory that is there.
+        self.last.clone_from(&other.last);
         self.summary = other.summary;
     }
 

@@ -14,6 +14,8 @@ use crate::vector;
 
 /// Literal parts and holes, and where the wanted values are among them.
 #[derive(Default)]
+// What a comparison needs comes first, and of the hits what it needs.
+#[repr(C)]
 pub(crate) struct Pattern {
     text: String,
     /// In ascending order, apart from each other, inside the document, between characters.

@@ -45,17 +45,21 @@ enum Source {
 
 /// The templates of one stream, and the match of its current event.
 #[derive(Default)]
+// What an event needs that fits the template in front comes first.
+#[repr(C)]
 pub(crate) struct Predictor {
     templates: Vec<Template>,
     /// Which of them fitted last.
     front: usize,
-    /// An event was seen that it fitted, frame and all.
+    shifts: Vec<Shift>,
+    /// Who knows what is found in the current event.
+    source: Source,
+    /// Events studied since a template or a shape last fitted.
+    in_vain: u32,
+    /// An event was seen that the template in front fitted, frame and all.
     front_is_seen: bool,
     /// Templates that the event does not fit which is looked at, a bit for each; and [`ANTICIPATED`].
     ruled_out: u32,
-    /// Who knows what is found in the current event.
-    source: Source,
-    shifts: Vec<Shift>,
     /// Those of a template's own text, while it is looked at.
     own_shifts: Vec<Shift>,
     shared: Snapshot,
@@ -67,8 +71,6 @@ pub(crate) struct Predictor {
     framing: Option<Framing>,
     /// Counts changes of the template in front, to tell which has been idle the longest.
     clock: u64,
-    /// Events studied since a template or a shape last fitted.
-    in_vain: u32,
 }
 
 impl Predictor {

@@ -46,22 +46,25 @@ const MAX_ID_BYTES: usize = carry::RETAINED_BYTES;
 /// assert_eq!(seen, [("ping".into(), "{}".into()), ("message".into(), "[DONE]".into())]);
 /// # Ok::<(), loquat_json::Error>(())
 /// ```
+// One among many finds all of this cold at each event: what one needs that looks like the last comes first. The first of the vectors is
+// among that, because what this is held in tells by it whether it holds this.
+#[repr(C)]
 pub struct Decoder {
+    /// Bytes taken from the stream so far.
+    offset: u64,
     limits: Limits,
-    bom: BomSkipper,
+    /// Nothing of an event has been taken, nothing waits to be cleared, nothing has failed: an event begins with the next byte.
+    is_between: bool,
     /// The last byte was CR: an LF right after it belongs to the same line end.
     after_cr: bool,
     /// An event was lent: what it borrowed is cleared by the next call.
     lent: bool,
-    /// Nothing of an event has been taken, nothing waits to be cleared, nothing has failed: an event begins with the next byte.
-    is_between: bool,
-    failed: Option<Error>,
-    /// Bytes taken from the stream so far.
-    offset: u64,
-    /// Length of the finished lines since the last blank line.
-    block_bytes: usize,
     /// `[data_start..data_end]` is the event's data so far, `[data_end..]` the unfinished line.
     buffer: Vec<u8>,
+    bom: BomSkipper,
+    failed: Option<Error>,
+    /// Length of the finished lines since the last blank line.
+    block_bytes: usize,
     data_start: usize,
     data_end: usize,
     /// A data line was seen since the last blank line.

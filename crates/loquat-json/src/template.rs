@@ -15,14 +15,16 @@ use crate::shape::Shape;
 /// Longest frame kept, in bytes on each side: the name of an event and both field names.
 const MAX_FRAME_BYTES: usize = 128;
 
+// One among many finds all of this cold at each event: what is compared comes first, in two lines of memory.
+#[repr(C, align(64))]
 pub(crate) struct Template {
-    pub(crate) pattern: Pattern,
-    /// Where in the frame's front the event's name is; empty without one.
-    name: Range<usize>,
     /// Whose frame the document has. `None`: nobody's, or it may stand in none.
     framing: Option<Framing>,
     /// An event was seen in this frame: it is no guess.
     is_seen: bool,
+    pub(crate) pattern: Pattern,
+    /// Where in the frame's front the event's name is; empty without one.
+    name: Range<usize>,
     pub(crate) shape: Arc<Shape>,
     /// Which of the shape's strings and numbers are holes.
     pub(crate) changing: u128,
