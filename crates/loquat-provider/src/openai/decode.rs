@@ -126,6 +126,8 @@ pub(super) static POOL: Pool = Pool::new();
 
 /// The state of one answer.
 #[derive(Debug)]
+// The extractor first, and its own beginning with what each event needs: on the border of a line, it takes as few as it can.
+#[repr(C, align(64))]
 pub(super) struct Chat {
     extractor: Extractor,
     /// Deltas were seen: whatever stands in `message` repeats them.

@@ -12,14 +12,16 @@ use super::{Kind, Outbox};
 
 /// What the last event was, and how to tell others like it.
 #[derive(Debug, Clone, Copy)]
+// What is rarely there comes last.
+#[repr(C)]
 pub(crate) struct More {
     likeness: Likeness,
     /// Where its text is.
     field: usize,
-    /// What has to be in one other field, which varies too: the index of a call, where there are several.
-    same: Option<Same>,
     /// How to read what the answer has cost so far, if that differs from event to event.
     usage: Option<ReadUsage>,
+    /// What has to be in one other field, which varies too: the index of a call, where there are several.
+    same: Option<Same>,
 }
 
 /// What a format reads of an event's counts; `None` if there are none.

@@ -57,3 +57,12 @@ fn an_answer_with_long_texts_leaves_nothing_for_the_next() {
     out.say(Kind::Text, 0, &*"x".repeat(SMALL_BYTES + 1)).expect("within max_answer_bytes");
     assert!(!out.is_small(), "it would be kept in the pool");
 }
+
+/// A struct that grows in its midst is not noticed otherwise: it works all the same, and slower where many streams take turns.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn what_more_of_the_same_text_needs_are_three_lines_of_memory() {
+    let lines = |end: usize| end.div_ceil(64);
+    assert_eq!(lines(std::mem::offset_of!(Outbox, limits.max_answer_bytes) + 8), 3);
+    assert_eq!(align_of::<Outbox>(), 64);
+}
