@@ -20,7 +20,13 @@ use crate::GenerationLimits;
 
 /// The instants that bound one answer.
 #[derive(Debug)]
+// What each wait looks at comes first.
+#[repr(C)]
 pub(crate) struct Watch {
+    /// Since when the caller has been waiting for content; `None` while content is at hand.
+    waiting_since: Option<Instant>,
+    /// Events with content that had been parsed when the wait began.
+    seen_events: u64,
     limits: GenerationLimits,
     /// When the request was sent.
     started: Instant,
@@ -28,10 +34,6 @@ pub(crate) struct Watch {
     deadline: Option<Instant>,
     /// Whether the answer comes in pieces: a whole one has no first token to wait for.
     streamed: bool,
-    /// Since when the caller has been waiting for content; `None` while content is at hand.
-    waiting_since: Option<Instant>,
-    /// Events with content that had been parsed when the wait began.
-    seen_events: u64,
 }
 
 /// A limit and when it is reached.
@@ -102,16 +104,19 @@ fn after(from: Instant, limit: Duration) -> Instant {
 }
 
 /// An answer being read from a body.
+// One among many finds all of this cold at each chunk. The decoder is whole lines of memory and begins with what a chunk needs; what
+// else one needs lies in the next three.
+#[repr(C)]
 pub(crate) struct BodySource {
-    /// `None` once it has ended.
-    body: Option<Body>,
     decoder: Decoder,
-    watch: Watch,
-    timer: Timer,
-    /// Blotted out of whatever a peer says in an error.
-    secret: Option<Secret>,
     /// When the last bytes came.
     arrived: Option<Instant>,
+    timer: Timer,
+    /// `None` once it has ended.
+    body: Option<Body>,
+    watch: Watch,
+    /// Blotted out of whatever a peer says in an error.
+    secret: Option<Secret>,
 }
 
 impl BodySource {
@@ -193,14 +198,16 @@ impl BodySource {
 
 /// One timer for a stream. While nothing about it changes it is not even looked at: each look would cost memory that
 /// nothing else of the stream uses, for every token.
+// The sleep last, at which a chunk does not look.
+#[repr(C)]
 struct Timer {
-    sleep: Pin<Box<Sleep>>,
     /// No limit is reached before.
     at: Instant,
-    /// The stage that it was set in.
-    stage: (bool, bool),
     /// Whom it wakes, once it has been polled.
     waker: Option<Waker>,
+    /// The stage that it was set in.
+    stage: (bool, bool),
+    sleep: Pin<Box<Sleep>>,
 }
 
 impl Timer {

@@ -37,12 +37,17 @@ const MAX_RESERVED_BYTES: usize = 1024 * 1024;
 #[must_use = "dropping a body cancels the request"]
 pub struct Body {
     inner: Inner,
-    /// With the wait that was made for the head, where there was one.
-    cancelling: Cancelling,
-    trailers: Option<Box<HeaderMap>>,
     #[cfg(feature = "decompress")]
     decoder: Option<Box<Decoder>>,
-    trail: Box<Trail>,
+    /// With the wait that was made for the head, where there was one.
+    cancelling: Cancelling,
+    rest: Box<Rest>,
+}
+
+/// What no chunk needs: apart, since one among many finds what each chunk needs cold.
+struct Rest {
+    trailers: Option<Box<HeaderMap>>,
+    trail: Trail,
     drain: Drain,
 }
 
@@ -87,12 +92,14 @@ impl Body {
     fn new(inner: Inner, of: Exchange<'_>) -> Self {
         Self {
             inner,
-            cancelling: Cancelling::new(of.cancellation, of.cancelled),
-            trailers: None,
             #[cfg(feature = "decompress")]
             decoder: None,
-            trail: Box::new(of.trail),
-            drain: Drain { bytes: of.pool.drain_bytes, time: of.pool.drain_time },
+            cancelling: Cancelling::new(of.cancellation, of.cancelled),
+            rest: Box::new(Rest {
+                trailers: None,
+                trail: of.trail,
+                drain: Drain { bytes: of.pool.drain_bytes, time: of.pool.drain_time },
+            }),
         }
     }
 
@@ -114,11 +121,11 @@ impl Body {
             let Some(decoder) = &mut self.decoder else {
                 return self.poll_raw(cx);
             };
-            let decoded = match decoder.next(&self.trail) {
+            let decoded = match decoder.next(&self.rest.trail) {
                 Some(decoded) => decoded,
                 None => {
                     let raw = ready!(self.poll_raw(cx));
-                    let (Some(decoder), trail) = (&mut self.decoder, &self.trail) else {
+                    let (Some(decoder), trail) = (&mut self.decoder, &self.rest.trail) else {
                         return Poll::Ready(raw);
                     };
                     match raw {
@@ -173,12 +180,12 @@ impl Body {
         }
         if self.cancelling.is_cancelled() {
             self.inner = Inner::Done;
-            return Poll::Ready(Some(Err(self.trail.cancelled())));
+            return Poll::Ready(Some(Err(self.rest.trail.cancelled())));
         }
         let Poll::Ready(chunk) = self.poll_wire(cx) else {
             ready!(self.cancelling.poll(cx));
             self.inner = Inner::Done;
-            return Poll::Ready(Some(Err(self.trail.cancelled())));
+            return Poll::Ready(Some(Err(self.rest.trail.cancelled())));
         };
         match &chunk {
             // Of a stream of HTTP/2 the question takes a lock, and nothing but the stream itself waits for the answer: it is asked at
@@ -192,13 +199,13 @@ impl Body {
     }
 
     fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        let Self { inner, trail, trailers, .. } = self;
+        let Self { inner, rest, .. } = self;
         match inner {
             Inner::Http1(connection) => match ready!(connection.poll_body(cx)) {
                 Some(Ok(data)) => Poll::Ready(Some(Ok(data))),
-                Some(Err(failure)) => Poll::Ready(Some(Err(failure.into_error(trail)))),
+                Some(Err(failure)) => Poll::Ready(Some(Err(failure.into_error(&rest.trail)))),
                 None => {
-                    *trailers = connection.take_trailers();
+                    rest.trailers = connection.take_trailers();
                     Poll::Ready(None)
                 }
             },
@@ -208,7 +215,7 @@ impl Body {
                     Some(Err(failure)) => failure,
                     None => match ready!(stream.poll_trailers(cx)) {
                         Ok(fields) => {
-                            *trailers = fields.map(Box::new);
+                            rest.trailers = fields.map(Box::new);
                             return Poll::Ready(None);
                         }
                         Err(failure) => failure,
@@ -217,7 +224,7 @@ impl Body {
                 if !failure.is_reset_here() {
                     slot.settle();
                 }
-                Poll::Ready(Some(Err(http2::failure(failure, trail))))
+                Poll::Ready(Some(Err(http2::failure(failure, &rest.trail))))
             }
             Inner::Done => Poll::Ready(None),
         }
@@ -227,7 +234,7 @@ impl Body {
     /// on HTTP/1.1 more than 100 fields or 16 KiB of them are a protocol error, on HTTP/2 what does not fit into
     /// [`HeadLimits::max_bytes`](crate::HeadLimits::max_bytes) is left out.
     pub fn trailers(&self) -> Option<&HeaderMap> {
-        self.trailers.as_deref()
+        self.rest.trailers.as_deref()
     }
 
     /// The next chunk: [`Body::poll_chunk`] for those who wait.
@@ -257,7 +264,7 @@ impl Body {
             )
         };
         if first.len() > max_bytes {
-            return Err(too_large(&self.trail));
+            return Err(too_large(&self.rest.trail));
         }
         // Most bodies are one chunk, which is not copied, and the end is often known with it: one question is less than two polls.
         self.settle();
@@ -272,7 +279,7 @@ impl Body {
         let mut next = Some(second);
         while let Some(chunk) = next {
             if chunk.len() > max_bytes - whole.len() {
-                return Err(too_large(&self.trail));
+                return Err(too_large(&self.rest.trail));
             }
             whole.extend_from_slice(&chunk);
             next = self.chunk().await.transpose()?;
@@ -293,7 +300,7 @@ impl Body {
     /// [`PoolConfig::drain_time`]): if the end comes, an HTTP/1.1 connection is kept and an HTTP/2 stream needs no
     /// reset; else this is a drop.
     pub fn finish(mut self) {
-        let Drain { bytes, time } = self.drain;
+        let Drain { bytes, time } = self.rest.drain;
         let mut left = bytes;
         let mut rest = poll_fn(move |cx| {
             while let Some(chunk) = ready!(self.poll_raw(cx)) {
