@@ -118,7 +118,7 @@ impl Predictor {
             false => self.templates.get(self.front)?.match_event(framing, input, &mut self.shifts),
         };
         let event = event
-            .or_else(|| self.try_others(|template, shifts| template.match_event(framing, input, shifts)));
+            .or_else(|| self.try_others(|_, template, shifts| template.match_event(framing, input, shifts)));
         match event {
             Some(_) => self.front_is_seen = true,
             None => self.rule_out(framing, input),
@@ -145,15 +145,22 @@ impl Predictor {
         input: &'i [u8],
         accept: impl Fn(usize) -> Option<A>,
     ) -> Option<(&'i str, A)> {
-        self.try_all(|template, shifts| {
-            let document = template.match_document(input, shifts)?;
+        // Those that do not fit here do not fit the document either when somebody else has framed it.
+        let mut ruled_out = self.ruled_out;
+        let fitting = self.try_all(|position, template, shifts| {
+            let Some(document) = template.match_document(input, shifts) else {
+                ruled_out |= 1 << position;
+                return None;
+            };
             Some((document, accept(document.len())?))
-        })
+        });
+        self.ruled_out = ruled_out;
+        fitting
     }
 
     /// Whether a template fits the document that is not ruled out.
     pub(crate) fn predict_document(&mut self, json: &str) -> bool {
-        let found = self.try_all(|template, shifts| {
+        let found = self.try_all(|_, template, shifts| {
             let document = template.match_document(json.as_bytes(), shifts)?;
             (document.len() == json.len()).then_some(())
         });
@@ -166,10 +173,13 @@ impl Predictor {
     }
 
     /// Tries the templates that are not ruled out, the one in front first. The one that fits is put there.
-    fn try_all<T>(&mut self, mut fit: impl FnMut(&Template, &mut Vec<Shift>) -> Option<T>) -> Option<T> {
+    fn try_all<T>(
+        &mut self,
+        mut fit: impl FnMut(usize, &Template, &mut Vec<Shift>) -> Option<T>,
+    ) -> Option<T> {
         self.source = Source::Front;
         if let (0, Some(front)) = (self.ruled_out >> self.front & 1, self.templates.get(self.front))
-            && let Some(fitting) = fit(front, &mut self.shifts)
+            && let Some(fitting) = fit(self.front, front, &mut self.shifts)
         {
             return Some(fitting);
         }
@@ -177,11 +187,14 @@ impl Predictor {
     }
 
     /// Tries the templates that are neither in front nor ruled out. The one that fits is put there.
-    fn try_others<T>(&mut self, mut fit: impl FnMut(&Template, &mut Vec<Shift>) -> Option<T>) -> Option<T> {
+    fn try_others<T>(
+        &mut self,
+        mut fit: impl FnMut(usize, &Template, &mut Vec<Shift>) -> Option<T>,
+    ) -> Option<T> {
         for (position, template) in self.templates.iter().enumerate() {
             if position != self.front
                 && self.ruled_out >> position & 1 == 0
-                && let Some(fitting) = fit(template, &mut self.shifts)
+                && let Some(fitting) = fit(position, template, &mut self.shifts)
             {
                 self.put_in_front(position);
                 self.in_vain = 0;

@@ -118,8 +118,19 @@ impl Template {
     /// Whether the document of an event of `framing` may be this template's although [`match_event`](Self::match_event) says that the
     /// event is not: because something else stands around it.
     pub(crate) fn is_worth_unframing(&self, framing: Framing, input: &[u8]) -> bool {
-        let looks_alike = || input.starts_with(self.pattern.before().as_bytes());
-        !(self.has_line_ends || self.is_seen && self.framing == Some(framing) && looks_alike())
+        if self.has_line_ends {
+            return false;
+        }
+        if !self.is_seen || self.framing != Some(framing) {
+            return true;
+        }
+        let before = self.pattern.before().as_bytes();
+        // An event of another name has another document too.
+        let is_of_that_name = match self.name.is_empty() {
+            true => !input.starts_with(b"event:"),
+            false => before.get(..self.name.end).is_some_and(|name| input.starts_with(name)),
+        };
+        is_of_that_name && !input.starts_with(before)
     }
 
     /// Somebody else framed the event of this name, whose document the template fits. If those that come in the template's frame have
