@@ -252,9 +252,10 @@ impl Predictor {
         if self.ruled_out & ANTICIPATED != 0 || !self.is_patient() {
             return None;
         }
+        let after = store.after(self.last.as_deref())?;
         store.refresh(&mut self.shared);
-        let Self { templates, shared, shifts, last, .. } = self;
-        let position = shared.position(store.after(last.as_deref()))?;
+        let Self { templates, shared, shifts, .. } = self;
+        let position = shared.position(after)?;
         let Known { shape, .. } = shared.shapes.get(position)?;
         let own = templates.iter().position(|template| Arc::ptr_eq(&template.shape, shape));
         if !is_allowed(shape) {
@@ -285,9 +286,13 @@ impl Predictor {
             self.mend(json, position, store);
             return true;
         }
-        let fitting = shared.shapes.iter().position(|Known { shape, .. }| {
-            let is_tried = templates.iter().any(|template| Arc::ptr_eq(&template.shape, shape));
-            !is_tried && is_allowed(shape) && shape.fits(json, outline, shifts)
+        store.refresh(shared);
+        let drawn = outline.places().len();
+        let fitting = shared.shapes.iter().position(|Known { shape, tokens }| {
+            *tokens == drawn
+                && !templates.iter().any(|template| Arc::ptr_eq(&template.shape, shape))
+                && is_allowed(shape)
+                && shape.fits(json, outline, shifts)
         });
         if let Some(position) = fitting {
             self.take_over(json, position, store);
@@ -304,7 +309,7 @@ impl Predictor {
     fn mend(&mut self, json: &str, position: usize, store: &Shapes) {
         let Some(template) = self.templates.get_mut(position) else { return };
         template.note_changes(json, &self.shifts, &mut self.own_shifts);
-        store.publish(&template.shape, template.changing);
+        store.note_changing(&template.shape, template.changing);
         let (shape, changing) = (Arc::clone(&template.shape), template.changing);
         self.follow(&shape, store);
         self.put_in_front(position);
@@ -319,7 +324,8 @@ impl Predictor {
 
     /// The document has just been matched with a shared shape, of which a template is made.
     fn take_over(&mut self, json: &str, position: usize, store: &Shapes) {
-        let Some(Known { shape, changing }) = self.shared.shapes.get(position).cloned() else { return };
+        let Some(Known { shape, .. }) = self.shared.shapes.get(position).cloned() else { return };
+        let changing = shape.changing();
         self.in_vain = 0;
         self.follow(&shape, store);
         let address = shape.address();
@@ -345,9 +351,8 @@ impl Predictor {
     pub(crate) fn learn(&mut self, json: &str, outline: &Outline, shape: Shape, store: &Shapes) {
         if shape.fits(json, outline, &mut self.shifts) {
             self.put_in_front(self.room());
-            let shape = Arc::new(shape);
+            let shape = store.publish(Arc::new(shape));
             self.follow(&shape, store);
-            store.publish(&shape, 0);
             self.write(json, shape, 0);
         }
     }

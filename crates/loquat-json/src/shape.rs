@@ -4,6 +4,7 @@
 //! It holds no content, so it may outlive the stream that it was seen in, and serve another. The store is read when a
 //! stream meets something new and written when it has learned something; never per event.
 
+use std::iter;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,8 +56,10 @@ pub(crate) struct Shape {
     /// How deep it nests and how many values the full pass found: the limits of whoever uses the shape must allow them.
     pub(crate) depth: usize,
     pub(crate) matches: usize,
-    /// Address of the shape that came after it the last time, in whichever stream; a hint.
-    next: AtomicUsize,
+    /// Which of its strings and numbers were seen to change within a stream, whichever: low half, high half. Bits are only ever set.
+    changing: [AtomicU64; 2],
+    /// What came after it, in whichever stream.
+    next: Successor,
 }
 
 impl Shape {
@@ -114,8 +117,22 @@ impl Shape {
             tokens: outline.places().len(),
             depth,
             matches: hits.len(),
-            next: AtomicUsize::new(0),
+            changing: Default::default(),
+            next: Successor::default(),
         })
+    }
+
+    /// Which of its strings and numbers were seen to change within a stream, one bit each.
+    pub(crate) fn changing(&self) -> u128 {
+        let [low, high] = &self.changing;
+        u128::from(low.load(Ordering::Relaxed)) | u128::from(high.load(Ordering::Relaxed)) << 64
+    }
+
+    /// Takes note of what was seen to change.
+    fn note_changing(&self, changing: u128) {
+        let [low, high] = &self.changing;
+        low.fetch_or(changing as u64, Ordering::Relaxed);
+        high.fetch_or((changing >> 64) as u64, Ordering::Relaxed);
     }
 
     /// [`fits`](Self::fits) without an outline, for the document at the front of `input`. Costs less than drawing one, but not less than
@@ -170,11 +187,43 @@ impl Shape {
     }
 }
 
-/// A shape, and which of its strings and numbers were seen to change within a stream.
+/// A shape that is shared.
 #[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) shape: Arc<Shape>,
-    pub(crate) changing: u128,
+    /// How many tokens its documents have: tells most shapes apart without a look at them.
+    pub(crate) tokens: usize,
+}
+
+/// The shape that comes after another one: a hint.
+#[derive(Default)]
+struct Successor {
+    /// Its address. The lowest bit, which no shape's has, is set when it came twice in a row: streams that vary would be
+    /// promised something else every time.
+    address: AtomicUsize,
+}
+
+impl Successor {
+    /// The address that came twice in a row.
+    fn likely(&self) -> Option<usize> {
+        let address = self.address.load(Ordering::Relaxed);
+        (address & 1 != 0).then_some(address & !1)
+    }
+
+    fn note(&self, shape: &Shape) {
+        let (before, now) = (self.address.load(Ordering::Relaxed), shape.address());
+        // One that came twice is doubted once before it is given up.
+        let after = if before & !1 == now {
+            now | 1
+        } else if before & 1 != 0 {
+            before & !1
+        } else {
+            now
+        };
+        if before != after {
+            self.address.store(after, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What was in the store at some time. Cheap to take.
@@ -195,8 +244,8 @@ impl Snapshot {
 pub(crate) struct Shapes {
     version: AtomicU64,
     latest: Mutex<Arc<[Known]>>,
-    /// Address of the shape that a stream began with.
-    first: AtomicUsize,
+    /// What a stream began with.
+    first: Successor,
     /// What the last documents looked like from afar that had no known shape.
     sketches: [AtomicU64; SKETCHES],
 }
@@ -206,7 +255,7 @@ impl Default for Shapes {
         Self {
             version: AtomicU64::default(),
             latest: Mutex::default(),
-            first: AtomicUsize::new(0),
+            first: Successor::default(),
             sketches: [const { AtomicU64::new(0) }; SKETCHES],
         }
     }
@@ -231,17 +280,14 @@ impl Shapes {
         recurs
     }
 
-    /// Address of the shape that came after this one, `None` for the beginning, when one did.
-    pub(crate) fn after(&self, last: Option<&Shape>) -> usize {
-        last.map_or(&self.first, |last| &last.next).load(Ordering::Relaxed)
+    /// Address of the shape that is likely to come after this one, `None` for the beginning.
+    pub(crate) fn after(&self, last: Option<&Shape>) -> Option<usize> {
+        last.map_or(&self.first, |last| &last.next).likely()
     }
 
     /// Takes note of what came after what.
     pub(crate) fn note_after(&self, last: Option<&Shape>, shape: &Shape) {
-        let next = last.map_or(&self.first, |last| &last.next);
-        if next.load(Ordering::Relaxed) != shape.address() {
-            next.store(shape.address(), Ordering::Relaxed);
-        }
+        last.map_or(&self.first, |last| &last.next).note(shape);
     }
 
     /// Brings a snapshot up to date; one relaxed load when it already is.
@@ -253,35 +299,35 @@ impl Shapes {
         }
     }
 
-    /// Adds a shape, in front; or what is newly known of one.
-    pub(crate) fn publish(&self, shape: &Arc<Shape>, changing: u128) {
+    /// Adds a shape, in front. The one that is shared, if that was known already: whoever uses it says of what all have what
+    /// changes in it.
+    pub(crate) fn publish(&self, shape: Arc<Shape>) -> Arc<Shape> {
         if shape.pattern.text().len() > MAX_SHARED_BYTES {
-            return;
+            return shape;
         }
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut shapes = Vec::with_capacity(latest.len() + 1);
-        match latest.iter().position(|known| known.shape.is_same(shape)) {
-            Some(position) => {
-                let before = latest.get(position).map_or(0, |known| known.changing);
-                if before | changing == before {
-                    return;
-                }
-                shapes.extend_from_slice(&latest);
-                if let Some(known) = shapes.get_mut(position) {
-                    known.changing |= changing;
-                }
-            }
-            None => {
-                shapes.push(Known { shape: Arc::clone(shape), changing });
-                shapes.extend_from_slice(&latest);
-                if latest.len() >= MAX_SHARED {
-                    // The oldest that was never seen to recur goes; if all were, the oldest.
-                    let gone = latest.iter().rposition(|known| known.changing == 0);
-                    shapes.remove(1 + gone.unwrap_or(latest.len() - 1));
-                }
+        if let Some(known) = latest.iter().find(|known| known.shape.is_same(&shape)) {
+            return Arc::clone(&known.shape);
+        }
+        // The oldest that was never seen to recur goes; if all were, the oldest.
+        let gone = (latest.len() >= MAX_SHARED).then(|| {
+            latest.iter().rposition(|known| known.shape.changing() == 0).unwrap_or(latest.len() - 1)
+        });
+        let kept = latest.iter().enumerate().filter(|(position, _)| Some(*position) != gone);
+        let known = Known { shape: Arc::clone(&shape), tokens: shape.tokens };
+        *latest = iter::once(&known).chain(kept.map(|(_, known)| known)).cloned().collect();
+        self.version.fetch_add(1, Ordering::Release);
+        shape
+    }
+
+    /// Takes note of what changes in a shape. One that had to go before anything was known to change in it comes back.
+    pub(crate) fn note_changing(&self, shape: &Arc<Shape>, changing: u128) {
+        let before = shape.changing();
+        if before | changing != before {
+            shape.note_changing(changing);
+            if before == 0 {
+                self.publish(Arc::clone(shape));
             }
         }
-        *latest = shapes.into();
-        self.version.fetch_add(1, Ordering::Release);
     }
 }
