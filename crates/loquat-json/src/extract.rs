@@ -95,7 +95,7 @@ impl Extractor {
 
     /// Whether to predict each text from the last ones. Default `true`; what is found is the same either way. Prediction
     /// makes texts that resemble each other several times faster, and costs a failed comparison where they do not; keeps
-    /// the last four shapes of text, at most 16 KiB each and about as much again.
+    /// the last four shapes of text, at most 16 KiB each and about as much again, and as many texts.
     #[must_use]
     pub fn with_prediction(mut self, predicts: bool) -> Self {
         self.predicts = predicts;

@@ -43,6 +43,12 @@ enum Source {
     Pass,
 }
 
+/// A shape, and the document that it was learned from.
+struct Learned {
+    shape: Arc<Shape>,
+    document: String,
+}
+
 /// The templates of one stream, and the match of its current event.
 #[derive(Default)]
 // What an event needs that fits the template in front comes first.
@@ -67,6 +73,9 @@ pub(crate) struct Predictor {
     last: Option<Arc<Shape>>,
     /// Addresses of the shared shapes met last, by which the second event of a shape is told from its first.
     met: [usize; MAX_TEMPLATES],
+    /// The documents that the last new shapes were learned from, each until a second one of its shape comes: many never come, and then
+    /// no template is made.
+    learned: Vec<Learned>,
     /// Who framed the last event that was no template's.
     framing: Option<Framing>,
     /// Counts changes of the template in front, to tell which has been idle the longest.
@@ -325,11 +334,15 @@ impl Predictor {
     /// The document has just been matched with a shared shape, of which a template is made.
     fn take_over(&mut self, json: &str, position: usize, store: &Shapes) {
         let Some(Known { shape, .. }) = self.shared.shapes.get(position).cloned() else { return };
-        let changing = shape.changing();
+        let mut changing = shape.changing();
         self.in_vain = 0;
         self.follow(&shape, store);
         let address = shape.address();
-        if changing == 0 && !self.met.contains(&address) {
+        if let Some(known) = self.learned.iter().position(|known| Arc::ptr_eq(&known.shape, &shape)) {
+            let Learned { document, .. } = self.learned.swap_remove(known);
+            changing |= shape.changes(&document, json, &self.shifts, &mut self.own_shifts);
+            store.note_changing(&shape, changing);
+        } else if changing == 0 && !self.met.contains(&address) {
             // Many shapes occur once in a stream: its first event, its last. They are served as they are, until they
             // are seen to recur, in this stream or in another.
             self.met.rotate_right(1);
@@ -347,13 +360,20 @@ impl Predictor {
         self.in_vain <= PATIENCE || self.in_vain.is_multiple_of(RARELY)
     }
 
-    /// Makes a template of a document that had to be passed in full.
+    /// Learns the shape of a document that had to be passed in full. The second one of that shape makes a template.
     pub(crate) fn learn(&mut self, json: &str, outline: &Outline, shape: Shape, store: &Shapes) {
         if shape.fits(json, outline, &mut self.shifts) {
-            self.put_in_front(self.room());
             let shape = store.publish(Arc::new(shape));
             self.follow(&shape, store);
-            self.write(json, shape, 0);
+            if shape.may_be_shared() {
+                if self.learned.len() >= MAX_TEMPLATES {
+                    self.learned.remove(0);
+                }
+                self.learned.push(Learned { shape, document: json.to_owned() });
+            } else {
+                self.put_in_front(self.room());
+                self.write(json, shape, 0);
+            }
         }
     }
 
@@ -377,6 +397,7 @@ impl Predictor {
     pub(crate) fn clear(&mut self) {
         self.front = 0;
         self.templates.clear();
+        self.learned.clear();
     }
 
     /// The place for a new template: at the end, or that of the one idle the longest.

@@ -177,6 +177,27 @@ impl Shape {
         (json.get(at..)? == text.as_bytes().get(literal..)?).then_some(())
     }
 
+    /// Which strings and numbers differ between two documents of this shape, one bit each. `shifts` are those of the second; where they
+    /// are in the first is found anew, in `own`: few are ever asked.
+    pub(crate) fn changes(&self, document: &str, json: &str, shifts: &[Shift], own: &mut Vec<Shift>) -> u128 {
+        if self.pattern.match_document(document.as_bytes(), own).is_none() {
+            debug_assert!(false, "a document has its shape");
+            return 0;
+        }
+        let text = |json, slot, shifts: &[Shift]| {
+            let (start, end) = self.pattern.hole_at(slot, shifts)?;
+            str::get(json, start..end)
+        };
+        let slots = 0..self.pattern.holes().len();
+        let changing = slots.filter(|slot| text(json, *slot, shifts) != text(document, *slot, own));
+        changing.fold(0, |bits, slot| bits | 1 << slot)
+    }
+
+    /// Whether it is short enough to be shared.
+    pub(crate) fn may_be_shared(&self) -> bool {
+        self.pattern.text().len() <= MAX_SHARED_BYTES
+    }
+
     /// What it is known by, as long as it lives.
     pub(crate) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
@@ -299,10 +320,10 @@ impl Shapes {
         }
     }
 
-    /// Adds a shape, in front. The one that is shared, if that was known already: whoever uses it says of what all have what
-    /// changes in it.
+    /// Adds a shape, in front, and returns the one to be used: that which was there already, if its like was, so that what is noted
+    /// in it ([`note_changing`](Self::note_changing)) reaches all.
     pub(crate) fn publish(&self, shape: Arc<Shape>) -> Arc<Shape> {
-        if shape.pattern.text().len() > MAX_SHARED_BYTES {
+        if !shape.may_be_shared() {
             return shape;
         }
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);

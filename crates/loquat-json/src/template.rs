@@ -158,20 +158,7 @@ impl Template {
     /// template is found anew, in `own`: few templates are ever asked.
     pub(crate) fn note_changes(&mut self, json: &str, shifts: &[Shift], own: &mut Vec<Shift>) {
         let document = self.pattern.text().get(self.pattern.document()).unwrap_or_default();
-        let shape = &self.shape.pattern;
-        if shape.match_document(document.as_bytes(), own).is_none() {
-            debug_assert!(false, "a template has its shape");
-            return;
-        }
-        let text = |json, slot, shifts: &[Shift]| {
-            let (start, end) = shape.hole_at(slot, shifts)?;
-            str::get(json, start..end)
-        };
-        for slot in 0..shape.holes().len() {
-            if text(json, slot, shifts) != text(document, slot, own) {
-                self.changing |= 1 << slot;
-            }
-        }
+        self.changing |= self.shape.changes(document, json, shifts, own);
     }
 
     /// Becomes the template of `json`, which `shape` has just been matched with, in the same frame as before. The match, and
