@@ -1,8 +1,9 @@
 //! Whether a text is worth a place. Where nothing is ever asked twice, keeping it costs for nothing; so while almost nothing
 //! hits, a text is looked for and gets a place when it is seen the second time (the doorkeeper of TinyLFU, Einziger et al. 2017),
-//! and costs the hash of a sample and a word until then.
+//! and costs the hash of a sample and a word until then. Where nothing hits at all, seven texts in eight are not even looked at, until
+//! one of the others hits.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Texts remembered by their hash.
 const SEEN: usize = 4096;
@@ -11,17 +12,30 @@ const ONE: u32 = 1 << 16;
 const WEIGHT: u32 = 256;
 /// Below one hit in sixteen the doorkeeper stands.
 const SELDOM: u32 = ONE / 16;
+/// Below one hit in sixty-four, one text in eight is looked at; one that hits makes it twice as many, which is all for some two
+/// hundred look-ups.
+const NEVER: u32 = ONE / 64;
+/// Which one in eight it is changes after so many look-ups: texts may be alike where it is seen.
+const TURN: u64 = 1024;
+/// 2⁶⁴ ÷ the golden ratio, whose product has the highest bits of all (Knuth, volume 3, §6.4).
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 #[derive(Debug)]
 pub(crate) struct Admission {
     hits: AtomicU32,
+    /// Whether something is here that nobody asked for before, and that is to be found whatever hits.
+    is_given: AtomicBool,
     seen: Box<[AtomicU64]>,
 }
 
 impl Default for Admission {
     fn default() -> Self {
-        // As if one in eight had hit: a new cache gives the first two hundred a chance, whatever they are.
-        Self { hits: AtomicU32::new(ONE / 8), seen: (0..SEEN).map(|_| AtomicU64::new(0)).collect() }
+        Self {
+            // A little above what makes the doorkeeper stand: a new cache gives the first fifty a chance, whatever they are.
+            hits: AtomicU32::new(SELDOM + SELDOM / 4),
+            is_given: AtomicBool::new(false),
+            seen: (0..SEEN).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 }
 
@@ -29,15 +43,37 @@ impl Admission {
     /// Races lose a look-up now and then, which an average bears.
     pub(crate) fn note(&self, hit: bool) {
         let now = self.hits.load(Relaxed);
-        let next = now - now / WEIGHT + if hit { ONE / WEIGHT } else { 0 };
+        let next = match hit {
+            true => (now - now / WEIGHT + ONE / WEIGHT).max(2 * NEVER),
+            false => now - now / WEIGHT,
+        };
         if next != now {
             self.hits.store(next, Relaxed);
         }
     }
 
+    /// Whether a text is looked at, by one who has computed so many, which is asked for only where it matters.
+    #[inline]
+    pub(crate) fn looks(&self, text: &str, computed: impl FnOnce() -> u64) -> bool {
+        if self.hits.load(Relaxed) >= NEVER || self.is_given.load(Relaxed) {
+            return true;
+        }
+        let bytes = text.as_bytes();
+        let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let middle = bytes.get(bytes.len() / 2..).map_or(0, word);
+        let mixed = (middle ^ bytes.len() as u64).wrapping_mul(SPREAD);
+        mixed >> 61 == computed() / TURN % 8
+    }
+
+    /// Something is kept that nobody asked for: from now on all is looked at.
+    pub(crate) fn give(&self) {
+        self.is_given.store(true, Relaxed);
+    }
+
     /// That text is about to be asked for, and admitted then.
     #[cfg(feature = "redis")]
     pub(crate) fn expect(&self, hash: u64) {
+        self.give();
         let index = usize::try_from(hash % SEEN as u64).unwrap_or_default();
         if let Some(seen) = self.seen.get(index) {
             seen.store(hash, Relaxed);
@@ -52,5 +88,53 @@ impl Admission {
         }
         let index = usize::try_from(hash % SEEN as u64).unwrap_or_default();
         self.seen.get(index).is_none_or(|seen| seen.swap(hash, Relaxed) == hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of so many texts are looked at, none of which hits.
+    fn looked_at(admission: &Admission, texts: std::ops::Range<u64>) -> usize {
+        texts
+            .filter(|number| {
+                let looks =
+                    admission.looks(&format!("a text of that number, {number}, and some more"), || *number);
+                if looks {
+                    admission.note(false);
+                }
+                looks
+            })
+            .count()
+    }
+
+    #[test]
+    fn where_nothing_hits_few_are_looked_at_until_one_hits() {
+        let admission = Admission::default();
+        assert_eq!(looked_at(&admission, 0..300), 300, "a new one");
+        looked_at(&admission, 300..10_000);
+        let few = looked_at(&admission, 10_000..26_000);
+        assert!((1_000..3_000).contains(&few), "about an eighth of 16,000: {few}");
+        admission.note(true);
+        let again = looked_at(&admission, 26_000..26_150);
+        assert_eq!(again, 150, "one has hit");
+    }
+
+    #[test]
+    fn texts_that_are_alike_are_looked_at_in_their_turn() {
+        let admission = Admission::default();
+        (0..10_000).for_each(|_| admission.note(false));
+        let text = "x".repeat(100);
+        let looks = (0..8 * TURN).filter(|computed| admission.looks(&text, || *computed)).count();
+        assert_eq!(looks as u64, TURN);
+    }
+
+    #[test]
+    fn what_was_given_is_looked_for() {
+        let admission = Admission::default();
+        (0..10_000).for_each(|_| admission.note(false));
+        admission.give();
+        assert_eq!(looked_at(&admission, 0..1_000), 1_000);
     }
 }

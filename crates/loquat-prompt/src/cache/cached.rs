@@ -100,6 +100,7 @@ impl CachedTokenizer {
 
     /// Keeps tokens that came from elsewhere: another node, a file. They are believed.
     pub fn insert(&self, text: &str, tokens: Arc<[u32]>) {
+        self.owner.admission.give();
         let entry = Entry { count: tokens.len(), tokens: Some(tokens) };
         self.keep(self.hashes(text), text, entry);
     }
@@ -134,6 +135,9 @@ impl CachedTokenizer {
     /// [`find`](Self::find), counted and behind the doorkeeper, for who computes what is not there.
     fn ask<R>(&self, text: &str, read: impl FnMut(&Entry) -> Option<R>) -> Look<Option<R>> {
         let Owner { admission, counters, .. } = &*self.owner;
+        if !admission.looks(text, || counters.computed_here()) {
+            return Look::New;
+        }
         let look = self.find(text, |sample| admission.admits(sample), read);
         let is_hit = matches!(look, Look::Found(Some(_)));
         admission.note(is_hit);

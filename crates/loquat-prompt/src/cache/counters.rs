@@ -108,6 +108,12 @@ impl Counters {
         mine.hit_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
+    /// How many misses this thread has counted, with those that share its stripe.
+    #[inline]
+    pub(crate) fn computed_here(&self) -> u64 {
+        self.mine().misses.load(Relaxed)
+    }
+
     pub(crate) fn miss(&self, bytes: usize) {
         let mine = self.mine();
         mine.misses.fetch_add(1, Relaxed);
