@@ -18,7 +18,7 @@ use loquat_prompt::{
 use proptest::{prelude::*, test_runner::TestRunner};
 use support::Words;
 
-/// Words, and control tokens of which one begins with another, and one holds a beginning of a third.
+/// Words, and control tokens of which one begins with another, one holds a beginning of a third, and one a whole one in its middle.
 #[derive(Debug)]
 struct Tagged {
     words: Words,
@@ -28,7 +28,7 @@ struct Tagged {
 
 impl Tagged {
     fn new(knows_longest: bool) -> Self {
-        let written = ["<|end|>", "<|end|><|x|>", "x<|", "<|", "|>a b"];
+        let written = ["<|end|>", "<|end|><|x|>", "x<|", "<|", "|>a b", "xyz<|q"];
         let controls = written.iter().zip(1..).map(|(written, token)| ((*written).to_owned(), token));
         Self { words: Words::default(), controls: Controls::try_new(controls).unwrap(), knows_longest }
     }
@@ -190,6 +190,9 @@ fn control_tokens_across_what_was_and_what_is_new() {
     let head = format!("<|end|>system\n{}", "Follow these rules. ".repeat(20));
     for (last, more) in [
         ("and x", "<| b"),
+        // What is found only from before the seam, where another one begins at it.
+        ("and xyz", "<|q b"),
+        ("and some more words than the longest of them has, xyz", "<|q b"),
         ("and <|en", "d|> b"),
         ("and <|end|>", "<|x|> b"),
         ("and <|end|>", "<|end|> b"),
