@@ -254,6 +254,29 @@ mod tests {
         }
     }
 
+    /// One byte that is not UTF-8, or half a character, in ASCII of every length around two vectors.
+    #[test]
+    fn one_wrong_byte_does_not_fit() {
+        let (pattern, mut shifts) = (pattern(), Vec::new());
+        let (lengths, places) = if cfg!(miri) { (29, 13) } else { (1, 1) };
+        for length in (1..100).step_by(lengths) {
+            let whole =
+                format!(r#"{{"a":"{}","n":1,"b":""}}{}"#, "x".repeat(length), " ".repeat(length % 40));
+            assert!(pattern.match_document(whole.as_bytes(), &mut shifts).is_some());
+            for place in (6..6 + length).step_by(places) {
+                for byte in [0x80, 0xc3, 0xff, 0x1f, b'"', b'\\'] {
+                    let mut input = whole.clone().into_bytes();
+                    input[place] = byte;
+                    assert_eq!(
+                        pattern.match_document(&input, &mut shifts),
+                        None,
+                        "{length}, {place}, {byte}"
+                    );
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_hole_inside_a_character_is_none() {
         let hole = |start, end| Hole { start, end, content: Content::Text };

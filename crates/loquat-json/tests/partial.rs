@@ -141,6 +141,33 @@ fn nothing_is_whole_before_its_end() {
     assert_eq!((out.as_str(), partial.finish().is_ok()), ("two😀", true));
 }
 
+/// A name repeated, the next element: the same progress goes over to the new string, wherever the pieces were cut.
+#[test]
+fn a_string_that_takes_the_place_of_another_is_read_from_its_start() {
+    for (pointer, text, expected) in [
+        ("/a", r#"{"a":"one","a":"two","\u0061":"\u0074hree"}"#, "onetwothree"),
+        ("/a", r#"{"a":"one","a":1,"a":"two"}"#, "onetwo"),
+        (
+            "/*/a",
+            r#"[{"a":"one"},{},{"a":"","b":[]},{"a":"two\ud83d"},{"a":"\ude00"}]"#,
+            "onetwo\u{fffd}\u{fffd}",
+        ),
+    ] {
+        for length in 1..text.len() {
+            let mut partial = Partial::new(Fields::compile(&[pointer]).unwrap());
+            let (mut progress, mut out) = (Progress::default(), String::new());
+            for at in 0..text.len() {
+                partial.push(&text[at..=at]).unwrap();
+                // Often enough that no string begins and is gone in between.
+                if at % length.min(3) == 0 || text[at..].starts_with('"') {
+                    partial.append_str_to(0, &mut progress, &mut out);
+                }
+            }
+            assert_eq!((out.as_str(), partial.finish().is_ok()), (expected, true), "{text}");
+        }
+    }
+}
+
 #[test]
 fn length_and_depth_are_limited() {
     let fields = Fields::compile(&[""]).unwrap();

@@ -137,6 +137,66 @@ fn shared_shapes_do_not_lift_limits() {
     assert!(Extractor::new(fields.clone()).with_max_depth(3).extract_str("[[[[1]]],1]").is_err());
     assert!(Extractor::new(fields.clone()).with_max_matches(1).extract_str("[[[[1]]],1]").is_err());
     assert!(generous.with_max_depth(3).extract_str("[[[[1]]],1]").is_err());
+
+    // The same where a shape is looked for before the event is framed.
+    let stream = "data: [[[[1]]],1]\n\n".repeat(9);
+    let first = |mut json: Extractor, stream: &str| {
+        let mut framer = sse::Decoder::new(Limits::default());
+        let event = framer.next_for(&mut stream.as_bytes(), &mut json).unwrap().unwrap();
+        json.extract_event(&event).map(|found| found.iter().count())
+    };
+    let fields = Fields::compile(&["/*"]).unwrap();
+    for _ in 0..4 {
+        let (mut framer, mut json) = (sse::Decoder::new(Limits::default()), Extractor::new(fields.clone()));
+        let mut read = stream.as_bytes();
+        while let Some(event) = framer.next_for(&mut read, &mut json).unwrap() {
+            assert!(json.extract_event(&event).is_ok());
+        }
+    }
+    let json = || Extractor::new(fields.clone());
+    assert_eq!(first(json(), &stream), Ok(2));
+    assert!(first(json().with_max_depth(3), &stream).is_err());
+    assert!(first(json().with_max_matches(1), &stream).is_err());
+}
+
+/// An event like the last one is refused at its limit as any other, however its lines end.
+#[test]
+fn what_is_predicted_is_no_longer_than_the_limit() {
+    let event =
+        |before: &str, end: &str, length: usize| format!("{before}{{\"a\":\"{}\"}}{end}", "x".repeat(length));
+    for (before, end, is_sse) in [
+        ("data: ", "\n\n", true),
+        ("data: ", "\r\n\r\n", true),
+        ("event: e\ndata:", "\n\n", true),
+        ("", "\n", false),
+        ("", "\r\n", false),
+    ] {
+        for length in 20..50 {
+            let stream: String =
+                [1, 2, 3, 4, 5, length, 6, length].map(|length| event(before, end, length)).concat();
+            for lengths in [vec![], vec![20, 9]] {
+                let [predicting, plain] = &mut extractors();
+                let limits = Limits::default().with_max_event_bytes(40);
+                check_stream(stream.as_bytes(), &lengths, [predicting, plain], || match is_sse {
+                    true => sse::Decoder::new(limits).into(),
+                    false => ndjson::Decoder::new(limits).into(),
+                });
+            }
+        }
+    }
+}
+
+/// A CR alone ends a line of SSE and none of NDJSON, where it is white space.
+#[test]
+fn a_lone_cr_ends_no_line() {
+    let stream: String = (0..6).map(|n| format!("{{\"a\":{n}}}\n")).collect();
+    let stream = stream + "{\"a\":6}\r{\"a\":7}\n{\"a\":8}\r\n{\"a\":9}\r\r\n{\"a\":10}\r{\"a\":11}\r\n";
+    for lengths in [vec![], vec![54, 250], vec![9, 20]] {
+        let [predicting, plain] = &mut extractors();
+        check_stream(stream.as_bytes(), &lengths, [predicting, plain], || {
+            ndjson::Decoder::new(Limits::default()).into()
+        });
+    }
 }
 
 /// Scalars to put in the place of others.
@@ -244,6 +304,21 @@ fn a_space_after_the_colon_is_never_data() {
         json.extract(document.as_bytes()).unwrap();
     }
     assert_eq!(data(b"data: [1]\n\ndata: [1]\n\ndata:  [1]\n\n", &mut json), ["[1]", "[1]", " [1]"]);
+}
+
+/// There are as many holes as there are bits; the values behind them are found all the same.
+#[test]
+fn more_strings_and_numbers_than_a_shape_may_have_are_found() {
+    for count in 125..132 {
+        let rows: Vec<String> = (0..8)
+            .map(|row| {
+                let numbers: Vec<_> = (0..count).map(|n| (n * row % 7).to_string()).collect();
+                format!("{{\"a\":[{}],\"b\":[{row}]}}", numbers.join(","))
+            })
+            .collect();
+        let documents: Vec<&[u8]> = rows.iter().map(|row| row.as_bytes()).collect();
+        check(&documents, &[250, 80], &FRAMINGS[..1], &mut extractors());
+    }
 }
 
 /// Anthropic pads its events with spaces before the last bracket, each by another number of them, none included.

@@ -27,6 +27,22 @@ pub fn lines(stream: &[u8]) -> (Transcript, Option<u64>) {
     (transcript, None)
 }
 
+/// What is wrong first under a limit: a line too long, by its first byte that does not fit, or one that is not UTF-8.
+fn first_error(stream: &[u8], limit: usize) -> Option<(ErrorKind, u64)> {
+    let mut start = if stream.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
+    for line in stream[start..].split(|&byte| byte == b'\n') {
+        if line.len() > limit {
+            return Some((ErrorKind::TooLong, (start + limit) as u64));
+        }
+        let is_blank = line.iter().all(|byte| b" \t\r".contains(byte));
+        if let (false, Err(error)) = (is_blank, std::str::from_utf8(line)) {
+            return Some((ErrorKind::Utf8, (start + error.valid_up_to()) as u64));
+        }
+        start += line.len() + 1;
+    }
+    None
+}
+
 /// As [`super::sse::check`].
 pub fn check(stream: &[u8], lengths: &[u8], max_event_bytes: usize) {
     let (expected, wrong) = lines(stream);
@@ -45,4 +61,9 @@ pub fn check(stream: &[u8], lengths: &[u8], max_event_bytes: usize) {
     assert_eq!(whole, bytewise);
     assert_eq!(whole, cut);
     assert_eq!(whole.events, expected.events[..whole.events.len()]);
+    let error = whole.error.map(|error| (error.kind(), error.offset()));
+    // Half of a byte order mark is held back before it is known to be content.
+    if max_event_bytes > 1 {
+        assert_eq!(error, first_error(stream, max_event_bytes));
+    }
 }

@@ -1,7 +1,7 @@
 //! WHATWG HTML §9.2.5 "Parsing an event stream" and §9.2.6 "Interpreting an event stream", word for word.
 
 use super::{Owned, Transcript, splits, transcribe};
-use loquat_json::{Framer, Limits, sse};
+use loquat_json::{ErrorKind, Framer, Limits, sse};
 use std::time::Duration;
 
 /// What a client that follows the standard sees, and what it drops.
@@ -107,6 +107,28 @@ impl State {
     }
 }
 
+/// Where an event first becomes longer than the limit: the bytes of its lines, without their ends.
+fn too_long(stream: &[u8], limit: usize) -> Option<u64> {
+    let start = if stream.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
+    let (mut event, mut line, mut before) = (0, 0, b'\0');
+    for (at, &byte) in stream.iter().enumerate().skip(start) {
+        match byte {
+            b'\n' if before == b'\r' => {}
+            b'\n' | b'\r' => {
+                event = if line == 0 { 0 } else { event };
+                line = 0;
+            }
+            _ if event == limit => return Some(at as u64),
+            _ => {
+                event += 1;
+                line += 1;
+            }
+        }
+        before = byte;
+    }
+    None
+}
+
 /// The decoder agrees with the standard for the whole stream, byte by byte and as cut; and under a limit, what it hands out
 /// before it refuses does not depend on the reads.
 pub fn check(stream: &[u8], lengths: &[u8], max_event_bytes: usize) {
@@ -123,6 +145,11 @@ pub fn check(stream: &[u8], lengths: &[u8], max_event_bytes: usize) {
     assert_eq!(whole, bytewise);
     assert_eq!(whole, cut);
     assert_eq!(whole.events, expected.events[..whole.events.len()]);
+    // Half of a byte order mark is held back before it is known to be content.
+    if max_event_bytes > 1 {
+        let error = whole.error.map(|error| (error.kind(), error.offset()));
+        assert_eq!(error, too_long(stream, max_event_bytes).map(|at| (ErrorKind::TooLong, at)));
+    }
     if whole.error.is_none() {
         assert_eq!(whole.events.len(), expected.events.len());
     }
