@@ -119,3 +119,31 @@ impl Http2Limits {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each has its reason beside it. A new one must be put here to compile.
+    #[test]
+    fn the_defaults_are_those_that_are_documented() {
+        let Http2Limits {
+            max_streams,
+            stream_window_bytes,
+            connection_window_bytes,
+            max_frame_bytes,
+            data_frame_budget_bytes,
+            laggard_after,
+            laggard_bytes,
+            ping_every,
+            ping_timeout,
+            max_resets,
+            resets_within,
+        } = Http2Limits::default();
+        assert_eq!((max_streams, max_resets, resets_within), (100, 150, Duration::from_secs(30)));
+        assert_eq!((stream_window_bytes, connection_window_bytes), (256 << 10, 25 << 20));
+        assert_eq!((max_frame_bytes, data_frame_budget_bytes), (32 << 10, 64 << 20));
+        assert_eq!((laggard_after, laggard_bytes), (Some(Duration::from_secs(60)), 64 << 10));
+        assert_eq!((ping_every, ping_timeout), (None, Duration::from_secs(20)));
+    }
+}

@@ -50,7 +50,10 @@ async fn what_is_found_before_the_request_is_written_costs_nothing_of_it() {
         }
         settle().await;
         assert!(connection.is_settled(), "nothing is known without a look");
-        let failure = connection.exchange(&post("hello"), None).await.expect_err("found");
+        // Whoever takes no notice of it waits for an answer that has come already.
+        let request = post("hello");
+        let exchange = tokio::time::timeout(Duration::from_secs(10), connection.exchange(&request, None));
+        let failure = exchange.await.expect("nothing to wait for").expect_err("found");
         let is_right = if early.is_empty() {
             matches!(failure, Failure::Closed)
         } else {

@@ -141,6 +141,33 @@ mod tests {
         assert!(*most - *least > age / 10, "{least:?} to {most:?}");
     }
 
+    /// By default, that is.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_hundred_connections_are_kept_for_ninety_seconds() {
+        use tokio::{io::AsyncReadExt as _, net::UnixStream};
+
+        use crate::{ConnectionInfo, HeadLimits, Protocol, connect::Link, io::Stream};
+
+        let site = Site::new(PoolConfig::default(), &Http2Limits::default(), Arc::default(), None);
+        let mut peers = Vec::new();
+        for _ in 0..101 {
+            let (peer, socket) = UnixStream::pair().expect("a pair");
+            let info = ConnectionInfo { peer: None, local: None, protocol: Protocol::Http1, reused: false };
+            let link = Link { stream: Stream::unix(socket), info, forward: None };
+            let ticket = site.spare(1000).expect("room");
+            site.rest(Box::new(Http1::new(link, &HeadLimits::default(), ticket.permit)));
+            peers.push(peer);
+        }
+        assert_eq!(site.lock().idle.len(), 100);
+        assert_eq!(peers[0].read(&mut [0]).await.expect("an end"), 0, "the oldest goes");
+        let (now, mut expired) = (Instant::now(), Vec::new());
+        site.sweep(now + Duration::from_secs(89), &mut expired);
+        assert_eq!(expired.len(), 0);
+        site.sweep(now + Duration::from_secs(90), &mut expired);
+        assert_eq!(expired.len(), 100);
+    }
+
     #[test]
     fn an_early_close_is_remembered_for_ten_minutes_without_any_connection() {
         let begin = Instant::now();
