@@ -48,8 +48,9 @@ pub(crate) struct State {
 struct Member {
     /// See [`head`].
     head: u64,
-    name: Box<str>,
+    length: usize,
     state: u32,
+    name: Box<str>,
 }
 
 /// The tree of pointers, as far as states are made of it.
@@ -132,7 +133,12 @@ impl State {
                 let number = numbers.of(all_of(&|token| *token == **name));
                 let first = name.as_bytes().first().copied().unwrap_or(b'"');
                 state.hints |= 1 << hint(name.len(), Some(first));
-                state.members.push(Member { head: head(name.as_bytes()), name: name.clone(), state: number });
+                state.members.push(Member {
+                    head: head(name.as_bytes()),
+                    length: name.len(),
+                    state: number,
+                    name: name.clone(),
+                });
             }
             if let Some(index) = array_index(name)
                 && state.elements.iter().all(|(known, _)| *known != index)
@@ -161,17 +167,22 @@ impl State {
         let head = match json.get(name.start..).and_then(<[u8]>::first_chunk) {
             // What comes after a short name is shifted out.
             Some(chunk) if length > 0 => u64::from_le_bytes(*chunk) << (64 - 8 * length.min(8)),
-            _ => head(json.get(name.clone()).unwrap_or_default()),
+            // Calls stand last in this, or it would have to put away what it holds for each name.
+            _ => return self.any_length_member(json, name),
         };
         for member in &self.members {
-            if member.head == head
-                && member.name.len() == length
-                && (length <= 8 || json.get(name.clone()) == Some(member.name.as_bytes()))
-            {
-                return member.state;
+            if member.head == head && member.length == length {
+                return if length <= 8 { member.state } else { self.any_length_member(json, name) };
             }
         }
         NOTHING
+    }
+
+    #[inline(never)]
+    fn any_length_member(&self, json: &[u8], name: Range<usize>) -> u32 {
+        let Some(written) = json.get(name) else { return NOTHING };
+        let mut members = self.members.iter();
+        members.find(|member| member.name.as_bytes() == written).map_or(NOTHING, |member| member.state)
     }
 
     /// [`member`](Self::member) by a name that may have escapes in it.
@@ -270,6 +281,9 @@ mod tests {
         check(&pointers, &["longer name"], &[6]);
         check(&pointers, &["longer nome"], &[]);
         check(&pointers, &["longer\\u0020name"], &[6]);
+        // Names that have a beginning and a length in common.
+        check(&["/longer name", "/longer nome"], &["longer nome"], &[1]);
+        check(&["/longer name", "/longer nome"], &["longer nime"], &[]);
         check(&["/*"], &["*"], &[0]);
     }
 }
