@@ -37,6 +37,31 @@ fn pointers_find_their_values_in_document_order() {
     check(&["/a/b"], r#"{"a":"b","b":{"a":{"b":1}}}"#, &[]);
 }
 
+/// Beginnings, ends and look-alikes of a name are other names, with escapes and without, of every length around eight bytes.
+#[test]
+fn names_are_equal_to_their_last_byte() {
+    for name in ["content", "contents", "contents_", "contents and more", "c"] {
+        let pointer = format!("/{name}");
+        let letters = name.len();
+        // Pointers of every length make the look-alikes pass the first sieve.
+        let others: Vec<String> = (1..20).map(|length| format!("/c{}", "z".repeat(length))).collect();
+        let pointers: Vec<&str> =
+            [&pointer[..]].into_iter().chain(others.iter().map(|other| &other[..])).collect();
+        for change in 0..=letters + 1 {
+            let other = match change {
+                0 => format!("{name}x"),
+                change if change <= letters => name[..letters - change].to_owned(),
+                _ => format!("{}?", &name[..letters - 1]),
+            };
+            let escaped = other.replacen('c', "\\u0063", 1);
+            check(&pointers, &format!("{{\"{other}\":1,\"{escaped}\":2,\"{name}\\ud800\":3}}"), &[]);
+        }
+        let escaped = name.replacen('c', "\\u0063", 1);
+        check(&pointers, &format!("{{\"{name}\":1}}"), &["0[]=1"]);
+        check(&pointers, &format!("{{\"{escaped}\":2}}"), &["0[]=2"]);
+    }
+}
+
 #[test]
 fn wildcards_say_what_they_stood_for() {
     check(&["/*"], "[7,8]", &["0[0]=7", "0[1]=8"]);
