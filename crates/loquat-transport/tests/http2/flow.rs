@@ -233,3 +233,77 @@ async fn the_peer_is_told_what_the_limits_say() {
         assert_eq!(wider, connection - 65_535);
     }
 }
+
+/// What has been read is given back in steps, and a window that is small for its streams must not be used up by what is owed of them.
+#[tokio::test]
+async fn a_small_window_is_enough_for_streams_that_are_read() {
+    const BYTES: usize = 60_000;
+    let address = serve(
+        |_| {},
+        |_, _, _, mut respond| async move {
+            let mut stream = respond.send_response(ok(), false).expect("open");
+            for _ in 0..BYTES / 1000 {
+                stream.send_data(Bytes::from_static(&[b'x'; 1000]), false).expect("open");
+            }
+            std::future::pending::<()>().await;
+        },
+    )
+    .await;
+    let limits = Http2Limits::default().with_windows(65_535, 65_535);
+    let config = Config::default().with_http2(Http2Mode::PriorKnowledge).with_http2_limits(limits);
+    let transport = with(config);
+    let readers = (0..8).map(|_| {
+        let transport = transport.clone();
+        tokio::spawn(async move {
+            let mut body = send(&transport, post(address)).await.expect("a head").body;
+            let mut read = 0;
+            while read < BYTES {
+                read += body.chunk().await.expect("more").expect("sent").len();
+            }
+            body // none is given back before all have theirs
+        })
+    });
+    let mut bodies = Vec::new();
+    for reader in readers.collect::<Vec<_>>() {
+        bodies.push(tokio::time::timeout(LONG, reader).await.expect("not stuck").expect("no panic"));
+    }
+}
+
+/// The settings of RFC 9113 §6.5.2 by their numbers, and the window of the connection, which is widened from 65,535.
+#[tokio::test]
+async fn a_peer_is_told_the_defaults() {
+    let (sender, told) = std::sync::mpsc::channel();
+    let address = listen(move |_, mut socket| {
+        let sender = sender.clone();
+        async move {
+            let mut preface = [0; 24];
+            socket.read_exact(&mut preface).await.expect("a preface");
+            let (mut settings, mut window) = (Vec::new(), None);
+            while window.is_none() {
+                let mut head = [0; 9];
+                socket.read_exact(&mut head).await.expect("a frame");
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+                let mut payload = vec![0; length];
+                socket.read_exact(&mut payload).await.expect("all of it");
+                let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+                match head[3] {
+                    4 => settings.extend(payload.chunks(6).map(|one| (number(&one[..2]), number(&one[2..])))),
+                    8 => window = Some(number(&payload)),
+                    _ => {}
+                }
+            }
+            settings.sort_unstable();
+            sender.send((settings, window)).expect("wanted");
+            until_closed(&mut socket).await;
+        }
+    })
+    .await;
+    let transport = http2();
+    let asking = tokio::spawn(async move { send(&transport, post(address)).await });
+    let (settings, window) =
+        tokio::task::spawn_blocking(move || told.recv_timeout(LONG).expect("told")).await.expect("no panic");
+    asking.abort();
+    // No push, 256 KiB for a stream, frames of 32 KiB, heads of 64 KiB.
+    assert_eq!(settings, [(2, 0), (4, 256 << 10), (5, 32 << 10), (6, 64 << 10)]);
+    assert_eq!(window, Some((25 << 20) - 65_535));
+}
