@@ -16,7 +16,7 @@ use crate::shape::Shape;
 const MAX_FRAME_BYTES: usize = 128;
 
 // One among many finds all of this cold at each event: what is compared comes first, in two lines of memory.
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct Template {
     /// Whose frame the document has. `None`: nobody's, or it may stand in none.
     framing: Option<Framing>,
