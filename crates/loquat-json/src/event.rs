@@ -59,6 +59,8 @@ pub struct Event<'a> {
     pub retry: Option<Duration>,
     /// The extractor that has already found this event's fields, while it still knows them.
     pub(crate) found_by: Mark,
+    /// The data that they were found in: whoever holds the event may have put other data in its place.
+    pub(crate) found_in: &'a str,
 }
 
 /// The length of the line end that starts at `at`, if one does that is certain to be whole: LF or CRLF.

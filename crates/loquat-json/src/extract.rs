@@ -3,8 +3,8 @@
 //! It puts the parts together: prediction first ([`Predictor`]), the full pass ([`Pass`]) where nothing was predicted. Nothing is
 //! handed out before the last byte has been checked, by either.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fmt, ptr};
 
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Mark};
@@ -202,7 +202,7 @@ impl Extractor {
     /// As [`extract_str`](Self::extract_str).
     #[inline]
     pub fn extract_event<'e>(&'e mut self, event: &Event<'e>) -> Result<Found<'e>, Error> {
-        if event.found_by != self.mark {
+        if event.found_by != self.mark || !ptr::eq(event.found_in, event.data) {
             self.read(event.data, Some(event.name))?;
         }
         Ok(self.found(event.data))

@@ -192,7 +192,7 @@ impl Decoder {
     ) -> Event<'a> {
         self.offset += line.length as u64;
         *input = input.get(line.length..).unwrap_or_default();
-        Event { name: "message", data: line.data, id: None, retry: None, found_by }
+        Event { name: "message", data: line.data, id: None, retry: None, found_by, found_in: line.data }
     }
 
     /// At the end of the body: the last line, if it had no line end. Unlike in SSE this is the ordinary end of many
@@ -243,10 +243,24 @@ impl Decoder {
         let line = direct.unwrap_or(&self.buffer);
         let text = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(data) = vector::text(text) {
-            return Ok(Event { name: "message", data, id: None, retry: None, found_by: Mark::default() });
+            return Ok(Event {
+                name: "message",
+                data,
+                id: None,
+                retry: None,
+                found_by: Mark::default(),
+                found_in: "",
+            });
         }
         match std::str::from_utf8(text) {
-            Ok(data) => Ok(Event { name: "message", data, id: None, retry: None, found_by: Mark::default() }),
+            Ok(data) => Ok(Event {
+                name: "message",
+                data,
+                id: None,
+                retry: None,
+                found_by: Mark::default(),
+                found_in: "",
+            }),
             Err(error) => {
                 let start = self.offset - line_end - line.len() as u64;
                 let error = Error::in_stream(ErrorKind::Utf8, start + error.valid_up_to() as u64);

@@ -270,6 +270,7 @@ impl Decoder {
             id: (!self.id.is_empty()).then_some(self.id.as_str()),
             retry: self.retry,
             found_by,
+            found_in: event.data,
         }
     }
 
@@ -480,6 +481,7 @@ impl Decoder {
             id: (!self.id.is_empty()).then_some(self.id.as_str()),
             retry: self.retry,
             found_by: Mark::default(),
+            found_in: "",
         }
     }
 }

@@ -100,6 +100,27 @@ fn a_mark_does_not_outlive_the_limits() {
     }
 }
 
+/// Whoever holds an event may put other data in its place, or less of the same.
+#[test]
+fn a_mark_is_good_for_its_data_alone() {
+    let mut json = Extractor::new(Fields::compile(&["/a"]).unwrap());
+    let mut framer = Framer::Sse(sse::Decoder::new(Limits::default()));
+    let others = [("{\"a\":7}", Some("7")), ("{\"a\":\"x\",\"b\":1}", Some("\"x\"")), ("no JSON", None)];
+    for (other, expected) in others {
+        for n in 0..9 {
+            let event = format!("data: {{\"a\":{n}}}\n\n");
+            let event = framer.next_for(&mut event.as_bytes(), &mut json).unwrap().unwrap();
+            json.extract_event(&event).unwrap();
+        }
+        let mut event = framer.next_for(&mut &b"data: {\"a\":10}\n\n"[..], &mut json).unwrap().unwrap();
+        for (data, expected) in [(event.data, Some("10")), (&event.data[..7], None), (other, expected)] {
+            event.data = data;
+            let found = json.extract_event(&event).ok();
+            assert_eq!(found.as_ref().and_then(|found| found.raw(0)), expected, "{data}");
+        }
+    }
+}
+
 /// An event is like others of its name only: also where its frame is none that a template has, because another field stands in it
 /// or it is too long.
 #[test]
