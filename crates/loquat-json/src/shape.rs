@@ -129,6 +129,7 @@ impl Shape {
     }
 
     /// Takes note of what was seen to change.
+    #[expect(clippy::cast_possible_truncation, reason = "one half at a time")]
     fn note_changing(&self, changing: u128) {
         let [low, high] = &self.changing;
         low.fetch_or(changing as u64, Ordering::Relaxed);
