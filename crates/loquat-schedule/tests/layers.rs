@@ -172,6 +172,41 @@ async fn timeouts_open_the_breaker_and_a_cancelled_probe_does_not_keep_it_so() {
     assert_eq!(fake.open(), 0);
 }
 
+/// Whose deadline is below what the endpoint takes, or cuts its answers, is told so, and shuts it for nobody else.
+#[tokio::test(start_paused = true)]
+async fn a_caller_in_a_hurry_does_not_open_the_breaker() {
+    let slow = Act::Answer(MS(2_000), 100, MS(100), End::Finished(Usage::default()));
+    let fake = Fake::new((0..64).map(|_| slow.clone()).chain((0..3).map(|_| Act::Hang)));
+    let limited = Limited::new(fake.clone(), Limits::default());
+    let breaker = Arc::new(Breaker::new(BreakerPolicy::default(), now()));
+    let model = Guarded::new(limited, breaker.clone());
+    for _ in 0..20 {
+        let answer = model.infer(&context(), request()).await.expect("patience");
+        answer.collect().await.expect("whole");
+    }
+    let within = |millis| context().with_timeout(MS(millis));
+    for _ in 0..4 {
+        // Three timeouts, and nothing begins between them.
+        let hasty = model.infer(&within(3_900), request()).await;
+        for _ in 0..3 {
+            let early = model.infer(&within(900), request()).await;
+            assert_eq!(early.expect_err("too early").kind(), ErrorKind::Timeout);
+        }
+        let cut = hasty.expect("a head in time").collect().await.expect_err("cut");
+        assert_eq!(cut.kind(), ErrorKind::Truncated);
+        assert_eq!(breaker.availability().standing(now()), Standing::Available);
+    }
+    while fake.asked() < 64 {
+        drop(model.infer(&context(), request()).await);
+    }
+    for _ in 0..3 {
+        assert_eq!(breaker.availability().standing(now()), Standing::Available);
+        let fair = model.infer(&within(4_200), request()).await;
+        assert_eq!(fair.expect_err("it hangs").kind(), ErrorKind::Timeout);
+    }
+    assert!(!breaker.availability().standing(now()).may_try(), "twice its median was time enough");
+}
+
 /// `response.created` at once, and then nothing: what such a server says first is no sign of health.
 #[tokio::test(start_paused = true)]
 async fn a_start_without_a_token_is_no_answer_to_the_breaker() {

@@ -11,7 +11,7 @@ use std::{
 use loquat_core::{Availability, Error, ErrorKind, Standing};
 
 use super::{BreakerPolicy, window::Window};
-use crate::{refusal::is_local, time::after};
+use crate::{hedge::Latencies, refusal::is_local, time::after};
 
 /// What an attempt says about its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +30,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What that error says, of an attempt that had been given so much time.
-    pub fn of(error: &Error, given: Duration, policy: &BreakerPolicy) -> Self {
+    /// What that error says, of an attempt that had its share of time: [`Permit::outcome_of`] knows whether it had.
+    pub fn of(error: &Error) -> Self {
         use ErrorKind as K;
         if is_local(error) {
             return Self::Unknown;
         }
         match error.kind() {
-            K::Timeout if given < policy.fair_time => Self::Unknown,
             K::Timeout => Self::Timeout,
             K::RateLimited => Self::Limited,
             K::Overloaded
@@ -69,6 +68,8 @@ pub struct Breaker {
     policy: BreakerPolicy,
     availability: Arc<Availability>,
     memory: Mutex<Memory>,
+    /// How long first contents have taken.
+    first_contents: Latencies,
 }
 
 /// What outcomes have been since the last transition, and how often it opened.
@@ -92,7 +93,12 @@ impl Breaker {
             closed_at: now,
             last_ejection: Duration::ZERO,
         };
-        Self { policy, availability: Arc::new(Availability::new(now)), memory: Mutex::new(memory) }
+        Self {
+            policy,
+            availability: Arc::new(Availability::new(now)),
+            memory: Mutex::new(memory),
+            first_contents: Latencies::new(),
+        }
     }
 
     /// The word that it writes.
@@ -126,7 +132,7 @@ impl Breaker {
                 },
             },
         };
-        Ok(Permit { breaker: self.clone(), generation, is_probe })
+        Ok(Permit { breaker: self.clone(), generation, is_probe, started: now, has_begun: false })
     }
 
     fn settle(&self, generation: u32, is_probe: bool, outcome: Outcome, now: Instant) {
@@ -174,6 +180,13 @@ impl Breaker {
         }
     }
 
+    /// What an attempt's caller must have given the endpoint for its deadline to say anything about it: then at least half
+    /// of the answers would have begun. As long as too few answers have begun to tell, the policy's word alone.
+    fn fair_share(&self) -> Duration {
+        let median = self.first_contents.percentile(50, FEWEST_FIRST_CONTENTS).unwrap_or_default();
+        self.policy.fair_time.max(median.saturating_mul(2))
+    }
+
     /// An answer has begun: timeouts are not in a row any more.
     fn interrupt(&self, generation: u32) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -196,6 +209,9 @@ impl Breaker {
 /// When whoever meets a probe on its way may look again.
 const PROBE_FORECAST: Duration = Duration::from_secs(1);
 
+/// A median of fewer is a few requests' luck.
+const FEWEST_FIRST_CONTENTS: usize = 20;
+
 impl Memory {
     fn forget(&mut self) {
         self.timeouts = 0;
@@ -211,6 +227,9 @@ pub struct Permit {
     breaker: Arc<Breaker>,
     generation: u32,
     is_probe: bool,
+    started: Instant,
+    /// Whether its first content has come.
+    has_begun: bool,
 }
 
 impl Permit {
@@ -222,6 +241,9 @@ impl Permit {
     /// The first content has come. A probe has succeeded; any other attempt is yet to be judged by its end, but the
     /// timeouts before it are no longer in a row.
     pub fn begun(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.breaker.first_contents.record(now.saturating_duration_since(self.started));
+        }
         if std::mem::take(&mut self.is_probe) {
             self.breaker.settle(self.generation, true, Outcome::Success, now);
         } else {
@@ -229,9 +251,25 @@ impl Permit {
         }
     }
 
-    /// What that error says, of an attempt that had been given so much time.
-    pub fn outcome_of(&self, error: &Error, given: Duration) -> Outcome {
-        Outcome::of(error, given, &self.breaker.policy)
+    /// What that error says, which ended the attempt now; `deadline` is its caller's.
+    ///
+    /// A timeout counts only if the attempt had a fair share of time: at least [`BreakerPolicy::fair_time`], and where the
+    /// caller's own deadline ended it, twice the median time that first contents take here. A caller's deadline in the
+    /// middle of an answer says nothing: the endpoint was answering.
+    pub fn outcome_of(&self, error: &Error, deadline: Option<Instant>, now: Instant) -> Outcome {
+        match Outcome::of(error) {
+            Outcome::Timeout if !self.is_fair(deadline, now) => Outcome::Unknown,
+            outcome => outcome,
+        }
+    }
+
+    fn is_fair(&self, deadline: Option<Instant>, now: Instant) -> bool {
+        let given = now.saturating_duration_since(self.started);
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            !self.has_begun && given >= self.breaker.fair_share()
+        } else {
+            given >= self.breaker.policy.fair_time
+        }
     }
 
     /// Says what became of the attempt. Ignored if the endpoint has been ejected or closed since the attempt began.
@@ -353,19 +391,70 @@ mod tests {
 
     #[test]
     fn what_an_error_says_of_its_endpoint() {
-        let policy = BreakerPolicy::default();
-        let of = |kind, granted| Outcome::of(&Error::new(kind, "x"), granted, &policy);
-        assert_eq!(of(ErrorKind::Timeout, S(1)), Outcome::Timeout);
-        assert_eq!(
-            of(ErrorKind::Timeout, Duration::from_millis(100)),
-            Outcome::Unknown,
-            "no fair share of time"
-        );
-        assert_eq!(of(ErrorKind::Connect, Duration::ZERO), Outcome::Failure);
-        assert_eq!(of(ErrorKind::RateLimited, S(1)), Outcome::Limited);
-        assert_eq!(of(ErrorKind::Authentication, S(1)), Outcome::Success);
-        assert_eq!(of(ErrorKind::Cancelled, S(1)), Outcome::Unknown);
+        let of = |kind| Outcome::of(&Error::new(kind, "x"));
+        assert_eq!(of(ErrorKind::Timeout), Outcome::Timeout);
+        assert_eq!(of(ErrorKind::Connect), Outcome::Failure);
+        assert_eq!(of(ErrorKind::RateLimited), Outcome::Limited);
+        assert_eq!(of(ErrorKind::Authentication), Outcome::Success);
+        assert_eq!(of(ErrorKind::Cancelled), Outcome::Unknown);
         let own = Error::new(ErrorKind::Overloaded, "x").with_code(crate::refusal::QUEUE_FULL);
-        assert_eq!(Outcome::of(&own, S(1), &policy), Outcome::Unknown);
+        assert_eq!(Outcome::of(&own), Outcome::Unknown);
+    }
+
+    #[test]
+    fn a_timeout_counts_where_the_endpoint_had_its_share_of_time() {
+        let bench = Bench::new(BreakerPolicy::default());
+        let timeout = Error::new(ErrorKind::Timeout, "x");
+        let after = |millis| bench.start + Duration::from_millis(millis);
+        let by_limit = |permit: Permit, millis| permit.outcome_of(&timeout, None, after(millis));
+        let by_caller =
+            |permit: Permit, millis| permit.outcome_of(&timeout, Some(after(millis)), after(millis));
+        let pass = || bench.pass(0).expect("passes");
+
+        assert_eq!([499, 500].map(|at| by_limit(pass(), at)), [Outcome::Unknown, Outcome::Timeout]);
+        assert_eq!([499, 500].map(|at| by_caller(pass(), at)), [Outcome::Unknown, Outcome::Timeout]);
+        let far = Some(after(9_000));
+        assert_eq!(pass().outcome_of(&timeout, far, after(500)), Outcome::Timeout, "not the caller's doing");
+
+        // First contents take two seconds here.
+        for _ in 0..FEWEST_FIRST_CONTENTS {
+            let mut permit = pass();
+            permit.begun(after(2_000));
+            permit.begun(after(9_000));
+        }
+        assert_eq!([3_999, 4_000].map(|at| by_caller(pass(), at)), [Outcome::Unknown, Outcome::Timeout]);
+        assert_eq!(by_limit(pass(), 500), Outcome::Timeout, "whoever set the limit knows the endpoint");
+        let mut answering = pass();
+        answering.begun(after(10));
+        assert_eq!(by_caller(answering, 30_000), Outcome::Unknown, "it was answering");
+        let mut answering = pass();
+        answering.begun(after(10));
+        assert_eq!(by_limit(answering, 30_000), Outcome::Timeout, "and fell silent");
+    }
+
+    /// A tenant in a hurry does not shut an endpoint for all: not by deadlines below what it takes, nor by cutting answers.
+    #[test]
+    fn callers_in_a_hurry_do_not_open_it() {
+        let bench = Bench::new(BreakerPolicy::default());
+        let timeout = Error::new(ErrorKind::Timeout, "x");
+        for n in 0..200 {
+            let at = bench.start + S(n);
+            let mut patient = bench.breaker.try_pass(at).expect("closed");
+            patient.begun(at + S(2));
+            let hasty: Vec<_> = (0..5).map(|_| bench.breaker.try_pass(at).expect("closed")).collect();
+            if n >= FEWEST_FIRST_CONTENTS as u64 {
+                let deadline = at + Duration::from_millis(600);
+                for mut permit in hasty {
+                    let is_cut = n % 2 == 0;
+                    if is_cut {
+                        permit.begun(at + Duration::from_millis(550));
+                    }
+                    let outcome = permit.outcome_of(&timeout, Some(deadline), deadline);
+                    permit.settle(outcome, deadline);
+                }
+            }
+            patient.settle(Outcome::Success, at + S(3));
+        }
+        assert_eq!(bench.standing(300), Standing::Available);
     }
 }

@@ -49,11 +49,10 @@ impl<M: Model> Guarded<M> {
             refused(ErrorKind::Overloaded, BREAKER_OPEN, message).with_retry_hint(hint(wait))
         })?;
         match self.inner.infer(context, request).await {
-            Ok(answer) => Ok(observe(answer, Trial { permit, started })),
+            Ok(answer) => Ok(observe(answer, Trial { permit, deadline: context.deadline() })),
             Err(error) => {
                 let now = now();
-                let given = now.saturating_duration_since(started);
-                let outcome = permit.outcome_of(&error, given);
+                let outcome = permit.outcome_of(&error, context.deadline(), now);
                 permit.settle(outcome, now);
                 Err(error)
             }
@@ -76,7 +75,8 @@ impl<M> fmt::Debug for Guarded<M> {
 /// An answer that settles its permit.
 struct Trial {
     permit: Permit,
-    started: Instant,
+    /// The caller's.
+    deadline: Option<Instant>,
 }
 
 impl Observer for Trial {
@@ -85,11 +85,10 @@ impl Observer for Trial {
     }
 
     fn ended(self, ending: &Ending, now: Instant) {
-        let given = now.saturating_duration_since(self.started);
         let outcome = match ending {
             Ending::Finished { .. } => Outcome::Success,
             Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => {
-                self.permit.outcome_of(error, given)
+                self.permit.outcome_of(error, self.deadline, now)
             }
             Ending::Truncated { cause: None } => Outcome::Failure,
         };

@@ -28,6 +28,9 @@ pub use layer::Guarded;
 /// | `max_ejection` | 60 s | nobody finds out about a recovery later than that |
 /// | `probe_limit` | 90 s | a probe's first token may take 60 s; one that is lost altogether must not block the next |
 /// | `fair_time` | 500 ms | an attempt that had less says more about its caller than about the endpoint |
+///
+/// What ends by its caller's deadline, and not by a limit of the attempt, counts only if it had twice the median time to
+/// first content here, and never once it has begun: one tenant's haste shuts an endpoint for nobody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerPolicy {
