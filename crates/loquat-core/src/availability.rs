@@ -100,6 +100,13 @@ impl Availability {
         self.word.end_probe(generation, EJECTED)
     }
 
+    /// Ends an ejection before its time: a probe is due at once. For who has learnt elsewhere that the endpoint is back,
+    /// as Envoy's outlier detection does by active health checks (`successful_active_health_check_uneject_host`). `false`,
+    /// and nothing done, unless it is ejected.
+    pub fn uneject(&self, now: Instant) -> bool {
+        self.word.uneject(self.floor(now))
+    }
+
     /// Whole milliseconds since the epoch, down.
     fn floor(&self, instant: Instant) -> u64 {
         u64::try_from(instant.saturating_duration_since(self.epoch).as_millis()).unwrap_or(MAX_AT).min(MAX_AT)
@@ -200,6 +207,12 @@ impl<W: Word> Transitions<W> {
             && self.0.replace(old, next(generation, EJECTED, until))
     }
 
+    fn uneject(&self, now: u64) -> bool {
+        let old = self.0.read();
+        let word = unpack(old);
+        word.state == EJECTED && now < word.at && self.0.replace(old, next(word.generation, EJECTED, now))
+    }
+
     fn end_probe(&self, generation: u32, state: u64) -> bool {
         let old = self.0.read();
         let word = unpack(old);
@@ -240,6 +253,15 @@ mod tests {
         assert!(!word.close(lost), "and too late");
         assert!(word.close(probe));
         assert_eq!(word.standing(at(6000)), Standing::Available);
+        assert!(!word.uneject(at(6001)), "it is not ejected");
+
+        assert!(word.eject(word.generation(), at(66_000)));
+        assert!(word.uneject(at(7000)));
+        assert_eq!(word.standing(at(7000)), Standing::ProbeDue, "one may try it, and no more");
+        assert!(!word.uneject(at(7000)), "its time is up already");
+        let probe = word.claim_probe(at(7000), at(9000)).expect("due");
+        assert!(!word.uneject(at(7001)), "the probe is out");
+        assert!(word.eject(probe, at(80_000)), "and its verdict stands");
     }
 
     #[test]
@@ -347,6 +369,26 @@ mod tests {
                 let probe = probe.expect("somebody had ejected by then");
                 assert!(!word.eject(0, 99), "late");
                 assert!(word.end_probe(probe, AVAILABLE));
+            });
+        }
+
+        /// Whoever claims the probe before or after the ejection was cut short, it is one, and its verdict is taken.
+        #[test]
+        fn loom_an_ejection_that_is_cut_short_has_one_probe() {
+            loom::model(|| {
+                let word = ejected();
+                let (early, other) = (word.clone(), word.clone());
+                let own = word.clone();
+                let (was_cut, (one, two)) = both(
+                    move || early.uneject(4),
+                    move || both(move || own.claim(4, 9), move || other.claim(5, 9)),
+                );
+                assert!(!(one.is_some() && two.is_some()), "two probes");
+                match one.or(two) {
+                    Some(probe) => assert!(word.end_probe(probe, AVAILABLE)),
+                    // Each had lost its race to the cut.
+                    None => assert!(was_cut && word.claim(4, 9).is_some()),
+                }
             });
         }
 

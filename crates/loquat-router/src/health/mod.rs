@@ -3,7 +3,8 @@
 //! Passive: several failures in a row with no success between put it out for a while that doubles, as Envoy's outlier
 //! detection does. Active: checks (`GET /health`, `/v1/models`; never a billed generation) put it out after three and bring
 //! it back after two. How many may be out at once is the pool's to bound, see [`HealthPolicy`]. The circuit breaker of
-//! `loquat-schedule` is apart from this, and read beside it.
+//! `loquat-schedule` is apart from this, and read beside it; checks that bring an endpoint back also end its ejection, and the
+//! next request is its probe.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},

@@ -250,8 +250,9 @@ impl Live {
     /// What an active check found: `GET /health` or `/v1/models`, never a generation.
     pub fn checked(&self, is_well: bool, now: Instant) {
         if self.hot.health.checked(is_well, millis(self.epoch, now)) {
-            // Back from the dead: what was known of it is no longer so.
+            // Back from the dead: what was known of it is no longer so, and its breaker need not wait out its time.
             self.hot.estimate.forget();
+            self.availability.uneject(now);
         }
     }
 
@@ -471,6 +472,19 @@ mod tests {
             live.state(until).describe(until + Duration::from_secs(2)),
             "out, somebody put it out, for 2.0 s"
         );
+    }
+
+    #[test]
+    fn a_check_that_brings_it_back_makes_a_probe_due() {
+        let now = Instant::now();
+        let live = Live::new(now, now, false, LoadPolicy::default(), None);
+        (0..3).for_each(|_| live.checked(false, now));
+        assert!(live.availability().eject(live.availability().generation(), now + Duration::from_secs(60)));
+        live.checked(true, now);
+        assert!(!live.takes(now, 0), "one good check is not enough");
+        live.checked(true, now);
+        assert_eq!(live.availability().standing(now), Standing::ProbeDue);
+        assert!(live.takes(now, 0));
     }
 
     /// A word of milliseconds that wraps ends after 49 days; a router may run for longer.
