@@ -73,10 +73,6 @@ pub(crate) enum Splitter {
     DeepSeek,
 }
 
-/// Words that are cut before they are encoded in turn: where a word ends is guessed wrongly by the processor now and then, and
-/// what waits for memory should not have to be guessed again with it.
-const IN_TURN: usize = 32;
-
 /// How far [`Tokenizer::safe_cut`] looks back, bytes: beyond the longest paragraph without a space or a comma.
 const CUT_WITHIN: usize = 4096;
 
@@ -115,7 +111,7 @@ impl BytePair {
                 let cut = |text: &[u8], at, ends: &mut [usize]| {
                     split::cut_by(text, at, ends, split::deepseek::next)
                 };
-                run(vocabulary, text, out, go_on, cut, cut);
+                run(vocabulary, text, out, go_on, cut);
             }
         }
     }
@@ -154,10 +150,11 @@ fn run_by<P: Pattern, S: Stack>(
     out: &mut S,
     go_on: impl FnMut(&S) -> bool,
 ) {
-    run(vocabulary, text, out, go_on, split::cut::<P>, split::cut_blocks::<P>);
+    run(vocabulary, text, out, go_on, split::cut_blocks::<P>);
 }
 
-/// `cut` gives the ends of as many words as there is room for, and `cut_new` does so where most text was new of late.
+/// `cut` gives the ends of as many words as there is room for: where a word ends is guessed wrongly by the processor now and then,
+/// and what waits for memory should not have to be guessed again with it.
 #[inline]
 fn run<S: Stack>(
     vocabulary: &Vocabulary,
@@ -165,17 +162,12 @@ fn run<S: Stack>(
     out: &mut S,
     mut go_on: impl FnMut(&S) -> bool,
     cut: impl Fn(&[u8], usize, &mut [usize]) -> (usize, usize),
-    cut_new: impl Fn(&[u8], usize, &mut [usize]) -> (usize, usize),
 ) {
     let bytes = text.as_bytes();
     Memo::lend(|memo| {
         let (mut ends, mut at) = ([0; BATCH], 0);
         while at < bytes.len() {
-            let (count, end) = if memo.is_new() {
-                cut_new(bytes, at, &mut ends)
-            } else {
-                cut(bytes, at, ends.split_at_mut(IN_TURN).0)
-            };
+            let (count, end) = cut(bytes, at, &mut ends);
             let ends = ends.get(..count).unwrap_or_default();
             if !vocabulary.encode_all(memo, bytes, at, ends, out, &mut go_on) {
                 return;

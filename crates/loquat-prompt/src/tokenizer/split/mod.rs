@@ -137,12 +137,6 @@ pub(crate) fn next<P: Pattern>(text: &[u8], at: usize) -> usize {
 
 /// The ends of the words from `at` on, as many as there is room for: how many, and the last of them.
 #[inline]
-pub(crate) fn cut<P: Pattern>(text: &[u8], at: usize, ends: &mut [usize]) -> (usize, usize) {
-    cut_by(text, at, ends, next::<P>)
-}
-
-/// [`cut`] by any way to find a word's end.
-#[inline]
 pub(crate) fn cut_by(
     text: &[u8],
     mut at: usize,
@@ -161,7 +155,7 @@ pub(crate) fn cut_by(
     (count, at)
 }
 
-/// [`cut`] for text of which the processor guesses wrongly what comes next: it is cut block by block.
+/// [`cut_by`] the pattern: block by block, since where the next word ends the processor guesses wrongly too often.
 pub(crate) fn cut_blocks<P: Pattern>(text: &[u8], at: usize, ends: &mut [usize]) -> (usize, usize) {
     /// A block that is half used up gives way to a new one.
     const HALF: usize = 32;
