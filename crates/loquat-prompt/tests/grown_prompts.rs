@@ -254,6 +254,47 @@ fn a_turn_looks_up_its_tail() {
     assert!(words.encoded.load(Relaxed) - before > 40 * 200, "what was cleared is gone");
 }
 
+/// What turns appended is kept by the prompt alone, and found all the same by a prompt that begins as it does and goes on otherwise:
+/// a turn that is said in other words.
+#[test]
+fn what_was_appended_is_found_by_who_goes_on_otherwise() {
+    let turn = |number: usize| format!("what is said in turn {number}, {}", "and so on, ".repeat(20));
+    for is_rendered in [false, true] {
+        let tokenizer: Arc<dyn Tokenizer> = o200k_base().unwrap();
+        let cache = TokenCache::new(CacheLimits::default());
+        let cached = cache.tokenizer("a", &tokenizer);
+        let ask = |turns: &[String]| {
+            let (mut tokens, mut expected, mut rendered) = (Vec::new(), Vec::new(), String::new());
+            let mut pieces = Vec::new();
+            for turn in turns {
+                pieces.extend([Piece::Markup("<|endofprompt|>user\n"), Piece::Text(turn)]);
+                rendered.extend(["<|endofprompt|>user\n", turn]);
+            }
+            if is_rendered {
+                pieces = vec![Piece::Markup(&rendered)];
+            }
+            let before = cache.stats(None).missed_bytes;
+            cached.encode_prompt(&pieces, &mut tokens).unwrap();
+            tokenizer.encode_prompt(&pieces, &mut expected).unwrap();
+            assert_eq!(tokens, expected);
+            cache.stats(None).missed_bytes - before
+        };
+        let mut turns = Vec::new();
+        for number in 0..30 {
+            turns.push(turn(number));
+            ask(&turns);
+        }
+        let inserted = cache.stats(None).inserted;
+        assert!(inserted < 10, "the prompt keeps the others: {inserted}, {is_rendered}");
+        for number in [20, 15, 10] {
+            turns.truncate(number);
+            turns.push(turn(100 + number));
+            let encoded = ask(&turns);
+            assert!((1..300).contains(&encoded), "{encoded} bytes for the turn that is another");
+        }
+    }
+}
+
 /// Prompts that begin alike and never grow are not kept for long, however many there are.
 #[test]
 fn prompts_are_bounded_by_bytes() {

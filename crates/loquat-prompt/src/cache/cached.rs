@@ -9,7 +9,7 @@ use std::{
 use loquat_core::Result;
 
 use super::flight::Turn;
-use super::grown::{Prompt, Resume};
+use super::grown::{Late, Prompt, Resume};
 use super::partition::Entry;
 use super::tokens::{GROWN_PART, Owner, TokenCache};
 use crate::tokenizer::{Begin, Cut, Keep, Piece, Tokenizer, encode_from};
@@ -26,6 +26,15 @@ enum Look<R> {
     Missing((u64, u64)),
     /// A text that was never asked for, where hardly any is asked for twice: it has no place, and gets none.
     New,
+}
+
+/// What became of a text's tokens.
+enum Encoded {
+    /// They were there.
+    Answered,
+    Computed,
+    /// Computed, and kept nowhere.
+    Late,
 }
 
 /// A text that is not there, and its hashes in this cache.
@@ -178,34 +187,50 @@ impl CachedTokenizer {
         self.owner.tokenizer.encode(text, tokens)
     }
 
-    /// Appends the tokens of a text, from where they are; how many bytes of it were there.
-    fn encode_segment(&self, text: &str, tokens: &mut Vec<u32>) -> Result<usize> {
+    /// Appends the tokens of a text, from where they are; what became of it. With `is_late` it gets no place, unless it is long.
+    fn encode_segment(&self, text: &str, tokens: &mut Vec<u32>, is_late: bool) -> Result<Encoded> {
         // One copy, from where they lie.
         let append = |entry: &Entry| {
             tokens.extend_from_slice(entry.tokens.as_ref()?);
             Some(())
         };
         match self.ask(text, append) {
-            Look::Found(Some(())) => return Ok(text.len()),
+            Look::Found(Some(())) => return Ok(Encoded::Answered),
+            // What others wait for has a place.
+            Look::Missing(_) if is_late && text.len() < FLIGHT_BYTES => {
+                return self.pass(text, tokens).map(|()| Encoded::Late);
+            }
             Look::Found(None) => self.compute(self.hashes(text), text, tokens).map(drop),
             Look::Missing(hashes) => self.compute(hashes, text, tokens).map(drop),
             Look::New => self.pass(text, tokens),
         }
-        .map(|()| 0)
+        .map(|()| Encoded::Computed)
     }
 
-    /// [`Tokenizer::encode`]; how many bytes of the text were there.
-    fn encode_all(&self, text: &str, tokens: &mut Vec<u32>) -> Result<usize> {
+    /// [`Tokenizer::encode`]; how many bytes of the text were there. With `late`, what has no place is told it.
+    fn encode_all(
+        &self,
+        text: &str,
+        tokens: &mut Vec<u32>,
+        mut late: Option<&mut dyn FnMut(Late)>,
+    ) -> Result<usize> {
         let (mut rest, mut answered) = (text, 0);
         while !rest.is_empty() {
             let segment = self.segment(rest);
             if segment.len() < WORTH_BYTES {
                 self.owner.tokenizer.encode(segment, tokens)?;
             } else {
-                let began = self.owner.counters.begin();
-                let encoded = self.encode_segment(segment, tokens);
+                let (began, begun) = (self.owner.counters.begin(), tokens.len());
+                let encoded = self.encode_segment(segment, tokens, late.is_some());
                 self.owner.counters.over(began);
-                answered += encoded?;
+                match (encoded?, &mut late) {
+                    (Encoded::Answered, _) => answered += segment.len(),
+                    (Encoded::Late, Some(late)) => {
+                        let at = text.len() - rest.len();
+                        late(Late { text: at..at + segment.len(), tokens: begun..tokens.len() });
+                    }
+                    (Encoded::Computed | Encoded::Late, _) => {}
+                }
             }
             rest = rest.get(segment.len()..).unwrap_or_default();
         }
@@ -231,24 +256,42 @@ impl CachedTokenizer {
         let kept = tokens.len();
         let rest = pieces.get(resume.piece..).unwrap_or_default();
         let begin = Begin { from: resume.offset, markup: prompt.markup() };
-        let cut = encode_from(&**tokenizer, rest, begin, tokens, |text, tokens| {
-            self.encode_all(text, tokens).map(drop)
+        let mut late: Vec<(Option<Cut>, Late)> = Vec::new();
+        let cut = encode_from(&**tokenizer, rest, begin, tokens, |text, behind, tokens| {
+            self.encode_all(text, tokens, Some(&mut |one| late.push((behind, one)))).map(drop)
         })?;
         let cut = cut.map(|cut| Cut { piece: cut.piece + resume.piece, tokens: cut.tokens - begun, ..cut });
         prompt.grow(pieces, resume, tokens.get(kept..).unwrap_or_default(), cut);
+        for (behind, Late { text, tokens }) in late {
+            // A run of text begins behind a control token, or where the prompt goes on.
+            let start = behind.map_or(resume.bytes, |cut| prompt.start(cut.piece + resume.piece) + cut.end);
+            let text = start + text.start..start + text.end;
+            prompt.keep_late(Late { text, tokens: tokens.start - begun..tokens.end - begun });
+        }
         self.keep_prompt(prompt, true);
         Ok(())
     }
 
-    fn keep_prompt(&self, prompt: Box<Prompt>, has_grown: bool) {
+    fn keep_prompt(&self, mut prompt: Box<Prompt>, has_grown: bool) {
         let max_bytes = self.cache.0.limits.max_bytes;
         if prompt.size() > max_bytes / 16 {
-            return;
+            return self.settle(&mut prompt);
         }
         let (added, removed) = self.owner.grown.put(prompt, has_grown, max_bytes / GROWN_PART);
         self.cache.0.bytes.fetch_add(added, Relaxed);
-        self.cache.0.bytes.fetch_sub(removed, Relaxed);
+        for mut prompt in removed {
+            self.cache.0.bytes.fetch_sub(prompt.size(), Relaxed);
+            self.settle(&mut prompt);
+        }
         self.cache.make_room();
+    }
+
+    /// Gives what only this prompt keeps places of its own.
+    fn settle(&self, prompt: &mut Prompt) {
+        for (text, tokens) in prompt.take_late() {
+            let entry = Entry { count: tokens.len(), tokens: Some(tokens.into()) };
+            self.keep(self.hashes(text), text, entry);
+        }
     }
 
     /// The entry of a text, read where it lies. One that is not found at a glance is looked for if the hash of its sample is admitted.
@@ -311,7 +354,7 @@ impl Tokenizer for CachedTokenizer {
     }
 
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
-        self.encode_all(text, tokens).map(drop)
+        self.encode_all(text, tokens, None).map(drop)
     }
 
     fn encode_prompt(&self, pieces: &[Piece<'_>], tokens: &mut Vec<u32>) -> Result<()> {
@@ -320,10 +363,16 @@ impl Tokenizer for CachedTokenizer {
             self.cache.0.bytes.fetch_sub(size, Relaxed);
             return self.go_on(prompt, resume, pieces, tokens);
         }
+        let (alike, size) = grown.take_alike(pieces);
+        self.cache.0.bytes.fetch_sub(size, Relaxed);
+        for mut prompt in alike {
+            self.settle(&mut prompt);
+            self.keep_prompt(Box::new(prompt), false);
+        }
         let (begun, mut answered) = (tokens.len(), 0);
         let begin = Begin { from: 0, markup: None };
-        let cut = encode_from(&**tokenizer, pieces, begin, tokens, |text, tokens| {
-            answered += self.encode_all(text, tokens)?;
+        let cut = encode_from(&**tokenizer, pieces, begin, tokens, |text, _, tokens| {
+            answered += self.encode_all(text, tokens, None)?;
             Ok(())
         })?;
         if let Some(cut) = cut.filter(|_| self.keeps && answered > 0) {

@@ -4,10 +4,17 @@
 //! A prompt is kept once the segments before it have answered for a part of it, so that what never comes again is never kept; and
 //! while hardly any that are kept are found again, one in [`PROBE`] is. All of it is a copy of what could be computed: where another
 //! thread has a prompt just now, it is as if there were none.
+//!
+//! What was appended is kept by the prompt alone at first ([`Late`]), since the next turn asks the prompt. It gets a place of its own
+//! among the segments when somebody may ask for it: when a prompt comes that begins alike and goes on otherwise, and when this one makes
+//! room for newer ones.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    ops::Range,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use crate::tokenizer::{Cut, Piece, Tokenizer};
@@ -51,6 +58,15 @@ struct Mark {
     pieces: usize,
     bytes: usize,
     tail: [u8; TAIL_BYTES],
+    /// Where the first text ends that only the prompt keeps, and the last bytes of its piece up to there.
+    late: Option<(usize, [u8; TAIL_BYTES])>,
+}
+
+/// A text within a prompt that only the prompt keeps, by its bytes, and its tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct Late {
+    pub(crate) text: Range<usize>,
+    pub(crate) tokens: Range<usize>,
 }
 
 /// A prompt and its tokens. Its text is one of the tenant's own, as that of a segment is.
@@ -61,6 +77,8 @@ pub(crate) struct Prompt {
     tokens: Vec<u32>,
     /// The last control token.
     cut: Cut,
+    /// In order.
+    late: Vec<Late>,
 }
 
 /// Where a grown prompt goes on.
@@ -101,14 +119,7 @@ impl Grown {
         if self.entries.load(Relaxed) == 0 {
             return None;
         }
-        let mut end = 0;
-        let ends: Vec<usize> = pieces
-            .iter()
-            .map(|piece| {
-                end += piece.text().len();
-                end
-            })
-            .collect();
+        let ends = ends(pieces);
         let mut shelf = self.lock();
         let fitting =
             shelf.prompts.iter().enumerate().rev().filter(|(_, (mark, _))| mark.may_begin(pieces, &ends));
@@ -132,6 +143,22 @@ impl Grown {
         self.set(&shelf);
     }
 
+    /// The prompts that keep a text alone up to which these pieces may begin alike, taken out; second, how many bytes fewer there
+    /// are here now.
+    pub(crate) fn take_alike(&self, pieces: &[Piece<'_>]) -> (Vec<Prompt>, usize) {
+        let (mut alike, mut removed) = (Vec::new(), 0);
+        if self.entries.load(Relaxed) > 0 {
+            let ends = ends(pieces);
+            let mut shelf = self.lock();
+            let taken = shelf.prompts.extract_if(.., |(mark, _)| mark.is_alike(pieces, &ends));
+            alike.extend(taken.map(|(_, prompt)| *prompt));
+            self.set(&shelf);
+            removed = alike.iter().map(Prompt::size).sum();
+            self.bytes.fetch_sub(removed, Relaxed);
+        }
+        (alike, removed)
+    }
+
     /// Whether a prompt of so many bytes, of which segments answered for so many, is worth being kept.
     pub(crate) fn admits(&self, bytes: usize, answered: usize) -> bool {
         if bytes < WORTH_BYTES || answered < bytes / 4 {
@@ -146,10 +173,10 @@ impl Grown {
         shelf.passed == 0
     }
 
-    /// Keeps a prompt, for the first time or as it has grown; how many bytes more there are now, and how many fewer of others that made room.
-    pub(crate) fn put(&self, prompt: Box<Prompt>, has_grown: bool, max_bytes: usize) -> (usize, usize) {
+    /// Keeps a prompt, for the first time or as it has grown; how many bytes more there are now, and the others that made room.
+    pub(crate) fn put(&self, prompt: Box<Prompt>, has_grown: bool, max_bytes: usize) -> (usize, Vec<Prompt>) {
         let added = prompt.size();
-        let mut removed = 0;
+        let mut removed = Vec::new();
         let mut shelf = self.lock();
         shelf.prompts.push((prompt.mark(), prompt));
         if has_grown {
@@ -160,9 +187,8 @@ impl Grown {
         let mut over = shelf.prompts.len().saturating_sub(most);
         while over > 0 || self.bytes() > max_bytes && !shelf.prompts.is_empty() {
             let (_, oldest) = shelf.prompts.remove(0);
-            let size = oldest.size();
-            self.bytes.fetch_sub(size, Relaxed);
-            removed += size;
+            self.bytes.fetch_sub(oldest.size(), Relaxed);
+            removed.push(*oldest);
             over = over.saturating_sub(1);
         }
         self.set(&shelf);
@@ -181,6 +207,18 @@ impl Grown {
         self.bytes.fetch_sub(size, Relaxed);
         size
     }
+}
+
+/// Where each piece ends, in the bytes of all.
+fn ends(pieces: &[Piece<'_>]) -> Vec<usize> {
+    let mut end = 0;
+    pieces
+        .iter()
+        .map(|piece| {
+            end += piece.text().len();
+            end
+        })
+        .collect()
 }
 
 /// The last bytes of a piece, filled up with zeros.
@@ -205,6 +243,15 @@ impl Mark {
         let Some(part) = self.bytes.checked_sub(end - text.len()) else { return false };
         text.get(..part).is_some_and(|text| tail(text) == self.tail)
     }
+
+    /// Whether these pieces, which end there, may begin with all up to the first text that only that prompt keeps.
+    fn is_alike(&self, pieces: &[Piece<'_>], ends: &[usize]) -> bool {
+        let Some((at, expected)) = self.late else { return false };
+        let index = ends.partition_point(|end| *end < at);
+        let (Some(piece), Some(end)) = (pieces.get(index), ends.get(index)) else { return false };
+        let text = piece.text().as_bytes();
+        text.get(..at - (end - text.len())).is_some_and(|text| tail(text) == expected)
+    }
 }
 
 impl Prompt {
@@ -217,6 +264,7 @@ impl Prompt {
             pieces: Vec::with_capacity(pieces.len() + 8),
             tokens: Vec::with_capacity(tokens.len() + tokens.len() / 4),
             cut,
+            late: Vec::new(),
         };
         prompt.append(pieces);
         prompt.tokens.extend_from_slice(tokens);
@@ -230,7 +278,7 @@ impl Prompt {
         }
     }
 
-    /// It has become that, whose tokens after those that stay are these.
+    /// It has become that, whose tokens after those that stay are these. Where some do not stay, it no longer keeps their text alone.
     pub(crate) fn grow(&mut self, pieces: &[Piece<'_>], resume: Resume, tokens: &[u32], cut: Option<Cut>) {
         if let Some((_, end)) = self.pieces.pop() {
             let known = self.pieces.len();
@@ -241,9 +289,21 @@ impl Prompt {
             }
             self.append(pieces.get(known + 1..).unwrap_or_default());
         }
+        self.late.retain(|late| late.tokens.end <= resume.tokens);
         self.tokens.truncate(resume.tokens);
         self.tokens.extend_from_slice(tokens);
         self.cut = cut.unwrap_or(self.cut);
+    }
+
+    /// It alone keeps that, too, which comes after whatever it keeps so already.
+    pub(crate) fn keep_late(&mut self, late: Late) {
+        self.late.push(late);
+    }
+
+    /// The texts that it keeps alone and their tokens; it does no longer.
+    pub(crate) fn take_late(&mut self) -> impl Iterator<Item = (&str, &[u32])> {
+        let late = std::mem::take(&mut self.late);
+        late.into_iter().filter_map(|late| Some((self.text.get(late.text)?, self.tokens.get(late.tokens)?)))
     }
 
     pub(crate) fn tokens(&self) -> &[u32] {
@@ -252,17 +312,27 @@ impl Prompt {
 
     /// Bytes that it takes.
     pub(crate) fn size(&self) -> usize {
-        OVERHEAD_BYTES + self.text.capacity() + self.tokens.capacity() * 4 + self.pieces.capacity() * 16
+        let late = self.late.capacity() * size_of::<Late>();
+        OVERHEAD_BYTES
+            + self.text.capacity()
+            + self.tokens.capacity() * 4
+            + self.pieces.capacity() * 16
+            + late
     }
 
     fn mark(&self) -> Mark {
         let before = self.start(self.pieces.len().saturating_sub(1));
         let last = self.text.as_bytes().get(before..).unwrap_or_default();
-        Mark { pieces: self.pieces.len(), bytes: self.text.len(), tail: tail(last) }
+        let late = self.late.first().map(|late| {
+            let at = late.text.end;
+            let piece = self.pieces.partition_point(|(_, end)| *end < at);
+            (at, tail(self.text.as_bytes().get(self.start(piece)..at).unwrap_or_default()))
+        });
+        Mark { pieces: self.pieces.len(), bytes: self.text.len(), tail: tail(last), late }
     }
 
     /// Where a piece begins.
-    fn start(&self, piece: usize) -> usize {
+    pub(crate) fn start(&self, piece: usize) -> usize {
         piece.checked_sub(1).and_then(|before| self.pieces.get(before)).map_or(0, |(_, end)| *end)
     }
 

@@ -51,7 +51,7 @@ pub(super) fn encode_prompt<T: Tokenizer + ?Sized>(
     tokens: &mut Vec<u32>,
 ) -> Result<()> {
     let begin = Begin { from: 0, markup: None };
-    encode_from(tokenizer, pieces, begin, tokens, |text, tokens| tokenizer.encode(text, tokens)).map(drop)
+    encode_from(tokenizer, pieces, begin, tokens, |text, _, tokens| tokenizer.encode(text, tokens)).map(drop)
 }
 
 /// A control token of a prompt.
@@ -74,26 +74,26 @@ pub(crate) struct Begin<'a> {
     pub(crate) markup: Option<(&'a str, (usize, usize, u32))>,
 }
 
-/// [`encode_prompt`] from a place on where a run of ordinary text begins, by another way to encode such a run. The last control token,
-/// if there is one; its piece is one of these, its tokens are all.
+/// [`encode_prompt`] from a place on where a run of ordinary text begins, by another way to encode such a run, which is told the control
+/// token before it. The last control token, if there is one; its piece is one of these, its tokens are all.
 pub(crate) fn encode_from<T: Tokenizer + ?Sized>(
     tokenizer: &T,
     pieces: &[Piece<'_>],
     Begin { mut from, markup }: Begin<'_>,
     tokens: &mut Vec<u32>,
-    mut encode: impl FnMut(&str, &mut Vec<u32>) -> Result<()>,
+    mut encode: impl FnMut(&str, Option<Cut>, &mut Vec<u32>) -> Result<()>,
 ) -> Result<Option<Cut>> {
     let mut run = Run { pending: "", gathered: String::new() };
     let mut known = [None; KNOWN];
     known[0] = markup.map(|(markup, control)| (markup, Some(control)));
     let mut controls = Remembered { tokenizer, known, next: 1 };
-    let mut last = None;
+    let mut last: Option<Cut> = None;
     for (number, piece) in pieces.iter().enumerate() {
         let mut rest = piece.text().get(std::mem::take(&mut from)..).unwrap_or_default();
         if piece.is_markup() {
             while let Some((start, end, control)) = controls.find(rest) {
                 run.push(rest.get(..start).unwrap_or_default());
-                encode(run.take(), tokens)?;
+                encode(run.take(), last, tokens)?;
                 run.clear();
                 tokens.push(control);
                 let before = piece.text().len() - rest.len();
@@ -108,7 +108,7 @@ pub(crate) fn encode_from<T: Tokenizer + ?Sized>(
         }
         run.push(rest);
     }
-    encode(run.take(), tokens)?;
+    encode(run.take(), last, tokens)?;
     Ok(last)
 }
 
