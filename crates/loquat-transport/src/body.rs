@@ -16,14 +16,7 @@ use loquat_core::{CancellationToken, ErrorKind, Result};
 
 #[cfg(feature = "decompress")]
 use crate::decode::Decoder;
-use crate::{
-    PoolConfig,
-    cancel::{Cancelled, Cancelling},
-    http1::Http1,
-    http2,
-    pool::Slot,
-    trail::Trail,
-};
+use crate::{PoolConfig, cancel::Cancelling, http1::Http1, http2, pool::Slot, trail::Trail};
 
 /// Most memory set aside for a body that has not come.
 const MAX_RESERVED_BYTES: usize = 1024 * 1024;
@@ -39,7 +32,6 @@ pub struct Body {
     inner: Inner,
     #[cfg(feature = "decompress")]
     decoder: Option<Box<Decoder>>,
-    /// With the wait that was made for the head, where there was one.
     cancelling: Cancelling,
     rest: Box<Rest>,
 }
@@ -73,7 +65,6 @@ struct Drain {
 pub(crate) struct Exchange<'a> {
     pub(crate) pool: &'a PoolConfig,
     pub(crate) cancellation: &'a CancellationToken,
-    pub(crate) cancelled: Option<Cancelled>,
     pub(crate) trail: Trail,
 }
 
@@ -94,7 +85,7 @@ impl Body {
             inner,
             #[cfg(feature = "decompress")]
             decoder: None,
-            cancelling: Cancelling::new(of.cancellation, of.cancelled),
+            cancelling: Cancelling::Asked(of.cancellation.clone()),
             rest: Box::new(Rest {
                 trailers: None,
                 trail: of.trail,

@@ -1,4 +1,4 @@
-//! The wait for a cancellation, registered once for a request: for its head, and with the same registration for its body.
+//! The wait for a cancellation while a body is read, registered once.
 //!
 //! A token takes a lock whenever it is asked, and two when its future is polled. Whoever waits for a socket is polled for each
 //! thing that comes from it, mostly in the same task: so the token is told once whom to wake, and that raises a flag first.
@@ -45,11 +45,6 @@ pub(crate) enum Cancelling {
 }
 
 impl Cancelling {
-    /// The wait, if it has begun already.
-    pub(crate) fn new(token: &CancellationToken, begun: Option<Cancelled>) -> Self {
-        begun.map_or_else(|| Self::Asked(token.clone()), Self::Awaited)
-    }
-
     /// Whether the token is cancelled.
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {

@@ -114,13 +114,21 @@ impl Transport {
         if let Err(error) = context.check_at(trail.started) {
             return Err(trail.error(error.kind(), error.message()));
         }
-        let mut cancelled = None;
         let answered = {
-            let wait = || Cancelled::new(context.cancellation());
             let mut attempt = pin!(self.0.attempt(request, &mut trail));
-            poll_fn(|cx| match attempt.as_mut().poll(cx) {
-                Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending => cancelled.get_or_insert_with(wait).poll(cx).map(|()| None),
+            // A head is waited for in two or three polls: so the token itself is asked, which takes two locks each time and no memory.
+            let mut cancelled = pin!(None);
+            poll_fn(|cx| {
+                if let Poll::Ready(answered) = attempt.as_mut().poll(cx) {
+                    return Poll::Ready(Some(answered));
+                }
+                if cancelled.is_none() {
+                    cancelled.set(Some(context.cancellation().cancelled()));
+                }
+                match cancelled.as_mut().as_pin_mut() {
+                    Some(cancelled) => cancelled.poll(cx).map(|()| None),
+                    None => Poll::Pending, // it is made above
+                }
             })
             .await
         };
@@ -132,8 +140,7 @@ impl Transport {
         };
         trail.head(head.status.is_success());
         let connection = source.info();
-        let of =
-            Exchange { pool: &self.0.pool.config, cancellation: context.cancellation(), cancelled, trail };
+        let of = Exchange { pool: &self.0.pool.config, cancellation: context.cancellation(), trail };
         let body = match source {
             Source::Http1(connection) => Body::http1(connection, of),
             Source::Http2(stream, slot) => Body::http2(stream, slot, of),
