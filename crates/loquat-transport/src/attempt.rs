@@ -269,7 +269,6 @@ impl Inner {
         trail.handed_over(slot.info());
         let limit = self.first_byte(request);
         let mut expiry = earlier(since, limit, trail.deadline);
-        let mut timer = slot.connection().timers.take();
         let mut last_sent = None;
         let answered = poll_fn(|cx| {
             if let Poll::Ready(answered) = stream.poll_head(cx) {
@@ -277,7 +276,7 @@ impl Inner {
             }
             last_sent = stream.last_sent().or(last_sent);
             while let Some((end, expired)) = expiry {
-                if Timer::poll_until(&mut timer, end, cx).is_pending() {
+                if Timer::poll_until(&mut stream.timer, end, cx).is_pending() {
                     break;
                 }
                 // The limit counts from the last piece of an upload.
@@ -289,7 +288,6 @@ impl Inner {
             Poll::Pending
         })
         .await;
-        slot.connection().timers.put(timer);
         match answered {
             Ok(Ok(head)) => Ok((head, Source::Http2(stream, slot))),
             Ok(Err(failure)) => {

@@ -7,7 +7,6 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Mutex, PoisonError},
     task::{Context, Poll},
     time::Instant,
 };
@@ -49,22 +48,6 @@ impl Timer {
     }
 }
 
-/// Timers that are not in use, at most one for each stream that was ever open at once.
-#[derive(Debug, Default)]
-pub(crate) struct Timers(Mutex<Vec<Timer>>);
-
-impl Timers {
-    pub(crate) fn take(&self) -> Option<Timer> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().and_then(Timer::here)
-    }
-
-    pub(crate) fn put(&self, timer: Option<Timer>) {
-        if let Some(timer) = timer {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(timer);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{future::poll_fn, time::Duration};
@@ -95,18 +78,16 @@ mod tests {
     fn a_timer_of_another_runtime_is_not_used() {
         let runtime =
             || tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-        let timers = Timers::default();
         let (one, other) = (runtime(), runtime());
-        one.block_on(async {
+        let timer = one.block_on(async {
             let mut timer = None;
             let end = Instant::now() + Duration::from_millis(1);
             poll_fn(|cx| Timer::poll_until(&mut timer, end, cx)).await;
-            timers.put(timer);
-            let timer = timers.take();
+            let timer = timer.and_then(Timer::here);
             assert!(timer.is_some());
-            timers.put(timer);
+            timer
         });
         drop(one);
-        other.block_on(async { assert!(timers.take().is_none()) });
+        other.block_on(async { assert!(timer.and_then(Timer::here).is_none()) });
     }
 }

@@ -8,7 +8,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -16,7 +16,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Ping, PingPong, client::Connection};
+use h2::{
+    Ping, PingPong, SendStream,
+    client::{Connection, ResponseFuture},
+};
 use tokio::{
     sync::oneshot,
     task::unconstrained,
@@ -24,7 +27,7 @@ use tokio::{
 };
 
 use super::{failure::Failure, lane::Lane};
-use crate::{Http2Limits, io, io::Meter, pool::Permit};
+use crate::{Http2Limits, io, io::Meter, pool::Permit, timer::Timer};
 
 /// Stands for the peer's stream limit until its first SETTINGS are in. No peer can send it.
 pub(super) const UNSETTLED: usize = usize::MAX - 1;
@@ -43,9 +46,16 @@ pub(super) struct Shared {
     /// The peer's limit on streams, or [`UNSETTLED`].
     pub(super) peer_limit: AtomicUsize,
     pub(super) closing: AtomicBool,
-    lanes: Mutex<Vec<Arc<Lane>>>,
+    lanes: Mutex<Lanes>,
     /// Set once the peer answered no PING for so long.
     silent: OnceLock<Duration>,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    open: Vec<Arc<Lane>>,
+    /// For the next streams, each with the timer of the last caller: at most one for each stream that was ever open at once.
+    idle: Vec<(Arc<Lane>, Option<Timer>)>,
 }
 
 impl Shared {
@@ -58,21 +68,40 @@ impl Shared {
         })
     }
 
-    pub(super) fn enter(&self, lane: &Arc<Lane>) {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lane.index.store(lanes.len(), Relaxed);
-        lanes.push(Arc::clone(lane));
+    /// A lane for that stream, and a timer where one is there.
+    pub(super) fn enter(
+        &self,
+        response: ResponseFuture,
+        sender: Option<SendStream<Bytes>>,
+        most_owed: usize,
+    ) -> (Arc<Lane>, Option<Timer>) {
+        let mut lanes = self.lanes();
+        let (lane, timer) = lanes.idle.pop().unwrap_or_else(|| (Arc::new(Lane::new(most_owed)), None));
+        lane.begin(response, sender);
+        lane.index.store(lanes.open.len(), Relaxed);
+        lanes.open.push(Arc::clone(&lane));
+        drop(lanes);
+        (lane, timer.and_then(Timer::here))
     }
 
-    pub(super) fn leave(&self, lane: &Arc<Lane>) {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The lane's stream is gone, and nothing of it is left there.
+    pub(super) fn leave(&self, lane: &Arc<Lane>, timer: Option<Timer>) {
+        let mut lanes = self.lanes();
         let index = lane.index.load(Relaxed);
-        if lanes.get(index).is_some_and(|other| Arc::ptr_eq(other, lane)) {
-            lanes.swap_remove(index);
-            if let Some(moved) = lanes.get(index) {
+        if lanes.open.get(index).is_some_and(|other| Arc::ptr_eq(other, lane)) {
+            let lane = lanes.open.swap_remove(index);
+            if let Some(moved) = lanes.open.get(index) {
                 moved.index.store(index, Relaxed);
             }
+            // Its caller's and this one. Whoever else has it took it under this lock, and may be about to give its stream up.
+            if Arc::strong_count(&lane) == 2 {
+                lanes.idle.push((lane, timer));
+            }
         }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the stream ended: `h2` only knows that the connection is gone.
@@ -84,7 +113,7 @@ impl Shared {
     }
 
     fn is_empty(&self) -> bool {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.lanes().open.is_empty()
     }
 }
 
@@ -151,8 +180,7 @@ enum End {
 impl Shared {
     /// Takes over from callers who have fallen behind. How much lies unread altogether.
     fn relieve(&self, all: bool) -> usize {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.relieve(all)))
+        self.lanes().open.iter().fold(0, |sum, lane| sum.saturating_add(lane.relieve(all)))
     }
 
     /// Gives up those whose callers do not read. How many.
@@ -161,10 +189,8 @@ impl Shared {
         // Before the others have no window left, less patience is had, and with less.
         let is_scarce = unread >= limits.connection_window_bytes as usize / 4 * 3;
         let (least, ticks) = if is_scarce { (1, 1) } else { (limits.laggard_bytes, LAGGARD_TICKS) };
-        let lagging: Vec<_> = {
-            let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            lanes.iter().filter(|lane| lane.tick(least) >= ticks).cloned().collect()
-        };
+        let lagging: Vec<_> =
+            self.lanes().open.iter().filter(|lane| lane.tick(least) >= ticks).cloned().collect();
         for lane in lagging {
             lane.give_up(after / LAGGARD_TICKS * ticks);
         }

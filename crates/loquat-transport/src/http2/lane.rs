@@ -9,7 +9,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::http1::Head;
 
-/// What both ends share.
+/// What both ends share, for one stream after another.
 #[derive(Debug)]
 pub(super) struct Lane {
     state: Mutex<State>,
@@ -52,6 +52,22 @@ pub(super) struct State {
     pub(super) idle_ticks: u32,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            flow: Flow::Over,
+            sender: None,
+            head: None,
+            unread: Unread::default(),
+            owed: 0,
+            waker: None,
+            caught_up: true,
+            took: false,
+            idle_ticks: 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Flow {
     Head(ResponseFuture),
@@ -63,19 +79,20 @@ pub(super) enum Flow {
 }
 
 impl Lane {
-    pub(super) fn new(response: ResponseFuture, sender: Option<SendStream<Bytes>>, most_owed: usize) -> Self {
-        let state = State {
-            flow: Flow::Head(response),
-            sender,
-            head: None,
-            unread: Unread::default(),
-            owed: 0,
-            waker: None,
-            caught_up: true,
-            took: false,
-            idle_ticks: 0,
-        };
-        Self { state: Mutex::new(state), most_owed, index: AtomicUsize::new(0) }
+    pub(super) fn new(most_owed: usize) -> Self {
+        Self { state: Mutex::default(), most_owed, index: AtomicUsize::new(0) }
+    }
+
+    /// A stream begins, where none is.
+    pub(super) fn begin(&self, response: ResponseFuture, sender: Option<SendStream<Bytes>>) {
+        let mut state = self.lock();
+        // The driver may have looked at it since the last one ended.
+        (state.flow, state.sender, state.caught_up) = (Flow::Head(response), sender, true);
+    }
+
+    /// Its caller goes: what is left of the stream, to be dropped outside the lock. Without its handles `h2` resets it.
+    pub(super) fn end(&self) -> State {
+        std::mem::take(&mut *self.lock())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -98,7 +115,9 @@ impl Lane {
         if !std::mem::take(&mut state.caught_up) || even_if_caught_up {
             let waker = state.waker.as_ref().unwrap_or(Waker::noop());
             let cx = &mut Context::from_waker(waker);
-            state.flow.advance(&mut state.head, cx);
+            if let Poll::Ready(answered) = state.flow.poll_head(cx) {
+                state.head = Some(answered);
+            }
             if let Flow::Body(stream) = &mut state.flow {
                 loop {
                     match stream.poll_data(cx) {
@@ -199,18 +218,19 @@ fn give_back(owed: &mut usize, taken: usize, most_owed: usize, stream: &mut Recv
 }
 
 impl Flow {
-    /// From waiting for the head to the body, if the head is there.
-    pub(super) fn advance(&mut self, head: &mut Option<Result<Head, h2::Error>>, cx: &mut Context<'_>) {
-        if let Self::Head(response) = self
-            && let Poll::Ready(answered) = Pin::new(response).poll(cx)
-        {
-            (*head, *self) = match answered {
-                Ok(response) => {
-                    let (Parts { status, headers, .. }, stream) = response.into_parts();
-                    (Some(Ok(Head { status, headers })), Self::Body(stream))
-                }
-                Err(error) => (Some(Err(error)), Self::Over),
-            };
-        }
+    /// The head, once: from then on the body is what is waited for.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, h2::Error>> {
+        let Self::Head(response) = self else {
+            return Poll::Pending;
+        };
+        let (answered, next) = match ready!(Pin::new(response).poll(cx)) {
+            Ok(response) => {
+                let (Parts { status, headers, .. }, stream) = response.into_parts();
+                (Ok(Head { status, headers }), Self::Body(stream))
+            }
+            Err(error) => (Err(error), Self::Over),
+        };
+        *self = next;
+        Poll::Ready(answered)
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     ConnectionInfo, HeadLimits, Http2Limits, Request, connect::Link, http1::has_no_body_by_nature, io::Meter,
-    pool::Permit, timer::Timers, trail::Trail, upload::Outgoing,
+    pool::Permit, trail::Trail, upload::Outgoing,
 };
 use driver::{Driver, Shared, UNSETTLED};
 pub(crate) use failure::Failure;
@@ -47,8 +47,6 @@ pub(crate) struct Http2 {
     shared: Arc<Shared>,
     pub(crate) info: ConnectionInfo,
     meter: Arc<Meter>,
-    /// Of those who wait for a head.
-    pub(crate) timers: Timers,
     own_limit: usize,
     /// Bytes that a stream's caller may have taken before the peer is told.
     most_owed: usize,
@@ -90,7 +88,6 @@ impl Http2 {
             shared,
             info: link.info,
             meter,
-            timers: Timers::default(),
             own_limit,
             most_owed: MOST_OWED.min(connection_window as usize / 4 / own_limit),
             _unwanted: unwanted_sender,

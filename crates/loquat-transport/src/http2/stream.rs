@@ -16,7 +16,7 @@ use super::{
     lane::{Flow, Lane},
     pump::Pump,
 };
-use crate::http1::Head;
+use crate::{http1::Head, timer::Timer};
 
 /// The caller's end. Dropping it before the end resets the stream (`CANCEL`).
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Stream {
     shared: Arc<Shared>,
     /// While the upload has not ended.
     pump: Option<Box<Pump>>,
+    /// Of who waits for the head.
+    pub(crate) timer: Option<Timer>,
 }
 
 impl Stream {
@@ -35,9 +37,8 @@ impl Stream {
         most_owed: usize,
     ) -> Self {
         let (pump, sender) = upload.map(|(pump, sender)| (Box::new(pump), sender)).unzip();
-        let lane = Arc::new(Lane::new(response, sender, most_owed));
-        shared.enter(&lane);
-        Self { lane, shared, pump }
+        let (lane, timer) = shared.enter(response, sender, most_owed);
+        Self { lane, shared, pump, timer }
     }
 
     /// Sends on what there is room for.
@@ -64,16 +65,16 @@ impl Stream {
         }
         let mut state = self.lane.lock();
         let state = &mut *state;
-        state.flow.advance(&mut state.head, cx);
-        match state.head.take() {
-            Some(answered) => Poll::Ready(answered.map_err(|error| self.shared.blame(error))),
-            None if matches!(state.flow, Flow::Head(_)) => {
-                state.caught_up = true;
-                state.wait(cx);
-                Poll::Pending
-            }
-            None => Poll::Pending, // taken before; nobody asks twice
+        // Where the driver has taken it, it is no longer with `h2`. Nobody asks again who has got it.
+        let answered = match &mut state.head {
+            None => state.flow.poll_head(cx),
+            taken => taken.take().map_or(Poll::Pending, Poll::Ready),
+        };
+        if answered.is_pending() {
+            state.caught_up = true;
+            state.wait(cx);
         }
+        answered.map(|answered| answered.map_err(|error| self.shared.blame(error)))
     }
 
     /// The next data of the body; the stream's window grows by what is handed out.
@@ -115,11 +116,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.shared.leave(&self.lane);
-        let handles = {
-            let mut state = self.lane.lock();
-            (std::mem::replace(&mut state.flow, Flow::Over), state.sender.take())
-        };
-        drop(handles);
+        // Before it is left: a lane is empty when it is another's.
+        let left = self.lane.end();
+        self.shared.leave(&self.lane, self.timer.take());
+        drop(left);
     }
 }
