@@ -486,31 +486,36 @@ impl Decoder {
     }
 }
 
-/// The event at the front of the input, if it is one `data:` line of UTF-8 and a blank line, as nearly all are. No shorter than what
-/// the limit on its length counts: its own line ends.
+/// The event at the front of the input, if it is at most one `event:` line, one `data:` line, both UTF-8, and a blank line, as nearly all
+/// are. No shorter than what the limit on its length counts: its own line ends.
 #[inline]
 fn plain(input: &[u8]) -> Option<Framed<'_>> {
-    let value = input.strip_prefix(b"data:")?;
+    let ((start, end), rest) = name_line(input)?;
+    let name = if start < end { vector::text(input.get(start..end)?)? } else { "message" };
+    let value = rest.strip_prefix(b"data:")?;
     let value = value.strip_prefix(b" ").unwrap_or(value);
     let end = memchr2(b'\n', b'\r', value)?;
     let blank = end + line_end(value, end)?;
     let length = input.len() - value.len() + blank + line_end(value, blank)?;
-    Some(Framed { length, name: "message", data: vector::text(value.get(..end)?)? })
+    Some(Framed { length, name, data: vector::text(value.get(..end)?)? })
+}
+
+/// Where in the input the name is that an `event:` line at its front gives, empty without one; and what follows. `None` if that line is
+/// not all there.
+#[inline]
+fn name_line(input: &[u8]) -> Option<((usize, usize), &[u8])> {
+    let Some(value) = input.strip_prefix(b"event:") else { return Some(((0, 0), input)) };
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    let end = memchr2(b'\n', b'\r', value)?;
+    let start = input.len() - value.len();
+    Some(((start, start + end), value.get(end + line_end(value, end)?..)?))
 }
 
 /// The event at the front of the input, if it is at most one `event:` line, one `data:` line that is JSON as predicted, and a
 /// blank line, when these stand otherwise around the JSON than was predicted. The data has no line end in it, because valid JSON
 /// has none in its strings, and none outside of them that was not in the text or shape it was predicted from, which had none.
 fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
-    let mut rest = input;
-    let mut name = (0, 0);
-    if let Some(value) = input.strip_prefix(b"event:") {
-        let value = value.strip_prefix(b" ").unwrap_or(value);
-        let end = memchr2(b'\n', b'\r', value)?;
-        rest = value.get(end + line_end(value, end)?..)?;
-        let start = input.len() - value.len();
-        name = (start, start + end);
-    }
+    let (name, rest) = name_line(input)?;
     let value = rest.strip_prefix(b"data:")?;
     let value = value.strip_prefix(b" ").unwrap_or(value);
     let (data, end, found_by) = json.predict_unframed(value, |end| {
