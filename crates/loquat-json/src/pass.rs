@@ -31,6 +31,10 @@ pub(crate) struct Bounds<'f> {
     pub(crate) has_tokens: bool,
 }
 
+/// Strings and numbers, and levels, that room is made for together: nearly every event has no more.
+const USUAL_TOKENS: usize = 40;
+const USUAL_DEPTH: usize = 8;
+
 /// What a pass found, and what it needs while it looks; reused from text to text.
 #[derive(Default)]
 pub(crate) struct Pass {
@@ -96,6 +100,10 @@ impl Pass {
         self.deepest = 0;
         self.stack.clear();
         self.latest.resize(bounds.fields.states().len(), Latest::default());
+        if bounds.has_tokens {
+            self.tokens.reserve(USUAL_TOKENS);
+        }
+        self.stack.reserve(USUAL_DEPTH);
         let outline = mem::take(&mut self.outline);
         let end = self.walk(json, &outline, bounds);
         self.outline = outline;
