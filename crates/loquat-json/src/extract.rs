@@ -96,6 +96,8 @@ impl Extractor {
     /// Whether to predict each text from the last ones. Default `true`; what is found is the same either way. Prediction
     /// makes texts that resemble each other several times faster, and costs a failed comparison where they do not; keeps
     /// the last four shapes of text, at most 16 KiB each and about as much again, and as many texts.
+    /// Where the streams that came before with the same [`Fields`] did not repay what they learned, the first 48 texts are not
+    /// predicted.
     #[must_use]
     pub fn with_prediction(mut self, predicts: bool) -> Self {
         self.predicts = predicts;
@@ -136,18 +138,23 @@ impl Extractor {
     #[inline(never)]
     fn read(&mut self, json: &str, name: Option<&str>) -> Result<(), Error> {
         self.mark.turn += 1;
+        if !self.predicts() {
+            self.predictor.hold_back();
+            let passed = self.look_through(json, false);
+            self.pass.outline.release();
+            return passed.map(drop);
+        }
         let Self { predictor, fields, max_depth, max_matches, .. } = self;
         let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
         let fit = |shape: &Shape, shifts: &mut _| {
             let document = shape.match_document(json.as_bytes(), shifts)?;
             (document.len() == json.len()).then_some((document, ()))
         };
-        let is_predicted = self.predicts
-            && (predictor.predict_document(json)
-                || predictor.anticipate(fields.shapes(), is_allowed, fit).is_some());
+        let is_predicted = predictor.predict_document(json)
+            || predictor.anticipate(fields.shapes(), is_allowed, fit).is_some();
         predictor.forget_ruled_out();
         if !is_predicted {
-            let is_adapted = self.look_through(json);
+            let is_adapted = self.look_through(json, true);
             self.pass.outline.release();
             if !is_adapted? {
                 self.predictor.pass_over();
@@ -170,19 +177,19 @@ impl Extractor {
 
     /// Validates a text that no template fits. Whether it has a known shape, and so what is found in it is known to the
     /// predictor; otherwise the pass knows.
-    fn look_through(&mut self, json: &str) -> Result<bool, Error> {
-        let Self { pass, predictor, fields, max_depth, max_matches, predicts, .. } = self;
+    fn look_through(&mut self, json: &str, predicts: bool) -> Result<bool, Error> {
+        let Self { pass, predictor, fields, max_depth, max_matches, .. } = self;
         let bounds =
-            Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: *predicts };
+            Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: predicts };
         pass.draw(json.as_bytes(), bounds)?;
-        if *predicts {
+        if predicts {
             let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
             if predictor.adapt(json, &pass.outline, fields.shapes(), is_allowed) {
                 return Ok(true);
             }
         }
         pass.run(json.as_bytes(), bounds)?;
-        if *predicts && predictor.is_studying() {
+        if predicts && predictor.is_studying(fields.shapes()) {
             let Pass { tokens, hits, deepest, outline, .. } = pass;
             let sketch = [outline.places().len(), tokens.len(), hits.all.len(), *deepest];
             if fields.shapes().recurs(sketch)
@@ -208,8 +215,10 @@ impl Extractor {
         Ok(self.found(event.data))
     }
 
-    pub(crate) fn predicts(&self) -> bool {
-        self.predicts
+    /// Whether the next event may be predicted.
+    #[inline]
+    pub(crate) fn predicts(&mut self) -> bool {
+        self.predicts && self.predictor.is_on(self.fields.shapes())
     }
 
     /// The event at the front of `input`, if it looks like the one before it, and its mark.
@@ -287,6 +296,12 @@ impl Extractor {
     /// Takes note of the frame in which the text came that was just predicted.
     pub(crate) fn put_into(&mut self, frame: template::Frame<'_>) {
         self.predictor.put_into(frame);
+    }
+}
+
+impl Drop for Extractor {
+    fn drop(&mut self) {
+        self.predictor.settle(self.fields.shapes(), 0);
     }
 }
 

@@ -5,7 +5,8 @@
 //! First comes the shape that came next the last time a stream was here: streams resemble each other in that too, and one comparison is
 //! cheaper than an outline. By the outline most of the others are told apart at once: those of the templates, and the shared ones. Only
 //! what fits no shape either needs the full pass, and only what recurs is made a shape of. A stream whose events never repeat one soon
-//! stops being studied, so that it costs no more than the full pass and a failed comparison.
+//! stops being studied, so that it costs no more than the full pass and a failed comparison. Where streams are so short or so varied that
+//! what they learn is not repaid, those that follow begin without any of it ([`Shapes::pays`]).
 
 use std::mem;
 use std::sync::Arc;
@@ -30,6 +31,21 @@ const PATIENCE: u32 = 8;
 
 /// How rare: one event in this many.
 const RARELY: u32 = 32;
+
+/// Events that a stream begins with unpredicted where prediction does not pay. One that goes on for longer may be of another kind.
+const HELD_BACK: u32 = 48;
+
+/// What it costs, beside the full pass, in what a template saves of one event: 280 processor cycles of recorded streams.
+mod cost {
+    /// To draw an outline and look for its shape.
+    pub(super) const OUTLINE: i32 = 2;
+    /// To make a template.
+    pub(super) const TEMPLATE: i32 = 3;
+    /// To have looked in vain, and to pass the document as one that may be learned.
+    pub(super) const PASS: i32 = 3;
+    /// To learn a shape.
+    pub(super) const SHAPE: i32 = 5;
+}
 
 /// What the current event was read by.
 #[derive(Default, Clone, Copy)]
@@ -62,6 +78,8 @@ pub(crate) struct Predictor {
     source: Source,
     /// Events studied since a template or a shape last fitted.
     in_vain: u32,
+    /// Events that a template fitted since the store was last told.
+    fitted: u32,
     /// An event was seen that the template in front fitted, frame and all.
     front_is_seen: bool,
     /// Templates that the event does not fit which is looked at, a bit for each; and [`ANTICIPATED`].
@@ -80,15 +98,46 @@ pub(crate) struct Predictor {
     framing: Option<Framing>,
     /// Counts changes of the template in front, to tell which has been idle the longest.
     clock: u64,
+    /// How many events are still to be passed before the first is predicted, once that is decided.
+    held_back: Option<u32>,
 }
 
 impl Predictor {
+    /// Whether the next event may be predicted.
+    #[inline]
+    pub(crate) fn is_on(&mut self, store: &Shapes) -> bool {
+        self.held_back.map_or_else(|| self.begin(store), |events| events == 0)
+    }
+
+    #[cold]
+    fn begin(&mut self, store: &Shapes) -> bool {
+        let pays = store.pays();
+        if !pays {
+            store.settle(1);
+        }
+        self.held_back = Some(if pays { 0 } else { HELD_BACK });
+        pays
+    }
+
+    /// The next event is passed without being predicted.
+    pub(crate) fn hold_back(&mut self) {
+        self.held_back = self.held_back.map(|events| events.saturating_sub(1));
+        self.source = Source::Pass;
+    }
+
+    /// An event was read in another way than by a template that was there, at that cost; or the stream is over.
+    pub(crate) fn settle(&mut self, store: &Shapes, cost: i32) {
+        let fitted = i32::try_from(mem::take(&mut self.fitted)).unwrap_or(i32::MAX);
+        store.settle(fitted.saturating_sub(cost));
+    }
+
     /// The event at the front of `input`, frame and all, if the template in front fits it.
     #[inline(always)] // on the way of every event
     pub(crate) fn predict_event<'i>(&mut self, framing: Framing, input: &'i [u8]) -> Option<Framed<'i>> {
         let event = self.templates.get(self.front)?.match_event(framing, input, &mut self.shifts)?;
         self.source = Source::Front;
         self.in_vain = 0;
+        self.fitted = self.fitted.wrapping_add(1);
         self.front_is_seen = true;
         Some(event)
     }
@@ -109,6 +158,7 @@ impl Predictor {
         let (whole, data) = template.match_nameless(framing, input, &mut self.shifts)?;
         self.source = Source::Front;
         self.in_vain = 0;
+        self.fitted = self.fitted.wrapping_add(1);
         self.front_is_seen = true;
         Some((whole.len(), data, &template.pattern.hits, &self.shifts))
     }
@@ -207,6 +257,7 @@ impl Predictor {
             {
                 self.put_in_front(position);
                 self.in_vain = 0;
+                self.fitted = self.fitted.wrapping_add(1);
                 return Some(fitting);
             }
         }
@@ -272,9 +323,12 @@ impl Predictor {
         }
         self.ruled_out |= ANTICIPATED;
         let (json, made) = fit(shape, shifts)?;
-        match own {
+        let cost = match own {
             Some(own) => self.mend(json, own, store),
             None => self.take_over(json, position, store),
+        };
+        if cost > 0 {
+            self.settle(store, cost);
         }
         Some((json, made))
     }
@@ -292,7 +346,8 @@ impl Predictor {
         }
         let Self { templates, shared, shifts, .. } = self;
         if let Some(position) = templates.iter().position(|known| known.shape.fits(json, outline, shifts)) {
-            self.mend(json, position, store);
+            let cost = self.mend(json, position, store);
+            self.settle(store, cost::OUTLINE + cost);
             return true;
         }
         store.refresh(shared);
@@ -304,7 +359,8 @@ impl Predictor {
                 && shape.fits(json, outline, shifts)
         });
         if let Some(position) = fitting {
-            self.take_over(json, position, store);
+            let cost = self.take_over(json, position, store);
+            self.settle(store, cost::OUTLINE + cost);
         }
         fitting.is_some()
     }
@@ -315,14 +371,16 @@ impl Predictor {
     }
 
     /// The document has just been matched with the shape of one of the stream's own templates, which learns what else may change.
-    fn mend(&mut self, json: &str, position: usize, store: &Shapes) {
-        let Some(template) = self.templates.get_mut(position) else { return };
+    /// What that costs.
+    fn mend(&mut self, json: &str, position: usize, store: &Shapes) -> i32 {
+        let Some(template) = self.templates.get_mut(position) else { return 0 };
         template.note_changes(json, &self.shifts, &mut self.own_shifts);
         store.note_changing(&template.shape, template.changing);
         let (shape, changing) = (Arc::clone(&template.shape), template.changing);
         self.follow(&shape, store);
         self.put_in_front(position);
         self.write(json, shape, changing);
+        cost::TEMPLATE
     }
 
     /// The shape comes after that of the last document that no template fitted.
@@ -331,9 +389,9 @@ impl Predictor {
         self.last = Some(Arc::clone(shape));
     }
 
-    /// The document has just been matched with a shared shape, of which a template is made.
-    fn take_over(&mut self, json: &str, position: usize, store: &Shapes) {
-        let Some(Known { shape, .. }) = self.shared.shapes.get(position).cloned() else { return };
+    /// The document has just been matched with a shared shape, of which a template is made, mostly. What that costs.
+    fn take_over(&mut self, json: &str, position: usize, store: &Shapes) -> i32 {
+        let Some(Known { shape, .. }) = self.shared.shapes.get(position).cloned() else { return 0 };
         let mut changing = shape.changing();
         self.in_vain = 0;
         self.follow(&shape, store);
@@ -348,14 +406,18 @@ impl Predictor {
             self.met.rotate_right(1);
             self.met[0] = address;
             self.source = Source::Shared(position);
-            return;
+            return 0;
         }
         self.put_in_front(self.room());
         self.write(json, shape, changing);
+        cost::TEMPLATE
     }
 
     /// Whether the document that is being passed in full is worth noting for [`learn`](Self::learn).
-    pub(crate) fn is_studying(&mut self) -> bool {
+    pub(crate) fn is_studying(&mut self, store: &Shapes) -> bool {
+        if self.is_patient() {
+            self.settle(store, cost::PASS);
+        }
         self.in_vain = self.in_vain.saturating_add(1);
         self.in_vain <= PATIENCE || self.in_vain.is_multiple_of(RARELY)
     }
@@ -363,6 +425,7 @@ impl Predictor {
     /// Learns the shape of a document that had to be passed in full. The second one of that shape makes a template.
     pub(crate) fn learn(&mut self, json: &str, outline: &Outline, shape: Shape, store: &Shapes) {
         if shape.fits(json, outline, &mut self.shifts) {
+            self.settle(store, cost::SHAPE);
             let shape = store.publish(Arc::new(shape));
             self.follow(&shape, store);
             if shape.may_be_shared() {
@@ -425,6 +488,7 @@ impl Predictor {
 
 #[cfg(test)]
 mod tests {
+    use super::HELD_BACK;
     use crate::event::{Limits, Mark};
     use crate::{Extractor, Fields, Framer, ndjson, sse};
 
@@ -464,5 +528,56 @@ mod tests {
                 assert!(reply < 4 || at_once.iter().all(|is| *is), "{at_once:?} of {reply_text}");
             }
         }
+    }
+
+    fn reply(documents: impl Iterator<Item = String>) -> String {
+        documents.map(|json| format!("data: {json}\n\n")).collect()
+    }
+
+    /// Sixteen kinds of event, each twice, and never in the same order: each costs a template that serves nobody.
+    fn varied(reply_number: usize) -> String {
+        let kinds = (0..32).map(|event| (event * (2 * reply_number + 3) + event / 16) % 16);
+        reply(kinds.enumerate().map(|(event, kind)| format!(r#"{{"k{kind}":"{event}-{reply_number}"}}"#)))
+    }
+
+    /// As many of one kind.
+    fn even(events: usize, seed: usize) -> String {
+        reply((0..events).map(|event| format!(r#"{{"text":"{event}-{seed}"}}"#)))
+    }
+
+    #[test]
+    fn where_learning_is_not_repaid_a_stream_begins_without() {
+        let fields = Fields::compile(&["/text"]).unwrap();
+        let read = |reply: &str| read_at_once(sse::Decoder::new(Limits::default()).into(), &fields, reply);
+        assert!(read(&even(20, 0)).iter().any(|at_once| *at_once), "a store begins with good will");
+        let mut is_held_back = false;
+        for number in 0..20 {
+            let at_once = read(&varied(number));
+            is_held_back = !fields.shapes().pays();
+            if is_held_back {
+                assert!(read(&varied(number + 1)).iter().all(|at_once| !at_once), "{at_once:?}");
+                break;
+            }
+        }
+        assert!(is_held_back);
+
+        // A long one is of another kind, and so are those that come after it.
+        let long = read(&even(300, 1));
+        let held_back = HELD_BACK as usize;
+        assert!(long[..held_back].iter().all(|at_once| !at_once), "{long:?}");
+        assert!(long[held_back + 3..].iter().all(|at_once| *at_once), "{long:?}");
+        assert!(read(&even(20, 2))[3..].iter().all(|at_once| *at_once));
+    }
+
+    /// Whoever is held back does not know better than the stream that was not: after some dozens one tries.
+    #[test]
+    fn after_a_while_a_stream_tries_again() {
+        let fields = Fields::compile(&["/text"]).unwrap();
+        let read = |reply: &str| read_at_once(sse::Decoder::new(Limits::default()).into(), &fields, reply);
+        (0..40).for_each(|number| drop(read(&varied(number))));
+        let tried = (0..200).filter(|number| read(&even(20, *number)).iter().any(|at_once| *at_once)).count();
+        assert!((150..200).contains(&tried), "{tried}");
+        (0..40).for_each(|number| drop(read(&varied(number))));
+        assert!(!fields.shapes().pays(), "good times are not believed in for ever");
     }
 }

@@ -5,7 +5,7 @@
 //! stream meets something new and written when it has learned something; never per event.
 
 use std::iter;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use memchr::{memchr, memchr2};
@@ -35,6 +35,14 @@ const MAX_SHARED: usize = 32;
 
 /// Documents remembered that had no known shape: a stream brings three to six.
 const SKETCHES: usize = 64;
+
+/// What the store's streams may lose by prediction before their successors begin without it: what the first few of any kind pay for
+/// being learned from. Then some dozens do without before one tries.
+const PATIENT_DEBT: i32 = 64;
+const MAX_DEBT: i32 = 96;
+
+/// What good times are worth later.
+const MAX_CREDIT: i32 = 192;
 
 /// A string or number of a document (for a string, what is between the quotes), or the spaces before its last bracket.
 #[derive(Debug, Clone, Copy)]
@@ -270,6 +278,8 @@ pub(crate) struct Shapes {
     first: Successor,
     /// What the last documents looked like from afar that had no known shape.
     sketches: [AtomicU64; SKETCHES],
+    /// What prediction has saved, less what it has cost, of late; in what a template saves of one event.
+    balance: AtomicI32,
 }
 
 impl Default for Shapes {
@@ -279,11 +289,23 @@ impl Default for Shapes {
             latest: Mutex::default(),
             first: Successor::default(),
             sketches: [const { AtomicU64::new(0) }; SKETCHES],
+            balance: AtomicI32::new(0),
         }
     }
 }
 
 impl Shapes {
+    /// Takes note of what prediction has saved, or cost. Of what threads note at once some may be lost.
+    pub(crate) fn settle(&self, gain: i32) {
+        let balance = self.balance.load(Ordering::Relaxed).saturating_add(gain);
+        self.balance.store(balance.clamp(-MAX_DEBT, MAX_CREDIT), Ordering::Relaxed);
+    }
+
+    /// Whether it pays, as far as is known.
+    pub(crate) fn pays(&self) -> bool {
+        self.balance.load(Ordering::Relaxed) > -PATIENT_DEBT
+    }
+
     /// Whether a document of which these were counted (tokens, strings and numbers, hits, levels) was here before, as far as is
     /// remembered; it is remembered now. What occurs once is not worth a shape.
     pub(crate) fn recurs(&self, counts: [usize; 4]) -> bool {
