@@ -56,12 +56,14 @@ impl Cancelling {
 
     /// Whether the token is cancelled; if not, wakes when it is.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if let Self::Asked(token) = self {
-            *self = Self::Awaited(Cancelled::new(token));
-        }
         match self {
+            Self::Asked(token) => {
+                let mut cancelled = Cancelled::new(token);
+                let polled = cancelled.poll(cx);
+                *self = Self::Awaited(cancelled);
+                polled
+            }
             Self::Awaited(cancelled) => cancelled.poll(cx),
-            Self::Asked(_) => Poll::Pending, // no longer
         }
     }
 }
@@ -80,7 +82,7 @@ impl Cancelled {
 
     /// Whether the token is cancelled.
     #[inline]
-    pub(crate) fn is_cancelled(&self) -> bool {
+    fn is_cancelled(&self) -> bool {
         self.flag.is_raised.load(Ordering::Acquire)
     }
 
