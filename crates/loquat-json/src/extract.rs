@@ -139,11 +139,12 @@ impl Extractor {
     fn read(&mut self, json: &str, name: Option<&str>) -> Result<(), Error> {
         self.mark.turn += 1;
         if !self.predicts() {
-            self.predictor.hold_back();
+            self.predictor.hold_back(self.fields.shapes());
             let passed = self.look_through(json, false);
             self.pass.outline.release();
             return passed.map(drop);
         }
+        self.predictor.settle(self.fields.shapes());
         let Self { predictor, fields, max_depth, max_matches, .. } = self;
         let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
         let fit = |shape: &Shape, shifts: &mut _| {
@@ -189,7 +190,7 @@ impl Extractor {
             }
         }
         pass.run(json.as_bytes(), bounds)?;
-        if predicts && predictor.is_studying(fields.shapes()) {
+        if predicts && predictor.is_studying() {
             let Pass { tokens, hits, deepest, outline, .. } = pass;
             let sketch = [outline.places().len(), tokens.len(), hits.all.len(), *deepest];
             if fields.shapes().recurs(sketch)
@@ -301,7 +302,7 @@ impl Extractor {
 
 impl Drop for Extractor {
     fn drop(&mut self) {
-        self.predictor.settle(self.fields.shapes(), 0);
+        self.predictor.end(self.fields.shapes());
     }
 }
 
