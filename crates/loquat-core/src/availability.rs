@@ -102,7 +102,7 @@ impl Availability {
 
     /// Ends an ejection before its time: a probe is due at once. For who has learnt elsewhere that the endpoint is back,
     /// as Envoy's outlier detection does by active health checks (`successful_active_health_check_uneject_host`). `false`,
-    /// and nothing done, unless it is ejected.
+    /// and nothing done, unless it is ejected and its time is not up.
     pub fn uneject(&self, now: Instant) -> bool {
         self.word.uneject(self.floor(now))
     }

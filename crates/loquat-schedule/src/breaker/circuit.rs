@@ -81,6 +81,8 @@ struct Memory {
     ejections: u32,
     closed_at: Instant,
     last_ejection: Duration,
+    /// When an answer last began, whoever had asked.
+    begun_at: Instant,
 }
 
 impl Breaker {
@@ -92,6 +94,7 @@ impl Breaker {
             ejections: 0,
             closed_at: now,
             last_ejection: Duration::ZERO,
+            begun_at: now,
         };
         Self {
             policy,
@@ -180,11 +183,24 @@ impl Breaker {
         }
     }
 
-    /// What an attempt's caller must have given the endpoint for its deadline to say anything about it: then at least half
-    /// of the answers would have begun. As long as too few answers have begun to tell, the policy's word alone.
-    fn fair_share(&self) -> Duration {
+    /// Whether an attempt that began then, and ends now by its caller's deadline before its first content, had time enough: twice
+    /// what the median of first contents takes; or once that, if nobody else's answer has begun meanwhile either. As long as too few
+    /// have begun to tell, the policy's word alone.
+    fn was_long_enough(&self, started: Instant, now: Instant) -> bool {
+        let given = now.saturating_duration_since(started);
         let median = self.first_contents.percentile(50, FEWEST_FIRST_CONTENTS).unwrap_or_default();
-        self.policy.fair_time.max(median.saturating_mul(2))
+        let is_silent = || {
+            let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.begun_at <= started
+        };
+        given >= self.policy.fair_time
+            && (given >= median.saturating_mul(2) || given >= median && is_silent())
+    }
+
+    /// An answer has begun, after that time.
+    fn note_begun(&self, took: Duration, now: Instant) {
+        self.first_contents.record(took);
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).begun_at = now;
     }
 
     /// An answer has begun: timeouts are not in a row any more.
@@ -242,7 +258,7 @@ impl Permit {
     /// timeouts before it are no longer in a row.
     pub fn begun(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.has_begun, true) {
-            self.breaker.first_contents.record(now.saturating_duration_since(self.started));
+            self.breaker.note_begun(now.saturating_duration_since(self.started), now);
         }
         if std::mem::take(&mut self.is_probe) {
             self.breaker.settle(self.generation, true, Outcome::Success, now);
@@ -254,8 +270,8 @@ impl Permit {
     /// What that error says, which ended the attempt now; `deadline` is its caller's.
     ///
     /// A timeout counts only if the attempt had a fair share of time: at least [`BreakerPolicy::fair_time`], and where the
-    /// caller's own deadline ended it, twice the median time that first contents take here. A caller's deadline in the
-    /// middle of an answer says nothing: the endpoint was answering.
+    /// caller's own deadline ended it, twice the median time that first contents take here, or once that if no other answer
+    /// has begun meanwhile. A caller's deadline in the middle of an answer says nothing: the endpoint was answering.
     pub fn outcome_of(&self, error: &Error, deadline: Option<Instant>, now: Instant) -> Outcome {
         match Outcome::of(error) {
             Outcome::Timeout if !self.is_fair(deadline, now) => Outcome::Unknown,
@@ -264,12 +280,10 @@ impl Permit {
     }
 
     fn is_fair(&self, deadline: Option<Instant>, now: Instant) -> bool {
-        let given = now.saturating_duration_since(self.started);
         if deadline.is_some_and(|deadline| deadline <= now) {
-            !self.has_begun && given >= self.breaker.fair_share()
-        } else {
-            given >= self.breaker.policy.fair_time
+            return !self.has_begun && self.breaker.was_long_enough(self.started, now);
         }
+        now.saturating_duration_since(self.started) >= self.breaker.policy.fair_time
     }
 
     /// Says what became of the attempt. Ignored if the endpoint has been ejected or closed since the attempt began.
@@ -423,6 +437,15 @@ mod tests {
             permit.begun(after(9_000));
         }
         assert_eq!([3_999, 4_000].map(|at| by_caller(pass(), at)), [Outcome::Unknown, Outcome::Timeout]);
+        let late = bench.pass(100).expect("passes");
+        let mut other = bench.pass(100).expect("passes");
+        let ended = |after| {
+            let at = bench.start + S(100) + Duration::from_millis(after);
+            late.outcome_of(&timeout, Some(at), at)
+        };
+        assert_eq!([1_999, 2_000].map(ended), [Outcome::Unknown, Outcome::Timeout], "it answers nobody");
+        other.begun(bench.start + S(101));
+        assert_eq!([3_999, 4_000].map(ended), [Outcome::Unknown, Outcome::Timeout], "it answers others");
         assert_eq!(by_limit(pass(), 500), Outcome::Timeout, "whoever set the limit knows the endpoint");
         let mut answering = pass();
         answering.begun(after(10));

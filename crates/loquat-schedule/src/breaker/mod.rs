@@ -30,7 +30,8 @@ pub use layer::Guarded;
 /// | `fair_time` | 500 ms | an attempt that had less says more about its caller than about the endpoint |
 ///
 /// What ends by its caller's deadline, and not by a limit of the attempt, counts only if it had twice the median time to
-/// first content here, and never once it has begun: one tenant's haste shuts an endpoint for nobody else.
+/// first content here, or once that while nobody else's answer began, and never once it has begun itself: one tenant's haste
+/// shuts an endpoint for nobody else. An endpoint of whose callers none grants it its median is not shut by their timeouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerPolicy {
