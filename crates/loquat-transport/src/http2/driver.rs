@@ -84,7 +84,7 @@ impl Shared {
         (lane, timer.and_then(Timer::here))
     }
 
-    /// The lane's stream is gone, and nothing of it is left there.
+    /// The lane's stream is gone, and nothing of it is left there; its caller's timer goes to the lane's next one.
     pub(super) fn leave(&self, lane: &Arc<Lane>, timer: Option<Timer>) {
         let mut lanes = self.lanes();
         let index = lane.index.load(Relaxed);
