@@ -319,3 +319,45 @@ fn prompts_are_bounded_by_bytes() {
         assert!(cache.stats(None).bytes <= 1 << 20);
     }
 }
+
+/// A tenant that has more than the others gives its oldest segments for new ones, and not the turns that its chat keeps alone.
+#[test]
+fn what_a_chat_keeps_alone_outlives_old_segments() {
+    let words: Arc<dyn Tokenizer> = Arc::new(Words::default());
+    let mut limits = CacheLimits::default();
+    limits.max_bytes = 4 << 20;
+    let cache = TokenCache::new(limits);
+    let fill = |tenant: &str, number: usize| {
+        let text = format!("{tenant} once asked for the text of number {number}. ").repeat(20);
+        let mut tokens = Vec::new();
+        words.encode(&text, &mut tokens).unwrap();
+        cache.tokenizer(tenant, &words).insert(&text, tokens.into());
+    };
+    let mut texts = Vec::new();
+    let turn = |texts: &mut Vec<String>, number: usize| {
+        texts.push(format!("what is said in turn {number}, {}", "and so on, ".repeat(20)));
+        let pieces: Vec<_> =
+            texts.iter().flat_map(|text| [Piece::Markup("<|end|>"), Piece::Text(text)]).collect();
+        let before = cache.stats(Some("a")).missed_bytes;
+        cache.tokenizer("a", &words).encode_prompt(&pieces, &mut Vec::new()).unwrap();
+        cache.stats(Some("a")).missed_bytes - before
+    };
+    for number in 0..300 {
+        turn(&mut texts, number);
+    }
+    let bytes_of = |tenant: &str| cache.stats(Some(tenant)).bytes;
+    assert!(bytes_of("a") > 1_385_000 / 8, "more than its grown prompts are granted");
+    let mut number = 0;
+    for (tenant, bytes) in [("b", 1_380_000), ("c", 1_380_000), ("a", 1_385_000)] {
+        while bytes_of(tenant) < bytes {
+            fill(tenant, number);
+            number += 1;
+        }
+    }
+    for extra in 0..200 {
+        fill("a", 10_000 + extra);
+    }
+    assert!(cache.stats(Some("a")).evicted > 50, "it had to make room");
+    let encoded = turn(&mut texts, 300);
+    assert!((1..400).contains(&encoded), "{encoded} bytes of a turn of 250");
+}

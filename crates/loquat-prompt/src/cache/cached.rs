@@ -33,7 +33,7 @@ enum Encoded {
     /// They were there.
     Answered,
     Computed,
-    /// Computed, and kept nowhere.
+    /// Computed, for the prompt alone to keep.
     Late,
 }
 
@@ -77,7 +77,8 @@ impl CachedTokenizer {
         Ok(found.unwrap_or_default())
     }
 
-    /// Whether a text's tokens are there, without computing them; counts as no look-up.
+    /// Whether a text's tokens are there by themselves, without computing them; counts as no look-up. What a prompt has appended it may
+    /// still keep alone, see [`encode_prompt`](Tokenizer::encode_prompt).
     pub fn contains(&self, text: &str) -> bool {
         matches!(self.find(text, |_| true, |entry| entry.tokens.is_some()), Look::Found(true))
     }
@@ -277,8 +278,9 @@ impl CachedTokenizer {
         if prompt.size() > max_bytes / 16 {
             return self.settle(&mut prompt);
         }
-        let (added, removed) = self.owner.grown.put(prompt, has_grown, max_bytes / GROWN_PART);
-        self.cache.0.bytes.fetch_add(added, Relaxed);
+        // Before others can take it out.
+        self.cache.0.bytes.fetch_add(prompt.size(), Relaxed);
+        let removed = self.owner.grown.put(prompt, has_grown, max_bytes / GROWN_PART);
         for mut prompt in removed {
             self.cache.0.bytes.fetch_sub(prompt.size(), Relaxed);
             self.settle(&mut prompt);

@@ -6,8 +6,9 @@
 //! thread has a prompt just now, it is as if there were none.
 //!
 //! What was appended is kept by the prompt alone at first ([`Late`]), since the next turn asks the prompt. It gets a place of its own
-//! among the segments when somebody may ask for it: when a prompt comes that begins alike and goes on otherwise, and when this one makes
-//! room for newer ones.
+//! among the segments when somebody may ask for it: when a prompt comes that has the same up to the first text kept so and goes on
+//! otherwise, and when this one makes room for newer ones. A prompt that lacks what this one began with, as after the oldest turns were
+//! dropped, computes such texts once more, and gives them their places.
 
 use std::{
     ops::Range,
@@ -42,6 +43,8 @@ pub(crate) struct Grown {
     /// Read before the lock is taken.
     entries: AtomicUsize,
     bytes: AtomicUsize,
+    /// Of those, what is nowhere else.
+    late_bytes: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -95,7 +98,12 @@ pub(crate) struct Resume {
 impl Grown {
     pub(crate) fn new() -> Self {
         let shelf = Shelf { prompts: Vec::new(), credit: CREDIT, passed: 0 };
-        Self { shelf: Mutex::new(shelf), entries: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+        Self {
+            shelf: Mutex::new(shelf),
+            entries: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            late_bytes: AtomicUsize::new(0),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelf> {
@@ -104,6 +112,24 @@ impl Grown {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Relaxed)
+    }
+
+    /// Of the bytes, those of what can be had elsewhere, too.
+    pub(crate) fn copied_bytes(&self) -> usize {
+        self.bytes().saturating_sub(self.late_bytes.load(Relaxed))
+    }
+
+    fn count(&self, prompt: &Prompt) {
+        self.bytes.fetch_add(prompt.size(), Relaxed);
+        self.late_bytes.fetch_add(prompt.late_bytes(), Relaxed);
+    }
+
+    /// How many bytes fewer there are now.
+    fn discount(&self, prompt: &Prompt) -> usize {
+        let size = prompt.size();
+        self.bytes.fetch_sub(size, Relaxed);
+        self.late_bytes.fetch_sub(prompt.late_bytes(), Relaxed);
+        size
     }
 
     fn set(&self, shelf: &Shelf) {
@@ -127,12 +153,11 @@ impl Grown {
         let (_, prompt) = shelf.prompts.remove(index);
         self.set(&shelf);
         drop(shelf);
-        let size = prompt.size();
         let Some(resume) = prompt.resume(pieces, tokenizer) else {
             self.put_back(prompt);
             return None;
         };
-        self.bytes.fetch_sub(size, Relaxed);
+        let size = self.discount(&prompt);
         Some((prompt, resume, size))
     }
 
@@ -153,8 +178,7 @@ impl Grown {
             let taken = shelf.prompts.extract_if(.., |(mark, _)| mark.is_alike(pieces, &ends));
             alike.extend(taken.map(|(_, prompt)| *prompt));
             self.set(&shelf);
-            removed = alike.iter().map(Prompt::size).sum();
-            self.bytes.fetch_sub(removed, Relaxed);
+            removed = alike.iter().map(|prompt| self.discount(prompt)).sum();
         }
         (alike, removed)
     }
@@ -173,26 +197,25 @@ impl Grown {
         shelf.passed == 0
     }
 
-    /// Keeps a prompt, for the first time or as it has grown; how many bytes more there are now, and the others that made room.
-    pub(crate) fn put(&self, prompt: Box<Prompt>, has_grown: bool, max_bytes: usize) -> (usize, Vec<Prompt>) {
-        let added = prompt.size();
+    /// Keeps a prompt, for the first time or as it has grown; the others that made room.
+    pub(crate) fn put(&self, prompt: Box<Prompt>, has_grown: bool, max_bytes: usize) -> Vec<Prompt> {
         let mut removed = Vec::new();
         let mut shelf = self.lock();
+        self.count(&prompt);
         shelf.prompts.push((prompt.mark(), prompt));
         if has_grown {
             shelf.credit = (shelf.credit + GAIN).min(CREDIT);
         }
         let most = if shelf.credit > 0 { PROMPTS } else { FEW };
-        self.bytes.fetch_add(added, Relaxed);
         let mut over = shelf.prompts.len().saturating_sub(most);
         while over > 0 || self.bytes() > max_bytes && !shelf.prompts.is_empty() {
             let (_, oldest) = shelf.prompts.remove(0);
-            self.bytes.fetch_sub(oldest.size(), Relaxed);
+            self.discount(&oldest);
             removed.push(*oldest);
             over = over.saturating_sub(1);
         }
         self.set(&shelf);
-        (added, removed)
+        removed
     }
 
     /// Takes the oldest one out; how many bytes fewer there are now, 0 where there are none.
@@ -203,9 +226,7 @@ impl Grown {
         }
         let (_, oldest) = shelf.prompts.remove(0);
         self.set(&shelf);
-        let size = oldest.size();
-        self.bytes.fetch_sub(size, Relaxed);
-        size
+        self.discount(&oldest)
     }
 }
 
@@ -308,6 +329,11 @@ impl Prompt {
 
     pub(crate) fn tokens(&self) -> &[u32] {
         &self.tokens
+    }
+
+    /// Bytes of the texts that it keeps alone, and of their tokens.
+    fn late_bytes(&self) -> usize {
+        self.late.iter().map(|late| late.text.len() + late.tokens.len() * 4).sum()
     }
 
     /// Bytes that it takes.

@@ -8,7 +8,8 @@
 //!
 //! A chat grows by its tail, so a cache of whole prompts hardly ever hits where it would help. Control tokens between messages,
 //! and the places where a tokenizer can be cut safely, divide a prompt into segments; L2 keeps those, and a grown prompt
-//! costs its new tail alone; a prompt that begins with all of one that was asked for before is not even looked up segment by segment.
+//! costs its new tail alone; a prompt that begins with all of one that was asked for before is not even looked up segment by segment, and
+//! keeps what it appends until somebody else may ask for it.
 //! The tokens are those of the whole, by the tokenizer's own word
 //! ([`Tokenizer::safe_cut`](crate::Tokenizer::safe_cut)) and by differential tests.
 

@@ -155,7 +155,7 @@ pub(crate) fn cut_by(
     (count, at)
 }
 
-/// [`cut_by`] the pattern: block by block, since where the next word ends the processor guesses wrongly too often.
+/// The same as [`cut_by`] with [`next`], block by block: where each word ends the processor would guess wrongly too often.
 pub(crate) fn cut_blocks<P: Pattern>(text: &[u8], at: usize, ends: &mut [usize]) -> (usize, usize) {
     /// A block that is half used up gives way to a new one.
     const HALF: usize = 32;
