@@ -6,10 +6,14 @@
 //! cheaper than an outline. By the outline most of the others are told apart at once: those of the templates, and the shared ones. Only
 //! what fits no shape either needs the full pass, and only what recurs is made a shape of. A stream whose events never repeat one soon
 //! stops being studied, so that it costs no more than the full pass and a failed comparison. Where streams are so short or so varied that
-//! what they learn is not repaid, those that follow begin without any of it ([`Shapes::pays`]).
+//! what they learn is not repaid, those that follow begin without any of it ([`account`]).
+
+mod account;
 
 use std::mem;
 use std::sync::Arc;
+
+use account::{Account, cost};
 
 use crate::found::{Hits, Likeness};
 use crate::outline::Outline;
@@ -31,21 +35,6 @@ const PATIENCE: u32 = 8;
 
 /// How rare: one event in this many.
 const RARELY: u32 = 32;
-
-/// Events that a stream begins with unpredicted where prediction does not pay. One that goes on for longer may be of another kind.
-const HELD_BACK: u32 = 48;
-
-/// What it costs, beside the full pass, in what a template saves of one event: 280 cycles where recorded streams were measured on Zen 5.
-mod cost {
-    /// To draw an outline and look for its shape.
-    pub(super) const OUTLINE: i32 = 2;
-    /// To make a template.
-    pub(super) const TEMPLATE: i32 = 3;
-    /// To have looked in vain, and to pass the document as one that may be learned.
-    pub(super) const PASS: i32 = 3;
-    /// To learn a shape.
-    pub(super) const SHAPE: i32 = 5;
-}
 
 /// What the current event was read by.
 #[derive(Default, Clone, Copy)]
@@ -78,12 +67,12 @@ pub(crate) struct Predictor {
     source: Source,
     /// Events studied since a template or a shape last fitted.
     in_vain: u32,
-    /// Events that a template fitted since the store was last told.
-    fitted: u32,
     /// An event was seen that the template in front fitted, frame and all.
     front_is_seen: bool,
     /// Templates that the event does not fit which is looked at, a bit for each; and [`ANTICIPATED`].
     ruled_out: u32,
+    /// Whether all this pays.
+    account: Account,
     /// Those of a template's own text, while it is looked at.
     own_shifts: Vec<Shift>,
     shared: Snapshot,
@@ -98,58 +87,29 @@ pub(crate) struct Predictor {
     framing: Option<Framing>,
     /// Counts changes of the template in front, to tell which has been idle the longest.
     clock: u64,
-    /// How many events are still to be passed before the first is predicted, once that is decided.
-    held_back: Option<u32>,
-    /// What prediction has cost since the store was last told; see [`cost`].
-    spent: i32,
-    /// The store was told: there was more than one text.
-    is_stream: bool,
 }
 
 impl Predictor {
     /// Whether the next event may be predicted.
     #[inline]
     pub(crate) fn is_on(&mut self, store: &Shapes) -> bool {
-        self.held_back.map_or_else(|| self.begin(store), |events| events == 0)
-    }
-
-    #[cold]
-    fn begin(&mut self, store: &Shapes) -> bool {
-        let pays = store.pays();
-        self.held_back = Some(if pays { 0 } else { HELD_BACK });
-        pays
+        self.account.is_on(store)
     }
 
     /// The next event is passed without being predicted.
     pub(crate) fn hold_back(&mut self, store: &Shapes) {
-        self.source = Source::Pass;
-        if let Some(events) = &mut self.held_back {
-            // Streams do without, documents would have had nothing from it.
-            if *events == HELD_BACK - 1 {
-                store.settle(1);
-            }
-            *events = events.saturating_sub(1);
-        }
+        self.account.hold_back(store);
+        self.pass_over();
     }
 
-    fn spend(&mut self, cost: i32) {
-        self.spent = self.spent.saturating_add(cost);
-    }
-
-    /// Tells the store what was saved and spent before the text that comes now.
+    /// A text comes that no template has framed.
     pub(crate) fn settle(&mut self, store: &Shapes) {
-        if self.fitted > 0 || self.spent > 0 {
-            let fitted = i32::try_from(mem::take(&mut self.fitted)).unwrap_or(i32::MAX);
-            store.settle(fitted.saturating_sub(mem::take(&mut self.spent)));
-            self.is_stream = true;
-        }
+        self.account.settle(store);
     }
 
-    /// No other text comes. Of one that was alone nothing is said: a whole document has no successors that could repay it.
+    /// No other text comes.
     pub(crate) fn end(&mut self, store: &Shapes) {
-        if self.fitted > 0 || self.is_stream {
-            self.settle(store);
-        }
+        self.account.end(store);
     }
 
     /// The event at the front of `input`, frame and all, if the template in front fits it.
@@ -158,7 +118,7 @@ impl Predictor {
         let event = self.templates.get(self.front)?.match_event(framing, input, &mut self.shifts)?;
         self.source = Source::Front;
         self.in_vain = 0;
-        self.fitted = self.fitted.wrapping_add(1);
+        self.account.save();
         self.front_is_seen = true;
         Some(event)
     }
@@ -179,7 +139,7 @@ impl Predictor {
         let (whole, data) = template.match_nameless(framing, input, &mut self.shifts)?;
         self.source = Source::Front;
         self.in_vain = 0;
-        self.fitted = self.fitted.wrapping_add(1);
+        self.account.save();
         self.front_is_seen = true;
         Some((whole.len(), data, &template.pattern.hits, &self.shifts))
     }
@@ -197,7 +157,9 @@ impl Predictor {
             true => None,
             false => self.templates.get(self.front)?.match_event(framing, input, &mut self.shifts),
         };
-        self.fitted = self.fitted.wrapping_add(u32::from(event.is_some()));
+        if event.is_some() {
+            self.account.save();
+        }
         let event = event
             .or_else(|| self.try_others(|_, template, shifts| template.match_event(framing, input, shifts)));
         match event {
@@ -262,7 +224,7 @@ impl Predictor {
         if let (0, Some(front)) = (self.ruled_out >> self.front & 1, self.templates.get(self.front))
             && let Some(fitting) = fit(self.front, front, &mut self.shifts)
         {
-            self.fitted = self.fitted.wrapping_add(1);
+            self.account.save();
             return Some(fitting);
         }
         self.try_others(fit)
@@ -280,7 +242,7 @@ impl Predictor {
             {
                 self.put_in_front(position);
                 self.in_vain = 0;
-                self.fitted = self.fitted.wrapping_add(1);
+                self.account.save();
                 return Some(fitting);
             }
         }
@@ -350,7 +312,7 @@ impl Predictor {
             Some(own) => self.mend(json, own, store),
             None => self.take_over(json, position, store),
         };
-        self.spend(cost);
+        self.account.spend(cost);
         Some((json, made))
     }
 
@@ -368,7 +330,7 @@ impl Predictor {
         let Self { templates, shared, shifts, .. } = self;
         if let Some(position) = templates.iter().position(|known| known.shape.fits(json, outline, shifts)) {
             let cost = self.mend(json, position, store);
-            self.spend(cost::OUTLINE + cost);
+            self.account.spend(cost::OUTLINE + cost);
             return true;
         }
         store.refresh(shared);
@@ -381,7 +343,7 @@ impl Predictor {
         });
         if let Some(position) = fitting {
             let cost = self.take_over(json, position, store);
-            self.spend(cost::OUTLINE + cost);
+            self.account.spend(cost::OUTLINE + cost);
         }
         fitting.is_some()
     }
@@ -437,7 +399,7 @@ impl Predictor {
     /// Whether the document that is being passed in full is worth noting for [`learn`](Self::learn).
     pub(crate) fn is_studying(&mut self) -> bool {
         if self.is_patient() {
-            self.spend(cost::PASS);
+            self.account.spend(cost::PASS);
         }
         self.in_vain = self.in_vain.saturating_add(1);
         self.in_vain <= PATIENCE || self.in_vain.is_multiple_of(RARELY)
@@ -446,7 +408,7 @@ impl Predictor {
     /// Learns the shape of a document that had to be passed in full. The second one of that shape makes a template.
     pub(crate) fn learn(&mut self, json: &str, outline: &Outline, shape: Shape, store: &Shapes) {
         if shape.fits(json, outline, &mut self.shifts) {
-            self.spend(cost::SHAPE);
+            self.account.spend(cost::SHAPE);
             let shape = store.publish(Arc::new(shape));
             self.follow(&shape, store);
             if shape.may_be_shared() {
@@ -509,7 +471,7 @@ impl Predictor {
 
 #[cfg(test)]
 mod tests {
-    use super::HELD_BACK;
+    use super::account::HELD_BACK;
     use crate::event::{Limits, Mark};
     use crate::{Extractor, Fields, Framer, ndjson, sse};
 
