@@ -156,7 +156,8 @@ const MAX_MESSAGE_BYTES: usize = 2048;
 const MAX_RAW_BODY_BYTES: usize = 16 * 1024;
 
 impl Error {
-    /// An error of that kind. `message` says what happened and what to do; it is cut at 2 KiB.
+    /// An error of that kind. `message` says what happened and what to do; it is cut at 2 KiB. What is not configured was
+    /// never sent; of all else [`with_delivery`](Self::with_delivery) says how far it got, or it counts as maybe sent.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let message = match message.into() {
             Cow::Owned(mut text) if text.len() > MAX_MESSAGE_BYTES => {
@@ -171,7 +172,7 @@ impl Error {
             kind,
             message,
             source: None,
-            delivery: Delivery::default(),
+            delivery: if kind == ErrorKind::NotConfigured { Delivery::NotSent } else { Delivery::default() },
             history: None,
             retry: RetryHint::default(),
             status: None,
@@ -421,19 +422,32 @@ impl fmt::Display for Error {
     }
 }
 
+/// Shows what there is and leaves out the rest: it is what a `main` that returns an error prints.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("message", &self.0.message)
-            .field("delivery", &self.0.delivery)
-            .field("status", &self.0.status)
-            .field("code", &self.0.code)
-            .field("request_id", &self.0.request_id)
-            .field("raw_body_bytes", &self.0.raw_body.as_ref().map(|body| body.len()))
-            .field("has_partial", &self.0.partial.is_some())
-            .field("source", &self.0.source)
-            .finish()
+        let mut shown = f.debug_struct("Error");
+        shown.field("kind", &self.0.kind);
+        shown.field("message", &self.0.message);
+        shown.field("delivery", &self.0.delivery);
+        if let Some(status) = self.0.status {
+            shown.field("status", &status);
+        }
+        if let Some(code) = &self.0.code {
+            shown.field("code", code);
+        }
+        if let Some(id) = &self.0.request_id {
+            shown.field("request_id", id);
+        }
+        if let Some(body) = &self.0.raw_body {
+            shown.field("raw_body_bytes", &body.len());
+        }
+        if self.0.partial.is_some() {
+            shown.field("has_partial", &true);
+        }
+        if let Some(source) = &self.0.source {
+            shown.field("source", source);
+        }
+        shown.finish()
     }
 }
 
@@ -472,6 +486,24 @@ mod tests {
         assert!(Error::new(ErrorKind::Overloaded, "busy").is_retryable());
         assert!(!Error::new(ErrorKind::Overloaded, "busy").with_delivery(Delivery::Committed).is_retryable());
         assert!(!Error::new(ErrorKind::Authentication, "no").with_delivery(Delivery::NotSent).is_retryable());
+    }
+
+    #[test]
+    fn debug_shows_what_there_is_and_nothing_else() {
+        // What `fn main() -> Result<(), Error>` prints of a first try without a key.
+        let error = Error::new(ErrorKind::NotConfigured, "openai needs a key");
+        assert_eq!(
+            format!("{error:?}"),
+            r#"Error { kind: NotConfigured, message: "openai needs a key", delivery: NotSent }"#
+        );
+        let error = Error::new(ErrorKind::Server, "no").with_status(500).with_code("c").with_request_id("r");
+        let error = error.with_raw_body(b"four").with_partial(Response::default()).with_source("inner");
+        assert_eq!(
+            format!("{error:?}"),
+            r#"Error { kind: Server, message: "no", delivery: MaybeSent, status: 500, code: "c", request_id: "r", "#
+                .to_owned()
+                + r#"raw_body_bytes: 4, has_partial: true, source: "inner" }"#
+        );
     }
 
     #[test]
