@@ -152,6 +152,10 @@ impl Url {
         let secure = match url.scheme() {
             "https" => true,
             "http" => false,
+            // `localhost:8080` reads as a scheme and what is below it: a colon without slashes is a port.
+            _ if !text.contains("://") => {
+                return invalid("the address has no scheme: write http:// or https:// before it".into());
+            }
             other => {
                 return invalid(format!(
                     "the address has the scheme {other:?}: only http and https are spoken"
@@ -270,6 +274,7 @@ mod tests {
     fn refusals_name_what_is_wrong_and_repeat_no_secret() {
         for (text, says) in [
             ("api.example.com/v1", "no scheme"),
+            ("localhost:8080/v1", "no scheme"),
             ("ftp://example.com", "\"ftp\""),
             ("http://", "not a URL"),
             ("http://a:0/", "port 0"),
