@@ -40,7 +40,7 @@ impl Tls {
                 ExtraRoot::File(path) => {
                     let name = format!("the extra root {}", path.display());
                     let pem = std::fs::read(path).map_err(|error| {
-                        misconfigured(format!("{name} cannot be read: {error}")).with_source(error)
+                        misconfigured(format!("{name} cannot be read")).with_source(error)
                     })?;
                     (name, pem)
                 }
