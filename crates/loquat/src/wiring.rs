@@ -10,7 +10,7 @@ use loquat_client::{GenerationLimits, HttpModel};
 use loquat_core::{Error, ErrorKind, Model, Result, Secret};
 use loquat_provider::Profile;
 use loquat_schedule::{EndpointSchedule, Schedule};
-use loquat_transport::{Config, Transport};
+use loquat_transport::{Config, Transport, Url};
 
 use crate::Chat;
 
@@ -281,7 +281,8 @@ impl ClientBuilder {
     /// Builds the client. No connection is made yet.
     ///
     /// # Errors
-    /// [`ErrorKind::NotConfigured`] for what cannot be used, naming it.
+    /// [`ErrorKind::InvalidRequest`] for a base URL that is none, [`ErrorKind::NotConfigured`] for what else cannot be used,
+    /// naming it.
     pub fn build(self) -> Result<Client> {
         let mut keys = HashMap::new();
         for (name, key) in self.keys {
@@ -326,6 +327,10 @@ impl ClientBuilder {
             })?)),
             (None, None) => None,
         };
+        if let Some(address) = &base_url {
+            let whose = if is_default { "LOQUAT_BASE_URL" } else { "the base URL" };
+            Url::parse(address).map_err(|error| error.map_message(|what| format!("{whose}: {what}")))?;
+        }
         let server = base_url.map(|base_url| Server { base_url, key, is_default });
         let transport = Transport::new(self.transport)?;
         #[cfg(feature = "observe")]
@@ -393,6 +398,19 @@ mod tests {
             ("http://host:80/", "http://host:80"),
         ] {
             assert_eq!(ollama_address(host), address, "{host}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_before_anything_is_asked() {
+        for (address, says) in [
+            ("localhost:8080/v1", "the base URL: the address has no scheme"),
+            ("", "the base URL: the address has no scheme"),
+            ("http://a b", "the base URL: the address is not a URL"),
+        ] {
+            let error = Client::builder().base_url(address).build().map(|_| ()).expect_err(address);
+            assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{address}");
+            assert!(error.message().starts_with(says), "{address}: {error}");
         }
     }
 
