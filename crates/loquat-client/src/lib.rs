@@ -40,3 +40,6 @@ mod source;
 
 pub use limits::GenerationLimits;
 pub use model::HttpModel;
+/// The crates whose types a model is made of, in the versions that this one uses.
+#[doc(no_inline)]
+pub use {loquat_core, loquat_provider, loquat_transport};

@@ -30,3 +30,6 @@ mod conversation;
 mod saved;
 
 pub use conversation::{Conversation, NodeId};
+/// The words that this crate speaks in, in the version that it speaks.
+#[doc(no_inline)]
+pub use loquat_core;

@@ -84,3 +84,6 @@ pub use registry::Registry;
 pub use srv::Srv;
 pub use template::Template;
 pub use watch::Watched;
+/// The crates whose types a source is made of, in the versions that this one uses.
+#[doc(no_inline)]
+pub use {loquat_core, loquat_transport};

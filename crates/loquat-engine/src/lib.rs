@@ -37,3 +37,6 @@ mod weights;
 mod tests;
 
 pub use engine::{Engine, EngineConfig};
+/// The words that this crate speaks in, in the version that it speaks.
+#[doc(no_inline)]
+pub use loquat_core;

@@ -79,6 +79,9 @@ pub use cache::CacheState;
 pub use capture::{Capture, Content};
 pub use layer::Observed;
 pub use locks::{Lock, Locks, SiteState};
+/// The words that this crate speaks in, in the version that it speaks.
+#[doc(no_inline)]
+pub use loquat_core;
 pub use metric::TextFormat;
 pub use names::Conventions;
 pub use observer::{Observer, ObserverBuilder, StreamState};

@@ -32,6 +32,9 @@ mod prompt;
 pub mod template;
 pub mod tokenizer;
 
+/// The words that this crate speaks in, in the version that it speaks.
+#[doc(no_inline)]
+pub use loquat_core;
 #[cfg(all(feature = "cache", feature = "template"))]
 pub use prompt::PromptTemplate;
 pub use tokenizer::{Detokenizer, Keep, Piece, Tokenizer};

@@ -99,6 +99,8 @@ pub use anthropic::{
     ANTHROPIC_BEDROCK, ANTHROPIC_MESSAGES, ANTHROPIC_VERTEX, AnthropicMessages, AnthropicPlace,
 };
 pub use bedrock::{BEDROCK_CONVERSE, BedrockConverse};
+/// The bytes that a [`Decoder`] is handed.
+pub use bytes::Bytes;
 pub use cohere::{COHERE_CHAT, CohereChat};
 pub use completions::{OLLAMA_GENERATE, OPENAI_COMPLETIONS, OllamaGenerate, OpenAiCompletions};
 pub use dashscope::{DASHSCOPE, DASHSCOPE_CUMULATIVE, DashScope};
@@ -106,8 +108,13 @@ pub use decoder::{Advance, Decoder};
 pub use format::{Encoded, Format, Outgoing, by_name, format_names};
 pub use gemini::{GEMINI, GEMINI_VERTEX, Gemini};
 pub use head::Head;
+/// The types of `http` that appear in this crate's own.
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method};
 pub use interactions::{GEMINI_INTERACTIONS, GeminiInteractions};
 pub use limits::DecodeLimits;
+/// The words that this crate speaks in, in the version that it speaks.
+#[doc(no_inline)]
+pub use loquat_core;
 pub use losses::{Loss, fitted, losses};
 pub use ollama::{OLLAMA_CHAT, OllamaChat};
 pub use openai::{

@@ -88,6 +88,9 @@ pub use endpoint::{Allowance, Connect, Connected, EndpointSpec, Price};
 pub use explain::{Candidate, Explanation};
 pub use fallback::{AfterDelivery, Class, FallbackPolicy};
 pub use load::{Live, LoadPolicy, Outcome, SIZES, SizeLatency, Ticket};
+/// The words that this crate speaks in, in the version that it speaks.
+#[doc(no_inline)]
+pub use loquat_core;
 pub use mask::{MAX_MEMBERS, Mask};
 pub use plan::{CanarySpec, Fan, GroupSpec, Members, Plan, RouteSpec};
 pub use pool::{Member, Pool, Tier};

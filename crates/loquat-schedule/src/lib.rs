@@ -74,6 +74,9 @@ pub mod retry;
 mod stack;
 mod time;
 
+/// The words that this crate speaks in, in the version that it speaks.
+#[doc(no_inline)]
+pub use loquat_core;
 pub use random::Random;
 pub use stack::{EndpointSchedule, Schedule};
 pub use time::TokioClock;

@@ -35,6 +35,9 @@ mod wire;
 
 pub use cassette::{Cassette, Exchange, RecordedReply, RecordedRequest};
 pub use fault::{Fault, Gate};
+/// The words that this crate speaks in, in the version that it speaks.
+#[doc(no_inline)]
+pub use loquat_core;
 /// A scripted `Model`, replayed deltas and a clock moved by hand.
 pub use loquat_core::test_util as model;
 pub use record::Recorder;

@@ -43,6 +43,9 @@ pub mod __private;
 
 pub use function::{FnTool, Function, ToolError};
 pub use limits::RunLimits;
+/// The words that this crate speaks in, in the version that it speaks.
+#[doc(no_inline)]
+pub use loquat_core;
 pub use loquat_core::{Context, Tool};
 pub use loquat_macros::tool_alone as tool;
 pub use run::{Outcome, Run, RunEvent};

@@ -83,6 +83,9 @@ pub use config::{
 /// The types of `http` that appear in this crate's own.
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub use http2::Laggard;
+/// The words that this crate speaks in, in the version that it speaks.
+#[doc(no_inline)]
+pub use loquat_core;
 pub use origin::{Origin, Url};
 pub use proxy::{Proxy, ProxyRules};
 pub use request::Request;
