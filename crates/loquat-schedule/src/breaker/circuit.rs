@@ -4,6 +4,7 @@
 //! once per attempt. The word's transitions are [`Availability`]'s, where loom checks them.
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -62,7 +63,31 @@ pub struct Rejected {
     pub until: Instant,
 }
 
-/// An endpoint's circuit breaker. Share it in an `Arc`.
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the endpoint's breaker is open: it is left alone for a while")
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// An endpoint's circuit breaker. Share it in an `Arc`. Around a call of one's own:
+///
+/// ```
+/// use std::{error::Error, sync::Arc, time::Instant};
+///
+/// use loquat_schedule::breaker::{Breaker, BreakerPolicy, Outcome};
+///
+/// let breaker = Arc::new(Breaker::new(BreakerPolicy::default(), Instant::now()));
+/// let call = || -> Result<(), Box<dyn Error>> {
+///     let permit = breaker.try_pass(Instant::now())?;
+///     permit.settle(Outcome::Timeout, Instant::now()); // what became of the call; Outcome::of knows of an error
+///     Ok(())
+/// };
+/// assert!((0..3).all(|_| call().is_ok()));
+/// let refused = call().expect_err("three timeouts in a row");
+/// assert_eq!(refused.to_string(), "the endpoint's breaker is open: it is left alone for a while");
+/// ```
 #[derive(Debug)]
 pub struct Breaker {
     policy: BreakerPolicy,

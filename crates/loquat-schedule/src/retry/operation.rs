@@ -79,7 +79,28 @@ impl fmt::Display for Stop {
     }
 }
 
-/// One operation: its attempts so far, and the time that is its own.
+/// One operation: its attempts so far, and the time that is its own. For a loop of one's own:
+///
+/// ```
+/// use std::time::Instant;
+///
+/// use loquat_schedule::loquat_core::{Delivery, Error, ErrorKind};
+/// use loquat_schedule::{Random, retry::{Budget, BudgetPolicy, Decision, Operation, RetryPolicy}};
+///
+/// let call = || Err::<(), _>(Error::new(ErrorKind::Connect, "refused").with_delivery(Delivery::NotSent));
+///
+/// let budget = Budget::new(BudgetPolicy::default(), Instant::now()); // one for each endpoint
+/// let mut operation = Operation::new(RetryPolicy::default(), Instant::now(), None);
+/// budget.deposit(Instant::now());
+/// let why = loop {
+///     let Err(error) = call() else { panic!("nobody answers here") };
+///     match operation.decide(&error, Instant::now(), &budget, &Random::from_system()) {
+///         Decision::Retry { wait } => std::thread::sleep(wait), // some 50 ms, then some 100 ms
+///         Decision::Stop(why) => break why,
+///     }
+/// };
+/// assert_eq!(why.to_string(), "2 retries were made");
+/// ```
 #[derive(Debug)]
 pub struct Operation {
     policy: RetryPolicy,
