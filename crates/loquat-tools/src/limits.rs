@@ -19,6 +19,38 @@ pub struct RunLimits {
     pub max_result_bytes: usize,
 }
 
+impl RunLimits {
+    /// With at most that many answers.
+    #[must_use]
+    pub fn with_max_turns(self, turns: u32) -> Self {
+        Self { max_turns: turns, ..self }
+    }
+
+    /// With at most that many calls executed for one answer.
+    #[must_use]
+    pub fn with_max_calls_per_turn(self, calls: usize) -> Self {
+        Self { max_calls_per_turn: calls, ..self }
+    }
+
+    /// With at most that many calls side by side.
+    #[must_use]
+    pub fn with_max_parallel_calls(self, calls: usize) -> Self {
+        Self { max_parallel_calls: calls, ..self }
+    }
+
+    /// With that longest time for one call.
+    #[must_use]
+    pub fn with_call(self, limit: Duration) -> Self {
+        Self { call: limit, ..self }
+    }
+
+    /// With at most that many bytes of one result.
+    #[must_use]
+    pub fn with_max_result_bytes(self, bytes: usize) -> Self {
+        Self { max_result_bytes: bytes, ..self }
+    }
+}
+
 impl Default for RunLimits {
     fn default() -> Self {
         Self {

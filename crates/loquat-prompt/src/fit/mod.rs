@@ -26,6 +26,20 @@ pub struct FitPolicy {
     pub drop_oldest: bool,
 }
 
+impl FitPolicy {
+    /// With the middle cut out of what is longer than so many tokens, or of nothing.
+    #[must_use]
+    pub fn with_long_part_tokens(self, tokens: impl Into<Option<usize>>) -> Self {
+        Self { long_part_tokens: tokens.into(), ..self }
+    }
+
+    /// With the oldest turns left out, or not.
+    #[must_use]
+    pub fn with_drop_oldest(self, drops: bool) -> Self {
+        Self { drop_oldest: drops, ..self }
+    }
+}
+
 impl Default for FitPolicy {
     fn default() -> Self {
         Self { long_part_tokens: Some(4000), drop_oldest: true }
