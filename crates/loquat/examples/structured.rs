@@ -2,7 +2,11 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
-use loquat::{Client, Error, schemars::JsonSchema};
+use loquat::{
+    Client,
+    Error,
+    schemars::{self, JsonSchema}, // the derive names the crate, which need not be among the dependencies
+};
 use serde::Deserialize;
 
 #[derive(Deserialize, JsonSchema)]

@@ -111,7 +111,8 @@ impl Chat {
 
     /// Asks for an answer that is a `T`: by the provider's own means where it has such, checked in any case.
     ///
-    /// `T` derives [`schemars::JsonSchema`](crate::schemars) beside serde's `Deserialize`.
+    /// `T` derives [`schemars::JsonSchema`](crate::schemars) beside serde's `Deserialize`; after
+    /// `use loquat::schemars::{self, JsonSchema}` it does so without schemars among the dependencies.
     #[cfg(feature = "tools")]
     pub fn structured<T>(self) -> crate::Structured<T>
     where
