@@ -39,9 +39,13 @@ impl CallTrace {
 
     fn headline(&self) -> String {
         let outcome = self.outcome.error_type().unwrap_or("finished");
-        let mut out = format!("chat {} ({}): {outcome}", line(&self.place.model), line(&self.place.provider));
+        let mut out = "chat ".to_owned();
+        // A model may have no name but its provider's, as the embedded engine's default.
+        if !self.place.model.is_empty() {
+            out = out + &line(&self.place.model) + " ";
+        }
         // A String takes whatever is written.
-        let _ = write!(out, " after {}", time(self.took));
+        let _ = write!(out, "({}): {outcome} after {}", line(&self.place.provider), time(self.took));
         if let Some(first) = self.first_chunk {
             let _ = write!(out, ", first token after {}", time(first));
         }
@@ -169,6 +173,12 @@ retry 1 in 0.25 s after overloaded      │  ▼                 │   100 ms
 attempt 2  200 HTTP/2 reused            │       ··▒▒▒████████│   1.00 s
 first token                             │            ▼       │   600 ms";
         assert_eq!(call().waterfall(72), expected, "\n{}", call().waterfall(72));
+    }
+
+    #[test]
+    fn a_model_without_a_name_leaves_no_gap() {
+        let call = CallTrace { place: Arc::new(Place::new("engine", "")), ..call() };
+        assert!(call.waterfall(72).starts_with("chat (engine): finished"), "{}", call.waterfall(72));
     }
 
     #[test]
