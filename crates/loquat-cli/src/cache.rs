@@ -28,10 +28,11 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 const EXAMPLES: &str = "\
 Examples:
   loquat cache stats                                  what the server at $LOQUAT_REDIS_URL holds
-  loquat cache warm --model gpt-4o prompts/*.txt      the tokens of these texts, computed once for the fleet
+  loquat cache warm --model gpt-4o prompts/*.txt      their tokens, computed once for the fleet
   loquat cache clear --redis redis://127.0.0.1:6379   everything below the prefix
 
-Values are sealed with $LOQUAT_CACHE_SEAL, which all nodes share; addresses with passwords belong into $LOQUAT_REDIS_URL.";
+Values are sealed with $LOQUAT_CACHE_SEAL, which all nodes share; addresses with
+passwords belong into $LOQUAT_REDIS_URL.";
 
 /// Look into, fill or empty the cache of tokens and answers that a fleet shares in Redis
 #[derive(Debug, Args)]

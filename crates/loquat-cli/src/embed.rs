@@ -23,9 +23,9 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  loquat embed -m openai:text-embedding-3-small \"a text\" \"another\"     a line of numbers for each
-  loquat embed -m ollama:nomic-embed-text --json < lines.txt             each line of stdin is a text
-  loquat embed -m cohere:embed-v4.0 --file a.md --file b.md --json       each file is a text";
+  loquat embed -m openai:text-embedding-3-small \"a text\" \"another\"    a line of numbers for each
+  loquat embed -m ollama:nomic-embed-text --json < lines.txt            each line of stdin is a text
+  loquat embed -m cohere:embed-v4.0 --file a.md --file b.md --json      each file is a text";
 
 /// Most bytes of text in all: a million lines of a search index.
 const MAX_INPUT_BYTES: u64 = 256 * 1024 * 1024;

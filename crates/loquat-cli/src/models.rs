@@ -17,7 +17,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  loquat models                                        every provider that is configured, and the engine
+  loquat models                                        all that is configured, and the engine
   loquat models openai                                 one provider
   loquat models --base-url http://127.0.0.1:8080/v1    a server of your own
   loquat models --json | jq -r .name";

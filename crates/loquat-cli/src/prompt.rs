@@ -26,10 +26,10 @@ const MAX_DATA_BYTES: u64 = 64 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
-  loquat prompt lint prompts/                                   every template compiles, every partial exists
-  loquat prompt list prompts/                                   names and the variables they want
-  loquat prompt render prompts/ greet --set name=Ann            one of them, as the model would read it
-  loquat prompt render prompts/ answer --data request.json      with data from a file (- for stdin)";
+  loquat prompt lint prompts/                                 all is there, and compiles
+  loquat prompt list prompts/                                 names and the variables they want
+  loquat prompt render prompts/ greet --set name=Ann          one, as the model would read it
+  loquat prompt render prompts/ answer --data request.json    with data from a file (- for stdin)";
 
 /// Render, check or list the handlebars templates of a folder
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   loquat pull                                  the engine's default model, SmolLM2-135M-Instruct
-  loquat pull https://host/path/model.gguf     any GGUF file the engine can read (architecture llama)
+  loquat pull https://host/path/model.gguf     any GGUF file of the architecture llama
   loquat chat -m engine:model      \"…\"         and how to use it";
 
 /// Fetch a model for the embedded engine

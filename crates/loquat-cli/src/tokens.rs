@@ -35,7 +35,7 @@ Examples:
   loquat tokens --ids -m gpt-4 prompt.txt         their numbers
   loquat tokens --messages -m gpt-4o request.json a row for each message of a chat request
   loquat tokens --price 2.5 prompt.txt            at 2.50 for a million
-  loquat tokens --tokenizer tokenizer.json a.txt  by a model's own tokenizer (Qwen, Llama, Mistral …)";
+  loquat tokens --tokenizer tokenizer.json a.txt  by a model's own tokenizer: Qwen, Llama, …";
 
 /// Count tokens: of a text, or of a chat request message by message
 ///

@@ -36,7 +36,7 @@ Examples:
   loquat discover etcd:https://etcd:2379/loquat/ --user reader --key-env ETCD_PASSWORD
   loquat discover kubernetes:ai/llama --model llama --network 10.0.0.0/8 --watch     inside a pod
   loquat discover kubernetes:http://127.0.0.1:8001/ai/llama:http --model llama --network 10.0.0.0/8
-                                                               by way of `kubectl proxy`, the port named http
+                                                             by `kubectl proxy`, port http
   loquat discover endpoints.json --json | jq -r .name";
 
 /// List the endpoints that a source knows: name, model, address, health, tags
