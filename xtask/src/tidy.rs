@@ -18,6 +18,7 @@ use crate::{shell::Steps, term, workspace};
 ///
 /// - crates import each other only along the arrows of ARCHITECTURE.md, and keep the absences stated there;
 /// - every source file opens with `//!`; unsafe code only in the modules ARCHITECTURE.md lists;
+/// - every published crate has its licences and a README, with which its library opens;
 /// - no unfinished code, no ignored test, `[lints] workspace = true` and a description in every crate;
 /// - no dead link or path in any Markdown file, no unknown crate name there or in a `//!` header.
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,14 @@ pub(crate) fn run(_: &Args) -> Result<()> {
             findings.extend(sources::manifest(&package.name, package.description.as_deref(), &text));
         }
         report(findings)
+    });
+    steps.run("front pages", || {
+        let published = metadata.packages.iter().filter(|package| package.is_published());
+        report(published.flat_map(|package| {
+            sources::front_page(&package.name, |file| {
+                std::fs::read_to_string(package.folder().join(file)).ok()
+            })
+        }))
     });
     steps.run("file headers", || report(rust.iter().filter_map(|(file, text)| sources::header(file, text))));
     steps.run("unfinished or ignored", || {

@@ -28,6 +28,8 @@ pub(crate) struct Package {
     pub(crate) features: BTreeMap<String, Vec<String>>,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) targets: Vec<Target>,
+    /// The registries it may go to; `None` for any, an empty list for none.
+    publish: Option<Vec<String>>,
 }
 
 /// One line of a member's dependencies.
@@ -49,6 +51,11 @@ impl Package {
     /// The folder of the package's `Cargo.toml`.
     pub(crate) fn folder(&self) -> &Path {
         self.manifest_path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Whether it is for others to depend on.
+    pub(crate) fn is_published(&self) -> bool {
+        self.publish.as_ref().is_none_or(|registries| !registries.is_empty())
     }
 }
 

@@ -1,24 +1,6 @@
-//! The words every Loquat crate shares: what is asked ([`ChatRequest`]), what comes back ([`Answer`], a stream of
-//! [`Delta`]s with exactly one [`Ending`]), under which conditions ([`Context`]), and what can go wrong ([`Error`]).
+#![doc = include_str!("../README.md")]
 //!
-//! It deliberately knows no IO, no runtime, no HTTP and no JSON parser. The crates above meet in these types and
-//! never in each other; [`Model`] is the one waist that providers, engines, schedulers, routers and observers share.
-//!
-//! # The three endings
-//!
-//! | what happened | ending |
-//! |---|---|
-//! | the provider gave a finish reason, or its terminal event (reason `length` too; `[DONE]` not required) | [`Ending::Finished`] |
-//! | the stream stopped after deltas, with neither | [`Ending::Truncated`] |
-//! | an error event, or an end before any delta, or bytes that are no answer at all | [`Ending::Failed`] |
-//!
-//! # Features
-//!
-//! | feature | default | what it adds |
-//! |---|---|---|
-//! | `test-util` | no | [`test_util`]: a scripted [`Model`] and a [`Clock`] moved by hand |
-//!
-//! # Example
+//! # Reading an answer
 //!
 //! ```
 //! use loquat_core::{Answer, Delta, Ending, Error};
@@ -35,6 +17,20 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! # The three endings
+//!
+//! | what happened | ending |
+//! |---|---|
+//! | the provider gave a finish reason, or its terminal event (reason `length` too; `[DONE]` not required) | [`Ending::Finished`] |
+//! | the stream stopped after deltas, with neither | [`Ending::Truncated`] |
+//! | an error event, or an end before any delta, or bytes that are no answer at all | [`Ending::Failed`] |
+//!
+//! # The words
+//!
+//! What is asked is a [`ChatRequest`], what comes back an [`Answer`], a stream of [`Delta`]s with exactly one [`Ending`]; a
+//! [`Context`] has the conditions, an [`Error`] what can go wrong. [`Model`] is the one waist that providers, engines, schedulers,
+//! routers and observers share.
 #![forbid(unsafe_code)]
 
 mod answer;

@@ -1,10 +1,9 @@
-//! Where endpoints are: sources that list them, and follow them as they come and go.
+#![doc = include_str!("../README.md")]
 //!
-//! Each source is a [`Discover`](loquat_core::Discover). They differ in whom they ask; what they list goes through one
-//! [`Policy`] (schemes, address ranges, credentials by reference, sizes), and none of them gives up what it knew because it
-//! was told nonsense: what cannot be read is an error, and the listing before it stays valid.
+//! # The sources
 //!
-//! It deliberately knows nothing of choosing, routers and wire formats of models.
+//! Each is a [`Discover`](loquat_core::Discover). They differ in whom they ask; what they list goes through one [`Policy`] (schemes,
+//! address ranges, credentials by reference, sizes). What cannot be read is an error, and the listing before it stays valid.
 //!
 //! | source | asks | learns of changes |
 //! |---|---|---|
@@ -16,40 +15,11 @@
 //! | [`Etcd`] | etcd v3 through its JSON gateway | at once, by watch |
 //! | [`Kubernetes`] | EndpointSlices of a service | at once, by watch |
 //!
-//! `Etcd` is tested against a real etcd 3.4. **`Kubernetes` is tested against a scripted API server only**, written after
-//! the API's documentation; no cluster has been in its tests.
-//!
 //! # Addresses
 //!
 //! By default only addresses of the public internet may be listed, over `https` or `http`; whoever runs endpoints in a private
 //! network names it: [`Policy::with_networks`]. A *name* is judged when it is dialled, by the transport that dials: give that one the
 //! same [`AddressPolicy`](loquat_transport::AddressPolicy).
-//!
-//! # Example
-//!
-//! ```no_run
-//! use loquat_core::{Context, Discover};
-//! use loquat_discovery::{Policy, Registry};
-//! use loquat_transport::{Config, Transport};
-//!
-//! # async fn run() -> Result<(), loquat_core::Error> {
-//! let policy = Policy::new().with_networks(["10.0.0.0/8".parse()?]);
-//! let registry = Registry::new(Transport::new(Config::default())?, "https://registry.example.com/endpoints", policy)?;
-//! let mut source = registry.follow();
-//! loop {
-//!     match source.next(&Context::new()).await {
-//!         Ok(listing) => println!("{} endpoints", listing.endpoints.len()),
-//!         Err(error) => eprintln!("as before: {error}"), // the next call waits before it asks again
-//!     }
-//! }
-//! # }
-//! ```
-//!
-//! # Features
-//!
-//! | feature | default | what it adds |
-//! |---|---|---|
-//! | `srv` | no | `Srv`: SRV records, by hickory's resolver |
 #![forbid(unsafe_code)]
 
 mod backoff;

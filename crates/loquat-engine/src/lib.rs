@@ -1,15 +1,4 @@
-//! The embedded engine: a small real language model on the CPU, so that everything runs with no key and no network.
-//!
-//! Reads a GGUF file (architecture `llama`: SmolLM2 and its kin), and answers as any other [`loquat_core::Model`]. Weights stay
-//! in their four or eight bits; the kernels that multiply them are the engine's own and are chosen at run time, so a default
-//! build is fast on today's processors and runs on old ones. Deliberately knows no HTTP and no async runtime: a thread of its
-//! own computes and wakes the caller's task.
-//!
-//! # Features
-//!
-//! | feature | default | what it adds |
-//! |---|---|---|
-//! | `pull` | no | `pull`: fetching the default model through `pip` or `uv` |
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod cache;

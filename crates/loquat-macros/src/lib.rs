@@ -1,7 +1,4 @@
-//! The attribute `#[tool]`; use it through the crate that re-exports it, `loquat` or `loquat-tools`, where it is documented.
-//!
-//! It is exported twice because generated code must name the crate whose items it uses, and a macro cannot find out which
-//! of the two its user has.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod arguments;

@@ -1,9 +1,4 @@
-//! What happens to requests, shown: metrics, spans, and a look inside while it runs. Layers around a
-//! [`Model`](loquat_core::Model), from outside.
-//!
-//! It deliberately knows no provider and no prompt. It hears from the other crates by
-//! [`Probe`](loquat_core::Probe) and never asks them; it installs nothing global, neither a tracer nor a logger nor a
-//! recorder: an [`Observer`] is a value, and a program may have none or several.
+#![doc = include_str!("../README.md")]
 //!
 //! # Cost
 //!
@@ -11,36 +6,10 @@
 //! wrapped; histograms are touched when an answer ends. An operation notes down instants and numbers, and spans are made of
 //! them by another thread, if it is kept at all. `cargo xtask bench observe` has the figures.
 //!
-//! # Example
+//! # How it hears
 //!
-//! ```
-//! use std::sync::Arc;
-//!
-//! use loquat_core::{ChatRequest, Context, Error, Model, OwnedDelta, test_util::Scripted};
-//! use loquat_observe::{Observer, Place, TextFormat};
-//!
-//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-//! let hello = OwnedDelta::Text { choice: 0, text: "hello".into() };
-//! let server = Scripted::new().then(Ok(vec![hello]));
-//!
-//! let observer = Observer::new();
-//! let place = Place::new("openai", "gpt-5");
-//! let model = observer.operation(observer.attempt(server, place.clone()), place);
-//!
-//! let mut answer = model.infer(&Context::new(), Arc::new(ChatRequest::new("gpt-5").with_user("hi"))).await?;
-//! assert_eq!(answer.next_text().await?, Some("hello"));
-//! assert_eq!(observer.streams().len(), 1); // until the answer ends or is dropped
-//! assert!(observer.metrics(TextFormat::Prometheus).contains("loquat_operations_in_flight"));
-//! # Ok::<_, Error>(()) }).unwrap();
-//! ```
-//!
-//! # Features
-//!
-//! | feature | default | what it adds |
-//! |---|---|---|
-//! | `capture` | no | what was asked and answered, with spans, by sampling and redacted: still off until it is asked for |
-//! | `otlp` | no | `export`: spans and metrics to a collector over HTTP, JSON lines to a file |
-//! | `stack` | no | the stack of a poll that a watchdog reports, and `/debug/pprof`: on Linux on x86-64 |
+//! An [`Observer`] wraps a [`Model`](loquat_core::Model) from outside, and hears from what is inside by a
+//! [`Probe`](loquat_core::Probe).
 #![deny(unsafe_code)]
 
 mod attempt;

@@ -1,8 +1,8 @@
-//! Wire formats of language-model providers: a request into bytes, bytes into deltas, an error body into an error.
+#![doc = include_str!("../README.md")]
 //!
-//! Deliberately knows no socket, no clock and no runtime: bytes and headers come in from whoever has a connection, and
-//! the same code runs under a test, a fuzzer and a client. A format is stateless data behind the object-safe
-//! [`Format`]; what an answer needs while it arrives lives in its [`Decoder`].
+//! # The formats
+//!
+//! A format is stateless data behind the object-safe [`Format`]; what an answer needs while it arrives lives in its [`Decoder`].
 //!
 //! | format | spoken by | stream | whole |
 //! |---|---|---|---|
@@ -25,38 +25,6 @@
 //! the terminal event (`[DONE]`, `message_stop`, `done: true`, the end of a whole document) is `Finished`. An end
 //! after deltas with neither is `Truncated`. A terminal event without a finish reason is `Finished` with
 //! `FinishReason::Other("")`: whole, and nobody said why it stopped.
-//!
-//! # Features
-//!
-//! | feature | brings |
-//! |---|---|
-//! | `sigv4` | `AwsCredentials`: requests to Bedrock signed by Amazon's signature, version 4, instead of a Bedrock API key |
-//!
-//! # Example
-//!
-//! ```
-//! use loquat_core::{ChatRequest, Delta};
-//! use loquat_provider::{Advance, DecodeLimits, Format, Head, OPENAI_CHAT};
-//!
-//! let request = ChatRequest::new("").with_user("Say hi");
-//! let encoded = OPENAI_CHAT.encode(&request, "gpt-4o")?;
-//! assert_eq!(encoded.path, "chat/completions");
-//!
-//! // … a client sends it, and hands over what comes back:
-//! let headers = http::HeaderMap::new();
-//! let mut decoder = OPENAI_CHAT.decoder(&Head { status: 200, headers: &headers }, DecodeLimits::default());
-//! decoder.push("data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n".into());
-//! let mut text = String::new();
-//! let ending = loop {
-//!     match decoder.advance() {
-//!         Advance::Delta => text.extend(decoder.current().text()),
-//!         Advance::NeedBytes => decoder.end(None),
-//!         Advance::End(ending) => break ending,
-//!     }
-//! };
-//! assert!(ending.is_finished() && text == "hi");
-//! # Ok::<(), loquat_core::Error>(())
-//! ```
 #![forbid(unsafe_code)]
 
 mod format;

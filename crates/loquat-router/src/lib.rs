@@ -1,9 +1,4 @@
-//! Which endpoint: among many models and many endpoints of each, by what is known of their abilities, health, speed, load
-//! and price, without an allocation; and another one when that fails, before the caller has seen a token.
-//!
-//! A [`Router`] is a [`Model`](loquat_core::Model) over models. It deliberately knows no HTTP, no JSON and no retry
-//! mechanics: endpoints become models through a function ([`Connect`]), breakers speak through
-//! [`Availability`](loquat_core::Availability), budgets through an [`Allowance`].
+#![doc = include_str!("../README.md")]
 //!
 //! # How it decides
 //!
@@ -24,40 +19,8 @@
 //! | [`Strategy::cheapest`] | the cheapest that keeps an objective |
 //! | [`Strategy::affinity`] | the same for requests that belong together, bounded by load |
 //!
-//! # Example
-//!
-//! ```
-//! use std::sync::Arc;
-//! use loquat_core::{ChatRequest, Context, Endpoint, Error, ErrorKind, Model, OwnedDelta, test_util::Scripted};
-//! use loquat_router::{Connected, EndpointSpec, GroupSpec, Plan, RouteSpec, Router};
-//!
-//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-//! let plan = Plan::new()
-//!     .with_endpoint(EndpointSpec::new("near", Endpoint::new("openai", "http://10.0.0.1/v1", "llama")))
-//!     .with_endpoint(EndpointSpec::new("far", Endpoint::new("openai", "http://10.0.0.2/v1", "llama")))
-//!     .with_route(RouteSpec::new("chat").with_group(GroupSpec::of(["near"])).with_group(GroupSpec::of(["far"])));
-//!
-//! let router = Router::builder(|spec: &EndpointSpec| {
-//!     // In a program: a provider over a transport, inside the scheduler's layers.
-//!     let model = match spec.name.as_str() {
-//!         "near" => Scripted::new().then(Err(Error::new(ErrorKind::Overloaded, "busy"))),
-//!         _ => Scripted::new().then(Ok(vec![OwnedDelta::Text { choice: 0, text: "hello".into() }])),
-//!     };
-//!     Ok(Connected::new(Arc::new(model)))
-//! })
-//! .build(&plan)?;
-//!
-//! let mut answer = router.infer(&Context::new(), Arc::new(ChatRequest::new("chat").with_user("hi"))).await?;
-//! assert_eq!(answer.next_text().await?, Some("hello"), "from far, since near was busy");
-//! # Ok::<_, Error>(()) }).unwrap();
-//! ```
-//!
-//! # Features
-//!
-//! | feature | default | what it adds |
-//! |---|---|---|
-//! | `webhook` | no | `canary::webhook`: what becomes of canaries as signed messages |
-//! | `config` | no | `config`: plans and scripts from TOML and YAML, and their JSON Schema |
+//! A [`Router`] is a [`Model`](loquat_core::Model) over models. Endpoints become models through a function ([`Connect`]), breakers
+//! speak through [`Availability`](loquat_core::Availability), budgets through an [`Allowance`].
 #![forbid(unsafe_code)]
 
 mod ability;

@@ -1,28 +1,10 @@
-//! For the tests of programs that talk to models.
+#![doc = include_str!("../README.md")]
 //!
-//! A [`Server`] on the loopback speaks HTTP to whatever client is pointed at it, so that everything between the program and
-//! the socket is the real thing. It answers from a script ([`Reply`]), replays recorded exchanges ([`Cassette`]), and fails as
-//! told ([`Fault`]: cut, stalled until a [`Gate`] is opened, garbage, an error event). A [`Recorder`] stands between a program
-//! and a provider and writes such a cassette, with credentials scrubbed before anything is kept ([`Scrubber`]).
+//! # The parts
 //!
-//! For tests that need no wire there is [`model`]: a scripted `Model` and a clock moved by hand.
-//!
-//! Deliberately knows no wire format: bytes in, bytes out.
-//!
-//! # Example
-//!
-//! ```
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> std::io::Result<()> {
-//! use loquat_testing::{Fault, Reply, Server};
-//!
-//! let half = Reply::events(["{\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}"]).with_fault(Fault::Cut { after: 30 });
-//! let server = Server::start([half]).await?;
-//! // point a client at server.base_url(), and see that it does not take the half for the whole
-//! # assert!(server.base_url().starts_with("http://127.0.0.1:"));
-//! # Ok(())
-//! # }
-//! ```
+//! A [`Server`] answers from a script ([`Reply`]), replays recorded exchanges ([`Cassette`]), and fails as told ([`Fault`]: cut,
+//! stalled until a [`Gate`] is opened, garbage, an error event). A [`Recorder`] stands between a program and a provider and writes
+//! such a cassette; a [`Scrubber`] takes the credentials out. [`model`] has a scripted `Model` and a clock moved by hand.
 #![forbid(unsafe_code)]
 
 mod cassette;

@@ -1,34 +1,11 @@
-//! Rust functions as tools, Rust types as answers.
+#![doc = include_str!("../README.md")]
+//!
+//! # The parts
 //!
 //! `#[tool]` on a function makes a [`Function`] of it: the name, the doc comments and the types of its parameters
-//! are what the model is told, so that code and description cannot drift apart. A [`Toolbox`] holds functions; a [`Run`] asks
-//! a [`Model`](loquat_core::Model), executes what it asks for, hands the results back and streams throughout, until the model
-//! has answered or a bound is met. [`response_format`] and [`parse`] do for answers what `#[tool]` does for arguments.
-//!
-//! Schemas come from [`schemars`] (version 1): derive its `JsonSchema` for types of your own, beside serde's `Deserialize`.
-//!
-//! Deliberately knows no wire format, no HTTP and no provider. It spawns no task: calls run side by side inside the
-//! future that pulls the run, and dropping the run cancels them.
-//!
-//! # Example
-//!
-//! ```
-//! use loquat_tools::{Toolbox, tool};
-//!
-//! /// The weather at a place, now.
-//! #[tool]
-//! async fn weather(
-//!     /// The city's English name.
-//!     city: String,
-//!     /// Degrees in Fahrenheit; Celsius if left out.
-//!     fahrenheit: Option<bool>,
-//! ) -> Result<String, std::io::Error> {
-//!     Ok(format!("20 degrees in {city} ({})", if fahrenheit == Some(true) { "F" } else { "C" }))
-//! }
-//!
-//! let toolbox = Toolbox::new().with(weather);
-//! assert_eq!(toolbox.tools()[0].description, "The weather at a place, now.");
-//! ```
+//! are what the model is told, so that code and description cannot drift apart. A [`Toolbox`] holds functions; a [`Run`] is a
+//! [`Model`](loquat_core::Model) and a toolbox at work. [`response_format`] and [`parse`] do for answers what `#[tool]` does for
+//! arguments. Schemas come from [`schemars`] (version 1).
 #![forbid(unsafe_code)]
 
 mod function;

@@ -1,11 +1,4 @@
-//! Bytes over pooled HTTP/1.1 and HTTP/2: one attempt at a time, each stage with a limit, each failure with its exact
-//! [`Delivery`](loquat_core::Delivery).
-//!
-//! [`Transport::send`] resolves when the response's head is in; the [`Body`] is then pulled by the caller's own task,
-//! with no task behind a request. HTTP/1.1 is our own, driven by that task too; HTTP/2 is the raw `h2` crate
-//! with one driver task per connection; TLS is rustls with the platform's certificate authorities.
-//!
-//! It deliberately knows no JSON, no provider and no retry policy. It follows no redirect, keeps no cookie, and uses a proxy only where [`Config::proxy`] says so.
+#![doc = include_str!("../README.md")]
 //!
 //! # What is limited where
 //!
@@ -23,29 +16,11 @@
 //! In size: heads and trailers by [`HeadLimits`], unread bodies by [`Http2Limits`], compressed ones by [`DecompressLimits`], whole
 //! ones by what the caller allows ([`Body::collect`]). Which addresses are dialled is [`AddressPolicy`]'s to say.
 //!
-//! # Example
+//! # How it is done
 //!
-//! ```no_run
-//! use loquat_core::Context;
-//! use loquat_transport::{Config, Request, Transport};
-//!
-//! # async fn run() -> Result<(), loquat_core::Error> {
-//! let transport = Transport::new(Config::default())?;
-//! let request = Request::post("https://api.example.com/v1/chat", r#"{"stream":true}"#)?;
-//! let mut response = transport.send(&Context::new(), request).await?;
-//! println!("{} over {}", response.status, response.connection);
-//! while let Some(chunk) = response.body.chunk().await {
-//!     println!("{} bytes", chunk?.len());
-//! }
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # Features
-//!
-//! | feature | default | what it adds |
-//! |---|---|---|
-//! | `decompress` | no | bodies compressed by gzip, brotli or zstd are asked for and decoded, within [`DecompressLimits`] |
+//! [`Transport::send`] resolves when the response's head is in; the [`Body`] is then pulled. HTTP/1.1 is our own, driven by the
+//! caller's task too; HTTP/2 is the raw `h2` crate with one driver task per connection; TLS is rustls with the platform's
+//! certificate authorities. How far a request got is a [`Delivery`](loquat_core::Delivery).
 // Denied in the whole workspace, too; the ring alone allows it.
 #![deny(unsafe_code)]
 

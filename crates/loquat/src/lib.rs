@@ -1,20 +1,5 @@
-//! Loquat: a toolkit for programs that talk to large language models, under one name.
-//!
-//! This crate holds no algorithm. It re-exports the others under short names and wires them into one [`Client`]:
-//!
-#![cfg_attr(feature = "client", doc = "```no_run")]
-#![cfg_attr(not(feature = "client"), doc = "```ignore")]
-//! # async fn run() -> Result<(), loquat::Error> {
-//! use loquat::Client;
-//!
-//! let client = Client::from_env()?;
-//! let mut answer = client.chat("openai:gpt-4o").user("Write one sentence about loquats.").stream().await?;
-//! while let Some(text) = answer.next_text().await? {
-//!     print!("{text}");
-//! }
-//! # Ok(())
-//! # }
-//! ```
+// The example needs the feature; the page has it in any case.
+#![cfg_attr(any(feature = "client", not(doctest)), doc = include_str!("../README.md"))]
 //!
 //! # Models by name
 //!
@@ -29,29 +14,6 @@
 //! A [`Client`] puts every endpoint inside a `schedule::Schedule`: an attempt that cannot have run is made again, at
 //! most twice, within 70 % of the time and the endpoint's budget; an endpoint that times out three times in a row is left
 //! alone for five seconds. `ClientBuilder::schedule` changes that, or turns it off.
-//!
-//! # Features
-//!
-//! | feature | default | what it adds |
-//! |---|---|---|
-//! | `client` | yes | [`Client`], and `json`, `transport`, `provider`, `client`, `schedule` as modules |
-//! | `aws` | no | with `client`: requests to Bedrock signed with a key pair (`provider::AwsCredentials`) |
-//! | `decompress` | no | compressed answers asked for and decoded, within `transport::DecompressLimits` |
-//! | `schedule` | yes | `schedule` as a module alone |
-//! | `router` | no | `router` as a module: a model over many endpoints; with `client`: `Client::router` |
-//! | `discovery` | no | `discovery` as a module: sources of endpoints; `Client::follow`, `Client::watch_health` |
-//! | `tools` | yes | [`tool`](macro@tool), [`Toolbox`], `tools` as a module; with `client`: `Chat::tools`, `Chat::structured` |
-//! | `prompt` | no | `prompt` as a module: templates, tokenizers, counting and fitting, caches |
-//! | `redis` | no | with `prompt`: the cache that a fleet shares |
-//! | `tokenizers` | no | with `prompt`: `tokenizer.json` files that ours does not understand, by Hugging Face's library |
-//! | `observe` | no | `observe` as a module, [`watch_runtime`]; with `client`: `ClientBuilder::observer` |
-//! | `capture` | no | with `observe`: `observe::Capture`, content with spans, redacted |
-//! | `otlp` | no | with `observe`: [`Collector`], spans and metrics over gRPC, and over TLS; [`Collecting`], by the standard variables |
-//! | `tracing` | no | with `observe`: [`Logged`], operations as lines of a log |
-//! | `stack` | no | with `observe`: stacks for its watchdog, and profiles; on Linux on x86-64 |
-//! | `test-util` | no | `testing` as a module: a server that replays and fails as told, a recorder, a scripted model |
-//! | `engine` | no | `engine` as a module and as a model |
-//! | `full` | no | all |
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "client")]

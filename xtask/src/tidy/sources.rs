@@ -7,9 +7,29 @@ use anyhow::{Result, bail};
 use super::{arrows, code};
 use crate::workspace::{Package, root};
 
-/// A source file that does not open with `//!`.
+/// A source file that does not open with `//!`. A library opens with its README instead: [`front_page`] says so.
 pub(crate) fn header(file: &str, text: &str) -> Option<String> {
-    (!text.starts_with("//! ")).then(|| format!("{file}: does not open with `//! ` and what the file is"))
+    (!text.starts_with("//! ") && !opens_with_readme(text))
+        .then(|| format!("{file}: does not open with `//! ` and what the file is"))
+}
+
+/// What a published crate lacks of its own page: `README.md`, which its library opens with so that it is one text on all sites, and
+/// the licences. `read` gives a file of the crate's folder.
+pub(crate) fn front_page(name: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let files = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
+    let missing = files.into_iter().filter(|file| read(file).is_none_or(|text| text.trim().is_empty()));
+    let mut findings: Vec<String> = missing.map(|file| format!("{name} has no {file}")).collect();
+    if read("src/lib.rs").is_some_and(|text| !opens_with_readme(&text)) {
+        findings
+            .push(format!("{name}: src/lib.rs does not open with `doc = include_str!(\"../README.md\")`"));
+    }
+    findings
+}
+
+/// The attribute stands before everything but a comment.
+fn opens_with_readme(text: &str) -> bool {
+    let first = text.lines().find(|line| !line.starts_with("// "));
+    first.is_some_and(|line| line.starts_with("#![") && line.contains("doc = include_str!(\"../README.md\")"))
 }
 
 /// The text of the `//!` header.
@@ -143,7 +163,30 @@ mod tests {
         assert!(header("a.rs", "// The a.\n").is_some());
         assert!(header("a.rs", "\n//! late").is_some());
         assert!(header("a.rs", "").is_some());
+        assert_eq!(header("lib.rs", "#![doc = include_str!(\"../README.md\")]\n"), None);
         assert_eq!(header_text("//! a\n//! b\n\n//! c"), "//! a\n//! b");
+    }
+
+    #[test]
+    fn a_published_crate_has_a_page_of_its_own() {
+        let check = |files: &[(&str, &str)]| {
+            front_page("a", |name| {
+                files.iter().find(|(file, _)| *file == name).map(|(_, text)| (*text).to_owned())
+            })
+        };
+        let licences = [("LICENSE-MIT", "m"), ("LICENSE-APACHE", "a")];
+        let readme = ("README.md", "What a is for.");
+        let opens = "// why\n#![cfg_attr(not(doctest), doc = include_str!(\"../README.md\"))]\nmod b;";
+        assert!(check(&[readme, licences[0], licences[1], ("src/lib.rs", opens)]).is_empty());
+        assert!(check(&[readme, licences[0], licences[1]]).is_empty(), "a program has no library");
+        assert_eq!(check(&licences), ["a has no README.md"]);
+        assert_eq!(
+            check(&[("README.md", " \n"), licences[0]]),
+            ["a has no README.md", "a has no LICENSE-APACHE"]
+        );
+        let says = "a: src/lib.rs does not open with `doc = include_str!(\"../README.md\")`";
+        let late = "//! The a.\n#![doc = include_str!(\"../README.md\")]";
+        assert_eq!(check(&[readme, licences[0], licences[1], ("src/lib.rs", late)]), [says]);
     }
 
     #[test]
