@@ -3,7 +3,7 @@
 use std::{env, path::PathBuf, time::Duration};
 
 use clap::Args;
-use loquat::{Client, Error, ErrorKind, Result};
+use loquat::{Client, Error, ErrorKind, Result, transport::Url};
 use serde::Serialize;
 
 use crate::{
@@ -228,6 +228,10 @@ fn environment_checks(proxy_used: bool) -> Vec<Check> {
     let mut checks = Vec::new();
     for name in ["LOQUAT_MODEL", "LOQUAT_BASE_URL", "LOQUAT_KEY_ENV"] {
         checks.push(match env::var(name).ok().filter(|value| !value.trim().is_empty()) {
+            // What is wrong with it, "configuration" says.
+            Some(value) if name == "LOQUAT_BASE_URL" && Url::parse(&value).is_err() => {
+                Check::new(GROUP, name, State::Bad, shown_url(&value))
+            }
             Some(value) => Check::new(GROUP, name, State::Good, shown_url(&value)),
             None => Check::new(GROUP, name, State::Absent, "not set"),
         });

@@ -88,6 +88,12 @@ fn the_doctor_says_what_is_and_what_is_not() {
     assert_eq!(state(&checks(&ran), "openai").as_deref(), Some("absent"), "{ran:#?}");
     assert_eq!(ran.code, Some(1), "{ran:#?}");
 
+    let ran = program().variable("LOQUAT_BASE_URL", "localhost:8080").run();
+    let found = checks(&ran);
+    assert_eq!(state(&found, "configuration").as_deref(), Some("bad"), "{ran:#?}");
+    assert_eq!(state(&found, "LOQUAT_BASE_URL").as_deref(), Some("bad"), "{ran:#?}");
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+
     let ran = Program::new(["doctor", "--offline"]).variable("HTTPS_PROXY", "http://127.0.0.1:9").run();
     assert!(
         ran.stdout.contains("seen and not used") && ran.stdout.contains("set OPENAI_API_KEY"),
