@@ -12,6 +12,22 @@ use crate::{
 };
 
 /// A prompt to be made of data, again and again. Cheap to clone.
+///
+/// ```
+/// use std::{collections::BTreeMap, sync::Arc};
+///
+/// use loquat_prompt::cache::{CacheLimits, TokenCache};
+/// use loquat_prompt::{PromptTemplate, Tokenizer, tokenizer::Bytes};
+///
+/// let tokenizer: Arc<dyn Tokenizer> = Arc::new(Bytes); // with the feature `tokens`: tokenizer::o200k_base()?
+/// let cache = TokenCache::new(CacheLimits::default()); // one for the program
+/// let prompt = PromptTemplate::try_new("Hello {{name}}", cache.tokenizer("a tenant", &tokenizer))?;
+///
+/// let data = BTreeMap::from([("name", "Ann")]);
+/// assert_eq!(prompt.render(&data)?, "Hello Ann");
+/// assert_eq!(prompt.count(&data)?, 9);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct PromptTemplate {
     raw: Arc<str>,

@@ -28,5 +28,8 @@ pub use directory::{EXTENSION, TemplateDirectory, Watch};
 pub use error::{TemplateError, TemplateErrorKind};
 #[cfg(feature = "template")]
 pub use limits::TemplateLimits;
+/// The types of `serde_json` that a helper of one's own is given.
+#[cfg(feature = "template")]
+pub use serde_json::{Map, Value};
 #[cfg(feature = "template")]
 pub use set::{Prepared, Templates, TemplatesBuilder};

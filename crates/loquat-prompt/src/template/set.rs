@@ -18,6 +18,22 @@ use super::{TemplateError, TemplateErrorKind as Kind, TemplateLimits, check};
 use crate::tokenizer::Tokenizer;
 
 /// A compiled set of templates. Cheap to clone; clones are the same set.
+///
+/// ```
+/// use loquat_prompt::template::Templates;
+/// use serde_json::json; // any data that is serde's `Serialize`
+///
+/// let templates = Templates::builder()
+///     .template("greet", "Hello {{name}}.{{> rest}}")
+///     .template("rest", "{{#each items}} {{this}}{{/each}}")
+///     .build()?;
+/// let text = templates.render("greet", &json!({ "name": "Ann", "items": ["a", "b"] }))?;
+/// assert_eq!(text, "Hello Ann. a b");
+///
+/// let error = templates.render("greet", &json!({})).expect_err("strict, unless asked otherwise");
+/// assert_eq!(error.to_string(), "greet:1:7: the data hold no `name`");
+/// # Ok::<(), loquat_prompt::template::TemplateError>(())
+/// ```
 #[derive(Clone)]
 pub struct Templates(Arc<Set>);
 
