@@ -240,6 +240,11 @@ pub(crate) fn failure(failure: impl Into<Failure>, trail: &Trail) -> Error {
         Some(reason) if error.is_reset() && error.is_remote() => {
             (ErrorKind::Connection, format!("the server reset the stream ({reason:?})"))
         }
+        // Found by this side: what came has the length of no frame. So has `HTTP/1.1 400`, read as one.
+        Some(Reason::FRAME_SIZE_ERROR) if !error.is_remote() => {
+            let what = "the server sent too long an HTTP/2 frame, or none (FRAME_SIZE_ERROR): does it speak HTTP/2 here?";
+            (ErrorKind::Protocol, what.to_owned())
+        }
         Some(reason) => (ErrorKind::Protocol, format!("{whose} ended the HTTP/2 exchange with {reason:?}")),
         None => (ErrorKind::Connection, "the HTTP/2 exchange failed".to_owned()),
     };

@@ -14,7 +14,7 @@ use h2::{Reason, server};
 use loquat_core::{Context, Delivery, ErrorKind};
 use loquat_transport::Request;
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, mpsc},
 };
 
@@ -292,4 +292,21 @@ async fn dropping_the_transport_closes_the_connection_once_the_last_body_is_gone
     drop(transport);
     assert_eq!(text(response).await.expect("still read"), "whole");
     eventually("the server sees the close", || count.load(SeqCst) == 1).await;
+}
+
+/// Prior knowledge that was wrong: the server answers the preface as HTTP/1.1 does.
+#[tokio::test]
+async fn a_server_that_speaks_no_http2_is_told_as_such() {
+    let address = listen(|_, mut socket| async move {
+        let mut preface = [0; 24];
+        if socket.read_exact(&mut preface).await.is_ok() {
+            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+            let _ = socket.read_to_end(&mut Vec::new()).await;
+        }
+    })
+    .await;
+    let request = Request::get(format!("http://{address}/")).expect("valid");
+    let error = http2().send(&Context::new(), request).await.map(drop).expect_err("no HTTP/2");
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    assert!(error.message().contains("does it speak HTTP/2 here?"), "{error}");
 }
