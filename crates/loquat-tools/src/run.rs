@@ -78,6 +78,27 @@ impl Outcome {
 ///
 /// Nothing happens that is not pulled, and no task runs behind it. Dropping it cancels the answer and every call that is
 /// under way.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use loquat_tools::loquat_core::{ChatRequest, Context, Error, Model};
+/// use loquat_tools::{Run, RunEvent, Toolbox};
+///
+/// async fn ask(model: Arc<dyn Model>, toolbox: Toolbox) -> Result<(), Error> {
+///     let request = ChatRequest::new("gpt-4o").with_user("What is the weather in Oslo?");
+///     let mut run = Run::new(model, Context::new(), request, toolbox);
+///     while let Some(event) = run.next().await {
+///         match event {
+///             RunEvent::Delta(delta) => print!("{}", delta.text().unwrap_or_default()),
+///             RunEvent::Calling(call) => eprintln!("[{}]", call.name),
+///             RunEvent::End(ending) => return ending.clone().into_result().map(drop),
+///             _ => {}
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
 #[must_use = "a run does nothing unless it is pulled"]
 pub struct Run {
     model: Arc<dyn Model>,

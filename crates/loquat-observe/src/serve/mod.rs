@@ -72,7 +72,19 @@ impl ServerConfig {
     }
 }
 
-/// A listener that runs until it is dropped.
+/// A listener that runs until it is dropped. It answers at `/metrics`; with [`ServerConfig::debug`] also below `/debug`, and `/`
+/// lists all there is.
+///
+/// ```
+/// use loquat_observe::{Observer, serve::{Server, ServerConfig}};
+///
+/// let observer = Observer::new();
+/// let server = Server::bind(&observer, ([127, 0, 0, 1], 0).into(), ServerConfig::default())?; // `loquat top` asks 9464
+/// let address = server.address().expect("TCP");
+/// println!("http://{address}/metrics");
+/// assert!(std::net::TcpStream::connect(address).is_ok());
+/// # Ok::<(), loquat_core::Error>(())
+/// ```
 #[must_use = "dropping a server closes it"]
 pub struct Server {
     shared: Arc<Shared>,
