@@ -12,6 +12,31 @@ impl Client {
     /// A router over the plan's endpoints. An endpoint's provider says its wire format; where it has no address it is the
     /// provider's own, with the key this client has for it. Each endpoint has its own budget, queue and breaker.
     ///
+    /// Another model where the first one fails before it has said anything:
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    ///
+    /// use loquat::router::{EndpointSpec, GroupSpec, Plan, RouteSpec};
+    /// use loquat::{ChatRequest, Client, Context, Model, core::Endpoint};
+    ///
+    /// # async fn run() -> Result<(), loquat::Error> {
+    /// let (first, second) = (GroupSpec::of(["gpt"]), GroupSpec::of(["claude"]));
+    /// let plan = Plan::new()
+    ///     .with_endpoint(EndpointSpec::new("gpt", Endpoint::new("openai", "", "gpt-4o")))
+    ///     .with_endpoint(EndpointSpec::new("claude", Endpoint::new("anthropic", "", "claude-sonnet-4-5")))
+    ///     .with_route(RouteSpec::new("chat").with_group(first).with_group(second));
+    /// let router = Client::from_env()?.router(&plan)?;
+    ///
+    /// let request = Arc::new(ChatRequest::new("chat").with_user("Why is the sky blue?"));
+    /// let mut answer = router.infer(&Context::new(), request).await?;
+    /// while let Some(text) = answer.next_text().await? {
+    ///     print!("{text}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Router::replace`], and what an endpoint cannot be asked for.
     pub fn router(&self, plan: &Plan) -> Result<Router> {
