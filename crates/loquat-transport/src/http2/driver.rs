@@ -8,7 +8,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -16,18 +16,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{
-    Ping, PingPong, SendStream,
-    client::{Connection, ResponseFuture},
-};
+use h2::{Ping, PingPong, client::Connection};
 use tokio::{
     sync::oneshot,
     task::unconstrained,
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{failure::Failure, lane::Lane};
-use crate::{Http2Limits, io, io::Meter, pool::Permit, timer::Timer};
+use super::{failure::Failure, lanes::Lanes};
+use crate::{Http2Limits, io, io::Meter, pool::Permit};
 
 /// Stands for the peer's stream limit until its first SETTINGS are in. No peer can send it.
 pub(super) const UNSETTLED: usize = usize::MAX - 1;
@@ -46,16 +43,9 @@ pub(super) struct Shared {
     /// The peer's limit on streams, or [`UNSETTLED`].
     pub(super) peer_limit: AtomicUsize,
     pub(super) closing: AtomicBool,
-    lanes: Mutex<Lanes>,
+    pub(super) lanes: Lanes,
     /// Set once the peer answered no PING for so long.
     silent: OnceLock<Duration>,
-}
-
-#[derive(Debug, Default)]
-struct Lanes {
-    open: Vec<Arc<Lane>>,
-    /// For the next streams, each with the timer of the last caller: at most one for each stream that was ever open at once.
-    idle: Vec<(Arc<Lane>, Option<Timer>)>,
 }
 
 impl Shared {
@@ -63,45 +53,9 @@ impl Shared {
         Arc::new(Self {
             peer_limit: AtomicUsize::new(UNSETTLED),
             closing: AtomicBool::new(false),
-            lanes: Mutex::default(),
+            lanes: Lanes::new(),
             silent: OnceLock::new(),
         })
-    }
-
-    /// A lane for that stream, and a timer where one is there.
-    pub(super) fn enter(
-        &self,
-        response: ResponseFuture,
-        sender: Option<SendStream<Bytes>>,
-        most_owed: usize,
-    ) -> (Arc<Lane>, Option<Timer>) {
-        let mut lanes = self.lanes();
-        let (lane, timer) = lanes.idle.pop().unwrap_or_else(|| (Arc::new(Lane::new(most_owed)), None));
-        lane.begin(response, sender);
-        lane.index.store(lanes.open.len(), Relaxed);
-        lanes.open.push(Arc::clone(&lane));
-        drop(lanes);
-        (lane, timer.and_then(Timer::here))
-    }
-
-    /// The lane's stream is gone, and nothing of it is left there; its caller's timer goes to the lane's next one.
-    pub(super) fn leave(&self, lane: &Arc<Lane>, timer: Option<Timer>) {
-        let mut lanes = self.lanes();
-        let index = lane.index.load(Relaxed);
-        if lanes.open.get(index).is_some_and(|other| Arc::ptr_eq(other, lane)) {
-            let lane = lanes.open.swap_remove(index);
-            if let Some(moved) = lanes.open.get(index) {
-                moved.index.store(index, Relaxed);
-            }
-            // Its caller's and this one. Whoever else has it took it under this lock, and may be about to give its stream up.
-            if Arc::strong_count(&lane) == 2 {
-                lanes.idle.push((lane, timer));
-            }
-        }
-    }
-
-    fn lanes(&self) -> MutexGuard<'_, Lanes> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the stream ended: `h2` only knows that the connection is gone.
@@ -110,10 +64,6 @@ impl Shared {
             Some(silence) if error.is_io() => Failure::Silent(*silence),
             _ => Failure::H2(error),
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.lanes().open.is_empty()
     }
 }
 
@@ -180,7 +130,7 @@ enum End {
 impl Shared {
     /// Takes over from callers who have fallen behind. How much lies unread altogether.
     fn relieve(&self, all: bool) -> usize {
-        self.lanes().open.iter().fold(0, |sum, lane| sum.saturating_add(lane.relieve(all)))
+        self.lanes.sum(|lane| lane.relieve(all))
     }
 
     /// Gives up those whose callers do not read. How many.
@@ -189,9 +139,7 @@ impl Shared {
         // Before the others have no window left, less patience is had, and with less.
         let is_scarce = unread >= limits.connection_window_bytes as usize / 4 * 3;
         let (least, ticks) = if is_scarce { (1, 1) } else { (limits.laggard_bytes, LAGGARD_TICKS) };
-        let lagging: Vec<_> =
-            self.lanes().open.iter().filter(|lane| lane.tick(least) >= ticks).cloned().collect();
-        for lane in lagging {
+        for lane in self.lanes.those(|lane| lane.tick(least) >= ticks) {
             lane.give_up(after / LAGGARD_TICKS * ticks);
         }
     }
@@ -252,7 +200,7 @@ impl Pulse {
             if is_silent && self.asked {
                 return Poll::Ready(());
             }
-            self.asked = is_silent && !shared.is_empty();
+            self.asked = is_silent && !shared.lanes.is_empty();
             if self.asked {
                 // One that is still unanswered asks the same.
                 let _ = self.ping_pong.send_ping(Ping::opaque());
@@ -268,7 +216,7 @@ fn poll_timer(
     shared: &Shared,
     cx: &mut Context<'_>,
 ) -> Poll<()> {
-    if timer.is_none() && shared.is_empty() {
+    if timer.is_none() && shared.lanes.is_empty() {
         return Poll::Pending;
     }
     // Far in the future instead of never: an hour more or less does not matter there.
@@ -286,7 +234,7 @@ fn poll_timer(
         }
     }
     *timer = None;
-    if shared.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+    if shared.lanes.is_empty() { Poll::Pending } else { Poll::Ready(()) }
 }
 
 /// What is true once a driver has ended.

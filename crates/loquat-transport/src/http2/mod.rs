@@ -7,9 +7,18 @@
 mod driver;
 mod failure;
 mod lane;
+mod lanes;
 mod pump;
 mod stream;
 mod unread;
+
+/// What the lanes are made of here; their model has others.
+mod parts {
+    pub(super) use std::sync::{Arc, Mutex, MutexGuard, atomic::Ordering::Relaxed};
+
+    pub(super) use super::lane::Lane;
+    pub(super) use crate::timer::Timer;
+}
 
 use std::{
     fmt,

@@ -37,8 +37,8 @@ impl Stream {
         most_owed: usize,
     ) -> Self {
         let (pump, sender) = upload.map(|(pump, sender)| (Box::new(pump), sender)).unzip();
-        let (lane, timer) = shared.enter(response, sender, most_owed);
-        Self { lane, shared, pump, timer }
+        let (lane, timer) = shared.lanes.enter(|| Lane::new(most_owed), |lane| lane.begin(response, sender));
+        Self { lane, shared, pump, timer: timer.and_then(Timer::here) }
     }
 
     /// Sends on what there is room for.
@@ -116,9 +116,8 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // Before it is left: a lane is empty when it is another's.
-        let left = self.lane.end();
-        self.shared.leave(&self.lane, self.timer.take());
+        // Dropped when no lock is held any more.
+        let left = self.shared.lanes.leave(&self.lane, self.timer.take(), Lane::end);
         drop(left);
     }
 }

@@ -5,6 +5,7 @@ mod support;
 
 mod ending;
 mod flow;
+mod lanes;
 mod slots;
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
