@@ -4,7 +4,7 @@
 //! `context` and W3C Trace Context (<https://www.w3.org/TR/trace-context/>).
 
 use std::{
-    cell::RefCell,
+    cell::Cell,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -314,29 +314,47 @@ fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Ids asked of the system at once: not a system call for each request, whose whole cost may be ten.
-const IDS_AHEAD: usize = 32;
-
 /// A trace's id and a span's. Without the system's randomness they are zero, which W3C calls "invalid" and readers ignore: a
 /// request is worth more than its trace.
+///
+/// They must not meet, and are no secrets: each thread has a generator of its own that the system has seeded, as OpenTelemetry's has.
 fn random_ids() -> [u8; 24] {
     thread_local! {
-        static AHEAD: RefCell<([[u8; 24]; IDS_AHEAD], usize)> = const { RefCell::new(([[0; 24]; IDS_AHEAD], 0)) };
+        static IDS: Cell<Option<[u64; 4]>> = const { Cell::new(None) };
     }
-    let ahead = AHEAD.try_with(|ahead| {
-        let (ids, left) = &mut *ahead.borrow_mut();
-        if *left == 0 {
-            getrandom::fill(ids.as_flattened_mut()).ok()?;
-            *left = IDS_AHEAD;
-        }
-        *left -= 1;
-        ids.get(*left).copied()
+    let ids = IDS.try_with(|ids| {
+        let mut state = match ids.get() {
+            Some(state) => state,
+            None => {
+                let mut seed = [[0; 8]; 4];
+                getrandom::fill(seed.as_flattened_mut()).ok()?;
+                seed.map(u64::from_ne_bytes)
+            }
+        };
+        let drawn = [(); 3].map(|()| draw(&mut state).to_ne_bytes());
+        ids.set(Some(state));
+        Some(drawn)
     });
-    ahead.ok().flatten().unwrap_or_default()
+    let mut bytes = [0; 24];
+    if let Ok(Some(drawn)) = ids {
+        bytes.copy_from_slice(drawn.as_flattened());
+    }
+    bytes
+}
+
+/// The next number of xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2021).
+fn draw(state: &mut [u64; 4]) -> u64 {
+    let [a, b, c, d] = *state;
+    let drawn = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
+    let (c, d) = (c ^ a, d ^ b);
+    *state = [a ^ d, b ^ c, c ^ (b << 17), d.rotate_left(45)];
+    drawn
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -357,6 +375,21 @@ mod tests {
         ] {
             assert_eq!(TraceContext::parse(bad), None, "{bad}");
         }
+    }
+
+    /// The generator's numbers are those of its authors' program, and no two ids meet, whichever thread draws them.
+    #[test]
+    fn ids_are_drawn_as_their_generator_says_and_do_not_meet() {
+        let mut state = [1, 2, 3, 4];
+        let drawn = [(); 4].map(|()| draw(&mut state));
+        assert_eq!(drawn, [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]);
+        let threads = [(); 4].map(|()| {
+            std::thread::spawn(|| -> Vec<_> { (0..10_000).map(|_| TraceContext::random()).collect() })
+        });
+        let all: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect();
+        let traces: HashSet<_> = all.iter().map(|ids| ids.trace_id).collect();
+        let spans: HashSet<_> = all.iter().map(|ids| ids.span_id).collect();
+        assert_eq!((traces.len(), spans.len()), (all.len(), all.len()));
     }
 
     #[test]
