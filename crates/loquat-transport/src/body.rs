@@ -37,9 +37,9 @@ pub struct Body {
 }
 
 /// What no chunk needs: apart, since one among many finds what each chunk needs cold.
-struct Rest {
+pub(crate) struct Rest {
     trailers: Option<Box<HeaderMap>>,
-    trail: Trail,
+    pub(crate) trail: Trail,
     drain: Drain,
 }
 
@@ -61,36 +61,37 @@ struct Drain {
     time: Duration,
 }
 
-/// What a body inherits from its exchange, whatever the protocol.
-pub(crate) struct Exchange<'a> {
-    pub(crate) pool: &'a PoolConfig,
-    pub(crate) cancellation: &'a CancellationToken,
-    pub(crate) trail: Trail,
+impl Rest {
+    pub(crate) fn new(trail: Trail, pool: &PoolConfig) -> Box<Self> {
+        let drain = Drain { bytes: pool.drain_bytes, time: pool.drain_time };
+        Box::new(Self { trailers: None, trail, drain })
+    }
 }
 
 impl Body {
-    pub(crate) fn http1(connection: Box<Http1>, of: Exchange<'_>) -> Self {
-        let mut body = Self::new(Inner::Http1(connection), of);
+    pub(crate) fn http1(connection: Box<Http1>, cancellation: &CancellationToken, rest: Box<Rest>) -> Self {
+        let mut body = Self::new(Inner::Http1(connection), cancellation, rest);
         // One without content is over before it is polled.
         body.settle();
         body
     }
 
-    pub(crate) fn http2(stream: http2::Stream, slot: Slot, of: Exchange<'_>) -> Self {
-        Self::new(Inner::Http2 { stream, slot }, of)
+    pub(crate) fn http2(
+        stream: http2::Stream,
+        slot: Slot,
+        cancellation: &CancellationToken,
+        rest: Box<Rest>,
+    ) -> Self {
+        Self::new(Inner::Http2 { stream, slot }, cancellation, rest)
     }
 
-    fn new(inner: Inner, of: Exchange<'_>) -> Self {
+    fn new(inner: Inner, cancellation: &CancellationToken, rest: Box<Rest>) -> Self {
         Self {
             inner,
             #[cfg(feature = "decompress")]
             decoder: None,
-            cancelling: Cancelling::Asked(of.cancellation.clone()),
-            rest: Box::new(Rest {
-                trailers: None,
-                trail: of.trail,
-                drain: Drain { bytes: of.pool.drain_bytes, time: of.pool.drain_time },
-            }),
+            cancelling: Cancelling::Asked(cancellation.clone()),
+            rest,
         }
     }
 

@@ -38,7 +38,7 @@ struct Mark {
 }
 
 impl Trail {
-    pub(crate) fn new(origin: Origin, deadline: Option<Instant>) -> Self {
+    pub(crate) fn new(origin: Origin, deadline: Option<Instant>, upload: Option<Outgoing>) -> Self {
         Self {
             started: Instant::now(),
             deadline,
@@ -47,7 +47,7 @@ impl Trail {
             info: None,
             delivery: Delivery::NotSent,
             mark: None,
-            upload: None,
+            upload,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::decode::Decoder;
 use crate::{
     Body, Config, Request, Response, Stats, Url,
     attempt::{Inner, Ready, Source},
-    body::Exchange,
+    body::Rest,
     buffers::Buffers,
     cancel::Cancelled,
     connect::Connector,
@@ -64,8 +64,16 @@ impl Transport {
     /// # Cancel safety
     /// Dropping the future gives the request up: an HTTP/2 stream is reset, an HTTP/1.1 connection closed, a place in
     /// the pool's queue returned. Whether the peer got the request is then unknown.
-    pub async fn send(&self, context: &Context, mut request: Request) -> Result<Response> {
-        self.run(context, &mut request, None).await
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps two places for what it is given by value"
+    )]
+    pub fn send(
+        &self,
+        context: &Context,
+        mut request: Request,
+    ) -> impl Future<Output = Result<Response>> + Send {
+        async move { self.run(context, &mut request, None).await }
     }
 
     /// As [`Transport::send`], with a body that is not in memory. The request's own body must be empty. It is sent once,
@@ -93,7 +101,7 @@ impl Transport {
         upload: Upload,
     ) -> Result<Response> {
         if !request.body.is_empty() {
-            let trail = Trail::new(request.url.origin().clone(), context.deadline());
+            let trail = Trail::new(request.url.origin().clone(), context.deadline(), None);
             let what = "the request has a body of its own beside the upload";
             return Err(trail.error(ErrorKind::InvalidRequest, what));
         }
@@ -109,13 +117,15 @@ impl Transport {
     ) -> Result<Response> {
         #[cfg(feature = "decompress")]
         let decodes = self.0.accept_compressed(request);
-        let mut trail = Trail::new(request.url.origin().clone(), context.deadline());
-        trail.upload = upload;
+        let trail = Trail::new(request.url.origin().clone(), context.deadline(), upload);
+        // In its place from the beginning, since it outlives this.
+        let mut rest = Rest::new(trail, &self.0.pool.config);
+        let trail = &mut rest.trail;
         if let Err(error) = context.check_at(trail.started) {
             return Err(trail.error(error.kind(), error.message()));
         }
         let answered = {
-            let mut attempt = pin!(self.0.attempt(request, &mut trail));
+            let mut attempt = pin!(self.0.attempt(request, trail));
             // A head is waited for in two or three polls: so the token itself is asked, which takes two locks each time and no memory.
             let mut cancelled = pin!(None);
             poll_fn(|cx| {
@@ -136,14 +146,13 @@ impl Transport {
         let (mut head, source) = match answered {
             Some(Ok(answered)) => answered,
             Some(Err(error)) => return Err(error),
-            None => return Err(trail.cancelled()),
+            None => return Err(rest.trail.cancelled()),
         };
-        trail.head(head.status.is_success());
+        rest.trail.head(head.status.is_success());
         let connection = source.info();
-        let of = Exchange { pool: &self.0.pool.config, cancellation: context.cancellation(), trail };
         let body = match source {
-            Source::Http1(connection) => Body::http1(connection, of),
-            Source::Http2(stream, slot) => Body::http2(stream, slot, of),
+            Source::Http1(connection) => Body::http1(connection, context.cancellation(), rest),
+            Source::Http2(stream, slot) => Body::http2(stream, slot, context.cancellation(), rest),
         };
         #[cfg(feature = "decompress")]
         let decoder =
@@ -170,14 +179,14 @@ impl Transport {
     pub async fn warm(&self, context: &Context, url: &Url, connections: usize) -> Result<usize> {
         let origin = url.origin();
         let inner = &self.0;
-        let whole = Trail::new(origin.clone(), context.deadline());
+        let whole = Trail::new(origin.clone(), context.deadline(), None);
         if let Err(error) = context.check_at(whole.started) {
             return Err(whole.error(error.kind(), error.message()));
         }
         let site = inner.pool.site(origin, inner.connector.protocol(origin), whole.started);
         let mut making = Vec::new();
         for ticket in std::iter::from_fn(|| site.spare(connections)) {
-            let mut trail = Trail::new(origin.clone(), context.deadline());
+            let mut trail = Trail::new(origin.clone(), context.deadline(), None);
             let site = &site;
             making.push(Box::pin(async move {
                 match inner.open(ticket, &mut trail).await? {

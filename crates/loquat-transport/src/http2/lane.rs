@@ -78,6 +78,9 @@ pub(super) enum Flow {
     Over,
 }
 
+/// What a stream leaves.
+pub(super) type Left = (Flow, Option<SendStream<Bytes>>, Option<Waker>);
+
 impl Lane {
     pub(super) fn new(most_owed: usize) -> Self {
         Self { state: Mutex::default(), most_owed, index: AtomicUsize::new(0) }
@@ -90,9 +93,16 @@ impl Lane {
         (state.flow, state.sender, state.caught_up) = (Flow::Head(response), sender, true);
     }
 
-    /// Its caller goes: what is left of the stream, to be dropped outside the lock. Without its handles `h2` resets it.
-    pub(super) fn end(&self) -> State {
-        std::mem::take(&mut *self.lock())
+    /// Its caller goes: the stream's handles, to be dropped outside the lock. Without them `h2` resets it.
+    pub(super) fn end(&self) -> Left {
+        let mut state = self.lock();
+        let state = &mut *state;
+        // Most often nothing of it is there, and asking is less than moving all.
+        if state.head.is_some() || state.unread.bytes > 0 {
+            (state.head, state.unread) = (None, Unread::default());
+        }
+        (state.owed, state.took, state.idle_ticks) = (0, false, 0);
+        (std::mem::replace(&mut state.flow, Flow::Over), state.sender.take(), state.waker.take())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -232,5 +242,28 @@ impl Flow {
         };
         *self = next;
         Poll::Ready(answered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use h2::Reason;
+
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_stream_stays_in_its_lane() {
+        let lane = Lane::new(0);
+        let laggard = Laggard { unread_bytes: 1, unread_for: Duration::ZERO };
+        {
+            let mut state = lane.lock();
+            state.flow = Flow::Laggard(laggard);
+            state.head = Some(Err(Reason::CANCEL.into()));
+            state.unread.push(Bytes::from_static(b"data"));
+            state.waker = Some(Waker::noop().clone());
+            (state.owed, state.took, state.idle_ticks) = (1, true, 1);
+        }
+        assert!(matches!(lane.end(), (Flow::Laggard(left), None, Some(_)) if left == laggard));
+        assert_eq!(format!("{:?}", *lane.lock()), format!("{:?}", State::default()));
     }
 }
