@@ -3,7 +3,7 @@
 //! It puts the parts together: prediction first ([`Predictor`]), the full pass ([`Pass`]) where nothing was predicted. Nothing is
 //! handed out before the last byte has been checked, by either.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::num::NonZeroU64;
 use std::{fmt, ptr};
 
 use crate::error::{Error, ErrorKind};
@@ -59,20 +59,18 @@ pub struct Extractor {
 /// for: there may be many of them. Whole events are longer, or end their read.
 const SHORT_READ_BYTES: usize = 256;
 
-/// What [`Mark`] tells extractors apart by.
-static EXTRACTORS: AtomicU64 = AtomicU64::new(1);
-
 impl Extractor {
     /// An extractor for these fields.
     pub fn new(fields: Fields) -> Self {
+        let mut predictor = Predictor::default();
         Self {
             fields,
             max_depth: DEFAULT_MAX_DEPTH,
             max_matches: DEFAULT_MAX_MATCHES,
             pass: Pass::default(),
             predicts: true,
-            predictor: Predictor::default(),
-            mark: Mark { extractor: EXTRACTORS.fetch_add(1, Ordering::Relaxed), turn: 0 },
+            mark: Mark { extractor: predictor.serials.next().map_or(0, NonZeroU64::get), turn: 0 },
+            predictor,
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::pattern::Shift;
 use crate::pointer::MAX_WILDCARDS;
+use crate::serial::Serials;
 use crate::text::Str;
 use crate::value::Value;
 
@@ -36,16 +36,6 @@ pub(crate) struct Hits {
 /// What events have in common that differ only in what is known to change: see [`Found::likeness`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Likeness(NonZeroU64);
-
-/// The last likeness of any extractor.
-static LIKENESSES: AtomicU64 = AtomicU64::new(0);
-
-impl Likeness {
-    /// One that nothing has had before.
-    fn new() -> Option<Self> {
-        NonZeroU64::new(LIKENESSES.fetch_add(1, Ordering::Relaxed).wrapping_add(1)).map(Self)
-    }
-}
 
 /// What [`Found::is_only`] looks at.
 #[derive(Default, Clone, Copy)]
@@ -102,8 +92,8 @@ impl Hits {
     }
 
     /// What is found in these is like nothing before.
-    pub(crate) fn renew_likeness(&mut self) {
-        self.likeness = Likeness::new();
+    pub(crate) fn renew_likeness(&mut self, serials: &mut Serials) {
+        self.likeness = serials.next().map(Likeness);
     }
 
     /// What is found in these is like nothing else, neither before nor after.

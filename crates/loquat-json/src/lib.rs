@@ -44,6 +44,7 @@ mod template;
 
 mod escape;
 mod scan;
+mod serial;
 mod vector;
 
 pub use error::{Error, ErrorKind};

@@ -18,6 +18,7 @@ use account::{Account, cost};
 use crate::found::{Hits, Likeness};
 use crate::outline::Outline;
 use crate::pattern::Shift;
+use crate::serial::Serials;
 use crate::shape::{Known, MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
 use crate::template::{Frame, Framed, Framing, Template};
 
@@ -54,6 +55,17 @@ struct Learned {
     document: String,
 }
 
+/// A shape whose successor will be noted in it. What the snapshot holds is not held once more.
+#[derive(Default)]
+enum Last {
+    /// None so far.
+    #[default]
+    Nothing,
+    /// The one at that place of the snapshot.
+    Shared(usize),
+    Own(Arc<Shape>),
+}
+
 /// The templates of one stream, and the match of its current event.
 #[derive(Default)]
 // What an event needs that fits the template in front comes first.
@@ -76,8 +88,10 @@ pub(crate) struct Predictor {
     /// Those of a template's own text, while it is looked at.
     own_shifts: Vec<Shift>,
     shared: Snapshot,
-    /// The shape of the last document that no template fitted.
-    last: Option<Arc<Shape>>,
+    /// That of the last document that no template fitted.
+    last: Last,
+    /// For likenesses.
+    pub(crate) serials: Serials,
     /// Addresses of the shared shapes met last, by which the second event of a shape is told from its first.
     met: [usize; MAX_TEMPLATES],
     /// The documents that the last new shapes were learned from, each until a second one of its shape comes: many never come, and then
@@ -273,7 +287,7 @@ impl Predictor {
         if let Source::Front = self.source
             && let Some(template) = self.templates.get_mut(self.front)
         {
-            template.put_into(frame);
+            template.put_into(frame, &mut self.serials);
         }
     }
 
@@ -297,8 +311,8 @@ impl Predictor {
         if self.ruled_out & ANTICIPATED != 0 || !self.is_patient() {
             return None;
         }
-        let after = store.after(self.last.as_deref())?;
-        store.refresh(&mut self.shared);
+        let after = store.after(self.last_shape())?;
+        self.refresh(store);
         let Self { templates, shared, shifts, .. } = self;
         let position = shared.position(after)?;
         let Known { shape, .. } = shared.shapes.get(position)?;
@@ -327,13 +341,14 @@ impl Predictor {
         if json.len() > MAX_TEXT_BYTES || !self.is_patient() {
             return false;
         }
-        let Self { templates, shared, shifts, .. } = self;
+        let Self { templates, shifts, .. } = self;
         if let Some(position) = templates.iter().position(|known| known.shape.fits(json, outline, shifts)) {
             let cost = self.mend(json, position, store);
             self.account.spend(cost::OUTLINE + cost);
             return true;
         }
-        store.refresh(shared);
+        self.refresh(store);
+        let Self { templates, shared, shifts, .. } = self;
         let drawn = outline.places().len();
         let fitting = shared.shapes.iter().position(|Known { shape, tokens }| {
             *tokens == drawn
@@ -368,21 +383,43 @@ impl Predictor {
 
     /// The shape comes after that of the last document that no template fitted.
     fn follow(&mut self, shape: &Arc<Shape>, store: &Shapes) {
-        store.note_after(self.last.as_deref(), shape);
-        self.last = Some(Arc::clone(shape));
+        store.note_after(self.last_shape(), shape);
+        self.last = Last::Own(Arc::clone(shape));
+    }
+
+    /// The shape of the last document that no template fitted.
+    fn last_shape(&self) -> Option<&Shape> {
+        match &self.last {
+            Last::Nothing => None,
+            Last::Shared(position) => Some(&self.shared.shapes.get(*position)?.shape),
+            Last::Own(shape) => Some(shape),
+        }
+    }
+
+    /// Brings the snapshot up to date.
+    #[inline]
+    fn refresh(&mut self, store: &Shapes) {
+        if store.is_newer(&self.shared) {
+            if let Last::Shared(position) = self.last {
+                let last = self.shared.shapes.get(position);
+                self.last = last.map_or(Last::Nothing, |known| Last::Own(Arc::clone(&known.shape)));
+            }
+            self.shared = store.snapshot();
+        }
     }
 
     /// The document has just been matched with a shared shape, of which a template is made, mostly. What that costs.
     fn take_over(&mut self, json: &str, position: usize, store: &Shapes) -> i32 {
-        let Some(Known { shape, .. }) = self.shared.shapes.get(position).cloned() else { return 0 };
+        let Some(Known { shape, .. }) = self.shared.shapes.get(position) else { return 0 };
+        store.note_after(self.last_shape(), shape);
+        self.last = Last::Shared(position);
         let mut changing = shape.changing();
         self.in_vain = 0;
-        self.follow(&shape, store);
         let address = shape.address();
-        if let Some(known) = self.learned.iter().position(|known| Arc::ptr_eq(&known.shape, &shape)) {
+        if let Some(known) = self.learned.iter().position(|known| Arc::ptr_eq(&known.shape, shape)) {
             let Learned { document, .. } = self.learned.swap_remove(known);
             changing |= shape.changes(&document, json, &self.shifts, &mut self.own_shifts);
-            store.note_changing(&shape, changing);
+            store.note_changing(shape, changing);
         } else if changing == 0 && !self.met.contains(&address) {
             // Many shapes occur once in a stream: its first event, its last. They are served as they are, until they
             // are seen to recur, in this stream or in another.
@@ -391,6 +428,7 @@ impl Predictor {
             self.source = Source::Shared(position);
             return 0;
         }
+        let shape = Arc::clone(shape);
         self.put_in_front(self.room());
         self.write(json, shape, changing);
         cost::TEMPLATE
@@ -458,13 +496,16 @@ impl Predictor {
     /// Makes the template in front from a document that the shape has just been matched with; the match becomes the template's
     /// own.
     fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128) {
-        if self.front == self.templates.len() {
-            self.templates.reserve_exact(USUAL_TEMPLATES);
-            self.templates.push(Template::new(json, Arc::clone(&shape), self.framing));
-        }
         self.front_is_seen = false;
+        match self.templates.get_mut(self.front) {
+            Some(template) => template.shape = shape,
+            None => {
+                self.templates.reserve_exact(USUAL_TEMPLATES);
+                self.templates.push(Template::new(json, shape, self.framing));
+            }
+        }
         if let Some(template) = self.templates.get_mut(self.front) {
-            template.write(json, shape, changing, &mut self.shifts);
+            template.write(json, changing, &mut self.shifts, &mut self.serials);
         }
     }
 }

@@ -334,13 +334,16 @@ impl Shapes {
         last.map_or(&self.first, |last| &last.next).note(shape);
     }
 
-    /// Brings a snapshot up to date; one relaxed load when it already is.
-    pub(crate) fn refresh(&self, snapshot: &mut Snapshot) {
+    /// Whether something was added since the snapshot was taken. One load.
+    #[inline]
+    pub(crate) fn is_newer(&self, snapshot: &Snapshot) -> bool {
+        snapshot.version != self.version.load(Ordering::Acquire)
+    }
+
+    /// What is in it now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let version = self.version.load(Ordering::Acquire);
-        if snapshot.version != version {
-            let shapes = Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner));
-            *snapshot = Snapshot { version, shapes };
-        }
+        Snapshot { version, shapes: Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner)) }
     }
 
     /// Adds a shape, in front, and returns the one to be used: that which was there already, if its like was, so that what is noted

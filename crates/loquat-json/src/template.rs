@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::found::{Hit, Kind};
 use crate::pattern::{Hole, Pattern, Shift};
+use crate::serial::Serials;
 use crate::shape::Shape;
 
 /// Longest frame kept, in bytes on each side: the name of an event and both field names.
@@ -161,17 +162,17 @@ impl Template {
         self.changing |= self.shape.changes(document, json, shifts, own);
     }
 
-    /// Becomes the template of `json`, which `shape` has just been matched with, in the same frame as before. The match, and
+    /// Becomes the template of `json`, which its shape has just been matched with, in the same frame as before. The match, and
     /// hence `shifts`, becomes its own.
-    pub(crate) fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128, shifts: &mut [Shift]) {
-        let Self { pattern, .. } = self;
+    pub(crate) fn write(&mut self, json: &str, changing: u128, shifts: &mut [Shift], serials: &mut Serials) {
+        let Self { pattern, shape, .. } = self;
         let changing_holes = places(changing).filter_map(|slot| {
             let (start, end) = shape.pattern.hole_at(slot, shifts)?;
             Some(Hole { start, end, content: shape.pattern.holes().get(slot)?.content })
         });
         pattern.put(json, changing_holes);
         pattern.hits.copy_from(&shape.pattern.hits, |hit| hit.placed(shifts, changing));
-        pattern.hits.renew_likeness();
+        pattern.hits.renew_likeness(serials);
         // In its own document no place is shifted.
         for (hole, slot) in places(changing).enumerate() {
             let escaped = shifts.get(slot + 1).is_some_and(|shift| shift.escaped);
@@ -187,18 +188,17 @@ impl Template {
         // Another document may stand in another frame, under another event's name.
         self.is_seen = false;
         self.changing = changing;
-        self.shape = shape;
     }
 
     /// Takes over a frame that an event was seen in.
-    pub(crate) fn put_into(&mut self, frame: Frame<'_>) {
+    pub(crate) fn put_into(&mut self, frame: Frame<'_>, serials: &mut Serials) {
         let Frame { framing, before, after, name } = frame;
         // The name is part of what events have in common.
         if self.has_line_ends || before.len().max(after.len()) > MAX_FRAME_BYTES {
             self.pattern.hits.forget_likeness();
             return;
         }
-        self.pattern.hits.renew_likeness();
+        self.pattern.hits.renew_likeness(serials);
         self.pattern.put_into(before, after);
         self.name = name.0..name.1;
         self.framing = Some(framing);
