@@ -27,6 +27,9 @@ const MAX_STRAY_BYTES: usize = 4 * 1024;
 /// Longest id that is kept, in bytes: it outlives its event, and goes into a header, of which servers take far less.
 const MAX_ID_BYTES: usize = carry::RETAINED_BYTES;
 
+/// What no JSON begins with, but `data: [DONE]`, which ends most streams of OpenAI's format.
+const LAST: &[u8; 8] = b"data: [D";
+
 /// Cuts a byte stream into server-sent events, whatever the reads.
 ///
 /// Linear in the input for every split, no allocation per event in steady state. One decoder serves one body. It holds an event
@@ -228,6 +231,7 @@ impl Decoder {
         self.is_between = self.is_at_event();
         json.expect(Framing::Events);
         if self.is_between
+            && !input.starts_with(LAST)
             && may_be_whole(input)
             && let Some((event, found_by)) = json
                 .predict_rarer_event(Framing::Events, input, was_between)
