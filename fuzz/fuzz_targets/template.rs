@@ -9,10 +9,11 @@ mod oracle;
 
 use std::sync::Mutex;
 
-use loquat_json::Extractor;
+use loquat_json::{Extractor, Fields};
 
-/// Reused from input to input, so that templates pile up; renewed now and then, so that findings can be told apart.
-static EXTRACTORS: Mutex<Option<(u32, [Extractor; 2])>> = Mutex::new(None);
+/// Reused from input to input, so that templates pile up; renewed now and then, so that findings can be told apart, and more often
+/// followed by others of the same fields.
+static EXTRACTORS: Mutex<Option<(u32, Fields, [Extractor; 2])>> = Mutex::new(None);
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let (lengths, rest) = oracle::plan(input);
@@ -27,11 +28,18 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     }
     let documents: Vec<&[u8]> = documents.iter().map(Vec::as_slice).collect();
     let Ok(mut shared) = EXTRACTORS.lock() else { return };
-    if shared.as_ref().is_some_and(|(uses, _)| *uses > 50) {
+    if shared.as_ref().is_some_and(|(uses, ..)| *uses > 50) {
         *shared = None;
     }
-    let (uses, extractors) = shared.get_or_insert_with(|| (0, oracle::template::extractors()));
+    let (uses, fields, extractors) = shared.get_or_insert_with(|| {
+        let fields = oracle::template::fields();
+        let extractors = oracle::template::extractors_of(&fields);
+        (0, fields, extractors)
+    });
     *uses += 1;
+    if uses.is_multiple_of(8) {
+        *extractors = oracle::template::extractors_of(fields);
+    }
     // One framing for each input, or executions would be few.
     let framing = input.first().map_or(0, |&byte| usize::from(byte / 8)) % oracle::template::FRAMINGS.len();
     oracle::template::check(&documents, lengths, &oracle::template::FRAMINGS[framing..=framing], extractors);

@@ -13,6 +13,7 @@ use crate::pass::{Bounds, Pass};
 use crate::pointer::Fields;
 use crate::predict::Predictor;
 use crate::shape::Shape;
+use crate::spare::Spare;
 use crate::template::{self, Framed, Framing};
 
 /// Nesting allowed by default. Of 20,000 recorded events of thirty providers the deepest nests 12 levels.
@@ -217,7 +218,17 @@ impl Extractor {
     /// Whether the next event may be predicted.
     #[inline]
     pub(crate) fn predicts(&mut self) -> bool {
-        self.predicts && self.predictor.is_on(self.fields.shapes())
+        self.predicts && self.predictor.is_on().unwrap_or_else(|| self.begin())
+    }
+
+    /// Before the first event of a stream.
+    #[cold]
+    fn begin(&mut self) -> bool {
+        if let Some(Spare { memory, pass }) = self.fields.spares().take() {
+            self.predictor.move_into(memory);
+            self.pass = pass;
+        }
+        self.predictor.begin(self.fields.shapes())
     }
 
     /// The event at the front of `input`, if it looks like the one before it, and its mark.
@@ -300,7 +311,11 @@ impl Extractor {
 
 impl Drop for Extractor {
     fn drop(&mut self) {
-        self.predictor.end(self.fields.shapes());
+        if self.predictor.is_on().is_some() {
+            self.predictor.end(self.fields.shapes());
+            let memory = self.predictor.leave(self.fields.shapes());
+            self.fields.spares().give(Spare { memory, pass: self.pass.leave() });
+        }
     }
 }
 

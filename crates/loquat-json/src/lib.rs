@@ -45,6 +45,7 @@ mod template;
 mod escape;
 mod scan;
 mod serial;
+mod spare;
 mod vector;
 
 pub use error::{Error, ErrorKind};

@@ -13,6 +13,9 @@ pub(crate) const END: u32 = u32::MAX;
 /// Places kept for reuse, in tokens. Nearly every chunk of a stream has less than a hundred, a list of embeddings thousands.
 const MAX_KEPT: usize = 16 * 1024;
 
+/// Places whose memory another extractor may have.
+const MAX_SMALL: usize = 1024;
+
 /// What each of 64 bytes is, one bit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Classes {
@@ -44,6 +47,11 @@ impl Outline {
     /// The tokens of the text drawn last.
     pub(crate) fn places(&self) -> &[u32] {
         self.places.get(..self.drawn).unwrap_or_default()
+    }
+
+    /// Whether its memory is no more than texts of a stream take.
+    pub(crate) fn is_small(&self) -> bool {
+        self.places.len() <= MAX_SMALL
     }
 
     /// Gives back what a text took that had very many tokens.

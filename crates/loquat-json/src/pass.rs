@@ -35,6 +35,9 @@ pub(crate) struct Bounds<'f> {
 const USUAL_TOKENS: usize = 40;
 const USUAL_DEPTH: usize = 8;
 
+/// Hits and levels whose memory another extractor may have.
+const MAX_KEPT: usize = 64;
+
 /// What a pass found, and what it needs while it looks; reused from text to text.
 #[derive(Default)]
 pub(crate) struct Pass {
@@ -114,6 +117,15 @@ impl Pass {
         }
         self.hits.index(bounds.fields.len());
         Ok(())
+    }
+
+    /// Its memory, for other texts, if it is not much: it is of no more use itself.
+    pub(crate) fn leave(&mut self) -> Self {
+        self.hits.clear();
+        self.tokens.clear();
+        let is_small =
+            self.hits.all.capacity().max(self.stack.capacity()) <= MAX_KEPT && self.outline.is_small();
+        if is_small { mem::take(self) } else { Self::default() }
     }
 
     /// An array or object begins at `at`.

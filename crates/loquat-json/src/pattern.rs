@@ -26,6 +26,10 @@ pub(crate) struct Pattern {
     pub(crate) hits: Hits,
 }
 
+/// What of a pattern is kept for another one, in bytes and hits: 99 of 100 recorded text events are shorter, and are asked for less.
+const MAX_KEPT_BYTES: usize = 2 * 1024;
+const MAX_KEPT_HITS: usize = 64;
+
 /// A stretch of the text that may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hole {
@@ -64,10 +68,24 @@ impl Pattern {
         })
     }
 
-    /// A document without holes, in a frame.
-    pub(crate) fn framed(before: &str, document: &str, after: &str) -> Self {
-        let end = before.len() + document.len();
-        Self { text: [before, document, after].concat(), document: before.len()..end, ..Self::default() }
+    /// Becomes a document without holes, in a frame.
+    pub(crate) fn frame(&mut self, before: &str, document: &str, after: &str) {
+        self.holes.clear();
+        self.document = before.len()..before.len() + document.len();
+        self.text.clear();
+        self.text.reserve(self.document.end + after.len());
+        self.text.push_str(before);
+        self.text.push_str(document);
+        self.text.push_str(after);
+    }
+
+    /// Forgets what it held. Whether its memory is worth keeping for another one: it is not much.
+    pub(crate) fn empty(&mut self) -> bool {
+        self.text.clear();
+        self.holes.clear();
+        self.document = 0..0;
+        self.hits.clear();
+        self.text.capacity() <= MAX_KEPT_BYTES && self.hits.all.capacity() <= MAX_KEPT_HITS
     }
 
     /// The frame's front, the document, the frame's end.
@@ -92,18 +110,28 @@ impl Pattern {
         self.text.get(..self.document.start).unwrap_or_default()
     }
 
-    /// Puts another document into the frame, with holes at these places of it.
-    pub(crate) fn put(&mut self, document: &str, holes: impl Iterator<Item = Hole>) {
+    #[cfg(test)]
+    pub(crate) fn is_empty_and_small(&self) -> bool {
+        let is_empty = self.text.is_empty() && self.holes.is_empty() && self.hits.all.is_empty();
+        is_empty && self.text.capacity() <= MAX_KEPT_BYTES
+    }
+
+    /// Puts another document into the frame, without holes.
+    pub(crate) fn put(&mut self, document: &str) {
+        self.holes.clear();
+        replace(&mut self.text, self.document.clone(), document);
+        self.document.end = self.document.start + document.len();
+    }
+
+    /// Makes holes at these places of the document.
+    pub(crate) fn make_holes(&mut self, holes: impl Iterator<Item = Hole>) {
         self.holes.clear();
         self.holes.extend(holes);
-        if !are_holes(&self.holes, document) {
+        if !are_holes(&self.holes, self.text.get(self.document()).unwrap_or_default()) {
             self.holes.clear();
             debug_assert!(false, "no holes of this document");
         }
-        let before = self.document.start;
-        self.shift_holes(before, 0);
-        replace(&mut self.text, self.document.clone(), document);
-        self.document.end = before + document.len();
+        self.shift_holes(self.document.start, 0);
     }
 
     /// Puts another frame around the document.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::shape::Shapes;
+use crate::spare::Spares;
 use crate::state::{self, State, States};
 
 /// Wildcards allowed in one pointer. Four reach an array in an array in an array in an array, which no known format
@@ -17,7 +18,8 @@ pub(crate) const MAX_WILDCARDS: usize = 4;
 /// JSON Pointers compiled once, looked for together. Cloning shares them.
 ///
 /// What is shared besides is a small store of the shapes of documents that recurred in streams (at most 32, of at most 4 KiB
-/// each: member names and brackets, never values), from which the extractors of all clones predict. Fields compiled apart,
+/// each: member names and brackets, never values), from which the extractors of all clones predict, and the memory of four that ended,
+/// emptied, for the next ones (a few KiB each, at most 64). Fields compiled apart,
 /// even from the same pointers, know nothing of each other.
 ///
 /// A token `*` matches every element of an array (and, as in the RFC, a member called `*` of an object); at most four of
@@ -43,6 +45,7 @@ struct Tree {
     fields: Vec<Field>,
     states: States,
     shapes: Shapes,
+    spares: Spares,
 }
 
 #[derive(Default)]
@@ -109,6 +112,10 @@ impl Fields {
         &self.tree.shapes
     }
 
+    pub(crate) fn spares(&self) -> &Spares {
+        &self.tree.spares
+    }
+
     /// Whether a field's values lie within those of a state.
     pub(crate) fn is_within(&self, field: u32, state: &State) -> bool {
         let mut node = self.field(field).node;
@@ -130,6 +137,7 @@ impl Default for Tree {
             fields: Vec::new(),
             states: States::default(),
             shapes: Shapes::default(),
+            spares: Spares::default(),
         }
     }
 }

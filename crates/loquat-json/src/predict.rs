@@ -9,15 +9,17 @@
 //! what they learn is not repaid, those that follow begin without any of it ([`account`]).
 
 mod account;
+mod memory;
 
 use std::mem;
 use std::sync::Arc;
 
 use account::{Account, cost};
+pub(crate) use memory::Memory;
 
 use crate::found::{Hits, Likeness};
 use crate::outline::Outline;
-use crate::pattern::Shift;
+use crate::pattern::{Pattern, Shift};
 use crate::serial::Serials;
 use crate::shape::{Known, MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
 use crate::template::{Frame, Framed, Framing, Template};
@@ -85,6 +87,8 @@ pub(crate) struct Predictor {
     ruled_out: u32,
     /// Whether all this pays.
     account: Account,
+    /// The memory of templates that there were in another stream.
+    vacant: Vec<Pattern>,
     /// Those of a template's own text, while it is looked at.
     own_shifts: Vec<Shift>,
     shared: Snapshot,
@@ -104,10 +108,15 @@ pub(crate) struct Predictor {
 }
 
 impl Predictor {
-    /// Whether the next event may be predicted.
+    /// Whether the next event may be predicted; `None` before the first.
     #[inline]
-    pub(crate) fn is_on(&mut self, store: &Shapes) -> bool {
-        self.account.is_on(store)
+    pub(crate) fn is_on(&self) -> Option<bool> {
+        self.account.is_on()
+    }
+
+    /// Whether the first may be.
+    pub(crate) fn begin(&mut self, store: &Shapes) -> bool {
+        self.account.begin(store)
     }
 
     /// The next event is passed without being predicted.
@@ -498,14 +507,15 @@ impl Predictor {
     fn write(&mut self, json: &str, shape: Arc<Shape>, changing: u128) {
         self.front_is_seen = false;
         match self.templates.get_mut(self.front) {
-            Some(template) => template.shape = shape,
+            Some(template) => template.put(json, shape),
             None => {
+                let memory = self.vacant.pop().unwrap_or_default();
                 self.templates.reserve_exact(USUAL_TEMPLATES);
-                self.templates.push(Template::new(json, shape, self.framing));
+                self.templates.push(Template::new(json, shape, self.framing, memory));
             }
         }
         if let Some(template) = self.templates.get_mut(self.front) {
-            template.write(json, changing, &mut self.shifts, &mut self.serials);
+            template.write(changing, &mut self.shifts, &mut self.serials);
         }
     }
 }

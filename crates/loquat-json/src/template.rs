@@ -73,11 +73,12 @@ pub(crate) struct Framed<'i> {
 }
 
 impl Template {
-    /// One to be written, in the frame that its event is likely to have.
-    pub(crate) fn new(json: &str, shape: Arc<Shape>, framing: Option<Framing>) -> Self {
+    /// One to be written, in the frame that its event is likely to have, and in this memory.
+    pub(crate) fn new(json: &str, shape: Arc<Shape>, framing: Option<Framing>, mut pattern: Pattern) -> Self {
         let (before, after) = framing.map_or(("", ""), Framing::usual_frame);
+        pattern.frame(before, json, after);
         Self {
-            pattern: Pattern::framed(before, json, after),
+            pattern,
             name: 0..0,
             framing,
             is_seen: false,
@@ -162,15 +163,21 @@ impl Template {
         self.changing |= self.shape.changes(document, json, shifts, own);
     }
 
-    /// Becomes the template of `json`, which its shape has just been matched with, in the same frame as before. The match, and
+    /// Puts a document of that shape in the place of its own: to be written.
+    pub(crate) fn put(&mut self, json: &str, shape: Arc<Shape>) {
+        self.pattern.put(json);
+        self.shape = shape;
+    }
+
+    /// Becomes the template of its document, which its shape has just been matched with, in the same frame as before. The match, and
     /// hence `shifts`, becomes its own.
-    pub(crate) fn write(&mut self, json: &str, changing: u128, shifts: &mut [Shift], serials: &mut Serials) {
+    pub(crate) fn write(&mut self, changing: u128, shifts: &mut [Shift], serials: &mut Serials) {
         let Self { pattern, shape, .. } = self;
         let changing_holes = places(changing).filter_map(|slot| {
             let (start, end) = shape.pattern.hole_at(slot, shifts)?;
             Some(Hole { start, end, content: shape.pattern.holes().get(slot)?.content })
         });
-        pattern.put(json, changing_holes);
+        pattern.make_holes(changing_holes);
         pattern.hits.copy_from(&shape.pattern.hits, |hit| hit.placed(shifts, changing));
         pattern.hits.renew_likeness(serials);
         // In its own document no place is shifted.
@@ -183,7 +190,8 @@ impl Template {
         // Strings have none.
         self.has_line_ends = shape.has_line_ends;
         // A space after `data:` is the frame's, never the document's first byte.
-        let loses_a_space = json.starts_with(' ') && self.pattern.before().ends_with(':');
+        let document = self.pattern.text().get(self.pattern.document()).unwrap_or_default();
+        let loses_a_space = document.starts_with(' ') && self.pattern.before().ends_with(':');
         self.framing = self.framing.filter(|_| !self.has_line_ends && !loses_a_space);
         // Another document may stand in another frame, under another event's name.
         self.is_seen = false;
@@ -218,9 +226,10 @@ fn places(mut bits: u128) -> impl Iterator<Item = usize> {
 impl Hit {
     /// Where a shape's hit is in a document of that shape, of whose strings and numbers only some are holes.
     fn placed(&self, shifts: &[Shift], changing: u128) -> Self {
+        // Few change, and there is no instruction that counts on every machine.
         let holes = |slots: u16| {
             let before = 1u128.checked_shl(slots.into()).map_or(u128::MAX, |bit| bit - 1);
-            (changing & before).count_ones().try_into().unwrap_or(u16::MAX)
+            places(changing & before).count().try_into().unwrap_or(u16::MAX)
         };
         let kind = match self.kind {
             Kind::PlainStr | Kind::EscapedStr => self.kind_among(shifts),

@@ -104,6 +104,27 @@ fn a_warm_stream_allocates_nothing() {
     }
 }
 
+/// Each reply has a decoder and an extractor of its own.
+#[test]
+fn a_reply_works_in_the_memory_of_the_last_one() {
+    let fields = Fields::compile(&["/choices/0/delta/content"]).unwrap();
+    let stream: String = openai(20).iter().map(|json| format!("data: {json}\n\n")).collect();
+    let reply = |scratch: &mut String| {
+        let mut framer = sse::Decoder::new(Limits::default());
+        let mut json = Extractor::new(fields.clone());
+        let mut input = stream.as_bytes();
+        while let Some(event) = framer.next_for(&mut input, &mut json).unwrap() {
+            let found = json.extract_event(&event).unwrap();
+            found.str(0).unwrap().decode(scratch).unwrap();
+        }
+    };
+    let mut scratch = String::new();
+    (0..5).for_each(|_| reply(&mut scratch));
+    let before = ALLOCATIONS.get();
+    reply(&mut scratch);
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}
+
 /// Streams that never end an event. Memory stays below the limit, and an error gives it back.
 #[test]
 fn memory_stays_below_the_limit_on_hostile_streams() {

@@ -36,14 +36,14 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Whether the next event may be predicted.
+    /// Whether the next event may be predicted; `None` before the first.
     #[inline]
-    pub(super) fn is_on(&mut self, store: &Shapes) -> bool {
-        self.held_back.map_or_else(|| self.begin(store), |events| events == 0)
+    pub(super) fn is_on(&self) -> Option<bool> {
+        Some(self.held_back? == 0)
     }
 
-    #[cold]
-    fn begin(&mut self, store: &Shapes) -> bool {
+    /// Whether the first may be.
+    pub(super) fn begin(&mut self, store: &Shapes) -> bool {
         let pays = store.pays();
         self.held_back = Some(if pays { 0 } else { HELD_BACK });
         pays

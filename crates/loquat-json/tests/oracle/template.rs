@@ -27,9 +27,18 @@ fn owned(found: Result<Found<'_>, Error>) -> Result<Vec<Owned>, Error> {
     Ok(all)
 }
 
-/// Extractors that have not seen anything yet: one that predicts, one that does not.
+/// Fields that nobody has looked for yet.
+pub fn fields() -> Fields {
+    Fields::compile(json::POINTERS).expect("the pointers are valid")
+}
+
+/// Extractors of fields of their own: one that predicts, one that does not.
 pub fn extractors() -> [Extractor; 2] {
-    let fields = Fields::compile(json::POINTERS).expect("the pointers are valid");
+    extractors_of(&fields())
+}
+
+/// Extractors that have not seen anything yet; they may take over what others of these fields have left.
+pub fn extractors_of(fields: &Fields) -> [Extractor; 2] {
     [true, false].map(|predicts| Extractor::new(fields.clone()).with_prediction(predicts).with_max_depth(16))
 }
 

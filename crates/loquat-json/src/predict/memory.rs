@@ -1,0 +1,55 @@
+//! What a stream leaves to another one of the same fields: its memory, without what it held, and the shapes that it knew.
+
+use std::mem;
+
+use super::{MAX_TEMPLATES, Predictor};
+use crate::pattern::{Pattern, Shift};
+use crate::shape::{Shapes, Snapshot};
+use crate::template::Template;
+
+/// As much as [`Predictor::leave`] finds worth keeping: with its hits and holes some 10 KiB a template at most.
+pub(crate) struct Memory {
+    /// Empty.
+    templates: Vec<Template>,
+    /// Empty, each of them.
+    vacant: Vec<Pattern>,
+    shifts: Vec<Shift>,
+    own_shifts: Vec<Shift>,
+    shared: Snapshot,
+}
+
+impl Predictor {
+    /// Goes on in what another one has left.
+    pub(crate) fn move_into(&mut self, memory: Memory) {
+        let Memory { templates, vacant, shifts, own_shifts, shared } = memory;
+        (self.templates, self.vacant, self.shared) = (templates, vacant, shared);
+        (self.shifts, self.own_shifts) = (shifts, own_shifts);
+    }
+
+    /// Its memory: it is of no more use itself.
+    pub(crate) fn leave(&mut self, store: &Shapes) -> Memory {
+        while let Some(mut template) = self.templates.pop() {
+            if template.pattern.empty() && self.vacant.len() < MAX_TEMPLATES {
+                self.vacant.push(template.pattern);
+            }
+        }
+        if store.is_newer(&self.shared) {
+            self.shared = Snapshot::default();
+        }
+        Memory {
+            templates: mem::take(&mut self.templates),
+            vacant: mem::take(&mut self.vacant),
+            shifts: mem::take(&mut self.shifts),
+            own_shifts: mem::take(&mut self.own_shifts),
+            shared: mem::take(&mut self.shared),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Memory {
+    pub(crate) fn is_empty_and_small(&self) -> bool {
+        let mut vacant = self.vacant.iter();
+        self.templates.is_empty() && vacant.len() <= MAX_TEMPLATES && vacant.all(Pattern::is_empty_and_small)
+    }
+}

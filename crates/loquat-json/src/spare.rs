@@ -1,0 +1,71 @@
+//! The memory of extractors that ended, for those that come: a reply of twenty events would otherwise make and give back as many
+//! allocations as other decoders do.
+//!
+//! It is handed on without what it held.
+
+use std::sync::Mutex;
+
+use crate::pass::Pass;
+use crate::predict::Memory;
+
+/// How many are kept. Replies that end and replies that begin take turns, however many there are at a time.
+const MAX_SPARES: usize = 4;
+
+/// What an extractor works in.
+pub(crate) struct Spare {
+    pub(crate) memory: Memory,
+    pub(crate) pass: Pass,
+}
+
+/// Those that are kept, of extractors of the same fields. Nobody waits for it.
+#[derive(Default)]
+pub(crate) struct Spares {
+    kept: Mutex<Vec<Spare>>,
+}
+
+impl Spares {
+    pub(crate) fn take(&self) -> Option<Spare> {
+        self.kept.try_lock().ok()?.pop()
+    }
+
+    pub(crate) fn give(&self, spare: Spare) {
+        if let Ok(mut kept) = self.kept.try_lock()
+            && kept.len() < MAX_SPARES
+        {
+            kept.push(spare);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Extractor, Fields};
+
+    /// How many an extractor of long and of short texts, and others at the same time, leave behind, and nothing of what they read.
+    #[track_caller]
+    fn check(fields: &Fields, extractors: usize, expected: usize) {
+        let text = |number: usize| format!(r#"{{"text":"{}","n":{number}}}"#, "x".repeat(number % 5 * 1000));
+        let mut all: Vec<Extractor> = (0..extractors).map(|_| Extractor::new(fields.clone())).collect();
+        for number in 0..40 {
+            for json in &mut all {
+                json.extract_str(&text(number)).unwrap();
+                json.extract_str(&format!("[{number}]")).unwrap();
+            }
+        }
+        drop(all);
+        let left: Vec<Spare> = std::iter::from_fn(|| fields.spares().take()).collect();
+        assert_eq!(left.len(), expected);
+        assert!(left.iter().all(|spare| spare.memory.is_empty_and_small()));
+    }
+
+    #[test]
+    fn memory_is_left_without_what_it_held() {
+        let fields = Fields::compile(&["/text", "/n"]).unwrap();
+        check(&fields, 1, 1);
+        check(&fields, 2, 2);
+        check(&fields, 10, MAX_SPARES);
+        drop(Extractor::new(fields.clone()));
+        assert!(fields.spares().take().is_none(), "it has read nothing");
+    }
+}
