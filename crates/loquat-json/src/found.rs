@@ -49,7 +49,6 @@ struct Summary {
 impl Hits {
     pub(crate) fn clear(&mut self) {
         self.all.clear();
-        self.last.fill(0);
         self.summary = Summary::default();
         (self.varies, self.likeness) = (0, None);
     }

@@ -4,6 +4,8 @@
 //! escapes say by their parity what is inside of strings, and what is outside of them is a bracket, a colon, a comma, white space,
 //! or part of a number or literal. Strings are wholly checked here; the rest is left to whoever follows the tokens.
 
+use std::ops::Range;
+
 use crate::scan;
 use crate::vector::{self, BLOCK, Task, Vector};
 
@@ -36,6 +38,8 @@ pub(crate) struct Outline {
     drawn: usize,
     /// There is an escape in some string.
     pub(crate) has_escapes: bool,
+    /// All of them are between these places.
+    escapes: Range<usize>,
 }
 
 impl Outline {
@@ -52,6 +56,12 @@ impl Outline {
     /// Whether its memory is no more than texts of a stream take.
     pub(crate) fn is_small(&self) -> bool {
         self.places.len() <= MAX_SMALL
+    }
+
+    /// Whether a string may have an escape: in most texts that have any it is the delta alone that has them.
+    #[inline(always)]
+    pub(crate) fn may_have_escapes(&self, string: &Range<usize>) -> bool {
+        self.has_escapes && string.start < self.escapes.end && string.end > self.escapes.start
     }
 
     /// Gives back what a text took that had very many tokens.
@@ -73,7 +83,7 @@ impl Task for Draw<'_> {
 
     #[inline(always)]
     fn run<V: Vector>(self, vector: V) -> bool {
-        let Self { outline: Outline { places, drawn, has_escapes }, json } = self;
+        let Self { outline: Outline { places, drawn, has_escapes, escapes }, json } = self;
         let (blocks, rest) = json.as_chunks::<BLOCK>();
         let mut pen = Pen::default();
         for block in blocks {
@@ -92,7 +102,7 @@ impl Task for Draw<'_> {
             }
         }
         *drawn = pen.drawn;
-        *has_escapes = pen.has_escapes;
+        (*has_escapes, *escapes) = (pen.has_escapes, pen.escapes);
         (pen.wrong | pen.inside) == 0
     }
 }
@@ -113,6 +123,8 @@ struct Pen {
     /// Not zero once something was wrong.
     wrong: u64,
     has_escapes: bool,
+    /// Where the blocks are that have them.
+    escapes: Range<usize>,
 }
 
 impl Pen {
@@ -139,6 +151,10 @@ impl Pen {
             quotes &= !escaped.bytes;
             self.escaped = escaped.after;
             self.wrong |= escaped.wrong;
+            if !self.has_escapes {
+                self.escapes.start = self.start as usize;
+            }
+            self.escapes.end = self.start as usize + BLOCK;
             self.has_escapes = true;
         }
         // From each opening quote to right before its closing one.

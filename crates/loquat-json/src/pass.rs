@@ -103,12 +103,14 @@ impl Pass {
         self.deepest = 0;
         self.stack.clear();
         self.latest.resize(bounds.fields.states().len(), Latest::default());
-        if bounds.has_tokens {
-            self.tokens.reserve(USUAL_TOKENS);
-        }
         self.stack.reserve(USUAL_DEPTH);
         let outline = mem::take(&mut self.outline);
-        let end = self.walk(json, &outline, bounds);
+        let end = if bounds.has_tokens {
+            self.tokens.reserve(USUAL_TOKENS);
+            self.walk::<true>(json, &outline, bounds)
+        } else {
+            self.walk::<false>(json, &outline, bounds)
+        };
         self.outline = outline;
         match end {
             Ok(()) => {}
@@ -153,8 +155,8 @@ impl Pass {
 
     /// The innermost array or object ends with the bracket at `at`.
     #[inline(always)]
-    fn close(&mut self, json: &[u8], at: usize, bounds: Bounds<'_>) {
-        if bounds.has_tokens && self.stack.len() == 1 {
+    fn close<const TOKENS: bool>(&mut self, json: &[u8], at: usize) {
+        if TOKENS && self.stack.len() == 1 {
             let before = json.get(..at).unwrap_or_default();
             let spaces = before.iter().rev().take_while(|byte| **byte == b' ').count();
             self.token(at - spaces, at, Content::Spaces);
@@ -199,11 +201,16 @@ impl Pass {
             if self.hits.all.len() >= bounds.max_matches {
                 return Err(Stop::TooMany { at: start });
             }
-            let indices = match &bounds.fields.field(field).wildcard_depths[..] {
-                [] => Indices::default(),
-                depths => self.indices(depths),
-            };
+            let indices = Indices::default();
             self.hits.all.push(Hit { start, end, field, indices, kind, holes_before: 0, holes_until: 0 });
+            // Few have any. What is written twice is not waited for, as what goes through the stack would be.
+            let depths = &bounds.fields.field(field).wildcard_depths[..];
+            if !depths.is_empty() {
+                let indices = self.indices(depths);
+                if let Some(hit) = self.hits.all.last_mut() {
+                    hit.indices = indices;
+                }
+            }
         }
         Ok(())
     }

@@ -48,6 +48,8 @@ pub(crate) struct State {
 struct Member {
     /// See [`head`].
     head: u64,
+    /// The last eight bytes of a name that has as many.
+    tail: u64,
     length: usize,
     state: u32,
     name: Box<str>,
@@ -135,6 +137,7 @@ impl State {
                 state.hints |= 1 << hint(name.len(), Some(first));
                 state.members.push(Member {
                     head: head(name.as_bytes()),
+                    tail: name.as_bytes().last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail)),
                     length: name.len(),
                     state: number,
                     name: name.clone(),
@@ -151,6 +154,13 @@ impl State {
         state.fields = nodes.iter().flat_map(|node| tree.fields(*node)).copied().collect();
         state.nodes = nodes;
         state
+    }
+
+    /// Whether it may have a member that is asked for, by the place of its name in a text, quotes around it; there are no escapes in it.
+    #[inline(always)]
+    pub(crate) fn may_have(&self, json: &[u8], name: Range<usize>) -> bool {
+        let length = name.end.wrapping_sub(name.start);
+        self.hints >> hint(length, json.get(name.start).copied()) & 1 != 0
     }
 
     /// What a member is, by the place of its name in a text, quotes around it; there are no escapes in it.
@@ -172,7 +182,16 @@ impl State {
         };
         for member in &self.members {
             if member.head == head && member.length == length {
-                return if length <= 8 { member.state } else { self.any_length_member(json, name) };
+                if length <= 8 {
+                    return member.state;
+                }
+                let tail = json.get(name.end.wrapping_sub(8)..name.end).and_then(<[u8]>::first_chunk);
+                if length <= 16 && tail.is_some_and(|tail| u64::from_le_bytes(*tail) == member.tail) {
+                    return member.state;
+                }
+                if length > 16 {
+                    return self.any_length_member(json, name);
+                }
             }
         }
         NOTHING

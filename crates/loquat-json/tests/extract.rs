@@ -37,6 +37,33 @@ fn pointers_find_their_values_in_document_order() {
     check(&["/a/b"], r#"{"a":"b","b":{"a":{"b":1}}}"#, &[]);
 }
 
+/// Members that nobody asks for, several in a row, with every byte of theirs taken away or made another.
+#[test]
+fn what_is_passed_over_is_checked() {
+    let text = r#"{"id":"x","n":12,"z":null,"t":true,"w":"\n","k":-1.5,"want":"y","e":"","l":0}"#;
+    let mut extractor = Extractor::new(Fields::compile(&["/want"]).unwrap()).with_prediction(false);
+    let mut sound = 0;
+    for place in 0..text.len() {
+        for byte in [None].into_iter().chain(b"\",:{}[]nu\\ 01-.ew\n".iter().map(Some)) {
+            let mut json = text.as_bytes().to_vec();
+            match byte {
+                None => drop(json.remove(place)),
+                Some(byte) => json[place] = *byte,
+            }
+            let expected: Option<serde_json::Value> = serde_json::from_slice(&json).ok();
+            let found = extractor.extract(&json).ok().map(|found| {
+                found.get(0).and_then(|value| serde_json::from_slice::<serde_json::Value>(value.raw()).ok())
+            });
+            sound += usize::from(found.is_some());
+            let expected = expected.map(|value| value.get("want").cloned());
+            assert_eq!(found, expected, "{}", String::from_utf8_lossy(&json));
+        }
+    }
+    assert!(sound > 100, "{sound}");
+    check(&["/want"], r#"{"id":"x","n":12,"w\u0061nt":"y","l":0}"#, &["0[]=\"y\""]);
+    check(&["/want"], r#"{"id":"x\n","n":12,"w\u0061nt":"y","want":"z","l":0}"#, &["0[]=\"z\""]);
+}
+
 /// Beginnings, ends and look-alikes of a name are other names, with escapes and without, of every length around eight bytes.
 #[test]
 fn names_are_equal_to_their_last_byte() {

@@ -15,9 +15,14 @@ use crate::state::{NOTHING, ROOT, State};
 
 impl Pass {
     /// Walks the whole text. After an error what was noted is of no use.
-    pub(super) fn walk(&mut self, json: &[u8], outline: &Outline, bounds: Bounds<'_>) -> Result<(), Stop> {
+    /// With `TOKENS`, strings and numbers are noted too.
+    pub(super) fn walk<const TOKENS: bool>(
+        &mut self,
+        json: &[u8],
+        outline: &Outline,
+        bounds: Bounds<'_>,
+    ) -> Result<(), Stop> {
         let states = bounds.fields.states();
-        let has_escapes = outline.has_escapes;
         let byte_at = |place: u32| json.get(place as usize).copied();
         let mut places = outline.places();
         // Of the innermost array or object: its bracket, 0 outside of all, and what it is.
@@ -30,7 +35,7 @@ impl Pass {
             let (kind, end, mut next) = if byte == Some(b'"') {
                 // Quotes come in pairs.
                 let quote = take_one(&mut places);
-                if bounds.has_tokens {
+                if TOKENS {
                     self.token(start + 1, quote as usize, Content::Text);
                 }
                 (Kind::PlainStr, quote as usize + 1, take_one(&mut places))
@@ -45,9 +50,15 @@ impl Pass {
                         if byte_at(first) != Some(closing) {
                             at = first;
                             if bracket == b'{' {
+                                let first = match byte_at(first) {
+                                    Some(b'"') => {
+                                        self.skip::<TOKENS>(json, container, first, &mut places, outline)
+                                    }
+                                    _ => first,
+                                };
                                 let [end, colon, value] = take(&mut places);
                                 let Some(member) =
-                                    self.member(json, container, [first, end, colon], has_escapes, bounds)
+                                    self.member(json, container, [first, end, colon], outline, bounds)
                                 else {
                                     return Err(Stop::NoJson);
                                 };
@@ -61,7 +72,7 @@ impl Pass {
                     }
                     Some(b'-' | b'0'..=b'9') => {
                         let Some(end) = scan::number_end(json, start) else { return Err(Stop::NoJson) };
-                        if bounds.has_tokens {
+                        if TOKENS {
                             self.token(start, end, Content::Number);
                         }
                         (Kind::Number, end, take_one(&mut places))
@@ -85,7 +96,9 @@ impl Pass {
                     return Err(Stop::NoJson);
                 }
                 if !wanted.fields.is_empty() {
-                    let is_escaped = has_escapes && kind == Kind::PlainStr && has_backslash(json, start..end);
+                    let is_escaped = kind == Kind::PlainStr
+                        && outline.may_have_escapes(&(start..end))
+                        && has_backslash(json, start..end);
                     self.note(wanted, start, end, if is_escaped { Kind::EscapedStr } else { kind }, &bounds)?;
                 }
             }
@@ -93,9 +106,13 @@ impl Pass {
                 let byte = byte_at(next);
                 if byte == Some(b',') {
                     if closing == b'}' {
-                        let [quote, end, colon, value] = take(&mut places);
-                        let Some(member) =
-                            self.member(json, container, [quote, end, colon], has_escapes, bounds)
+                        let quote = take_one(&mut places);
+                        let quote = match byte_at(quote) {
+                            Some(b'"') => self.skip::<TOKENS>(json, container, quote, &mut places, outline),
+                            _ => quote,
+                        };
+                        let [end, colon, value] = take(&mut places);
+                        let Some(member) = self.member(json, container, [quote, end, colon], outline, bounds)
                         else {
                             return Err(Stop::NoJson);
                         };
@@ -112,13 +129,65 @@ impl Pass {
                     let is_end = byte.is_none() && self.stack.is_empty();
                     return if is_end { Ok(()) } else { Err(Stop::NoJson) };
                 }
-                self.close(json, next as usize, bounds);
+                self.close::<TOKENS>(json, next as usize);
                 let outer = self.stack.last();
                 closing = outer.map_or(0, |outer| outer.closing);
                 container = states.get(outer.map_or(NOTHING, |outer| outer.state));
                 next = take_one(&mut places);
             }
         }
+    }
+
+    /// Passes over members of `object` that nobody asks for, as long as they are strings, numbers or `null` with no white space around
+    /// and another member behind: what is between their strings is compared as one word. The first quote of the first member that is
+    /// none of these; its other tokens come next.
+    #[inline(always)]
+    fn skip<const TOKENS: bool>(
+        &mut self,
+        json: &[u8],
+        object: &State,
+        mut quote: u32,
+        places: &mut &[u32],
+        outline: &Outline,
+    ) -> u32 {
+        // For a string these are its quotes, a comma, the next quote; for all else the last is one token further.
+        while let Some(&[end, _, value, after, second, third]) = places.first_chunk()
+            && let Some(before_value) = word(json, end)
+        {
+            let name = quote as usize + 1..end as usize;
+            if outline.may_have_escapes(&name) || object.may_have(json, name) {
+                break;
+            }
+            let after_value = word(json, after).unwrap_or_default();
+            let taken = if is_front(before_value, *b"\":\"") {
+                if !is_front(after_value, *b"\",\"") {
+                    break;
+                }
+                if TOKENS {
+                    self.token(value as usize + 1, after as usize, Content::Text);
+                }
+                quote = third;
+                6
+            } else {
+                if !is_front(before_value, *b"\":") || !is_front(after_value, *b",\"") {
+                    break;
+                }
+                let (start, end) = (value as usize, after as usize);
+                let is_number = matches!(json.get(start), Some(b'-' | b'0'..=b'9'))
+                    && scan::number_end(json, start) == Some(end);
+                let is_null = scan::is_word(json, start, b"null") && end == start + 4;
+                if !(is_number || is_null) {
+                    break;
+                }
+                if TOKENS && is_number {
+                    self.token(start, end, Content::Number);
+                }
+                quote = second;
+                5
+            };
+            *places = places.get(taken..).unwrap_or_default();
+        }
+        quote
     }
 
     /// What the member of `object` is whose name has these quotes, if a colon follows.
@@ -128,22 +197,39 @@ impl Pass {
         json: &[u8],
         object: &State,
         [quote, end, colon]: [u32; 3],
-        has_escapes: bool,
+        outline: &Outline,
         bounds: Bounds<'f>,
     ) -> Option<&'f State> {
         let (quote, end) = (quote as usize, end as usize);
         if json.get(quote) != Some(&b'"') || json.get(colon as usize) != Some(&b':') {
             return None;
         }
-        let member = match has_escapes {
-            false => object.member(json, quote + 1..end),
-            true => object.any_member(json, quote + 1..end),
+        let name = quote + 1..end;
+        let member = match outline.may_have_escapes(&name) {
+            false => object.member(json, name),
+            true => object.any_member(json, name),
         };
         if member != NOTHING {
             self.supersede(member, bounds.fields);
         }
         Some(bounds.fields.states().get(member))
     }
+}
+
+/// Four bytes.
+#[inline(always)]
+fn word(json: &[u8], at: u32) -> Option<u32> {
+    json.get(at as usize..).and_then(<[u8]>::first_chunk).map(|word| u32::from_le_bytes(*word))
+}
+
+/// Whether a word begins with these bytes.
+#[inline(always)]
+fn is_front<const N: usize>(word: u32, bytes: [u8; N]) -> bool {
+    let (mut front, mut mask) = ([0; 4], [0; 4]);
+    for ((front, mask), byte) in front.iter_mut().zip(&mut mask).zip(bytes) {
+        (*front, *mask) = (byte, u8::MAX);
+    }
+    word & u32::from_le_bytes(mask) == u32::from_le_bytes(front)
 }
 
 #[cold]
