@@ -15,6 +15,7 @@ use crate::predict::Predictor;
 use crate::shape::Shape;
 use crate::spare::Spare;
 use crate::template::{self, Framed, Framing};
+use crate::vector;
 
 /// Nesting allowed by default. Of 20,000 recorded events of thirty providers the deepest nests 12 levels.
 pub(crate) const DEFAULT_MAX_DEPTH: usize = 64;
@@ -293,9 +294,38 @@ impl Extractor {
         Some((document, accepted, *mark))
     }
 
+    /// The JSON text at the front of `input` up to its line end, passed in full without a prediction, if that finds nothing wrong and
+    /// `accept` takes its length; what that makes of it; and the event's mark.
+    pub(crate) fn pass_line<'i, A>(
+        &mut self,
+        input: &'i [u8],
+        accept: impl FnOnce(usize) -> Option<A>,
+    ) -> Option<(&'i str, A, Mark)> {
+        self.mark.turn += 1;
+        let Self { pass, predictor, fields, max_depth, max_matches, mark, .. } = self;
+        let bounds = Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: false };
+        let drawn = vector::draw_line(&mut pass.outline, input);
+        let found = drawn.and_then(|json| {
+            let accepted = accept(json.len())?;
+            pass.run(json.as_bytes(), bounds).ok()?;
+            Some((json, accepted, *mark))
+        });
+        pass.outline.release();
+        if found.is_some() {
+            predictor.hold_back(fields.shapes());
+        }
+        found
+    }
+
     /// The event that was to be predicted is not all there.
     pub(crate) fn wait(&mut self) {
         self.predictor.forget_ruled_out();
+    }
+
+    /// Whether what is found in the current text was predicted.
+    #[cfg(test)]
+    pub(crate) fn is_predicted(&self) -> bool {
+        self.predictor.found().is_some()
     }
 
     /// Who frames the texts that come next.

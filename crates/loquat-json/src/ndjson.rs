@@ -159,13 +159,22 @@ impl Decoder {
         if input.is_empty() {
             return Ok(None);
         }
-        if !json.predicts() {
-            return self.next(input);
-        }
+        let predicts = json.predicts();
         if !self.bom.is_done() {
             self.skip_bom(input);
         }
         self.is_between = self.bom.is_done() && self.buffer.is_empty();
+        if !predicts {
+            if self.is_between
+                && may_be_whole(input)
+                && let Some((data, ending, found_by)) = json.pass_line(input, |end| line_end(input, end))
+                && data.len() < self.limits.max_event_bytes
+            {
+                let line = Framed { length: data.len() + ending, name: "", data };
+                return Ok(Some(self.lend_predicted(input, &line, found_by)));
+            }
+            return self.next(input);
+        }
         json.expect(Framing::Lines);
         if self.is_between
             && may_be_whole(input)

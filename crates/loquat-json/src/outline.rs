@@ -28,6 +28,8 @@ pub(crate) struct Classes {
     /// The space alone; other white space is among the controls.
     pub(crate) spaces: u64,
     pub(crate) controls: u64,
+    /// Bytes that are not ASCII.
+    pub(crate) highs: u64,
 }
 
 /// Where tokens are: both quotes of each string, and the first byte of everything else that is neither in a string nor white
@@ -45,7 +47,14 @@ pub(crate) struct Outline {
 impl Outline {
     /// Draws a text. `false` when a string in it does not end or is not valid, or a control character is outside of them.
     pub(crate) fn draw(&mut self, json: &[u8]) -> bool {
-        vector::run_widest(Draw { outline: self, json })
+        vector::run_widest(Draw::<false> { outline: self, text: json }).is_some()
+    }
+
+    /// Draws the text at the front of `input` that a line end ends, if there is one and the text is as sound as [`draw`](Self::draw) wants
+    /// it, without any other control character. How long it is, and whether it is ASCII.
+    pub(crate) fn draw_line(&mut self, input: &[u8]) -> Option<(usize, bool)> {
+        let input = input.get(..END as usize).unwrap_or(input);
+        vector::run_widest(Draw::<true> { outline: self, text: input })
     }
 
     /// The tokens of the text drawn last.
@@ -73,37 +82,33 @@ impl Outline {
     }
 }
 
-struct Draw<'o> {
+/// `LINE`: up to a line end, otherwise all of it.
+struct Draw<'o, const LINE: bool> {
     outline: &'o mut Outline,
-    json: &'o [u8],
+    text: &'o [u8],
 }
 
-impl Task for Draw<'_> {
-    type Output = bool;
+impl<const LINE: bool> Task for Draw<'_, LINE> {
+    type Output = Option<(usize, bool)>;
 
     #[inline(always)]
-    fn run<V: Vector>(self, vector: V) -> bool {
-        let Self { outline: Outline { places, drawn, has_escapes, escapes }, json } = self;
-        let (blocks, rest) = json.as_chunks::<BLOCK>();
+    fn run<V: Vector>(self, vector: V) -> Self::Output {
+        let Self { outline: Outline { places, drawn, has_escapes, escapes }, text } = self;
         let mut pen = Pen::default();
-        for block in blocks {
-            pen.draw(vector, json, block, 0, places);
-        }
-        if !rest.is_empty() {
-            let before = BLOCK - rest.len();
-            match json.last_chunk() {
-                // Reaches back into what was drawn.
-                Some(block) => pen.draw(vector, json, block, before, places),
-                None => {
-                    let mut block = [b' '; BLOCK];
-                    block[before..].copy_from_slice(rest);
-                    pen.draw(vector, json, &block, before, places);
+        let length = loop {
+            if pen.start >= text.len() {
+                if LINE {
+                    return None;
                 }
+                break text.len();
             }
-        }
+            if let Some(end) = pen.draw::<_, LINE>(vector, text, places) {
+                break end;
+            }
+        };
         *drawn = pen.drawn;
         (*has_escapes, *escapes) = (pen.has_escapes, pen.escapes);
-        (pen.wrong | pen.inside) == 0
+        ((pen.wrong | pen.inside) == 0).then_some((length, pen.highs == 0))
     }
 }
 
@@ -111,7 +116,7 @@ impl Task for Draw<'_> {
 #[derive(Default)]
 struct Pen {
     /// Where the next block starts.
-    start: u32,
+    start: usize,
     /// Tokens so far.
     drawn: usize,
     /// All ones after a block that ends inside of a string, without its closing quote.
@@ -122,52 +127,66 @@ struct Pen {
     escaped: u64,
     /// Not zero once something was wrong.
     wrong: u64,
+    /// Not zero once a byte was not ASCII.
+    highs: u64,
     has_escapes: bool,
     /// Where the blocks are that have them.
     escapes: Range<usize>,
 }
 
 impl Pen {
-    /// Draws a block but for its first `before` bytes, which come before its start. Less than a block of them.
+    /// Draws a block. Where the line ends, if it is asked for and does so in this block.
     #[inline(always)]
-    fn draw<V: Vector>(
+    #[expect(clippy::cast_possible_truncation, reason = "no text is longer than a `u32` says")]
+    fn draw<V: Vector, const LINE: bool>(
         &mut self,
         vector: V,
-        json: &[u8],
-        block: &[u8; BLOCK],
-        before: usize,
+        text: &[u8],
         places: &mut Vec<u32>,
-    ) {
-        let classes = vector.classify(block);
-        let (mut quotes, backslashes) = (classes.quotes >> before, classes.backslashes >> before);
-        let controls = classes.controls >> before;
+    ) -> Option<usize> {
+        let start = self.start;
+        self.start += BLOCK;
+        let Classes { mut quotes, mut backslashes, mut marks, mut spaces, controls, mut highs } =
+            vector.classify_at(text, start);
+        let mut end = None;
+        if LINE && controls != 0 {
+            let place = controls.trailing_zeros();
+            let at = start + place as usize;
+            if !matches!(text.get(at), Some(b'\n' | b'\r')) {
+                self.wrong = 1;
+            }
+            end = Some(at);
+            let behind = u64::MAX << place;
+            quotes &= !behind;
+            backslashes &= !behind;
+            marks &= !behind;
+            highs &= !behind;
+            spaces |= behind;
+        }
+        self.highs |= highs;
         // A long string goes on. What is not used so far is not computed.
         if self.inside != 0 && (quotes | backslashes | controls | self.escaped) == 0 {
-            self.start = self.start.wrapping_add(64);
-            return;
+            return None;
         }
         if backslashes | self.escaped != 0 {
-            let escaped = escapes(json, self.start as usize, backslashes, self.escaped);
+            let escaped = escapes(text, start, backslashes, self.escaped);
             quotes &= !escaped.bytes;
             self.escaped = escaped.after;
             self.wrong |= escaped.wrong;
             if !self.has_escapes {
-                self.escapes.start = self.start as usize;
+                self.escapes.start = start;
             }
-            self.escapes.end = self.start as usize + BLOCK;
+            self.escapes.end = self.start;
             self.has_escapes = true;
         }
         // From each opening quote to right before its closing one.
         let strings = vector.parities(quotes) ^ self.inside;
         self.inside = (strings.cast_signed() >> 63).cast_unsigned();
-        // Behind the text there is nothing but white space.
-        let mut spaces = classes.spaces >> before | !(u64::MAX >> before);
-        if controls != 0 {
-            let other_spaces = other_spaces(block, classes.controls) >> before & !strings;
+        if !LINE && controls != 0 {
+            let other_spaces = other_spaces(text, start, controls) & !strings;
             self.wrong |= controls & !other_spaces;
             spaces |= other_spaces;
         }
-        let marks = classes.marks >> before;
         let scalars = !(strings | quotes | marks | spaces);
         let starts = scalars & !(scalars << 1 | self.after_scalar);
         self.after_scalar = scalars >> 63;
@@ -178,10 +197,9 @@ impl Pen {
             make_room(places);
         }
         if let Some(group) = places.get_mut(at..).and_then(<[u32]>::first_chunk_mut) {
-            vector.note(tokens, self.start, group);
+            vector.note(tokens, start as u32, group);
         }
-        // No text is longer than a `u32` says.
-        self.start = self.start.wrapping_add(64);
+        end
     }
 }
 
@@ -229,11 +247,11 @@ fn escapes(json: &[u8], start: usize, mut backslashes: u64, before: u64) -> Esca
 /// The white space among control characters.
 #[cold]
 #[inline(never)]
-fn other_spaces(block: &[u8; BLOCK], mut controls: u64) -> u64 {
+fn other_spaces(text: &[u8], start: usize, mut controls: u64) -> u64 {
     let mut spaces = 0;
     while controls != 0 {
         let place = controls.trailing_zeros();
-        if let Some(b'\t' | b'\n' | b'\r') = block.get(place as usize) {
+        if let Some(b'\t' | b'\n' | b'\r') = text.get(start + place as usize) {
             spaces |= 1 << place;
         }
         controls &= controls - 1;
@@ -257,8 +275,22 @@ mod tests {
             if let Some(expected) = expected {
                 let places: Vec<usize> = outline.places().iter().map(|place| *place as usize).collect();
                 let carets = expected.match_indices('^').map(|(place, _)| before + place);
-                assert_eq!(places, carets.collect::<Vec<_>>(), "{json} at {before}");
+                let carets: Vec<usize> = carets.collect();
+                assert_eq!(places, carets, "{json} at {before}");
             }
+            // As a line, whatever comes after it; a line has no other control characters.
+            let is_line = !json.bytes().any(|byte| byte < b' ');
+            for after in ["\n", "\r\n\r\n{\"next\": \"\u{e9}\"}"] {
+                let drawn = outline.draw_line([&text, after].concat().as_bytes());
+                let expected = expected.filter(|_| is_line).map(|_| (text.len(), json.is_ascii()));
+                assert_eq!(drawn, expected, "{json} at {before}");
+                if drawn.is_some() {
+                    let as_line = outline.places().to_vec();
+                    assert!(outline.draw(text.as_bytes()));
+                    assert_eq!(outline.places(), as_line, "{json} at {before}");
+                }
+            }
+            assert_eq!(outline.draw_line(text.as_bytes()), None, "{json} at {before} has no end");
         }
     }
 

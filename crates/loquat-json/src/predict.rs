@@ -526,13 +526,13 @@ mod tests {
     use crate::event::{Limits, Mark};
     use crate::{Extractor, Fields, Framer, ndjson, sse};
 
-    /// For each event of a reply, whether it was read where it was framed.
+    /// For each event of a reply, whether it was predicted where it was framed.
     #[track_caller]
     fn read_at_once(mut framer: Framer, fields: &Fields, reply: &str) -> Vec<bool> {
         let mut json = Extractor::new(fields.clone());
         let (mut input, mut at_once) = (reply.as_bytes(), Vec::new());
         while let Some(event) = framer.next_for(&mut input, &mut json).unwrap() {
-            at_once.push(event.found_by != Mark::default());
+            at_once.push(event.found_by != Mark::default() && json.is_predicted());
             json.extract_event(&event).unwrap();
         }
         at_once

@@ -219,9 +219,7 @@ impl Decoder {
             self.begin()?;
             return Ok(None);
         }
-        if !json.predicts() {
-            return self.next(input);
-        }
+        let predicts = json.predicts();
         let was_between = self.is_between;
         self.begin()?;
         if !self.bom.is_done() {
@@ -229,6 +227,16 @@ impl Decoder {
         }
         self.skip_lf(input);
         self.is_between = self.is_at_event();
+        if !predicts {
+            if self.is_between
+                && may_be_whole(input)
+                && let Some((event, found_by)) = passed(input, json)
+                && event.length <= self.limits.max_event_bytes
+            {
+                return Ok(Some(self.lend_predicted(input, &event, found_by)));
+            }
+            return self.next(input);
+        }
         json.expect(Framing::Events);
         if self.is_between
             && !input.starts_with(LAST)
@@ -499,8 +507,7 @@ fn plain(input: &[u8]) -> Option<Framed<'_>> {
     let value = rest.strip_prefix(b"data:")?;
     let value = value.strip_prefix(b" ").unwrap_or(value);
     let end = memchr2(b'\n', b'\r', value)?;
-    let blank = end + line_end(value, end)?;
-    let length = input.len() - value.len() + blank + line_end(value, blank)?;
+    let length = input.len() - value.len() + event_end(value, end)?;
     Some(Framed { length, name, data: vector::text(value.get(..end)?)? })
 }
 
@@ -515,6 +522,23 @@ fn name_line(input: &[u8]) -> Option<((usize, usize), &[u8])> {
     Some(((start, start + end), value.get(end + line_end(value, end)?..)?))
 }
 
+/// [`plain`] for an event whose data is JSON, found where it is framed.
+fn passed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
+    let ((start, end), rest) = name_line(input)?;
+    let name = if start < end { vector::text(input.get(start..end)?)? } else { "message" };
+    let value = rest.strip_prefix(b"data:")?;
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    let (data, end, found_by) = json.pass_line(value, |end| event_end(value, end))?;
+    Some((Framed { length: input.len() - value.len() + end, name, data }, found_by))
+}
+
+/// Where the event ends whose data line does so at `end`, if a blank line follows.
+#[inline]
+fn event_end(value: &[u8], end: usize) -> Option<usize> {
+    let blank = end + line_end(value, end)?;
+    Some(blank + line_end(value, blank)?)
+}
+
 /// The event at the front of the input, if it is at most one `event:` line, one `data:` line that is JSON as predicted, and a
 /// blank line, when these stand otherwise around the JSON than was predicted. The data has no line end in it, because valid JSON
 /// has none in its strings, and none outside of them that was not in the text or shape it was predicted from, which had none.
@@ -522,10 +546,7 @@ fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Ma
     let (name, rest) = name_line(input)?;
     let value = rest.strip_prefix(b"data:")?;
     let value = value.strip_prefix(b" ").unwrap_or(value);
-    let (data, end, found_by) = json.predict_unframed(value, |end| {
-        let blank = end + line_end(value, end)?;
-        Some(blank + line_end(value, blank)?)
-    })?;
+    let (data, end, found_by) = json.predict_unframed(value, |end| event_end(value, end))?;
     let start = input.len() - value.len();
     // Of the data it is known.
     let before = vector::text(input.get(..start)?)?;

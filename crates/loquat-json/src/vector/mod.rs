@@ -30,7 +30,7 @@ cfg_select! {
     _ => { use words::Words as Always; }
 }
 
-use crate::outline::Classes;
+use crate::outline::{Classes, Outline};
 use crate::pattern::{Content, Pattern, Shift};
 use crate::scan;
 
@@ -38,6 +38,34 @@ use crate::scan;
 pub(crate) trait Vector: Copy {
     /// Which bytes are what to JSON.
     fn classify(self, block: &[u8; BLOCK]) -> Classes;
+
+    /// [`classify`](Self::classify) for the block that begins at `at`, before the text's end; what of it is behind that are spaces.
+    #[inline(always)]
+    fn classify_at(self, text: &[u8], at: usize) -> Classes {
+        let rest = text.get(at..).unwrap_or_default();
+        if let Some(block) = rest.first_chunk() {
+            return self.classify(block);
+        }
+        let before = BLOCK - rest.len();
+        let classes = match text.last_chunk() {
+            // Reaches back into what was classified.
+            Some(block) => self.classify(block),
+            None => {
+                let mut block = [b' '; BLOCK];
+                block[before..].copy_from_slice(rest);
+                self.classify(&block)
+            }
+        };
+        let behind = !(u64::MAX >> before);
+        Classes {
+            quotes: classes.quotes >> before,
+            backslashes: classes.backslashes >> before,
+            marks: classes.marks >> before,
+            spaces: classes.spaces >> before | behind,
+            controls: classes.controls >> before,
+            highs: classes.highs >> before,
+        }
+    }
 
     /// In each bit, the parity of all bits up to it.
     #[inline(always)]
@@ -118,6 +146,18 @@ pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
     // SAFETY: the bytes are ASCII, or ASCII around a stretch that the standard library has found to be UTF-8. ASCII bytes
     // are whole characters, so the concatenation is UTF-8 too.
     Some(unsafe { std::str::from_utf8_unchecked(bytes) })
+}
+
+/// The text at the front of `input` up to its line end, drawn: [`Outline::draw_line`]; `None` if it is not UTF-8 either.
+#[inline]
+pub(crate) fn draw_line<'i>(outline: &mut Outline, input: &'i [u8]) -> Option<&'i str> {
+    let (length, is_ascii) = outline.draw_line(input)?;
+    let line = input.get(..length)?;
+    if !is_ascii && !is_utf8_between(line) {
+        return None;
+    }
+    // SAFETY: the outline has looked at each of these bytes and found them to be ASCII, or they are as in `text`.
+    Some(unsafe { std::str::from_utf8_unchecked(line) })
 }
 
 /// Appends `part`, which `text` has at `start`. For short ones, whose lengths nobody can predict: copies a whole chunk where both sides
@@ -446,18 +486,31 @@ mod tests {
     struct Look<'b>(&'b [u8; BLOCK]);
 
     impl Task for Look<'_> {
-        type Output = (Classes, u64, (u32, u32), bool, bool, Vec<u32>);
+        type Output = (Classes, Vec<Classes>, u64, (u32, u32), bool, bool, Vec<u32>);
 
         fn run<V: Vector>(self, vector: V) -> Self::Output {
             let (chunks, _) = self.0.as_chunks();
             let is_equal = vector.is_equal(&chunks[0], &chunks[1], &chunks[0], &chunks[1]);
             let classes = vector.classify(self.0);
+            // A text's last block: behind another one, and alone.
+            let whole = [self.0.as_slice(), self.0.as_slice()].concat();
+            let ends = [1, 37].into_iter();
+            let last = ends.flat_map(|end| [(&whole[..BLOCK + end], BLOCK), (&self.0[..end], 0)]);
+            let last = last.map(|(text, at)| vector.classify_at(text, at)).collect();
             let parities = vector.parities(classes.quotes ^ classes.spaces);
             let bits = classes.quotes | classes.marks | classes.controls;
             let mut places = [0; BLOCK];
             vector.note(bits, u32::MAX - 70, &mut places);
             let noted = places.into_iter().take(bits.count_ones() as usize).collect();
-            (classes, parities, vector.stops_and_highs(&chunks[0]), vector.is_ascii(self.0), is_equal, noted)
+            (
+                classes,
+                last,
+                parities,
+                vector.stops_and_highs(&chunks[0]),
+                vector.is_ascii(self.0),
+                is_equal,
+                noted,
+            )
         }
     }
 

@@ -61,7 +61,18 @@ fn classify(block: &[u8; 64]) -> Classes {
         marks: bits64(marks) & !controls,
         spaces: equal64(bytes, b' '),
         controls,
+        highs: highs64(bytes),
     }
+}
+
+/// Which of 64 bytes are not ASCII.
+#[inline]
+#[target_feature(enable = "neon")]
+fn highs64(mut bytes: [uint8x16_t; 4]) -> u64 {
+    for part in &mut bytes {
+        *part = vcgeq_u8(*part, vdupq_n_u8(0x80));
+    }
+    bits64(bytes)
 }
 
 #[inline]

@@ -27,6 +27,7 @@ impl Vector for Words {
             }),
             spaces: equal(b' '),
             controls: gather(block, |word| zeros(word & (ONES * 0xe0))),
+            highs: gather(block, |word| word & HIGHS),
         }
     }
 
@@ -95,6 +96,7 @@ mod tests {
                     marks: plain(|byte| matches!(byte, b'{' | b'}' | b'[' | b']' | b':' | b',')),
                     spaces: plain(|byte| byte == b' '),
                     controls: plain(|byte| byte < 0x20),
+                    highs: plain(|byte| byte >= 0x80),
                 };
                 assert_eq!(Words.classify(&block), classes, "{block:?}");
                 let half = block.first_chunk().unwrap();

@@ -7,8 +7,9 @@ use std::arch::x86_64::{
     _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256,
     _mm256_set1_epi8, _mm256_shuffle_epi8, _mm256_testz_si256, _mm256_xor_si256, _mm512_add_epi32,
     _mm512_broadcast_i64x4, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_cvtepu8_epi32,
-    _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_maskz_compress_epi8, _mm512_or_si512,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_shuffle_epi8, _mm512_storeu_si512,
+    _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_loadu_epi8, _mm512_maskz_compress_epi8,
+    _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_shuffle_epi8,
+    _mm512_storeu_si512,
 };
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -126,7 +127,7 @@ impl Vector for Sse2 {
     #[inline(always)]
     fn classify(self, block: &[u8; 64]) -> Classes {
         let (chunks, _) = block.as_chunks::<16>();
-        let mut classes = Classes { quotes: 0, backslashes: 0, marks: 0, spaces: 0, controls: 0 };
+        let mut classes = Classes::default();
         for (position, chunk) in chunks.iter().enumerate() {
             let place = |bits: __m128i| {
                 // SAFETY: SSE2 belongs to every x86-64.
@@ -144,6 +145,7 @@ impl Vector for Sse2 {
                 classes.spaces |= place(is(b' '));
                 let last_control = _mm_set1_epi8(0x1f);
                 classes.controls |= place(_mm_cmpeq_epi8(_mm_max_epu8(bytes, last_control), last_control));
+                classes.highs |= place(bytes);
             }
         }
         classes
@@ -237,6 +239,7 @@ impl Vector for Avx2 {
                 marks: bits64(marks32(low), marks32(high)) & !controls,
                 spaces: equal64(low, high, b' '),
                 controls,
+                highs: bits64(low, high),
             }
         }
     }
@@ -291,9 +294,17 @@ impl Vector for Avx512 {
 
     #[inline(always)]
     fn classify(self, block: &[u8; 64]) -> Classes {
-        // SAFETY: the load reads 64 bytes from any address, and the block has 64; `self` says that the machine has AVX-512.
+        self.classify_at(block, 0)
+    }
+
+    #[inline(always)]
+    fn classify_at(self, text: &[u8], at: usize) -> Classes {
+        let rest = text.get(at..).unwrap_or_default();
+        let there = if rest.len() < 64 { !(u64::MAX << rest.len()) } else { u64::MAX };
+        // SAFETY: of 64 bytes the load reads only those that the mask says to be there, at any address; `self` says that the machine has
+        // AVX-512.
         unsafe {
-            let bytes = _mm512_loadu_si512(block.as_ptr().cast());
+            let bytes = _mm512_mask_loadu_epi8(_mm512_set1_epi8(0x20), there, rest.as_ptr().cast());
             // As `marks32` does it.
             let table = _mm512_broadcast_i64x4(load32(&MARKS_BY_LOW_HALF));
             let braces = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
@@ -304,6 +315,7 @@ impl Vector for Avx512 {
                 marks: _mm512_cmpeq_epi8_mask(braces, _mm512_shuffle_epi8(table, bytes)) & !controls,
                 spaces: _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x20)),
                 controls,
+                highs: _mm512_movepi8_mask(bytes),
             }
         }
     }
