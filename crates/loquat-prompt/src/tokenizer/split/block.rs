@@ -14,78 +14,40 @@ pub(super) const SEEN_BYTES: usize = 66;
 const MAX_LOOKED_UP: u32 = 10;
 
 /// Which kind each byte is of, a bit for each; in a block of zeros nothing is.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Block {
-    upper: u64,
-    lower: u64,
+    pub(super) upper: u64,
+    pub(super) lower: u64,
     /// Letters without case, which stand for capitals and for small ones.
-    either: u64,
-    number: u64,
-    space: u64,
+    pub(super) either: u64,
+    pub(super) number: u64,
+    pub(super) space: u64,
     /// White space of ASCII that is neither ' ' nor an end of a line.
-    tab: u64,
-    newline: u64,
+    pub(super) tab: u64,
+    pub(super) newline: u64,
     /// All bytes of a character but its first.
-    inner: u64,
-    unsure: u64,
+    pub(super) inner: u64,
+    pub(super) unsure: u64,
 }
 
-const UPPER: u8 = 1;
-const LOWER: u8 = 2;
-const NUMBER: u8 = 4;
-const SPACE: u8 = 8;
-const TAB: u8 = 16;
-const NEWLINE: u8 = 32;
-const INNER: u8 = 64;
-/// To be looked up: characters beyond ASCII, apostrophes, ends of lines before a '/'.
-const LOOK: u8 = 128;
-
-/// One bit of each of eight bytes, the first lowest: the product gathers them in its highest byte.
-#[inline]
-fn bits(bytes: u64, kind: u8) -> u64 {
-    ((bytes >> kind.trailing_zeros()) & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56
+/// What a machine can do to sixty-four bytes at a time.
+pub(super) trait Level: Copy {
+    /// Which bytes are of which kind, and which are to be looked up: characters beyond ASCII but U+FFFD, apostrophes, ends of lines
+    /// before a '/'.
+    fn kinds(self, bytes: &[u8; SEEN_BYTES]) -> (Block, u64);
 }
 
 impl Block {
     /// The block that begins at `at`, the beginning of a word, with these bytes. `None` where too much has to be looked up.
-    #[inline]
-    pub(super) fn new<P: Pattern>(text: &[u8], at: usize, bytes: &[u8; SEEN_BYTES]) -> Option<Self> {
-        let mut kinds = [0u8; 64];
-        for (kind, [byte, second, third]) in kinds.iter_mut().zip(bytes.array_windows()) {
-            let is = |is: bool, kind: u8| if is { kind } else { 0 };
-            let is_newline = (*byte == b'\n') | (*byte == b'\r');
-            let is_replacement = (*byte == 0xEF) & (*second == 0xBF) & (*third == 0xBD);
-            *kind = is(byte.is_ascii_uppercase(), UPPER)
-                | is(byte.is_ascii_lowercase(), LOWER)
-                | is(byte.is_ascii_digit(), NUMBER)
-                | is(*byte == b' ', SPACE)
-                | is((*byte == b'\t') | (*byte == 0x0B) | (*byte == 0x0C), TAB)
-                | is(is_newline, NEWLINE)
-                | is((*byte >= 0x80) & (*byte < 0xC0), INNER)
-                | is(((*byte >= 0xC0) & !is_replacement) | (*byte == b'\''), LOOK)
-                | is(is_newline & (*second == b'/'), LOOK);
-        }
-        let eights = kinds.as_chunks::<8>().0;
-        let mut block = Self::default();
-        let mut all = 0;
-        for eight in eights.iter().rev() {
-            let eight = u64::from_le_bytes(*eight);
-            all |= eight;
-            block.upper = block.upper << 8 | bits(eight, UPPER);
-            block.lower = block.lower << 8 | bits(eight, LOWER);
-            block.number = block.number << 8 | bits(eight, NUMBER);
-            block.space = block.space << 8 | bits(eight, SPACE);
-        }
-        const SELDOM: u64 = (TAB | NEWLINE | INNER | LOOK) as u64 * 0x0101_0101_0101_0101;
-        if all & SELDOM != 0 {
-            let mut look = 0;
-            for eight in eights.iter().rev() {
-                let eight = u64::from_le_bytes(*eight);
-                block.tab = block.tab << 8 | bits(eight, TAB);
-                block.newline = block.newline << 8 | bits(eight, NEWLINE);
-                block.inner = block.inner << 8 | bits(eight, INNER);
-                look = look << 8 | bits(eight, LOOK);
-            }
+    #[inline(always)]
+    pub(super) fn new<P: Pattern>(
+        level: impl Level,
+        text: &[u8],
+        at: usize,
+        bytes: &[u8; SEEN_BYTES],
+    ) -> Option<Self> {
+        let (mut block, look) = level.kinds(bytes);
+        if look != 0 {
             if look.count_ones() > MAX_LOOKED_UP {
                 return None;
             }
@@ -94,7 +56,6 @@ impl Block {
         Some(block)
     }
 
-    #[inline]
     fn look_up<P: Pattern>(&mut self, text: &[u8], at: usize, mut look: u64) {
         while look != 0 {
             let place = look.trailing_zeros();
@@ -115,7 +76,7 @@ impl Block {
 
     /// Where words begin behind that which begins at the byte `from`, below 64, as far as it is known: a bit for each byte from there
     /// on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn starts<P: Pattern>(&self, from: usize) -> u64 {
         #[expect(clippy::cast_possible_truncation, reason = "below 64")]
         let from = (from & 63) as u32;
@@ -155,7 +116,7 @@ impl Block {
 }
 
 /// Where numbers begin among the digits.
-#[inline]
+#[inline(always)]
 fn numbers<P: Pattern>(digit: u64) -> u64 {
     let mut starts = digit & !(digit << 1);
     // That many digits behind a beginning in the same row, the next number begins.

@@ -7,13 +7,16 @@
 //! is tested against an engine that runs them (`tests/split.rs`).
 
 pub(crate) mod ascii;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod block;
 mod class;
 pub(crate) mod deepseek;
+mod portable;
 mod table;
 
 use ascii::Ascii;
-use block::Block;
+use block::{Block, Level};
 use class::is_mark_or_letter;
 pub(crate) use class::{Class, class_at};
 
@@ -157,6 +160,20 @@ pub(crate) fn cut_by(
 
 /// The same as [`cut_by`] with [`next`], block by block: where each word ends the processor would guess wrongly too often.
 pub(crate) fn cut_blocks<P: Pattern>(text: &[u8], at: usize, ends: &mut [usize]) -> (usize, usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        return avx2::cut_blocks::<P>(simd, text, at, ends);
+    }
+    cut_blocks_by::<P>(portable::Portable, text, at, ends)
+}
+
+#[inline(always)]
+fn cut_blocks_by<P: Pattern>(
+    level: impl Level,
+    text: &[u8],
+    at: usize,
+    ends: &mut [usize],
+) -> (usize, usize) {
     /// A block that is half used up gives way to a new one.
     const HALF: usize = 32;
     let (mut at, mut count) = (at, 0);
@@ -169,7 +186,7 @@ pub(crate) fn cut_blocks<P: Pattern>(text: &[u8], at: usize, ends: &mut [usize])
             && at >= skipped
             && let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk())
         {
-            match Block::new::<P>(text, at, bytes) {
+            match Block::new::<P>(level, text, at, bytes) {
                 Some(new) => (block, base, from) = (new, at, 0),
                 None => skipped = at + HALF,
             }
