@@ -1,18 +1,18 @@
-//! [`Batch`]: the words of a text that repeats little, some at a time and step by step.
+//! [`Batch`]: the words of a text, some at a time and step by step.
 //!
-//! Of such a text (base64, random bytes) the processor guesses wrongly, two or three times a word, which way it goes, and each
-//! time throws away what it had begun of the next ones. So no word is done by itself. All are sorted by their length, without a
-//! decision; the words of each length go their own way together, in which what waits for memory waits at once; and at last
-//! the tokens are written out in order.
+//! Which way a word goes the processor guesses wrongly now and then, two or three times a word in a text that repeats little (base64,
+//! random bytes), and each time throws away what it had begun of the next ones; and what a word needs of a vocabulary's tables, some
+//! megabytes, is seldom near. So no word is done by itself. All are looked up in the memo, without a decision; those that are new go
+//! the way of their length together, in which what waits for memory waits at once; and at last the tokens are written out in order.
 
 use std::hint::select_unpredictable;
 
 use super::{
-    memo::{Looks, MEMO_BYTES, Memo, Packed, Slots, memoized},
+    memo::{MEMO_BYTES, Memo, Packed, Slots, length_of, memoized},
     merges::Token,
     vocabulary::Vocabulary,
     word::{self, FEW, Stack},
-    words::{Window, window},
+    words::{SHORT, Window, window},
 };
 
 /// Words of a batch.
@@ -25,23 +25,24 @@ struct Way {
     count: u8,
 }
 
-/// Words of more than [`MEMO_BYTES`], of one byte, of two, and of others, which are looked up in the memo.
-const LONG: usize = 0;
-const ONE: usize = 1;
-const TWO: usize = 2;
-const OTHER: usize = 3;
-/// Of the latter those that are new: of three bytes, of four, of others.
-const THREE: usize = 4;
-const FOUR: usize = 5;
-const REST: usize = 6;
+/// New words of one byte, of two, of three, of four, of more.
+const ONE: usize = 0;
+const TWO: usize = 1;
+const THREE: usize = 2;
+const FOUR: usize = 3;
+const REST: usize = 4;
+/// Of the last those that are no token.
+const MERGED: usize = 5;
+/// All new ones.
+const NEW: usize = 6;
 /// A power of two, so that a way needs no bounds check.
 const WAYS: usize = 8;
 
 /// Some words and what became of them.
 pub(super) struct Batch {
-    starts: [usize; BATCH],
     ways: [Way; WAYS],
     keys: [Window; BATCH],
+    /// Of words of more than [`MEMO_BYTES`] none.
     tokens: [Packed; BATCH],
     /// Of the words that have more than three.
     many: [[Token; FEW]; BATCH],
@@ -51,7 +52,6 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) const EMPTY: Self = Self {
-        starts: [0; BATCH],
         ways: [Way { words: [0; BATCH], count: 0 }; WAYS],
         keys: [[0; 2]; BATCH],
         tokens: [Packed::NONE; BATCH],
@@ -60,10 +60,10 @@ impl Batch {
     };
 
     #[inline]
-    fn push(&mut self, way: usize, number: u8, is_wanted: bool) {
+    fn push(&mut self, way: usize, number: u8) {
         let way = &mut self.ways[way % WAYS];
         way.words[usize::from(way.count) % BATCH] = number;
-        way.count += u8::from(is_wanted);
+        way.count += 1;
     }
 
     #[inline]
@@ -72,15 +72,24 @@ impl Batch {
     }
 
     #[inline]
-    fn word(&self, way: usize, at: usize) -> usize {
-        usize::from(self.ways[way].words[at % BATCH]) % BATCH
+    fn word(&self, way: usize, at: usize) -> (u8, usize) {
+        let number = self.ways[way].words[at % BATCH];
+        (number, usize::from(number) % BATCH)
     }
 }
 
+/// Where a word of a batch begins and ends.
+#[inline]
+fn place(at: usize, ends: &[usize], index: usize) -> (usize, usize) {
+    let start = index.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(at);
+    (start, ends.get(index).copied().unwrap_or(start))
+}
+
 impl Vocabulary {
-    /// Encodes up to [`BATCH`] words from `at` on; see [`Self::encode_all`]. What was new, and whether to go on.
+    /// Encodes up to [`BATCH`] words one after the other from `at` on, where `ends` says that they end. `go_on` is asked behind the last of
+    /// them, and behind a long one; whether to go on is the answer.
     #[inline]
-    pub(super) fn encode_together<S: Stack>(
+    pub(crate) fn encode_all<S: Stack>(
         &self,
         memo: &mut Memo,
         text: &[u8],
@@ -88,14 +97,12 @@ impl Vocabulary {
         ends: &[usize],
         out: &mut S,
         mut go_on: impl FnMut(&S) -> bool,
-    ) -> (Looks, bool) {
-        let (mut slots, scratch, batch) = memo.parts_and_batch();
-        self.sort(batch, at, ends);
-        self.encode_one_and_two(batch, text);
-        self.look_up(&slots, batch, text, ends);
-        self.encode_new(&mut slots, batch, text, ends);
-        let new = [THREE, FOUR, REST].iter().map(|way| batch.count(*way)).sum();
-        let looks = Looks { new, shortest: batch.count(ONE) + batch.count(TWO) };
+    ) -> bool {
+        let (mut slots, scratch, batch) = memo.parts();
+        self.look_up(&slots, batch, text, at, ends);
+        if batch.count(NEW) > 0 {
+            self.encode_new(&mut slots, batch, text, at, ends);
+        }
         let mut length = 0;
         for (index, end) in ends.iter().enumerate() {
             let index = index % BATCH;
@@ -114,92 +121,107 @@ impl Vocabulary {
                 out.extend(batch.many[index].get(..count).unwrap_or_default());
                 continue;
             }
-            let place = (batch.starts[index], *end);
-            self.encode_long::<FEW>(scratch, text, place, out);
+            let (start, _) = place(at, ends, index);
+            self.encode_long(scratch, text, (start, *end), out);
             if !go_on(out) {
-                return (looks, false);
+                return false;
             }
         }
         out.extend(batch.written.get(..length).unwrap_or_default());
-        (looks, go_on(out))
+        go_on(out)
     }
 
+    /// The tokens of the words that are remembered, and which are not.
     #[inline]
-    fn sort(&self, batch: &mut Batch, mut start: usize, ends: &[usize]) {
-        const WAY: [u8; 16] = [0, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3];
-        /// Where a word may be a token of its own, whatever its length.
-        const ANY: [u8; 16] = [0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3];
-        let by_length = if self.whole.is_empty() { &WAY } else { &ANY };
-        for way in &mut batch.ways {
-            way.count = 0;
-        }
+    fn look_up(&self, slots: &Slots<'_>, batch: &mut Batch, text: &[u8], at: usize, ends: &[usize]) {
+        let (mut start, mut new) = (at, 0u8);
         for (number, end) in (0u8..).zip(ends) {
-            let length = end - start;
-            batch.starts[usize::from(number) % BATCH] = start;
+            let index = usize::from(number) % BATCH;
+            let is_long = end - start > MEMO_BYTES;
+            let key = memoized(window(text, start), end - start, self.owner);
             start = *end;
-            let short = select_unpredictable(length > MEMO_BYTES, 0, length);
-            batch.push(usize::from(by_length[short & 15]), number, true);
-        }
-    }
-
-    #[inline]
-    fn encode_one_and_two(&self, batch: &mut Batch, text: &[u8]) {
-        for at in 0..batch.count(LONG) {
-            batch.tokens[batch.word(LONG, at)] = Packed::NONE;
-        }
-        for at in 0..batch.count(ONE) {
-            let index = batch.word(ONE, at);
-            let byte = text.get(batch.starts[index]).copied().unwrap_or(0);
-            batch.tokens[index] = Packed::one(self.words.byte(byte));
-        }
-        for at in 0..batch.count(TWO) {
-            let index = batch.word(TWO, at);
-            let bytes = text.get(batch.starts[index]..).and_then(|rest| rest.first_chunk::<2>());
-            let bytes = bytes.copied().unwrap_or_default();
-            let token = self.merges.merged_bytes(bytes);
-            let apart = Packed::two(bytes.map(|byte| self.words.byte(byte)));
-            batch.tokens[index] = select_unpredictable(token == Token::MAX, apart, Packed::one(token));
-        }
-    }
-
-    /// Sorts the words that are not remembered into the ways of new ones.
-    #[inline]
-    fn look_up(&self, slots: &Slots<'_>, batch: &mut Batch, text: &[u8], ends: &[usize]) {
-        const WAY: [u8; 16] = [6, 6, 6, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6];
-        const ANY: [u8; 16] = [6; 16];
-        let by_length = if self.whole.is_empty() { &WAY } else { &ANY };
-        for at in 0..batch.count(OTHER) {
-            let index = batch.word(OTHER, at);
-            let start = batch.starts[index];
-            let length = ends.get(index).map_or(0, |end| end - start);
-            let key = memoized(window(text, start), length, self.owner);
             let (tokens, is_it) = slots.find(key);
-            batch.tokens[index] = tokens;
             batch.keys[index] = key;
-            let number = batch.ways[OTHER].words[at % BATCH];
-            batch.push(usize::from(by_length[length & 15]), number, !is_it);
+            batch.tokens[index] = select_unpredictable(is_long, Packed::NONE, tokens);
+            batch.ways[NEW].words[usize::from(new) % BATCH] = number;
+            new += u8::from(!is_it & !is_long);
         }
+        batch.ways[NEW].count = new;
     }
 
-    #[inline]
-    fn encode_new(&self, slots: &mut Slots<'_>, batch: &mut Batch, text: &[u8], ends: &[usize]) {
-        for way in [THREE, FOUR, REST] {
-            for at in 0..batch.count(way) {
-                let index = batch.word(way, at);
+    fn encode_new(&self, slots: &mut Slots<'_>, batch: &mut Batch, text: &[u8], at: usize, ends: &[usize]) {
+        const WAY: [u8; 16] = [4, 0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4];
+        /// Where a word may be a token of its own, whatever its length.
+        const ANY: [u8; 16] = [4, 0, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4];
+        let by_length = if self.whole.is_empty() { &WAY } else { &ANY };
+        for way in [ONE, TWO, THREE, FOUR, REST, MERGED] {
+            batch.ways[way].count = 0;
+        }
+        for new in 0..batch.count(NEW) {
+            let (number, index) = batch.word(NEW, new);
+            batch.push(usize::from(by_length[length_of(batch.keys[index]) & 15]), number);
+        }
+        // All of them are asked for before one is merged.
+        for rest in 0..batch.count(REST) {
+            let (number, index) = batch.word(REST, rest);
+            let key = batch.keys[index];
+            let length = length_of(key);
+            let (start, end) = place(at, ends, index);
+            let token = match self.whole_word(text, start, end) {
+                None if length <= SHORT => self.words.short(key, length),
+                token => token,
+            };
+            match token {
+                Some(token) => {
+                    batch.tokens[index] = Packed::one(token);
+                    slots.keep(key, Packed::one(token));
+                }
+                None => batch.push(MERGED, number),
+            }
+        }
+        for way in [ONE, TWO, THREE, FOUR, MERGED] {
+            for new in 0..batch.count(way) {
+                let (_, index) = batch.word(way, new);
                 let key = batch.keys[index];
+                let [first, second, ..] = key[0].to_le_bytes();
                 let tokens = match way {
+                    ONE => Some(Packed::one(self.words.byte(first))),
+                    TWO => {
+                        let token = self.merges.merged_bytes([first, second]);
+                        let apart = Packed::two([first, second].map(|byte| self.words.byte(byte)));
+                        Some(select_unpredictable(token == Token::MAX, apart, Packed::one(token)))
+                    }
                     THREE => Some(word::merge_three(&self.words, &self.merges, key)),
                     FOUR => word::merge_four(&self.words, &self.merges, key),
                     _ => None,
                 };
                 let tokens = tokens.unwrap_or_else(|| {
-                    let start = batch.starts[index];
-                    let end = ends.get(index).copied().unwrap_or(start);
-                    self.encode_short(text, (start, end), key, &mut batch.many[index])
+                    let (start, end) = place(at, ends, index);
+                    let word = text.get(start..end).unwrap_or_default();
+                    self.merge(word, &mut batch.many[index])
                 });
                 batch.tokens[index] = tokens;
                 slots.keep(key, tokens);
             }
+        }
+    }
+
+    /// A word of at most [`MEMO_BYTES`] that is no token, if it is of up to [`SHORT`]. More than three tokens go to `many`.
+    #[inline]
+    fn merge(&self, word: &[u8], many: &mut [Token; FEW]) -> Packed {
+        let count = match word.len() {
+            ..=8 => word::merge_eight(&self.words, &self.merges, word, many),
+            length => {
+                let least = if length <= SHORT { 2 } else { 1 };
+                word::merge(&self.words, &self.merges, word, least, many)
+            }
+        };
+        let [first, second, third, ..] = *many;
+        match count {
+            1 => Packed::one(first),
+            2 => Packed::two([first, second]),
+            3 => Packed::three([first, second, third]),
+            _ => Packed::many(count),
         }
     }
 }

@@ -15,8 +15,6 @@ use super::{
 
 /// Words kept.
 const SLOTS: usize = 1 << 15;
-/// Batches that count, or so: with fewer, prose passes for new now and then.
-const AVERAGED: usize = 32;
 /// Longest word kept, bytes.
 pub(super) const MEMO_BYTES: usize = 15;
 
@@ -27,8 +25,6 @@ pub(crate) struct Memo {
     slots: Vec<[u64; 3]>,
     /// Where there was need of one.
     batch: Option<Box<Batch>>,
-    /// How many of a thousand words were new, of late; [`AVERAGED`] times as many.
-    new: usize,
     scratch: Scratch,
 }
 
@@ -47,7 +43,7 @@ impl Owner {
 }
 
 impl Memo {
-    const EMPTY: Self = Self { slots: Vec::new(), batch: None, new: 0, scratch: Scratch::EMPTY };
+    const EMPTY: Self = Self { slots: Vec::new(), batch: None, scratch: Scratch::EMPTY };
 
     /// Lends the thread's.
     pub(crate) fn lend<R>(run: impl FnOnce(&mut Self) -> R) -> R {
@@ -65,38 +61,12 @@ impl Memo {
         result
     }
 
-    /// Whether a quarter of the last words of three bytes or more were new. Of prose and code that was never seen a tenth is, of random
-    /// bytes a third, of base64 nearly all. Of one and two bytes random bytes have many.
-    pub(crate) fn is_new(&self) -> bool {
-        self.new >= 250 * AVERAGED
-    }
-
-    /// So many more words.
-    #[inline]
-    pub(super) fn remember(&mut self, looks: Looks, words: usize) {
-        self.new += looks.new * 1000 / words.saturating_sub(looks.shortest).max(1);
-        self.new -= self.new / AVERAGED;
-    }
-
     /// Where words and their tokens lie, and what is lent beside.
     #[inline]
-    pub(super) fn parts(&mut self) -> (Slots<'_>, &mut Scratch) {
-        (Slots(&mut self.slots), &mut self.scratch)
-    }
-
-    /// The same, and a batch.
-    #[inline]
-    pub(super) fn parts_and_batch(&mut self) -> (Slots<'_>, &mut Scratch, &mut Batch) {
+    pub(super) fn parts(&mut self) -> (Slots<'_>, &mut Scratch, &mut Batch) {
         let batch = self.batch.get_or_insert_with(|| Box::new(Batch::EMPTY));
         (Slots(&mut self.slots), &mut self.scratch, batch)
     }
-}
-
-/// Of some words, how many were new, and how many of one or two bytes, which are not looked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Looks {
-    pub(super) new: usize,
-    pub(super) shortest: usize,
 }
 
 /// The words that are kept.
@@ -179,4 +149,10 @@ pub(super) fn memoized(window: Window, length: usize, Owner(owner): Owner) -> Wi
     let length = length & 15;
     let owner = if owner > 15 { 0 } else { owner };
     [window[0] & LOW[length], window[1] & HIGH[length] | (length as u64) << 56 | owner << 60]
+}
+
+/// How long the word is whose key it is.
+#[inline]
+pub(super) fn length_of(key: Window) -> usize {
+    (key[1] >> 56) as usize & 15
 }

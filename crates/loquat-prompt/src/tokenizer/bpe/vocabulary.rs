@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use loquat_core::{Error, ErrorKind, Result};
 
 use super::{
-    memo::{Looks, MEMO_BYTES, Memo, Owner, Packed, Slots, memoized},
+    memo::Owner,
     merges::{Merges, TOKEN_BITS, Token},
-    word::{self, FEW, FEW_KNOWN, Scratch, Stack},
-    words::{SHORT, Window, Words, window},
+    word::{self, Scratch, Stack},
+    words::Words,
 };
 
 /// Longest token, bytes. The longest of the vocabularies in use has 256.
@@ -128,136 +128,9 @@ impl Vocabulary {
         self.bytes.get(start as usize..end as usize)
     }
 
-    /// Encodes up to [`BATCH`](super::BATCH) words one after the other from `at` on, where `ends` says that they end. `go_on` is
-    /// asked behind the last of them at least, and behind a long one; whether to go on is the answer.
+    /// A longer word.
     #[inline]
-    pub(crate) fn encode_all<S: Stack>(
-        &self,
-        memo: &mut Memo,
-        text: &[u8],
-        at: usize,
-        ends: &[usize],
-        out: &mut S,
-        go_on: impl FnMut(&S) -> bool,
-    ) -> bool {
-        let (looks, goes_on) = if memo.is_new() {
-            self.encode_together(memo, text, at, ends, out, go_on)
-        } else {
-            self.encode_in_turn(memo, text, at, ends, out, go_on)
-        };
-        memo.remember(looks, ends.len());
-        goes_on
-    }
-
-    /// [`Self::encode_all`] word by word. What was new, and whether to go on.
-    #[inline]
-    pub(super) fn encode_in_turn<S: Stack>(
-        &self,
-        memo: &mut Memo,
-        text: &[u8],
-        mut start: usize,
-        ends: &[usize],
-        out: &mut S,
-        mut go_on: impl FnMut(&S) -> bool,
-    ) -> (Looks, bool) {
-        let (mut slots, scratch) = memo.parts();
-        let mut looks = Looks::default();
-        for &end in ends {
-            let length = end - start;
-            let window = window(text, start);
-            let [first, second, ..] = window[0].to_le_bytes();
-            if length > MEMO_BYTES {
-                self.encode_long::<FEW_KNOWN>(scratch, text, (start, end), out);
-            } else if length <= 2 && self.whole.is_empty() {
-                looks.shortest += 1;
-                let pair = self.merges.merged_bytes([first, second]);
-                if length == 1 || pair == Token::MAX {
-                    out.push(self.words.byte(first));
-                    if length == 2 {
-                        out.push(self.words.byte(second));
-                    }
-                } else {
-                    out.push(pair);
-                }
-            } else {
-                let key = memoized(window, length, self.owner);
-                let (tokens, is_it) = slots.find(key);
-                if is_it {
-                    let [first, second, third] = tokens.tokens();
-                    out.push(first);
-                    if tokens.count() > 1 {
-                        out.push(second);
-                        if tokens.count() > 2 {
-                            out.push(third);
-                        }
-                    }
-                } else {
-                    looks.new += 1;
-                    self.encode_and_keep(&mut slots, text, (start, end), key, out);
-                }
-            }
-            start = end;
-            if !go_on(out) {
-                return (looks, false);
-            }
-        }
-        (looks, true)
-    }
-
-    #[inline(never)]
-    fn encode_and_keep(
-        &self,
-        slots: &mut Slots<'_>,
-        text: &[u8],
-        place: (usize, usize),
-        key: Window,
-        out: &mut impl Stack,
-    ) {
-        let mut many = [0; FEW];
-        let tokens = self.encode_short(text, place, key, &mut many);
-        let count = tokens.count();
-        let few = tokens.tokens();
-        out.extend(if count > 3 { many.get(..count) } else { few.get(..count) }.unwrap_or_default());
-        slots.keep(key, tokens);
-    }
-
-    /// A word of at most [`MEMO_BYTES`]. More than three tokens go to `many`.
-    #[inline]
-    pub(super) fn encode_short(
-        &self,
-        text: &[u8],
-        (start, end): (usize, usize),
-        key: Window,
-        many: &mut [Token; FEW],
-    ) -> Packed {
-        let length = end - start;
-        if let Some(token) = self.whole_word(text, start, end) {
-            return Packed::one(token);
-        }
-        let mut least = 1;
-        if length <= SHORT {
-            if let Some(token) = self.words.short(key, length) {
-                return Packed::one(token);
-            }
-            least = 2;
-        }
-        let word = text.get(start..end).unwrap_or_default();
-        let count = match length {
-            ..=8 => word::merge_eight(&self.words, &self.merges, word, many),
-            _ => word::merge(&self.words, &self.merges, word, least, many),
-        };
-        let [first, second, third, ..] = *many;
-        match count {
-            1 => Packed::one(first),
-            2 => Packed::two([first, second]),
-            3 => Packed::three([first, second, third]),
-            _ => Packed::many(count),
-        }
-    }
-
-    /// A longer word; up to `MERGED` bytes are merged, more are searched through.
-    #[inline]
-    pub(super) fn encode_long<const MERGED: usize>(
+    pub(super) fn encode_long(
         &self,
         scratch: &mut Scratch,
         text: &[u8],
@@ -267,11 +140,11 @@ impl Vocabulary {
         if let Some(token) = self.whole_word(text, start, end) {
             return out.push(token);
         }
-        word::encode::<MERGED>(&self.words, &self.merges, scratch, text, (start, end), out);
+        word::encode(&self.words, &self.merges, scratch, text, (start, end), out);
     }
 
     #[inline]
-    fn whole_word(&self, text: &[u8], start: usize, end: usize) -> Option<Token> {
+    pub(super) fn whole_word(&self, text: &[u8], start: usize, end: usize) -> Option<Token> {
         if self.whole.is_empty() {
             return None;
         }

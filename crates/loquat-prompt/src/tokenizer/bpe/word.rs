@@ -32,11 +32,9 @@ impl Stack for Vec<Token> {
     }
 }
 
-/// Longest word that is encoded by its definition where text is known, which for so few bytes is the shortest way: longer ones
-/// have long tokens there, to which a search goes straight.
-pub(super) const FEW_KNOWN: usize = 16;
-/// The same where it is new: in random letters a search goes astray.
-pub(super) const FEW: usize = 32;
+/// Longest word that is encoded by its definition, which for so few bytes is the shortest way: longer ones have long tokens, to which a
+/// search goes straight.
+pub(super) const FEW: usize = 16;
 
 /// Memory that words lend each other.
 #[derive(Default)]
@@ -54,9 +52,9 @@ impl Scratch {
 /// Words up to so many bytes leave their memory to the next ones: a few kilobytes a thread.
 const KEEP: usize = 4096;
 
-/// Encodes `text[start..end]`, which is no token; by its definition up to `MERGED` bytes, at most [`FEW`].
+/// Encodes `text[start..end]`, which is no token; by its definition up to [`FEW`] bytes.
 #[inline(never)]
-pub(super) fn encode<const MERGED: usize>(
+pub(super) fn encode(
     words: &Words,
     merges: &Merges,
     scratch: &mut Scratch,
@@ -64,7 +62,7 @@ pub(super) fn encode<const MERGED: usize>(
     (start, end): (usize, usize),
     out: &mut impl Stack,
 ) {
-    if end - start <= MERGED {
+    if end - start <= FEW {
         let mut tokens = [0; FEW];
         let count = merge(words, merges, text.get(start..end).unwrap_or_default(), 1, &mut tokens);
         return out.extend(tokens.get(..count).unwrap_or_default());
