@@ -83,6 +83,13 @@ pub(crate) fn may_be_whole(input: &[u8]) -> bool {
     input.len() >= TINY_READ_BYTES || memchr(b'\n', input).is_some()
 }
 
+/// What of the input an event at its front is looked for in whose end is not known yet: an event no longer than its limit, line ends
+/// included, is all there, and of a longer one no more is looked at.
+#[inline]
+pub(crate) fn within(input: &[u8], limits: Limits) -> &[u8] {
+    input.get(..limits.max_event_bytes).unwrap_or(input)
+}
+
 /// One extractor at one event, its turns counted from 1; the default is none at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Mark {

@@ -295,7 +295,8 @@ impl Extractor {
     }
 
     /// The JSON text at the front of `input` up to its line end, passed in full without a prediction, if that finds nothing wrong and
-    /// `accept` takes its length; what that makes of it; and the event's mark.
+    /// `accept` takes its length; what that makes of it; and the event's mark. Draws all of an input without a line end, so that the
+    /// caller bounds it.
     pub(crate) fn pass_line<'i, A>(
         &mut self,
         input: &'i [u8],

@@ -11,7 +11,7 @@ use memchr::memchr;
 use crate::again::Place;
 use crate::carry::{self, BomSkipper};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, Limits, Mark, line_end, may_be_whole};
+use crate::event::{Event, Limits, Mark, line_end, may_be_whole, within};
 use crate::extract::Extractor;
 use crate::found::{Found, Likeness};
 use crate::template::{Frame, Framed, Framing};
@@ -167,8 +167,8 @@ impl Decoder {
         if !predicts {
             if self.is_between
                 && may_be_whole(input)
-                && let Some((data, ending, found_by)) = json.pass_line(input, |end| line_end(input, end))
-                && data.len() < self.limits.max_event_bytes
+                && let Some((data, ending, found_by)) =
+                    json.pass_line(within(input, self.limits), |end| line_end(input, end))
             {
                 let line = Framed { length: data.len() + ending, name: "", data };
                 return Ok(Some(self.lend_predicted(input, &line, found_by)));

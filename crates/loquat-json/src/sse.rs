@@ -14,7 +14,7 @@ use memchr::{memchr, memchr2};
 use crate::again::Place;
 use crate::carry::{self, BomSkipper};
 use crate::error::Error;
-use crate::event::{Event, Limits, Mark, line_end, may_be_whole};
+use crate::event::{Event, Limits, Mark, line_end, may_be_whole, within};
 use crate::extract::Extractor;
 use crate::found::{Found, Likeness};
 use crate::template::{Frame, Framed, Framing};
@@ -230,8 +230,7 @@ impl Decoder {
         if !predicts {
             if self.is_between
                 && may_be_whole(input)
-                && let Some((event, found_by)) = passed(input, json)
-                && event.length <= self.limits.max_event_bytes
+                && let Some((event, found_by)) = passed(within(input, self.limits), json)
             {
                 return Ok(Some(self.lend_predicted(input, &event, found_by)));
             }
@@ -522,7 +521,7 @@ fn name_line(input: &[u8]) -> Option<((usize, usize), &[u8])> {
     Some(((start, start + end), value.get(end + line_end(value, end)?..)?))
 }
 
-/// [`plain`] for an event whose data is JSON, found where it is framed.
+/// [`plain`] for an event whose data is JSON, found where it is framed. Draws all of the input if no line ends in it.
 fn passed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
     let ((start, end), rest) = name_line(input)?;
     let name = if start < end { vector::text(input.get(start..end)?)? } else { "message" };

@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "an allocator can only be written with it")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use loquat_json::{Extractor, Fields, Framer, Limits, ndjson, sse};
+use loquat_json::{ErrorKind, Extractor, Fields, Framer, Limits, ndjson, sse};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -155,6 +155,29 @@ fn memory_stays_below_the_limit_on_hostile_streams() {
             assert!(left <= 64 * 1024, "{name}: {left}");
             assert!(error.is_some() || matches!(framer, Framer::Ndjson(_)), "{name}");
         }
+    }
+}
+
+/// An event that is passed where it is framed is not looked at beyond its limit, although all of it is there.
+#[test]
+fn an_event_in_one_read_is_not_outlined_beyond_its_limit() {
+    const LIMIT: usize = 1000;
+    let limits = Limits::default().with_max_event_bytes(LIMIT);
+    let cases: [(&str, Framer, &str); 3] = [
+        ("data", sse::Decoder::new(limits).into(), "data: "),
+        ("data under a name", sse::Decoder::new(limits).into(), "event: e\r\ndata:"),
+        ("a line", ndjson::Decoder::new(limits).into(), ""),
+    ];
+    for (name, mut framer, before) in cases {
+        let long = [before, &"[".repeat(1024 * 1024), "\n\n"].concat();
+        let mut json = Extractor::new(Fields::compile(&["/a"]).unwrap()).with_prediction(false);
+        let held = HELD.get();
+        PEAK.set(held);
+        let error = framer.next_for(&mut long.as_bytes(), &mut json).map(drop);
+        let peak = PEAK.get() - held;
+        println!("{name}: {peak} B at most");
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::TooLong, "{name}");
+        assert!(peak <= 16 * LIMIT, "{name}: {peak}");
     }
 }
 

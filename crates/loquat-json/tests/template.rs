@@ -180,9 +180,9 @@ fn shared_shapes_do_not_lift_limits() {
     assert!(first(json().with_max_matches(1), &stream).is_err());
 }
 
-/// An event like the last one is refused at its limit as any other, however its lines end.
+/// An event is refused at its limit whichever way it is read, however its lines end.
 #[test]
-fn what_is_predicted_is_no_longer_than_the_limit() {
+fn what_is_read_where_it_is_framed_is_no_longer_than_the_limit() {
     let event =
         |before: &str, end: &str, length: usize| format!("{before}{{\"a\":\"{}\"}}{end}", "x".repeat(length));
     for (before, end, is_sse) in [
@@ -197,12 +197,15 @@ fn what_is_predicted_is_no_longer_than_the_limit() {
             let lengths = (0..ahead).chain([length, 6, length]);
             let stream: String = lengths.map(|length| event(before, end, length)).collect();
             for lengths in [vec![], vec![20, 9]] {
-                let [predicting, plain] = &mut extractors();
+                let ([predicting, plain], [_, passing]) = (&mut extractors(), &mut extractors());
                 let limits = Limits::default().with_max_event_bytes(40);
-                check_stream(stream.as_bytes(), &lengths, [predicting, plain], || match is_sse {
-                    true => sse::Decoder::new(limits).into(),
-                    false => ndjson::Decoder::new(limits).into(),
-                });
+                // As an event like the last one, and as one that is passed where it is framed.
+                for looking in [predicting, passing] {
+                    check_stream(stream.as_bytes(), &lengths, [looking, plain], || match is_sse {
+                        true => sse::Decoder::new(limits).into(),
+                        false => ndjson::Decoder::new(limits).into(),
+                    });
+                }
             }
         }
     }
