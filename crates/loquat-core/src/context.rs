@@ -223,7 +223,8 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// A new trace, not sampled.
+    /// A new trace, not sampled. Its ids are no secrets: who has seen some of a thread's can tell the next ones. After a `fork` of a
+    /// thread that has drawn some, parent and child draw the same ones, at most 255 times, until the system seeds each anew.
     pub fn random() -> Self {
         let bytes = random_ids();
         let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
@@ -314,25 +315,58 @@ fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// Sixteen bytes straight from the system, for what must not meet its like in any process, nor be guessed, such as an idempotency key:
+/// the ids of [`TraceContext::random`] may be both. `None` without the system's randomness. Costs a system call.
+pub fn system_random() -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// How many times ids are drawn before the system is asked for another seed: a system call is little among so many, and processes
+/// that have forked do not stay alike for long.
+const DRAWS_PER_SEED: u32 = 256;
+
+/// What a thread draws its ids from.
+#[derive(Clone, Copy)]
+struct Ids {
+    state: [u64; 4],
+    /// Draws until the next seed.
+    left: u32,
+}
+
+thread_local! {
+    static IDS: Cell<Ids> = const { Cell::new(Ids { state: [0; 4], left: 0 }) };
+}
+
+impl Ids {
+    #[cold]
+    fn seeded() -> Option<Self> {
+        let mut seed = [[0; 8]; 4];
+        getrandom::fill(seed.as_flattened_mut()).ok()?;
+        Some(Self { state: seed.map(u64::from_ne_bytes), left: DRAWS_PER_SEED })
+    }
+}
+
+/// Makes this thread draw the same ids again, as in a process that has forked.
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) fn seed_ids(seed: u64) {
+    IDS.set(Ids { state: [seed, 1, 2, 3], left: DRAWS_PER_SEED });
+}
+
 /// A trace's id and a span's. Without the system's randomness they are zero, which W3C calls "invalid" and readers ignore: a
 /// request is worth more than its trace.
 ///
 /// They must not meet, and are no secrets: each thread has a generator of its own that the system has seeded, as OpenTelemetry's has.
 fn random_ids() -> [u8; 24] {
-    thread_local! {
-        static IDS: Cell<Option<[u64; 4]>> = const { Cell::new(None) };
-    }
     let ids = IDS.try_with(|ids| {
-        let mut state = match ids.get() {
-            Some(state) => state,
-            None => {
-                let mut seed = [[0; 8]; 4];
-                getrandom::fill(seed.as_flattened_mut()).ok()?;
-                seed.map(u64::from_ne_bytes)
-            }
-        };
-        let drawn = [(); 3].map(|()| draw(&mut state).to_ne_bytes());
-        ids.set(Some(state));
+        let mut own = ids.get();
+        if own.left == 0 {
+            own = Ids::seeded()?;
+        }
+        own.left -= 1;
+        let drawn = [(); 3].map(|()| draw(&mut own.state).to_ne_bytes());
+        ids.set(own);
         Some(drawn)
     });
     let mut bytes = [0; 24];
@@ -390,6 +424,17 @@ mod tests {
         let traces: HashSet<_> = all.iter().map(|ids| ids.trace_id).collect();
         let spans: HashSet<_> = all.iter().map(|ids| ids.span_id).collect();
         assert_eq!((traces.len(), spans.len()), (all.len(), all.len()));
+    }
+
+    /// Twice from the same state, as parent and child do after a fork.
+    #[test]
+    fn generators_that_begin_alike_part_at_their_next_seed() {
+        let [parent, child] = [(); 2].map(|()| {
+            seed_ids(7);
+            (0..=DRAWS_PER_SEED).map(|_| TraceContext::random()).collect::<Vec<_>>()
+        });
+        let alike = parent.iter().zip(&child).take_while(|(parent, child)| parent == child).count();
+        assert_eq!(alike, DRAWS_PER_SEED as usize);
     }
 
     #[test]

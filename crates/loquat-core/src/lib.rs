@@ -58,7 +58,7 @@ pub use answer::{Answer, DEFAULT_MAX_ANSWER_BYTES, DeltaStream, Meta, Source, St
 pub use assemble::Assembler;
 pub use availability::{Availability, Standing};
 pub use clock::{Clock, SystemClock};
-pub use context::{Context, TraceContext};
+pub use context::{Context, TraceContext, system_random};
 pub use delta::{Delta, Ending, FinishReason, OwnedDelta};
 pub use discover::{Discover, Discovered, Listing};
 pub use endpoint::{Endpoint, ModelInfo};

@@ -14,6 +14,12 @@ use crate::{
     OwnedDelta, Result, Source, Step, Usage,
 };
 
+/// Makes this thread draw the same [`TraceContext::random`](crate::TraceContext::random) from here on as each time that it was given
+/// this seed, for some hundred draws: as a process does that has forked.
+pub fn seed_ids(seed: u64) {
+    crate::context::seed_ids(seed);
+}
+
 /// A source that replays deltas. The ending is the last element; without one the answer is truncated.
 #[derive(Debug)]
 pub struct Replay {

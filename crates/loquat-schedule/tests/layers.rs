@@ -5,7 +5,10 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use loquat_core::{Answer, Delivery, Ending, Error, ErrorKind, Model, RetryHint, Standing, Usage};
+use loquat_core::{
+    Answer, Delivery, Ending, Error, ErrorKind, Model, RetryHint, Standing, TraceContext, Usage,
+    test_util::seed_ids,
+};
 use loquat_schedule::{
     Random,
     breaker::{Breaker, BreakerPolicy, Guarded},
@@ -73,6 +76,24 @@ async fn what_may_have_been_sent_is_sent_again_only_with_a_key_where_that_counts
     assert_eq!(fake.keys()[2].as_deref(), Some("mine"));
     drop(model.infer(&context(), request()).await);
     assert_ne!(fake.keys()[3], keys[0], "a key per operation");
+}
+
+/// Of forked processes each draws the ids of traces that the others draw.
+#[tokio::test(start_paused = true)]
+async fn a_key_is_not_drawn_as_the_ids_of_traces_are() {
+    let draw = async || {
+        seed_ids(7);
+        let fake = Fake::new([]);
+        drop(
+            retrying(fake.clone(), RetryPolicy::default().with_deduplication())
+                .infer(&context(), request())
+                .await,
+        );
+        (fake.keys().pop().flatten().expect("a key"), TraceContext::random())
+    };
+    let [parent, child] = [draw().await, draw().await];
+    assert_eq!(parent.1, child.1, "the same ids");
+    assert_ne!(parent.0, child.0);
 }
 
 /// At an endpoint that deduplicates, the first attempt is lost on the way back and the second does not get there: whoever reads the

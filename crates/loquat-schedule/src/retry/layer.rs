@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Event, Model, Result, TraceContext};
+use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Event, Model, Result, system_random};
 
 use super::{Budget, Decision, Operation, RetryPolicy, operation::explain};
 use crate::{
@@ -81,14 +81,13 @@ impl<M: Model> Retrying<M> {
 }
 
 /// The context with a key of its own, unless it has one. `None` without the system's randomness: a key that is not
-/// unique is worse than none.
+/// unique is worse than none. Nor is it a trace's id, which a forked process may have as well.
 fn with_key(context: &Context) -> Option<Context> {
     if context.idempotency_key().is_some() {
         return Some(context.clone());
     }
-    let id = TraceContext::random().trace_id();
-    (id != [0; 16])
-        .then(|| context.clone().with_idempotency_key(format!("loquat-{:032x}", u128::from_be_bytes(id))))
+    let key = u128::from_ne_bytes(system_random()?);
+    Some(context.clone().with_idempotency_key(format!("loquat-{key:032x}")))
 }
 
 impl<M: Model> Model for Retrying<M> {
