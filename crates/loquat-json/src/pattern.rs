@@ -30,6 +30,12 @@ pub(crate) struct Pattern {
 const MAX_KEPT_BYTES: usize = 2 * 1024;
 const MAX_KEPT_HITS: usize = 64;
 
+/// What is written over it.
+static BLANK: &str = match str::from_utf8(&[0; MAX_KEPT_BYTES]) {
+    Ok(blank) => blank,
+    Err(_) => "",
+};
+
 /// A stretch of the text that may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hole {
@@ -79,13 +85,16 @@ impl Pattern {
         self.text.push_str(after);
     }
 
-    /// Forgets what it held. Whether its memory is worth keeping for another one: it is not much.
+    /// Forgets what it held. Whether its memory is worth keeping for another one: it is not much. The memory of the text is full of
+    /// zeros then, as far as it reaches, so that nothing of an event outlives its stream; of all else that is kept, places in it remain.
     pub(crate) fn empty(&mut self) -> bool {
         self.text.clear();
         self.holes.clear();
         self.document = 0..0;
         self.hits.clear();
-        self.text.capacity() <= MAX_KEPT_BYTES && self.hits.all.capacity() <= MAX_KEPT_HITS
+        let Some(blank) = BLANK.get(..self.text.capacity()) else { return false };
+        self.text.push_str(blank);
+        self.hits.all.capacity() <= MAX_KEPT_HITS
     }
 
     /// The frame's front, the document, the frame's end.
@@ -110,10 +119,11 @@ impl Pattern {
         self.text.get(..self.document.start).unwrap_or_default()
     }
 
+    /// Looks at all of its text's memory, whatever was in it.
     #[cfg(test)]
-    pub(crate) fn is_empty_and_small(&self) -> bool {
-        let is_empty = self.text.is_empty() && self.holes.is_empty() && self.hits.all.is_empty();
-        is_empty && self.text.capacity() <= MAX_KEPT_BYTES
+    pub(crate) fn is_erased_and_small(&self) -> bool {
+        let is_erased = self.text.len() == self.text.capacity() && self.text.bytes().all(|byte| byte == 0);
+        is_erased && self.text.len() <= MAX_KEPT_BYTES && self.holes.is_empty() && self.hits.all.is_empty()
     }
 
     /// Puts another document into the frame, without holes.

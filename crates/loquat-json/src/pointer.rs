@@ -19,7 +19,7 @@ pub(crate) const MAX_WILDCARDS: usize = 4;
 ///
 /// What is shared besides is a small store of the shapes of documents that recurred in streams (at most 32, of at most 4 KiB
 /// each: member names and brackets, never values), from which the extractors of all clones predict, and the memory of four that ended,
-/// emptied, for the next ones (a few KiB each, at most 64). Fields compiled apart,
+/// with zeros where the texts of events were, for the next ones (a few KiB each, at most 64). Fields compiled apart,
 /// even from the same pointers, know nothing of each other.
 ///
 /// A token `*` matches every element of an array (and, as in the RFC, a member called `*` of an object); at most four of

@@ -11,7 +11,7 @@ use crate::template::Template;
 pub(crate) struct Memory {
     /// Empty.
     templates: Vec<Template>,
-    /// Empty, each of them.
+    /// Empty and erased, each of them.
     vacant: Vec<Pattern>,
     shifts: Vec<Shift>,
     own_shifts: Vec<Shift>,
@@ -48,8 +48,13 @@ impl Predictor {
 
 #[cfg(test)]
 impl Memory {
-    pub(crate) fn is_empty_and_small(&self) -> bool {
+    pub(crate) fn is_erased_and_small(&self) -> bool {
         let mut vacant = self.vacant.iter();
-        self.templates.is_empty() && vacant.len() <= MAX_TEMPLATES && vacant.all(Pattern::is_empty_and_small)
+        self.templates.is_empty() && vacant.len() <= MAX_TEMPLATES && vacant.all(Pattern::is_erased_and_small)
+    }
+
+    /// Bytes that texts were in.
+    pub(crate) fn bytes(&self) -> usize {
+        self.vacant.iter().map(|pattern| pattern.text().len()).sum()
     }
 }
