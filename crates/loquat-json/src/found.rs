@@ -46,6 +46,11 @@ struct Summary {
     is_mixed: bool,
 }
 
+/// Hits, and fields, whose memory another extractor may have: 99 of 100 recorded text events are asked for less, and the largest format
+/// has 75 fields.
+const MAX_SMALL: usize = 64;
+const MAX_SMALL_FIELDS: usize = 128;
+
 impl Hits {
     pub(crate) fn clear(&mut self) {
         self.all.clear();
@@ -88,6 +93,16 @@ impl Hits {
         // Where it has the same length, as with the same fields it has, in the memory that is there.
         self.last.clone_from(&other.last);
         self.summary = other.summary;
+    }
+
+    /// Whether its memory is no more than events of a stream take.
+    pub(crate) fn is_small(&self) -> bool {
+        self.all.capacity() <= MAX_SMALL && self.last.len() <= MAX_SMALL_FIELDS
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.all.capacity() * size_of::<Hit>() + self.last.len() * size_of::<u32>()
     }
 
     /// What is found in these is like nothing before.

@@ -67,6 +67,11 @@ impl Outline {
         self.places.len() <= MAX_SMALL
     }
 
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.places.capacity() * size_of::<u32>()
+    }
+
     /// Whether a string may have an escape: in most texts that have any it is the delta alone that has them.
     #[inline(always)]
     pub(crate) fn may_have_escapes(&self, string: &Range<usize>) -> bool {

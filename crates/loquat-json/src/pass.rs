@@ -35,8 +35,10 @@ pub(crate) struct Bounds<'f> {
 const USUAL_TOKENS: usize = 40;
 const USUAL_DEPTH: usize = 8;
 
-/// Hits and levels whose memory another extractor may have.
-const MAX_KEPT: usize = 64;
+/// Levels, and states, whose memory another extractor may have: as deep as texts may nest by default, and twice as many states as the
+/// largest format has.
+const MAX_SMALL_DEPTH: usize = 64;
+const MAX_SMALL_STATES: usize = 256;
 
 /// What a pass found, and what it needs while it looks; reused from text to text.
 #[derive(Default)]
@@ -125,9 +127,19 @@ impl Pass {
     pub(crate) fn leave(&mut self) -> Self {
         self.hits.clear();
         self.tokens.clear();
-        let is_small =
-            self.hits.all.capacity().max(self.stack.capacity()) <= MAX_KEPT && self.outline.is_small();
+        let is_small = self.hits.is_small()
+            && self.stack.capacity() <= MAX_SMALL_DEPTH
+            && self.latest.len() <= MAX_SMALL_STATES
+            && self.outline.is_small();
         if is_small { mem::take(self) } else { Self::default() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        let tokens = self.tokens.capacity() * size_of::<Token>();
+        let frames = self.stack.capacity() * size_of::<Frame>();
+        let latest = self.latest.capacity() * size_of::<Latest>();
+        self.hits.bytes() + tokens + frames + latest + self.outline.bytes()
     }
 
     /// An array or object begins at `at`.

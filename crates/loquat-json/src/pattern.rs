@@ -26,9 +26,8 @@ pub(crate) struct Pattern {
     pub(crate) hits: Hits,
 }
 
-/// What of a pattern is kept for another one, in bytes and hits: 99 of 100 recorded text events are shorter, and are asked for less.
+/// What of a pattern's text is kept for another one, in bytes: 99 of 100 recorded text events are shorter.
 const MAX_KEPT_BYTES: usize = 2 * 1024;
-const MAX_KEPT_HITS: usize = 64;
 
 /// What is written over it.
 static BLANK: &str = match str::from_utf8(&[0; MAX_KEPT_BYTES]) {
@@ -94,7 +93,7 @@ impl Pattern {
         self.hits.clear();
         let Some(blank) = BLANK.get(..self.text.capacity()) else { return false };
         self.text.push_str(blank);
-        self.hits.all.capacity() <= MAX_KEPT_HITS
+        self.hits.is_small()
     }
 
     /// The frame's front, the document, the frame's end.
@@ -117,6 +116,11 @@ impl Pattern {
     /// The frame's front.
     pub(crate) fn before(&self) -> &str {
         self.text.get(..self.document.start).unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.capacity() + self.holes.capacity() * size_of::<Hole>() + self.hits.bytes()
     }
 
     /// Looks at all of its text's memory, whatever was in it.

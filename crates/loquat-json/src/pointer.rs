@@ -17,10 +17,12 @@ pub(crate) const MAX_WILDCARDS: usize = 4;
 
 /// JSON Pointers compiled once, looked for together. Cloning shares them.
 ///
-/// What is shared besides is a small store of the shapes of documents that recurred in streams (at most 32, of at most 4 KiB
-/// each: member names and brackets, never values), from which the extractors of all clones predict, and the memory of four that ended,
-/// with zeros where the texts of events were, for the next ones (a few KiB each, at most 64). Fields compiled apart,
-/// even from the same pointers, know nothing of each other.
+/// What is shared besides is a small store of the shapes of documents that recurred in streams (at most 32, of at most 4 KiB of text
+/// each: member names and brackets, never values; with where its values are, a shape takes 20 KiB at the very most), from which the
+/// extractors of all clones predict, and the memory of four that ended, with zeros where the texts of events were, for the next ones
+/// (a few KiB each, at most 64). Until one of the four is taken it holds on to the shapes that were in the store when its extractor
+/// ended, also to those that have made room for others since. Fields compiled apart, even from the same pointers, know nothing of each
+/// other.
 ///
 /// A token `*` matches every element of an array (and, as in the RFC, a member called `*` of an object); at most four of
 /// them in a pointer. The empty pointer is the whole document.

@@ -53,8 +53,16 @@ impl Memory {
         self.templates.is_empty() && vacant.len() <= MAX_TEMPLATES && vacant.all(Pattern::is_erased_and_small)
     }
 
-    /// Bytes that texts were in.
+    /// What it takes, without the shapes.
     pub(crate) fn bytes(&self) -> usize {
-        self.vacant.iter().map(|pattern| pattern.text().len()).sum()
+        let shifts = (self.shifts.capacity() + self.own_shifts.capacity()) * size_of::<Shift>();
+        let templates = self.templates.capacity() * size_of::<Template>();
+        let vacant = self.vacant.capacity() * size_of::<Pattern>();
+        templates + vacant + shifts + self.vacant.iter().map(Pattern::bytes).sum::<usize>()
+    }
+
+    /// How many templates' memory there is.
+    pub(crate) fn vacant(&self) -> usize {
+        self.vacant.len()
     }
 }
