@@ -225,3 +225,32 @@ fn what_is_never_asked_twice_is_not_kept() {
     }
     assert_eq!(cache.stats(None).hits - before, 1000);
 }
+
+#[test]
+fn prompts_that_never_come_again_pass_by_until_one_does() {
+    let words: Arc<dyn Tokenizer> = Arc::new(Words::default());
+    let cache = TokenCache::new(CacheLimits::default());
+    let cached = cache.tokenizer("a", &words);
+    let ask = |text: &str| {
+        let pieces = [Piece::Markup("user: "), Piece::Text(text)];
+        let (mut tokens, mut expected) = (Vec::new(), Vec::new());
+        cached.encode_prompt(&pieces, &mut tokens).unwrap();
+        words.encode_prompt(&pieces, &mut expected).unwrap();
+        assert_eq!(tokens, expected);
+    };
+    for n in 0..10_000 {
+        ask(&format!("a text that nobody will ask for again, {n}"));
+    }
+    let stats = cache.stats(None);
+    assert!(stats.inserted < 100, "{stats:?}");
+    assert_eq!((stats.hits, stats.misses), (0, 10_000), "one count a prompt, passed by or not");
+    // Its turn to be looked at comes within eight times 1,024 prompts, and then it has a place at the second sight.
+    let asked = (0..8 * 1024 + 8).position(|_| {
+        ask("the one text that is asked for again");
+        cache.stats(None).hits > 0
+    });
+    assert!(asked.is_some(), "{:?}", cache.stats(None));
+    let before = cache.stats(None).hits;
+    (0..100).for_each(|_| ask("the one text that is asked for again"));
+    assert_eq!(cache.stats(None).hits - before, 100);
+}

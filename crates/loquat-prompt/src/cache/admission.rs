@@ -1,7 +1,7 @@
 //! Whether a text is worth a place. Where nothing is ever asked twice, keeping it costs for nothing; so while almost nothing
 //! hits, a text is looked for and gets a place when it is seen the second time (the doorkeeper of TinyLFU, Einziger et al. 2017),
-//! and costs the hash of a sample and a word until then. Where nothing hits at all, seven texts in eight are not even looked at, until
-//! one of the others hits.
+//! and costs the hash of a sample and a word until then. Where nothing hits at all, seven texts or prompts in eight are not even looked
+//! at, until one of the others hits.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -55,14 +55,22 @@ impl Admission {
     /// Whether a text is looked at, by one who has computed so many, which is asked for only where it matters.
     #[inline]
     pub(crate) fn looks(&self, text: &str, computed: impl FnOnce() -> u64) -> bool {
-        if self.hits.load(Relaxed) >= NEVER || self.is_given.load(Relaxed) {
-            return true;
-        }
         let bytes = text.as_bytes();
         let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let middle = bytes.get(bytes.len() / 2..).map_or(0, word);
-        let mixed = (middle ^ bytes.len() as u64).wrapping_mul(SPREAD);
-        mixed >> 61 == computed() / TURN % 8
+        let middle = || bytes.get(bytes.len() / 2..).map_or(0, word);
+        self.looks_at_all() || is_its_turn(middle() ^ bytes.len() as u64, computed())
+    }
+
+    /// Whether a prompt is looked at that begins with a text of so many bytes. Not by what they are: memory that is far would be waited
+    /// for.
+    #[inline]
+    pub(crate) fn looks_at_prompt(&self, bytes: usize, computed: impl FnOnce() -> u64) -> bool {
+        self.looks_at_all() || is_its_turn(bytes as u64, computed())
+    }
+
+    #[inline]
+    fn looks_at_all(&self) -> bool {
+        self.hits.load(Relaxed) >= NEVER || self.is_given.load(Relaxed)
     }
 
     /// Something is kept that nobody asked for: from now on all is looked at.
@@ -89,6 +97,12 @@ impl Admission {
         let index = usize::try_from(hash % SEEN as u64).unwrap_or_default();
         self.seen.get(index).is_none_or(|seen| seen.swap(hash, Relaxed) == hash)
     }
+}
+
+/// One in eight, whose turn it is, by whatever tells it from others.
+#[inline]
+fn is_its_turn(it: u64, computed: u64) -> bool {
+    it.wrapping_mul(SPREAD) >> 61 == computed / TURN % 8
 }
 
 #[cfg(test)]

@@ -144,10 +144,18 @@ impl CachedTokenizer {
 
     /// [`find`](Self::find), counted and behind the doorkeeper, for who computes what is not there.
     fn ask<R>(&self, text: &str, read: impl FnMut(&Entry) -> Option<R>) -> Look<Option<R>> {
+        if self.looks(text) { self.ask_chosen(text, read) } else { Look::New }
+    }
+
+    /// Whether the doorkeeper looks at a text.
+    fn looks(&self, text: &str) -> bool {
         let Owner { admission, counters, .. } = &*self.owner;
-        if !admission.looks(text, || counters.computed_here()) {
-            return Look::New;
-        }
+        admission.looks(text, || counters.computed_here())
+    }
+
+    /// [`ask`](Self::ask) for a text that is looked at.
+    fn ask_chosen<R>(&self, text: &str, read: impl FnMut(&Entry) -> Option<R>) -> Look<Option<R>> {
+        let Owner { admission, counters, .. } = &*self.owner;
         let look = self.find(text, |sample| admission.admits(sample), read);
         let is_hit = matches!(look, Look::Found(Some(_)));
         admission.note(is_hit);
@@ -189,13 +197,20 @@ impl CachedTokenizer {
     }
 
     /// Appends the tokens of a text, from where they are; what became of it. With `is_late` it gets no place, unless it is long.
-    fn encode_segment(&self, text: &str, tokens: &mut Vec<u32>, is_late: bool) -> Result<Encoded> {
+    fn encode_segment(
+        &self,
+        text: &str,
+        tokens: &mut Vec<u32>,
+        is_chosen: bool,
+        is_late: bool,
+    ) -> Result<Encoded> {
         // One copy, from where they lie.
         let append = |entry: &Entry| {
             tokens.extend_from_slice(entry.tokens.as_ref()?);
             Some(())
         };
-        match self.ask(text, append) {
+        let look = if is_chosen { self.ask_chosen(text, append) } else { self.ask(text, append) };
+        match look {
             Look::Found(Some(())) => return Ok(Encoded::Answered),
             // What others wait for has a place.
             Look::Missing(_) if is_late && text.len() < FLIGHT_BYTES => {
@@ -208,11 +223,13 @@ impl CachedTokenizer {
         .map(|()| Encoded::Computed)
     }
 
-    /// [`Tokenizer::encode`]; how many bytes of the text were there. With `late`, what has no place is told it.
+    /// [`Tokenizer::encode`], of a prompt that is looked at or of a text; how many bytes of the text were there. With `late`, what has no
+    /// place is told it.
     fn encode_all(
         &self,
         text: &str,
         tokens: &mut Vec<u32>,
+        is_chosen: bool,
         mut late: Option<&mut dyn FnMut(Late)>,
     ) -> Result<usize> {
         let (mut rest, mut answered) = (text, 0);
@@ -222,7 +239,7 @@ impl CachedTokenizer {
                 self.owner.tokenizer.encode(segment, tokens)?;
             } else {
                 let (began, begun) = (self.owner.counters.begin(), tokens.len());
-                let encoded = self.encode_segment(segment, tokens, late.is_some());
+                let encoded = self.encode_segment(segment, tokens, is_chosen, late.is_some());
                 self.owner.counters.over(began);
                 match (encoded?, &mut late) {
                     (Encoded::Answered, _) => answered += segment.len(),
@@ -259,7 +276,7 @@ impl CachedTokenizer {
         let begin = Begin { from: resume.offset, markup: prompt.markup() };
         let mut late: Vec<(Option<Cut>, Late)> = Vec::new();
         let cut = encode_from(&**tokenizer, rest, begin, tokens, |text, behind, tokens| {
-            self.encode_all(text, tokens, Some(&mut |one| late.push((behind, one)))).map(drop)
+            self.encode_all(text, tokens, true, Some(&mut |one| late.push((behind, one)))).map(drop)
         })?;
         let cut = cut.map(|cut| Cut { piece: cut.piece + resume.piece, tokens: cut.tokens - begun, ..cut });
         prompt.grow(pieces, resume, tokens.get(kept..).unwrap_or_default(), cut);
@@ -356,7 +373,7 @@ impl Tokenizer for CachedTokenizer {
     }
 
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
-        self.encode_all(text, tokens, None).map(drop)
+        self.encode_all(text, tokens, false, None).map(drop)
     }
 
     fn encode_prompt(&self, pieces: &[Piece<'_>], tokens: &mut Vec<u32>) -> Result<()> {
@@ -364,6 +381,16 @@ impl Tokenizer for CachedTokenizer {
         if let Some((prompt, resume, size)) = grown.take(pieces, &**tokenizer) {
             self.cache.0.bytes.fetch_sub(size, Relaxed);
             return self.go_on(prompt, resume, pieces, tokens);
+        }
+        // What a prompt begins with says it for all: the turns of a chat have that in common.
+        let beginning = pieces.iter().map(|piece| piece.text().len()).find(|bytes| *bytes >= WORTH_BYTES);
+        let Owner { admission, counters, .. } = &*self.owner;
+        if beginning.is_some_and(|bytes| !admission.looks_at_prompt(bytes, || counters.computed_here())) {
+            let began = counters.begin();
+            counters.miss(pieces.iter().map(|piece| piece.text().len()).sum());
+            let passed = tokenizer.encode_prompt(pieces, tokens);
+            counters.over(began);
+            return passed;
         }
         let (alike, size) = grown.take_alike(pieces);
         self.cache.0.bytes.fetch_sub(size, Relaxed);
@@ -374,7 +401,7 @@ impl Tokenizer for CachedTokenizer {
         let (begun, mut answered) = (tokens.len(), 0);
         let begin = Begin { from: 0, markup: None };
         let cut = encode_from(&**tokenizer, pieces, begin, tokens, |text, _, tokens| {
-            answered += self.encode_all(text, tokens, None)?;
+            answered += self.encode_all(text, tokens, true, None)?;
             Ok(())
         })?;
         if let Some(cut) = cut.filter(|_| self.keeps && answered > 0) {
