@@ -1,4 +1,4 @@
-//! [`Batch`]: the words of a text, some at a time and step by step.
+//! [`Batch`]: the words of a text that does not repeat all the time, some at a time and step by step.
 //!
 //! Which way a word goes the processor guesses wrongly now and then, two or three times a word in a text that repeats little (base64,
 //! random bytes), and each time throws away what it had begun of the next ones; and what a word needs of a vocabulary's tables, some
@@ -12,7 +12,7 @@ use super::{
     merges::Token,
     vocabulary::Vocabulary,
     word::{self, FEW, Stack},
-    words::{SHORT, Window, window},
+    words::{Window, window},
 };
 
 /// Words of a batch.
@@ -86,10 +86,9 @@ fn place(at: usize, ends: &[usize], index: usize) -> (usize, usize) {
 }
 
 impl Vocabulary {
-    /// Encodes up to [`BATCH`] words one after the other from `at` on, where `ends` says that they end. `go_on` is asked behind the last of
-    /// them, and behind a long one; whether to go on is the answer.
+    /// [`Self::encode_all`] step by step. How many words were new, and whether to go on.
     #[inline]
-    pub(crate) fn encode_all<S: Stack>(
+    pub(super) fn encode_together<S: Stack>(
         &self,
         memo: &mut Memo,
         text: &[u8],
@@ -97,10 +96,11 @@ impl Vocabulary {
         ends: &[usize],
         out: &mut S,
         mut go_on: impl FnMut(&S) -> bool,
-    ) -> bool {
+    ) -> (usize, bool) {
         let (mut slots, scratch, batch) = memo.parts();
         self.look_up(&slots, batch, text, at, ends);
-        if batch.count(NEW) > 0 {
+        let new = batch.count(NEW);
+        if new > 0 {
             self.encode_new(&mut slots, batch, text, at, ends);
         }
         let mut length = 0;
@@ -124,11 +124,11 @@ impl Vocabulary {
             let (start, _) = place(at, ends, index);
             self.encode_long(scratch, text, (start, *end), out);
             if !go_on(out) {
-                return false;
+                return (new, false);
             }
         }
         out.extend(batch.written.get(..length).unwrap_or_default());
-        go_on(out)
+        (new, go_on(out))
     }
 
     /// The tokens of the words that are remembered, and which are not.
@@ -165,13 +165,7 @@ impl Vocabulary {
         for rest in 0..batch.count(REST) {
             let (number, index) = batch.word(REST, rest);
             let key = batch.keys[index];
-            let length = length_of(key);
-            let (start, end) = place(at, ends, index);
-            let token = match self.whole_word(text, start, end) {
-                None if length <= SHORT => self.words.short(key, length),
-                token => token,
-            };
-            match token {
+            match self.token(text, place(at, ends, index), key) {
                 Some(token) => {
                     batch.tokens[index] = Packed::one(token);
                     slots.keep(key, Packed::one(token));
@@ -195,33 +189,12 @@ impl Vocabulary {
                     FOUR => word::merge_four(&self.words, &self.merges, key),
                     _ => None,
                 };
-                let tokens = tokens.unwrap_or_else(|| {
-                    let (start, end) = place(at, ends, index);
-                    let word = text.get(start..end).unwrap_or_default();
-                    self.merge(word, &mut batch.many[index])
-                });
+                let place = place(at, ends, index);
+                let tokens =
+                    tokens.unwrap_or_else(|| self.encode_parted(text, place, &mut batch.many[index]));
                 batch.tokens[index] = tokens;
                 slots.keep(key, tokens);
             }
-        }
-    }
-
-    /// A word of at most [`MEMO_BYTES`] that is no token, if it is of up to [`SHORT`]. More than three tokens go to `many`.
-    #[inline]
-    fn merge(&self, word: &[u8], many: &mut [Token; FEW]) -> Packed {
-        let count = match word.len() {
-            ..=8 => word::merge_eight(&self.words, &self.merges, word, many),
-            length => {
-                let least = if length <= SHORT { 2 } else { 1 };
-                word::merge(&self.words, &self.merges, word, least, many)
-            }
-        };
-        let [first, second, third, ..] = *many;
-        match count {
-            1 => Packed::one(first),
-            2 => Packed::two([first, second]),
-            3 => Packed::three([first, second, third]),
-            _ => Packed::many(count),
         }
     }
 }

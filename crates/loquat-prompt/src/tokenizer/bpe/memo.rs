@@ -15,6 +15,8 @@ use super::{
 
 /// Words kept.
 const SLOTS: usize = 1 << 15;
+/// Batches that count, or so: with fewer, known text passes for new now and then.
+const AVERAGED: usize = 32;
 /// Longest word kept, bytes.
 pub(super) const MEMO_BYTES: usize = 15;
 
@@ -25,6 +27,8 @@ pub(crate) struct Memo {
     slots: Vec<[u64; 3]>,
     /// Where there was need of one.
     batch: Option<Box<Batch>>,
+    /// How many of a thousand words were new, of late; [`AVERAGED`] times as many.
+    new: usize,
     scratch: Scratch,
 }
 
@@ -43,7 +47,7 @@ impl Owner {
 }
 
 impl Memo {
-    const EMPTY: Self = Self { slots: Vec::new(), batch: None, scratch: Scratch::EMPTY };
+    const EMPTY: Self = Self { slots: Vec::new(), batch: None, new: 0, scratch: Scratch::EMPTY };
 
     /// Lends the thread's.
     pub(crate) fn lend<R>(run: impl FnOnce(&mut Self) -> R) -> R {
@@ -59,6 +63,19 @@ impl Memo {
         // Where the thread ends just now, it is gone.
         let _ = MEMO.try_with(|place| place.replace(memo));
         result
+    }
+
+    /// Whether three in a hundred of the last words were new. Of prose and code that was never seen a tenth is, of random bytes a third,
+    /// of base64 nearly all; of what is asked again, and of numbers, hardly any.
+    pub(crate) fn is_new(&self) -> bool {
+        self.new >= 30 * AVERAGED
+    }
+
+    /// So many of so many more words were new.
+    #[inline]
+    pub(super) fn remember(&mut self, new: usize, words: usize) {
+        self.new += new * 1000 / words.max(1);
+        self.new -= self.new / AVERAGED;
     }
 
     /// Where words and their tokens lie, and what is lent beside.

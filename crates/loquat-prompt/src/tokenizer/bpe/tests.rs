@@ -63,7 +63,7 @@ proptest! {
     }
 
     #[test]
-    fn words_together_are_the_definition(
+    fn words_together_and_in_turn_are_the_definition(
         merges in vocabularies(),
         text in "[abcd]{0,400}",
         lengths in proptest::collection::vec(prop_oneof![4 => 1usize..6, 2 => 6usize..17, 1 => 17usize..40], 1..=BATCH),
@@ -82,10 +82,13 @@ proptest! {
         // Twice, for the second time the memo knows the words.
         for _ in 0..2 {
             Memo::lend(|memo| {
-                let mut tokens = Vec::new();
-                let goes_on = vocabulary.encode_all(memo, text, 0, &ends, &mut tokens, |_| true);
+                let (mut turn, mut together) = (Vec::new(), Vec::new());
+                let (_, goes_on) = vocabulary.encode_together(memo, text, 0, &ends, &mut together, |_| true);
                 prop_assert!(goes_on);
-                prop_assert_eq!(&tokens, &expected);
+                let (_, goes_on) = vocabulary.encode_in_turn(memo, text, 0, &ends, &mut turn, |_| true);
+                prop_assert!(goes_on);
+                prop_assert_eq!(&together, &expected);
+                prop_assert_eq!(&turn, &expected);
                 Ok(())
             })?;
         }

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use loquat_core::{Error, ErrorKind, Result};
 
 use super::{
-    memo::Owner,
+    memo::{MEMO_BYTES, Memo, Owner, Packed, Slots, memoized},
     merges::{Merges, TOKEN_BITS, Token},
-    word::{self, Scratch, Stack},
-    words::Words,
+    word::{self, FEW, Scratch, Stack},
+    words::{SHORT, Window, Words, window},
 };
 
 /// Longest token, bytes. The longest of the vocabularies in use has 256.
@@ -126,6 +126,135 @@ impl Vocabulary {
     pub(crate) fn token_bytes(&self, token: Token) -> Option<&[u8]> {
         let [start, end] = *self.starts.get(token as usize..)?.first_chunk()?;
         self.bytes.get(start as usize..end as usize)
+    }
+
+    /// Encodes up to [`BATCH`](super::BATCH) words one after the other from `at` on, where `ends` says that they end. `go_on` is
+    /// asked behind the last of them at least, and behind a long one; whether to go on is the answer.
+    #[inline]
+    pub(crate) fn encode_all<S: Stack>(
+        &self,
+        memo: &mut Memo,
+        text: &[u8],
+        at: usize,
+        ends: &[usize],
+        out: &mut S,
+        go_on: impl FnMut(&S) -> bool,
+    ) -> bool {
+        let (new, goes_on) = if memo.is_new() {
+            self.encode_together(memo, text, at, ends, out, go_on)
+        } else {
+            self.encode_in_turn(memo, text, at, ends, out, go_on)
+        };
+        memo.remember(new, ends.len());
+        goes_on
+    }
+
+    /// [`Self::encode_all`] word by word. How many words were new, and whether to go on.
+    #[inline(never)]
+    pub(super) fn encode_in_turn<S: Stack>(
+        &self,
+        memo: &mut Memo,
+        text: &[u8],
+        mut start: usize,
+        ends: &[usize],
+        out: &mut S,
+        mut go_on: impl FnMut(&S) -> bool,
+    ) -> (usize, bool) {
+        let (mut slots, scratch, _) = memo.parts();
+        let mut new = 0;
+        for &end in ends {
+            let length = end - start;
+            let window = window(text, start);
+            let [first, second, ..] = window[0].to_le_bytes();
+            if length > MEMO_BYTES {
+                self.encode_long(scratch, text, (start, end), out);
+            } else if length <= 2 && self.whole.is_empty() {
+                let pair = self.merges.merged_bytes([first, second]);
+                if length == 1 || pair == Token::MAX {
+                    out.push(self.words.byte(first));
+                    if length == 2 {
+                        out.push(self.words.byte(second));
+                    }
+                } else {
+                    out.push(pair);
+                }
+            } else {
+                let key = memoized(window, length, self.owner);
+                let (tokens, is_it) = slots.find(key);
+                if is_it {
+                    let [first, second, third] = tokens.tokens();
+                    out.push(first);
+                    if tokens.count() > 1 {
+                        out.push(second);
+                        if tokens.count() > 2 {
+                            out.push(third);
+                        }
+                    }
+                } else {
+                    new += 1;
+                    self.encode_and_keep(&mut slots, text, (start, end), key, out);
+                }
+            }
+            start = end;
+            if !go_on(out) {
+                return (new, false);
+            }
+        }
+        (new, true)
+    }
+
+    #[inline(never)]
+    fn encode_and_keep(
+        &self,
+        slots: &mut Slots<'_>,
+        text: &[u8],
+        place: (usize, usize),
+        key: Window,
+        out: &mut impl Stack,
+    ) {
+        let mut many = [0; FEW];
+        let tokens = match self.token(text, place, key) {
+            Some(token) => Packed::one(token),
+            None => self.encode_parted(text, place, &mut many),
+        };
+        let count = tokens.count();
+        let few = tokens.tokens();
+        out.extend(if count > 3 { many.get(..count) } else { few.get(..count) }.unwrap_or_default());
+        slots.keep(key, tokens);
+    }
+
+    /// The token that a word of at most [`MEMO_BYTES`] is, if that can be known at a look.
+    #[inline]
+    pub(super) fn token(&self, text: &[u8], (start, end): (usize, usize), key: Window) -> Option<Token> {
+        match self.whole_word(text, start, end) {
+            None if end - start <= SHORT => self.words.short(key, end - start),
+            token => token,
+        }
+    }
+
+    /// A word of at most [`MEMO_BYTES`] for which [`Self::token`] gives none. More than three tokens go to `many`.
+    #[inline]
+    pub(super) fn encode_parted(
+        &self,
+        text: &[u8],
+        (start, end): (usize, usize),
+        many: &mut [Token; FEW],
+    ) -> Packed {
+        let word = text.get(start..end).unwrap_or_default();
+        let count = match word.len() {
+            ..=8 => word::merge_eight(&self.words, &self.merges, word, many),
+            length => {
+                let least = if length <= SHORT { 2 } else { 1 };
+                word::merge(&self.words, &self.merges, word, least, many)
+            }
+        };
+        let [first, second, third, ..] = *many;
+        match count {
+            1 => Packed::one(first),
+            2 => Packed::two([first, second]),
+            3 => Packed::three([first, second, third]),
+            _ => Packed::many(count),
+        }
     }
 
     /// A longer word.
