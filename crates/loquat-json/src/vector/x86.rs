@@ -300,11 +300,16 @@ impl Vector for Avx512 {
     #[inline(always)]
     fn classify_at(self, text: &[u8], at: usize) -> Classes {
         let rest = text.get(at..).unwrap_or_default();
-        let there = if rest.len() < 64 { !(u64::MAX << rest.len()) } else { u64::MAX };
-        // SAFETY: of 64 bytes the load reads only those that the mask says to be there, at any address; `self` says that the machine has
-        // AVX-512.
+        // SAFETY: the first load is of the block's 64 bytes; of the second the mask says which are there. Both are at any address; `self` says
+        // that the machine has AVX-512.
         unsafe {
-            let bytes = _mm512_mask_loadu_epi8(_mm512_set1_epi8(0x20), there, rest.as_ptr().cast());
+            let bytes = match rest.first_chunk::<64>() {
+                Some(block) => _mm512_loadu_si512(block.as_ptr().cast()),
+                None => {
+                    let there = !(u64::MAX << rest.len());
+                    _mm512_mask_loadu_epi8(_mm512_set1_epi8(0x20), there, rest.as_ptr().cast())
+                }
+            };
             // As `marks32` does it.
             let table = _mm512_broadcast_i64x4(load32(&MARKS_BY_LOW_HALF));
             let braces = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
