@@ -144,13 +144,11 @@ impl CachedTokenizer {
 
     /// [`find`](Self::find), counted and behind the doorkeeper, for who computes what is not there.
     fn ask<R>(&self, text: &str, read: impl FnMut(&Entry) -> Option<R>) -> Look<Option<R>> {
-        if self.looks(text) { self.ask_chosen(text, read) } else { Look::New }
-    }
-
-    /// Whether the doorkeeper looks at a text.
-    fn looks(&self, text: &str) -> bool {
         let Owner { admission, counters, .. } = &*self.owner;
-        admission.looks(text, || counters.computed_here())
+        if !admission.looks(text, || counters.computed_here()) {
+            return Look::New;
+        }
+        self.ask_chosen(text, read)
     }
 
     /// [`ask`](Self::ask) for a text that is looked at.
@@ -377,14 +375,13 @@ impl Tokenizer for CachedTokenizer {
     }
 
     fn encode_prompt(&self, pieces: &[Piece<'_>], tokens: &mut Vec<u32>) -> Result<()> {
-        let Owner { tokenizer, grown, .. } = &*self.owner;
+        let Owner { tokenizer, grown, admission, counters, .. } = &*self.owner;
         if let Some((prompt, resume, size)) = grown.take(pieces, &**tokenizer) {
             self.cache.0.bytes.fetch_sub(size, Relaxed);
             return self.go_on(prompt, resume, pieces, tokens);
         }
         // What a prompt begins with says it for all: the turns of a chat have that in common.
         let beginning = pieces.iter().map(|piece| piece.text().len()).find(|bytes| *bytes >= WORTH_BYTES);
-        let Owner { admission, counters, .. } = &*self.owner;
         if beginning.is_some_and(|bytes| !admission.looks_at_prompt(bytes, || counters.computed_here())) {
             let began = counters.begin();
             counters.miss(pieces.iter().map(|piece| piece.text().len()).sum());

@@ -97,7 +97,7 @@ impl Vocabulary {
         out: &mut S,
         mut go_on: impl FnMut(&S) -> bool,
     ) -> (usize, bool) {
-        let (mut slots, scratch, batch) = memo.parts();
+        let (mut slots, scratch, batch) = memo.parts_and_batch();
         self.look_up(&slots, batch, text, at, ends);
         let new = batch.count(NEW);
         if new > 0 {

@@ -80,7 +80,13 @@ impl Memo {
 
     /// Where words and their tokens lie, and what is lent beside.
     #[inline]
-    pub(super) fn parts(&mut self) -> (Slots<'_>, &mut Scratch, &mut Batch) {
+    pub(super) fn parts(&mut self) -> (Slots<'_>, &mut Scratch) {
+        (Slots(&mut self.slots), &mut self.scratch)
+    }
+
+    /// The same, and a batch.
+    #[inline]
+    pub(super) fn parts_and_batch(&mut self) -> (Slots<'_>, &mut Scratch, &mut Batch) {
         let batch = self.batch.get_or_insert_with(|| Box::new(Batch::EMPTY));
         (Slots(&mut self.slots), &mut self.scratch, batch)
     }

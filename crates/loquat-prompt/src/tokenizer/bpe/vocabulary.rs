@@ -160,7 +160,7 @@ impl Vocabulary {
         out: &mut S,
         mut go_on: impl FnMut(&S) -> bool,
     ) -> (usize, bool) {
-        let (mut slots, scratch, _) = memo.parts();
+        let (mut slots, scratch) = memo.parts();
         let mut new = 0;
         for &end in ends {
             let length = end - start;
