@@ -5,7 +5,7 @@
 //! has not. The emulator runs what was compiled for aarch64, instructions and all, with all tests. What is missing fails the
 //! step and is named, with the line that installs it: a watcher that was not there has seen nothing.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -55,8 +55,12 @@ const LEVELS: [(&str, Option<&str>, &str); 4] = [
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 const AARCH64_LINKER: &str = "aarch64-linux-gnu-gcc";
 const EMULATOR: &str = "qemu-aarch64";
-/// Where Debian puts the other machine's libraries.
+/// Where the other machine's libraries are among this one's own (Debian's multiarch): then the emulator finds them by itself.
+const AARCH64_LOADER: &str = "/lib/ld-linux-aarch64.so.1";
+/// Where Debian's packages for cross compilation put them.
 const AARCH64_LIBRARIES: &str = "/usr/aarch64-linux-gnu";
+/// A compiler that a system's packages have installed, with libraries for other machines where those are installed too.
+const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let is_wanted = |watcher| args.watchers.is_empty() || args.watchers.contains(&watcher);
@@ -117,14 +121,31 @@ fn emulated() -> Result<()> {
             bail!("`{program}` is missing: apt-get install {package} (or what your system calls it)");
         }
     }
-    let installed = shell::read(Command::new("rustup").args(["target", "list", "--installed"]));
-    if installed.is_ok_and(|targets| targets.lines().all(|target| target != AARCH64)) {
-        bail!("Rust's library for it is missing: rustup target add {AARCH64}");
+    if !knows_aarch64(Command::new("rustc").current_dir(workspace::root())) {
+        if !knows_aarch64(&mut Command::new(SYSTEM_RUSTC)) {
+            bail!(
+                "Rust's library for it is missing: rustup target add {AARCH64}; or, for the compiler of the system's packages: \
+                 dpkg --add-architecture arm64, apt-get install rustc-web libstd-rust-web-dev:arm64"
+            );
+        }
+        term::detail(&format!("compiled by {SYSTEM_RUSTC}: the pinned toolchain has no library for it"));
+        command.env("RUSTC", SYSTEM_RUSTC);
     }
-    command.args(["--target", AARCH64]);
+    command.args(["--target", AARCH64, "--target-dir", "target/aarch64"]);
     command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", AARCH64_LINKER);
-    let runner = format!("{EMULATOR} -L {AARCH64_LIBRARIES}");
+    // A loader from one place and a C library from the other are of two builds, and threads hang.
+    let runner = if Path::new(AARCH64_LOADER).exists() {
+        EMULATOR.to_owned()
+    } else {
+        format!("{EMULATOR} -L {AARCH64_LIBRARIES}")
+    };
     shell::run(command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner))
+}
+
+/// Whether that compiler has the standard library for it.
+fn knows_aarch64(rustc: &mut Command) -> bool {
+    let folder = shell::read(rustc.args(["--target", AARCH64, "--print", "target-libdir"]));
+    folder.is_ok_and(|folder| Path::new(folder.trim()).is_dir())
 }
 
 /// The target that rustc itself runs on.
