@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::scan;
-use crate::vector::{self, BLOCK, Task, Vector};
+use crate::vector::{self, AHEAD, BLOCK, Task, Vector};
 
 /// Stands for the place of a token after the last one: no text is that long.
 pub(crate) const END: u32 = u32::MAX;
@@ -34,9 +34,12 @@ pub(crate) struct Classes {
 
 /// Where tokens are: both quotes of each string, and the first byte of everything else that is neither in a string nor white
 /// space. Reused from text to text; four bytes for a token, and kept small.
+///
+/// The vector code relies on one thing that is kept here: places are in ascending order, and [`AHEAD`] more, equal to the last, follow.
 #[derive(Default)]
 pub(crate) struct Outline {
     places: Vec<u32>,
+    /// How many of these are tokens; 0 where what was drawn last was not sound.
     drawn: usize,
     /// There is an escape in some string.
     pub(crate) has_escapes: bool,
@@ -60,6 +63,11 @@ impl Outline {
     /// The tokens of the text drawn last.
     pub(crate) fn places(&self) -> &[u32] {
         self.places.get(..self.drawn).unwrap_or_default()
+    }
+
+    /// [`places`](Self::places), and those that follow.
+    pub(crate) fn places_and_more(&self) -> &[u32] {
+        self.places.get(..self.drawn + AHEAD).unwrap_or_default()
     }
 
     /// Whether its memory is no more than texts of a stream take.
@@ -100,6 +108,7 @@ impl<const LINE: bool> Task for Draw<'_, LINE> {
     fn run<V: Vector>(self, vector: V) -> Self::Output {
         let Self { outline: Outline { places, drawn, has_escapes, escapes }, text } = self;
         let mut pen = Pen::default();
+        *drawn = 0;
         let length = loop {
             if pen.start >= text.len() {
                 if LINE {
@@ -111,9 +120,16 @@ impl<const LINE: bool> Task for Draw<'_, LINE> {
                 break end;
             }
         };
-        *drawn = pen.drawn;
+        if (pen.wrong | pen.inside) != 0 {
+            return None;
+        }
+        let last = pen.drawn.checked_sub(1).and_then(|last| places.get(last)).copied().unwrap_or_default();
+        if let Some(more) = places.get_mut(pen.drawn..).and_then(<[u32]>::first_chunk_mut) {
+            *more = [last; AHEAD];
+            *drawn = pen.drawn;
+        }
         (*has_escapes, *escapes) = (pen.has_escapes, pen.escapes);
-        ((pen.wrong | pen.inside) == 0).then_some((length, pen.highs == 0))
+        Some((length, pen.highs == 0))
     }
 }
 
@@ -198,7 +214,7 @@ impl Pen {
         let tokens = quotes | marks & !strings | starts;
         let at = self.drawn;
         self.drawn += tokens.count_ones() as usize;
-        if places.len() < at + BLOCK {
+        if places.len() < at + BLOCK + AHEAD {
             make_room(places);
         }
         if let Some(group) = places.get_mut(at..).and_then(<[u32]>::first_chunk_mut) {

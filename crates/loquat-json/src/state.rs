@@ -156,11 +156,11 @@ impl State {
         state
     }
 
-    /// Whether it may have a member that is asked for, by the place of its name in a text, quotes around it; there are no escapes in it.
+    /// Whether it may have a member that is asked for, by the length of its name and the byte behind the quote before it; there are no
+    /// escapes in the name.
     #[inline(always)]
-    pub(crate) fn may_have(&self, json: &[u8], name: Range<usize>) -> bool {
-        let length = name.end.wrapping_sub(name.start);
-        self.hints >> hint(length, json.get(name.start).copied()) & 1 != 0
+    pub(crate) fn may_have(&self, length: usize, first: u8) -> bool {
+        self.hints >> hint(length, Some(first)) & 1 != 0
     }
 
     /// What a member is, by the place of its name in a text, quotes around it; there are no escapes in it.

@@ -13,6 +13,7 @@
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little", not(loquat_scalar)))]
 mod neon;
+mod tokens;
 #[cfg(any(
     test,
     loquat_scalar,
@@ -33,6 +34,7 @@ cfg_select! {
 use crate::outline::{Classes, Outline};
 use crate::pattern::{Content, Pattern, Shift};
 use crate::scan;
+pub(crate) use tokens::{AHEAD, Tokens};
 
 /// What a machine can do to many bytes at a time. A bit mask has bit n for byte n.
 pub(crate) trait Vector: Copy {
