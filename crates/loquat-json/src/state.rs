@@ -171,8 +171,9 @@ impl State {
         if is_possible { self.likely_member(json, name) } else { NOTHING }
     }
 
+    /// [`member`](Self::member) for a name that [`may_have`](Self::may_have) says it of.
     #[inline(never)]
-    fn likely_member(&self, json: &[u8], name: Range<usize>) -> u32 {
+    pub(crate) fn likely_member(&self, json: &[u8], name: Range<usize>) -> u32 {
         let length = name.len();
         let head = match json.get(name.start..).and_then(<[u8]>::first_chunk) {
             // What comes after a short name is shifted out.

@@ -117,50 +117,34 @@ impl Pass {
     }
 
     /// The next member of `object` that has to be looked at: what its value is, which comes next. `None` if there is none.
+    ///
+    /// Passes over members that nobody asks for, as long as they are strings, numbers or `null` with no white space around and another
+    /// member behind: what is between their strings is compared as one word.
     #[inline(always)]
     fn member<'f, 't, const TOKENS: bool>(
         &mut self,
         json: &[u8],
         object: &State,
-        tokens: Tokens<'t>,
+        mut tokens: Tokens<'t>,
         outline: &Outline,
         bounds: Bounds<'f>,
     ) -> Option<(&'f State, Tokens<'t>)> {
-        let group = self.skip::<TOKENS>(json, object, tokens, outline).group()?;
-        if group.byte::<0>() != b'"' || group.byte::<2>() != b':' {
+        if tokens.group()?.byte::<0>() != b'"' {
             return None;
         }
-        let name = group.place::<0>() + 1..group.place::<1>();
-        let member = match outline.may_have_escapes(&name) {
-            false => object.member(json, name),
-            true => object.any_member(json, name),
-        };
-        if member != NOTHING {
-            self.supersede(member, bounds.fields);
-        }
-        Some((bounds.fields.states().get(member), group.after::<3>()))
-    }
-
-    /// Passes over members of `object` that nobody asks for, as long as they are strings, numbers or `null` with no white space around
-    /// and another member behind: what is between their strings is compared as one word. The tokens from the first member on that is
-    /// none of these.
-    #[inline(always)]
-    fn skip<'t, const TOKENS: bool>(
-        &mut self,
-        json: &[u8],
-        object: &State,
-        mut tokens: Tokens<'t>,
-        outline: &Outline,
-    ) -> Tokens<'t> {
         // A string's are the quotes of its name, a colon, its own quotes, a comma, the next quote; all else is one token less.
         while let Some(member) = tokens.whole() {
             let (group, before_value) = (member.group(), member.word::<1>());
             let name = group.place::<0>() + 1..group.place::<1>();
-            if group.byte::<0>() != b'"'
-                || outline.may_have_escapes(&name)
-                || object.may_have(name.end - name.start, member.second_byte())
-            {
+            if outline.may_have_escapes(&name) {
                 break;
+            }
+            if object.may_have(name.end - name.start, member.second_byte()) {
+                if !is_front(before_value, *b"\":") {
+                    break;
+                }
+                let state = self.begin_member(object.likely_member(json, name), bounds);
+                return Some((state, group.after::<3>()));
             }
             let after_value = member.word::<4>();
             if is_front(before_value, *b"\":\"") {
@@ -188,7 +172,25 @@ impl Pass {
                 tokens = group.after::<5>();
             }
         }
-        tokens
+        let group = tokens.group()?;
+        if group.byte::<2>() != b':' {
+            return None;
+        }
+        let name = group.place::<0>() + 1..group.place::<1>();
+        let member = match outline.may_have_escapes(&name) {
+            false => object.member(json, name),
+            true => object.any_member(json, name),
+        };
+        Some((self.begin_member(member, bounds), group.after::<3>()))
+    }
+
+    /// What the value of a member is that is asked for, or [`NOTHING`].
+    #[inline(always)]
+    fn begin_member<'f>(&mut self, member: u32, bounds: Bounds<'f>) -> &'f State {
+        if member != NOTHING {
+            self.supersede(member, bounds.fields);
+        }
+        bounds.fields.states().get(member)
     }
 }
 
