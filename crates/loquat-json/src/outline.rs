@@ -48,9 +48,10 @@ pub(crate) struct Outline {
 }
 
 impl Outline {
-    /// Draws a text. `false` when a string in it does not end or is not valid, or a control character is outside of them.
+    /// Draws a text. `false` when a string in it does not end or is not valid, a control character is outside of them, or it is so
+    /// long that places in it are no `u32`.
     pub(crate) fn draw(&mut self, json: &[u8]) -> bool {
-        vector::run_widest(Draw::<false> { outline: self, text: json }).is_some()
+        json.len() < END as usize && vector::run_widest(Draw::<false> { outline: self, text: json }).is_some()
     }
 
     /// Draws the text at the front of `input` that a line end ends, if there is one and the text is as sound as [`draw`](Self::draw) wants
