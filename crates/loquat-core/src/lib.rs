@@ -43,6 +43,8 @@ mod discover;
 mod endpoint;
 mod error;
 mod history;
+#[cfg_attr(not(feature = "test-util"), allow(unreachable_pub, reason = "`test_util` hands it on"))]
+mod made;
 mod message;
 mod model;
 mod operations;
@@ -65,7 +67,7 @@ pub use endpoint::{Endpoint, ModelInfo};
 pub use error::{ContextLength, Delivery, Error, ErrorKind, Fault, Result, RetryHint};
 pub use history::{History, Stage};
 pub use message::{Media, MediaSource, Message, Opaque, Part, Reasoning, Role, ToolCall, ToolResult};
-pub use model::{BoxFuture, Model};
+pub use model::{BoxFuture, Model, ModelFn, model_fn};
 pub use operations::{EmbedPurpose, EmbedRequest, Embeddings, Moderation, ModerationCategory};
 pub use probe::{Event, LockProbe, Probe};
 pub use rate::{Metered, RateLimit, RateLimits, Reset};

@@ -5,60 +5,17 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    task::{self, Poll},
     time::{Duration, Instant},
 };
 
-use crate::{
-    Answer, BoxFuture, ChatRequest, Clock, Context, Delta, Ending, Error, ErrorKind, FinishReason, Model,
-    OwnedDelta, Result, Source, Step, Usage,
-};
+use crate::{Answer, BoxFuture, ChatRequest, Clock, Context, Error, ErrorKind, Model, OwnedDelta, Result};
+
+pub use crate::made::Replay;
 
 /// Makes this thread draw the same [`TraceContext::random`](crate::TraceContext::random) from here on as each time that it was given
 /// this seed, for some hundred draws: as a process does that has forked.
 pub fn seed_ids(seed: u64) {
     crate::context::seed_ids(seed);
-}
-
-/// A source that replays deltas. The ending is the last element; without one the answer is truncated.
-#[derive(Debug)]
-pub struct Replay {
-    deltas: VecDeque<OwnedDelta>,
-    current: OwnedDelta,
-}
-
-impl Replay {
-    /// Replays these.
-    pub fn new(deltas: impl IntoIterator<Item = OwnedDelta>) -> Self {
-        Self {
-            deltas: deltas.into_iter().collect(),
-            current: OwnedDelta::Start { id: String::new(), model: String::new() },
-        }
-    }
-
-    /// Replays these words as text, then finishes.
-    pub fn words(words: &[&str]) -> Self {
-        let text = words.iter().map(|word| OwnedDelta::Text { choice: 0, text: (*word).into() });
-        let end = Ending::Finished { reason: FinishReason::Stop, usage: Usage::default() };
-        Self::new(text.chain([OwnedDelta::End(end)]))
-    }
-}
-
-impl Source for Replay {
-    fn poll_advance(&mut self, _: &mut task::Context<'_>) -> Poll<Step> {
-        Poll::Ready(match self.deltas.pop_front() {
-            Some(OwnedDelta::End(ending)) => Step::End(ending),
-            Some(delta) => {
-                self.current = delta;
-                Step::Delta
-            }
-            None => Step::End(Ending::Truncated { cause: None }),
-        })
-    }
-
-    fn current(&self) -> Delta<'_> {
-        self.current.as_delta()
-    }
 }
 
 /// A model that answers from a script and remembers what it was asked.
@@ -100,7 +57,7 @@ impl Model for Scripted {
             self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(request);
             let next = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             match next {
-                Some(answer) => Ok(Answer::new(Replay::new(answer?))),
+                Some(answer) => Ok(Answer::from_deltas(answer?)),
                 None => Err(Error::new(ErrorKind::Internal, "the script has no further answer")),
             }
         })

@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use loquat_core::{BoxFuture, ChatRequest, Context, Error, ErrorKind, Model};
+use loquat_core::{Context, Error, ErrorKind, Model, model_fn};
 use loquat_router::{Connected, EndpointSpec, FallbackPolicy, GroupSpec, Plan, Price, RouteSpec, Router};
 use support::{Act, Servers, ask, endpoint, hi};
 
@@ -108,22 +108,22 @@ fn threads_lose_no_request_while_tables_are_replaced() {
     assert_eq!(asked, 4 * 500, "each was asked for once");
 }
 
-/// Fails when it is asked, and by then the table is another.
-struct Leaves {
-    router: Mutex<Option<Router>>,
-    then: Plan,
-}
-
-impl Model for Leaves {
-    fn infer<'a>(
-        &'a self,
-        _: &'a Context,
-        _: Arc<ChatRequest>,
-    ) -> BoxFuture<'a, loquat_core::Result<loquat_core::Answer>> {
-        let router = self.router.lock().expect("no panic").take().expect("asked once");
-        router.replace(&self.then).expect("valid");
-        Box::pin(async { Err(Error::new(ErrorKind::Connect, "it has gone")) })
-    }
+/// A router by the first plan, whose endpoint `a` fails when it is asked, and by then the table is that of the second one.
+fn leaving(servers: &Servers, first: &Plan, then: Plan) -> Router {
+    let built = Arc::new(Mutex::new(None::<Router>));
+    let (own, router) = (servers.clone(), built.clone());
+    let leaves = Arc::new(model_fn(move |_, _| {
+        let router = router.lock().expect("no panic").take().expect("asked once");
+        router.replace(&then).expect("valid");
+        async { Err(Error::new(ErrorKind::Connect, "it has gone")) }
+    }));
+    let router = Router::builder(move |spec: &EndpointSpec| match &*spec.name {
+        "a" => Ok(Connected::new(leaves.clone())),
+        name => Ok(Connected::new(own.0[name].clone())),
+    });
+    let router = router.build(first).expect("valid");
+    *built.lock().expect("no panic") = Some(router.clone());
+    router
 }
 
 /// All who were there when it began have left: it is answered by those who came.
@@ -132,14 +132,7 @@ async fn a_request_goes_on_by_the_new_table_when_the_old_one_has_left() {
     let route = |name: &str| RouteSpec::new("gpt-*").with_group(GroupSpec::of([name]));
     let plan = |name: &str| Plan::new().with_endpoint(endpoint(name)).with_route(route(name));
     let servers = Servers::new(&[("b", &[Act::Say(&["b"])])]);
-    let leaves = Arc::new(Leaves { router: Mutex::default(), then: plan("b") });
-    let (own, first) = (servers.clone(), leaves.clone());
-    let router = Router::builder(move |spec: &EndpointSpec| match &*spec.name {
-        "a" => Ok(Connected::new(first.clone())),
-        name => Ok(Connected::new(own.0[name].clone())),
-    });
-    let router = router.build(&plan("a")).expect("valid");
-    *leaves.router.lock().expect("no panic") = Some(router.clone());
+    let router = leaving(&servers, &plan("a"), plan("b"));
     assert_eq!(ask(&router, hi("gpt-4o")).await, ("b".to_owned(), Ok(())));
 }
 
@@ -151,15 +144,8 @@ async fn a_request_that_goes_over_to_a_new_table_has_its_limit() {
         Plan::new().with_endpoint(endpoint(name)).with_route(route)
     };
     let servers = Servers::new(&[("b", &[Act::Say(&["b"])])]);
-    let then = plan("b", FallbackPolicy::never());
-    let leaves = Arc::new(Leaves { router: Mutex::default(), then });
-    let (own, first) = (servers.clone(), leaves.clone());
-    let router = Router::builder(move |spec: &EndpointSpec| match &*spec.name {
-        "a" => Ok(Connected::new(first.clone())),
-        name => Ok(Connected::new(own.0[name].clone())),
-    });
-    let router = router.build(&plan("a", FallbackPolicy::default())).expect("valid");
-    *leaves.router.lock().expect("no panic") = Some(router.clone());
+    let first = plan("a", FallbackPolicy::default());
+    let router = leaving(&servers, &first, plan("b", FallbackPolicy::never()));
     let error = ask(&router, hi("chat")).await.1.expect_err("only one may be asked");
     assert_eq!((error.kind(), servers.of("b").count()), (ErrorKind::Connect, 0));
 }
