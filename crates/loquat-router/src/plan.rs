@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{EndpointSpec, FallbackPolicy, Strategy, canary::CanaryPolicy};
+use loquat_core::Endpoint;
+
+use crate::{EndpointSpec, FallbackPolicy, Strategy, canary::CanaryPolicy, decide::MAX_TRIED};
 
 /// All endpoints and routes. It replaces another as a whole, or not at all.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +34,39 @@ impl Plan {
     pub fn with_route(mut self, route: RouteSpec) -> Self {
         self.routes.push(route);
         self
+    }
+
+    /// With one more route, which goes down these: the first is asked, and the next where it fails before its first token, is out,
+    /// or cannot do what is asked. Each in turn, up to eight for one answer ([`FallbackPolicy::max_attempts`]).
+    ///
+    /// A name that the plan has an endpoint of is that endpoint. Another one that is written as `openai:gpt-4o` becomes an endpoint of
+    /// that name: the provider's model, at no address, which whoever connects it takes for the provider's own, of common abilities.
+    ///
+    /// ```
+    /// use loquat_router::Plan;
+    ///
+    /// let plan = Plan::new().with_chain("chat", ["openai:gpt-4o", "anthropic:claude-sonnet-4-5"]);
+    /// assert_eq!(plan.endpoints[1].endpoint.model, "claude-sonnet-4-5");
+    /// assert!(plan.problems().is_empty());
+    /// ```
+    #[must_use]
+    pub fn with_chain<S: Into<String>>(
+        mut self,
+        route: impl Into<String>,
+        members: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let mut route = RouteSpec::new(route);
+        for name in members.into_iter().map(Into::into) {
+            let is_new = self.endpoints.iter().all(|spec| spec.name != name);
+            if let (true, Some((provider, model))) = (is_new, name.split_once(':')) {
+                let endpoint = Endpoint::new(provider, "", model);
+                self.endpoints.push(EndpointSpec::new(&name, endpoint));
+            }
+            route.groups.push(GroupSpec::of([name]));
+        }
+        let count = u32::try_from(route.groups.len()).unwrap_or(MAX_TRIED);
+        route.fallback.max_attempts = count.clamp(1, MAX_TRIED);
+        self.with_route(route)
     }
 }
 

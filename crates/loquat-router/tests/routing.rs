@@ -55,6 +55,35 @@ async fn failures_before_the_first_token_go_unnoticed() {
     }
 }
 
+/// Down to the last, and no further than it takes. Endpoints that the plan has are taken as they are.
+#[tokio::test]
+async fn a_chain_is_gone_down() {
+    let busy = fail(ErrorKind::Overloaded);
+    let names = ["near", "p:one", "p:two", "q:x:7b", "never"];
+    let scripts: Vec<_> = names
+        .iter()
+        .map(|name| (*name, if *name == "q:x:7b" { Act::Say(&["well"]) } else { busy.clone() }))
+        .collect();
+    let scripts: Vec<_> = scripts.iter().map(|(name, act)| (*name, std::slice::from_ref(act))).collect();
+    let servers = Servers::new(&scripts);
+    let near = endpoint("near").with_weight(7);
+    let plan =
+        Plan::new().with_endpoint(near.clone()).with_endpoint(endpoint("never")).with_chain("chat", names);
+    assert_eq!(plan.endpoints.len(), 5);
+    assert_eq!(plan.endpoints[0], near);
+    let made = &plan.endpoints[4].endpoint;
+    assert_eq!((made.provider.as_str(), made.base_url.as_str(), made.model.as_str()), ("q", "", "x:7b"));
+    let router = servers.router(&plan).expect("valid");
+    assert_eq!(ask(&router, hi("chat")).await, ("well".to_owned(), Ok(())));
+    assert_eq!(names.map(|name| servers.of(name).count()), [1, 1, 1, 1, 0]);
+
+    let problems = Plan::new().with_chain("chat", ["near"]).problems();
+    assert!(problems.iter().any(|what| what.contains("there is no endpoint `near`")), "{problems:?}");
+    let long = Plan::new().with_chain("long", (0..20).map(|at| format!("p:{at}")));
+    assert_eq!((long.problems(), long.routes[0].fallback.max_attempts), (Vec::new(), 8));
+    assert!(!Plan::new().with_chain("none", [""; 0]).problems().is_empty());
+}
+
 #[tokio::test]
 async fn what_nobody_would_do_better_is_not_asked_twice() {
     for kind in [ErrorKind::InvalidRequest, ErrorKind::ContentFiltered, ErrorKind::Cancelled] {
