@@ -1,27 +1,85 @@
-//! [`Chat`]: a request being written, next to the client that will send it.
+//! [`Chat`]: a request being written, next to whom it will be sent to: a client, which finds a model by its name, or a
+//! model itself, which may be many behind one (a router), layers around one, or a test's double.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use loquat_core::{Answer, ChatRequest, Context, Message, Model, Response, Result, Tool};
 
 #[cfg(feature = "tools")]
 use loquat_tools::schemars::JsonSchema;
 
+#[cfg(feature = "client")]
 use crate::Client;
 
 /// A request being written. Nothing happens until [`stream`](Self::stream) or [`send`](Self::send).
+///
+/// A `Client` begins one by a model's name, [`ModelExt`] at whatever is a [`Model`]; from there on it is the same.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is asked until .stream() or .send()"]
 pub struct Chat {
-    client: Client,
+    whom: Whom,
     model: String,
     request: ChatRequest,
     context: Context,
 }
 
+/// Whom a [`Chat`] asks.
+#[derive(Clone)]
+enum Whom {
+    /// Whoever goes by the name at this client.
+    #[cfg(feature = "client")]
+    Client(Client),
+    /// This one, whatever the name.
+    Model(Arc<dyn Model>),
+}
+
+impl fmt::Debug for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            #[cfg(feature = "client")]
+            Self::Client(client) => client.fmt(f),
+            Self::Model(_) => f.write_str("Model"),
+        }
+    }
+}
+
+/// Begins a [`Chat`] at any [`Model`] as a `Client` does: at a router, at layers around a model, at a test's double.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use loquat::{Model, ModelExt, Result};
+///
+/// async fn ask(model: Arc<dyn Model>) -> Result<String> {
+///     let answer = model.chat("a-route").system("Be brief.").user("Why is the sky blue?").send().await?;
+///     Ok(answer.text())
+/// }
+/// ```
+///
+/// It is there for every model that can be cloned. One that cannot goes into an [`Arc`], or to [`Chat::over`].
+pub trait ModelExt: Model + Clone + 'static {
+    /// Begins a request to this model. `name` is what it is asked for: a route, where it is a router; empty where it knows
+    /// but one.
+    fn chat(&self, name: impl Into<String>) -> Chat {
+        Chat::over(self.clone(), name)
+    }
+}
+
+impl<M: Model + Clone + 'static> ModelExt for M {}
+
 impl Chat {
+    #[cfg(feature = "client")]
     pub(crate) fn new(client: Client, model: String) -> Self {
-        Self { client, model, request: ChatRequest::new(""), context: Context::new() }
+        Self::begun(Whom::Client(client), model)
+    }
+
+    /// Begins a request to that model; see [`ModelExt::chat`], which says the same of a model that stays where it is.
+    pub fn over(model: impl Model + 'static, name: impl Into<String>) -> Self {
+        Self::begun(Whom::Model(Arc::new(model)), name.into())
+    }
+
+    fn begun(whom: Whom, model: String) -> Self {
+        Self { whom, model, request: ChatRequest::new(""), context: Context::new() }
     }
 
     /// Adds instructions that stand above the conversation.
@@ -95,9 +153,16 @@ impl Chat {
     }
 
     /// The model of that name, and everything else that asking it takes.
-    #[cfg(feature = "tools")]
+    #[cfg_attr(
+        not(feature = "client"),
+        allow(clippy::unused_async, reason = "the same signature as with a client")
+    )]
     pub(crate) async fn resolve(self) -> Result<(Arc<dyn Model>, Context, ChatRequest)> {
-        let (model, name) = self.client.resolve(&self.context, &self.model).await?;
+        let (model, name) = match self.whom {
+            #[cfg(feature = "client")]
+            Whom::Client(client) => client.resolve(&self.context, &self.model).await?,
+            Whom::Model(model) => (model, self.model),
+        };
         let mut request = self.request;
         request.model = name;
         Ok((model, self.context, request))
@@ -109,7 +174,8 @@ impl Chat {
         crate::ToolChat::new(self, toolbox)
     }
 
-    /// Asks for an answer that is a `T`: by the provider's own means where it has such, checked in any case.
+    /// Asks for an answer that is a `T`: by the provider's own means where it has such, checked in any case. A router asks by these
+    /// means endpoints that are said to have them (`router::Abilities::JSON_SCHEMA`); where none is, the form is told in words.
     ///
     /// `T` derives [`schemars::JsonSchema`](crate::schemars) beside serde's `Deserialize`; after
     /// `use loquat::schemars::{self, JsonSchema}` it does so without schemars among the dependencies.
@@ -126,10 +192,19 @@ impl Chat {
     /// ([`GenerationLimits::listing`](crate::client::GenerationLimits::listing)).
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the provider's format has no such count; else as
-    /// [`stream`](Self::stream).
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the provider's format has no such count, and where this was
+    /// not begun at a client: a model answers, and does no more. Else as [`stream`](Self::stream).
+    #[cfg(feature = "client")]
     pub async fn count_tokens(&self) -> Result<u64> {
-        self.client.one_attempt(&self.model)?.count_tokens(&self.context, &self.request).await
+        match &self.whom {
+            Whom::Client(client) => {
+                client.one_attempt(&self.model)?.count_tokens(&self.context, &self.request).await
+            }
+            Whom::Model(_) => Err(loquat_core::Error::new(
+                loquat_core::ErrorKind::Unsupported,
+                "only a provider counts: begin this at a client, with the name of the provider's model",
+            )),
+        }
     }
 
     /// Sends it; the answer comes in pieces. Dropping the future or the answer cancels.
@@ -137,10 +212,8 @@ impl Chat {
     /// # Errors
     /// What kept the answer from starting; later failures are its [`Ending`](crate::Ending).
     pub async fn stream(self) -> Result<Answer> {
-        let (model, name) = self.client.resolve(&self.context, &self.model).await?;
-        let mut request = self.request;
-        request.model = name;
-        model.infer(&self.context, Arc::new(request)).await
+        let (model, context, request) = self.resolve().await?;
+        model.infer(&context, Arc::new(request)).await
     }
 
     /// Sends it and waits for the whole answer. On the wire it is streamed all the same, unless

@@ -9,6 +9,11 @@
 //! | `openai:gpt-4o`, `anthropic:…`, `ollama:…`, `qwen:…` | that provider, with the key its environment variable holds |
 //! | `gpt-4o` | the one configured provider that lists it; an error where several or none do |
 //!
+//! # Several models
+//!
+//! A router, layers around a model, the engine, a double in a test: whatever is a [`Model`] is asked as a `Client` is, by
+//! [`ModelExt::chat`]. `Client::router` makes a router of a plan, and its routes are then what is asked for.
+//!
 //! # Retries
 //!
 //! A [`Client`] puts every endpoint inside a `schedule::Schedule`: an attempt that cannot have run is made again, at
@@ -18,7 +23,6 @@
 
 #[cfg(feature = "client")]
 mod aws;
-#[cfg(feature = "client")]
 mod chat;
 #[cfg(feature = "otlp")]
 mod collecting;
@@ -46,7 +50,7 @@ mod route_file;
 mod routes;
 #[cfg(feature = "observe")]
 mod runtime;
-#[cfg(all(feature = "client", feature = "tools"))]
+#[cfg(feature = "tools")]
 mod typed;
 #[cfg(all(feature = "client", feature = "router"))]
 mod webhook;
@@ -61,8 +65,7 @@ pub mod tools {
     pub use loquat_tools::*;
 }
 
-#[cfg(feature = "client")]
-pub use chat::Chat;
+pub use chat::{Chat, ModelExt};
 #[cfg(feature = "otlp")]
 pub use collecting::{Collecting, CollectorProtocol};
 #[cfg(feature = "otlp")]
@@ -117,12 +120,12 @@ pub use loquat_testing as testing;
 pub use loquat_transport as transport;
 #[cfg(feature = "tools")]
 pub use tools::{Run, RunEvent, RunLimits, Toolbox, schemars};
-#[cfg(all(feature = "client", feature = "tools"))]
+#[cfg(feature = "tools")]
 pub use typed::{Structured, ToolChat};
 #[cfg(feature = "client")]
 pub use wiring::{Client, ClientBuilder, ProviderStatus};
 
-/// The README's program, compiled.
-#[cfg(all(doctest, feature = "client"))]
+/// The README's programs, compiled.
+#[cfg(all(doctest, feature = "client", feature = "router"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

@@ -15,21 +15,13 @@ impl Client {
     /// Another model where the first one fails before it has said anything:
     ///
     /// ```no_run
-    /// use std::sync::Arc;
-    ///
-    /// use loquat::router::{EndpointSpec, GroupSpec, Plan, RouteSpec};
-    /// use loquat::{ChatRequest, Client, Context, Model, core::Endpoint};
+    /// use loquat::{Client, ModelExt, router::Plan};
     ///
     /// # async fn run() -> Result<(), loquat::Error> {
-    /// let (first, second) = (GroupSpec::of(["gpt"]), GroupSpec::of(["claude"]));
-    /// let plan = Plan::new()
-    ///     .with_endpoint(EndpointSpec::new("gpt", Endpoint::new("openai", "", "gpt-4o")))
-    ///     .with_endpoint(EndpointSpec::new("claude", Endpoint::new("anthropic", "", "claude-sonnet-4-5")))
-    ///     .with_route(RouteSpec::new("chat").with_group(first).with_group(second));
+    /// let plan = Plan::new().with_chain("chat", ["openai:gpt-4o", "anthropic:claude-sonnet-4-5"]);
     /// let router = Client::from_env()?.router(&plan)?;
     ///
-    /// let request = Arc::new(ChatRequest::new("chat").with_user("Why is the sky blue?"));
-    /// let mut answer = router.infer(&Context::new(), request).await?;
+    /// let mut answer = router.chat("chat").user("Why is the sky blue?").stream().await?;
     /// while let Some(text) = answer.next_text().await? {
     ///     print!("{text}");
     /// }
@@ -37,8 +29,10 @@ impl Client {
     /// # }
     /// ```
     ///
+    /// By [`ModelExt`](crate::ModelExt) a router is asked as this client is, with tools and types; the name is a route's.
+    ///
     /// # Errors
-    /// As [`Router::replace`], and what an endpoint cannot be asked for.
+    /// As [`Router::replace`], and what an endpoint cannot be asked for: an unknown provider, a missing key.
     pub fn router(&self, plan: &Plan) -> Result<Router> {
         self.router_builder().build(plan)
     }

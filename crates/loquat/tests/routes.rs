@@ -1,0 +1,139 @@
+//! A router asked as a client is: text, tools and types, through the whole client and over real sockets.
+
+#[path = "../examples/routes.rs"]
+#[allow(dead_code, reason = "its main is for people")]
+mod example;
+
+use std::sync::Arc;
+
+use loquat::{
+    Answer, Chat, Client, Context, ErrorKind, Message, Model, ModelExt, Result, Toolbox,
+    core::{Endpoint, model_fn},
+    router::{Abilities, EndpointSpec, Plan, Router},
+    schemars::JsonSchema,
+    tool,
+};
+use loquat_testing::{Reply, Server};
+use serde::Deserialize;
+
+/// The weather at a place.
+#[tool]
+async fn weather(city: String) -> String {
+    format!("sunny in {city}")
+}
+
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+struct Person {
+    name: String,
+}
+
+const ANN: &str = r#"{\"name\":\"Ann\"}"#;
+
+fn text(words: &str) -> Reply {
+    Reply::events([format!(
+        r#"{{"choices":[{{"index":0,"delta":{{"content":"{words}"}},"finish_reason":"stop"}}]}}"#
+    )])
+}
+
+fn busy() -> Reply {
+    Reply::refusal(503, r#"{"error":{"message":"busy"}}"#)
+}
+
+fn call(name: &str) -> Reply {
+    Reply::events([
+        format!(
+            r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":0,"id":"id0","function":{{"name":"{name}","arguments":"{{\"city\":\"Rome\"}}"}}}}]}}}}]}}"#
+        ),
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#.to_owned(),
+    ])
+}
+
+async fn server(replies: impl IntoIterator<Item = Reply>) -> (Server, String) {
+    let server = Server::start(replies).await.expect("a port");
+    let url = format!("{}/v1", server.base_url());
+    (server, url)
+}
+
+/// A route to one endpoint of these abilities.
+fn one(url: &str, abilities: Abilities) -> Router {
+    let spec = EndpointSpec::new("only", Endpoint::new("openai", url, "m")).with_abilities(abilities);
+    let plan = Plan::new().with_endpoint(spec).with_chain("chat", ["only"]);
+    Client::builder().schedule(None).build().expect("valid").router(&plan).expect("a plan")
+}
+
+/// The example, which `cargo run` would only compile.
+#[tokio::test]
+async fn the_second_answers_where_the_first_fails() {
+    let ((near, near_url), (far, far_url)) =
+        (server([busy(), busy(), busy()]).await, server([text("blue")]).await);
+    let router = example::either("llama", &near_url, &far_url).expect("a plan");
+    let answer = router.chat("chat").user("Why is the sky blue?").send().await.expect("somebody answers");
+    assert_eq!(answer.text(), "blue");
+    assert!(!near.requests().is_empty());
+    let asked = far.requests().pop().expect("it was asked").body;
+    assert_eq!(
+        (&asked["model"], &asked["messages"][0]["content"]),
+        (&"llama".into(), &"Why is the sky blue?".into())
+    );
+}
+
+#[tokio::test]
+async fn a_route_that_is_none_is_named_before_anything_is_asked() {
+    let (server, url) = server([]).await;
+    let error = one(&url, Abilities::COMMON).chat("chta").user("hi").send().await.expect_err("no such route");
+    assert_eq!(error.kind(), ErrorKind::NotConfigured);
+    assert!(error.message().contains("chta") && error.message().contains("there are: chat"), "{error}");
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn tools_are_called_over_a_route() {
+    let (server, url) = server([call("weather"), text("sunny")]).await;
+    let router = one(&url, Abilities::COMMON);
+    let outcome =
+        router.chat("chat").user("hi").tools(Toolbox::new().with(weather)).send().await.expect("an answer");
+    assert_eq!((outcome.text().as_str(), outcome.turns), ("sunny", 2));
+    let messages = &server.requests()[1].body["messages"];
+    assert_eq!(messages[2]["content"], "sunny in Rome");
+}
+
+/// By the endpoint's own means where it is said to have them, in words where it is not.
+#[tokio::test]
+async fn an_answer_over_a_route_is_a_value() {
+    for (abilities, is_told_by_schema) in
+        [(Abilities::COMMON, false), (Abilities::COMMON.and(Abilities::JSON_SCHEMA), true)]
+    {
+        let (server, url) = server([text(ANN)]).await;
+        let ann: Result<Person> = one(&url, abilities).chat("chat").user("hi").structured().send().await;
+        assert_eq!(ann, Ok(Person { name: "Ann".into() }));
+        let asked = server.requests().pop().expect("it was asked").body;
+        let in_words = asked["messages"][0]["content"].to_string().contains("JSON Schema");
+        let by_schema = !asked["response_format"]["json_schema"].is_null();
+        assert_eq!((by_schema, in_words), (is_told_by_schema, !is_told_by_schema), "{asked}");
+    }
+}
+
+/// What is said of the request at a client reaches any model, its name included.
+#[tokio::test]
+async fn any_model_is_asked_in_the_same_words() {
+    use loquat_testing::model::Scripted;
+
+    let tenant =
+        |context: Context, _| async move { Ok(Answer::from_text(context.tenant().unwrap_or("nobody"))) };
+    let answer = model_fn(tenant).chat("m").context(Context::new().with_tenant("ours")).send().await;
+    assert_eq!(answer.map(|answer| answer.text()).as_deref(), Ok("ours"));
+
+    let scripted = Arc::new(Scripted::new());
+    let model: Arc<dyn Model> = scripted.clone();
+    for chat in [scripted.chat("m"), model.chat("m"), Chat::over(model, "m")] {
+        let chat = chat.system("s").user("u").temperature(0.5).max_tokens(7);
+        assert_eq!(chat.count_tokens().await.map_err(|error| error.kind()), Err(ErrorKind::Unsupported));
+        assert_eq!(chat.stream().await.map_err(|error| error.kind()).map(drop), Err(ErrorKind::Internal));
+    }
+    assert_eq!(scripted.asked().len(), 3);
+    for asked in scripted.asked() {
+        let words: Vec<_> = asked.messages.iter().map(Message::text).collect();
+        assert_eq!((asked.model.as_str(), words), ("m", vec!["s".to_owned(), "u".to_owned()]));
+        assert_eq!((asked.temperature, asked.max_output_tokens), (Some(0.5), Some(7)));
+    }
+}
