@@ -1,6 +1,10 @@
 //! `loquat cache`: the cache that a fleet shares, looked at, filled, emptied.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use loquat::{
@@ -82,6 +86,10 @@ enum CacheCommand {
 /// # Errors
 /// Redis cannot be reached, the seal is missing, a file cannot be read.
 pub(crate) fn run(args: &CacheArgs, console: &Console) -> Result<Exit> {
+    if let CacheCommand::Warm { files, .. } = &args.command {
+        let named = files.iter().filter(|file| *file != Path::new("-"));
+        named.map(|file| input::readable(file, MAX_FILE_BYTES)).collect::<Result<()>>()?;
+    }
     let seal = std::env::var("LOQUAT_CACHE_SEAL").ok();
     let wants_seal = matches!(args.command, CacheCommand::Warm { .. });
     if wants_seal && seal.is_none() {

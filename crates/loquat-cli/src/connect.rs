@@ -15,6 +15,8 @@ use loquat::{
     transport::{Config, ExtraRoot, Http2Mode, Proxy},
 };
 
+use crate::input;
+
 /// How to get there.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Network")]
@@ -33,7 +35,12 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    pub(crate) fn config(&self) -> Config {
+    /// The transport's configuration.
+    ///
+    /// # Errors
+    /// A named file that cannot be read.
+    pub(crate) fn config(&self) -> Result<Config> {
+        self.ca_cert.iter().try_for_each(|file| input::readable(file, MAX_CERTIFICATE_BYTES))?;
         let mut config = Config::new();
         if self.http2_prior_knowledge {
             config = config.with_http2(Http2Mode::PriorKnowledge);
@@ -43,7 +50,8 @@ impl NetworkArgs {
             Some("env") => config = config.with_proxy(Proxy::from_variables(|name| env::var(name).ok())),
             Some(url) => config = config.with_proxy(Proxy::Url(url.to_owned())),
         }
-        self.ca_cert.iter().fold(config, |config, file| config.with_extra_root(ExtraRoot::File(file.clone())))
+        let root = |config: Config, file: &PathBuf| config.with_extra_root(ExtraRoot::File(file.clone()));
+        Ok(self.ca_cert.iter().fold(config, root))
     }
 }
 
@@ -100,7 +108,7 @@ impl Connection<'_> {
         observer: Option<loquat::observe::Observer>,
         #[cfg(feature = "engine")] progress: Option<loquat::pull::Progress>,
     ) -> Result<Client> {
-        let mut builder = Client::builder().env().transport(self.network.config()).limits(self.limits);
+        let mut builder = Client::builder().env().transport(self.network.config()?).limits(self.limits);
         #[cfg(feature = "engine")]
         if let Some(progress) = progress {
             builder = builder.on_pull(progress);
@@ -142,23 +150,23 @@ pub(crate) fn key(variable: &str) -> Result<Secret> {
     })
 }
 
+/// The longest file of certificates: the system's own bundle has a quarter of a megabyte. Bytes.
+const MAX_CERTIFICATE_BYTES: u64 = 16 << 20;
 /// The longest file that holds a key. Bytes.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 /// The key in that file, without the space around it. What was given is not repeated: it may be the key itself.
 pub(crate) fn key_in_file(file: &Path) -> Result<Secret> {
-    let wrong = |what: &str| {
-        Error::new(
-            ErrorKind::NotConfigured,
-            format!("the file named by --key-file {what} (it takes a file's name, not a key)"),
-        )
+    let wrong = |kind, what: &str| {
+        Error::new(kind, format!("the file named by --key-file {what} (it takes a file's name, not a key)"))
     };
+    let unreadable = |what| wrong(ErrorKind::InvalidRequest, what);
     let mut text = String::new();
     let read = File::open(file).and_then(|file| file.take(MAX_KEY_BYTES + 1).read_to_string(&mut text));
     match read {
-        Err(cause) => Err(wrong("cannot be read").with_source(cause)),
-        Ok(_) if text.len() as u64 > MAX_KEY_BYTES => Err(wrong("is too long for a key")),
-        Ok(_) if text.trim().is_empty() => Err(wrong("is empty")),
+        Err(cause) => Err(unreadable("cannot be read").with_source(cause)),
+        Ok(_) if text.len() as u64 > MAX_KEY_BYTES => Err(unreadable("is too long for a key")),
+        Ok(_) if text.trim().is_empty() => Err(wrong(ErrorKind::NotConfigured, "is empty")),
         Ok(_) => Ok(Secret::new(text.trim())),
     }
 }

@@ -90,6 +90,8 @@ impl Check {
 /// # Errors
 /// Where the flags cannot be used or stdout cannot be written.
 pub(crate) fn run(args: &DoctorArgs, console: &Console) -> Result<Exit> {
+    // A flag that cannot be used is no finding.
+    args.network.config()?;
     let server = ServerArgs::default();
     let connection = Connection {
         network: &args.network,

@@ -18,6 +18,7 @@ use crate::{
     connect::{Connection, NetworkArgs, ServerArgs},
     console::{Console, write_out},
     exit::{EXIT_CODES, Exit},
+    input,
     json::to_json,
 };
 
@@ -170,10 +171,8 @@ fn texts(args: &EmbedArgs) -> Result<Vec<String>> {
             .iter()
             .map(|path| {
                 let shown = path.display().to_string();
-                let unreadable = |cause| {
-                    Error::new(ErrorKind::InvalidRequest, format!("cannot read {shown}")).with_source(cause)
-                };
-                let text = bounded(fs::File::open(path).map_err(unreadable)?, &mut room, &shown)?;
+                let opened = fs::File::open(path).map_err(|cause| input::unreadable(&shown, cause))?;
+                let text = bounded(opened, &mut room, &shown)?;
                 if text.trim().is_empty() {
                     return Err(Error::new(ErrorKind::InvalidRequest, format!("{shown} has no text in it")));
                 }

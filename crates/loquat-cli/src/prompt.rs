@@ -10,7 +10,7 @@ use loquat::{
     Error, ErrorKind, Result,
     prompt::{
         count::Counter,
-        template::{TemplateDirectory, Templates},
+        template::{TemplateDirectory, TemplateErrorKind, Templates},
     },
 };
 use serde_json::Value;
@@ -110,7 +110,12 @@ pub(crate) fn run(args: &PromptArgs, console: &Console) -> Result<Exit> {
 
 fn open(directory: &Path, model: &str) -> Result<Arc<Templates>> {
     let tokenizer = Arc::clone(Counter::for_model(model)?.tokenizer());
-    Ok(TemplateDirectory::open(directory, Templates::builder().tokenizer(tokenizer))?.current())
+    let opened = TemplateDirectory::open(directory, Templates::builder().tokenizer(tokenizer));
+    let opened = opened.map_err(|error| match error.kind() {
+        TemplateErrorKind::File => input::unreadable("the templates", error),
+        _ => error.into(),
+    });
+    Ok(opened?.current())
 }
 
 fn read(data: Option<&Path>, set: &[(String, String)]) -> Result<Value> {

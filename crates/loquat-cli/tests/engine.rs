@@ -51,6 +51,4 @@ fn the_engine_says_what_it_lacks() {
     ran.check(1, "", &["pip", "uv"]);
     let ran = Program::new(["models", "engine"]).run();
     ran.check(0, "engine  not pulled yet: the first use does, or `loquat pull`\n", &[]);
-    let ran = Program::new(["chat", "-m", "/nonexistent/m.gguf", "hi"]).run();
-    assert!(matches!(ran.code, Some(1 | 3)) && ran.stderr.contains("/nonexistent/m.gguf"), "{ran:#?}");
 }

@@ -47,7 +47,7 @@ fn templates_are_rendered_with_data_from_everywhere() {
     assert!(!wrong.stderr.contains("planted"), "{wrong:#?}");
     render("/no/such/file").run().check(2, "", &["cannot read /no/such/file"]);
     let long = "x".repeat((64 << 20) + 1);
-    render("-").stdin(long).run().check(1, "", &["stdin is larger than 64 MiB"]);
+    render("-").stdin(long).run().check(2, "", &["stdin is larger than 64 MiB"]);
 }
 
 #[test]
@@ -66,11 +66,11 @@ fn a_folder_is_checked_and_listed() {
     let bad = folder(&[]);
     fs::write(bad.path().join("a.hbs"), b"\xff").unwrap();
     prompt(&["lint", bad.path().to_str().unwrap()]).run().check(
-        1,
+        2,
         "",
         &["a.hbs: cannot be read", "valid UTF-8"],
     );
-    prompt(&["lint", "/no/such/folder"]).run().check(1, "", &["/no/such/folder"]);
+    prompt(&["lint", "/no/such/folder"]).run().check(2, "", &["/no/such/folder"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod text;
 mod transcript;
 mod watch;
 
-use std::{io::IsTerminal as _, sync::Arc};
+use std::{io::IsTerminal as _, path::Path, sync::Arc};
 
 use loquat::{Client, Context, Message, Model, Result, core::CancellationToken};
 
@@ -20,6 +20,7 @@ use crate::{
     connect::{Connection, shown_url},
     console::Console,
     exit::Exit,
+    input,
     interrupt::Interrupts,
 };
 
@@ -80,6 +81,9 @@ struct Chat<'a> {
 pub(crate) fn run(args: &ChatArgs, console: &Console) -> Result<Exit> {
     let piped = !std::io::stdin().is_terminal();
     let model = args.model_name()?;
+    if args.server.base_url.is_none() && model.ends_with(".gguf") {
+        input::readable(Path::new(model.strip_prefix("engine:").unwrap_or(&model)), u64::MAX)?;
+    }
     let chat = Chat::new(args, console, &model)?;
     // One thread is enough: it reads the socket, decodes and prints, and no chunk changes threads on its way.
     let runtime = crate::runtime()?;
@@ -104,7 +108,7 @@ impl<'a> Chat<'a> {
             Connection { network: &args.network, server: &args.server, limits: args.limits(), provider };
         #[cfg(feature = "engine")]
         let pull = crate::progress::PullDisplay::new(console, "smollm2, the engine's default model");
-        let watch = Watch::new(&args.output, args.network.config(), console)?;
+        let watch = Watch::new(&args.output, args.network.config()?, console)?;
         let client = connection.watched_client(
             watch.observer(),
             #[cfg(feature = "engine")]

@@ -1,7 +1,10 @@
 //! The words that name a source of endpoints, and what authenticates at it. What authenticates is named by a variable or a
 //! file and is never among the words themselves, which the system shows to everybody.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use loquat::{
@@ -12,7 +15,10 @@ use loquat::{
 };
 
 use super::DiscoverArgs;
-use crate::connect::{key, key_in_file};
+use crate::{
+    connect::{key, key_in_file},
+    input,
+};
 
 /// What authenticates at a source.
 #[derive(Debug, Args)]
@@ -97,6 +103,7 @@ impl DiscoverArgs {
             "kubernetes" => self.kubernetes(rest),
             _ => {
                 self.keys.none_for("a file")?;
+                input::readable(Path::new(source), self.policy().max_body_bytes as u64)?;
                 Ok(Box::new(WatchedFile::new(source, self.policy()).follow()))
             }
         }
@@ -110,7 +117,7 @@ impl DiscoverArgs {
     }
 
     fn transport(&self) -> Result<Transport> {
-        Transport::new(self.connection.config())
+        Transport::new(self.connection.config()?)
     }
 
     fn template(&self) -> Result<Template> {
@@ -151,7 +158,7 @@ impl DiscoverArgs {
     fn kubernetes(&self, source: &str) -> Result<Box<dyn Discover>> {
         let Service { api, namespace, service, port } = Service::named(source)?;
         let variable = |name: &str| env::var(name).ok();
-        let (mut config, is_pod) = (self.connection.config(), api.is_none());
+        let (mut config, is_pod) = (self.connection.config()?, api.is_none());
         let address = match api {
             Some(address) => address.to_owned(),
             None => api_server(variable).ok_or_else(|| {

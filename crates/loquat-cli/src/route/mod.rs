@@ -7,16 +7,19 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use clap::{Args, Subcommand};
 use loquat::{
-    Answer, ChatRequest, Context, Error, ErrorKind, Model, Result,
-    core::BoxFuture,
+    Error, ErrorKind, Result,
+    core::model_fn,
     router::{
-        Abilities, Asked, Connected, EndpointSpec, Plan, Router, config, plan_from_file, plan_without_keys,
+        Abilities, Asked, Connected, EndpointSpec, Plan, Router,
+        config::{self, MAX_CONFIG_BYTES},
+        plan_from_file, plan_without_keys,
     },
 };
 
 use crate::{
     console::{Console, write_out},
     exit::{EXIT_CODES, Exit},
+    input,
     json::to_json,
     neutral,
 };
@@ -79,6 +82,7 @@ enum RouteCommand {
 pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
     match &args.command {
         RouteCommand::Check { file, without_keys } => {
+            input::readable(file, MAX_CONFIG_BYTES as u64)?;
             let plan = if *without_keys { plan_without_keys(file)? } else { plan_from_file(file)? };
             // What an endpoint speaks, and whether its address is one, is known once it is connected.
             let client = loquat::Client::builder().env().build()?;
@@ -90,6 +94,7 @@ pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
             write_out(&format!("{}, {}\n", count(endpoints, "endpoint"), count(routes, "route")))?;
         }
         RouteCommand::Explain { file, model, needs, prompt_tokens, output_tokens } => {
+            input::readable(file, MAX_CONFIG_BYTES as u64)?;
             let router = nowhere(&plan_without_keys(file)?)?;
             let needs = needs.iter().fold(Abilities::NONE, |all, ability| all.and(*ability));
             let asked = Asked::nothing()
@@ -112,15 +117,8 @@ pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
 
 /// A router that decides and asks nobody.
 fn nowhere(plan: &Plan) -> Result<Router> {
-    Router::builder(|_: &EndpointSpec| Ok(Connected::new(Arc::new(Nobody)))).seed(1).build(plan)
-}
-
-struct Nobody;
-
-impl Model for Nobody {
-    fn infer<'a>(&'a self, _: &'a Context, _: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Internal, "nobody is asked here")) })
-    }
+    let nobody = model_fn(|_, _| async { Err(Error::new(ErrorKind::Internal, "nobody is asked here")) });
+    Router::builder(move |_: &EndpointSpec| Ok(Connected::new(Arc::new(nobody)))).seed(1).build(plan)
 }
 
 fn ability(name: &str) -> std::result::Result<Abilities, String> {

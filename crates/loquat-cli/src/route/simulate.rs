@@ -1,11 +1,6 @@
 //! `loquat route simulate`: the real router on a virtual clock.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Args;
 use loquat::{
@@ -18,7 +13,10 @@ use loquat::{
 };
 
 use super::{nowhere, plot};
-use crate::console::{Console, write_out};
+use crate::{
+    console::{Console, write_out},
+    input,
+};
 
 /// What is simulated.
 #[derive(Debug, Args)]
@@ -34,24 +32,12 @@ pub(crate) struct SimulateArgs {
 }
 
 pub(crate) fn run(args: &SimulateArgs, console: &Console) -> Result<()> {
+    input::readable(&args.file, MAX_CONFIG_BYTES as u64)?;
     let plan = plan_without_keys(&args.file)?;
     let router = nowhere(&plan)?;
     let config = match &args.script {
         Some(path) => {
-            let mut bytes = Vec::new();
-            // One byte more than may be, so that too much is seen to be.
-            let read = File::open(path)
-                .and_then(|file| file.take(MAX_CONFIG_BYTES as u64 + 1).read_to_end(&mut bytes));
-            read.map_err(|cause| {
-                Error::new(ErrorKind::Local, format!("cannot read {}", path.display())).with_source(cause)
-            })?;
-            let unusable =
-                |why: &str| Error::new(ErrorKind::NotConfigured, format!("{} {why}", path.display()));
-            if bytes.len() > MAX_CONFIG_BYTES {
-                return Err(unusable("is too long"));
-            }
-            let text =
-                String::from_utf8(bytes).map_err(|cause| unusable("is not UTF-8").with_source(cause))?;
+            let text = input::text(Some(path), MAX_CONFIG_BYTES as u64)?;
             ScriptConfig::parse(&text, Syntax::of(&path.to_string_lossy()))?
         }
         None => ScriptConfig::parse("", Syntax::Toml)?,
