@@ -93,7 +93,12 @@ impl Client {
         Ok(HttpModel::new(self.0.transport.clone(), profile.format, endpoint)?.with_limits(self.0.limits))
     }
 
-    fn server_model(&self, server: &Server, format: &'static dyn Format, model: &str) -> Result<HttpModel> {
+    pub(crate) fn server_model(
+        &self,
+        server: &Server,
+        format: &'static dyn Format,
+        model: &str,
+    ) -> Result<HttpModel> {
         let mut endpoint = Endpoint::new("server", &server.base_url, model);
         endpoint.credential.clone_from(&server.key);
         Ok(HttpModel::new(self.0.transport.clone(), format, endpoint)?.with_limits(self.0.limits))

@@ -10,7 +10,9 @@ use crate::Client;
 
 impl Client {
     /// A router over the plan's endpoints. An endpoint's provider says its wire format; where it has no address it is the
-    /// provider's own, with the key this client has for it. Each endpoint has its own budget, queue and breaker.
+    /// provider's own, with the key this client has for it, or this client's one server for everything
+    /// ([`ClientBuilder::base_url`](crate::ClientBuilder::base_url)), where it has such. Each endpoint has its own budget, queue
+    /// and breaker.
     ///
     /// Another model where the first one fails before it has said anything:
     ///
@@ -70,7 +72,10 @@ impl Client {
             return Err(Error::new(ErrorKind::NotConfigured, "it names no model"));
         }
         let endpoint = if base_url.is_empty() {
-            let own = self.http_model(profile, model)?;
+            let own = match &self.0.server {
+                Some(server) => self.server_model(server, profile.format, model)?,
+                None => self.http_model(profile, model)?,
+            };
             match credential {
                 Some(credential) => own.endpoint().clone().with_credential(credential.clone()),
                 None => return Ok(own),

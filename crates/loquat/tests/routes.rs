@@ -113,6 +113,20 @@ async fn an_answer_over_a_route_is_a_value() {
     }
 }
 
+/// Where one server stands for all, it does for a route's models too, and no provider's key goes there.
+#[tokio::test]
+async fn one_server_for_everything_is_that_of_routes_too() {
+    let (server, url) = server([text("here")]).await;
+    let client = Client::builder().key("openai", "sk-planted").base_url(url).schedule(None);
+    let plan = Plan::new().with_chain("chat", ["openai:m"]);
+    let router = client.build().expect("valid").router(&plan).expect("a plan");
+    let answer = router.chat("chat").user("hi").send().await.expect("an answer");
+    assert_eq!(answer.text(), "here");
+    let asked = server.requests().pop().expect("it was asked");
+    assert!(asked.headers.iter().all(|(name, _)| name != "authorization"), "{asked:?}");
+    assert_eq!(asked.body["model"], "m");
+}
+
 /// What is said of the request at a client reaches any model, its name included.
 #[tokio::test]
 async fn any_model_is_asked_in_the_same_words() {
