@@ -10,8 +10,8 @@ use std::{
 };
 
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Ending, Error, ErrorKind, FinishReason, Model, OwnedDelta,
-    Usage, test_util::Scripted,
+    ChatRequest, Context, Ending, Error, ErrorKind, FinishReason, Model, OwnedDelta, Usage, model_fn,
+    test_util::Scripted,
 };
 use loquat_prompt::cache::remote::{AnswerCache, AnswerLimits, Remote, RemoteConfig, Topology};
 use support::redis_server::RedisServer;
@@ -106,19 +106,6 @@ async fn an_answer_is_not_kept_for_longer_than_was_asked_for() {
     }
 }
 
-/// A model that takes long, and says when it was asked.
-struct Slow(Arc<OnceLock<Instant>>);
-
-impl Model for Slow {
-    fn infer<'a>(&'a self, _: &'a Context, _: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer, Error>> {
-        let _ = self.0.set(Instant::now());
-        Box::pin(async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            Err(Error::new(ErrorKind::Overloaded, "busy"))
-        })
-    }
-}
-
 #[tokio::test]
 async fn every_look_up_is_timed_and_the_model_is_not() {
     let (_, kept) = cache(Scripted::new().then(Ok(finished(&["kept"]))), None);
@@ -131,8 +118,17 @@ async fn every_look_up_is_timed_and_the_model_is_not() {
     assert_eq!((stats.timed, stats.hits, stats.misses), (5, 4, 1));
     assert!(stats.time > Duration::ZERO && stats.time <= began.elapsed(), "{stats:?}");
 
-    let when = Arc::default();
-    let slow = AnswerCache::new(Slow(Arc::clone(&when)), "test", None, AnswerLimits::default());
+    let when = Arc::new(OnceLock::new());
+    let asked_at = Arc::clone(&when);
+    // It takes long, and says when it was asked.
+    let slow = model_fn(move |_, _| {
+        let _ = asked_at.set(Instant::now());
+        async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Err(Error::new(ErrorKind::Overloaded, "busy"))
+        }
+    });
+    let slow = AnswerCache::new(slow, "test", None, AnswerLimits::default());
     let began = Instant::now();
     assert!(deltas(&slow, &context, &asked).await.is_err());
     let stats = slow.stats();

@@ -5,10 +5,10 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use loquat::{
-    ChatRequest, Client, Context, Model,
+    Client, Context, ModelExt,
     discovery::{HealthChecks, Policy, Probe},
     router::Plan,
     transport::{AddressPolicy, Config, Transport},
@@ -28,8 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for name in followed.router().table().route_names() {
         println!("serves {name}");
     }
-    let request = ChatRequest::new(model).with_user("Write one sentence about loquats.");
-    let answer = followed.router().infer(&Context::new(), Arc::new(request)).await?;
-    println!("{}", answer.collect().await?.text());
+    let answer = followed.router().chat(model).user("Write one sentence about loquats.").send().await?;
+    println!("{}", answer.text());
     Ok(())
 }

@@ -368,8 +368,9 @@ async fn c20_limits_and_request_id_on_success_and_refusal() {
 #[tokio::test]
 async fn c21_another_model_before_the_first_word_and_not_after() {
     use loquat::{
+        ModelExt,
         core::Endpoint,
-        router::{EndpointSpec, GroupSpec, Plan, RouteSpec},
+        router::{EndpointSpec, Plan},
     };
     let busy = Reply::refusal(503, r#"{"error":{"message":"busy"}}"#);
     for (first, expected) in [(busy, Ok("hello")), (Reply::events([FIRST]), Err("hel"))] {
@@ -377,15 +378,12 @@ async fn c21_another_model_before_the_first_word_and_not_after() {
         let endpoint = |name: &str, server: &Server| {
             EndpointSpec::new(name, Endpoint::new("openai", format!("{}/v1", server.base_url()), "m"))
         };
-        let route =
-            RouteSpec::new("chat").with_group(GroupSpec::of(["near"])).with_group(GroupSpec::of(["far"]));
         let plan = Plan::new()
             .with_endpoint(endpoint("near", &near))
             .with_endpoint(endpoint("far", &far))
-            .with_route(route);
+            .with_chain("chat", ["near", "far"]);
         let router = Client::builder().schedule(None).build().expect("valid").router(&plan).expect("a plan");
-        let request = Arc::new(ChatRequest::new("chat").with_user("hi"));
-        let answer = router.infer(&Context::new(), request).await.expect("somebody answers");
+        let answer = router.chat("chat").user("hi").stream().await.expect("somebody answers");
         let (text, ending) = ended(answer).await;
         match expected {
             Ok(whole) => assert!(text == whole && ending.is_finished(), "{text} {ending:?}"),

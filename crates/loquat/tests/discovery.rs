@@ -9,7 +9,7 @@ use std::{
 };
 
 use loquat::{
-    ChatRequest, Client, Context, Error, ErrorKind, Model,
+    Client, Context, Error, ErrorKind, ModelExt,
     core::{BoxFuture, Endpoint},
     discovery::{Discover, Discovered, HealthChecks, Listing},
     router::{
@@ -91,9 +91,8 @@ fn found(name: &str, peer: &Peer) -> Discovered {
     found
 }
 
-async fn ask(router: &impl Model) -> Result<String, Error> {
-    let answer = router.infer(&Context::new(), Arc::new(ChatRequest::new("m").with_user("hi"))).await?;
-    Ok(answer.collect().await?.text())
+async fn ask(router: &impl ModelExt) -> Result<String, Error> {
+    router.chat("m").user("hi").send().await.map(|answer| answer.text())
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {

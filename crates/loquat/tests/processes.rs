@@ -20,7 +20,7 @@ use std::{
 };
 
 use loquat::{
-    ChatRequest, Client, Context, Error, Model,
+    Client, Context, Error, ModelExt,
     client::GenerationLimits,
     discovery::{CacheLimits, HealthChecks, Policy, Registry},
     router::{FallbackPolicy, GroupSpec, Members, Plan, RouteSpec},
@@ -317,12 +317,10 @@ fn judge(calls: &[Call]) {
     assert!(calls.len() > 500, "traffic ran");
 }
 
-async fn ask(router: &impl Model) -> Result<String, Error> {
+async fn ask(router: &impl ModelExt) -> Result<String, Error> {
     let context = Context::new().with_timeout(Duration::from_secs(20));
-    let mut request = ChatRequest::new("m").with_user("Say one word.");
-    request.max_output_tokens = Some(4);
-    let answer = router.infer(&context, Arc::new(request)).await?;
-    Ok(answer.collect().await?.text())
+    let chat = router.chat("m").user("Say one word.").max_tokens(4).context(context);
+    chat.send().await.map(|answer| answer.text())
 }
 
 /// The real one's entry, where it is.
