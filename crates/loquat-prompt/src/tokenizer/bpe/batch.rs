@@ -122,7 +122,7 @@ impl Vocabulary {
                 continue;
             }
             let (start, _) = place(at, ends, index);
-            self.encode_long(scratch, text, (start, *end), out);
+            self.encode_long(&mut slots, scratch, text, (start, *end), out);
             if !go_on(out) {
                 return (new, false);
             }

@@ -11,10 +11,13 @@
 //! ([`words::Words::longest`]), go back to a shorter one where the two are no neighbours
 //! ([`merges::Merges::are_neighbours`]), and remember from which places there was no way on. Each place is left once.
 //!
+//! A word in a script without spaces is cut first where no token can lie across ([`joins::Joins`]).
+//!
 //! A vocabulary's ranks are its tokens here; the tokens of vocabularies that number them otherwise are mapped afterwards.
 //! Which of a list of merges can happen at all, [`reached`] tells.
 
 mod batch;
+mod joins;
 mod memo;
 mod merges;
 mod reached;

@@ -26,19 +26,22 @@ fn encode(vocabulary: &Vocabulary, text: &[u8]) -> Vec<Token> {
 
 /// Vocabularies of few letters and random merges: more ways to go wrong than real ones. A merge is taken only if its two
 /// halves stay apart without it and become it with it, as in any vocabulary that was trained.
-fn vocabularies() -> impl Strategy<Value = Vec<[Token; 2]>> {
-    proptest::collection::vec((any::<u32>(), any::<u32>()), 0..40).prop_map(|wishes| {
+/// They begin with some merges and are of some tokens at random.
+fn vocabularies(
+    begin: &'static [[Token; 2]],
+    letters: &'static [Token],
+) -> impl Strategy<Value = Vec<[Token; 2]>> {
+    proptest::collection::vec((any::<u32>(), any::<u32>()), 0..40).prop_map(move |wishes| {
         let first: [u8; 256] = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
-        let mut merges: Vec<[Token; 2]> = Vec::new();
+        let mut merges: Vec<[Token; 2]> = begin.to_vec();
         for (left, right) in wishes {
-            let letters = [97, 98, 99];
             let pick = |wish: u32| {
-                let all = letters.len() + merges.len();
+                let all = letters.len() + merges.len() - begin.len();
                 let number = wish as usize % all;
                 letters
                     .get(number)
                     .copied()
-                    .unwrap_or_else(|| 256 + u32::try_from(number - letters.len()).unwrap())
+                    .unwrap_or_else(|| 256 + u32::try_from(number - letters.len() + begin.len()).unwrap())
             };
             let pair = [pick(left), pick(right)];
             let before = Vocabulary::new(&first, merges.clone().into_iter()).unwrap();
@@ -52,11 +55,30 @@ fn vocabularies() -> impl Strategy<Value = Vec<[Token; 2]>> {
     })
 }
 
+const ABC: [Token; 3] = [97, 98, 99];
+/// Three characters and parts of some: 256 is E4 B8, 257 一, 258 丸, 259 E3 80, 260 an ideographic space, 261 B8 80.
+const CHARACTERS: [[Token; 2]; 6] =
+    [[0xE4, 0xB8], [256, 0x80], [256, 0xB8], [0xE3, 0x80], [259, 0x80], [0xB8, 0x80]];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
+    /// Words of a script without spaces, in vocabularies whose tokens begin and end anywhere in its characters.
     #[test]
-    fn the_search_is_the_definition(merges in vocabularies(), text in "[abcd]{0,90}") {
+    fn words_that_are_cut_are_the_definition(
+        merges in vocabularies(&CHARACTERS, &[97, 0x80, 256, 257, 258, 259, 260, 261]),
+        text in "[a\u{3000}\u{3038}\u{3E00}\u{4000}\u{4E00}\u{4E38}\u{FE00}]{0,40}",
+    ) {
+        let first: [u8; 256] = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
+        let vocabulary = Vocabulary::new(&first, merges.into_iter()).unwrap();
+        let expected = definition(&vocabulary, &first, text.as_bytes());
+        // Twice, for the second time the memo knows the parts.
+        prop_assert_eq!(encode(&vocabulary, text.as_bytes()), expected.clone());
+        prop_assert_eq!(encode(&vocabulary, text.as_bytes()), expected);
+    }
+
+    #[test]
+    fn the_search_is_the_definition(merges in vocabularies(&[], &ABC), text in "[abcd]{0,90}") {
         let first: [u8; 256] = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
         let vocabulary = Vocabulary::new(&first, merges.into_iter()).unwrap();
         prop_assert_eq!(encode(&vocabulary, text.as_bytes()), definition(&vocabulary, &first, text.as_bytes()));
@@ -64,7 +86,7 @@ proptest! {
 
     #[test]
     fn words_together_and_in_turn_are_the_definition(
-        merges in vocabularies(),
+        merges in vocabularies(&[], &ABC),
         text in "[abcd]{0,400}",
         lengths in proptest::collection::vec(prop_oneof![4 => 1usize..6, 2 => 6usize..17, 1 => 17usize..40], 1..=BATCH),
     ) {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use loquat_core::{Error, ErrorKind, Result};
 
 use super::{
+    joins::Joins,
     memo::{MEMO_BYTES, Memo, Owner, Packed, Slots, memoized},
     merges::{Merges, TOKEN_BITS, Token},
     word::{self, FEW, Scratch, Stack},
@@ -25,6 +26,8 @@ pub(crate) struct Vocabulary {
     /// Words that are a token although no merging leads to it. Mostly none.
     pub(super) whole: HashMap<Box<[u8]>, Token>,
     pub(super) owner: Owner,
+    /// Where longer words are cut.
+    joins: Joins,
     /// All tokens' bytes, one after the other.
     bytes: Vec<u8>,
     /// Where in `bytes` each token begins; one more, for the end.
@@ -106,12 +109,15 @@ impl Vocabulary {
         }
         let reached = starts.get(..=halves.len()).unwrap_or_default();
         let tokens = reached.array_windows().map(|[start, end]| bytes.get(*start as usize..*end as usize));
-        let words = Words::new(tokens.map(Option::unwrap_or_default));
+        let words = Words::new(tokens.clone().map(Option::unwrap_or_default));
+        // A part of a word that is a token by itself alone would become that one.
+        let joins = if whole.is_empty() { Joins::new(tokens.flatten()) } else { Joins::NONE };
         Ok(Self {
             words,
             merges: Merges::new(first, halves, early),
             whole,
             owner: Owner::new(),
+            joins,
             bytes,
             starts,
         })
@@ -167,7 +173,7 @@ impl Vocabulary {
             let window = window(text, start);
             let [first, second, ..] = window[0].to_le_bytes();
             if length > MEMO_BYTES {
-                self.encode_long(scratch, text, (start, end), out);
+                self.encode_long(&mut slots, scratch, text, (start, end), out);
             } else if length <= 2 && self.whole.is_empty() {
                 let pair = self.merges.merged_bytes([first, second]);
                 if length == 1 || pair == Token::MAX {
@@ -261,6 +267,7 @@ impl Vocabulary {
     #[inline]
     pub(super) fn encode_long(
         &self,
+        slots: &mut Slots<'_>,
         scratch: &mut Scratch,
         text: &[u8],
         (start, end): (usize, usize),
@@ -269,7 +276,40 @@ impl Vocabulary {
         if let Some(token) = self.whole_word(text, start, end) {
             return out.push(token);
         }
+        if self.joins.may_cut(text.get(start..end).unwrap_or_default()) {
+            let first = self.joins.cut(text, start, end);
+            if first < end {
+                return self.encode_cut(slots, scratch, text, (start, first, end), out);
+            }
+        }
         word::encode(&self.words, &self.merges, scratch, text, (start, end), out);
+    }
+
+    /// A word that can be cut, the first time at the second place.
+    #[inline(never)]
+    fn encode_cut(
+        &self,
+        slots: &mut Slots<'_>,
+        scratch: &mut Scratch,
+        text: &[u8],
+        (mut start, mut cut, end): (usize, usize, usize),
+        out: &mut impl Stack,
+    ) {
+        while start < end {
+            if cut - start > MEMO_BYTES {
+                word::encode(&self.words, &self.merges, scratch, text, (start, cut), out);
+            } else {
+                let key = memoized(window(text, start), cut - start, self.owner);
+                let (tokens, is_it) = slots.find(key);
+                if is_it {
+                    out.extend(tokens.tokens().get(..tokens.count()).unwrap_or_default());
+                } else {
+                    self.encode_and_keep(slots, text, (start, cut), key, out);
+                }
+            }
+            start = cut;
+            cut = self.joins.cut(text, start, end);
+        }
     }
 
     #[inline]
