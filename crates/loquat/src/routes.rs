@@ -11,8 +11,8 @@ use crate::Client;
 impl Client {
     /// A router over the plan's endpoints. An endpoint's provider says its wire format; where it has no address it is the
     /// provider's own, with the key this client has for it, or this client's one server for everything
-    /// ([`ClientBuilder::base_url`](crate::ClientBuilder::base_url)), where it has such. Each endpoint has its own budget, queue
-    /// and breaker.
+    /// ([`ClientBuilder::base_url`](crate::ClientBuilder::base_url)), where it has such. With a key of its own it is the
+    /// provider's in any case. Each endpoint has its own budget, queue and breaker.
     ///
     /// Another model where the first one fails before it has said anything:
     ///
@@ -71,17 +71,14 @@ impl Client {
         if model.is_empty() {
             return Err(Error::new(ErrorKind::NotConfigured, "it names no model"));
         }
-        let endpoint = if base_url.is_empty() {
-            let own = match &self.0.server {
-                Some(server) => self.server_model(server, profile.format, model)?,
-                None => self.http_model(profile, model)?,
-            };
-            match credential {
-                Some(credential) => own.endpoint().clone().with_credential(credential.clone()),
-                None => return Ok(own),
+        let endpoint = match (base_url.is_empty(), credential, &self.0.server) {
+            (false, ..) => spec.endpoint.clone(),
+            // A key of its own is its provider's, and goes nowhere else.
+            (true, Some(key), _) => {
+                Endpoint::new(profile.name, self.0.base_url(profile), model).with_credential(key.clone())
             }
-        } else {
-            spec.endpoint.clone()
+            (true, None, Some(server)) => return self.server_model(server, profile.format, model),
+            (true, None, None) => return self.http_model(profile, model),
         };
         let http = HttpModel::new(self.0.transport.clone(), profile.format, endpoint)?;
         Ok(http.with_limits(self.0.limits))

@@ -4,14 +4,15 @@
 #[allow(dead_code, reason = "its main is for people")]
 mod example;
 
-use std::sync::Arc;
+use std::{io, net::SocketAddr, sync::Arc};
 
 use loquat::{
     Answer, Chat, Client, Context, ErrorKind, Message, Model, ModelExt, Result, Toolbox,
-    core::{Endpoint, model_fn},
+    core::{BoxFuture, Endpoint, model_fn},
     router::{Abilities, EndpointSpec, Plan, Router},
     schemars::JsonSchema,
     tool,
+    transport::{Config, Resolve},
 };
 use loquat_testing::{Reply, Server};
 use serde::Deserialize;
@@ -28,6 +29,16 @@ struct Person {
 }
 
 const ANN: &str = r#"{\"name\":\"Ann\"}"#;
+
+/// No name leads anywhere.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Resolve for Nowhere {
+    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
+    }
+}
 
 fn text(words: &str) -> Reply {
     Reply::events([format!(
@@ -125,6 +136,16 @@ async fn one_server_for_everything_is_that_of_routes_too() {
     let asked = server.requests().pop().expect("it was asked");
     assert!(asked.headers.iter().all(|(name, _)| name != "authorization"), "{asked:?}");
     assert_eq!(asked.body["model"], "m");
+
+    // A key of the endpoint's own goes to its provider or nowhere: here to one whose address is not resolved.
+    let spec = EndpointSpec::new("own", Endpoint::new("openai", "", "m").with_credential("sk-planted"));
+    let (server, url) = self::server([text("here")]).await;
+    let client =
+        Client::builder().base_url(url).schedule(None).transport(Config::new().with_resolver(Nowhere));
+    let plan = Plan::new().with_endpoint(spec).with_chain("chat", ["own"]);
+    let router = client.build().expect("valid").router(&plan).expect("a plan");
+    router.chat("chat").user("hi").send().await.expect_err("nobody is there");
+    assert!(server.requests().is_empty(), "{:?}", server.requests());
 }
 
 /// What is said of the request at a client reaches any model, its name included.
