@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    task::{self, Poll},
+    task::{self, Poll, ready},
 };
 
 use futures_core::Stream;
@@ -20,7 +20,7 @@ impl Answer {
     }
 
     /// An answer of these deltas. [`OwnedDelta::End`] ends it, and what follows that is not told. Without one it is truncated, or
-    /// failed where there is no delta at all.
+    /// failed where there is no delta at all. One whose text is empty is none: nothing has been said by it.
     pub fn from_deltas(deltas: impl IntoIterator<Item = OwnedDelta>) -> Self {
         Self::new(Replay::new(deltas))
     }
@@ -46,10 +46,9 @@ impl Replay {
         Self { deltas: deltas.into_iter().collect(), reached: None }
     }
 
-    /// Replays these words as text, then finishes. An empty one is left out: no delta has an empty text.
+    /// Replays these words as text, then finishes.
     pub fn words(words: &[&str]) -> Self {
-        let words = words.iter().filter(|word| !word.is_empty());
-        let text = words.map(|word| OwnedDelta::Text { choice: 0, text: (*word).into() });
+        let text = words.iter().map(|word| OwnedDelta::Text { choice: 0, text: (*word).into() });
         let end = Ending::Finished { reason: FinishReason::Stop, usage: Usage::default() };
         Self::new(text.chain([OwnedDelta::End(end)]))
     }
@@ -57,7 +56,8 @@ impl Replay {
 
 impl Source for Replay {
     fn poll_advance(&mut self, _: &mut task::Context<'_>) -> Poll<Step> {
-        Poll::Ready(step(self.deltas.pop_front(), &mut self.reached))
+        let next = std::iter::from_fn(|| self.deltas.pop_front()).find(says_something);
+        Poll::Ready(step(next, &mut self.reached))
     }
 
     fn current(&self) -> Delta<'_> {
@@ -72,11 +72,28 @@ struct Streamed<S> {
 
 impl<S: Stream<Item = OwnedDelta> + Send> Source for Streamed<S> {
     fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
-        self.deltas.as_mut().poll_next(cx).map(|next| step(next, &mut self.reached))
+        loop {
+            match ready!(self.deltas.as_mut().poll_next(cx)) {
+                Some(delta) if !says_something(&delta) => {}
+                next => return Poll::Ready(step(next, &mut self.reached)),
+            }
+        }
     }
 
     fn current(&self) -> Delta<'_> {
         shown(self.reached.as_ref())
+    }
+}
+
+/// Whether it is more than an empty text, with which streams of other libraries begin: a router takes the first words for the
+/// beginning of an answer, and then asks nobody else.
+fn says_something(delta: &OwnedDelta) -> bool {
+    match delta {
+        OwnedDelta::Text { text, .. }
+        | OwnedDelta::Reasoning { text, .. }
+        | OwnedDelta::Refusal { text, .. }
+        | OwnedDelta::ToolArguments { fragment: text, .. } => !text.is_empty(),
+        _ => true,
     }
 }
 

@@ -58,6 +58,8 @@ fn deltas_end_as_they_say() {
             (vec![text("lo"), failed()], "lo", Some(ErrorKind::Overloaded)),
             (vec![failed()], "", Some(ErrorKind::Overloaded)),
             (vec![], "", Some(ErrorKind::Protocol)),
+            (vec![text("")], "", Some(ErrorKind::Protocol)),
+            (vec![text(""), text("lo"), text(""), finished()], "lo", None),
         ] {
             let mut answer = make(deltas.clone());
             let mut said = String::new();
@@ -71,6 +73,8 @@ fn deltas_end_as_they_say() {
             assert_eq!((said.as_str(), ended), (expected, kind), "{deltas:?}");
             assert!(now(answer.next()).is_none(), "and stays ended: {deltas:?}");
         }
+        let mut begun = make(vec![text(""), text("lo")]);
+        assert_eq!(now(begun.next_text()), Ok(Some("lo")), "the empty one is not handed out");
     }
     let usage = now(Answer::from_deltas([text("a"), finished()]).collect()).expect("finished").usage;
     assert_eq!(usage.output_tokens, 2);
