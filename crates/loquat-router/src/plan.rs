@@ -36,11 +36,14 @@ impl Plan {
         self
     }
 
-    /// With one more route, which goes down these: the first is asked, and the next where it fails before its first token, is out,
-    /// or cannot do what is asked. Each in turn, up to eight for one answer ([`FallbackPolicy::max_attempts`]).
+    /// With one more route, which goes down these: the first is asked, and the next where it is out, cannot do what is asked, or fails
+    /// before its first token with what another may do better ([`FallbackPolicy`]). Each in turn, up to eight for one answer
+    /// ([`FallbackPolicy::max_attempts`]).
     ///
-    /// A name that the plan has an endpoint of is that endpoint. Another one that is written as `openai:gpt-4o` becomes an endpoint of
-    /// that name: the provider's model, at no address, which whoever connects it takes for the provider's own, of common abilities.
+    /// A name that the plan has an endpoint of by then is that endpoint. Another one that is written as `openai:gpt-4o` becomes an
+    /// endpoint of that name: the provider's model, at no address, which whoever connects it takes for the provider's own. It has
+    /// common abilities ([`Abilities::COMMON`](crate::Abilities::COMMON)): what a model can beyond these, such as looking at
+    /// pictures, is said by an endpoint of one's own.
     ///
     /// ```
     /// use loquat_router::Plan;
@@ -65,7 +68,8 @@ impl Plan {
             route.groups.push(GroupSpec::of([name]));
         }
         let count = u32::try_from(route.groups.len()).unwrap_or(MAX_TRIED);
-        route.fallback.max_attempts = count.clamp(1, MAX_TRIED);
+        // No fewer than without: a canary is one of them, and a table that comes meanwhile may have others.
+        route.fallback.max_attempts = count.clamp(route.fallback.max_attempts.min(MAX_TRIED), MAX_TRIED);
         self.with_route(route)
     }
 }

@@ -81,6 +81,8 @@ async fn a_chain_is_gone_down() {
     assert!(problems.iter().any(|what| what.contains("there is no endpoint `near`")), "{problems:?}");
     let long = Plan::new().with_chain("long", (0..20).map(|at| format!("p:{at}")));
     assert_eq!((long.problems(), long.routes[0].fallback.max_attempts), (Vec::new(), 8));
+    let short = Plan::new().with_chain("short", ["p:one"]);
+    assert_eq!(short.routes[0].fallback.max_attempts, RouteSpec::new("any").fallback.max_attempts);
     assert!(!Plan::new().with_chain("none", [""; 0]).problems().is_empty());
 }
 
