@@ -51,4 +51,5 @@ fn the_engine_says_what_it_lacks() {
     ran.check(1, "", &["pip", "uv"]);
     let ran = Program::new(["models", "engine"]).run();
     ran.check(0, "engine  not pulled yet: the first use does, or `loquat pull`\n", &[]);
+    Program::new(["chat", "-m", "/nonexistent/m.gguf", "hi"]).run().check(3, "", &["/nonexistent/m.gguf"]);
 }

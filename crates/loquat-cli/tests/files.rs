@@ -70,21 +70,36 @@ fn so_is_a_folder_in_place_of_a_file_and_a_file_in_place_of_a_folder() {
     }
 }
 
-/// A script's routes have to be good before it is read, and a model's file is one by its name alone.
+/// A script's routes have to be good before it is read, and a model's file is one by its name alone. Where that one is not there the
+/// engine says what is.
 #[test]
 fn files_of_their_own_kind_are_no_exception() {
     let folder = tempfile::tempdir().unwrap();
     let routes = folder.path().join("routes.toml");
     fs::write(&routes, "[[endpoints]]\nname = \"a\"\nprovider = \"openai\"\nmodel = \"m\"\n").unwrap();
-    let (none, model) = (folder.path().join("none"), folder.path().join("none.gguf"));
+    let none = folder.path().join("none");
     let simulate = ["route", "simulate", routes.to_str().unwrap(), "--script", NAMED];
     check(&simulate, none.to_str().unwrap());
     check(&simulate, folder.path().to_str().unwrap());
-    fs::create_dir(folder.path().join("folder.gguf")).unwrap();
-    for path in [model, folder.path().join("folder.gguf")] {
-        let path = path.to_str().unwrap();
-        check(&["chat", "-m", NAMED, "hi"], path);
-        check(&["chat", "-m", &format!("engine:{path}"), "hi"], path);
+    let model = folder.path().join("folder.gguf");
+    fs::create_dir(&model).unwrap();
+    let model = model.to_str().unwrap();
+    for name in [model, &format!("engine:{model}"), &format!(" {model} ")] {
+        let arguments = ["chat", "-m", name, "hi"];
+        Program::new(arguments).run().check(2, "", &[model]);
+    }
+}
+
+/// Text is wanted, and these are bytes.
+#[test]
+fn routes_that_are_no_text_cannot_be_read_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let routes = folder.path().join("routes.toml");
+    fs::write(&routes, b"\xff").unwrap();
+    for case in
+        [&["route", "check", NAMED][..], &["route", "explain", NAMED, "m"], &["route", "simulate", NAMED]]
+    {
+        check(case, routes.to_str().unwrap());
     }
 }
 

@@ -81,8 +81,11 @@ struct Chat<'a> {
 pub(crate) fn run(args: &ChatArgs, console: &Console) -> Result<Exit> {
     let piped = !std::io::stdin().is_terminal();
     let model = args.model_name()?;
-    if args.server.base_url.is_none() && model.ends_with(".gguf") {
-        input::readable(Path::new(model.strip_prefix("engine:").unwrap_or(&model)), u64::MAX)?;
+    let name = model.trim();
+    let file = Path::new(name.strip_prefix("engine:").unwrap_or(name));
+    // One that is not there may be a model that was pulled, and otherwise the engine says which there are.
+    if args.server.base_url.is_none() && name.ends_with(".gguf") && file.exists() {
+        input::readable(file, u64::MAX)?;
     }
     let chat = Chat::new(args, console, &model)?;
     // One thread is enough: it reads the socket, decodes and prints, and no chunk changes threads on its way.

@@ -3,7 +3,11 @@
 mod plot;
 mod simulate;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use clap::{Args, Subcommand};
 use loquat::{
@@ -82,7 +86,7 @@ enum RouteCommand {
 pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
     match &args.command {
         RouteCommand::Check { file, without_keys } => {
-            input::readable(file, MAX_CONFIG_BYTES as u64)?;
+            readable(file)?;
             let plan = if *without_keys { plan_without_keys(file)? } else { plan_from_file(file)? };
             // What an endpoint speaks, and whether its address is one, is known once it is connected.
             let client = loquat::Client::builder().env().build()?;
@@ -94,7 +98,7 @@ pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
             write_out(&format!("{}, {}\n", count(endpoints, "endpoint"), count(routes, "route")))?;
         }
         RouteCommand::Explain { file, model, needs, prompt_tokens, output_tokens } => {
-            input::readable(file, MAX_CONFIG_BYTES as u64)?;
+            readable(file)?;
             let router = nowhere(&plan_without_keys(file)?)?;
             let needs = needs.iter().fold(Abilities::NONE, |all, ability| all.and(*ability));
             let asked = Asked::nothing()
@@ -113,6 +117,15 @@ pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
         }
     }
     Ok(Exit::Finished)
+}
+
+/// Looks whether a named file of routes can be read, and is text. One that is a pipe can be read once, and is not looked at.
+fn readable(file: &Path) -> Result<()> {
+    input::readable(file, MAX_CONFIG_BYTES as u64)?;
+    if file.is_file() {
+        input::text(Some(file), MAX_CONFIG_BYTES as u64)?;
+    }
+    Ok(())
 }
 
 /// A router that decides and asks nobody.

@@ -12,7 +12,7 @@ use loquat::{
     },
 };
 
-use super::{nowhere, plot};
+use super::{nowhere, plot, readable};
 use crate::{
     console::{Console, write_out},
     input,
@@ -32,7 +32,7 @@ pub(crate) struct SimulateArgs {
 }
 
 pub(crate) fn run(args: &SimulateArgs, console: &Console) -> Result<()> {
-    input::readable(&args.file, MAX_CONFIG_BYTES as u64)?;
+    readable(&args.file)?;
     let plan = plan_without_keys(&args.file)?;
     let router = nowhere(&plan)?;
     let config = match &args.script {
