@@ -51,6 +51,7 @@ impl Outline {
     /// Draws a text. `false` when a string in it does not end or is not valid, a control character is outside of them, or it is so
     /// long that places in it are no `u32`.
     pub(crate) fn draw(&mut self, json: &[u8]) -> bool {
+        self.drawn = 0;
         json.len() < END as usize && vector::run_widest(Draw::<false> { outline: self, text: json }).is_some()
     }
 

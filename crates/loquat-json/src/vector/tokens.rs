@@ -62,7 +62,7 @@ impl<'t> Tokens<'t> {
     #[inline(always)]
     pub(crate) fn whole(self) -> Option<Whole<'t>> {
         // As numbers they may be compared wherever they point to.
-        let is_whole = self.next.addr() + GROUP * size_of::<u32>() <= self.end.addr();
+        let is_whole = self.end.addr().saturating_sub(self.next.addr()) >= GROUP * size_of::<u32>();
         is_whole.then_some(Whole(Group(self)))
     }
 }
