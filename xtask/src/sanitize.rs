@@ -122,7 +122,7 @@ fn emulated() -> Result<()> {
         }
     }
     if !knows_aarch64(Command::new("rustc").current_dir(workspace::root())) {
-        if !knows_aarch64(&mut Command::new(SYSTEM_RUSTC)) {
+        if !knows_aarch64(Command::new(SYSTEM_RUSTC).current_dir(workspace::root())) {
             bail!(
                 "Rust's library for it is missing: rustup target add {AARCH64}; or, for the compiler of the system's packages: \
                  dpkg --add-architecture arm64, apt-get install rustc-web libstd-rust-web-dev:arm64"
