@@ -87,8 +87,8 @@ enum CacheCommand {
 /// Redis cannot be reached, the seal is missing, a file cannot be read.
 pub(crate) fn run(args: &CacheArgs, console: &Console) -> Result<Exit> {
     if let CacheCommand::Warm { files, .. } = &args.command {
-        let named = files.iter().filter(|file| *file != Path::new("-"));
-        named.map(|file| input::readable(file, MAX_FILE_BYTES)).collect::<Result<()>>()?;
+        let mut named = files.iter().filter(|file| *file != Path::new("-"));
+        named.try_for_each(|file| input::readable(file, MAX_FILE_BYTES))?;
     }
     let seal = std::env::var("LOQUAT_CACHE_SEAL").ok();
     let wants_seal = matches!(args.command, CacheCommand::Warm { .. });
