@@ -33,7 +33,6 @@ impl Pass {
             let Some(group) = tokens.group() else { return Err(Stop::NoJson) };
             let start = group.place::<0>();
             let byte = group.byte::<0>();
-            // An array or object ends with its bracket, unless it is empty.
             if byte == b'"' {
                 // Quotes come in pairs. Whatever follows is a token.
                 let quote = group.place::<1>();
@@ -48,6 +47,7 @@ impl Pass {
                 }
                 tokens = group.after::<2>();
             } else if let b'{' | b'[' = byte {
+                // It ends with its bracket below, unless it is empty.
                 container = wanted;
                 // The brackets' codes differ by two.
                 closing = byte + 2;
