@@ -1,10 +1,13 @@
 //! A busy program that is watched: run it, and in another terminal `loquat top`, or `curl 127.0.0.1:9464/metrics`.
 //!
 //! ```console
-//! $ cargo run --example observe --features observe -- 30      # for thirty seconds
+//! $ cargo run --example observe --features observe -- 30                      # for thirty seconds
+//! $ cargo run --example observe --features observe -- 30 127.0.0.1:0         # shown at a port that is free
 //! ```
 //!
 //! What it asks is a server in the same process: forty tokens an answer, and now and then a refusal.
+
+#![allow(clippy::print_stdout, reason = "this is a program")]
 
 use std::{error::Error, time::Duration};
 
@@ -24,7 +27,9 @@ use tokio::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let seconds = std::env::args().nth(1).map_or(Ok(60), |seconds| seconds.parse())?;
+    let mut words = std::env::args().skip(1);
+    let seconds = words.next().map_or(Ok(60), |seconds| seconds.parse())?;
+    let address = words.next().unwrap_or_else(|| "127.0.0.1:9464".to_owned()).parse()?;
 
     // What fails, what is slow and a hundredth of the rest goes to a file, as lines of JSON.
     let lines = std::env::temp_dir().join("loquat-observe-example.jsonl");
@@ -34,8 +39,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .prices("USD", [("large", Price::per_million(2.0, 8.0)), ("small", Price::per_million(0.1, 0.4))])
         .export(exporter)
         .build();
-    let address = ([127, 0, 0, 1], 9464).into();
-    let _diagnostics = Server::bind(&observer, address, ServerConfig::default().with_debug())?;
+    let diagnostics = Server::bind(&observer, address, ServerConfig::default().with_debug())?;
+    if let Some(address) = diagnostics.address() {
+        println!("http://{address}/metrics");
+    }
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let base_url = format!("http://{}/v1", listener.local_addr()?);

@@ -30,7 +30,7 @@ async fn main() -> Result<(), Error> {
 }
 
 /// A route to the first server, and to the second where that fails.
-pub(crate) fn either(model: &str, first: &str, second: &str) -> Result<Router, Error> {
+fn either(model: &str, first: &str, second: &str) -> Result<Router, Error> {
     let plan = Plan::new()
         .with_endpoint(EndpointSpec::new("first", Endpoint::new("openai", first, model)))
         .with_endpoint(EndpointSpec::new("second", Endpoint::new("openai", second, model)))

@@ -1,8 +1,7 @@
 //! A router asked as a client is: text, tools and types, through the whole client and over real sockets.
 
-#[path = "../examples/routes.rs"]
-#[allow(dead_code, reason = "its main is for people")]
-mod example;
+#[path = "support/says.rs"]
+mod says;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -15,6 +14,7 @@ use loquat::{
     transport::{Config, Resolve},
 };
 use loquat_testing::{Reply, Server};
+use says::{calls, text};
 use serde::Deserialize;
 
 /// The weather at a place.
@@ -28,7 +28,7 @@ struct Person {
     name: String,
 }
 
-const ANN: &str = r#"{\"name\":\"Ann\"}"#;
+const ANN: &str = r#"{"name":"Ann"}"#;
 
 /// No name leads anywhere.
 #[derive(Debug)]
@@ -38,25 +38,6 @@ impl Resolve for Nowhere {
     fn resolve<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
     }
-}
-
-fn text(words: &str) -> Reply {
-    Reply::events([format!(
-        r#"{{"choices":[{{"index":0,"delta":{{"content":"{words}"}},"finish_reason":"stop"}}]}}"#
-    )])
-}
-
-fn busy() -> Reply {
-    Reply::refusal(503, r#"{"error":{"message":"busy"}}"#)
-}
-
-fn call(name: &str) -> Reply {
-    Reply::events([
-        format!(
-            r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":0,"id":"id0","function":{{"name":"{name}","arguments":"{{\"city\":\"Rome\"}}"}}}}]}}}}]}}"#
-        ),
-        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#.to_owned(),
-    ])
 }
 
 async fn server(replies: impl IntoIterator<Item = Reply>) -> (Server, String) {
@@ -72,22 +53,6 @@ fn one(url: &str, abilities: Abilities) -> Router {
     Client::builder().schedule(None).build().expect("valid").router(&plan).expect("a plan")
 }
 
-/// The example, which `cargo run` would only compile.
-#[tokio::test]
-async fn the_second_answers_where_the_first_fails() {
-    let ((near, near_url), (far, far_url)) =
-        (server([busy(), busy(), busy()]).await, server([text("blue")]).await);
-    let router = example::either("llama", &near_url, &far_url).expect("a plan");
-    let answer = router.chat("chat").user("Why is the sky blue?").send().await.expect("somebody answers");
-    assert_eq!(answer.text(), "blue");
-    assert!(!near.requests().is_empty());
-    let asked = far.requests().pop().expect("it was asked").body;
-    assert_eq!(
-        (&asked["model"], &asked["messages"][0]["content"]),
-        (&"llama".into(), &"Why is the sky blue?".into())
-    );
-}
-
 #[tokio::test]
 async fn a_route_that_is_none_is_named_before_anything_is_asked() {
     let (server, url) = server([]).await;
@@ -99,7 +64,7 @@ async fn a_route_that_is_none_is_named_before_anything_is_asked() {
 
 #[tokio::test]
 async fn tools_are_called_over_a_route() {
-    let (server, url) = server([call("weather"), text("sunny")]).await;
+    let (server, url) = server([calls("weather", ["Rome"]), text("sunny")]).await;
     let router = one(&url, Abilities::COMMON);
     let outcome =
         router.chat("chat").user("hi").tools(Toolbox::new().with(weather)).send().await.expect("an answer");

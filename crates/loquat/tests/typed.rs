@@ -1,8 +1,12 @@
 //! Functions as tools and types as answers, through the whole client and over a real socket.
 #![cfg(all(feature = "client", feature = "tools"))]
 
+#[path = "support/says.rs"]
+mod says;
+
 use loquat::{Client, ErrorKind, Toolbox, schemars::JsonSchema, tool};
 use loquat_testing::{Reply, Server};
+use says::{calls, text};
 use serde::Deserialize;
 
 /// The weather at a place.
@@ -17,15 +21,6 @@ struct Person {
     age: u8,
 }
 
-fn text(words: &str) -> Reply {
-    let words = words.replace('"', "\\\"");
-    Reply::events([
-        format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{words}"}}}}]}}"#),
-        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#
-            .to_owned(),
-    ])
-}
-
 async fn client(replies: impl IntoIterator<Item = Reply>) -> (Client, Server) {
     let server = Server::start(replies).await.expect("a port");
     let base_url = format!("{}/v1", server.base_url());
@@ -34,14 +29,7 @@ async fn client(replies: impl IntoIterator<Item = Reply>) -> (Client, Server) {
 
 #[tokio::test]
 async fn tools_are_called_and_their_results_sent_back() {
-    let call = |index: u32, city: &str| {
-        format!(
-            r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":{index},"id":"id{index}","function":{{"name":"weather","arguments":"{{\"city\":\"{city}\"}}"}}}}]}}}}]}}"#
-        )
-    };
-    let stop = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#.to_owned();
-    let (client, server) =
-        client([Reply::events([call(0, "Rome"), call(1, "Oslo"), stop]), text("both sunny")]).await;
+    let (client, server) = client([calls("weather", ["Rome", "Oslo"]), text("both sunny")]).await;
     let outcome =
         client.chat("m").user("hi").tools(Toolbox::new().with(weather)).send().await.expect("an answer");
     assert_eq!((outcome.text().as_str(), outcome.turns), ("both sunny", 2));

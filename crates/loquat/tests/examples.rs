@@ -1,0 +1,116 @@
+//! The examples, run as programs against servers that say what a provider would.
+
+#[path = "support/example.rs"]
+mod example;
+#[path = "support/says.rs"]
+mod says;
+
+use std::process::Output;
+
+use loquat_testing::{Reply, Server};
+use says::{calls, text};
+use tokio::task::spawn_blocking;
+
+fn models() -> Reply {
+    Reply::json(r#"{"object":"list","data":[{"id":"llama3","object":"model"}]}"#)
+}
+
+async fn server(replies: impl IntoIterator<Item = Reply>) -> (Server, String) {
+    let server = Server::start(replies).await.expect("a port");
+    let url = format!("{}/v1", server.base_url());
+    (server, url)
+}
+
+/// Runs an example to its end. What asks the default provider has `url` for it, and nothing else of the environment.
+async fn run(name: &str, url: &str, arguments: &[&str]) -> Output {
+    let mut program = example::program(name, env!("CARGO_MANIFEST_DIR"));
+    program
+        .args(arguments)
+        .env_clear()
+        .env("LOQUAT_BASE_URL", url)
+        .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"));
+    spawn_blocking(move || program.output()).await.expect("no panic").expect("it starts")
+}
+
+/// What it printed.
+#[track_caller]
+fn printed(ran: &Output) -> String {
+    assert!(ran.status.success(), "{ran:?}");
+    String::from_utf8(ran.stdout.clone()).expect("text")
+}
+
+#[tokio::test]
+async fn one_question_has_one_answer_whole_or_as_it_is_made() {
+    for name in ["chat", "stream"] {
+        let (server, url) = server([text("Rayleigh")]).await;
+        assert_eq!(printed(&run(name, &url, &[]).await).trim_end(), "Rayleigh", "{name}");
+        let asked = server.requests().pop().expect("it was asked").body;
+        assert_eq!(asked["messages"][0]["content"], "Why is the sky blue?", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_a_rust_type() {
+    let recipe = r#"{"name":"Compote","ingredients":["500 g loquats","sugar"],"minutes":20}"#;
+    let (_server, url) = server([text(recipe)]).await;
+    assert_eq!(
+        printed(&run("structured", &url, &[]).await),
+        "Compote, 20 minutes, of 500 g loquats, sugar\n"
+    );
+}
+
+#[tokio::test]
+async fn a_function_is_called_by_the_model() {
+    let (server, url) = server([calls("weather", ["Oslo"]), text("fine")]).await;
+    assert_eq!(printed(&run("tools", &url, &[]).await), "fine\n");
+    assert_eq!(server.requests()[1].body["messages"][2]["content"], "sunny in Oslo, 20 °C");
+}
+
+#[tokio::test]
+async fn several_are_asked_at_once() {
+    let (server, url) = server([text("one"), text("one"), text("one")]).await;
+    let says = printed(&run("concurrent", "", &[&url, "m", "3"]).await);
+    for n in 0..3 {
+        assert!(says.contains(&format!("{n}: one (2 output tokens)\n")), "{says}");
+    }
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn the_second_of_two_servers_answers_where_the_first_fails() {
+    let busy = || Reply::refusal(503, r#"{"error":{"message":"busy"}}"#);
+    let ((near, near_url), (far, far_url)) =
+        (server([busy(), busy(), busy()]).await, server([text("blue")]).await);
+    assert_eq!(printed(&run("routes", "", &["llama", &near_url, &far_url]).await), "blue\n");
+    assert!(!near.requests().is_empty());
+    let asked = far.requests().pop().expect("it was asked").body;
+    assert_eq!(
+        (&asked["model"], &asked["messages"][0]["content"]),
+        (&"llama".into(), &"Why is the sky blue?".into())
+    );
+}
+
+#[tokio::test]
+async fn a_found_server_is_asked() {
+    let (server, _) = server([models(), text("Loquats are gold.")]).await;
+    let says = printed(&run("discovery", "", &["llama3", &server.base_url()]).await);
+    assert!(says.contains("serves llama3\n") && says.ends_with("Loquats are gold.\n"), "{says}");
+}
+
+/// It asks for as long as it is told to, shows what it does on a port of its own choice, and ends.
+#[tokio::test]
+async fn a_busy_program_is_watched() {
+    let says = printed(&run("observe", "", &["1", "127.0.0.1:0"]).await);
+    assert!(says.contains("http://127.0.0.1:"), "{says}");
+}
+
+/// Without what they need they say what that is.
+#[tokio::test]
+async fn those_that_take_arguments_say_which() {
+    for name in ["concurrent", "routes"] {
+        let ran = run(name, "", &[]).await;
+        let says = [ran.stdout, ran.stderr].concat();
+        assert_eq!(ran.status.code(), Some(2), "{name}");
+        assert!(says.starts_with(format!("usage: {name} ").as_bytes()), "{name}");
+    }
+}
