@@ -103,16 +103,18 @@ async fn two(socket: TcpStream) {
     headers.insert("x-request-id", HeaderValue::from_static("0123456789abcdef"));
     let content = Bytes::from(vec![b'x'; 128 * 1024]);
     while let Some(Ok((request, mut respond))) = connection.accept().await {
-        let (headers, content) = (headers.clone(), content.clone());
+        let (mut headers, content) = (headers.clone(), content.clone());
         tokio::spawn(async move {
             let (parts, mut body) = request.into_parts();
             while let Some(Ok(chunk)) = body.data().await {
                 let _ = body.flow_control().release_capacity(chunk.len());
             }
+            let length = bytes_of(parts.uri.path());
+            headers.insert("content-length", HeaderValue::from(length));
             let mut response = http::Response::new(());
             *response.headers_mut() = headers;
             if let Ok(mut stream) = respond.send_response(response, false) {
-                let _ = stream.send_data(content.slice(..bytes_of(parts.uri.path())), true);
+                let _ = stream.send_data(content.slice(..length), true);
             }
         });
     }

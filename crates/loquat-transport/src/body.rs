@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use loquat_core::{CancellationToken, ErrorKind, Result};
 
 #[cfg(feature = "decompress")]
@@ -38,6 +38,8 @@ pub struct Body {
 
 /// What no chunk needs: apart, since one among many finds what each chunk needs cold.
 pub(crate) struct Rest {
+    /// As long as an HTTP/2 body is said to be, in bytes; 0 where that is not said. `h2` ends a stream that does not keep to it.
+    promised: usize,
     trailers: Option<Box<HeaderMap>>,
     pub(crate) trail: Trail,
     drain: Drain,
@@ -64,7 +66,7 @@ struct Drain {
 impl Rest {
     pub(crate) fn new(trail: Trail, pool: &PoolConfig) -> Box<Self> {
         let drain = Drain { bytes: pool.drain_bytes, time: pool.drain_time };
-        Box::new(Self { trailers: None, trail, drain })
+        Box::new(Self { promised: 0, trailers: None, trail, drain })
     }
 }
 
@@ -79,9 +81,12 @@ impl Body {
     pub(crate) fn http2(
         stream: http2::Stream,
         slot: Slot,
+        headers: &HeaderMap,
         cancellation: &CancellationToken,
-        rest: Box<Rest>,
+        mut rest: Box<Rest>,
     ) -> Self {
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        rest.promised = length.and_then(|length| length.parse().ok()).unwrap_or(0);
         Self::new(Inner::Http2 { stream, slot }, cancellation, rest)
     }
 
@@ -264,7 +269,8 @@ impl Body {
             return Ok(first);
         };
         // Room for the rest where its length is known; a length that is only promised reserves so much at most.
-        let rest = self.length_hint().saturating_add(second.len()).min(MAX_RESERVED_BYTES);
+        let rest =
+            self.left_hint(first.len() + second.len()).saturating_add(second.len()).min(MAX_RESERVED_BYTES);
         let mut whole = BytesMut::with_capacity(first.len() + rest);
         whole.extend_from_slice(&first);
         drop(first);
@@ -279,11 +285,12 @@ impl Body {
         Ok(whole.freeze())
     }
 
-    /// Bytes that are still to come, as far as that is known.
-    fn length_hint(&self) -> usize {
+    /// Bytes that are still to come after the first `taken`, as far as that is known.
+    fn left_hint(&self, taken: usize) -> usize {
         match &self.inner {
             Inner::Http1(connection) => usize::try_from(connection.length_hint()).unwrap_or(0),
-            Inner::Http2 { .. } | Inner::Done => 0,
+            Inner::Http2 { .. } => self.rest.promised.saturating_sub(taken),
+            Inner::Done => 0,
         }
     }
 

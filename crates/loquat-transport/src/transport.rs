@@ -152,7 +152,9 @@ impl Transport {
         let connection = source.info();
         let body = match source {
             Source::Http1(connection) => Body::http1(connection, context.cancellation(), rest),
-            Source::Http2(stream, slot) => Body::http2(stream, slot, context.cancellation(), rest),
+            Source::Http2(stream, slot) => {
+                Body::http2(stream, slot, &head.headers, context.cancellation(), rest)
+            }
         };
         #[cfg(feature = "decompress")]
         let decoder =

@@ -98,6 +98,24 @@ async fn an_exhausted_window_stops_the_sender_and_reading_resumes_it() {
 }
 
 #[tokio::test]
+async fn a_body_of_known_length_is_collected_into_as_much_memory() {
+    const LENGTH: usize = 100_001;
+    let address = serve(
+        |_| {},
+        |_, _, _, mut respond| async move {
+            let mut head = ok();
+            head.headers_mut().insert("content-length", LENGTH.into());
+            let mut stream = respond.send_response(head, false).expect("open");
+            send_all(&mut stream, Bytes::from(vec![b'x'; LENGTH]), true).await;
+        },
+    )
+    .await;
+    let body = send(&http2(), post(address)).await.expect("head").body.collect(LENGTH).await.expect("whole");
+    let memory = body.try_into_mut().expect("nobody else has it");
+    assert_eq!((memory.len(), memory.capacity()), (LENGTH, LENGTH));
+}
+
+#[tokio::test]
 async fn unread_streams_do_not_stop_their_neighbours() {
     let address = serve(
         |_| {},
