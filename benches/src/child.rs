@@ -7,6 +7,8 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
+use crate::machine;
+
 /// The argument that makes a bench's program its server.
 const ARGUMENT: &str = "--serve";
 
@@ -39,9 +41,11 @@ impl Server {
     /// The same with more arguments.
     pub fn start_with(arguments: &[String]) -> Self {
         let program = std::env::current_exe().expect("this program has a path");
+        let cores: Vec<String> = machine::cores().iter().map(ToString::to_string).collect();
         let mut child = Command::new(program)
             .arg(ARGUMENT)
             .args(arguments)
+            .env(machine::CORES, cores.join(","))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -51,8 +55,13 @@ impl Server {
     }
 
     /// The next address it announces.
+    ///
+    /// # Panics
+    /// Where it shares this thread's core although there are others: every figure would be of something else.
     pub fn address(&mut self) -> SocketAddr {
-        self.lines.next().expect("a line").expect("text").parse().expect("an address")
+        let address = self.lines.next().expect("a line").expect("text").parse().expect("an address");
+        assert!(machine::is_apart_from(self.pid()), "the server has a core of its own");
+        address
     }
 
     pub fn pid(&self) -> u32 {

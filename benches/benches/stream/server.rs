@@ -4,8 +4,8 @@
 //! A request for `/N/…` is answered by N events in the OpenAI chat format, a finish and `[DONE]`, and each event's text holds
 //! when it was written. Streams begin when they are asked for, and fall into twenty slots of a millisecond each in turn, so
 //! that 400 streams are 20 events every millisecond, and not 400 at once: as with a timer per stream in any server whose
-//! clock ticks in milliseconds. HTTP/1.1 is written by hand, one `send` per event; HTTP/2 is the `h2` crate, which writes what
-//! one millisecond gave a connection at once, and allows 100 streams on one.
+//! clock ticks in milliseconds. HTTP/1.1 is written by hand, one `send` per event; HTTP/2 is the `h2` crate, which writes
+//! each frame of more than 256 bytes by itself, and so each event, and is told to allow 100 streams on one connection.
 
 use std::{
     cell::RefCell,
