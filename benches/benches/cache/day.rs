@@ -67,6 +67,8 @@ fn day(traffic: Traffic, who: usize) -> f64 {
         let whole: String = messages.iter().flat_map(|message| ["<|endofprompt|>user\n", message]).collect();
         let node = &mut nodes[node];
         tokens.clear();
+        // Reading the clock is a call of the kernel, a tenth of what a prompt takes with ours: an empty span is taken off each.
+        let empty = thread_nanos();
         let began = thread_nanos();
         match who {
             0 => node.segments.encode_prompt(&pieces, &mut tokens).expect("any prompt is encoded"),
@@ -79,7 +81,7 @@ fn day(traffic: Traffic, who: usize) -> f64 {
             },
             _ => plain.encode_prompt(&pieces, &mut tokens).expect("any prompt is encoded"),
         }
-        spent += thread_nanos() - began;
+        spent += (thread_nanos() - began) - (began - empty);
         prompts += 1;
         black_box(&tokens);
     };
