@@ -45,8 +45,13 @@ pub(super) fn window(text: &[u8], at: usize) -> Window {
     }
 }
 
+/// [`window`] of the last places of a text: what it ends with, moved to where it begins.
 #[cold]
 fn short_window(text: &[u8], at: usize) -> Window {
+    let behind = (at + 16).saturating_sub(text.len());
+    if let (Some(last), ..16) = (text.last_chunk::<16>(), behind) {
+        return halves(u128::from_le_bytes(*last) >> (8 * behind));
+    }
     let mut bytes = [0u8; 16];
     for (byte, from) in bytes.iter_mut().zip(text.get(at..).unwrap_or_default()) {
         *byte = *from;
