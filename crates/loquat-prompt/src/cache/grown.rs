@@ -58,11 +58,20 @@ struct Shelf {
 /// What is looked at of a prompt first.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
-    pieces: usize,
-    bytes: usize,
+    end: Place,
+    /// Where the first text ends that only the prompt keeps.
+    late: Option<Place>,
+}
+
+/// A place within a prompt, and what tells it from the same place in others.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    piece: usize,
+    /// Bytes of the prompt before that piece, and of the piece up to there.
+    before: usize,
+    part: usize,
+    /// The last bytes of that part.
     tail: [u8; TAIL_BYTES],
-    /// Where the first text ends that only the prompt keeps, and the last bytes of its piece up to there.
-    late: Option<(usize, [u8; TAIL_BYTES])>,
 }
 
 /// A text within a prompt that only the prompt keeps, by its bytes, and its tokens.
@@ -70,6 +79,12 @@ struct Mark {
 pub(crate) struct Late {
     pub(crate) text: Range<usize>,
     pub(crate) tokens: Range<usize>,
+}
+
+impl Late {
+    fn bytes(&self) -> usize {
+        self.text.len() + self.tokens.len() * 4
+    }
 }
 
 /// A prompt and its tokens. Its text is one of the tenant's own, as that of a segment is.
@@ -82,6 +97,8 @@ pub(crate) struct Prompt {
     cut: Cut,
     /// In order.
     late: Vec<Late>,
+    /// Bytes of those texts, and of their tokens.
+    late_bytes: usize,
 }
 
 /// Where a grown prompt goes on.
@@ -121,14 +138,14 @@ impl Grown {
 
     fn count(&self, prompt: &Prompt) {
         self.bytes.fetch_add(prompt.size(), Relaxed);
-        self.late_bytes.fetch_add(prompt.late_bytes(), Relaxed);
+        self.late_bytes.fetch_add(prompt.late_bytes, Relaxed);
     }
 
     /// How many bytes fewer there are now.
     fn discount(&self, prompt: &Prompt) -> usize {
         let size = prompt.size();
         self.bytes.fetch_sub(size, Relaxed);
-        self.late_bytes.fetch_sub(prompt.late_bytes(), Relaxed);
+        self.late_bytes.fetch_sub(prompt.late_bytes, Relaxed);
         size
     }
 
@@ -145,11 +162,11 @@ impl Grown {
         if self.entries.load(Relaxed) == 0 {
             return None;
         }
-        let ends = ends(pieces);
+        let mut starts = Starts::of(pieces);
         let mut shelf = self.lock();
         let fitting =
-            shelf.prompts.iter().enumerate().rev().filter(|(_, (mark, _))| mark.may_begin(pieces, &ends));
-        let (index, _) = fitting.max_by_key(|(_, (mark, _))| mark.bytes)?;
+            shelf.prompts.iter().enumerate().rev().filter(|(_, (mark, _))| mark.end.is_in(&mut starts));
+        let (index, _) = fitting.max_by_key(|(_, (mark, _))| mark.end.before + mark.end.part)?;
         let (_, prompt) = shelf.prompts.remove(index);
         self.set(&shelf);
         drop(shelf);
@@ -173,9 +190,10 @@ impl Grown {
     pub(crate) fn take_alike(&self, pieces: &[Piece<'_>]) -> (Vec<Prompt>, usize) {
         let (mut alike, mut removed) = (Vec::new(), 0);
         if self.entries.load(Relaxed) > 0 {
-            let ends = ends(pieces);
+            let mut starts = Starts::of(pieces);
             let mut shelf = self.lock();
-            let taken = shelf.prompts.extract_if(.., |(mark, _)| mark.is_alike(pieces, &ends));
+            let mut is_alike = |mark: &Mark| mark.late.is_some_and(|late| late.is_in(&mut starts));
+            let taken = shelf.prompts.extract_if(.., |(mark, _)| is_alike(mark));
             alike.extend(taken.map(|(_, prompt)| *prompt));
             self.set(&shelf);
             removed = alike.iter().map(|prompt| self.discount(prompt)).sum();
@@ -230,16 +248,28 @@ impl Grown {
     }
 }
 
-/// Where each piece ends, in the bytes of all.
-fn ends(pieces: &[Piece<'_>]) -> Vec<usize> {
-    let mut end = 0;
-    pieces
-        .iter()
-        .map(|piece| {
-            end += piece.text().len();
-            end
-        })
-        .collect()
+/// Where pieces begin, in the bytes of all. Counted from the last one that was asked for, as hardly any is.
+struct Starts<'a> {
+    pieces: &'a [Piece<'a>],
+    last: usize,
+    bytes: usize,
+}
+
+impl<'a> Starts<'a> {
+    fn of(pieces: &'a [Piece<'a>]) -> Self {
+        Self { pieces, last: 0, bytes: 0 }
+    }
+
+    /// Where that piece begins, which is one of them.
+    fn at(&mut self, piece: usize) -> usize {
+        let bytes = |pieces: &[Piece<'_>]| pieces.iter().map(|piece| piece.text().len()).sum::<usize>();
+        match self.pieces.get(self.last..piece) {
+            Some(more) => self.bytes += bytes(more),
+            None => self.bytes -= self.pieces.get(piece..self.last).map_or(0, bytes),
+        }
+        self.last = piece;
+        self.bytes
+    }
 }
 
 /// The last bytes of a piece, filled up with zeros.
@@ -254,24 +284,27 @@ fn tail(text: &[u8]) -> [u8; TAIL_BYTES] {
     }
 }
 
-impl Mark {
-    /// Whether these pieces, which end there, may begin with that prompt: with as many pieces, of which the last may be longer now.
-    #[inline]
-    fn may_begin(&self, pieces: &[Piece<'_>], ends: &[usize]) -> bool {
-        let Some(last) = self.pieces.checked_sub(1) else { return false };
-        let (Some(end), Some(piece)) = (ends.get(last), pieces.get(last)) else { return false };
-        let text = piece.text().as_bytes();
-        let Some(part) = self.bytes.checked_sub(end - text.len()) else { return false };
-        text.get(..part).is_some_and(|text| tail(text) == self.tail)
+/// Whether they are equal. Without a call where they are short, as what a template says between messages is.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (one.first_chunk::<16>(), one.last_chunk::<16>()) else {
+        return one == other;
+    };
+    if one.len() > 32 || one.len() != other.len() {
+        return one == other;
     }
+    let word = |bytes: &[u8; 16]| u128::from_le_bytes(*bytes);
+    other.first_chunk().zip(other.last_chunk()).is_some_and(|(other_first, other_last)| {
+        (word(first) ^ word(other_first)) | (word(last) ^ word(other_last)) == 0
+    })
+}
 
-    /// Whether these pieces, which end there, may begin with all up to the first text that only that prompt keeps.
-    fn is_alike(&self, pieces: &[Piece<'_>], ends: &[usize]) -> bool {
-        let Some((at, expected)) = self.late else { return false };
-        let index = ends.partition_point(|end| *end < at);
-        let (Some(piece), Some(end)) = (pieces.get(index), ends.get(index)) else { return false };
-        let text = piece.text().as_bytes();
-        text.get(..at - (end - text.len())).is_some_and(|text| tail(text) == expected)
+impl Place {
+    /// Whether these pieces may be the same up to there.
+    #[inline]
+    fn is_in(&self, starts: &mut Starts<'_>) -> bool {
+        let part = starts.pieces.get(self.piece).and_then(|piece| piece.text().as_bytes().get(..self.part));
+        part.is_some_and(|part| tail(part) == self.tail) && starts.at(self.piece) == self.before
     }
 }
 
@@ -286,6 +319,7 @@ impl Prompt {
             tokens: Vec::with_capacity(tokens.len() + tokens.len() / 4),
             cut,
             late: Vec::new(),
+            late_bytes: 0,
         };
         prompt.append(pieces);
         prompt.tokens.extend_from_slice(tokens);
@@ -310,7 +344,9 @@ impl Prompt {
             }
             self.append(pieces.get(known + 1..).unwrap_or_default());
         }
-        self.late.retain(|late| late.tokens.end <= resume.tokens);
+        while let Some(late) = self.late.pop_if(|late| late.tokens.end > resume.tokens) {
+            self.late_bytes -= late.bytes();
+        }
         self.tokens.truncate(resume.tokens);
         self.tokens.extend_from_slice(tokens);
         self.cut = cut.unwrap_or(self.cut);
@@ -318,22 +354,19 @@ impl Prompt {
 
     /// It alone keeps that, too, which comes after whatever it keeps so already.
     pub(crate) fn keep_late(&mut self, late: Late) {
+        self.late_bytes += late.bytes();
         self.late.push(late);
     }
 
     /// The texts that it keeps alone and their tokens; it does no longer.
     pub(crate) fn take_late(&mut self) -> impl Iterator<Item = (&str, &[u32])> {
+        self.late_bytes = 0;
         let late = std::mem::take(&mut self.late);
         late.into_iter().filter_map(|late| Some((self.text.get(late.text)?, self.tokens.get(late.tokens)?)))
     }
 
     pub(crate) fn tokens(&self) -> &[u32] {
         &self.tokens
-    }
-
-    /// Bytes of the texts that it keeps alone, and of their tokens.
-    fn late_bytes(&self) -> usize {
-        self.late.iter().map(|late| late.text.len() + late.tokens.len() * 4).sum()
     }
 
     /// Bytes that it takes.
@@ -347,14 +380,16 @@ impl Prompt {
     }
 
     fn mark(&self) -> Mark {
-        let before = self.start(self.pieces.len().saturating_sub(1));
-        let last = self.text.as_bytes().get(before..).unwrap_or_default();
-        let late = self.late.first().map(|late| {
-            let at = late.text.end;
-            let piece = self.pieces.partition_point(|(_, end)| *end < at);
-            (at, tail(self.text.as_bytes().get(self.start(piece)..at).unwrap_or_default()))
-        });
-        Mark { pieces: self.pieces.len(), bytes: self.text.len(), tail: tail(last), late }
+        let late = self.late.first().map(|late| late.text.end);
+        let late = late.map(|at| self.place(self.pieces.partition_point(|(_, end)| *end < at), at));
+        Mark { end: self.place(self.pieces.len().saturating_sub(1), self.text.len()), late }
+    }
+
+    /// That place, which is in that piece.
+    fn place(&self, piece: usize, at: usize) -> Place {
+        let before = self.start(piece);
+        let part = self.text.as_bytes().get(before..at).unwrap_or_default();
+        Place { piece, before, part: part.len(), tail: tail(part) }
     }
 
     /// Where a piece begins.
@@ -381,7 +416,7 @@ impl Prompt {
             let text = piece.text().as_bytes();
             // The last one may be longer now.
             let same = if number == last { text.get(..known.len())? } else { text };
-            if piece.is_markup() != *is_markup || same != known {
+            if piece.is_markup() != *is_markup || !is_same(same, known) {
                 return None;
             }
             (start, part) = (*end, known.len());
