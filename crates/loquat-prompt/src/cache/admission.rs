@@ -2,6 +2,9 @@
 //! hits, a text is looked for and gets a place when it is seen the second time (the doorkeeper of TinyLFU, Einziger et al. 2017),
 //! and costs the hash of a sample and a word until then. Where nothing hits at all, seven texts or prompts in eight are not even looked
 //! at, until one of the others hits.
+//!
+//! What chats append is seen by itself ([`looks_at_appended`](Admission::looks_at_appended)): it is new in most of them, however
+//! much of what stands before it hits.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -20,9 +23,38 @@ const TURN: u64 = 1024;
 /// 2⁶⁴ ÷ the golden ratio, whose product has the highest bits of all (Knuth, volume 3, §6.4).
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
+/// How many of the last look-ups hit, in parts of [`ONE`].
+#[derive(Debug)]
+struct Share(AtomicU32);
+
+impl Share {
+    fn of(parts: u32) -> Self {
+        Self(AtomicU32::new(parts))
+    }
+
+    #[inline]
+    fn parts(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    /// Races lose a look-up now and then, which an average bears.
+    fn note(&self, hit: bool) {
+        let now = self.parts();
+        let next = match hit {
+            true => (now - now / WEIGHT + ONE / WEIGHT).max(2 * NEVER),
+            false => now - now / WEIGHT,
+        };
+        if next != now {
+            self.0.store(next, Relaxed);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Admission {
-    hits: AtomicU32,
+    hits: Share,
+    /// Of what prompts that are known append.
+    appended: Share,
     /// Whether something is here that nobody asked for before, and that is to be found whatever hits.
     is_given: AtomicBool,
     seen: Box<[AtomicU64]>,
@@ -32,7 +64,9 @@ impl Default for Admission {
     fn default() -> Self {
         Self {
             // A little above what makes the doorkeeper stand: a new cache gives the first fifty a chance, whatever they are.
-            hits: AtomicU32::new(SELDOM + SELDOM / 4),
+            hits: Share::of(SELDOM + SELDOM / 4),
+            // As behind one that has hit.
+            appended: Share::of(2 * NEVER),
             is_given: AtomicBool::new(false),
             seen: (0..SEEN).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -40,25 +74,25 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// Races lose a look-up now and then, which an average bears.
     pub(crate) fn note(&self, hit: bool) {
-        let now = self.hits.load(Relaxed);
-        let next = match hit {
-            true => (now - now / WEIGHT + ONE / WEIGHT).max(2 * NEVER),
-            false => now - now / WEIGHT,
-        };
-        if next != now {
-            self.hits.store(next, Relaxed);
-        }
+        self.hits.note(hit);
+    }
+
+    /// [`note`](Self::note) of a text that was appended to a prompt.
+    pub(crate) fn note_appended(&self, hit: bool) {
+        self.appended.note(hit);
     }
 
     /// Whether a text is looked at, by one who has computed so many, which is asked for only where it matters.
     #[inline]
     pub(crate) fn looks(&self, text: &str, computed: impl FnOnce() -> u64) -> bool {
-        let bytes = text.as_bytes();
-        let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let middle = || bytes.get(bytes.len() / 2..).map_or(0, word);
-        self.looks_at_all() || is_its_turn(middle() ^ bytes.len() as u64, computed())
+        self.looks_at_all() || is_its_turn(mark(text), computed())
+    }
+
+    /// The same of a short text that a prompt appends which is known.
+    #[inline]
+    pub(crate) fn looks_at_appended(&self, text: &str, computed: impl FnOnce() -> u64) -> bool {
+        self.appended.parts() >= NEVER || self.is_given.load(Relaxed) || is_its_turn(mark(text), computed())
     }
 
     /// Whether a prompt is looked at that begins with a text of so many bytes. Not by what they are: memory that is far would be waited
@@ -70,7 +104,7 @@ impl Admission {
 
     #[inline]
     fn looks_at_all(&self) -> bool {
-        self.hits.load(Relaxed) >= NEVER || self.is_given.load(Relaxed)
+        self.hits.parts() >= NEVER || self.is_given.load(Relaxed)
     }
 
     /// Something is kept that nobody asked for: from now on all is looked at.
@@ -91,12 +125,27 @@ impl Admission {
     /// Whether a text is worth a look, and a place if it has none. Of texts with the same hash, one that is not in their place at
     /// a glance is computed once more before it is looked for.
     pub(crate) fn admits(&self, hash: u64) -> bool {
-        if self.hits.load(Relaxed) >= SELDOM {
+        if self.hits.parts() >= SELDOM {
             return true;
         }
         let index = usize::try_from(hash % SEEN as u64).unwrap_or_default();
-        self.seen.get(index).is_none_or(|seen| seen.swap(hash, Relaxed) == hash)
+        self.seen.get(index).is_none_or(|seen| {
+            // Not at once: of two threads that see a text the first time together none need know.
+            let is_known = seen.load(Relaxed) == hash;
+            if !is_known {
+                seen.store(hash, Relaxed);
+            }
+            is_known
+        })
     }
+}
+
+/// What tells a text from others, mostly.
+#[inline]
+fn mark(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    let middle = bytes.get(bytes.len() / 2..).and_then(<[u8]>::first_chunk);
+    middle.map_or(0, |bytes| u64::from_le_bytes(*bytes)) ^ bytes.len() as u64
 }
 
 /// One in eight, whose turn it is, by whatever tells it from others.
@@ -133,6 +182,32 @@ mod tests {
         admission.note(true);
         let again = looked_at(&admission, 26_000..26_150);
         assert_eq!(again, 150, "one has hit");
+    }
+
+    #[test]
+    fn of_what_is_appended_few_are_looked_at_until_one_hits_whatever_else_does() {
+        let admission = Admission::default();
+        let append = |texts: std::ops::Range<u64>| {
+            let looked_at = texts.filter(|number| {
+                admission.note(true);
+                let looks = admission.looks_at_appended(&format!("what somebody says, {number}"), || *number);
+                if looks {
+                    admission.note_appended(false);
+                }
+                looks
+            });
+            looked_at.count()
+        };
+        assert_eq!(append(0..150), 150, "a new one");
+        append(150..1_000);
+        let few = append(1_000..17_000);
+        assert!((1_000..3_000).contains(&few), "about an eighth of 16,000: {few}");
+        assert!(admission.looks("any text that is no appended one", || 0));
+        admission.note_appended(true);
+        assert_eq!(append(17_000..17_150), 150, "one has hit");
+        append(17_150..18_000);
+        admission.give();
+        assert_eq!(append(18_000..19_000), 1_000, "what was given is looked for");
     }
 
     #[test]

@@ -207,13 +207,19 @@ impl CachedTokenizer {
             tokens.extend_from_slice(entry.tokens.as_ref()?);
             Some(())
         };
+        // What others wait for is looked for always, and has a place.
+        let is_late = is_late && text.len() < FLIGHT_BYTES;
+        let Owner { admission, counters, .. } = &*self.owner;
+        if is_late && !admission.looks_at_appended(text, || counters.computed_here()) {
+            return self.pass(text, tokens).map(|()| Encoded::Late);
+        }
         let look = if is_chosen { self.ask_chosen(text, append) } else { self.ask(text, append) };
+        if is_late {
+            admission.note_appended(matches!(look, Look::Found(Some(()))));
+        }
         match look {
             Look::Found(Some(())) => return Ok(Encoded::Answered),
-            // What others wait for has a place.
-            Look::Missing(_) if is_late && text.len() < FLIGHT_BYTES => {
-                return self.pass(text, tokens).map(|()| Encoded::Late);
-            }
+            Look::Missing(_) if is_late => return self.pass(text, tokens).map(|()| Encoded::Late),
             Look::Found(None) => self.compute(self.hashes(text), text, tokens).map(drop),
             Look::Missing(hashes) => self.compute(hashes, text, tokens).map(drop),
             Look::New => self.pass(text, tokens),
