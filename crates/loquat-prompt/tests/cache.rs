@@ -254,3 +254,39 @@ fn prompts_that_never_come_again_pass_by_until_one_does() {
     (0..100).for_each(|_| ask("the one text that is asked for again"));
     assert_eq!(cache.stats(None).hits - before, 100);
 }
+
+/// What stands between messages is the same in each prompt of a template, and control tokens are looked for in it once; in what is longer,
+/// each time.
+#[test]
+fn what_a_template_says_is_looked_through_once() {
+    let (words, plain) = (Arc::new(Words::default()), Words::default());
+    let tokenizer: Arc<dyn Tokenizer> = words.clone();
+    let cache = TokenCache::new(CacheLimits::default());
+    let cached = cache.tokenizer("a", &tokenizer);
+    let ask = |roles: [&str; 3], text: &str| {
+        let pieces = [
+            Piece::Markup(roles[0]),
+            Piece::Text(text),
+            Piece::Markup(roles[1]),
+            Piece::Text("<|end|> as somebody writes it"),
+            Piece::Markup(roles[2]),
+        ];
+        let (mut tokens, mut expected) = (Vec::new(), Vec::new());
+        let before = words.searched.load(Relaxed);
+        cached.encode_prompt(&pieces, &mut tokens).unwrap();
+        plain.encode_prompt(&pieces, &mut expected).unwrap();
+        assert_eq!(tokens, expected, "{roles:?}");
+        words.searched.load(Relaxed) - before
+    };
+    let roles = ["<|end|>user\n", "<|end|>tool<|end|>\n", "that is all<|end|>"];
+    for _ in 0..2 {
+        assert!(ask(roles, "the first prompt") > 0);
+        // Whether they are looked at or pass by.
+        for n in 0..3000 {
+            assert_eq!(ask(roles, &format!("a prompt that nobody asks for again, {n}")), 0, "{n}");
+        }
+        cache.clear(None);
+    }
+    let long = "x".repeat(100) + "<|end|>";
+    assert!(ask([roles[0], "<|end|>model\n", &long], "another template") > long.len());
+}

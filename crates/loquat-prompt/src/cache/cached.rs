@@ -12,7 +12,7 @@ use super::flight::Turn;
 use super::grown::{Late, Prompt, Resume};
 use super::partition::Entry;
 use super::tokens::{GROWN_PART, Owner, TokenCache};
-use crate::tokenizer::{Begin, Cut, Keep, Piece, Tokenizer, encode_from};
+use crate::tokenizer::{Begin, Cut, Keep, Piece, Tokenizer, encode_from, said};
 
 /// Texts shorter than this are encoded: a look-up costs as much.
 const WORTH_BYTES: usize = 24;
@@ -267,7 +267,7 @@ impl CachedTokenizer {
         pieces: &[Piece<'_>],
         tokens: &mut Vec<u32>,
     ) -> Result<()> {
-        let Owner { tokenizer, admission, counters, .. } = &*self.owner;
+        let Owner { tokenizer, admission, counters, said, .. } = &*self.owner;
         admission.note(true);
         counters.hit(resume.bytes);
         let begun = tokens.len();
@@ -277,7 +277,9 @@ impl CachedTokenizer {
         tokens.extend_from_slice(prompt.tokens().get(..resume.tokens).unwrap_or_default());
         let kept = tokens.len();
         let rest = pieces.get(resume.piece..).unwrap_or_default();
-        let begin = Begin { from: resume.offset, markup: prompt.markup() };
+        let known = said.load();
+        let said = known.as_deref().map_or(&[][..], Vec::as_slice);
+        let begin = Begin { from: resume.offset, markup: prompt.markup(), said };
         let mut late: Vec<(Option<Cut>, Late)> = Vec::new();
         let cut = encode_from(&**tokenizer, rest, begin, tokens, |text, behind, tokens| {
             self.encode_all(text, tokens, true, Some(&mut |one| late.push((behind, one)))).map(drop)
@@ -381,19 +383,29 @@ impl Tokenizer for CachedTokenizer {
     }
 
     fn encode_prompt(&self, pieces: &[Piece<'_>], tokens: &mut Vec<u32>) -> Result<()> {
-        let Owner { tokenizer, grown, admission, counters, .. } = &*self.owner;
+        let Owner { tokenizer, grown, admission, counters, said: place, .. } = &*self.owner;
         if let Some((prompt, resume, size)) = grown.take(pieces, &**tokenizer) {
             self.cache.0.bytes.fetch_sub(size, Relaxed);
             return self.go_on(prompt, resume, pieces, tokens);
         }
+        let known = place.load();
+        let begin = Begin { from: 0, markup: None, said: known.as_deref().map_or(&[][..], Vec::as_slice) };
         // What a prompt begins with says it for all: the turns of a chat have that in common.
         let beginning = pieces.iter().map(|piece| piece.text().len()).find(|bytes| *bytes >= WORTH_BYTES);
         if beginning.is_some_and(|bytes| !admission.looks_at_prompt(bytes, || counters.computed_here())) {
             let began = counters.begin();
             counters.miss(pieces.iter().map(|piece| piece.text().len()).sum());
-            let passed = tokenizer.encode_prompt(pieces, tokens);
+            let passed = encode_from(&**tokenizer, pieces, begin, tokens, |text, _, tokens| {
+                tokenizer.encode(text, tokens)
+            });
             counters.over(began);
-            return passed;
+            return passed.map(drop);
+        }
+        if known.is_none() {
+            let said = said(&**tokenizer, pieces);
+            if !said.is_empty() {
+                place.store(Some(Arc::new(said)));
+            }
         }
         let (alike, size) = grown.take_alike(pieces);
         self.cache.0.bytes.fetch_sub(size, Relaxed);
@@ -402,7 +414,6 @@ impl Tokenizer for CachedTokenizer {
             self.keep_prompt(Box::new(prompt), false);
         }
         let (begun, mut answered) = (tokens.len(), 0);
-        let begin = Begin { from: 0, markup: None };
         let cut = encode_from(&**tokenizer, pieces, begin, tokens, |text, _, tokens| {
             answered += self.encode_all(text, tokens, true, None)?;
             Ok(())

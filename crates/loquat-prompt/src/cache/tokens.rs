@@ -11,6 +11,8 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwapOption;
+
 use super::admission::Admission;
 use super::cached::CachedTokenizer;
 use super::counters::{CacheStats, Counters};
@@ -18,7 +20,7 @@ use super::flight::Flights;
 use super::grown::Grown;
 use super::hashing::Keyed;
 use super::partition::{Entry, Partition};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Said, Tokenizer};
 
 /// Limits of a [`TokenCache`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub(super) struct Owner {
     pub(super) tokenizer: Arc<dyn Tokenizer>,
     pub(super) partition: Partition,
     pub(super) grown: Grown,
+    /// What the template of some prompt says, where there was need to know: at most half a kilobyte.
+    pub(super) said: ArcSwapOption<Vec<Said>>,
     pub(super) flights: Flights<Entry>,
     pub(super) admission: Admission,
     pub(super) counters: Counters,
@@ -90,6 +94,7 @@ impl TokenCache {
                     tokenizer: Arc::clone(tokenizer),
                     partition: Partition::new(),
                     grown: Grown::new(),
+                    said: ArcSwapOption::empty(),
                     flights: Flights::new(),
                     admission: Admission::default(),
                     counters: Counters::default(),
@@ -109,6 +114,7 @@ impl TokenCache {
     }
 
     fn forget(&self, owner: &Owner) {
+        owner.said.store(None);
         for evict in [|owner: &Owner| owner.grown.evict(), |owner: &Owner| owner.partition.evict()] {
             loop {
                 let removed = evict(owner);

@@ -37,7 +37,7 @@ pub use detokenizer::Detokenizer;
 #[cfg(feature = "tokens")]
 pub use file::from_file;
 #[cfg(feature = "cache")]
-pub(crate) use piece::{Begin, Cut, encode_from};
+pub(crate) use piece::{Begin, Cut, Said, encode_from, said};
 pub use piece::{Keep, Piece};
 
 /// Text into a model's tokens and back.

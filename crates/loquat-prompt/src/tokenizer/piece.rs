@@ -50,7 +50,7 @@ pub(super) fn encode_prompt<T: Tokenizer + ?Sized>(
     pieces: &[Piece<'_>],
     tokens: &mut Vec<u32>,
 ) -> Result<()> {
-    let begin = Begin { from: 0, markup: None };
+    let begin = Begin { from: 0, markup: None, said: &[] };
     encode_from(tokenizer, pieces, begin, tokens, |text, _, tokens| tokenizer.encode(text, tokens)).map(drop)
 }
 
@@ -72,6 +72,27 @@ pub(crate) struct Begin<'a> {
     pub(crate) from: usize,
     /// Markup, and the control token in it that comes first: where it begins and ends, and which it is.
     pub(crate) markup: Option<(&'a str, (usize, usize, u32))>,
+    /// What the template is known to say.
+    pub(crate) said: &'a [Said],
+}
+
+/// Some words of a template, and the first control token in them.
+pub(crate) type Said = (Box<str>, Control);
+
+/// What the template of that prompt says first, a few short pieces and what is behind the control tokens in them.
+pub(crate) fn said(tokenizer: &dyn Tokenizer, pieces: &[Piece<'_>]) -> Vec<Said> {
+    let mut said: Vec<Said> = Vec::new();
+    let markup = pieces.iter().filter(|piece| piece.is_markup() && piece.text().len() <= KNOWN_BYTES);
+    for piece in markup.take(KNOWN) {
+        let mut rest = piece.text();
+        while said.len() < KNOWN && said.iter().all(|(known, _)| **known != *rest) {
+            let control = find_control(tokenizer, rest);
+            said.push((rest.into(), control));
+            let Some((_, end, _)) = control else { break };
+            rest = rest.get(end..).unwrap_or_default();
+        }
+    }
+    said
 }
 
 /// [`encode_prompt`] from a place on where a run of ordinary text begins, by another way to encode such a run, which is told the control
@@ -79,14 +100,14 @@ pub(crate) struct Begin<'a> {
 pub(crate) fn encode_from<T: Tokenizer + ?Sized>(
     tokenizer: &T,
     pieces: &[Piece<'_>],
-    Begin { mut from, markup }: Begin<'_>,
+    Begin { mut from, markup, said }: Begin<'_>,
     tokens: &mut Vec<u32>,
     mut encode: impl FnMut(&str, Option<Cut>, &mut Vec<u32>) -> Result<()>,
 ) -> Result<Option<Cut>> {
     let mut run = Run { pending: "", gathered: String::new() };
     let mut known = [None; KNOWN];
     known[0] = markup.map(|(markup, control)| (markup, Some(control)));
-    let mut controls = Remembered { tokenizer, known, next: 1 };
+    let mut controls = Remembered { tokenizer, said, known, next: 1 };
     let mut last: Option<Cut> = None;
     for (number, piece) in pieces.iter().enumerate() {
         let mut rest = piece.text().get(std::mem::take(&mut from)..).unwrap_or_default();
@@ -118,11 +139,16 @@ const KNOWN: usize = 8;
 const KNOWN_BYTES: usize = 64;
 
 /// Where a control token is in a text and which, if there is one.
-type Control = Option<(usize, usize, u32)>;
+pub(crate) type Control = Option<(usize, usize, u32)>;
+
+fn find_control<T: Tokenizer + ?Sized>(tokenizer: &T, text: &str) -> Control {
+    tokenizer.find_control(text).map(|(place, control)| (place.start, place.end, control))
+}
 
 /// The control tokens of markup. A template says the same few things over and over; what was found in them is remembered.
 struct Remembered<'t, 'a, T: ?Sized> {
     tokenizer: &'t T,
+    said: &'a [Said],
     known: [Option<(&'a str, Control)>; KNOWN],
     /// Which one is forgotten next.
     next: usize,
@@ -130,11 +156,13 @@ struct Remembered<'t, 'a, T: ?Sized> {
 
 impl<'a, T: Tokenizer + ?Sized> Remembered<'_, 'a, T> {
     fn find(&mut self, text: &'a str) -> Control {
+        if let Some((_, found)) = self.said.iter().find(|(said, _)| **said == *text) {
+            return *found;
+        }
         if let Some((_, found)) = self.known.iter().flatten().find(|(known, _)| *known == text) {
             return *found;
         }
-        let found =
-            self.tokenizer.find_control(text).map(|(place, control)| (place.start, place.end, control));
+        let found = find_control(self.tokenizer, text);
         if text.len() <= KNOWN_BYTES {
             if let Some(known) = self.known.get_mut(self.next) {
                 *known = Some((text, found));

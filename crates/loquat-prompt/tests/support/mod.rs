@@ -19,6 +19,8 @@ use loquat_prompt::Tokenizer;
 pub(crate) struct Words {
     /// Bytes encoded or counted so far.
     pub(crate) encoded: AtomicUsize,
+    /// Bytes looked through for control tokens so far.
+    pub(crate) searched: AtomicUsize,
 }
 
 fn is_word(character: char) -> bool {
@@ -68,6 +70,7 @@ impl Tokenizer for Words {
     }
 
     fn find_control(&self, text: &str) -> Option<(Range<usize>, u32)> {
+        self.searched.fetch_add(text.len(), Relaxed);
         text.find("<|end|>").map(|at| (at..at + 7, 7))
     }
 
