@@ -182,6 +182,14 @@ impl Extractor {
         let Self { pass, predictor, fields, max_depth, max_matches, .. } = self;
         let bounds =
             Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: predicts };
+        if !predicts && pass.attempts.is_due() {
+            let json = json.as_bytes();
+            let is_compact = pass.compact.draw(json) && pass.run_compact(json, bounds);
+            pass.attempts.note(is_compact);
+            if is_compact {
+                return Ok(false);
+            }
+        }
         pass.draw(json.as_bytes(), bounds)?;
         if predicts {
             let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
@@ -300,13 +308,21 @@ impl Extractor {
     pub(crate) fn pass_line<'i, A>(
         &mut self,
         input: &'i [u8],
-        accept: impl FnOnce(usize) -> Option<A>,
+        accept: impl Fn(usize) -> Option<A>,
     ) -> Option<(&'i str, A, Mark)> {
         self.mark.turn += 1;
         let Self { pass, predictor, fields, max_depth, max_matches, mark, .. } = self;
         let bounds = Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: false };
-        let drawn = vector::draw_line(&mut pass.outline, input);
-        let found = drawn.and_then(|json| {
+        let mut compact = None;
+        if pass.attempts.is_due() {
+            compact = vector::draw_compact_line(&mut pass.compact, input).and_then(|json| {
+                let accepted = accept(json.len())?;
+                pass.run_compact(json.as_bytes(), bounds).then_some((json, accepted, *mark))
+            });
+            pass.attempts.note(compact.is_some());
+        }
+        let found = compact.or_else(|| {
+            let json = vector::draw_line(&mut pass.outline, input)?;
             let accepted = accept(json.len())?;
             pass.run(json.as_bytes(), bounds).ok()?;
             Some((json, accepted, *mark))

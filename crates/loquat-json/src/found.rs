@@ -58,14 +58,39 @@ impl Hits {
         (self.varies, self.likeness) = (0, None);
     }
 
+    /// [`clear`](Self::clear) for who adds every hit by [`add`](Self::add), so that nothing is left to be indexed.
+    pub(crate) fn begin(&mut self, fields: usize) {
+        self.clear();
+        self.forget_last(fields);
+    }
+
+    /// Adds a hit that nothing will supersede.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, hit: Hit) {
+        let Self { all, last, summary, .. } = self;
+        all.push(hit);
+        #[expect(clippy::cast_possible_truncation, reason = "a text has no more values than a `u32` says")]
+        if let Some(last) = last.get_mut(hit.field as usize) {
+            summary.is_mixed |= *last > 0 || hit.field >= u128::BITS;
+            if hit.kind != Kind::Null {
+                summary.values |= 1_u128.checked_shl(hit.field).unwrap_or(0);
+            }
+            *last = all.len() as u32;
+        }
+    }
+
+    fn forget_last(&mut self, fields: usize) {
+        if self.last.len() == fields {
+            self.last.fill(0);
+        } else {
+            self.last = vec![0; fields].into();
+        }
+    }
+
     /// Notes which hit is the last of each field: to be called when all are there.
     pub(crate) fn index(&mut self, fields: usize) {
+        self.forget_last(fields);
         let Self { all, last, .. } = self;
-        if last.len() == fields {
-            last.fill(0);
-        } else {
-            *last = vec![0; fields].into();
-        }
         let mut summary = Summary::default();
         for (position, hit) in (1..).zip(all) {
             if let (Some(last), true) = (last.get_mut(hit.field as usize), hit.kind != Kind::Superseded) {
@@ -98,6 +123,12 @@ impl Hits {
     /// Whether its memory is no more than events of a stream take.
     pub(crate) fn is_small(&self) -> bool {
         self.all.capacity() <= MAX_SMALL && self.last.len() <= MAX_SMALL_FIELDS
+    }
+
+    /// Which hit is the last of each field, which fields have a value other than `null`, and whether one has two.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> (&[u32], (u128, bool)) {
+        (&self.last, (self.summary.values, self.summary.is_mixed))
     }
 
     #[cfg(test)]

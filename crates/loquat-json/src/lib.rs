@@ -26,6 +26,7 @@ mod keep;
 #[cfg(feature = "document")]
 pub mod document;
 
+mod compact;
 mod explain;
 mod extract;
 mod found;

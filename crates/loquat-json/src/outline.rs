@@ -235,20 +235,20 @@ fn make_room(places: &mut Vec<u32>) {
 }
 
 /// What the backslashes of a block do.
-struct Escapes {
+pub(crate) struct Escapes {
     /// The bytes that one escapes.
-    bytes: u64,
+    pub(crate) bytes: u64,
     /// One when the last byte escapes the one after the block.
-    after: u64,
+    pub(crate) after: u64,
     /// Not zero when one is no escape of JSON.
-    wrong: u64,
+    pub(crate) wrong: u64,
 }
 
 /// The escapes of the block that starts at `start`; `before`: one when its first byte is escaped. Outside of strings, where no
 /// backslash may be, it does not matter what is said of it: it is part of a number or literal, in which nobody expects one.
 #[cold]
 #[inline(never)]
-fn escapes(json: &[u8], start: usize, mut backslashes: u64, before: u64) -> Escapes {
+pub(crate) fn escapes(json: &[u8], start: usize, mut backslashes: u64, before: u64) -> Escapes {
     let mut escapes = Escapes { bytes: before, after: 0, wrong: 0 };
     backslashes &= !before;
     while backslashes != 0 {

@@ -8,10 +8,12 @@
 //! Everything is linear in the document, hostile ones included: a repeated member name makes it look again only at what was
 //! found since the previous member of that name.
 
+mod compact;
 mod walk;
 
 use std::mem;
 
+use crate::compact::Compact;
 use crate::error::{Error, ErrorKind};
 use crate::explain::explain;
 use crate::found::{Hit, Hits, Indices, Kind};
@@ -20,6 +22,7 @@ use crate::pattern::Content;
 use crate::pointer::Fields;
 use crate::shape::{MAX_SLOTS, Token};
 use crate::state::State;
+use compact::Level;
 
 /// What may be found, and how much of it.
 #[derive(Clone, Copy)]
@@ -54,6 +57,19 @@ pub(crate) struct Pass {
     latest: Vec<Latest>,
     frames_opened: u64,
     pub(crate) outline: Outline,
+    pub(crate) compact: Compact,
+    /// For texts without white space, and whether the next one is looked at as if it were one.
+    pub(crate) attempts: Attempts,
+    levels: Vec<Level>,
+}
+
+/// Whether texts are looked at as if they had no white space: after one that had, some are not, twice as many each time.
+#[derive(Default)]
+pub(crate) struct Attempts {
+    /// How many texts from now on are not.
+    wait: u8,
+    /// How many they were the last time.
+    waited: u8,
 }
 
 /// An open array or object.
@@ -87,6 +103,27 @@ enum Stop {
     TooMany {
         at: usize,
     },
+}
+
+impl Attempts {
+    /// So many at most: what a failed attempt costs is little, shared among these.
+    const MAX_WAIT: u8 = 63;
+
+    /// Whether to look at the next text like that. Then [`note`](Self::note) wants to know how it went.
+    #[inline]
+    pub(crate) fn is_due(&mut self) -> bool {
+        if self.wait > 0 {
+            self.wait -= 1;
+            return false;
+        }
+        true
+    }
+
+    #[inline]
+    pub(crate) fn note(&mut self, has_succeeded: bool) {
+        self.waited = if has_succeeded { 0 } else { (self.waited * 2 + 1).min(Self::MAX_WAIT) };
+        self.wait = self.waited;
+    }
 }
 
 impl Pass {
@@ -123,6 +160,13 @@ impl Pass {
         Ok(())
     }
 
+    /// Walks the text without white space that was drawn. `false` when it has to be drawn and [`run`](Self::run) through.
+    #[inline]
+    pub(crate) fn run_compact(&mut self, json: &[u8], bounds: Bounds<'_>) -> bool {
+        self.hits.begin(bounds.fields.len());
+        compact::walk(self, json, &bounds).is_some()
+    }
+
     /// Its memory, for other texts, if it is not much: it is of no more use itself.
     pub(crate) fn leave(&mut self) -> Self {
         self.hits.clear();
@@ -130,7 +174,8 @@ impl Pass {
         let is_small = self.hits.is_small()
             && self.stack.capacity() <= MAX_SMALL_DEPTH
             && self.latest.len() <= MAX_SMALL_STATES
-            && self.outline.is_small();
+            && self.outline.is_small()
+            && self.compact.is_small();
         if is_small { mem::take(self) } else { Self::default() }
     }
 
@@ -139,7 +184,8 @@ impl Pass {
         let tokens = self.tokens.capacity() * size_of::<Token>();
         let frames = self.stack.capacity() * size_of::<Frame>();
         let latest = self.latest.capacity() * size_of::<Latest>();
-        self.hits.bytes() + tokens + frames + latest + self.outline.bytes()
+        let levels = self.levels.capacity() * size_of::<Level>();
+        self.hits.bytes() + tokens + frames + latest + levels + self.outline.bytes() + self.compact.bytes()
     }
 
     /// An array or object begins at `at`.
@@ -218,24 +264,13 @@ impl Pass {
             // Few have any. What is written twice is not waited for, as what goes through the stack would be.
             let depths = &bounds.fields.field(field).wildcard_depths[..];
             if !depths.is_empty() {
-                let indices = self.indices(depths);
+                let indices = indices_of(depths, |depth| self.stack.get(depth).map(|array| array.index));
                 if let Some(hit) = self.hits.all.last_mut() {
                     hit.indices = indices;
                 }
             }
         }
         Ok(())
-    }
-
-    /// The positions in the arrays that are so deep.
-    #[inline(never)]
-    fn indices(&self, depths: &[usize]) -> Indices {
-        let mut indices = Indices::default();
-        for (slot, &depth) in indices.values.iter_mut().zip(depths) {
-            *slot = self.stack.get(depth).map_or(0, |array| array.index);
-            indices.len += 1;
-        }
-        indices
     }
 
     /// Notes what may become a hole.
@@ -245,4 +280,15 @@ impl Pass {
             self.tokens.push(Token { start, end, content });
         }
     }
+}
+
+/// The positions in the arrays that are so deep.
+#[inline(never)]
+fn indices_of(depths: &[usize], index: impl Fn(usize) -> Option<u32>) -> Indices {
+    let mut indices = Indices::default();
+    for (slot, &depth) in indices.values.iter_mut().zip(depths) {
+        *slot = index(depth).unwrap_or_default();
+        indices.len += 1;
+    }
+    indices
 }

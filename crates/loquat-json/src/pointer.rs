@@ -152,6 +152,10 @@ impl state::Tree for Tree {
     fn fields(&self, node: usize) -> &[u32] {
         self.nodes.get(node).map_or(&[], |node| &node.fields)
     }
+
+    fn has_wildcards(&self, field: u32) -> bool {
+        self.fields.get(field as usize).is_some_and(|field| !field.wildcard_depths.is_empty())
+    }
 }
 
 impl Tree {

@@ -17,6 +17,9 @@ pub(crate) const NOTHING: u32 = 0;
 /// The whole document.
 pub(crate) const ROOT: u32 = 1;
 
+/// Numbers that names, or what they end with, are told apart by: a bit of a word for each.
+const HINTS: usize = 64;
+
 /// States there may be. A set of pointers has about as many as their tokens are; only indices beside wildcards, at many depths and
 /// in many pointers, make more.
 const MAX_STATES: usize = 16 * 1024;
@@ -28,7 +31,6 @@ pub(crate) struct States {
 }
 
 /// What a value may be.
-#[derive(Default)]
 pub(crate) struct State {
     /// Its own number.
     pub(crate) number: u32,
@@ -36,9 +38,17 @@ pub(crate) struct State {
     pub(crate) nodes: Vec<usize>,
     /// The fields that it is a value of.
     pub(crate) fields: Vec<u32>,
+    /// The one field that it is a value of, if that is among the first 128 and no wildcard leads to it.
+    pub(crate) plain: Option<u32>,
     /// A bit for the [`hint`] of each member's name: tells most members of most documents apart from all of them.
     hints: u64,
+    /// A bit for the [`ending`] of each member's name.
+    endings: u64,
     members: Vec<Member>,
+    /// For each of these.
+    names: Vec<Ending>,
+    /// By the [`ending`] of a name: the first member with that one.
+    firsts: [u8; HINTS],
     /// The elements that are asked for by their index.
     elements: Vec<(u32, u32)>,
     /// What every other element is.
@@ -55,12 +65,25 @@ struct Member {
     name: Box<str>,
 }
 
+/// What is compared of a name where its end is found first.
+struct Ending {
+    /// The last eight bytes of a quote and the name, the last one highest, and which of these bytes there are.
+    last: u64,
+    mask: u64,
+    /// The name's first eight bytes, if it has as many, and its length.
+    head: u64,
+    length: u32,
+    state: u32,
+}
+
 /// The tree of pointers, as far as states are made of it.
 pub(crate) trait Tree {
     /// The tokens that follow a node's, and their nodes. The root is 0.
     fn children(&self, node: usize) -> &[(Box<str>, usize)];
     /// The fields whose pointer ends at a node.
     fn fields(&self, node: usize) -> &[u32];
+    /// Whether a field's pointer has any.
+    fn has_wildcards(&self, field: u32) -> bool;
 }
 
 impl States {
@@ -91,15 +114,7 @@ impl States {
     }
 }
 
-static NO_STATE: State = State {
-    number: NOTHING,
-    nodes: Vec::new(),
-    fields: Vec::new(),
-    hints: 0,
-    members: Vec::new(),
-    elements: Vec::new(),
-    others: NOTHING,
-};
+static NO_STATE: State = State::nothing();
 
 /// The sets of nodes met so far, each with its place as the number of its state.
 #[derive(Default)]
@@ -120,9 +135,51 @@ impl Numbers {
     }
 }
 
+impl Ending {
+    fn of(name: &str, state: u32) -> Self {
+        let quoted = [b"\"", name.as_bytes()].concat();
+        let mut last = [0; 8];
+        for (last, byte) in last.iter_mut().rev().zip(quoted.iter().rev()) {
+            *last = *byte;
+        }
+        Self {
+            last: u64::from_le_bytes(last),
+            mask: u64::MAX << (64 - 8 * quoted.len().min(8)),
+            head: name.as_bytes().first_chunk().map_or(0, |head| u64::from_le_bytes(*head)),
+            length: u32::try_from(name.len()).unwrap_or(u32::MAX),
+            state,
+        }
+    }
+
+    /// A bit for each [`ending`] of a name.
+    fn hints(name: &str) -> u64 {
+        match [b"\"", name.as_bytes()].concat().last_chunk() {
+            Some(two) => 1 << ending(*two),
+            // Anything may stand before the quote of an empty name.
+            None => u64::MAX,
+        }
+    }
+}
+
 impl State {
+    const fn nothing() -> Self {
+        Self {
+            number: NOTHING,
+            nodes: Vec::new(),
+            fields: Vec::new(),
+            plain: None,
+            hints: 0,
+            endings: 0,
+            members: Vec::new(),
+            names: Vec::new(),
+            firsts: [0; HINTS],
+            elements: Vec::new(),
+            others: NOTHING,
+        }
+    }
+
     fn of(tree: &impl Tree, nodes: Vec<usize>, numbers: &mut Numbers) -> Self {
-        let mut state = Self { number: numbers.of(nodes.clone()), ..Self::default() };
+        let mut state = Self { number: numbers.of(nodes.clone()), ..Self::nothing() };
         let children: Vec<_> = nodes.iter().flat_map(|node| tree.children(*node)).collect();
         let all_of = |is_wanted: &dyn Fn(&str) -> bool| -> Vec<usize> {
             let wanted = children.iter().filter(|(token, _)| is_wanted(token));
@@ -135,6 +192,15 @@ impl State {
                 let number = numbers.of(all_of(&|token| *token == **name));
                 let first = name.as_bytes().first().copied().unwrap_or(b'"');
                 state.hints |= 1 << hint(name.len(), Some(first));
+                let hints = Ending::hints(name);
+                for (hint, first) in state.firsts.iter_mut().enumerate() {
+                    if hints & !state.endings & 1 << hint != 0 {
+                        // The first one is as good as any that has no number so high: all are looked at if it is not that one.
+                        *first = u8::try_from(state.names.len()).unwrap_or(0);
+                    }
+                }
+                state.endings |= hints;
+                state.names.push(Ending::of(name, number));
                 state.members.push(Member {
                     head: head(name.as_bytes()),
                     tail: name.as_bytes().last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail)),
@@ -152,6 +218,10 @@ impl State {
         }
         state.others = numbers.of(all_of(&|token| token == "*"));
         state.fields = nodes.iter().flat_map(|node| tree.fields(*node)).copied().collect();
+        state.plain = match state.fields[..] {
+            [field] if field < u128::BITS && !tree.has_wildcards(field) => Some(field),
+            _ => None,
+        };
         state.nodes = nodes;
         state
     }
@@ -198,6 +268,53 @@ impl State {
         NOTHING
     }
 
+    /// A bit for the [`ending`] of the name of each member that is asked for.
+    #[inline(always)]
+    pub(crate) fn endings(&self) -> u64 {
+        self.endings
+    }
+
+    /// A number for the member whose name's closing quote is at `end`, and what it is, if it is asked for; its [`ending`] is that of one
+    /// that is. There are no escapes in the name, and something is before its quotes.
+    #[inline(always)]
+    pub(crate) fn member_before(&self, json: &[u8], end: usize, two: [u8; 2]) -> Option<(usize, u32)> {
+        let number = usize::from(self.firsts[ending(two) as usize % HINTS]);
+        let name = self.names.get(number)?;
+        let last: &[u8; 8] = match json.get(end.wrapping_sub(8)..end).and_then(<[u8]>::first_chunk) {
+            Some(last) => last,
+            None => return self.any_member_before(json, end),
+        };
+        // No quote is in a name without escapes, so that the one found is where it begins.
+        if u64::from_le_bytes(*last) & name.mask == name.last {
+            if name.length < 8 {
+                return Some((number, name.state));
+            }
+            let start = end.wrapping_sub(name.length as usize);
+            let quoted = json.get(start.wrapping_sub(1)..).and_then(<[u8]>::first_chunk::<9>);
+            if let Some([b'"', head @ ..]) = quoted
+                && u64::from_le_bytes(*head) == name.head
+                && name.length <= 16
+            {
+                return Some((number, name.state));
+            }
+        }
+        // Another name may have that ending, too, or this one is long.
+        self.any_member_before(json, end)
+    }
+
+    /// [`member_before`](Self::member_before) for any name, wherever in the text.
+    #[cold]
+    #[inline(never)]
+    fn any_member_before(&self, json: &[u8], end: usize) -> Option<(usize, u32)> {
+        let mut members = self.members.iter().enumerate();
+        let is_it = |member: &Member| {
+            let start = end.wrapping_sub(member.length);
+            json.get(start.wrapping_sub(1)) == Some(&b'"')
+                && json.get(start..end) == Some(member.name.as_bytes())
+        };
+        members.find(|(_, member)| is_it(member)).map(|(number, member)| (number, member.state))
+    }
+
     #[inline(never)]
     fn any_length_member(&self, json: &[u8], name: Range<usize>) -> u32 {
         let Some(written) = json.get(name) else { return NOTHING };
@@ -222,6 +339,11 @@ impl State {
         members.find(|member| escape::equals(written, &member.name)).map_or(NOTHING, |member| member.state)
     }
 
+    /// Whether any element is asked for.
+    pub(crate) fn has_elements(&self) -> bool {
+        self.others != NOTHING || !self.elements.is_empty()
+    }
+
     /// What an element is.
     #[inline]
     pub(crate) fn element(&self, index: u32) -> u32 {
@@ -234,6 +356,13 @@ impl State {
 fn hint(length: usize, first: Option<u8>) -> u64 {
     // Letters differ in their five low bits, and names in more than one of them.
     (length as u64 ^ (u64::from(first.unwrap_or_default()) << 1)) % 64
+}
+
+/// A number below 64 for a name, by the last two bytes of a quote and the name.
+#[inline(always)]
+pub(crate) fn ending(two: [u8; 2]) -> u32 {
+    // An odd number that makes neighbours differ (2^32 divided by the golden ratio).
+    u32::from(u16::from_le_bytes(two)).wrapping_mul(0x9e37_79b9) >> 26
 }
 
 /// The first eight bytes of a name, or all of them at the upper end of the word; 0 for an empty one.

@@ -11,6 +11,7 @@
 //! xtask sanitize aarch64`): that it is right is known, how fast it is is not.
 #![allow(unsafe_code, reason = "text that has just been checked becomes a `str` without a second check")]
 
+mod landmarks;
 #[cfg(all(target_arch = "aarch64", target_endian = "little", not(loquat_scalar)))]
 mod neon;
 mod tokens;
@@ -31,9 +32,11 @@ cfg_select! {
     _ => { use words::Words as Always; }
 }
 
+use crate::compact::{Compact, Landmarks};
 use crate::outline::{Classes, Outline};
 use crate::pattern::{Content, Pattern, Shift};
 use crate::scan;
+pub(crate) use landmarks::{Colon, Cursor, Opening, Place};
 pub(crate) use tokens::{AHEAD, Tokens};
 
 /// What a machine can do to many bytes at a time. A bit mask has bit n for byte n.
@@ -66,6 +69,36 @@ pub(crate) trait Vector: Copy {
             spaces: classes.spaces >> before | behind,
             controls: classes.controls >> before,
             highs: classes.highs >> before,
+        }
+    }
+
+    /// Which bytes are what to a text without white space.
+    fn landmarks(self, block: &[u8; BLOCK]) -> Landmarks;
+
+    /// [`landmarks`](Self::landmarks) for the block that begins at `at`, before the text's end; what of it is behind that is nothing.
+    #[inline(always)]
+    fn landmarks_at(self, text: &[u8], at: usize) -> Landmarks {
+        let rest = text.get(at..).unwrap_or_default();
+        if let Some(block) = rest.first_chunk() {
+            return self.landmarks(block);
+        }
+        let before = BLOCK - rest.len();
+        let landmarks = match text.last_chunk() {
+            // Reaches back into what was looked at.
+            Some(block) => self.landmarks(block),
+            None => {
+                let mut block = [0; BLOCK];
+                block[before..].copy_from_slice(rest);
+                self.landmarks(&block)
+            }
+        };
+        Landmarks {
+            quotes: landmarks.quotes >> before,
+            colons: landmarks.colons >> before,
+            commas: landmarks.commas >> before,
+            marks: landmarks.marks >> before,
+            // Also because of what is not there.
+            has_rare: true,
         }
     }
 
@@ -159,6 +192,18 @@ pub(crate) fn draw_line<'i>(outline: &mut Outline, input: &'i [u8]) -> Option<&'
         return None;
     }
     // SAFETY: the outline has looked at each of these bytes and found them to be ASCII, or they are as in `text`.
+    Some(unsafe { std::str::from_utf8_unchecked(line) })
+}
+
+/// [`draw_line`] for a text without white space: [`Compact::draw_line`].
+#[inline]
+pub(crate) fn draw_compact_line<'i>(compact: &mut Compact, input: &'i [u8]) -> Option<&'i str> {
+    let (length, others) = compact.draw_line(input)?;
+    let line = input.get(..length)?;
+    if !others.is_empty() && !is_utf8(line.get(others)?) {
+        return None;
+    }
+    // SAFETY: each of these bytes was looked at and found to be ASCII, or they are as in `text`.
     Some(unsafe { std::str::from_utf8_unchecked(line) })
 }
 

@@ -10,6 +10,7 @@ use std::arch::aarch64::{
 };
 
 use super::Vector;
+use crate::compact::Landmarks;
 use crate::outline::Classes;
 
 /// Sixteen bytes at a time.
@@ -24,6 +25,12 @@ impl Vector for Neon {
     fn classify(self, block: &[u8; 64]) -> Classes {
         // SAFETY: this file is compiled only for targets that have NEON.
         unsafe { classify(block) }
+    }
+
+    #[inline(always)]
+    fn landmarks(self, block: &[u8; 64]) -> Landmarks {
+        // SAFETY: as above.
+        unsafe { landmarks(block) }
     }
 
     #[inline(always)]
@@ -62,6 +69,25 @@ fn classify(block: &[u8; 64]) -> Classes {
         spaces: equal64(bytes, b' '),
         controls,
         highs: highs64(bytes),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn landmarks(block: &[u8; 64]) -> Landmarks {
+    let bytes = load64(block);
+    let (mut marks, mut rare) = (bytes, vdupq_n_u8(0));
+    for mark in &mut marks {
+        let others = vorrq_u8(vcgeq_u8(*mark, vdupq_n_u8(0x80)), vcleq_u8(*mark, vdupq_n_u8(0x1f)));
+        rare = vorrq_u8(rare, vorrq_u8(others, vceqq_u8(*mark, vdupq_n_u8(b'\\'))));
+        *mark = marks16(*mark);
+    }
+    Landmarks {
+        quotes: equal64(bytes, b'"'),
+        colons: equal64(bytes, b':'),
+        commas: equal64(bytes, b','),
+        marks: bits64(marks),
+        has_rare: vmaxvq_u8(rare) != 0,
     }
 }
 

@@ -2,19 +2,20 @@
 #![allow(unsafe_code, reason = "vector instructions")]
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_clmulepi64_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_max_epu8,
-    _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8, _mm_setzero_si128, _mm_xor_si128,
-    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256,
-    _mm256_set1_epi8, _mm256_shuffle_epi8, _mm256_testz_si256, _mm256_xor_si256, _mm512_add_epi32,
-    _mm512_broadcast_i64x4, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_cvtepu8_epi32,
-    _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_loadu_epi8, _mm512_maskz_compress_epi8,
-    _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_shuffle_epi8,
-    _mm512_storeu_si512,
+    __m128i, __m256i, _mm_clmulepi64_si128, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_cvtsi128_si64,
+    _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    _mm_setzero_si128, _mm_xor_si128, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_loadu_si256,
+    _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_shuffle_epi8,
+    _mm256_testz_si256, _mm256_xor_si256, _mm512_add_epi32, _mm512_broadcast_i64x4, _mm512_cmpeq_epi8_mask,
+    _mm512_cmplt_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_cvtepu8_epi32, _mm512_extracti32x4_epi32,
+    _mm512_loadu_si512, _mm512_mask_loadu_epi8, _mm512_maskz_compress_epi8, _mm512_movepi8_mask,
+    _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_shuffle_epi8, _mm512_storeu_si512,
 };
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::{Part, Vector};
+use crate::compact::Landmarks;
 use crate::outline::Classes;
 use crate::pattern::{Pattern, Shift};
 
@@ -152,6 +153,34 @@ impl Vector for Sse2 {
     }
 
     #[inline(always)]
+    fn landmarks(self, block: &[u8; 64]) -> Landmarks {
+        let (chunks, _) = block.as_chunks::<16>();
+        let mut landmarks = Landmarks::default();
+        for (position, chunk) in chunks.iter().enumerate() {
+            let place = |bits: __m128i| {
+                // SAFETY: SSE2 belongs to every x86-64.
+                u64::from(unsafe { _mm_movemask_epi8(bits) } as u32) << (16 * position)
+            };
+            // SAFETY: as above.
+            unsafe {
+                let bytes = load16(chunk);
+                let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8));
+                let any = |a, b| _mm_or_si128(a, b);
+                let (colons, commas) = (is(b':'), is(b','));
+                let brackets = any(any(is(b'{'), is(b'}')), any(is(b'['), is(b']')));
+                landmarks.quotes |= place(is(b'"'));
+                landmarks.colons |= place(colons);
+                landmarks.commas |= place(commas);
+                landmarks.marks |= place(any(brackets, any(colons, commas)));
+                // As a signed number, a byte that is not ASCII is less than a control character.
+                let others = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20));
+                landmarks.has_rare |= place(any(is(b'\\'), others)) != 0;
+            }
+        }
+        landmarks
+    }
+
+    #[inline(always)]
     fn stops_and_highs(self, chunk: &[u8; 32]) -> (u32, u32) {
         let (halves, _) = chunk.as_chunks::<16>();
         let (mut stops, mut highs) = (0, 0);
@@ -240,6 +269,24 @@ impl Vector for Avx2 {
                 spaces: equal64(low, high, b' '),
                 controls,
                 highs: bits64(low, high),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn landmarks(self, block: &[u8; 64]) -> Landmarks {
+        let Some((low, high)) = halves(block) else { return Landmarks::default() };
+        // SAFETY: `self` says that the machine has AVX2.
+        unsafe {
+            let (low, high) = (load32(low), load32(high));
+            let rare = _mm256_or_si256(rare32(low), rare32(high));
+            Landmarks {
+                quotes: equal64(low, high, b'"'),
+                colons: equal64(low, high, b':'),
+                commas: equal64(low, high, b','),
+                // Control characters, which may be among them, are rare.
+                marks: bits64(marks32(low), marks32(high)),
+                has_rare: _mm256_movemask_epi8(rare) != 0,
             }
         }
     }
@@ -353,6 +400,26 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    fn landmarks(self, block: &[u8; 64]) -> Landmarks {
+        // SAFETY: the load is of the block's 64 bytes, at any address; `self` says that the machine has AVX-512.
+        unsafe {
+            let bytes = _mm512_loadu_si512(block.as_ptr().cast());
+            // As `marks32` does it.
+            let table = _mm512_broadcast_i64x4(load32(&MARKS_BY_LOW_HALF));
+            let braces = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
+            // As a signed number, a byte that is not ASCII is less than a control character.
+            let others = _mm512_cmplt_epi8_mask(bytes, _mm512_set1_epi8(0x20));
+            Landmarks {
+                quotes: _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x22)),
+                colons: _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x3a)),
+                commas: _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x2c)),
+                marks: _mm512_cmpeq_epi8_mask(braces, _mm512_shuffle_epi8(table, bytes)),
+                has_rare: others | _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x5c)) != 0,
+            }
+        }
+    }
+
+    #[inline(always)]
     fn stops_and_highs(self, chunk: &[u8; 32]) -> (u32, u32) {
         self.0.stops_and_highs(chunk)
     }
@@ -427,6 +494,21 @@ unsafe fn marks32(bytes: __m256i) -> __m256i {
     unsafe {
         let braces = _mm256_or_si256(bytes, _mm256_set1_epi8(0x20));
         _mm256_cmpeq_epi8(braces, _mm256_shuffle_epi8(load32(&MARKS_BY_LOW_HALF), bytes))
+    }
+}
+
+/// All ones in the bytes that are a backslash, a control character or not ASCII.
+///
+/// # Safety
+///
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn rare32(bytes: __m256i) -> __m256i {
+    // SAFETY: the caller vouches for AVX2.
+    unsafe {
+        // As a signed number, a byte that is not ASCII is less than a control character.
+        let others = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), bytes);
+        _mm256_or_si256(others, _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(0x5c)))
     }
 }
 
