@@ -1,6 +1,7 @@
 //! What one pass over a document found: places, turned into values when asked for.
 
 use std::fmt;
+use std::hint::black_box;
 use std::num::NonZeroU64;
 
 use crate::pattern::Shift;
@@ -52,6 +53,13 @@ const MAX_SMALL: usize = 64;
 const MAX_SMALL_FIELDS: usize = 128;
 
 impl Hits {
+    /// See [`Extractor::warm`](crate::Extractor::warm).
+    #[inline]
+    pub(crate) fn warm(&self, field: usize) {
+        let last = self.last.get(field).and_then(|last| self.all.get((*last as usize).wrapping_sub(1)));
+        black_box(last.map(|hit| hit.start));
+    }
+
     pub(crate) fn clear(&mut self) {
         self.all.clear();
         self.summary = Summary::default();

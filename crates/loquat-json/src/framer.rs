@@ -1,5 +1,7 @@
 //! One type for both framings, so that a provider picks one by content type and writes its loop once.
 
+use std::hint::black_box;
+
 use crate::error::Error;
 use crate::event::Event;
 use crate::extract::Extractor;
@@ -84,6 +86,18 @@ impl Framer {
             Self::Ndjson(decoder) => decoder.place(),
         };
         place.next_again(input, json, likeness, accept)
+    }
+
+    /// Looks at what the next event will be framed and extracted by, if it is like the last and asked for `field`: see
+    /// [`Extractor::warm`].
+    #[inline]
+    pub fn warm(&mut self, json: &Extractor, field: usize) {
+        let place = match self {
+            Self::Sse(decoder) => decoder.place(),
+            Self::Ndjson(decoder) => decoder.place(),
+        };
+        black_box(place.is_between);
+        json.warm(field);
     }
 
     /// At the end of the body: the event that was not ended.

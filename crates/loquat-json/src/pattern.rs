@@ -7,6 +7,7 @@
 //!
 //! The vector code relies on one thing that is kept here: no hole, nor the document, begins or ends inside a character.
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use crate::found::Hits;
@@ -25,6 +26,12 @@ pub(crate) struct Pattern {
     /// Places in `text`, each with the number of holes before it.
     pub(crate) hits: Hits,
 }
+
+/// What memory is moved by.
+const LINE_BYTES: usize = 64;
+
+/// Lines of a text that are asked for at once: those of most events. In a longer one the processor has seen by then where this goes.
+const MOST_WARMED: usize = 8;
 
 /// What of a pattern's text is kept for another one, in bytes: 99 of 100 recorded text events are shorter.
 const MAX_KEPT_BYTES: usize = 2 * 1024;
@@ -94,6 +101,16 @@ impl Pattern {
         let Some(blank) = BLANK.get(..self.text.capacity()) else { return false };
         self.text.push_str(blank);
         self.hits.is_small()
+    }
+
+    /// See [`Extractor::warm`](crate::Extractor::warm).
+    #[inline]
+    pub(crate) fn warm(&self, field: usize) {
+        for line in self.text.as_bytes().chunks(LINE_BYTES).take(MOST_WARMED) {
+            black_box(line.first().copied());
+        }
+        black_box(self.holes.first().map(|hole| hole.start));
+        self.hits.warm(field);
     }
 
     /// The frame's front, the document, the frame's end.

@@ -11,6 +11,7 @@
 mod account;
 mod memory;
 
+use std::hint::black_box;
 use std::mem;
 use std::sync::Arc;
 
@@ -133,6 +134,15 @@ impl Predictor {
     /// No other text comes.
     pub(crate) fn end(&mut self, store: &Shapes) {
         self.account.end(store);
+    }
+
+    /// See [`Extractor::warm`](crate::Extractor::warm).
+    #[inline]
+    pub(crate) fn warm(&self, field: usize) {
+        let Some(template) = self.templates.get(self.front) else { return };
+        black_box(self.in_vain);
+        black_box(self.shifts.first().copied());
+        template.pattern.warm(field);
     }
 
     /// The event at the front of `input`, frame and all, if the template in front fits it.
