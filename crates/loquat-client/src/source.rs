@@ -6,6 +6,7 @@
 
 use std::{
     future::Future,
+    hint::black_box,
     pin::Pin,
     task::{self, Poll, Waker},
     time::Duration,
@@ -253,6 +254,14 @@ impl Source for BodySource {
 
     fn current(&self) -> Delta<'_> {
         self.decoder.current()
+    }
+
+    fn warm(&mut self) {
+        black_box((self.timer.at, self.watch.seen_events));
+        if let Some(body) = &self.body {
+            body.warm();
+        }
+        self.decoder.warm();
     }
 
     fn arrived(&self) -> Option<std::time::Instant> {

@@ -36,6 +36,11 @@ pub trait Source: Send {
     /// advance is unspecified.
     fn current(&self) -> Delta<'_>;
 
+    /// Told before an advance by who was sent away from the last one and has been woken: among many sources that take turns one finds cold
+    /// what it needs, piece by piece, and may look at all of that here, so that it is on its way from memory at once. Changes
+    /// nothing; a source around another one passes it on.
+    fn warm(&mut self) {}
+
     /// When the bytes arrived that the last step was made from, where the source has looked at the clock anyway: a
     /// watcher need not look again for every token. Several steps may come from one arrival.
     fn arrived(&self) -> Option<Instant> {
@@ -50,6 +55,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn current(&self) -> Delta<'_> {
         (**self).current()
+    }
+
+    fn warm(&mut self) {
+        (**self).warm();
     }
 
     fn arrived(&self) -> Option<Instant> {
@@ -78,6 +87,8 @@ pub struct Meta {
 pub struct Answer {
     /// Dropped at the ending, so that its connection is free again although the answer is still held.
     source: Option<Box<dyn Source>>,
+    /// Whoever pulls was sent away.
+    is_away: bool,
     assembler: Option<Assembler>,
     /// While there is a source there is none.
     ending: Option<Ending>,
@@ -91,6 +102,7 @@ impl Answer {
     pub fn new(source: impl Source + 'static) -> Self {
         Self {
             source: Some(Box::new(source)),
+            is_away: false,
             assembler: Some(Assembler::new(DEFAULT_MAX_ANSWER_BYTES)),
             ending: None,
             shown_end: false,
@@ -171,7 +183,18 @@ impl Answer {
         let Some(source) = &mut self.source else {
             return Poll::Ready(self.ending.is_some() && !std::mem::replace(&mut self.shown_end, true));
         };
-        match ready!(source.poll_advance(cx)) {
+        if std::mem::take(&mut self.is_away) {
+            // What is asked for from memory here, one after the other, is one wait.
+            source.warm();
+            if let Some(assembler) = &self.assembler {
+                assembler.warm();
+            }
+        }
+        let Poll::Ready(step) = source.poll_advance(cx) else {
+            self.is_away = true;
+            return Poll::Pending;
+        };
+        match step {
             Step::Delta => match &mut self.assembler {
                 Some(assembler) => match assembler.push(source.current()) {
                     Ok(()) => Poll::Ready(true),

@@ -1,5 +1,7 @@
 //! Deltas put together into a [`Response`]: linear in what arrives, and bounded.
 
+use std::hint::black_box;
+
 use crate::{
     Choice, Delta, Detail, Ending, Error, ErrorKind, JsonText, Media, Opaque, Part, Reasoning, Response,
     ToolCall,
@@ -152,6 +154,19 @@ impl Assembler {
             Delta::Raw { .. } | Delta::End(_) => {}
         }
         Ok(())
+    }
+
+    /// Looks at the end of the first alternative's text, and at all on the way there, so that it is on its way from memory before
+    /// there is something to be added to it.
+    #[inline]
+    pub(crate) fn warm(&self) {
+        let part = self.response.choices.first().and_then(|choice| choice.message.parts.last());
+        let text = match part {
+            Some(Part::Text(text) | Part::Refusal(text)) => text,
+            Some(Part::Reasoning(reasoning)) => &reasoning.text,
+            _ => return,
+        };
+        black_box(text.as_bytes().last().copied());
     }
 
     fn grow(&mut self, by: usize) -> Result<(), Error> {

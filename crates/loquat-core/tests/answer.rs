@@ -1,11 +1,18 @@
 //! What an answer promises, over a scripted source: one ending, what arrived is kept, nothing partial passes for whole.
 #![cfg(feature = "test-util")]
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{self, Poll, Waker},
+};
 
 use futures_util::{StreamExt, future::FutureExt};
 use loquat_core::{
-    Answer, ChatRequest, Context, Delta, Ending, Error, ErrorKind, Model, OwnedDelta, Response, Usage,
+    Answer, ChatRequest, Context, Delta, Ending, Error, ErrorKind, Model, OwnedDelta, Response, Source, Step,
+    Usage,
     test_util::{Replay, Scripted},
 };
 
@@ -114,4 +121,51 @@ fn a_scripted_model_is_a_model() {
     context.cancellation().cancel();
     let refused = now(model.infer(&context, request)).expect_err("cancelled");
     assert_eq!(refused.kind(), ErrorKind::Cancelled);
+}
+
+/// Sends its reader away before each delta; counts how often it was told of one that is back.
+struct Trickle {
+    left: usize,
+    is_ready: bool,
+    warmed: Arc<AtomicUsize>,
+}
+
+impl Source for Trickle {
+    fn poll_advance(&mut self, _: &mut task::Context<'_>) -> Poll<Step> {
+        self.is_ready = !self.is_ready;
+        if self.is_ready {
+            return Poll::Pending;
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Poll::Ready(Step::Delta)
+            }
+            None => Poll::Ready(Step::End(Ending::Truncated { cause: None })),
+        }
+    }
+
+    fn current(&self) -> Delta<'_> {
+        Delta::Text { choice: 0, text: "x" }
+    }
+
+    fn warm(&mut self) {
+        self.warmed.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn a_source_is_told_of_a_reader_who_is_back_and_of_no_other() {
+    let warmed = Arc::new(AtomicUsize::new(0));
+    let source = Trickle { left: 2, is_ready: false, warmed: Arc::clone(&warmed) };
+    // Through a box, as layers hold each other.
+    let mut answer = Answer::new(Box::new(source) as Box<dyn Source>);
+    let cx = &mut task::Context::from_waker(Waker::noop());
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        let is_pending = answer.poll_advance(cx).is_pending();
+        told.push((is_pending, warmed.load(Relaxed)));
+    }
+    assert_eq!(told, [(true, 0), (false, 1), (true, 1), (false, 2), (true, 2), (false, 3)]);
+    assert_eq!(answer.so_far().map(|kept| kept.text()).as_deref(), Some("xx"));
 }

@@ -232,6 +232,10 @@ impl Source for Watched {
         self.inner.current()
     }
 
+    fn warm(&mut self) {
+        self.inner.warm();
+    }
+
     fn arrived(&self) -> Option<Instant> {
         self.inner.arrived()
     }
@@ -255,6 +259,10 @@ impl Source for Captured {
 
     fn current(&self) -> Delta<'_> {
         self.0.current()
+    }
+
+    fn warm(&mut self) {
+        self.0.warm();
     }
 
     fn arrived(&self) -> Option<Instant> {

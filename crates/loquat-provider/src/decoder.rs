@@ -155,6 +155,16 @@ impl Decoder {
         self.refill()
     }
 
+    /// Looks at what the next event will be decoded with, if it is like the last: see [`Extractor::warm`](loquat_json::Extractor::warm).
+    /// For who waited for bytes and is told that there are some, before they are fetched.
+    #[inline]
+    pub fn warm(&mut self) {
+        let Self { wire: Some(wire), framing: Framing::Events(framer), out, .. } = self else { return };
+        if let Some(field) = out.warm() {
+            framer.warm(wire.extractor(), field);
+        }
+    }
+
     /// Takes the next event, if it is more of what the last one was and nothing else: the way of nearly all. Whether that gives a
     /// delta; what cannot go this way is left to the other.
     #[inline]

@@ -293,4 +293,10 @@ impl Source for Routed {
             (None, None) => NOTHING,
         }
     }
+
+    fn warm(&mut self) {
+        if let Some(source) = &mut self.source {
+            source.warm();
+        }
+    }
 }

@@ -53,6 +53,10 @@ impl<O: Observer> Source for Observed<O> {
         self.inner.current()
     }
 
+    fn warm(&mut self) {
+        self.inner.warm();
+    }
+
     fn arrived(&self) -> Option<Instant> {
         self.inner.arrived()
     }

@@ -54,6 +54,12 @@ impl Cancelling {
         }
     }
 
+    /// Whether that is known without asking the token.
+    #[inline]
+    pub(crate) fn is_flagged(&self) -> bool {
+        matches!(self, Self::Awaited(cancelled) if cancelled.is_cancelled())
+    }
+
     /// Whether the token is cancelled; if not, wakes when it is.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         match self {

@@ -5,6 +5,8 @@
 //! but for that text ([`Likeness`]), and nothing has happened in between. Which fields a decision did not look at, each format
 //! says for itself.
 
+use std::hint::black_box;
+
 use loquat_core::{Delta, Usage};
 use loquat_json::{Extractor, Found, Framer, Likeness, Str};
 
@@ -124,6 +126,14 @@ impl Outbox {
     #[inline]
     pub(crate) fn expects_more(&self) -> bool {
         self.more.is_some() && self.next >= self.queue.len()
+    }
+
+    /// Looks at where the next text goes, and at which field it is in: see [`Decoder::warm`](crate::Decoder::warm).
+    #[inline]
+    pub(crate) fn warm(&self) -> Option<usize> {
+        black_box(self.scratch.as_bytes().first().copied());
+        black_box(self.limits.keeps_events);
+        self.more.as_ref().map(|more| more.field)
     }
 
     /// The next event is another one.

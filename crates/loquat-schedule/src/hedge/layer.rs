@@ -127,6 +127,10 @@ impl Source for Peeked {
         self.current.as_ref().map_or_else(|| self.inner.current(), |(delta, _)| delta.as_delta())
     }
 
+    fn warm(&mut self) {
+        self.inner.warm();
+    }
+
     fn arrived(&self) -> Option<Instant> {
         self.current.as_ref().map_or_else(|| self.inner.arrived(), |(_, arrived)| *arrived)
     }

@@ -114,6 +114,12 @@ impl Source for Bounded {
         self.inner.as_ref().map_or(NOTHING, |inner| inner.current())
     }
 
+    fn warm(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            inner.warm();
+        }
+    }
+
     fn arrived(&self) -> Option<std::time::Instant> {
         self.inner.as_ref().and_then(|inner| inner.arrived())
     }

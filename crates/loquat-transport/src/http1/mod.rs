@@ -18,6 +18,7 @@ mod tests;
 
 use std::{
     future::poll_fn,
+    hint::black_box,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
@@ -72,6 +73,13 @@ pub(crate) struct Http1 {
 }
 
 impl Http1 {
+    /// See [`Body::warm`](crate::Body::warm).
+    #[inline]
+    pub(crate) fn warm(&self) {
+        black_box(self.answer.is_over());
+        black_box(self.used);
+    }
+
     /// Sends nothing.
     pub(crate) fn new(link: Link, head: &HeadLimits, permit: Permit) -> Self {
         let read_bytes = head.read_bytes.max(head.max_bytes).clamp(*READ_BYTES.start(), *READ_BYTES.end());

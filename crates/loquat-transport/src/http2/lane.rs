@@ -7,6 +7,7 @@
 
 use std::{
     future::Future,
+    hint::black_box,
     pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     task::{Context, Poll, Waker, ready},
@@ -103,6 +104,12 @@ impl Lane {
         }
         (state.owed, state.took, state.idle_ticks) = (0, false, 0);
         (std::mem::replace(&mut state.flow, Flow::Over), state.sender.take(), state.waker.take())
+    }
+
+    /// See [`Body::warm`](crate::Body::warm).
+    #[inline]
+    pub(super) fn warm(&self) {
+        black_box((self.state.is_poisoned(), self.most_owed));
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -41,6 +41,12 @@ impl Stream {
         Self { lane, shared, pump, timer: timer.and_then(Timer::here) }
     }
 
+    /// See [`Body::warm`](crate::Body::warm).
+    #[inline]
+    pub(crate) fn warm(&self) {
+        self.lane.warm();
+    }
+
     /// Sends on what there is room for.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         if let Some(pump) = &mut self.pump

@@ -66,6 +66,10 @@ impl Source for Recording {
         self.inner.current()
     }
 
+    fn warm(&mut self) {
+        self.inner.warm();
+    }
+
     fn arrived(&self) -> Option<std::time::Instant> {
         self.inner.arrived()
     }
