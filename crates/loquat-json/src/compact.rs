@@ -31,13 +31,16 @@ pub(crate) struct Landmarks {
 /// Of 20,000 recorded events one in three thousand is longer.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
+/// Blocks of a text: those of the longest, and its line end.
+const MAX_BLOCKS: usize = MAX_TEXT_BYTES / BLOCK + 1;
+
 /// Blocks that room is made for together: nearly every event has no more.
 const USUAL_BLOCKS: usize = 16;
 
 /// Blocks whose memory another extractor may have.
 const MAX_SMALL: usize = 64;
 
-/// The landmarks of a text, and where its strings end. Reused from text to text: at most 257 blocks of 48 bytes.
+/// The landmarks of a text, and where its strings end. Reused from text to text: 257 blocks of 48 bytes at most.
 ///
 /// The vector code relies on one thing that is kept here: no landmark is behind the text ([`rows`](Self::rows)).
 #[derive(Default)]
@@ -297,6 +300,22 @@ fn shifted(bits: u64, carry: &mut u64) -> u64 {
 #[cold]
 #[inline(never)]
 fn make_room(rows: &mut Vec<Row>) {
-    let room = rows.len() + rows.len().max(USUAL_BLOCKS);
+    let room = (rows.len() + rows.len().max(USUAL_BLOCKS)).min(MAX_BLOCKS);
+    rows.reserve_exact(room - rows.len());
     rows.resize(room, Row::default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_text_takes_as_much_memory_as_is_said() {
+        let mut compact = Compact::default();
+        let line = |length: usize| format!("[\"{}\"]\n", "x".repeat(length - 4));
+        let drawn = compact.draw_line(line(MAX_TEXT_BYTES).as_bytes());
+        assert_eq!(drawn, Some((MAX_TEXT_BYTES, 0..0)));
+        assert_eq!(compact.bytes(), 257 * 48);
+        assert_eq!(compact.draw_line(line(MAX_TEXT_BYTES + 1).as_bytes()), None);
+    }
 }
