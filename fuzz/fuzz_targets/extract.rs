@@ -9,10 +9,14 @@ use std::sync::Mutex;
 
 /// Reused from input to input, so that what one leaves behind would show in the next.
 static EXTRACTOR: Mutex<Option<Extractor>> = Mutex::new(None);
+static UNPREDICTED: Mutex<Option<Extractor>> = Mutex::new(None);
 
 libfuzzer_sys::fuzz_target!(|json: &[u8]| {
     if let Ok(mut extractor) = EXTRACTOR.lock() {
         oracle::json::check(json, extractor.get_or_insert_with(oracle::json::extractor));
+    }
+    if let Ok(mut extractor) = UNPREDICTED.lock() {
+        oracle::json::check_unpredicted(json, extractor.get_or_insert_with(oracle::json::unpredicted));
     }
     oracle::json::check_limits(json);
 });

@@ -137,6 +137,9 @@ impl Numbers {
 
 impl Ending {
     fn of(name: &str, state: u32) -> Self {
+        if is_written_with_escapes(name) {
+            return Self { last: 1, mask: Self::NEVER, head: 0, length: 0, state };
+        }
         let quoted = [b"\"", name.as_bytes()].concat();
         let mut last = [0; 8];
         for (last, byte) in last.iter_mut().rev().zip(quoted.iter().rev()) {
@@ -151,14 +154,26 @@ impl Ending {
         }
     }
 
+    /// The mask of what is no name's ending: names with escapes are not found like this.
+    const NEVER: u64 = 0;
+
     /// A bit for each [`ending`] of a name.
     fn hints(name: &str) -> u64 {
+        if is_written_with_escapes(name) {
+            return 0;
+        }
         match [b"\"", name.as_bytes()].concat().last_chunk() {
             Some(two) => 1 << ending(*two),
             // Anything may stand before the quote of an empty name.
             None => u64::MAX,
         }
     }
+}
+
+/// Whether there is no other way to write that name (RFC 8259 §7). What stands in a text with that name's own bytes is something else
+/// then, strings and what is between them.
+fn is_written_with_escapes(name: &str) -> bool {
+    name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
 }
 
 impl State {
@@ -284,7 +299,7 @@ impl State {
             Some(last) => last,
             None => return self.any_member_before(json, end),
         };
-        // No quote is in a name without escapes, so that the one found is where it begins.
+        // No quote is in this name, and none in one without escapes, so that the one found is where it begins.
         if u64::from_le_bytes(*last) & name.mask == name.last {
             if name.length < 8 {
                 return Some((number, name.state));
@@ -306,13 +321,15 @@ impl State {
     #[cold]
     #[inline(never)]
     fn any_member_before(&self, json: &[u8], end: usize) -> Option<(usize, u32)> {
-        let mut members = self.members.iter().enumerate();
-        let is_it = |member: &Member| {
+        let mut members = self.members.iter().zip(&self.names).enumerate();
+        let is_it = |member: &Member, name: &Ending| {
             let start = end.wrapping_sub(member.length);
-            json.get(start.wrapping_sub(1)) == Some(&b'"')
+            name.mask != Ending::NEVER
+                && json.get(start.wrapping_sub(1)) == Some(&b'"')
                 && json.get(start..end) == Some(member.name.as_bytes())
         };
-        members.find(|(_, member)| is_it(member)).map(|(number, member)| (number, member.state))
+        let (number, (member, _)) = members.find(|(_, (member, name))| is_it(member, name))?;
+        Some((number, member.state))
     }
 
     #[inline(never)]

@@ -216,14 +216,17 @@ proptest! {
         mutations in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(b"[]{}:,\"\\0-e.u \x1f\xff".as_slice())), 0..3),
     ) {
         let mut extractor = oracle::json::extractor();
+        let mut unpredicted = oracle::json::unpredicted();
         let mut json = document.into_bytes();
         oracle::json::check(&json, &mut extractor);
+        oracle::json::check_unpredicted(&json, &mut unpredicted);
         oracle::json::check_limits(&json);
         for (place, byte) in mutations {
             let place = place.index(json.len());
             json[place] = byte;
             oracle::json::check(&json, &mut extractor);
             oracle::json::check(&json[..place], &mut extractor);
+            oracle::json::check_unpredicted(&json, &mut unpredicted);
         }
     }
 }

@@ -314,6 +314,10 @@ mod tests {
     use crate::vector::BLOCK;
 
     const FIELDS: &[&str] = &[
+        // Written with escapes, they are in no text as they are here.
+        "/x\",\"s",
+        "/a long name it is\",\"s",
+        "/t\":1,\"s",
         "/c/0/d/t",
         "/c/*/d/t",
         "/c/*/f",
@@ -371,6 +375,9 @@ mod tests {
         r#"{"":0,"s":{"a":[[[["x"]]]]},"total_tokens":1,"ab":"c:\"","c":{"d":"\\"}}"#,
         r#"{"u":[1,2],"deep":[[[[1,2],[3]],[]],[[[[4]]]]],"s":[1]}"#,
         r#"{"c":[1,{"f":[0]},{"f":{"c":2}}],"s":"\ud83c\udf4a","t":"t"}"#,
+        r#"{"c":"x","s":1,"u":[{"t":1,"s":2}],"x":"a long name it is","t":1}"#,
+        r#"{"c":"a long name it is","s":1}"#,
+        r#"{"t":1,"s":2}"#,
         "[0]",
     ];
 
