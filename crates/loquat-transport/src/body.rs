@@ -282,8 +282,8 @@ impl Body {
             return Ok(first);
         };
         // Room for the rest where its length is known; a length that is only promised reserves so much at most.
-        let rest =
-            self.left_hint(first.len() + second.len()).saturating_add(second.len()).min(MAX_RESERVED_BYTES);
+        let rest = self.left_hint(first.len() + second.len()).saturating_add(second.len());
+        let rest = rest.min(MAX_RESERVED_BYTES).min(max_bytes - first.len());
         let mut whole = BytesMut::with_capacity(first.len() + rest);
         whole.extend_from_slice(&first);
         drop(first);
