@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
 use std::{
+    cell::Cell,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +21,9 @@ use loquat_schedule::{
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let random = Random::seeded(2);
+    let asked = Cell::new(0);
     let listing = || async {
+        asked.set(asked.get() + 1);
         let slow = random.below(20) == 0;
         tokio::time::sleep(Duration::from_millis(if slow { 500 } else { 5 })).await;
         Ok(["a", "b"])
@@ -36,5 +39,6 @@ async fn main() -> Result<()> {
         }
     }
     println!("the slowest of the last fifty took {slowest:?}; hedged after {:?}", hedge.delay());
+    println!("asked {} times for a hundred answers", asked.get());
     Ok(())
 }

@@ -5,11 +5,16 @@ mod example;
 #[path = "support/says.rs"]
 mod says;
 
-use std::process::Output;
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use loquat_testing::{Reply, Server};
 use says::{calls, text};
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 fn models() -> Reply {
     Reply::json(r#"{"object":"list","data":[{"id":"llama3","object":"model"}]}"#)
@@ -23,7 +28,7 @@ async fn server(replies: impl IntoIterator<Item = Reply>) -> (Server, String) {
 
 /// Runs an example to its end. What asks the default provider has `url` for it, and nothing else of the environment.
 async fn run(name: &str, url: &str, arguments: &[&str]) -> Output {
-    let mut program = example::program(name, env!("CARGO_MANIFEST_DIR"));
+    let mut program = example::program(name);
     program
         .args(arguments)
         .env_clear()
@@ -97,11 +102,31 @@ async fn a_found_server_is_asked() {
     assert!(says.contains("serves llama3\n") && says.ends_with("Loquats are gold.\n"), "{says}");
 }
 
-/// It asks for as long as it is told to, shows what it does on a port of its own choice, and ends.
+/// It asks for as long as it is told to, and shows what it does at a port of its own choice.
 #[tokio::test]
 async fn a_busy_program_is_watched() {
-    let says = printed(&run("observe", "", &["1", "127.0.0.1:0"]).await);
-    assert!(says.contains("http://127.0.0.1:"), "{says}");
+    let mut program = example::program("observe");
+    program.args(["2", "127.0.0.1:0"]).env_clear().env("TMPDIR", env!("CARGO_TARGET_TMPDIR"));
+    let mut program = program.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut says = BufReader::new(program.stdout.take().expect("piped")).lines();
+    let page = says.next().expect("a line").expect("text");
+    let address =
+        page.strip_prefix("http://").and_then(|page| page.strip_suffix("/metrics")).expect("a page");
+    let metrics = || {
+        let mut socket = TcpStream::connect(address)?;
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+        std::io::read_to_string(socket)
+    };
+    // It is asked until it ends: by then answers have been counted.
+    let mut seen = String::new();
+    while program.try_wait().expect("it runs").is_none() {
+        seen = metrics().unwrap_or(seen);
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(program.wait().expect("it has run").success());
+    for model in ["small", "large"] {
+        assert!(seen.contains(&format!("gen_ai_request_model=\"{model}\"")), "{model}: {seen}");
+    }
 }
 
 /// Without what they need they say what that is.
