@@ -295,6 +295,46 @@ fn what_was_appended_is_found_by_who_goes_on_otherwise() {
     }
 }
 
+/// Chats whose prompts all end with the same words, at the same places and behind texts of the same length: each goes on from its own,
+/// of however many turns.
+#[test]
+fn chats_that_end_alike_go_on_from_their_own() {
+    let words: Arc<dyn Tokenizer> = Arc::new(Words::default());
+    let cache = TokenCache::new(CacheLimits::default());
+    let cached = cache.tokenizer("a", &words);
+    let text = |chat: usize, turn: usize| {
+        let length = if turn == 0 { 50 + chat } else { 30 };
+        format!("chat {chat:2}, turn {turn:2}: {}and no more", "word ".repeat(length))
+    };
+    // So many answered turns, and one to be answered.
+    let ask = |chat: usize, turns: usize| {
+        let texts: Vec<_> = (0..=2 * turns).map(|turn| text(chat, turn)).collect();
+        let mut pieces = Vec::new();
+        for (text, role) in texts.iter().zip(["<|end|>user\n", "<|end|>assistant\n"].iter().cycle()) {
+            pieces.extend([Piece::Markup(role), Piece::Text(text)]);
+        }
+        pieces.push(Piece::Markup("<|end|>assistant\n"));
+        let (mut tokens, mut expected) = (Vec::new(), Vec::new());
+        let before = cache.stats(None);
+        cached.encode_prompt(&pieces, &mut tokens).unwrap();
+        words.encode_prompt(&pieces, &mut expected).unwrap();
+        assert_eq!(tokens, expected, "chat {chat}, {turns} turns");
+        let after = cache.stats(None);
+        after.hits + after.misses - before.hits - before.misses
+    };
+    for chat in 0..40 {
+        for turns in 1..=3 + chat % 20 {
+            ask(chat, turns);
+        }
+    }
+    for more in 1..6 {
+        for chat in 0..40 {
+            let asked = ask(chat, 3 + chat % 20 + more);
+            assert_eq!(asked, 3, "chat {chat}: the prompt before, and what is new");
+        }
+    }
+}
+
 /// Prompts that begin alike and never grow are not kept for long, however many there are.
 #[test]
 fn prompts_are_bounded_by_bytes() {

@@ -49,10 +49,33 @@ pub(crate) struct Grown {
 
 #[derive(Debug)]
 struct Shelf {
-    /// The last one is the newest.
-    prompts: Vec<(Mark, Box<Prompt>)>,
+    /// In no order: to take one out moves one other.
+    prompts: Vec<Kept>,
+    /// How many were ever put here.
+    put: u64,
     credit: usize,
     passed: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    mark: Mark,
+    /// How many were put here before it.
+    age: u64,
+    prompt: Box<Prompt>,
+}
+
+impl Shelf {
+    fn put(&mut self, prompt: Box<Prompt>) {
+        self.prompts.push(Kept { mark: prompt.mark(), age: self.put, prompt });
+        self.put += 1;
+    }
+
+    /// Takes the oldest one out.
+    fn take_oldest(&mut self) -> Option<Box<Prompt>> {
+        let (oldest, _) = self.prompts.iter().enumerate().min_by_key(|(_, kept)| kept.age)?;
+        Some(self.prompts.swap_remove(oldest).prompt)
+    }
 }
 
 /// What is looked at of a prompt first.
@@ -67,6 +90,8 @@ struct Mark {
 #[derive(Debug, Clone, Copy)]
 struct Place {
     piece: usize,
+    /// Bytes of the piece before that one. Where a chat stands the same as in others, what was said before it seldom is as long.
+    previous: usize,
     /// Bytes of the prompt before that piece, and of the piece up to there.
     before: usize,
     part: usize,
@@ -114,7 +139,7 @@ pub(crate) struct Resume {
 
 impl Grown {
     pub(crate) fn new() -> Self {
-        let shelf = Shelf { prompts: Vec::new(), credit: CREDIT, passed: 0 };
+        let shelf = Shelf { prompts: Vec::new(), put: 0, credit: CREDIT, passed: 0 };
         Self {
             shelf: Mutex::new(shelf),
             entries: AtomicUsize::new(0),
@@ -164,10 +189,14 @@ impl Grown {
         }
         let mut starts = Starts::of(pieces);
         let mut shelf = self.lock();
-        let fitting =
-            shelf.prompts.iter().enumerate().rev().filter(|(_, (mark, _))| mark.end.is_in(&mut starts));
-        let (index, _) = fitting.max_by_key(|(_, (mark, _))| mark.end.before + mark.end.part)?;
-        let (_, prompt) = shelf.prompts.remove(index);
+        let mut longest = None;
+        let mut bytes = 0;
+        for (index, Kept { mark: Mark { end, .. }, .. }) in shelf.prompts.iter().enumerate() {
+            if end.bytes() >= bytes && end.is_in(&mut starts) {
+                (longest, bytes) = (Some(index), end.bytes());
+            }
+        }
+        let prompt = shelf.prompts.swap_remove(longest?).prompt;
         self.set(&shelf);
         drop(shelf);
         let Some(resume) = prompt.resume(pieces, tokenizer) else {
@@ -181,7 +210,7 @@ impl Grown {
     /// One that was taken out, unchanged.
     fn put_back(&self, prompt: Box<Prompt>) {
         let mut shelf = self.lock();
-        shelf.prompts.push((prompt.mark(), prompt));
+        shelf.put(prompt);
         self.set(&shelf);
     }
 
@@ -193,8 +222,8 @@ impl Grown {
             let mut starts = Starts::of(pieces);
             let mut shelf = self.lock();
             let mut is_alike = |mark: &Mark| mark.late.is_some_and(|late| late.is_in(&mut starts));
-            let taken = shelf.prompts.extract_if(.., |(mark, _)| is_alike(mark));
-            alike.extend(taken.map(|(_, prompt)| *prompt));
+            let taken = shelf.prompts.extract_if(.., |kept| is_alike(&kept.mark));
+            alike.extend(taken.map(|kept| *kept.prompt));
             self.set(&shelf);
             removed = alike.iter().map(|prompt| self.discount(prompt)).sum();
         }
@@ -220,14 +249,14 @@ impl Grown {
         let mut removed = Vec::new();
         let mut shelf = self.lock();
         self.count(&prompt);
-        shelf.prompts.push((prompt.mark(), prompt));
+        shelf.put(prompt);
         if has_grown {
             shelf.credit = (shelf.credit + GAIN).min(CREDIT);
         }
         let most = if shelf.credit > 0 { PROMPTS } else { FEW };
         let mut over = shelf.prompts.len().saturating_sub(most);
-        while over > 0 || self.bytes() > max_bytes && !shelf.prompts.is_empty() {
-            let (_, oldest) = shelf.prompts.remove(0);
+        while over > 0 || self.bytes() > max_bytes {
+            let Some(oldest) = shelf.take_oldest() else { break };
             self.discount(&oldest);
             removed.push(*oldest);
             over = over.saturating_sub(1);
@@ -239,36 +268,46 @@ impl Grown {
     /// Takes the oldest one out; how many bytes fewer there are now, 0 where there are none.
     pub(crate) fn evict(&self) -> usize {
         let mut shelf = self.lock();
-        if shelf.prompts.is_empty() {
-            return 0;
-        }
-        let (_, oldest) = shelf.prompts.remove(0);
+        let Some(oldest) = shelf.take_oldest() else { return 0 };
         self.set(&shelf);
         self.discount(&oldest)
     }
 }
 
-/// Where pieces begin, in the bytes of all. Counted from the last one that was asked for, as hardly any is.
+/// Where pieces begin, in the bytes of all. The first one that is asked for is counted, as hardly any other is; when another one is, all are
+/// written out.
 struct Starts<'a> {
     pieces: &'a [Piece<'a>],
-    last: usize,
-    bytes: usize,
+    counted: Option<(usize, usize)>,
+    all: Vec<usize>,
 }
 
 impl<'a> Starts<'a> {
     fn of(pieces: &'a [Piece<'a>]) -> Self {
-        Self { pieces, last: 0, bytes: 0 }
+        Self { pieces, counted: None, all: Vec::new() }
     }
 
     /// Where that piece begins, which is one of them.
     fn at(&mut self, piece: usize) -> usize {
-        let bytes = |pieces: &[Piece<'_>]| pieces.iter().map(|piece| piece.text().len()).sum::<usize>();
-        match self.pieces.get(self.last..piece) {
-            Some(more) => self.bytes += bytes(more),
-            None => self.bytes -= self.pieces.get(piece..self.last).map_or(0, bytes),
+        let bytes = |piece: &Piece<'_>| piece.text().len();
+        match self.counted {
+            Some((counted, start)) if counted == piece => return start,
+            Some(_) => {}
+            None => {
+                let start = self.pieces.iter().take(piece).map(bytes).sum();
+                self.counted = Some((piece, start));
+                return start;
+            }
         }
-        self.last = piece;
-        self.bytes
+        if self.all.is_empty() {
+            let mut start = 0;
+            self.all.extend(self.pieces.iter().map(|piece| {
+                let this = start;
+                start += bytes(piece);
+                this
+            }));
+        }
+        self.all.get(piece).copied().unwrap_or_default()
     }
 }
 
@@ -300,11 +339,19 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 }
 
 impl Place {
+    /// Bytes of the prompt up to there.
+    fn bytes(&self) -> usize {
+        self.before + self.part
+    }
+
     /// Whether these pieces may be the same up to there.
     #[inline]
     fn is_in(&self, starts: &mut Starts<'_>) -> bool {
-        let part = starts.pieces.get(self.piece).and_then(|piece| piece.text().as_bytes().get(..self.part));
-        part.is_some_and(|part| tail(part) == self.tail) && starts.at(self.piece) == self.before
+        let Some(piece) = starts.pieces.get(self.piece) else { return false };
+        let previous = self.piece.checked_sub(1).and_then(|previous| starts.pieces.get(previous));
+        previous.map_or(0, |previous| previous.text().len()) == self.previous
+            && piece.text().as_bytes().get(..self.part).is_some_and(|part| tail(part) == self.tail)
+            && starts.at(self.piece) == self.before
     }
 }
 
@@ -389,7 +436,8 @@ impl Prompt {
     fn place(&self, piece: usize, at: usize) -> Place {
         let before = self.start(piece);
         let part = self.text.as_bytes().get(before..at).unwrap_or_default();
-        Place { piece, before, part: part.len(), tail: tail(part) }
+        let previous = before - self.start(piece.saturating_sub(1));
+        Place { piece, previous, before, part: part.len(), tail: tail(part) }
     }
 
     /// Where a piece begins.
