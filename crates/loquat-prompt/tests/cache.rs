@@ -10,7 +10,7 @@ use std::{
 
 use loquat_prompt::{
     Piece, Tokenizer,
-    cache::{CacheLimits, Segment, TokenCache},
+    cache::{CacheLimits, CachedTokenizer, Segment, TokenCache},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use support::Words;
@@ -253,6 +253,26 @@ fn prompts_that_never_come_again_pass_by_until_one_does() {
     let before = cache.stats(None).hits;
     (0..100).for_each(|_| ask("the one text that is asked for again"));
     assert_eq!(cache.stats(None).hits - before, 100);
+}
+
+/// A tenant for whom there is no place: nothing of its prompts is remembered, not even what their template says.
+#[test]
+fn who_has_no_place_leaves_nothing_of_a_template() {
+    let words = Arc::new(Words::default());
+    let tokenizer: Arc<dyn Tokenizer> = words.clone();
+    let cache = TokenCache::new(limits(|l| l.max_partitions = 1));
+    let (cached, other) = (cache.tokenizer("a", &tokenizer), cache.tokenizer("b", &tokenizer));
+    let searched = |cached: &CachedTokenizer| {
+        let before = words.searched.load(Relaxed);
+        let pieces = [Piece::Markup("<|end|>user\n"), Piece::Text("a text that is long enough to be kept")];
+        cached.encode_prompt(&pieces, &mut Vec::new()).unwrap();
+        words.searched.load(Relaxed) - before
+    };
+    assert!(searched(&cached) > 0);
+    assert_eq!(searched(&cached), 0, "a place of its own");
+    let first = searched(&other);
+    assert!(first > 0);
+    assert_eq!(searched(&other), first, "no place");
 }
 
 /// What stands between messages is the same in each prompt of a template, and control tokens are looked for in it once; in what is longer,

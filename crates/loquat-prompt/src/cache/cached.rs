@@ -401,7 +401,7 @@ impl Tokenizer for CachedTokenizer {
             counters.over(began);
             return passed.map(drop);
         }
-        if known.is_none() {
+        if known.is_none() && self.keeps {
             let said = said(&**tokenizer, pieces);
             if !said.is_empty() {
                 place.store(Some(Arc::new(said)));

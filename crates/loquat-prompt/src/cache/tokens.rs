@@ -61,7 +61,9 @@ pub(super) struct Owner {
     pub(super) tokenizer: Arc<dyn Tokenizer>,
     pub(super) partition: Partition,
     pub(super) grown: Grown,
-    /// What the template of some prompt says, where there was need to know: at most half a kilobyte.
+    /// What the template of the first prompt that was looked at says: at most eight pieces of its markup of 64 bytes or fewer, and
+    /// parts of such; with what is known of each some 0.9 KB, which are in no budget. Where a user's words are given as markup, it may
+    /// hold them, until it is cleared. Empty where nothing is kept.
     pub(super) said: ArcSwapOption<Vec<Said>>,
     pub(super) flights: Flights<Entry>,
     pub(super) admission: Admission,
