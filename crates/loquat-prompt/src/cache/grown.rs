@@ -43,7 +43,8 @@ pub(crate) struct Grown {
     /// Read before the lock is taken.
     entries: AtomicUsize,
     bytes: AtomicUsize,
-    /// Of those, what is nowhere else.
+    /// Of those, what need not be anywhere else. Some may be: while hardly any of what is appended is there, short texts are kept so
+    /// without having been looked for.
     late_bytes: AtomicUsize,
 }
 
@@ -99,7 +100,7 @@ struct Place {
     tail: [u8; TAIL_BYTES],
 }
 
-/// A text within a prompt that only the prompt keeps, by its bytes, and its tokens.
+/// A text within a prompt that only the prompt keeps, as far as is known, by its bytes, and its tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Late {
     pub(crate) text: Range<usize>,
@@ -156,7 +157,7 @@ impl Grown {
         self.bytes.load(Relaxed)
     }
 
-    /// Of the bytes, those of what can be had elsewhere, too.
+    /// Of the bytes, those of what can be had elsewhere, too, as far as is known.
     pub(crate) fn copied_bytes(&self) -> usize {
         self.bytes().saturating_sub(self.late_bytes.load(Relaxed))
     }
