@@ -114,7 +114,8 @@ async fn a_busy_program_is_watched() {
         page.strip_prefix("http://").and_then(|page| page.strip_suffix("/metrics")).expect("a page");
     let metrics = || {
         let mut socket = TcpStream::connect(address)?;
-        socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+        let ask = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        socket.write_all(ask.as_bytes())?;
         std::io::read_to_string(socket)
     };
     // It is asked until it ends: by then answers have been counted.
