@@ -27,8 +27,8 @@ use clap::{Parser, Subcommand};
 
 /// The project's own commands. From a fresh clone: `cargo xtask setup`, then `cargo xtask test`.
 ///
-/// Before a commit: `cargo xtask lint` and `cargo xtask tidy`. What CI runs is `.ci/run`: test, lint, tidy, deny, features,
-/// conformance and a fuzz smoke, in that order. A missing tool is installed after saying so, or named with the line that
+/// Before a commit: `cargo xtask lint` and `cargo xtask tidy`. What CI runs is `.ci/run`: test, then lint, tidy, features and
+/// conformance beside deny and a fuzz smoke. A missing tool is installed after saying so, or named with the line that
 /// installs it. Every command ends with its wall time and exits with 1 on failure.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version = None, max_term_width = 100)]
