@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     task::{self, Poll, ready},
+    time::Instant,
 };
 
 use loquat_core::{Answer, BoxFuture, Delta, Ending, Error, ErrorKind, OwnedDelta, Result, Source, Step};
@@ -33,9 +34,12 @@ pub(crate) struct Parts {
     /// What is known besides; its source is taken out.
     shell: Answer,
     source: Option<Box<dyn Source>>,
-    held: VecDeque<OwnedDelta>,
+    held: VecDeque<Kept>,
     first: Option<Step>,
 }
+
+/// A delta, and when it arrived.
+type Kept = (OwnedDelta, Option<Instant>);
 
 /// Pulls up to the first content. A failure before it is the attempt's, and so is an answer that stops without any.
 pub(crate) async fn begin(answer: Answer) -> Result<Parts> {
@@ -57,7 +61,7 @@ pub(crate) async fn begin(answer: Answer) -> Result<Parts> {
                 if is_content || held.len() >= MAX_HELD {
                     return Ok(Parts { shell, source: Some(source), held, first: Some(Step::Delta) });
                 }
-                held.push_back(delta.to_owned());
+                held.push_back((delta.to_owned(), source.arrived()));
             }
             Step::End(ending @ Ending::Finished { .. }) => {
                 return Ok(Parts { shell, source: Some(source), held, first: Some(Step::End(ending)) });
@@ -92,9 +96,9 @@ type GoingOn = BoxFuture<'static, (Box<Operation>, Result<Begun>)>;
 /// The source of an answer that came through a route. Dropping it gives up whatever attempt is under way.
 pub(crate) struct Routed {
     source: Option<Box<dyn Source>>,
-    held: VecDeque<OwnedDelta>,
+    held: VecDeque<Kept>,
     /// What is shown in place of the source's own.
-    showing: Option<OwnedDelta>,
+    showing: Option<Kept>,
     first: Option<Step>,
     ticket: Option<Ticket>,
     decision: Decision,
@@ -160,7 +164,7 @@ impl Routed {
                 }
                 let rest = rest.to_owned();
                 delivered.push_str(&rest);
-                self.showing = Some(OwnedDelta::Text { choice: 0, text: rest });
+                self.showing = Some((OwnedDelta::Text { choice: 0, text: rest }, source.arrived()));
                 Ok(true)
             }
             // A second beginning, and what was said beside the text that has come already.
@@ -288,7 +292,7 @@ impl Source for Routed {
 
     fn current(&self) -> Delta<'_> {
         match (&self.showing, &self.source) {
-            (Some(delta), _) => delta.as_delta(),
+            (Some((delta, _)), _) => delta.as_delta(),
             (None, Some(source)) => source.current(),
             (None, None) => NOTHING,
         }
@@ -297,6 +301,14 @@ impl Source for Routed {
     fn warm(&mut self) {
         if let Some(source) = &mut self.source {
             source.warm();
+        }
+    }
+
+    fn arrived(&self) -> Option<Instant> {
+        match (&self.showing, &self.source) {
+            (Some((_, arrived)), _) => *arrived,
+            (None, Some(source)) => source.arrived(),
+            (None, None) => None,
         }
     }
 }
