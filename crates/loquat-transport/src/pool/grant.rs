@@ -33,8 +33,7 @@ impl Drop for Permit {
         if let Some(protocol) = self.protocol {
             self.site.counters.closed(protocol);
         }
-        self.site.lock().open -= 1;
-        self.site.changed.notify_one();
+        self.site.change(|state| state.open -= 1);
     }
 }
 
@@ -99,8 +98,7 @@ impl Making {
 
 impl Drop for Making {
     fn drop(&mut self) {
-        self.site.lock().connecting -= 1;
-        self.site.changed.notify_waiters();
+        self.site.change_for_all(|state| state.connecting -= 1);
     }
 }
 

@@ -61,29 +61,24 @@ impl Site {
 
     /// Takes a connection back whose exchange is complete. Servers that close after an answer without a word of it have often done so
     /// by now: who comes next is spared that.
-    pub(crate) fn rest(&self, mut connection: Box<Http1>) {
+    pub(crate) fn rest(self: &Arc<Self>, mut connection: Box<Http1>) {
         if self.config.max_idle_per_origin == 0 || !connection.is_usable() {
             return;
         }
         let now = Instant::now();
         connection.rest(now);
-        let oldest = {
-            let mut state = self.lock();
-            if state.shut {
-                drop(state);
+        // Dropped outside the lock, which that takes.
+        let mut over = None;
+        self.change(|state| {
+            if state.shut || connection.is_too_old(now) {
+                over = Some(connection);
                 return;
             }
-            if connection.is_too_old(now) {
-                drop(state);
-                return;
+            if state.idle.len() >= self.config.max_idle_per_origin {
+                over = Some(state.idle.remove(0));
             }
-            let full = state.idle.len() >= self.config.max_idle_per_origin;
-            let oldest = if full { Some(state.idle.remove(0)) } else { None };
             state.idle.push(connection);
-            oldest
-        };
-        drop(oldest);
-        self.changed.notify_one();
+        });
     }
 
     /// Takes out what has been idle for too long. Whether nothing is left, not even something learnt.
@@ -99,7 +94,7 @@ impl Site {
             shared.connection.is_closing() || (unused && idle >= self.config.idle_timeout)
         };
         expired.extend(state.http2.extract_if(.., old).map(|shared| Expired::Http2(shared.connection)));
-        state.open == 0 && state.waiting == 0 && remembered(early, now).is_none()
+        state.open == 0 && state.waiting == 0 && state.queue.is_empty() && remembered(early, now).is_none()
     }
 }
 

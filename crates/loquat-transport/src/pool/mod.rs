@@ -5,6 +5,7 @@
 
 mod grant;
 mod keep;
+mod queue;
 mod site;
 
 use std::{

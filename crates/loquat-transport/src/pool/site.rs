@@ -14,7 +14,10 @@ use std::{
 use loquat_core::Error;
 use tokio::sync::Notify;
 
-use super::grant::{Slot, Ticket};
+use super::{
+    grant::{Slot, Ticket},
+    queue::{Later, Place, Queue},
+};
 use crate::{Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats::Counters};
 
 /// A connection that has rested for less is not looked at before it is used again: the exchange itself reads before it
@@ -24,8 +27,8 @@ const TRUSTED_FOR: Duration = Duration::from_millis(1);
 /// See the [module](self).
 pub(crate) struct Site {
     state: Mutex<State>,
-    /// One waiter is woken for a freed place, all when a connection was made or failed.
-    pub(super) changed: Notify,
+    /// Tells those who wait for a connection that another request is making: one for a freed place, all when it was made or failed.
+    changed: Notify,
     pub(super) config: PoolConfig,
     http2: Http2Limits,
     pub(crate) counters: Arc<Counters>,
@@ -42,6 +45,8 @@ pub(super) struct State {
     pub(super) open: usize,
     /// Requests that wait for a connection another request is making.
     pub(super) waiting: usize,
+    /// Requests that wait for a place.
+    pub(super) queue: Queue,
     /// What connections here speak, once one has been made.
     pub(super) speaks: Option<Protocol>,
     /// Streams that a new HTTP/2 connection is expected to have.
@@ -100,9 +105,12 @@ pub(crate) enum Checkout {
     Failed(Error),
 }
 
-enum Decision {
-    Got(Checkout),
-    Wait { since_failure: u64, coalesced: bool },
+/// What a request has to wait for.
+enum Wait {
+    /// A connection that another request is making; how many could not be made so far.
+    Making { failures: u64 },
+    /// A place.
+    Place,
 }
 
 impl Site {
@@ -118,6 +126,7 @@ impl Site {
             connecting: 0,
             open: 0,
             waiting: 0,
+            queue: Queue::default(),
             speaks,
             streams: http2.max_streams.max(1),
             early_close: None,
@@ -138,13 +147,18 @@ impl Site {
         self.counters.locks.lock(&self.state)
     }
 
-    /// What can be had without waiting.
+    /// What can be had without waiting: nothing, where others wait.
     pub(crate) fn look(self: &Arc<Self>, wants: Wants, now: Instant) -> Option<Checkout> {
-        let mut dead = Vec::new();
-        match self.decide(wants, now, false, &mut dead) {
-            Decision::Got(checkout) => Some(checkout),
-            Decision::Wait { .. } => None,
-        }
+        let mut later = Later::default();
+        let found = {
+            let mut state = self.lock();
+            if !state.queue.is_empty() {
+                return None;
+            }
+            self.find(&mut state, wants, now, &mut later)
+        };
+        later.now(self);
+        found.ok()
     }
 
     /// A connection, or the permission to make one. Waits, without a limit of its own.
@@ -156,38 +170,89 @@ impl Site {
             let mut changed = pin!(self.changed.notified());
             // Before the look, so that a change between look and wait is not missed.
             changed.as_mut().enable();
-            let mut dead = Vec::new();
-            let decision = self.decide(wants, Instant::now(), true, &mut dead);
-            drop(dead); // outside the lock, which their permits take
-            let (since_failure, coalesced) = match decision {
-                Decision::Got(checkout) => return checkout,
-                Decision::Wait { since_failure, coalesced } => (since_failure, coalesced),
+            let mut later = Later::default();
+            let found = {
+                let mut state = self.lock();
+                let found = if state.queue.is_empty() {
+                    self.find(&mut state, wants, Instant::now(), &mut later)
+                } else {
+                    Err(Wait::Place)
+                };
+                match found {
+                    Ok(checkout) => Found::Checkout(checkout),
+                    Err(Wait::Making { failures }) => {
+                        state.waiting += 1;
+                        Found::Making(Waiting { site: self }, failures)
+                    }
+                    Err(Wait::Place) => Found::Place(state.queue.join(self, wants)),
+                }
             };
-            let waiting = Waiting { site: self, coalesced };
-            changed.await;
-            drop(waiting);
-            if coalesced {
-                let state = self.lock();
-                if let Some(error) = &state.last_failure
-                    && state.failures != since_failure
-                    && state.http2.is_empty()
-                {
-                    return Checkout::Failed(error.clone());
+            later.now(self);
+            match found {
+                Found::Checkout(checkout) => return checkout,
+                Found::Place(mut place) => {
+                    if let Some(checkout) = place.served().await {
+                        return checkout;
+                    }
+                }
+                Found::Making(waiting, failures) => {
+                    changed.await;
+                    drop(waiting);
+                    let state = self.lock();
+                    if let Some(error) = &state.last_failure
+                        && state.failures != failures
+                        && state.http2.is_empty()
+                    {
+                        return Checkout::Failed(error.clone());
+                    }
                 }
             }
         }
     }
 
-    #[expect(clippy::vec_box, reason = "as in `State`")]
-    fn decide(
+    /// After a change: those who wait for a place get what there is now, and those who wait for a connection being made are told.
+    fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>, all: bool) {
+        let mut later = Later::default();
+        if !state.queue.is_empty() {
+            let now = Instant::now();
+            while let Some(wants) = state.queue.first()
+                && let Ok(checkout) = self.find(&mut state, wants, now, &mut later)
+            {
+                state.queue.hand_over(checkout, &mut later);
+            }
+        }
+        let waiting = state.waiting > 0;
+        drop(state);
+        match (waiting, all) {
+            (false, _) => {}
+            (true, false) => self.changed.notify_one(),
+            (true, true) => self.changed.notify_waiters(),
+        }
+        later.now(self);
+    }
+
+    /// Changes the state by that, and serves who waits.
+    pub(super) fn change(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        self.serve(state, false);
+    }
+
+    /// [`change`](Self::change) where it matters to all who wait for a connection being made.
+    pub(super) fn change_for_all(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        self.serve(state, true);
+    }
+
+    /// What a request with these wants gets now.
+    fn find(
         self: &Arc<Self>,
+        state: &mut State,
         wants: Wants,
         now: Instant,
-        will_wait: bool,
-        dead: &mut Vec<Box<Http1>>,
-    ) -> Decision {
-        let mut state = self.lock();
-        let state = &mut *state;
+        later: &mut Later,
+    ) -> Result<Checkout, Wait> {
         state.http2.retain(|shared| {
             if shared.retire_at.is_some_and(|end| now >= end) {
                 shared.connection.retire();
@@ -199,7 +264,7 @@ impl Site {
             shared.in_use += 1;
             self.counters.reused.fetch_add(1, Relaxed);
             let connection = Arc::clone(&shared.connection);
-            return Decision::Got(Checkout::Http2(Slot::new(connection, Arc::clone(self), true)));
+            return Ok(Checkout::Http2(Slot::new(connection, Arc::clone(self), true)));
         }
         if !wants.fresh {
             let mut index = state.idle.len();
@@ -208,13 +273,13 @@ impl Site {
                 let connection = &mut state.idle[index];
                 let idle = connection.idle_for(now);
                 if idle >= self.lifetime(connection, state.early_close, now) {
-                    dead.push(state.idle.remove(index));
+                    later.dead.push(state.idle.remove(index));
                 } else if !(connection.is_settled() && idle < TRUSTED_FOR || connection.is_usable()) {
                     state.early_close = self.lowered(idle, state.early_close, now);
-                    dead.push(state.idle.remove(index));
+                    later.dead.push(state.idle.remove(index));
                 } else if wants.replayable || idle < self.config.reuse_within {
                     self.counters.reused.fetch_add(1, Relaxed);
-                    return Decision::Got(Checkout::Http1(state.idle.remove(index)));
+                    return Ok(Checkout::Http1(state.idle.remove(index)));
                 } else {
                     break; // those before it have been idle for longer
                 }
@@ -227,23 +292,22 @@ impl Site {
             let expected =
                 if state.speaks.is_none() { usize::MAX } else { coming.saturating_mul(state.streams) };
             if state.waiting + coming < expected {
-                state.waiting += usize::from(will_wait);
-                return Decision::Wait { since_failure: state.failures, coalesced: true };
+                return Err(Wait::Making { failures: state.failures });
             }
         }
         // The dead ones are still counted: their permits are dropped after the lock.
-        let open = state.open - dead.len().min(state.open);
+        let open = state.open - later.dead.len().min(state.open);
         if state.connecting >= self.config.max_connecting_per_origin.max(1) {
-            return Decision::Wait { since_failure: state.failures, coalesced: false };
+            return Err(Wait::Place);
         }
         if open >= self.config.max_connections_per_origin.max(1) {
             // An idle one that this request cannot use makes place.
             if state.idle.is_empty() {
-                return Decision::Wait { since_failure: state.failures, coalesced: false };
+                return Err(Wait::Place);
             }
-            dead.push(state.idle.remove(0));
+            later.dead.push(state.idle.remove(0));
         }
-        Decision::Got(Checkout::Connect(self.ticket(state)))
+        Ok(Checkout::Connect(self.ticket(state)))
     }
 
     fn ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
@@ -265,11 +329,12 @@ impl Site {
     }
 
     /// The HTTP/2 connections here allow that many streams, as one of them has just learnt; or one is gone.
-    pub(crate) fn learnt(&self, streams: Option<usize>) {
-        if let Some(streams) = streams {
-            self.lock().streams = streams.max(1);
-        }
-        self.changed.notify_waiters();
+    pub(crate) fn learnt(self: &Arc<Self>, streams: Option<usize>) {
+        self.change_for_all(|state| {
+            if let Some(streams) = streams {
+                state.streams = streams.max(1);
+            }
+        });
     }
 
     /// Lets go of everything idle, now and later. What is in use ends with its use.
@@ -281,12 +346,10 @@ impl Site {
         drop((idle, http2));
     }
 
-    pub(super) fn release(&self, connection: &Arc<Http2>, was_reset: bool) {
-        {
-            let mut state = self.lock();
-            if let Some(shared) =
-                state.http2.iter_mut().find(|shared| Arc::ptr_eq(&shared.connection, connection))
-            {
+    pub(super) fn release(self: &Arc<Self>, connection: &Arc<Http2>, was_reset: bool) {
+        self.change(|state| {
+            let mut all = state.http2.iter_mut();
+            if let Some(shared) = all.find(|shared| Arc::ptr_eq(&shared.connection, connection)) {
                 shared.in_use -= 1;
                 // The clock is asked only where the answer is of use.
                 if was_reset || shared.in_use == 0 {
@@ -297,8 +360,7 @@ impl Site {
                     }
                 }
             }
-        }
-        self.changed.notify_one();
+        });
     }
 }
 
@@ -315,16 +377,20 @@ impl fmt::Debug for Site {
     }
 }
 
-/// A place in the queue.
+/// What a look came to.
+enum Found<'a> {
+    Checkout(Checkout),
+    Making(Waiting<'a>, u64),
+    Place(Place),
+}
+
+/// One of those who wait for a connection being made.
 struct Waiting<'a> {
     site: &'a Site,
-    coalesced: bool,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.coalesced {
-            self.site.lock().waiting -= 1;
-        }
+        self.site.lock().waiting -= 1;
     }
 }

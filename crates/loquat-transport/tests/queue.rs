@@ -1,0 +1,107 @@
+//! More callers than an origin has places: who waits longest comes first, and what a caller who left was given goes to the next.
+
+mod support;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use loquat_transport::{Config, Http2Mode, PoolConfig};
+use support::{eventually, listen, post, read_request, send, spawn_text, text, with, write};
+use tokio::sync::Semaphore;
+
+/// One connection at most.
+fn bounded() -> Config {
+    Config::default().with_pool(PoolConfig::default().with_max_connections_per_origin(1))
+}
+
+/// A server of HTTP/1.1 that answers when it is allowed to, as often as it is.
+async fn answering(allowed: &Arc<Semaphore>) -> SocketAddr {
+    let allowed = Arc::clone(allowed);
+    listen(move |_, mut socket| {
+        let allowed = Arc::clone(&allowed);
+        async move {
+            while read_request(&mut socket).await.is_some() {
+                allowed.acquire().await.expect("open").forget();
+                write(&mut socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+            }
+        }
+    })
+    .await
+}
+
+/// A server of HTTP/2 that serves one stream at a time.
+async fn one_stream_at_a_time() -> SocketAddr {
+    listen(|_, socket| async move {
+        let mut builder = h2::server::Builder::new();
+        builder.max_concurrent_streams(1);
+        let Ok(mut connection) = builder.handshake::<_, bytes::Bytes>(socket).await else { return };
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let Ok(mut stream) = respond.send_response(http::Response::new(()), false) else { return };
+            let _ = stream.send_data(bytes::Bytes::from_static(b"hi"), true);
+        }
+    })
+    .await
+}
+
+/// On one thread, where who ends a request and begins the next is always there before those who are only told.
+#[tokio::test]
+async fn callers_who_come_again_at_once_leave_their_turn_to_those_who_wait() {
+    const ROUNDS: usize = 50;
+    const CALLERS: usize = 5;
+    let http1 = answering(&Arc::new(Semaphore::new(1_000_000))).await;
+    let prior = bounded().with_http2(Http2Mode::PriorKnowledge);
+    for (transport, address) in [(with(bounded()), http1), (with(prior), one_stream_at_a_time().await)] {
+        text(send(&transport, post(address)).await.expect("first")).await.expect("body");
+        let rounds: Arc<[AtomicUsize; CALLERS]> = Arc::default();
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|caller| {
+                let (transport, rounds) = (transport.clone(), Arc::clone(&rounds));
+                tokio::spawn(async move {
+                    for round in 0..ROUNDS {
+                        let response = send(&transport, post(address)).await.expect("answered");
+                        text(response).await.expect("body");
+                        rounds[caller].store(round + 1, SeqCst);
+                        let least = rounds.iter().map(|rounds| rounds.load(SeqCst)).min().expect("some");
+                        assert!(round <= least + 1, "{caller} is at {round}, another at {least}");
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.expect("served in turn");
+        }
+        let stats = transport.stats();
+        assert_eq!(stats.http1_opened + stats.http2_opened, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_a_caller_who_left_was_given_goes_to_the_next() {
+    let allowed = Arc::new(Semaphore::new(0));
+    let address = answering(&allowed).await;
+    let transport = with(bounded());
+    let first = spawn_text(&transport, post(address));
+    eventually("the first is under way", || transport.stats().http1_open == 1).await;
+
+    // One leaves while it waits, one right after it was given the connection: this task is not polled in between.
+    let mut leaves = Box::pin(send(&transport, post(address)));
+    let mut late = Box::pin(send(&transport, post(address)));
+    for waiter in [&mut leaves, &mut late] {
+        assert!(tokio::time::timeout(Duration::from_millis(20), waiter).await.is_err(), "no place");
+    }
+    let last = spawn_text(&transport, post(address));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    drop(leaves);
+    allowed.add_permits(2);
+    assert_eq!(first.await.expect("task").expect("first"), "hi");
+    assert!(!last.is_finished(), "the one that came late has it");
+    drop(late);
+    assert_eq!(last.await.expect("task").expect("last"), "hi");
+    assert_eq!(transport.stats().http1_opened, 1);
+}
