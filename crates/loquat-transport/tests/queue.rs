@@ -11,8 +11,12 @@ use std::{
     time::Duration,
 };
 
-use loquat_transport::{Config, Http2Mode, PoolConfig};
-use support::{eventually, listen, post, read_request, send, spawn_text, text, with, write};
+use loquat_transport::{Config, Http2Mode, PoolConfig, Transport};
+use support::{
+    eventually, listen, post, read_request,
+    script::{END, HEADERS, RST_STREAM, SETTINGS, STATUS_200, Step, frame, play},
+    send, spawn_text, text, with, write,
+};
 use tokio::sync::Semaphore;
 
 /// One connection at most.
@@ -104,4 +108,25 @@ async fn what_a_caller_who_left_was_given_goes_to_the_next() {
     drop(late);
     assert_eq!(last.await.expect("task").expect("last"), "hi");
     assert_eq!(transport.stats().http1_opened, 1);
+}
+
+/// One that says so at the beginning, refuses what came before that was read, and takes it back later.
+#[tokio::test]
+async fn a_peer_that_allows_no_stream_for_a_while_is_waited_for() {
+    let settings = |streams: u32| [&[0, 3][..], &streams.to_be_bytes()].concat();
+    let peer = play(vec![vec![
+        Step::Preface(Some(0)),
+        Step::Until(HEADERS, 1),
+        Step::Write(frame(RST_STREAM, 0, 1, &7_u32.to_be_bytes())),
+        Step::Wait(Duration::from_millis(100)),
+        Step::Write(frame(SETTINGS, 0, 0, &settings(10))),
+        Step::Until(HEADERS, 1),
+        Step::Write(frame(HEADERS, 4 | END, 3, STATUS_200)),
+        Step::Hold,
+    ]])
+    .await;
+    let transport: Transport = with(Config::default().with_http2(Http2Mode::PriorKnowledge));
+    let response = send(&transport, post(peer.address)).await.expect("answered");
+    assert_eq!(text(response).await.expect("body"), "");
+    assert_eq!(peer.connections(), 1);
 }

@@ -295,6 +295,10 @@ impl Site {
                 return Err(Wait::Making { failures: state.failures });
             }
         }
+        // A peer that allows no stream says so for a while (RFC 9113 §6.5.2). It would say the same on another connection.
+        if state.http2.iter().any(|shared| shared.in_use == 0 && shared.connection.limit() == 0) {
+            return Err(Wait::Place);
+        }
         // The dead ones are still counted: their permits are dropped after the lock.
         let open = state.open - later.dead.len().min(state.open);
         if state.connecting >= self.config.max_connecting_per_origin.max(1) {
