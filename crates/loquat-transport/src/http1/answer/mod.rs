@@ -3,7 +3,7 @@
 //! Whoever has the socket hands in what was read and is told what it means: first [`Answer::feed_head`] until there is a head, then
 //! [`Answer::next`] for the body, [`Answer::feed`] where that wants more. So a test feeds bytes, in any pieces, and so does the
 //! fuzzer. What is legal is judged as hyper judges it with its settings left alone; where it is judged otherwise,
-//! `tests/http1/differs.rs` says so and why.
+//! `tests/http1/oracle.rs` says so and why.
 //!
 //! A connection carries another request only where nothing about an answer was in doubt: [`Answer::is_clean`].
 
