@@ -52,7 +52,7 @@ struct Inner {
 }
 
 impl HttpModel {
-    /// A model at that endpoint.
+    /// A model at that endpoint, dialled where the endpoint allows it ([`Transport::within`]).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidRequest`] for a base URL that is none, [`ErrorKind::NotConfigured`] for a credential that
@@ -68,6 +68,10 @@ impl HttpModel {
                 ),
             ));
         }
+        let transport = match &endpoint.addresses {
+            Some(addresses) => transport.within(addresses),
+            None => transport,
+        };
         Ok(Self(Arc::new(Inner {
             transport,
             format,

@@ -1,6 +1,6 @@
 //! Where a model can be asked, and what is known of it.
 
-use crate::Secret;
+use crate::{AddressPolicy, Secret};
 
 /// A place to ask: an address, a model and the credential that is good there, and only there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,18 +14,29 @@ pub struct Endpoint {
     pub model: String,
     /// What to authenticate with; `None` for servers that ask for nothing.
     pub credential: Option<Secret>,
+    /// Where it may be dialled, whatever its name leads to; `None` for where the transport's configuration allows. Whoever lists
+    /// endpoints that somebody else named says it.
+    pub addresses: Option<AddressPolicy>,
 }
 
 impl Endpoint {
     /// An endpoint without a credential.
     pub fn new(provider: impl Into<String>, base_url: impl Into<String>, model: impl Into<String>) -> Self {
-        Self { provider: provider.into(), base_url: base_url.into(), model: model.into(), credential: None }
+        let (provider, base_url, model) = (provider.into(), base_url.into(), model.into());
+        Self { provider, base_url, model, credential: None, addresses: None }
     }
 
     /// Authenticates with that credential.
     #[must_use]
     pub fn with_credential(mut self, credential: impl Into<Secret>) -> Self {
         self.credential = Some(credential.into());
+        self
+    }
+
+    /// May be dialled there alone.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: AddressPolicy) -> Self {
+        self.addresses = Some(addresses);
         self
     }
 }

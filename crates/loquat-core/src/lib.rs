@@ -33,6 +33,7 @@
 //! routers and observers share.
 #![forbid(unsafe_code)]
 
+mod address;
 mod answer;
 mod assemble;
 mod availability;
@@ -56,6 +57,7 @@ mod secret;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 
+pub use address::{AddressPolicy, Network};
 pub use answer::{Answer, DEFAULT_MAX_ANSWER_BYTES, DeltaStream, Meta, Source, Step};
 pub use assemble::Assembler;
 pub use availability::{Availability, Standing};

@@ -18,8 +18,8 @@
 //! # Addresses
 //!
 //! By default only addresses of the public internet may be listed, over `https` or `http`; whoever runs endpoints in a private
-//! network names it: [`Policy::with_networks`]. A *name* is judged when it is dialled, by the transport that dials: give that one the
-//! same [`AddressPolicy`](loquat_transport::AddressPolicy).
+//! network names it: [`Policy::with_networks`]. A *name* is judged when it is dialled: the policy goes along with the endpoint
+//! ([`Endpoint::addresses`](loquat_core::Endpoint::addresses)), and a model made of it keeps to it.
 #![forbid(unsafe_code)]
 
 mod backoff;

@@ -166,6 +166,8 @@ impl Policy {
         if local && !self.addresses.allows(IpAddr::from([127, 0, 0, 1])) {
             return refuse("its address is this machine, which the policy does not allow");
         }
+        // What a name leads to is judged when it is dialled.
+        found.endpoint.addresses = Some(self.addresses.clone());
         if let Some(key) = key {
             let Some(Key { secret, hosts }) = self.keys.get(key) else {
                 return refuse("it names a key that is not known here");
@@ -277,7 +279,14 @@ mod tests {
 
     fn judge(policy: &Policy, url: &str, key: Option<&str>) -> Result<Option<Secret>, String> {
         let found = Discovered::new("e", Endpoint::new("openai", url, "m"));
-        policy.admit(found, key).map(|found| found.endpoint.credential)
+        policy.admit(found, key).map(|found| {
+            assert_eq!(
+                found.endpoint.addresses.as_ref(),
+                Some(&policy.addresses),
+                "what it leads to is judged later"
+            );
+            found.endpoint.credential
+        })
     }
 
     #[test]

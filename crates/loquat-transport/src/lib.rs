@@ -48,7 +48,7 @@ mod trail;
 mod transport;
 mod upload;
 
-pub use address::{AddressPolicy, Network, Resolve, Resolving, SystemResolver};
+pub use address::{Resolve, Resolving, SystemResolver};
 pub use body::Body;
 /// Cheaply shared bytes, in which bodies are sent and come.
 pub use bytes::Bytes;
@@ -61,6 +61,9 @@ pub use http2::Laggard;
 /// The words that this crate speaks in, in the version that it speaks.
 #[doc(no_inline)]
 pub use loquat_core;
+/// Which addresses may be dialled.
+#[doc(no_inline)]
+pub use loquat_core::{AddressPolicy, Network};
 pub use origin::{Origin, Url};
 pub use proxy::{Proxy, ProxyRules};
 pub use request::Request;

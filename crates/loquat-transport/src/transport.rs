@@ -13,7 +13,7 @@ use loquat_core::{Context, ErrorKind, LockProbe, Result};
 #[cfg(feature = "decompress")]
 use crate::decode::Decoder;
 use crate::{
-    Body, Config, Request, Response, Stats, Url,
+    AddressPolicy, Body, Config, Request, Response, Stats, Url,
     attempt::{Inner, Ready, Source},
     body::Rest,
     buffers::Buffers,
@@ -47,6 +47,33 @@ impl Transport {
             pool,
             buffers,
         })))
+    }
+
+    /// This one, but that it dials only addresses which that policy allows, too. Where that is less than it dials itself, it has
+    /// connections of its own, since one made by who may dial anything is not good for who may not; [`stats`](Self::stats) of both
+    /// count them together.
+    #[must_use]
+    pub fn within(&self, addresses: &AddressPolicy) -> Self {
+        let addresses = self.addresses().and(addresses);
+        if addresses == *self.addresses() {
+            return self.clone();
+        }
+        let inner = &*self.0;
+        Self(Arc::new(Inner {
+            limits: inner.limits.clone(),
+            http2: inner.http2.clone(),
+            head: inner.head.clone(),
+            #[cfg(feature = "decompress")]
+            decompress: inner.decompress.clone(),
+            connector: inner.connector.within(addresses),
+            pool: inner.pool.beside(),
+            buffers: inner.buffers.clone(),
+        }))
+    }
+
+    /// Which addresses it dials.
+    pub fn addresses(&self) -> &AddressPolicy {
+        &self.0.connector.addresses
     }
 
     /// One attempt: waits for the response's head.

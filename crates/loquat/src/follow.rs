@@ -20,9 +20,8 @@ impl Client {
     /// A router over what the source lists, beside the endpoints of `plan`, by `plan`'s routes; without routes every model
     /// is one. Waits for the first listing, as long as the context allows. Groups choose discovered endpoints by tag or model.
     ///
-    /// The source's policy judges addresses; a *name* it lists is judged when it is dialled, by this client's transport, which
-    /// dials anything unless [`ClientBuilder::transport`](crate::ClientBuilder::transport) says otherwise: give it the same
-    /// [`AddressPolicy`](loquat_transport::AddressPolicy) as the source.
+    /// The source's policy judges addresses, and of a *name* what it leads to, each time it is dialled: so it says where whatever it
+    /// lists may be, however this client dials the endpoints that you named yourself.
     ///
     /// A tag that names an ability (`vision`) adds it. Where a name is in the plan and in the listing, the plan's stands.
     ///

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loquat_core::{Context, ErrorKind, Result};
+use loquat_core::{Context, Endpoint, ErrorKind, Result};
 use loquat_router::{EndpointSpec, Node, Router};
 use loquat_transport::{Method, Request, StatusCode, Url};
 use tokio::task::{AbortHandle, JoinSet};
@@ -116,7 +116,7 @@ impl Client {
         let context = Context::new().with_timeout(timeout);
         // A key goes to nobody who need not have it, and a provider has no `/health`.
         if spec.endpoint.credential.is_none() && !spec.endpoint.base_url.is_empty() {
-            match self.health(&context, &spec.endpoint.base_url).await {
+            match self.health(&context, &spec.endpoint).await {
                 Ok(status) if status.is_success() => return true,
                 Ok(status) if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => {
                     return false;
@@ -139,10 +139,11 @@ impl Client {
         }
     }
 
-    async fn health(&self, context: &Context, base_url: &str) -> Result<StatusCode> {
-        let origin = Url::parse(base_url)?.origin().clone();
+    async fn health(&self, context: &Context, endpoint: &Endpoint) -> Result<StatusCode> {
+        let origin = Url::parse(&endpoint.base_url)?.origin().clone();
         let url = Url::parse(&format!("{}://{}/health", origin.scheme(), origin.host_field()))?;
-        let response = self.0.transport.send(context, Request::new(Method::GET, url)).await?;
+        let transport = self.0.transport_within(endpoint.addresses.as_ref());
+        let response = transport.send(context, Request::new(Method::GET, url)).await?;
         let status = response.status;
         response.body.finish();
         Ok(status)

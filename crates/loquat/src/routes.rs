@@ -80,7 +80,8 @@ impl Client {
             (true, None, Some(server)) => return self.server_model(server, profile.format, model),
             (true, None, None) => return self.http_model(profile, model),
         };
-        let http = HttpModel::new(self.0.transport.clone(), profile.format, endpoint)?;
+        let transport = self.0.transport_within(endpoint.addresses.as_ref());
+        let http = HttpModel::new(transport, profile.format, endpoint)?;
         Ok(http.with_limits(self.0.limits))
     }
 }

@@ -10,7 +10,7 @@ use loquat_client::{GenerationLimits, HttpModel};
 use loquat_core::{Error, ErrorKind, Model, Result, Secret};
 use loquat_provider::Profile;
 use loquat_schedule::{EndpointSchedule, Schedule};
-use loquat_transport::{Config, Transport, Url};
+use loquat_transport::{AddressPolicy, Config, Transport, Url};
 
 use crate::Chat;
 
@@ -20,6 +20,8 @@ pub struct Client(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) transport: Transport,
+    /// Those that dial less, by what endpoints allow that somebody else listed.
+    narrower: Mutex<Vec<(AddressPolicy, Transport)>>,
     pub(crate) limits: GenerationLimits,
     /// Keys by provider name.
     pub(crate) keys: HashMap<&'static str, Secret>,
@@ -99,6 +101,21 @@ impl Inner {
         self.addresses.get(profile.name).map_or(profile.base_url, String::as_str)
     }
 
+    /// The connections for endpoints that may be dialled there. Endpoints under the same policy share them.
+    pub(crate) fn transport_within(&self, addresses: Option<&AddressPolicy>) -> Transport {
+        let Some(addresses) = addresses else { return self.transport.clone() };
+        let mut narrower = self.narrower.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, transport)) = narrower.iter().find(|(of, _)| of == addresses) {
+            return transport.clone();
+        }
+        if narrower.len() >= MAX_POLICIES {
+            narrower.remove(0); // who uses it keeps it
+        }
+        let transport = self.transport.within(addresses);
+        narrower.push((addresses.clone(), transport.clone()));
+        transport
+    }
+
     /// That model, known to its endpoint as `name`, inside the endpoint's schedule, and watched.
     pub(crate) fn scheduled(&self, model: HttpModel, name: &str) -> Arc<dyn Model> {
         #[cfg(feature = "observe")]
@@ -140,6 +157,8 @@ impl Inner {
     }
 }
 
+/// Most policies whose connections are kept for the next endpoint: a source has one.
+const MAX_POLICIES: usize = 16;
 /// Most endpoints whose state is kept: more models than any program asks, and some hundred KiB.
 const MAX_ENDPOINTS: usize = 1024;
 
@@ -339,6 +358,7 @@ impl ClientBuilder {
         }
         Ok(Client(Arc::new(Inner {
             transport,
+            narrower: Mutex::default(),
             limits: self.limits,
             keys,
             addresses,

@@ -13,7 +13,7 @@ use loquat::{
     core::{BoxFuture, Endpoint},
     discovery::{Discover, Discovered, HealthChecks, Listing},
     router::{
-        GroupSpec, Members, Plan, RouteSpec,
+        EndpointSpec, GroupSpec, Members, Plan, RouteSpec,
         health::{Reason, State},
     },
     transport::{AddressPolicy, Config, Resolve, Resolving},
@@ -230,22 +230,49 @@ impl Resolve for ToHere {
     }
 }
 
-/// A listing may name whom it likes: a name is judged by where it leads, when it is dialled.
+/// A listing may name whom it likes: a name is judged by where it leads, when it is dialled, whoever dials it and what for.
 #[tokio::test]
 async fn a_name_that_leads_inside_is_not_asked() {
-    let one = peer("one").await;
-    let inside = Peer { base_url: one.base_url.replace("127.0.0.1", "models.example"), ..one };
-    for (addresses, answer) in [
-        (AddressPolicy::PublicOnly, Err(ErrorKind::NotConfigured)),
-        (AddressPolicy::Any, Ok("one!".to_owned())),
+    let inside = || AddressPolicy::PublicAnd(vec!["127.0.0.0/8".parse().expect("a network")]);
+    let refused = || Err(ErrorKind::NotConfigured);
+    let answered = || Ok("one!".to_owned());
+    for (dials, allowed, answer) in [
+        (AddressPolicy::PublicOnly, None, refused()),
+        (AddressPolicy::PublicOnly, Some(AddressPolicy::Any), refused()),
+        (AddressPolicy::PublicOnly, Some(inside()), refused()),
+        (AddressPolicy::Any, Some(AddressPolicy::PublicOnly), refused()),
+        (AddressPolicy::Any, Some(inside()), answered()),
+        (AddressPolicy::Any, None, answered()),
     ] {
+        let case = format!("{dials:?}, {allowed:?}");
+        let one = peer("one").await;
+        let mut listed = found("one", &one);
+        listed.endpoint.base_url = one.base_url.replace("127.0.0.1", "models.example");
+        listed.endpoint.addresses = allowed;
         let (tell, told) = unbounded_channel();
-        tell.send(Ok(Listing::new(vec![found("one", &inside)]))).expect("listened to");
-        let config = Config::default().with_resolver(ToHere).with_addresses(addresses);
+        tell.send(Ok(Listing::new(vec![listed]))).expect("listened to");
+        let config = Config::default().with_resolver(ToHere).with_addresses(dials.clone());
         let client = Client::builder().transport(config).build().expect("a client");
         let followed = client.follow(&Context::new(), Plan::new(), Told(told)).await.expect("a router");
-        assert_eq!(ask(followed.router()).await.map_err(|error| error.kind()), answer);
-        let asked = inside.asked.lock().expect("no panic").len();
-        assert_eq!(asked, usize::from(answer.is_ok()));
+        assert_eq!(ask(followed.router()).await.map_err(|error| error.kind()), answer, "{case}");
+        let checks = HealthChecks::new().with_every(Duration::from_millis(5));
+        let watch = client.watch_health(followed.router(), checks);
+        let asked = || one.asked.lock().expect("no panic").len();
+        if answer.is_ok() {
+            until("it is asked how it is", || asked() > 1).await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(asked(), 0, "{case}");
+        }
+        drop(watch);
+
+        // Who is in the plan may be anywhere all the same, over the same name.
+        if dials == AddressPolicy::Any {
+            let mut endpoint = found("own", &one).endpoint;
+            endpoint.base_url = one.base_url.replace("127.0.0.1", "models.example");
+            let plan = Plan::new().with_endpoint(EndpointSpec::new("own", endpoint)).with_chain("m", ["own"]);
+            let router = client.router(&plan).expect("a router");
+            assert_eq!(ask(&router).await.map_err(|error| error.kind()), answered(), "{case}");
+        }
     }
 }

@@ -34,16 +34,16 @@ pub(crate) struct Link {
 }
 
 /// Makes connections.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Connector {
     limits: Limits,
     tcp: TcpConfig,
     http2: Http2Mode,
-    tls: tls::Tls,
-    proxies: proxy::Proxies,
+    tls: Arc<tls::Tls>,
+    proxies: Arc<proxy::Proxies>,
     sockets: HashMap<Origin, PathBuf>,
     resolver: Arc<dyn Resolve>,
-    addresses: AddressPolicy,
+    pub(crate) addresses: AddressPolicy,
 }
 
 impl Connector {
@@ -52,12 +52,17 @@ impl Connector {
             limits: config.limits.clone(),
             tcp: config.tcp.clone(),
             http2: config.http2,
-            tls: tls::Tls::new(&config.extra_roots, config.http2)?,
-            proxies: proxy::Proxies::new(&config.proxy)?,
+            tls: Arc::new(tls::Tls::new(&config.extra_roots, config.http2)?),
+            proxies: Arc::new(proxy::Proxies::new(&config.proxy)?),
             sockets: sockets(&config.unix_sockets)?,
             resolver: config.resolver.clone().unwrap_or_else(|| Arc::new(SystemResolver)),
             addresses: config.addresses.clone(),
         })
+    }
+
+    /// This one, but that it dials those addresses.
+    pub(crate) fn within(&self, addresses: AddressPolicy) -> Self {
+        Self { addresses, ..self.clone() }
     }
 
     /// Which protocol a connection to that origin will speak; `None` where the server has a say.

@@ -61,12 +61,17 @@ struct Sites {
 
 impl Pool {
     pub(crate) fn new(config: PoolConfig, http2: &Http2Limits) -> Self {
-        Self {
-            sites: Mutex::new(Sites { of: HashMap::default(), swept: Instant::now() }),
-            config,
-            http2: http2.clone(),
-            counters: Arc::default(),
-        }
+        Self::counted(config, http2, Arc::default())
+    }
+
+    fn counted(config: PoolConfig, http2: &Http2Limits, counters: Arc<Counters>) -> Self {
+        let sites = Mutex::new(Sites { of: HashMap::default(), swept: Instant::now() });
+        Self { sites, config, http2: http2.clone(), counters }
+    }
+
+    /// Another one of that kind, counted together with it.
+    pub(crate) fn beside(&self) -> Self {
+        Self::counted(self.config.clone(), &self.http2, Arc::clone(&self.counters))
     }
 
     /// The place of that origin. `protocol` is what its connections will speak, where that is known beforehand.
