@@ -117,10 +117,11 @@ pub struct HyperUtil {
 }
 
 impl HyperUtil {
-    pub fn new(url: &str) -> Self {
+    pub fn new(protocol: Protocol, url: &str) -> Self {
         let mut connector = hyper_util::client::legacy::connect::HttpConnector::new();
         connector.set_nodelay(true);
-        let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+        let mut builder = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+        let client = builder.http2_only(protocol == Protocol::Http2).build(connector);
         Self { client, uri: url.parse().expect("an address"), headers: headers() }
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! Cases are `protocol/response body/concurrency`. The figure that counts is `us cpu/req`: the client is pinned to one core
 //! and its server, a process of its own, to another, so the server's work is in nobody's figure and its speed changes
-//! little. `.../p50` and `.../p99` are the whole request as its caller waits for it, in microseconds; `.../reads`, `.../writes`
-//! and `.../polls` the calls of `recv`, of `send` and `writev`, and of `epoll_wait` for each request.
+//! little. `.../rate` is what one core of client would do by that. `.../p50` and `.../p99` are the whole request as its caller waits
+//! for it, in microseconds, with `added` what is beyond the floor's; `.../reads`, `.../writes` and `.../polls` the calls of `recv`, of `send` and `writev`, and of `epoll_wait` for each request.
 //!
 //! `.../instructions` is what the client executes for a request outside the kernel, counted by callgrind in a process of its
 //! own with few and with many requests, so that the difference is the requests': it does not depend on the machine or on who
@@ -42,21 +42,18 @@ pub enum Protocol {
     Http2,
 }
 
+/// Protocol, response bytes and their name, concurrency.
 type Case = (Protocol, usize, &'static str, usize);
 
-/// Protocol, response bytes and their name, concurrency.
-const CASES: &[Case] = &[
-    (Protocol::Http1, 200, "200B", 1),
-    (Protocol::Http1, 200, "200B", 64),
-    (Protocol::Http1, 200, "200B", 512),
-    (Protocol::Http1, 1024, "1K", 64),
-    (Protocol::Http1, 102_400, "100K", 64),
-    (Protocol::Http2, 200, "200B", 1),
-    (Protocol::Http2, 200, "200B", 64),
-    (Protocol::Http2, 1024, "1K", 64),
-    (Protocol::Http2, 1024, "1K", 512),
-    (Protocol::Http2, 102_400, "100K", 64),
-];
+/// The shortest first, which most is compared by.
+fn cases() -> impl Iterator<Item = Case> {
+    let protocols = [Protocol::Http1, Protocol::Http2].into_iter();
+    protocols.flat_map(|protocol| {
+        [(200, "200B"), (1024, "1K"), (102_400, "100K")]
+            .into_iter()
+            .flat_map(move |(bytes, size)| [1, 64, 512].map(|callers| (protocol, bytes, size, callers)))
+    })
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -69,16 +66,16 @@ fn main() {
     let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let server = Server::start();
     if let Some((case, who, requests)) = instructions::asked(&arguments) {
-        let of = CASES.iter().find(|of| name(of) == case).expect("a case");
-        return with(&server, *of, |name| name == who, |contenders, _| drop(contenders[0].run(requests)));
+        let of = cases().find(|of| name(of) == case).expect("a case");
+        return with(&server, of, |name| name == who, |contenders, _| drop(contenders[0].run(requests)));
     }
-    for case in CASES {
-        let name = name(case);
+    for case in cases() {
+        let name = name(&case);
         let is_wanted = |who: &str| {
             let id = format!("{name}/{who}");
             wanted.is_empty() || wanted.iter().any(|part| id.contains(part.as_str()))
         };
-        with(&server, *case, is_wanted, |contenders, concurrency| measure(&name, contenders, concurrency));
+        with(&server, case, is_wanted, |contenders, concurrency| measure(&name, contenders, concurrency));
     }
 }
 
@@ -105,13 +102,14 @@ fn with(
         Protocol::Http1 => vec![
             turns("ours", Kind::Ours(Ours::new(protocol, &url))),
             turns("reqwest", Kind::Reqwest(Reqwest::new(protocol, &url))),
-            turns("hyper-util", Kind::HyperUtil(Box::new(HyperUtil::new(&url)))),
+            turns("hyper-util", Kind::HyperUtil(Box::new(HyperUtil::new(protocol, &url)))),
             turns("hyper's connection", Kind::Bare(Bare::new(address, &path))),
             turns("floor", Kind::Socket(Socket::new(address, &path, bytes))),
         ],
         Protocol::Http2 => vec![
             turns("ours", Kind::Ours(Ours::new(protocol, &url))),
             turns("reqwest", Kind::Reqwest(Reqwest::new(protocol, &url))),
+            turns("hyper-util", Kind::HyperUtil(Box::new(HyperUtil::new(protocol, &url)))),
             turns("floor", Kind::RawH2(local.block_on(&runtime, RawH2::new(address, &url)))),
         ],
     };
@@ -123,11 +121,21 @@ fn with(
 
 fn measure(case: &str, contenders: &mut [Turns<'_>], concurrency: usize) {
     let requests = alternate(contenders, if is_quick() { 8 } else { 40 }, concurrency);
-    for contender in contenders {
+    let mut floor = None;
+    // Backwards: what the others add to the floor, which is the last one.
+    for contender in contenders.iter_mut().rev() {
         let (medians, who) = (contender.medians(), &contender.who);
         side::figure(case, who, medians.cpu, "us cpu/req");
+        side::figure(&format!("{case}/rate"), who, 1e6 / medians.cpu, "requests a core/s");
         side::figure(&format!("{case}/p50"), who, medians.p50, "us");
         side::figure(&format!("{case}/p99"), who, medians.p99, "us");
+        if let Some((p50, p99)) = floor {
+            side::figure(&format!("{case}/p50 added"), who, medians.p50 - p50, "us");
+            side::figure(&format!("{case}/p99 added"), who, medians.p99 - p99, "us");
+        }
+        if who == "floor" {
+            floor = Some((medians.p50, medians.p99));
+        }
         side::allocations(case, who, requests as u64, || drop(contender.run(requests)));
         let before = syscalls::counts();
         drop(contender.run(requests));
