@@ -96,6 +96,10 @@ pub enum ResponseFormat {
 pub struct CacheHint {
     /// Keep all of this prompt, tools and system included (Anthropic, and Bedrock's Converse: `cache_control`, `cachePoint`).
     pub keep: bool,
+    /// With `keep`, which of the messages before the last end a beginning that has been kept already (positions in
+    /// [`ChatRequest::messages`]; the last two count). Providers look back from a mark over so many blocks (Anthropic: 20) for what they
+    /// have: where a turn added more, as tools do, they find it by a mark of its own alone.
+    pub also_after: Vec<usize>,
     /// Keep it for longer than usual, where there is a choice, and at the price of that.
     pub long: bool,
     /// Prompts under one key are sent where their beginnings are kept (OpenAI: `prompt_cache_key`).
@@ -106,6 +110,13 @@ impl CacheHint {
     /// Keep this prompt.
     pub fn keep() -> Self {
         Self { keep: true, ..Self::default() }
+    }
+
+    /// Whether that message, which is not the last, is marked, too. No more are than providers take (Anthropic, Bedrock: four with those
+    /// of the system and of the end).
+    pub fn is_marked(&self, message: usize) -> bool {
+        let counted = self.also_after.len().saturating_sub(2)..;
+        self.keep && self.also_after.get(counted).is_some_and(|marked| marked.contains(&message))
     }
 }
 

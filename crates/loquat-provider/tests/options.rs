@@ -1,7 +1,7 @@
 //! What a request may ask for besides words, in every format: said where the format has a place for it, refused where leaving
 //! it out would change the meaning, left out where it is only a hint.
 
-use loquat_core::{CacheHint, ChatRequest, ErrorKind};
+use loquat_core::{CacheHint, ChatRequest, ErrorKind, Message};
 use loquat_provider::{
     ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, Format, GEMINI, GEMINI_INTERACTIONS,
     OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE, OPENAI_COMPLETIONS, OPENAI_RESPONSES,
@@ -102,6 +102,33 @@ fn hints_about_the_prompt_cache() {
             (&OPENAI_RESPONSES, Some(r#""prompt_cache_key":"k""#)),
         ],
     );
+    // Where the prompt before this one ended, which may be more blocks ago than a provider looks back.
+    let mut longer = request.clone().with_message(Message::assistant("ho")).with_user("he").with_user("hm");
+    longer.cache.key = None;
+    let marked = |places: &[usize]| {
+        let mut request = longer.clone();
+        request.cache.also_after = places.to_vec();
+        let [body, bedrock] = [&ANTHROPIC_MESSAGES as &dyn Format, &BEDROCK_CONVERSE]
+            .map(|format| written(format, &request).expect("supported"));
+        let texts = ["s", "hi", "ho", "he", "hm"];
+        texts.map(|text| {
+            let is_marked =
+                body.contains(&format!(r#""text":"{text}","cache_control":{{"type":"ephemeral"}}}}"#));
+            assert_eq!(
+                is_marked,
+                bedrock.contains(&format!(r#"{{"text":"{text}"}},{{"cachePoint""#)),
+                "{text}"
+            );
+            is_marked
+        })
+    };
+    assert_eq!(marked(&[]), [true, false, false, false, true]);
+    assert_eq!(marked(&[0]), [true, true, false, false, true]);
+    assert_eq!(marked(&[1]), [true, false, false, false, true], "the system's own is marked in any case");
+    assert_eq!(marked(&[1, 2, 3]), [true, false, true, true, true], "four are allowed");
+    assert_eq!(marked(&[0, 3]), [true, true, false, true, true]);
+    assert_eq!(marked(&[4, 9]), [true, false, false, false, true], "once");
+
     request.cache.long = true;
     check(
         &request,
@@ -133,7 +160,7 @@ fn bodies_are_stable() {
         &OLLAMA_CHAT,
     ];
     let short = request().with_system("s");
-    let long = short.clone().with_message(loquat_core::Message::assistant("yes")).with_user("more");
+    let long = short.clone().with_message(Message::assistant("yes")).with_user("more");
     for format in formats {
         let [first, again, longer] =
             [&short, &short, &long].map(|request| written(format, request).expect("plain words"));

@@ -239,6 +239,9 @@ fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_
         };
         let mut content = Vec::with_capacity(message.parts.len());
         blocks(message, position, &mut content)?;
+        if request.cache.is_marked(position) {
+            mark(content.last_mut(), request.cache.long)?;
+        }
         match wire.last_mut() {
             Some(last) if last.role == role => last.content.append(&mut content),
             _ if content.is_empty() => {}
@@ -288,13 +291,12 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
     Ok(())
 }
 
-/// Asks for all up to and with that block to be kept. Thoughts cannot be marked, and are not.
+/// Asks for all up to and with that block to be kept, once. Thoughts cannot be marked, and are not.
 fn mark(block: Option<&mut Block<'_>>, long: bool) -> Result<()> {
-    let Some(block) =
-        block.filter(|block| !matches!(block, Block::Thinking { .. } | Block::RedactedThinking { .. }))
-    else {
-        return Ok(());
+    let is_free = |block: &&mut Block<'_>| {
+        !matches!(block, Block::Thinking { .. } | Block::RedactedThinking { .. } | Block::Marked(_))
     };
+    let Some(block) = block.filter(is_free) else { return Ok(()) };
     let unwritten = |error| invalid("a block cannot be written as JSON".to_owned()).with_source(error);
     let mut text = serde_json::to_string(block).map_err(unwritten)?;
     if text.pop() == Some('}') {

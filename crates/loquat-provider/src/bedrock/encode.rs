@@ -19,6 +19,8 @@ use crate::{
 };
 
 const FORMAT: &str = "the Converse format";
+/// Covers all that stands before it.
+const POINT: Block<'static> = Block::CachePoint { r#type: "default" };
 
 pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
@@ -33,13 +35,13 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     let mut body = Body::default();
     let (mut system, mut messages) = messages(request)?;
     if request.cache.keep {
-        // The point covers all that stands before it.
-        let point = || Block::CachePoint { r#type: "default" };
         if !system.is_empty() {
-            system.push(point());
+            system.push(POINT);
         }
-        if let Some(last) = messages.last_mut() {
-            last.content.push(point());
+        if let Some(last) = messages.last_mut()
+            && !matches!(last.content.last(), Some(Block::CachePoint { .. }))
+        {
+            last.content.push(POINT);
         }
     }
     if messages.is_empty() {
@@ -189,6 +191,9 @@ fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_
         };
         let mut content = Vec::with_capacity(message.parts.len());
         blocks(message, position, &mut content)?;
+        if request.cache.is_marked(position) && !content.is_empty() {
+            content.push(POINT);
+        }
         match wire.last_mut() {
             Some(last) if last.role == role => last.content.append(&mut content),
             _ if content.is_empty() => {}
