@@ -13,6 +13,8 @@ pub mod cache;
 pub mod count;
 #[cfg(feature = "tokens")]
 pub mod fit;
+#[cfg(any(feature = "cache", feature = "tokens"))]
+mod named;
 #[cfg(feature = "cache")]
 pub mod plan;
 #[cfg(all(feature = "cache", feature = "template"))]

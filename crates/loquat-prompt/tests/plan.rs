@@ -3,7 +3,7 @@
 
 mod support;
 
-use loquat_core::{ChatRequest, Message, Tool, Usage};
+use loquat_core::{ChatRequest, JsonText, Message, ResponseFormat, Tool, Usage};
 use loquat_prompt::plan::{CacheRules, Outcome, Planner};
 use support::Words;
 
@@ -98,4 +98,54 @@ fn a_miss_names_the_first_segment_that_differs() {
     let mut rewritten = swapped.clone();
     rewritten.messages[1] = Message::user("another question");
     named(&rewritten, "message 2 (user)");
+}
+
+/// A provider looks back over twenty blocks from a mark; an agent's turn may be longer.
+#[test]
+fn where_the_last_prompt_ended_is_marked_whatever_has_been_added() {
+    let (planner, words) = (Planner::default(), Words::default());
+    let claude = CacheRules::of("claude-sonnet-4-5").unwrap();
+    let send = |request: &ChatRequest| {
+        let plan = planner.plan("t", "c", request, &claude, &words).unwrap();
+        planner.conclude("t", "c", &plan, &usage(plan.expected_cached_tokens));
+        plan.hint.also_after
+    };
+    let first = request("be kind", 10);
+    assert_eq!(send(&first), [] as [usize; 0]);
+    let mut second = first.clone();
+    for call in 0..15 {
+        second = second.with_message(Message::assistant(format!("call {call}"))).with_user("result");
+    }
+    assert_eq!(send(&second), [first.messages.len() - 1]);
+    let mut rewritten = second.clone();
+    rewritten.messages.truncate(30);
+    rewritten.messages[25] = Message::user("another question");
+    assert_eq!(send(&rewritten), [24], "what is left of it");
+    let mut other = rewritten.clone();
+    other.messages[3] = Message::user("from the beginning");
+    assert_eq!(send(&other), [] as [usize; 0], "too short to have been kept");
+}
+
+#[test]
+fn what_was_never_kept_is_not_lost() {
+    let (planner, words) = (Planner::default(), Words::default());
+    let rules = CacheRules::of("gpt-4o").unwrap();
+    let conclude = |request: &ChatRequest, cached: u64| {
+        let plan = planner.plan("t", "c", request, &rules, &words).unwrap();
+        planner.conclude("t", "c", &plan, &usage(cached))
+    };
+    // A short prompt that is rewritten.
+    conclude(&request("be kind", 2), 0);
+    assert_eq!(conclude(&request("be brief", 2), 0), Outcome::NothingExpected);
+
+    // Another model has a cache of its own; what the answer has to look like stands before everything else.
+    let long = request(&"be kind ".repeat(600), 3);
+    conclude(&long, 0);
+    let mut other = long.clone();
+    other.model = "gpt-5".to_owned();
+    assert_eq!(conclude(&other, 0), Outcome::NothingExpected);
+    let mut formed = long.clone();
+    let schema = JsonText::new(r#"{"type":"object"}"#);
+    formed.response_format = ResponseFormat::JsonSchema { name: "answer".to_owned(), schema };
+    assert!(matches!(conclude(&formed, 0), Outcome::Changed { segment, .. } if segment == "response format"));
 }

@@ -6,6 +6,7 @@
 //! recordings fall within.
 
 use super::{Count, picture::Pictures};
+use crate::named::named;
 
 /// A kind of model that counts one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -223,15 +224,6 @@ impl Family {
 /// How the model of that name counts pictures.
 pub(super) fn pictures(model: &str) -> Pictures {
     named(model, Pictures::of).unwrap_or_else(|| Family::of(model).pictures())
-}
-
-/// Looks the model up by its bare name, or without the provider that may stand before it: `openai:gpt-4o` is a provider and a
-/// model, `gpt-oss:20b` a model and a size.
-fn named<T>(model: &str, look: impl Fn(&str) -> Option<T>) -> Option<T> {
-    let name = model.to_ascii_lowercase();
-    let bare = name.rsplit('/').next().unwrap_or_default();
-    let after = |mark| bare.split_once(mark).map(|(_, model)| model);
-    look(bare).or_else(|| after(':').and_then(&look)).or_else(|| after('.').and_then(&look))
 }
 
 fn range((low, high): Range) -> Count {

@@ -22,17 +22,28 @@ pub(super) struct Memory(Mutex<LruCache<[u8; 32], Last>>);
 #[derive(Debug, Default)]
 pub(super) struct Compared {
     pub(super) common_tokens: u64,
+    /// How many segments that is.
+    pub(super) common_segments: usize,
     /// A segment that stands where another stood.
     pub(super) first_changed: Option<String>,
 }
 
-fn key(tenant: &str, conversation: &str) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(&(tenant.len() as u64).to_le_bytes())
-        .update(tenant.as_bytes())
-        .update(conversation.as_bytes());
-    *hasher.finalize().as_bytes()
+/// What is remembered apart. A provider keeps a prompt for one model.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Thread<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) model: &'a str,
+    pub(super) conversation: &'a str,
+}
+
+impl Thread<'_> {
+    fn key(self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.tenant, self.model, self.conversation] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
 }
 
 impl Memory {
@@ -41,9 +52,9 @@ impl Memory {
         Self(Mutex::new(LruCache::new(room)))
     }
 
-    pub(super) fn compare(&self, tenant: &str, conversation: &str, segments: &[PlannedSegment]) -> Compared {
+    pub(super) fn compare(&self, thread: Thread<'_>, segments: &[PlannedSegment]) -> Compared {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(last) = memory.get(&key(tenant, conversation)) else { return Compared::default() };
+        let Some(last) = memory.get(&thread.key()) else { return Compared::default() };
         let mut compared = Compared::default();
         for (segment, (hash, _)) in segments.iter().zip(last) {
             if segment.prefix_hash != *hash {
@@ -51,24 +62,20 @@ impl Memory {
                 break;
             }
             compared.common_tokens = segment.tokens_to_here;
+            compared.common_segments += 1;
         }
         compared
     }
 
     /// Remembers this prompt in the last one's place; how many tokens that one had.
-    pub(super) fn remember(
-        &self,
-        tenant: &str,
-        conversation: &str,
-        segments: &[PlannedSegment],
-    ) -> Option<u64> {
+    pub(super) fn remember(&self, thread: Thread<'_>, segments: &[PlannedSegment]) -> Option<u64> {
         let entry: Last = segments
             .iter()
             .take(MAX_SEGMENTS)
             .map(|segment| (segment.prefix_hash, segment.tokens_to_here))
             .collect();
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = memory.put(key(tenant, conversation), entry)?;
+        let last = memory.put(thread.key(), entry)?;
         last.last().map(|(_, tokens)| *tokens)
     }
 }

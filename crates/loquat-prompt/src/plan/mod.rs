@@ -20,7 +20,7 @@ mod segments;
 use loquat_core::{CacheHint, ChatRequest, Result, Usage};
 
 use crate::Tokenizer;
-use memory::Memory;
+use memory::{Memory, Thread};
 
 pub use rules::CacheRules;
 pub use segments::PlannedSegment;
@@ -43,6 +43,9 @@ pub struct Plan {
     /// The same for all prompts with these tools and this system message, for this tenant: for a router that sends like
     /// to like. BLAKE3, the same on every machine.
     pub affinity: u64,
+    model: String,
+    /// Shortest beginning that is kept.
+    min_tokens: u64,
 }
 
 /// What became of a plan.
@@ -91,7 +94,7 @@ impl Planner {
     }
 
     /// Plans a request. `conversation` is the program's own name for what goes on from prompt to prompt, such as a user's thread;
-    /// prompts of one name are compared.
+    /// prompts of one name to one model are compared.
     ///
     /// A few microseconds over counting, which with a [`CachedTokenizer`](crate::cache) is a look for each message.
     ///
@@ -136,7 +139,15 @@ impl Planner {
             };
             hint.key = rules.wants_key.then(|| format!("loquat-{key:016x}"));
         }
-        let compared = self.memory.compare(tenant, conversation, &segments);
+        let compared = self.memory.compare(Thread { tenant, model: &request.model, conversation }, &segments);
+        // Where the last prompt ended, or what it has in common with this one: found however much has been added since.
+        let before_messages = segments.len() - request.messages.len();
+        if hint.keep
+            && rules.keeps(compared.common_tokens)
+            && let Some(last) = compared.common_segments.checked_sub(before_messages + 1)
+        {
+            hint.also_after = vec![last];
+        }
         let expected_cached_tokens = rules.readable(compared.common_tokens);
         Ok(Plan {
             hint,
@@ -145,17 +156,23 @@ impl Planner {
             first_changed: compared.first_changed,
             affinity,
             segments,
+            model: request.model.clone(),
+            min_tokens: rules.min_tokens,
         })
     }
 
     /// Remembers that the prompt was sent, and compares what the provider says it read with what was expected.
     pub fn conclude(&self, tenant: &str, conversation: &str, plan: &Plan, usage: &Usage) -> Outcome {
-        let previous = self.memory.remember(tenant, conversation, &plan.segments);
+        let thread = Thread { tenant, model: &plan.model, conversation };
+        let previous = self.memory.remember(thread, &plan.segments);
         let cached_tokens = usage.cache_read_tokens;
         // Providers round down to blocks, and our counts of the frame around messages are estimates.
         let is_near = cached_tokens.saturating_mul(10) >= plan.expected_cached_tokens.saturating_mul(8);
         match (&plan.first_changed, previous) {
-            (Some(segment), Some(previous_tokens)) if cached_tokens < previous_tokens / 2 => {
+            // Nothing is lost of a prompt that was too short to be kept.
+            (Some(segment), Some(previous_tokens))
+                if previous_tokens >= plan.min_tokens && cached_tokens < previous_tokens / 2 =>
+            {
                 Outcome::Changed {
                     segment: segment.clone(),
                     lost_tokens: previous_tokens.saturating_sub(cached_tokens),

@@ -1,5 +1,7 @@
 //! What each provider keeps, as data.
 
+use crate::named::named;
+
 /// How a provider's cache of prompts works for one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,7 +26,11 @@ impl CacheRules {
     /// What is known of a model, by its name with or without a provider's before it; `None` where nothing is: then there is
     /// nothing to plan.
     pub fn of(model: &str) -> Option<Self> {
-        let name = model.rsplit([':', '/']).next().unwrap_or(model).to_ascii_lowercase();
+        named(model, Self::of_bare)
+    }
+
+    /// The name as a provider has it, in lower case.
+    fn of_bare(name: &str) -> Option<Self> {
         let has = |part: &str| name.contains(part);
         let rules = |min_tokens, block_tokens, wants_marks, wants_key| {
             Some(Self { min_tokens, block_tokens, wants_marks, wants_key })
@@ -40,7 +46,9 @@ impl CacheRules {
             return rules(min_tokens, 1, true, false);
         }
         if ["gpt-", "o1", "o3", "o4", "chatgpt"].iter().any(|prefix| name.starts_with(prefix)) {
-            let keeps = !(name.starts_with("gpt-3.5") || name.starts_with("gpt-4-") || name == "gpt-4");
+            // The open ones are served by others, of whose caches nothing is known.
+            let keeps = !(["gpt-3.5", "gpt-4-", "gpt-oss"].iter().any(|prefix| name.starts_with(prefix))
+                || name == "gpt-4");
             return if keeps { rules(1024, 128, false, true) } else { None };
         }
         if has("deepseek") {
@@ -78,6 +86,10 @@ mod tests {
             ("claude-3-5-haiku-20241022", Some(2048)),
             ("deepseek-chat", Some(64)),
             ("gemini-2.5-flash", Some(1024)),
+            ("anthropic.claude-sonnet-4-5-20250929-v1:0", Some(1024)),
+            ("eu.anthropic.claude-haiku-4-5-20251001-v1:0", Some(4096)),
+            ("openai/gpt-oss:20b", None),
+            ("azure:gpt-4o", Some(1024)),
             ("smollm2", None),
         ] {
             assert_eq!(CacheRules::of(model).map(|rules| rules.min_tokens), expected, "{model}");

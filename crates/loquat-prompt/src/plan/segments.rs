@@ -1,6 +1,6 @@
-//! A request in the order in which providers see it: each tool, the system messages, then the conversation.
+//! A request in the order in which providers see it: the form of the answer, each tool, the system messages, then the conversation.
 
-use loquat_core::{ChatRequest, Media, MediaSource, Message, Part, Result, Role};
+use loquat_core::{ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role};
 
 use crate::Tokenizer;
 
@@ -13,7 +13,7 @@ const PICTURE_TOKENS: u64 = 765;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlannedSegment {
-    /// `tool 2 (search)`, `system`, `message 3 (user)`.
+    /// `response format`, `tool 2 (search)`, `system`, `message 3 (user)`.
     pub name: String,
     /// Tokens from the prompt's beginning to this segment's end.
     pub tokens_to_here: u64,
@@ -27,6 +27,12 @@ pub struct PlannedSegment {
 /// As [`Tokenizer::count`].
 pub(super) fn of(request: &ChatRequest, tokenizer: &dyn Tokenizer) -> Result<Vec<PlannedSegment>> {
     let mut all = Walk { hasher: blake3::Hasher::new(), tokens: 0, segments: Vec::new(), tokenizer };
+    // A schema is written before all else (OpenAI's guide on prompt caching).
+    if let ResponseFormat::JsonSchema { name, schema } = &request.response_format {
+        all.text(name)?;
+        all.text(schema.as_str())?;
+        all.end("response format".to_owned(), true);
+    }
     for (index, tool) in request.tools.iter().enumerate() {
         let parts = [tool.name.as_str(), &tool.description, tool.parameters.as_str()];
         for part in parts {
