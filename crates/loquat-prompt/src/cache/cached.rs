@@ -93,6 +93,36 @@ impl CachedTokenizer {
         }
     }
 
+    /// Whether a text is looked for as a whole, by whoever encodes it.
+    #[cfg(feature = "redis")]
+    pub(super) fn is_one_segment(&self, text: &str) -> bool {
+        self.segment(text).len() == text.len()
+    }
+
+    /// Those of its segments that are worth a place and have none.
+    #[cfg(feature = "redis")]
+    pub(super) fn missing_segments<'t>(&self, text: &'t str) -> Vec<Missing<'t>> {
+        let mut missing = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (segment, behind) = rest.split_at(self.segment(rest).len());
+            missing.extend(
+                Some(segment).filter(|segment| segment.len() >= WORTH_BYTES).and_then(|s| self.misses(s)),
+            );
+            rest = behind;
+        }
+        missing
+    }
+
+    /// Keeps a text's tokens as one entry, made of its segments'.
+    #[cfg(feature = "redis")]
+    pub(super) fn put_together(&self, text: &str) -> Result<()> {
+        let mut tokens = Vec::with_capacity(text.len() / 3);
+        self.encode_all(text, &mut tokens, true, None)?;
+        self.insert(text, tokens.into());
+        Ok(())
+    }
+
     /// [`CachedTokenizer::tokens`] of a text that is about to be asked for: what is prepared is kept, and found, though the doorkeeper
     /// stands.
     #[cfg(feature = "redis")]

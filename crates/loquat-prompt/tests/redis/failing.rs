@@ -116,7 +116,9 @@ async fn nothing_waits_for_connecting() {
 async fn a_full_server_keeps_what_it_can() {
     let server = RedisServer::start(&["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"]);
     let node = Node::new(standalone(server.url()), "a").await;
-    let long: Vec<String> = (0..400).map(|n| format!("{n} {}", "long words ".repeat(1000))).collect();
+    // No two segments of them alike.
+    let long = |n: usize| (0..1000).map(|word| format!("long{n}x{word} ")).collect::<String>();
+    let long: Vec<String> = (0..400).map(long).collect();
     for some in long.chunks(20) {
         node.check(some).await;
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -2,7 +2,7 @@
 
 use std::{
     ops::Range,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -200,6 +200,33 @@ impl Tokenizer for Lavish {
     }
 }
 
+/// A file, a page, a conversation written as one.
+#[tokio::test]
+async fn of_a_long_text_that_has_grown_only_the_end_is_missing() {
+    const END: usize = 5000;
+    let server = RedisServer::start(&[]);
+    let one = Node::new(standalone(server.url()), "a").await;
+    let long = texts(0, 300).join(" ");
+    let grown = format!("{long} {}", texts(300, 310).join(" "));
+    assert!(long.len() > 4 * END && grown.len() - long.len() < END / 2);
+    let (long, grown) = ([long], [grown]);
+    assert_eq!(one.check(&long).await, bytes(&long), "once, though it is kept by segments and as a whole");
+    let again = one.check(&grown).await;
+    assert!((1..END).contains(&again), "{again} bytes");
+    one.remote.flush().await;
+
+    // Another node, which has seen neither, has all of it from the first, in one question.
+    let two = Node::new(standalone(server.url()), "a").await;
+    assert_eq!(two.check(&grown).await, 0);
+    assert_eq!((two.remote.stats().asked, two.remote.stats().misses), (1, 0));
+    let mut tokens = Vec::new();
+    two.tokens.local().encode(&grown[0], &mut tokens).unwrap();
+    assert_eq!(two.words.encoded.load(Relaxed), 0, "whoever encodes it finds its segments, too");
+    // And of the shorter one what they have in common.
+    let end = two.check(&long).await;
+    assert!(end < END, "{end} bytes");
+}
+
 #[tokio::test]
 async fn a_value_that_is_no_tokens_is_a_miss_though_it_is_sealed() {
     let server = RedisServer::start(&[]);
@@ -234,8 +261,9 @@ async fn prose_takes_few_bytes_a_token() {
         let tokens = RemoteTokens::try_new(local, remote.clone()).unwrap();
         tokens.prepare(&[&prose]).await.unwrap();
         remote.flush().await;
-        let key = server.cli(&["RANDOMKEY"]);
-        let bytes: usize = server.cli(&["STRLEN", &key]).parse().unwrap();
+        let keys = server.cli(&["KEYS", "*"]);
+        let length = |key: &str| server.cli(&["STRLEN", key]).parse::<usize>().unwrap();
+        let bytes: usize = keys.lines().map(length).sum();
         let count = tokenizer.count(&prose).unwrap();
         eprintln!("{}: {bytes} bytes for {count} tokens", tokenizer.name());
         assert!(

@@ -50,7 +50,8 @@ impl RemoteTokens {
     }
 
     /// Sees to it that the tokens of these texts are in the local cache: asks Redis for all that are missing at once, where that
-    /// pays, computes the rest, and gives Redis what it did not have. Afterwards [`CachedTokenizer::tokens`] answers.
+    /// pays, computes the rest, and gives Redis what it did not have. Long texts go by their segments, there as here, so that of
+    /// one that has grown only the new end is missing. Afterwards [`CachedTokenizer::tokens`] answers.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`]; never for what Redis does.
@@ -58,8 +59,22 @@ impl RemoteTokens {
     /// # Cancel safety
     /// What was found until then stays.
     pub async fn prepare(&self, texts: &[&str]) -> Result<()> {
-        let missing = texts.iter().filter_map(|text| self.local.misses(text));
-        let missing: Vec<Missing<'_>> = missing.collect();
+        let (mut missing, mut long) = (Vec::new(), Vec::new());
+        for text in texts {
+            let Some(whole) = self.local.misses(text) else { continue };
+            if self.local.is_one_segment(text) {
+                missing.push(whole);
+            } else {
+                missing.extend(self.local.missing_segments(text));
+                long.push(*text);
+            }
+        }
+        self.fetch(&missing).await?;
+        long.into_iter().try_for_each(|text| self.local.put_together(text))
+    }
+
+    /// Sees to it that these are in the local cache.
+    async fn fetch(&self, missing: &[Missing<'_>]) -> Result<()> {
         let bytes: usize = missing.iter().map(|missing| missing.text.len()).sum();
         if bytes == 0 {
             return Ok(());
@@ -67,7 +82,7 @@ impl RemoteTokens {
         if !self.remote.cost_model().pays(self.remote.config().ask, bytes) {
             return self.compute(missing.iter().map(|missing| missing.text), bytes);
         }
-        let wanted = self.ask(&missing, bytes).await;
+        let wanted = self.ask(missing, bytes).await;
         if wanted.is_empty() {
             return Ok(());
         }
