@@ -2,7 +2,7 @@
 //! effect, "none" included.
 //!
 //! Cases are `knob/load`; `ours` is our setting, the peers are the others. Loads are those of the bench `transport`: small
-//! POSTs (`h1/200B/c64`) and longer bodies (`h1/100K/c16`) against a server on another core, settings in turns. What
+//! POSTs (`h1/200B/c64`) and longer bodies (`h1/100K/c16`, on HTTP/2 `h2/…`) against a server on another core, settings in turns. What
 //! differs by less than [`NOISE`] is no effect: as much lies between two runs of the same.
 //!
 //! Keep-alive is measured by what it decides, how often a connection is found again, with requests that come at random
@@ -56,12 +56,14 @@ fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let server = Server::start();
-    let measure: [(&str, &dyn Fn() -> Vec<Row>); 7] = [
+    let measure: [(&str, &dyn Fn() -> Vec<Row>); 9] = [
         ("threads", &|| knobs::threads(&server, cores)),
         ("allocator", &|| started::allocator(&server)),
         ("huge pages", &|| started::huge_pages(&server)),
         ("keep-alive", &|| knobs::keep_alive(&server)),
         ("copy buffer", &|| knobs::copy_buffer(&server)),
+        ("frame", &|| started::frame(&server)),
+        ("window", &|| started::window(&server)),
         ("quick ack", &|| knobs::quick_ack(&server)),
         ("no delay", &|| knobs::no_delay(&server)),
     ];

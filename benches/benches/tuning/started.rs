@@ -8,6 +8,7 @@ use std::{
 };
 
 use loquat_benches::machine::{median, process_cpu};
+use loquat_transport::{Config, Http2Limits, Http2Mode};
 
 use crate::{
     Row,
@@ -19,7 +20,7 @@ use crate::{
 pub fn allocator(server: &Server) -> Vec<Row> {
     let variable = crate::allocator::VARIABLE.to_str().expect("text");
     let setting = |who| (who, variable, who);
-    started(server, "allocator", "system", ["system", "jemalloc", "mimalloc"].map(setting))
+    started(server, "allocator", "system", HTTP1, ["system", "jemalloc", "mimalloc"].map(setting))
 }
 
 /// The heap in pages of 2 MiB, as glibc's `malloc` has it where it is asked to: less to look up where each request finds its
@@ -27,7 +28,47 @@ pub fn allocator(server: &Server) -> Vec<Row> {
 pub fn huge_pages(server: &Server) -> Vec<Row> {
     let setting = |who, value| (who, "GLIBC_TUNABLES", value);
     let settings = [setting("off", "glibc.malloc.hugetlb=0"), setting("on", "glibc.malloc.hugetlb=1")];
-    started(server, "huge pages", "off", settings)
+    started(server, "huge pages", "off", HTTP1, settings)
+}
+
+/// The longest frame that a peer may send on HTTP/2, which is what a long body comes in pieces of. A program each, since what a
+/// piece costs is for the greater part the allocator's, who finds other memory where others leave theirs.
+pub fn frame(server: &Server) -> Vec<Row> {
+    let setting = |who| (who, FRAME, who);
+    started(
+        server,
+        "frame",
+        "16 KiB",
+        HTTP2,
+        ["64 KiB", "16 KiB", "32 KiB", "128 KiB", "256 KiB"].map(setting),
+    )
+}
+
+/// What a peer may send ahead on one stream of HTTP/2, and a hundred times that on all.
+pub fn window(server: &Server) -> Vec<Row> {
+    let setting = |who| (who, WINDOW, who);
+    started(server, "window", "64 KiB", HTTP2, ["256 KiB", "64 KiB", "1024 KiB", "2048 KiB"].map(setting))
+}
+
+const FRAME: &str = "LOQUAT_BENCH_FRAME";
+const WINDOW: &str = "LOQUAT_BENCH_WINDOW";
+const HTTP1: [&str; 2] = ["h1/200B/c64", "h1/100K/c16"];
+const HTTP2: [&str; 2] = ["h2/200B/c64", "h2/100K/c16"];
+
+/// Where one of its knobs is turned, HTTP/2 with that; HTTP/1.1 otherwise.
+fn chosen() -> Config {
+    let asked = |name| {
+        let text = std::env::var(name).ok()?;
+        let kib = text.split(' ').next()?.parse::<u32>().expect("a number");
+        Some(kib << 10)
+    };
+    let limits = Http2Limits::default();
+    let limits = match (asked(FRAME), asked(WINDOW)) {
+        (Some(bytes), _) => limits.with_max_frame_bytes(bytes),
+        (_, Some(bytes)) => limits.with_windows(bytes, 100 * bytes),
+        (None, None) => return config(),
+    };
+    config().with_http2(Http2Mode::PriorKnowledge).with_http2_limits(limits)
 }
 
 /// What makes this program measure for its parent, with what it was started with.
@@ -40,7 +81,7 @@ pub fn serve_figures() {
     let runtime = one_thread();
     let clients = [200, 102_400].map(|bytes| {
         let concurrency = if bytes == 200 { 64 } else { 16 };
-        ask(&runtime, Ours::with(config(), &format!("http://{address}/{bytes}")), concurrency)
+        ask(&runtime, Ours::with(chosen(), &format!("http://{address}/{bytes}")), concurrency)
     });
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("text");
@@ -61,10 +102,10 @@ struct Started {
 }
 
 impl Started {
-    fn new(server: &Server, (who, variable, value): (&'static str, &str, &str)) -> Self {
+    fn new(address: SocketAddr, (who, variable, value): (&'static str, &str, &str)) -> Self {
         let program = std::env::current_exe().expect("this program has a path");
         let mut child = Command::new(program)
-            .args([CLIENT_ARGUMENT, &server.http1.to_string()])
+            .args([CLIENT_ARGUMENT, &address.to_string()])
             .env(variable, value)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -87,9 +128,11 @@ fn started<const N: usize>(
     server: &Server,
     knob: &'static str,
     usual: &'static str,
+    loads: [&'static str; 2],
     settings: [(&'static str, &str, &str); N],
 ) -> Vec<Row> {
-    let mut clients = settings.map(|setting| Started::new(server, setting));
+    let address = if loads == HTTP2 { server.http2 } else { server.http1 };
+    let mut clients = settings.map(|setting| Started::new(address, setting));
     for round in 0..=rounds() {
         for load in 0..2 {
             let mut order: Vec<usize> = (0..N).collect();
@@ -108,9 +151,9 @@ fn started<const N: usize>(
             }
         }
     }
-    let rows = [(0, "h1/200B/c64"), (1, "h1/100K/c16")].map(|(load, name)| Row {
+    let rows = [0, 1].map(|load| Row {
         knob,
-        load: name.to_owned(),
+        load: loads[load].to_owned(),
         usual,
         unit: "us cpu/req",
         settings: clients

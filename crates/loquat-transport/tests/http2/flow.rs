@@ -239,8 +239,8 @@ async fn the_peer_is_told_what_the_limits_say() {
     const HEAD: u16 = 6;
     let limits = Http2Limits::default;
     for (limits, stream, connection, frame) in [
-        (limits(), 256 << 10, 25 << 20, 32 << 10),
-        (limits().with_windows(1 << 20, 5 << 20).with_max_frame_bytes(1 << 16), 1 << 20, 5 << 20, 1 << 16),
+        (limits(), 256 << 10, 25 << 20, 64 << 10),
+        (limits().with_windows(1 << 20, 5 << 20).with_max_frame_bytes(1 << 17), 1 << 20, 5 << 20, 1 << 17),
         // What HTTP/2 cannot say is the nearest that it can.
         (limits().with_windows(0, u32::MAX).with_max_frame_bytes(0), 65_535, (1 << 31) - 1, 1 << 14),
         (limits().with_max_frame_bytes(u32::MAX), 256 << 10, 25 << 20, (1 << 24) - 1),
@@ -321,7 +321,7 @@ async fn a_peer_is_told_the_defaults() {
     let (settings, window) =
         tokio::task::spawn_blocking(move || told.recv_timeout(LONG).expect("told")).await.expect("no panic");
     asking.abort();
-    // No push, 256 KiB for a stream, frames of 32 KiB, heads of 64 KiB.
-    assert_eq!(settings, [(2, 0), (4, 256 << 10), (5, 32 << 10), (6, 64 << 10)]);
+    // No push, 256 KiB for a stream, frames of 64 KiB, heads of 64 KiB.
+    assert_eq!(settings, [(2, 0), (4, 256 << 10), (5, 64 << 10), (6, 64 << 10)]);
     assert_eq!(window, Some((25 << 20) - 65_535));
 }
