@@ -1,7 +1,7 @@
 //! Ways to read many token streams at once, each in one task of one thread: ours to text, the peers to bytes and to text, and
 //! the floor, a socket whose bytes are only read.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use async_openai::types::chat::{
     ChatCompletionRequestUserMessageArgs, CreateChatCompletionRequest, CreateChatCompletionRequestArgs,
@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use loquat_client::HttpModel;
 use loquat_core::{ChatRequest, Context, Delta, Ending, Endpoint, Model};
 use loquat_provider::OPENAI_CHAT;
-use loquat_transport::{Config, Http2Mode, PoolConfig, Transport};
+use loquat_transport::{Config, Http2Limits, Http2Mode, PoolConfig, Transport};
 use sonic_rs::{JsonValueTrait, PointerNode};
 use sse_core::{SseDecoder, SseEvent};
 
@@ -49,6 +49,16 @@ pub struct Ours(HttpModel);
 
 impl Ours {
     pub fn new(target: Target, max_idle: usize) -> Self {
+        Self::with(target, max_idle, Http2Limits::default())
+    }
+
+    /// The same, read on a clock where many streams share a connection.
+    #[allow(dead_code, reason = "for the bench that looks at many")]
+    pub fn clocked(target: Target, max_idle: usize, every: Duration) -> Self {
+        Self::with(target, max_idle, Http2Limits::default().with_read_every(Some(every)))
+    }
+
+    fn with(target: Target, max_idle: usize, limits: Http2Limits) -> Self {
         let mode = match target.protocol {
             Protocol::Http1 => Http2Mode::Never,
             Protocol::Http2 => Http2Mode::PriorKnowledge,
@@ -56,7 +66,9 @@ impl Ours {
         // As many idle ones as there are streams: between two turns all rest.
         let pool =
             PoolConfig::default().with_max_idle_per_origin(max_idle).with_max_connections_per_origin(8192);
-        let transport = Transport::new(Config::new().with_http2(mode).with_pool(pool)).expect("a transport");
+        let transport =
+            Transport::new(Config::new().with_http2(mode).with_http2_limits(limits).with_pool(pool))
+                .expect("a transport");
         let endpoint = Endpoint::new("bench", target.base(), "m").with_credential(KEY);
         Self(HttpModel::new(transport, &OPENAI_CHAT, endpoint).expect("a model"))
     }

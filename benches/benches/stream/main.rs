@@ -7,6 +7,8 @@
 //! the same turns: `/p50` and `/p99`, how long an event was on its way (from just before the server's write to the text in the
 //! caller's hands, one clock for both); `/reads` and `/polls`, calls of `recv` and `epoll_wait` for each event.
 //!
+//! `every 4 ms` is ours with [`loquat_transport::Http2Limits::read_every`], which is no default: what it saves, and what it delays.
+//!
 //! A turn begins with a pause ([`PAUSE`]), opens all streams, waits until each has given its first event, measures a second, and
 //! lets them end. Contenders take turns, in an order that is reversed every round; medians are reported. Ours runs with every
 //! limit at its default, and keeps what it read, as it does for its users.

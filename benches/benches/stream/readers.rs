@@ -1,5 +1,7 @@
 //! Who takes part: ours, its peers, and the floor of the protocol.
 
+use std::time::Duration;
+
 use tokio::{runtime::Runtime, task::LocalSet};
 
 use crate::{
@@ -17,6 +19,9 @@ pub trait Visit {
 pub fn each(runtime: &Runtime, target: Target, streams: usize, visit: &mut impl Visit) {
     let _entered = runtime.enter();
     visit.reader("ours", || Ours::new(target, 8192));
+    if target.protocol == Protocol::Http2 {
+        visit.reader("every 4 ms", || Ours::clocked(target, 8192, Duration::from_millis(4)));
+    }
     visit.reader("reqwest, drained", || Reqwest::draining(reqwests(target, streams), target));
     visit.reader("reqwest + sse-core + sonic-rs", || Reqwest::decoding(reqwests(target, streams), target));
     visit.reader("async-openai", || AsyncOpenAi::new(reqwests(target, streams), target));

@@ -8,19 +8,18 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
 use tokio_rustls::client::TlsStream;
+
+use crate::socket::Socket;
 
 /// What passed through a connection. Counted in plain bytes, above TLS.
 #[derive(Debug)]
@@ -32,6 +31,8 @@ pub(crate) struct Meter {
     last_write_micros: AtomicU64,
     /// The count of bytes read past which nothing more is read in this turn.
     pause_at: AtomicU64,
+    /// Whether what comes is for so many that it may be read on a clock.
+    for_many: AtomicBool,
 }
 
 impl Meter {
@@ -42,6 +43,7 @@ impl Meter {
             read: AtomicU64::new(0),
             last_write_micros: AtomicU64::new(0),
             pause_at: AtomicU64::new(u64::MAX),
+            for_many: AtomicBool::new(false),
         }
     }
 
@@ -61,6 +63,11 @@ impl Meter {
     /// Whether reading waits for the next [`Meter::pause_after`].
     pub(crate) fn is_paused(&self) -> bool {
         self.read() >= self.pause_at.load(Relaxed)
+    }
+
+    /// Says whether what comes is for many.
+    pub(crate) fn is_for_many(&self, many: bool) {
+        self.for_many.store(many, Relaxed);
     }
 
     /// When the connection last took a byte.
@@ -92,10 +99,10 @@ pub(crate) struct Stream {
 
 #[derive(Debug)]
 enum Inner {
-    Plain(TcpStream),
+    Plain(Socket),
     #[cfg(unix)]
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
@@ -103,7 +110,7 @@ impl Stream {
         Self { inner, quick_ack: false, meter: Arc::new(Meter::new()), joined: None }
     }
 
-    pub(crate) fn plain(tcp: TcpStream) -> Self {
+    pub(crate) fn plain(tcp: Socket) -> Self {
         Self::new(Inner::Plain(tcp))
     }
 
@@ -112,7 +119,7 @@ impl Stream {
         Self::new(Inner::Unix(socket))
     }
 
-    pub(crate) fn tls(tls: TlsStream<TcpStream>) -> Self {
+    pub(crate) fn tls(tls: TlsStream<Socket>) -> Self {
         Self::new(Inner::Tls(Box::new(tls)))
     }
 
@@ -120,6 +127,23 @@ impl Stream {
     pub(crate) fn with_quick_ack(mut self, quick_ack: bool) -> Self {
         self.quick_ack = quick_ack;
         self
+    }
+
+    /// Reads on a clock where that saves something and the meter says that it is for many.
+    pub(crate) fn with_clock(mut self, every: Duration) -> Self {
+        if let Some(tcp) = self.tcp() {
+            tcp.with_clock(every);
+        }
+        self
+    }
+
+    fn tcp(&mut self) -> Option<&mut Socket> {
+        match &mut self.inner {
+            Inner::Plain(tcp) => Some(tcp),
+            #[cfg(unix)]
+            Inner::Unix(_) => None,
+            Inner::Tls(tls) => Some(tls.get_mut().0),
+        }
     }
 
     /// The kernel falls back into its own way after a while, so this is said again after each read.
@@ -130,8 +154,10 @@ impl Stream {
             Inner::Unix(_) => return,
             Inner::Tls(tls) => tls.get_ref().0,
         };
-        // A connection that refuses works without.
-        let _ = socket2::SockRef::from(tcp).set_tcp_quickack(true);
+        if let Some(options) = tcp.options() {
+            // A connection that refuses works without.
+            let _ = options.set_tcp_quickack(true);
+        }
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -152,6 +178,10 @@ impl AsyncRead for Stream {
         if self.meter.is_paused() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        let many = self.meter.for_many.load(Relaxed);
+        if let Some(tcp) = self.tcp() {
+            tcp.is_for_many(many);
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut Uncounted(&mut self)).poll_read(cx, buf);
@@ -257,7 +287,7 @@ impl AsyncWrite for Stream {
 mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
@@ -269,13 +299,13 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
             let tcp = TcpStream::connect(listener.local_addr().expect("address")).await.expect("connect");
             let (mut peer, _) = listener.accept().await.expect("accept");
-            let mut stream = Stream::plain(tcp).with_quick_ack(wanted);
+            let mut stream = Stream::plain(Socket::new(tcp)).with_quick_ack(wanted);
             let Inner::Plain(tcp) = &stream.inner else { unreachable!() };
-            socket2::SockRef::from(tcp).set_tcp_quickack(false).expect("a socket");
+            tcp.options().expect("a socket").set_tcp_quickack(false).expect("a socket");
             peer.write_all(b"data").await.expect("open");
             stream.read_exact(&mut [0; 4]).await.expect("open");
             let Inner::Plain(tcp) = &stream.inner else { unreachable!() };
-            assert_eq!(socket2::SockRef::from(tcp).tcp_quickack().expect("a socket"), wanted);
+            assert_eq!(tcp.options().expect("a socket").tcp_quickack().expect("a socket"), wanted);
         }
     }
 }

@@ -42,6 +42,7 @@ mod proxy;
 mod request;
 mod response;
 pub mod ring;
+mod socket;
 mod stats;
 mod timer;
 mod trail;

@@ -19,6 +19,7 @@ use crate::{
     AddressPolicy, Config, ConnectionInfo, Http2Mode, Limits, Origin, Protocol, Resolve, SystemResolver,
     TcpConfig, Url,
     io::Stream,
+    socket::Socket,
     trail::{Stage, Trail, within},
 };
 
@@ -130,7 +131,7 @@ impl Connector {
         let mut info = ConnectionInfo { peer, local, protocol: Protocol::Http1, reused: false };
         if !origin.is_secure() {
             info.protocol = self.protocol(origin).unwrap_or(Protocol::Http1);
-            let stream = Stream::plain(tcp).with_quick_ack(self.tcp.quick_ack);
+            let stream = Stream::plain(Socket::new(tcp)).with_quick_ack(self.tcp.quick_ack);
             return Ok(Link { stream, info, forward });
         }
         trail.stage = Stage::Tls;

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::misconfigured;
-use crate::{ExtraRoot, Http2Mode, Origin};
+use crate::{ExtraRoot, Http2Mode, Origin, socket::Socket};
 
 /// Why a handshake failed, in words that say what to do.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Tls {
         &self,
         origin: &Origin,
         tcp: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Failed> {
+    ) -> Result<TlsStream<Socket>, Failed> {
         let refuse = |what: String| Failed { what, source: None };
         let config =
             self.config.get_or_init(|| self.build()).as_ref().map_err(|what| refuse(what.clone()))?;
@@ -97,7 +97,7 @@ impl Tls {
                 .map_err(|error| refuse(format!("{:?} cannot be named in TLS: {error}", origin.host())))?,
         };
         TlsConnector::from(Arc::clone(config))
-            .connect(name, tcp)
+            .connect(name, Socket::new(tcp))
             .await
             .map_err(|error| Failed { what: explain(&error), source: Some(error) })
     }

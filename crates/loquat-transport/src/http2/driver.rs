@@ -37,6 +37,9 @@ const CHARGE_PER_BYTE: usize = 26;
 /// Most bytes read in one turn: the short answers of a hundred streams, and few enough that other tasks get theirs.
 const MAX_TURN: usize = 128 * 1024;
 
+/// Streams from which on a connection may be read on a clock: of fewer, one read seldom serves two.
+const MANY: usize = 16;
+
 /// What the driver and the callers both see.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -92,6 +95,9 @@ impl Driver {
         meter.pause_after(turn);
         let finished = poll_fn(|cx| {
             let done = Pin::new(&mut connection).poll(cx);
+            if limits.read_every.is_some() {
+                meter.is_for_many(shared.lanes.len() >= MANY);
+            }
             let limit = connection.max_concurrent_send_streams();
             if shared.peer_limit.swap(limit, Relaxed) != limit {
                 leaving.permit.site().learnt(Some(limit.min(own_limit)));

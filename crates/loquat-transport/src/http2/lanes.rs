@@ -64,6 +64,10 @@ impl Lanes {
         self.lock().open.iter().filter(|lane| are(lane)).cloned().collect()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.lock().open.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.lock().open.is_empty()
     }

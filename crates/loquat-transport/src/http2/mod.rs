@@ -50,6 +50,10 @@ const REMEMBER_RESETS_FOR: Duration = Duration::from_secs(10);
 /// together never hold back more than a quarter of the connection's. A token has a hundredth of it, and asks `h2` nothing.
 const MOST_OWED: usize = 16 * 1024;
 
+/// What [`Http2Limits::read_every`] may be: less is less than a timer's step, and more would be seen by who reads along.
+const LEAST_CLOCK: Duration = Duration::from_millis(1);
+const MOST_CLOCK: Duration = Duration::from_millis(100);
+
 /// See the [module](self). Dropping the last handle lets the driver close the connection.
 pub(crate) struct Http2 {
     sender: client::SendRequest<Bytes>,
@@ -72,6 +76,10 @@ impl Http2 {
         permit: Permit,
     ) -> Result<Self, h2::Error> {
         let meter = Arc::clone(link.stream.meter());
+        let stream = match limits.read_every {
+            Some(every) => link.stream.with_clock(every.clamp(LEAST_CLOCK, MOST_CLOCK)),
+            None => link.stream,
+        };
         let window = |bytes: u32| bytes.clamp(65_535, (1 << 31) - 1);
         let connection_window = window(limits.connection_window_bytes);
         let (sender, connection) = client::Builder::new()
@@ -84,7 +92,7 @@ impl Http2 {
             .reset_stream_duration(REMEMBER_RESETS_FOR)
             .initial_max_send_streams(UNSETTLED)
             .enable_push(false)
-            .handshake::<_, Bytes>(link.stream)
+            .handshake::<_, Bytes>(stream)
             .await?;
         let shared = Shared::new();
         let (unwanted_sender, unwanted) = oneshot::channel();
