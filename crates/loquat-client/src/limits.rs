@@ -18,8 +18,8 @@ pub struct GenerationLimits {
     /// From the finish reason to the end of the stream, where usage may still come. Default 5 s; afterwards the
     /// answer is finished all the same.
     pub after_finish: Duration,
-    /// Listing models, asking for health, and counting tokens where the context has no deadline; all in all. Default 800 ms: a
-    /// person or a router waits for it.
+    /// Listing models and counting tokens where the context has no deadline; all in all. Default 800 ms: a person or a router
+    /// waits for it.
     pub listing: Duration,
 }
 

@@ -122,27 +122,30 @@ impl HttpModel {
         &self.0.endpoint
     }
 
-    /// The models that the endpoint lists, in its order.
+    /// The models that the endpoint lists, in its order. Bounded by the context's deadline or, where it has none, by
+    /// [`GenerationLimits::listing`].
     ///
     /// # Errors
-    /// As [`Model::infer`]; the whole call is bounded by [`GenerationLimits::listing`].
+    /// As [`Model::infer`].
     pub async fn list_models(&self, context: &Context) -> Result<Vec<ModelInfo>> {
         let inner = &*self.0;
-        let context = context.clone().with_timeout(inner.limits.listing);
+        let limit = inner.patience(context);
+        let context = context.clone().with_timeout(limit);
         let mut request = Request::get(format!("{}{}", inner.base_url, inner.format.models_path()))?;
         inner.authenticate(&mut request)?;
         inner.add_context(&mut request.headers, &context)?;
         add_headers(&mut request.headers, &[])?;
+        request.first_byte = Some(limit);
         let response = inner.transport.send(&context, request).await.map_err(|error| inner.redact(error))?;
         if !response.status.is_success() {
             return Err(inner.refusal(response).await);
         }
         let status = response.status.as_u16();
-        let remaining = context.remaining().unwrap_or(inner.limits.listing);
+        let remaining = context.remaining().unwrap_or(limit);
         let body = tokio::time::timeout(remaining, response.body.collect(MAX_LISTING_BYTES))
             .await
             .unwrap_or_else(|_| {
-                let limit = inner.limits.listing.as_secs_f64();
+                let limit = limit.as_secs_f64();
                 Err(Error::new(
                     ErrorKind::Timeout,
                     format!("the listing was not complete within its limit of {limit:.1} s"),
@@ -171,9 +174,7 @@ impl HttpModel {
     /// [`ErrorKind::Unsupported`] where the format has no such count; else as [`Model::infer`].
     pub async fn count_tokens(&self, context: &Context, request: &ChatRequest) -> Result<u64> {
         let encoded = operations::encode_count(self.0.format, request, self.model_name(&request.model))?;
-        // Whoever counts waits for it before anything else can begin; how long is theirs to say.
-        let limit = context.remaining().unwrap_or(self.0.limits.listing);
-        let (body, _) = self.0.exchange_within(limit, context, encoded).await?;
+        let (body, _) = self.0.exchange_within(self.0.patience(context), context, encoded).await?;
         operations::decode_count(self.0.format, &body)
     }
 
@@ -248,6 +249,12 @@ impl HttpModel {
 }
 
 impl Inner {
+    /// How long a listing or a count may take. Whoever asks for one waits for it before anything else can begin; how long is theirs
+    /// to say.
+    fn patience(&self, context: &Context) -> Duration {
+        context.remaining().unwrap_or(self.limits.listing)
+    }
+
     /// One request and its whole response, for what does not stream.
     async fn exchange(&self, context: &Context, call: impl Into<Call>) -> Result<(Bytes, RateLimits)> {
         self.exchange_within(self.limits.total, context, call).await

@@ -280,13 +280,22 @@ async fn models_are_listed_within_their_limit() {
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let (address, _) = peer(vec![Do::Send(answer)]).await;
+    let (address, _) = peer(vec![Do::Send(answer.clone())]).await;
     let listed = model(address, quick()).list_models(&Context::new()).await.expect("listed");
     assert_eq!(listed.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["m1", "m2"]);
 
     let (address, _) = peer(vec![Do::Wait(Duration::from_secs(5))]).await;
     let error = model(address, quick()).list_models(&Context::new()).await.expect_err("too slow");
     assert_eq!(error.kind(), ErrorKind::Timeout);
+
+    // Who says how long they wait is taken at their word: for the head, and for what comes after it.
+    let (head, rest) = answer.split_at(answer.len() - 5);
+    let slow = Duration::from_millis(500);
+    let script = vec![Do::Wait(slow), Do::Send(head.into()), Do::Wait(slow), Do::Send(rest.into())];
+    let (address, _) = peer(script).await;
+    let context = Context::new().with_timeout(Duration::from_secs(60));
+    let limits = quick().with_listing(Duration::from_millis(100));
+    assert_eq!(model(address, limits).list_models(&context).await.expect("in time").len(), 2);
 }
 
 #[tokio::test]

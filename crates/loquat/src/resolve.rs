@@ -73,7 +73,8 @@ impl Client {
     /// The models that a provider (or `--base-url`'s server, for an empty name) lists.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve), and whatever kept the listing from arriving within 800 ms.
+    /// As [`resolve`](Self::resolve), and whatever kept the listing from arriving by the context's deadline or, where it has none,
+    /// within 800 ms ([`GenerationLimits::listing`](loquat_client::GenerationLimits::listing)).
     pub async fn list_models(&self, context: &Context, provider: &str) -> Result<Vec<ModelInfo>> {
         if let Some(server) = &self.0.server {
             return self.server_model(server, format_of(provider)?, "")?.list_models(context).await;
@@ -151,6 +152,8 @@ impl Client {
             .filter(|profile| profile.variant_of.is_none() && profile.lists_models)
             .filter_map(|profile| self.http_model(profile, name).ok())
             .collect();
+        // The caller's deadline is that of what they will ask: one provider that is silent must not use it up.
+        let context = &context.clone().with_timeout(self.0.limits.listing);
         let listings = join_all(configured.iter().map(|model| model.list_models(context))).await;
         let mut found: Vec<_> = configured
             .iter()
