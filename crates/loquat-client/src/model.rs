@@ -319,6 +319,7 @@ impl Inner {
     /// The error of an answer that is not 2xx. A body that cannot be read costs the message, not the status.
     async fn refusal(&self, response: Response) -> Error {
         let Response { status, headers, mut body, .. } = response;
+        let received = SystemTime::now();
         let mut read = Vec::new();
         let reading = async {
             while let Some(Ok(chunk)) = body.chunk().await {
@@ -331,7 +332,8 @@ impl Inner {
         };
         // Ample for a message; whoever is slower than that gets an error without one.
         let _ = tokio::time::timeout(self.limits.after_finish, reading).await;
-        self.redact(self.format.error(&Head { status: status.as_u16(), headers: &headers }, &read))
+        let head = Head { status: status.as_u16(), headers: &headers };
+        self.redact(with_date(self.format.error(&head, &read), &head, received))
     }
 
     fn redact(&self, error: Error) -> Error {
@@ -340,6 +342,16 @@ impl Inner {
             None => error,
         }
     }
+}
+
+/// The error with the time that its head names as a date, where the response has no `Date` for the format to count from: counted from
+/// its receipt. A date that has passed says nothing then, since whose clock is wrong cannot be told.
+fn with_date(error: Error, head: &Head<'_>, received: SystemTime) -> Error {
+    let mut hint = error.retry_hint();
+    if hint.after.is_none() {
+        hint.after = head.retry_hint(received).after.filter(|wait| !wait.is_zero());
+    }
+    error.with_retry_hint(hint)
 }
 
 /// The caller's headers, which replace ours of the same name, and our name.

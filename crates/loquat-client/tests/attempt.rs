@@ -251,6 +251,24 @@ async fn a_refusal_names_its_kind_and_never_the_key() {
     assert!(shown.contains("Incorrect API key") && !shown.contains("planted"), "{shown}");
 }
 
+/// Not every server has a clock that it shows: then a date counts from its receipt.
+#[tokio::test]
+async fn a_time_to_try_again_counts_from_the_servers_clock_or_else_from_ours() {
+    use std::time::SystemTime;
+    let asked = async |headers: String| {
+        let refusal = format!("HTTP/1.1 503 Service Unavailable\r\n{headers}content-length: 0\r\n\r\n");
+        ask(vec![Do::Send(refusal)]).await.expect_err("busy").retry_hint().after
+    };
+    let at = |from, seconds| httpdate::fmt_http_date(from + Duration::from_secs(seconds));
+    let now = SystemTime::now();
+    let wait = asked(format!("retry-after: {}\r\n", at(now, 30))).await.expect("a hint");
+    assert!(wait > Duration::from_secs(15) && wait <= Duration::from_secs(30), "{wait:?}");
+    let yesterday = now - Duration::from_secs(86_400);
+    let late = format!("date: {}\r\nretry-after: {}\r\n", at(yesterday, 0), at(yesterday, 30));
+    assert_eq!(asked(late).await, Some(Duration::from_secs(30)), "a clock that is wrong cancels out");
+    assert_eq!(asked(format!("retry-after: {}\r\n", at(yesterday, 30))).await, None, "whose clock is wrong?");
+}
+
 #[tokio::test]
 async fn an_error_event_that_repeats_the_key_is_blotted() {
     let event = Do::Send(format!("data: {{\"error\":{{\"message\":\"bad key {KEY}\"}}}}\n\n"));

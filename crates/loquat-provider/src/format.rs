@@ -61,7 +61,8 @@ pub trait Format: Send + Sync + fmt::Debug {
     fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder;
 
     /// What a response that is not 2xx says: kind, code, the provider's own message, request id, retry hint, body.
-    /// `Retry-After` as a date is read against the response's own `Date`, as this crate has no clock.
+    /// `Retry-After` as a date is read against the response's own `Date`, as this crate has no clock; without one, whoever has a
+    /// clock asks [`Head::retry_hint`].
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error;
 
     /// Where models are listed, relative to the base URL; asked with `GET`.

@@ -144,7 +144,10 @@ mod tests {
         let hint = Head { status: 503, headers: &headers }.own_retry_hint();
         assert_eq!(hint.after, Some(Duration::from_secs(3)));
         let headers = head(&[("retry-after", "Sun, 06 Nov 1994 08:49:40 GMT")]);
-        assert_eq!(Head { status: 503, headers: &headers }.own_retry_hint().after, None);
+        let head = Head { status: 503, headers: &headers };
+        assert_eq!(head.own_retry_hint().after, None, "for who has a clock to say");
+        let received = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_750);
+        assert_eq!(head.retry_hint(received).after, Some(Duration::from_secs(30)));
     }
 
     #[test]
