@@ -93,7 +93,7 @@ proptest! {
             match hint.after {
                 Some(asked) => prop_assert_eq!(wait, asked),
                 None => {
-                    let fast = error.delivery() == Delivery::NotSent || error.status() == Some(503);
+                    let fast = error.delivery() == Delivery::NotSent;
                     let base = if fast { policy.fast_base } else { policy.base };
                     let wait_of = |percent| (base * 2_u32.pow(retries)).min(policy.max_wait) * percent / 100;
                     prop_assert!(wait >= wait_of(100 - jitter) && wait <= wait_of(100 + jitter), "{:?}", wait);

@@ -38,8 +38,9 @@ pub struct RetryPolicy {
     pub max_retries: u32,
     /// The first wait; each further one is twice as long. Default 1 s.
     pub base: Duration,
-    /// The first wait after an attempt that was not sent at all, and after a 503 that came without a hint. Default
-    /// 50 ms.
+    /// The first wait after an attempt that was not sent at all. Default 50 ms. A 503 is no such thing: the server that says so is
+    /// reached, and short of what it needs. Behind a balancer whose 503 means that another instance may answer at once, give
+    /// [`base`](Self::base) as little, by [`with_bases`](Self::with_bases).
     pub fast_base: Duration,
     /// The longest wait of our own choice, before jitter. Default 4 s.
     pub max_wait: Duration,

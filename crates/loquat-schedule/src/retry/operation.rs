@@ -196,8 +196,7 @@ impl Operation {
     /// Exponential from the base that fits the failure, with jitter.
     fn own_wait(&self, error: &Error, random: &Random) -> Duration {
         let policy = &self.policy;
-        let is_cheap = error.delivery() == Delivery::NotSent || error.status() == Some(503);
-        let base = if is_cheap { policy.fast_base } else { policy.base };
+        let base = if error.delivery() == Delivery::NotSent { policy.fast_base } else { policy.base };
         let wait =
             base.saturating_mul(1_u32.checked_shl(self.retries).unwrap_or(u32::MAX)).min(policy.max_wait);
         jittered(wait, policy.jitter_percent, random)
@@ -272,7 +271,7 @@ mod tests {
             (error(K::Timeout, D::Committed), true, stop(Stop::Committed)),
             (error(K::Overloaded, D::Committed), true, stop(Stop::Committed)),
             (error(K::RateLimited, D::MaybeSent).with_status(429), false, retry(1000)),
-            (error(K::Overloaded, D::MaybeSent).with_status(503), false, retry(50)),
+            (error(K::Overloaded, D::MaybeSent).with_status(503), false, retry(1000)),
             (error(K::Overloaded, D::MaybeSent).with_status(529), false, retry(1000)),
             (error(K::Authentication, D::MaybeSent), true, stop(Stop::Pointless)),
             (error(K::Tls, D::NotSent), true, stop(Stop::Pointless)),
