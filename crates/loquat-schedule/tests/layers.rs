@@ -2,12 +2,15 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use loquat_core::{
-    Answer, Delivery, Ending, Error, ErrorKind, Model, RetryHint, Standing, TraceContext, Usage,
-    test_util::seed_ids,
+    Answer, BoxFuture, ChatRequest, Context, Delivery, Ending, Error, ErrorKind, Model, Result, RetryHint,
+    Standing, TraceContext, Usage, test_util::seed_ids,
 };
 use loquat_schedule::{
     Random,
@@ -271,6 +274,55 @@ async fn a_retry_waits_for_the_breaker_when_there_is_time() {
     let (took, answer) = timed(retrying(guarded, RetryPolicy::default()).infer(&context(), request())).await;
     assert!(answer.is_ok());
     assert_eq!(took, 5010);
+}
+
+/// A model that notes when it is asked.
+struct Noted<M> {
+    inner: M,
+    asked_at: Mutex<Vec<std::time::Instant>>,
+}
+
+impl<M: Model> Model for Noted<M> {
+    fn infer<'a>(&'a self, context: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
+        self.asked_at.lock().expect("no panic").push(now());
+        self.inner.infer(context, request)
+    }
+}
+
+/// A crowd before an open breaker: one of it is the probe, whose first token takes its time. The others neither come at the same
+/// instant, nor give up before the verdict, nor are paid for as retries.
+#[tokio::test(start_paused = true)]
+async fn a_crowd_at_an_open_breaker_waits_spread_out_for_the_probe() {
+    const CALLERS: usize = 200;
+    let slow = Act::Answer(MS(20_000), 1, MS(0), End::Finished(Usage::default()));
+    let fake = Fake::new([Act::Hang, Act::Hang, Act::Hang, slow]);
+    let limited = Limited::new(fake.clone(), Limits::default().with_first_token(MS(30_000)));
+    let guarded = Guarded::new(limited, Arc::new(Breaker::new(BreakerPolicy::default(), now())));
+    let noted = Arc::new(Noted { inner: guarded, asked_at: Mutex::default() });
+    for _ in 0..3 {
+        noted.infer(&context(), request()).await.expect_err("timeout");
+    }
+    noted.asked_at.lock().expect("no panic").clear();
+
+    let budget = Arc::new(Budget::new(BudgetPolicy::new(0, 0), now()));
+    let model = Retrying::new(noted.clone(), RetryPolicy::default(), budget).with_random(Random::seeded(1));
+    let (model, opened) = (Arc::new(model), now());
+    let ask =
+        |model: Arc<Retrying<_>>| async move { model.infer(&context(), request()).await?.collect().await };
+    let crowd: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(ask(model.clone()))).collect();
+    for caller in crowd {
+        caller.await.expect("no panic").expect("an answer");
+    }
+    let asked_at = noted.asked_at.lock().expect("no panic").clone();
+    let after = |at: &std::time::Instant| at.saturating_duration_since(opened);
+    let again: Vec<_> = asked_at.iter().map(after).filter(|after| !after.is_zero()).collect();
+    let mut at = HashMap::new();
+    again.iter().for_each(|after| *at.entry(after.as_millis()).or_insert(0) += 1);
+    assert!(at.values().all(|&together| together <= CALLERS / 10), "{at:?}");
+    assert!(again.iter().min() >= Some(&MS(5000)), "nobody before its time");
+    // The probe begins within a second of the five, and the others look again within 1.2 s of its verdict.
+    assert!(again.iter().max() <= Some(&MS(5000 + 1000 + 20_000 + 1200)), "{:?}", again.iter().max());
+    assert_eq!(fake.asked(), 3 + CALLERS);
 }
 
 #[tokio::test(start_paused = true)]

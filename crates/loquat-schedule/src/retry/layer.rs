@@ -61,10 +61,13 @@ impl<M: Model> Retrying<M> {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let failed_at = now();
+            let (failed_at, retries) = (now(), operation.retries());
             match operation.decide(&error, failed_at, &self.budget, &self.random) {
                 Decision::Retry { wait } => {
-                    context.report(&Event::Retry { retry: operation.retries(), wait, error: &error });
+                    // A breaker that was open has told of itself, and the endpoint has not been asked.
+                    if operation.retries() > retries {
+                        context.report(&Event::Retry { retry: operation.retries(), wait, error: &error });
+                    }
                     if may_have_run(&error) {
                         ran = Some(error);
                     }

@@ -29,7 +29,7 @@ pub use operation::{Decision, Operation, Stop};
 /// | `jitter_percent` | 20 | spreads a crowd that failed together (gRPC A6 uses the same) |
 /// | `share_percent` | 70 | a retry that starts later has too little time left to succeed |
 /// | `timeout` | 600 s | a generation's total limit, for operations without a deadline |
-/// | `max_retry_after` | 60 s | a peer that wants more is out of service as far as this operation goes |
+/// | `max_retry_after` | 60 s | a peer that wants more is out of service as far as this operation goes, and so is one whose breaker stays open |
 /// | `deduplicates` | no | most providers accept an `Idempotency-Key` and ignore it |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,14 +44,16 @@ pub struct RetryPolicy {
     pub fast_base: Duration,
     /// The longest wait of our own choice, before jitter. Default 4 s.
     pub max_wait: Duration,
-    /// By how many percent a wait may be shorter or longer, 0 to 100. Default 20. A peer's hint is obeyed exactly.
+    /// By how many percent a wait may be shorter or longer, 0 to 100. Default 20. A peer's hint is obeyed exactly; for an
+    /// open breaker one waits up to so much longer than it says, so that all who wait do not come at once.
     pub jitter_percent: u32,
     /// A retry starts only within this share of the operation's whole time, 0 to 100 percent. Default 70.
     pub share_percent: u32,
     /// The whole time of an operation whose context has no deadline. Default 600 s.
     pub timeout: Duration,
     /// The longest wait that a peer may ask for. Default 60 s. A longer one is not cut short, which would disobey it:
-    /// the call fails at once and hands the hint on.
+    /// the call fails at once and hands the hint on. Nor does an operation wait longer in all for open breakers, which count as no
+    /// retries since the endpoint is not asked.
     pub max_retry_after: Duration,
     /// Whether the endpoint is known to run requests with the same `Idempotency-Key` once. Default `false`. Then
     /// each operation gets a key, and is sent again even where it may have arrived.

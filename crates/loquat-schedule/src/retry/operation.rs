@@ -50,6 +50,8 @@ pub enum Stop {
     },
     /// The endpoint's budget for extra attempts is spent.
     BudgetSpent,
+    /// The endpoint's breaker has been waited for that long, and is open yet.
+    Shut(Duration),
 }
 
 impl fmt::Display for Stop {
@@ -75,6 +77,7 @@ impl fmt::Display for Stop {
                 )
             }
             Self::BudgetSpent => f.write_str("the endpoint's retry budget is spent"),
+            Self::Shut(waited) => write!(f, "its breaker has been waited for {:.1} s", s(waited)),
         }
     }
 }
@@ -109,13 +112,18 @@ pub struct Operation {
     /// Whether it may run twice: an idempotent method, or a key at an endpoint that deduplicates.
     repeatable: bool,
     retries: u32,
+    /// How long it has waited for open breakers.
+    shut: Duration,
 }
+
+/// The shortest wait for a breaker that is open, however soon it says that it may be worth asking: waits there are not counted.
+const LEAST_SHUT: Duration = Duration::from_millis(10);
 
 impl Operation {
     /// An operation that begins now and has until `deadline`, or [`RetryPolicy::timeout`] without one.
     pub fn new(policy: RetryPolicy, now: Instant, deadline: Option<Instant>) -> Self {
         let timeout = deadline.map_or(policy.timeout, |deadline| deadline.saturating_duration_since(now));
-        Self { policy, started: now, timeout, repeatable: false, retries: 0 }
+        Self { policy, started: now, timeout, repeatable: false, retries: 0, shut: Duration::ZERO }
     }
 
     /// May run twice without harm.
@@ -130,13 +138,18 @@ impl Operation {
         self.retries
     }
 
-    /// What to do after that failure. The budget is asked last, so that no attempt is paid for that is not made; and not after an
-    /// open breaker, which kept the attempt from the endpoint: the next one adds nothing to its load.
+    /// What to do after that failure. The budget is asked last, so that no attempt is paid for that is not made.
+    ///
+    /// An open breaker has kept the attempt from the endpoint, so that the next one is no retry: it is neither counted nor paid for, and
+    /// bounded by time alone, the operation's share and in all [`RetryPolicy::max_retry_after`].
     pub fn decide(&mut self, error: &Error, now: Instant, budget: &Budget, random: &Random) -> Decision {
+        let is_shut = error.code() == Some(BREAKER_OPEN);
         match self.wait(error, now, random) {
-            Ok(_) if error.code() != Some(BREAKER_OPEN) && !budget.try_withdraw(now) => {
-                Decision::Stop(Stop::BudgetSpent)
+            Ok(wait) if is_shut => {
+                self.shut = self.shut.saturating_add(wait);
+                Decision::Retry { wait }
             }
+            Ok(_) if !budget.try_withdraw(now) => Decision::Stop(Stop::BudgetSpent),
             Ok(wait) => {
                 self.retries += 1;
                 Decision::Retry { wait }
@@ -147,14 +160,22 @@ impl Operation {
 
     fn wait(&self, error: &Error, now: Instant, random: &Random) -> Result<Duration, Stop> {
         self.is_worth_it(error)?;
-        if self.retries >= self.policy.max_retries {
+        let is_shut = error.code() == Some(BREAKER_OPEN);
+        let counts = !is_shut || self.policy.max_retries == 0;
+        if counts && self.retries >= self.policy.max_retries {
             return Err(Stop::Exhausted(self.retries));
         }
+        let most = self.policy.max_retry_after;
         let wait = match error.retry_hint().after {
-            Some(asked) if asked > self.policy.max_retry_after => return Err(Stop::WaitTooLong(asked)),
+            Some(asked) if asked > most => return Err(Stop::WaitTooLong(asked)),
+            Some(asked) if is_shut => later(asked.max(LEAST_SHUT), self.policy.jitter_percent, random),
             Some(asked) => asked,
-            None => self.own_wait(error, random),
+            None => self.own_wait(error, random).max(if is_shut { LEAST_SHUT } else { Duration::ZERO }),
         };
+        // The first wait is for the hint to say.
+        if is_shut && !self.shut.is_zero() && self.shut.saturating_add(wait) > most {
+            return Err(Stop::Shut(self.shut));
+        }
         let left = self.share().saturating_sub(now.saturating_duration_since(self.started));
         if wait > left {
             return Err(Stop::NoTime { wait, left });
@@ -209,6 +230,11 @@ fn jittered(wait: Duration, percent: u32, random: &Random) -> Duration {
     // In steps of a thousandth.
     let permille = 1000 - 10 * percent + random.below(20 * percent + 1);
     (wait / 1000).saturating_mul(permille)
+}
+
+/// That wait, by up to so many percent longer: all who were told the same must not come at the same instant, and none too soon.
+fn later(wait: Duration, percent: u32, random: &Random) -> Duration {
+    (wait / 1000).saturating_mul(1000 + random.below(10 * percent.min(100) + 1))
 }
 
 /// The error of an operation that ends here: it says how often it was tried and why not again, unless trying again
@@ -335,6 +361,48 @@ mod tests {
         let refused = error(ErrorKind::Overloaded, Delivery::NotSent);
         assert_eq!(decide(refused.clone().with_code(BREAKER_OPEN)), Decision::Retry { wait: MS(5000) });
         assert_eq!(decide(refused), Decision::Stop(Stop::BudgetSpent), "the endpoint's own refusal does");
+    }
+
+    #[test]
+    fn waiting_for_a_breaker_is_no_retry_and_ends_all_the_same() {
+        let start = Instant::now();
+        let budget = Budget::new(BudgetPolicy::new(0, 0), start);
+        let random = Random::seeded(1);
+        let shut = |wait| {
+            error(ErrorKind::Overloaded, Delivery::NotSent)
+                .with_code(BREAKER_OPEN)
+                .with_retry_hint(RetryHint::after(wait))
+        };
+        // How often and how long it waits for a breaker that always names that wait, and why no longer.
+        let waits = |policy, deadline: Option<u64>, wait| {
+            let mut operation = Operation::new(policy, start, deadline.map(|ms| start + MS(ms)));
+            let (mut times, mut waited) = (0, Duration::ZERO);
+            loop {
+                match operation.decide(&shut(wait), start + waited, &budget, &random) {
+                    Decision::Retry { wait } => (times, waited) = (times + 1, waited + wait),
+                    Decision::Stop(stop) => return (times, waited, stop, operation.retries()),
+                }
+            }
+        };
+        let minute = MS(60_000);
+        assert_eq!(waits(steady(), None, MS(1000)), (60, minute, Stop::Shut(minute), 0));
+        assert_eq!(waits(steady(), None, MS(0)).0, 6000, "never at once");
+        let no_time = Stop::NoTime { wait: MS(1000), left: MS(0) };
+        assert_eq!(waits(steady(), Some(10_000), MS(1000)), (7, MS(7000), no_time, 0));
+        assert_eq!(waits(RetryPolicy::never(), None, MS(1000)).2, Stop::Exhausted(0));
+        assert_eq!(waits(steady(), None, MS(60_001)).2, Stop::WaitTooLong(MS(60_001)));
+        let (times, waited, ..) = waits(RetryPolicy::default(), None, minute);
+        assert!(times == 1 && waited >= minute && waited <= MS(72_000), "{waited:?}");
+    }
+
+    #[test]
+    fn nobody_comes_to_a_breaker_too_soon_nor_all_at_once() {
+        let (random, mut seen) = (Random::seeded(5), std::collections::BTreeSet::new());
+        for _ in 0..1000 {
+            seen.insert(later(MS(5000), 20, &random));
+        }
+        assert!(seen.first() >= Some(&MS(5000)) && seen.last() <= Some(&MS(6000)), "{seen:?}");
+        assert!(seen.len() > 190, "{} of 201", seen.len());
     }
 
     #[test]
