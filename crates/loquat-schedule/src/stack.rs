@@ -180,7 +180,8 @@ impl EndpointSchedule {
         model
     }
 
-    /// The budget for extra attempts: a router's fallbacks to this endpoint draw on it, too.
+    /// The budget for extra attempts: a router's fallbacks to this endpoint draw on it, too, by
+    /// [`try_withdraw_fallback`](Budget::try_withdraw_fallback).
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }

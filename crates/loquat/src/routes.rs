@@ -53,7 +53,7 @@ impl Client {
         let mut connected = Connected::new(self.0.scheduled(http, &name));
         if let Some(schedule) = schedule {
             let budget = schedule.budget().clone();
-            connected = connected.with_allowance(Arc::new(move |now| budget.try_withdraw(now)));
+            connected = connected.with_allowance(Arc::new(move |now| budget.try_withdraw_fallback(now)));
             if let Some(word) = schedule.availability() {
                 connected = connected.with_availability(word.clone());
             }

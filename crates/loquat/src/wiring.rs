@@ -275,7 +275,8 @@ impl ClientBuilder {
     }
 
     /// What attempts pass through. Default: retries within a budget, and a breaker for each endpoint; `None` makes one
-    /// attempt per call. An operation ends after [`GenerationLimits::total`], retries included, unless the schedule has a
+    /// attempt per call. An endpoint is a model at an address: of a provider's models one may be ill while the others are well, and
+    /// what it has tried again is not taken from theirs. A server that is down as a whole is left alone model by model. An operation ends after [`GenerationLimits::total`], retries included, unless the schedule has a
     /// `total` of its own. The embedded engine is asked directly.
     pub fn schedule(mut self, schedule: impl Into<Option<Schedule>>) -> Self {
         self.schedule = schedule.into();

@@ -54,18 +54,23 @@ struct Window {
     second: u64,
     requests: [u32; SLOTS],
     extra: [u32; SLOTS],
+    /// Deposits of the newest second that are to earn nothing.
+    unearned: u32,
 }
 
 impl Budget {
     /// A budget whose seconds count from `now`.
     pub fn new(policy: BudgetPolicy, now: Instant) -> Self {
-        let window = Window { epoch: now, second: 0, requests: [0; SLOTS], extra: [0; SLOTS] };
+        let window = Window { epoch: now, second: 0, requests: [0; SLOTS], extra: [0; SLOTS], unearned: 0 };
         Self { policy, window: Mutex::new(window) }
     }
 
     /// Counts a request: an operation's first attempt, which earns its share.
     pub fn deposit(&self, now: Instant) {
-        self.with_window(now, |window, slot| window.requests[slot] = window.requests[slot].saturating_add(1));
+        self.with_window(now, |window, slot| match window.unearned {
+            0 => window.requests[slot] = window.requests[slot].saturating_add(1),
+            _ => window.unearned -= 1,
+        });
     }
 
     /// Takes one extra attempt out, if there is one.
@@ -83,6 +88,17 @@ impl Budget {
         })
     }
 
+    /// Takes one extra attempt out, if there is one, for an operation that comes here from another endpoint: a fallback, or one more of
+    /// a race. As that is no first attempt, the deposit that it makes on its way in earns nothing; else a storm of fallbacks would
+    /// raise what it may take.
+    pub fn try_withdraw_fallback(&self, now: Instant) -> bool {
+        let fits = self.try_withdraw(now);
+        if fits {
+            self.with_window(now, |window, _| window.unearned = window.unearned.saturating_add(1));
+        }
+        fits
+    }
+
     /// With the window moved to `now`, and the slot of `now`.
     fn with_window<T>(&self, now: Instant, change: impl FnOnce(&mut Window, usize) -> T) -> T {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,6 +107,10 @@ impl Budget {
         for passed in (window.second + 1..=second).rev().take(SLOTS) {
             let slot = slot(passed);
             (window.requests[slot], window.extra[slot]) = (0, 0);
+        }
+        if second > window.second {
+            // Whoever has not come in by now has been given up on the way.
+            window.unearned = 0;
         }
         window.second = second;
         change(&mut window, slot(second))
@@ -123,6 +143,31 @@ mod tests {
         assert_eq!(drawn(at(11)), 0, "and the requests of the next with what they paid for");
         assert_eq!(drawn(at(500)), 10);
         assert_eq!(drawn(at(3)), 0, "a clock that lags earns nothing");
+    }
+
+    #[test]
+    fn a_fallback_earns_nothing() {
+        let start = Instant::now();
+        let budget = Budget::new(BudgetPolicy::new(20, 0), start);
+        (0..50).for_each(|_| budget.deposit(start));
+        let fallbacks = (0..1000).filter(|_| {
+            let allowed = budget.try_withdraw_fallback(start);
+            if allowed {
+                budget.deposit(start);
+            }
+            allowed
+        });
+        assert_eq!(fallbacks.count(), 10, "a fifth of those that began here");
+        budget.deposit(start + Duration::from_secs(1));
+        let later = start + Duration::from_secs(10);
+        (0..4).for_each(|_| budget.deposit(later));
+        assert!(budget.try_withdraw_fallback(later) && !budget.try_withdraw_fallback(later));
+        // It never came in: the next second owes nothing for it.
+        let next = start + Duration::from_secs(11);
+        (0..5).for_each(|_| budget.deposit(next));
+        assert_eq!((0..9).filter(|_| budget.try_withdraw(next)).count(), 0, "nine in the window, one taken");
+        budget.deposit(next);
+        assert!(budget.try_withdraw(next));
     }
 
     #[test]
