@@ -17,9 +17,8 @@
 //!
 //! Each policy's documentation has its table with the reasons: [`limits::Limits`], [`retry::RetryPolicy`],
 //! [`retry::BudgetPolicy`], [`breaker::BreakerPolicy`], [`admission::AdmissionPolicy`], [`hedge::HedgePolicy`],
-//! [`Schedule`]. In short: 60 s to the first token, 30 s between tokens, 600 s in all (800 ms for what is not a
-//! generation); two retries after 1 s and 2 s ± 20 %, within 70 % of the time and 20 % + 10/s of the load; open after three
-//! timeouts for 5 s; no hedges.
+//! [`Schedule`]. In short: 60 s to the first token, 30 s between tokens, 600 s in all; two retries after 1 s and 2 s ± 20 %,
+//! within 70 % of the time and 20 % + 10/s of the load; open after three timeouts for 5 s; no hedges.
 //!
 //! # Errors
 //!

@@ -333,7 +333,7 @@ async fn each_limit_says_its_name() {
         (Act::Answer(MS(1000), 2, MS(1000), End::Silence), Limits::default(), 33_000, "idle"),
         (Act::Answer(MS(0), 9999, MS(29_000), End::Cut), Limits::default(), 89_000, "bytes of content"),
         (Act::Answer(MS(0), 9999, MS(1000), End::Cut), Limits::default(), 600_000, "total"),
-        (Act::Answer(MS(0), 99, MS(100), End::Cut), Limits::unary(), 800, "total"),
+        (Act::Answer(MS(0), 99, MS(100), End::Cut), Limits::default().with_total(MS(800)), 800, "total"),
     ] {
         let fake = Fake::new([act.clone()]);
         let model = Limited::new(fake.clone(), limits);

@@ -10,29 +10,25 @@
 mod layer;
 mod progress;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use layer::{Limited, WithDeadline};
 pub use progress::{Bound, Due, Progress};
 
-use crate::time::after;
-
-/// How long the parts of an attempt may take.
+/// How long the parts of a generation may take, streamed or not. Connecting is not among them, as whoever connects bounds it
+/// (loquat-transport's limits do), nor is what is no generation: listing and counting are loquat-client's.
 ///
-/// | field | generation | [`Limits::unary`] | reason |
-/// |---|---|---|---|
-/// | `connect` | 5 s | 400 ms | a lost SYN is repeated after 1 s and 3 s: both repetitions fit; a unary call leaves half for the answer |
-/// | `queue` | 3 s | 200 ms | a client that would wait longer is better told that the endpoint is full (linkerd fails fast at 3 s) |
-/// | `first_byte` | 60 s | 800 ms | servers that send the head with the first token need as long for it |
-/// | `first_token` | 60 s | 800 ms | a cold server loads a model in that time |
-/// | `idle` | 30 s | 800 ms | reasoning models pause for long, dead peers for ever |
-/// | `min_bytes_per_second` | 1, over 60 s | none | a peer that drips a byte every 29 s would keep `idle` content for ever |
-/// | `total` | 600 s | 800 ms | as the official SDKs have it; a person or a router waits for a listing |
+/// | field | default | reason |
+/// |---|---|---|
+/// | `queue` | 3 s | a client that would wait longer is better told that the endpoint is full (linkerd fails fast at 3 s) |
+/// | `first_byte` | 60 s | servers that send the head with the first token need as long for it |
+/// | `first_token` | 60 s | a cold server loads a model in that time |
+/// | `idle` | 30 s | reasoning models pause for long, dead peers for ever |
+/// | `min_bytes_per_second` | 1, over 60 s | a peer that drips a byte every 29 s would keep `idle` content for ever |
+/// | `total` | 600 s | as the official SDKs have it |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Making a connection. Known to whoever makes it: [`split`](Self::split) says until when.
-    pub connect: Duration,
     /// Waiting for a permit. In a [`Schedule`](crate::Schedule) the shorter of this and
     /// [`AdmissionPolicy::max_wait`](crate::admission::AdmissionPolicy::max_wait) holds; [`Limited`] alone, which hands out no
     /// permits, has no use for it.
@@ -54,10 +50,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// For a generation, streamed or collected.
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(5),
             queue: Duration::from_secs(3),
             first_byte: Duration::from_secs(60),
             first_token: Duration::from_secs(60),
@@ -70,21 +64,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For listing, counting and asking for health when nothing is said: 800 ms in all.
-    pub fn unary() -> Self {
-        const ALL: Duration = Duration::from_millis(800);
-        Self {
-            connect: Duration::from_millis(400),
-            queue: Duration::from_millis(200),
-            first_byte: ALL,
-            first_token: ALL,
-            idle: ALL,
-            min_bytes_per_second: 0,
-            throughput_window: Duration::ZERO,
-            total: ALL,
-        }
-    }
-
     /// With that limit to the first token, and to the head before it.
     #[must_use]
     pub fn with_first_token(mut self, limit: Duration) -> Self {
@@ -118,54 +97,5 @@ impl Limits {
     pub fn with_queue(mut self, limit: Duration) -> Self {
         self.queue = limit;
         self
-    }
-
-    /// The instants of an attempt that begins at `now` under that deadline.
-    pub fn split(&self, now: Instant, deadline: Option<Instant>) -> Split {
-        let total = after(now, self.total);
-        let total = deadline.map_or(total, |deadline| deadline.min(total));
-        let at = |limit| after(now, limit).min(total);
-        Split {
-            connect: at(self.connect),
-            queue: at(self.queue),
-            first_byte: at(self.first_byte),
-            first_token: at(self.first_token),
-            total,
-        }
-    }
-}
-
-/// Until when the parts of one attempt may take; none lies beyond `total`, and that not beyond the deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Split {
-    /// A connection must be made by then.
-    pub connect: Instant,
-    /// A permit must be had by then.
-    pub queue: Instant,
-    /// The peer must have accepted by then.
-    pub first_byte: Instant,
-    /// Content must have come by then.
-    pub first_token: Instant,
-    /// All must have come by then.
-    pub total: Instant,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_part_outlives_the_deadline() {
-        let now = Instant::now();
-        let deadline = now + Duration::from_secs(4);
-        let split = Limits::default().split(now, Some(deadline));
-        assert_eq!(split.queue, now + Duration::from_secs(3));
-        for at in [split.connect, split.first_byte, split.first_token, split.total] {
-            assert_eq!(at, deadline);
-        }
-        assert_eq!(Limits::unary().split(now, None).total, now + Duration::from_millis(800));
-        let endless = Limits::default().with_total(Duration::MAX).split(now, None);
-        assert!(endless.total > now + Duration::from_secs(3600));
     }
 }

@@ -256,6 +256,8 @@ mod tests {
         let deadline = start + Duration::from_secs(70);
         let progress = Progress::new(Limits::default(), start, None, false);
         assert_eq!(due(&progress, start), (Bound::Total, 600));
+        let endless = Limits::default().with_total(Duration::MAX);
+        assert!(Progress::new(endless, start, None, false).due().at > start + Duration::from_secs(3600));
         let progress = Progress::new(Limits::default(), start, Some(deadline), false);
         assert_eq!(due(&progress, start), (Bound::Deadline, 70));
         assert_eq!(progress.error(Bound::Deadline).delivery(), Delivery::MaybeSent);
