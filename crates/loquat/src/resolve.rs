@@ -91,7 +91,7 @@ impl Client {
             (None, Some(variable)) => return Err(missing_key(profile.name, variable)),
             (None, None) => {}
         }
-        Ok(HttpModel::new(self.0.transport.clone(), profile.format, endpoint)?.with_limits(self.0.limits))
+        self.0.model_at(profile.format, endpoint)
     }
 
     pub(crate) fn server_model(
@@ -102,7 +102,7 @@ impl Client {
     ) -> Result<HttpModel> {
         let mut endpoint = Endpoint::new("server", &server.base_url, model);
         endpoint.credential.clone_from(&server.key);
-        Ok(HttpModel::new(self.0.transport.clone(), format, endpoint)?.with_limits(self.0.limits))
+        self.0.model_at(format, endpoint)
     }
 
     /// A model of a server given by address. `anthropic:` and `ollama:` before the name choose the wire format;

@@ -80,9 +80,7 @@ impl Client {
             (true, None, Some(server)) => return self.server_model(server, profile.format, model),
             (true, None, None) => return self.http_model(profile, model),
         };
-        let transport = self.0.transport_within(endpoint.addresses.as_ref());
-        let http = HttpModel::new(transport, profile.format, endpoint)?;
-        Ok(http.with_limits(self.0.limits))
+        self.0.model_at(profile.format, endpoint)
     }
 }
 

@@ -7,10 +7,10 @@ use std::{
 };
 
 use loquat_client::{GenerationLimits, HttpModel};
-use loquat_core::{Error, ErrorKind, Model, Result, Secret};
-use loquat_provider::Profile;
+use loquat_core::{Endpoint, Error, ErrorKind, Model, Result, Secret};
+use loquat_provider::{Format, Profile};
 use loquat_schedule::{EndpointSchedule, Schedule};
-use loquat_transport::{AddressPolicy, Config, Transport, Url};
+use loquat_transport::{AddressPolicy, Config, HeaderName, Transport, Url};
 
 use crate::Chat;
 
@@ -23,6 +23,8 @@ pub(crate) struct Inner {
     /// Those that dial less, by what endpoints allow that somebody else listed.
     narrower: Mutex<Vec<(AddressPolicy, Transport)>>,
     pub(crate) limits: GenerationLimits,
+    /// The field that tells servers how long the caller will wait.
+    deadline_header: Option<HeaderName>,
     /// Keys by provider name.
     pub(crate) keys: HashMap<&'static str, Secret>,
     /// Other addresses of providers than their profiles have, by provider name.
@@ -116,6 +118,16 @@ impl Inner {
         transport
     }
 
+    /// The model at that endpoint, as this client is configured, outside of any schedule.
+    pub(crate) fn model_at(&self, format: &'static dyn Format, endpoint: Endpoint) -> Result<HttpModel> {
+        let transport = self.transport_within(endpoint.addresses.as_ref());
+        let model = HttpModel::new(transport, format, endpoint)?.with_limits(self.limits);
+        Ok(match &self.deadline_header {
+            Some(name) => model.with_deadline_header(name.clone()),
+            None => model,
+        })
+    }
+
     /// That model, known to its endpoint as `name`, inside the endpoint's schedule, and watched.
     pub(crate) fn scheduled(&self, model: HttpModel, name: &str) -> Arc<dyn Model> {
         #[cfg(feature = "observe")]
@@ -199,6 +211,7 @@ impl ProviderStatus {
 pub struct ClientBuilder {
     transport: Config,
     limits: GenerationLimits,
+    deadline_header: Option<HeaderName>,
     keys: Vec<(String, Secret)>,
     base_url: Option<String>,
     base_url_key: Option<Secret>,
@@ -216,6 +229,7 @@ impl Default for ClientBuilder {
         Self {
             transport: Config::default(),
             limits: GenerationLimits::default(),
+            deadline_header: None,
             keys: Vec::new(),
             base_url: None,
             base_url_key: None,
@@ -271,6 +285,14 @@ impl ClientBuilder {
     /// The limits in time of a generation.
     pub fn limits(mut self, limits: GenerationLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Tells each server by that header field how many milliseconds are left of the operation, retries included: for servers and
+    /// gateways that give up what nobody will wait for, such as Envoy (`x-envoy-upstream-rq-timeout-ms`). Default: none, since no
+    /// provider documents such a field. Of a router's endpoints all are told.
+    pub fn deadline_header(mut self, name: HeaderName) -> Self {
+        self.deadline_header = Some(name);
         self
     }
 
@@ -361,6 +383,7 @@ impl ClientBuilder {
             transport,
             narrower: Mutex::default(),
             limits: self.limits,
+            deadline_header: self.deadline_header,
             keys,
             addresses,
             server,

@@ -3,7 +3,7 @@
 #[path = "support/says.rs"]
 mod says;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use loquat::{
     Answer, Chat, Client, Context, ErrorKind, Message, Model, ModelExt, Result, Toolbox,
@@ -11,9 +11,9 @@ use loquat::{
     router::{Abilities, EndpointSpec, Plan, Router},
     schemars::JsonSchema,
     tool,
-    transport::{Config, Resolve},
+    transport::{Config, HeaderName, Resolve},
 };
-use loquat_testing::{Reply, Server};
+use loquat_testing::{RecordedRequest, Reply, Server};
 use says::{calls, text};
 use serde::Deserialize;
 
@@ -136,4 +136,24 @@ async fn any_model_is_asked_in_the_same_words() {
         assert_eq!((asked.model.as_str(), words), ("m", vec!["s".to_owned(), "u".to_owned()]));
         assert_eq!((asked.temperature, asked.max_output_tokens), (Some(0.5), Some(7)));
     }
+}
+
+/// By whichever way a server is asked: at its address, and as an endpoint of a router.
+#[tokio::test]
+async fn servers_are_told_how_long_the_caller_waits() {
+    let (server, url) = server([text("one"), text("two")]).await;
+    let name = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+    let client = Client::builder().base_url(&*url).deadline_header(name.clone()).build().expect("valid");
+    let spec = EndpointSpec::new("only", Endpoint::new("openai", &*url, "m"));
+    let plan = Plan::new().with_endpoint(spec).with_chain("chat", ["only"]);
+    let context = Context::new().with_timeout(Duration::from_secs(20));
+    client.chat("m").user("hi").context(context.clone()).send().await.expect("an answer");
+    let router = client.router(&plan).expect("a plan");
+    router.chat("chat").user("hi").context(context).send().await.expect("an answer");
+    let told = |request: &RecordedRequest| {
+        let field = request.headers.iter().find(|(field, _)| field == name.as_str());
+        field.expect("a field").1.parse::<u64>().expect("milliseconds")
+    };
+    let told: Vec<_> = server.requests().iter().map(told).collect();
+    assert!(told.len() == 2 && told.iter().all(|&left| left > 0 && left <= 20_000), "{told:?}");
 }
