@@ -10,6 +10,7 @@
 mod kept;
 mod limits;
 mod model;
+mod pace;
 mod source;
 
 pub use limits::GenerationLimits;

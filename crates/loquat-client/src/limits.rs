@@ -13,6 +13,12 @@ pub struct GenerationLimits {
     /// Between two events that carry content. Default 30 s: reasoning models pause for long, dead peers for ever;
     /// a timer over bytes would be kept alive by pings.
     pub idle: Duration,
+    /// Fewest tokens in a minute of waiting, after the first; 0 for no such limit. An event is one, or one for each four bytes of its
+    /// content. Default 3: a peer that drips a token every 29 s would keep [`idle`](Self::idle) content up to `total`, and nobody who
+    /// computes is as slow as one in twenty seconds: neither a large model on a processor, nor one that thinks behind a gateway
+    /// that says by empty deltas that it is there. (Pings alone meet `idle`.) A stream that slows down is noticed within two to
+    /// three minutes, and costs nothing before that.
+    pub min_tokens_per_minute: u32,
     /// From sending to the end. Default 600 s, as the official SDKs have it.
     pub total: Duration,
     /// From the finish reason to the end of the stream, where usage may still come. Default 5 s; afterwards the
@@ -28,6 +34,7 @@ impl Default for GenerationLimits {
         Self {
             first_token: Duration::from_secs(60),
             idle: Duration::from_secs(30),
+            min_tokens_per_minute: 3,
             total: Duration::from_secs(600),
             after_finish: Duration::from_secs(5),
             listing: Duration::from_millis(800),
@@ -47,6 +54,13 @@ impl GenerationLimits {
     #[must_use]
     pub fn with_idle(mut self, limit: Duration) -> Self {
         self.idle = limit;
+        self
+    }
+
+    /// With that least pace; 0 for none.
+    #[must_use]
+    pub fn with_min_tokens_per_minute(mut self, tokens: u32) -> Self {
+        self.min_tokens_per_minute = tokens;
         self
     }
 

@@ -1,4 +1,4 @@
-//! Body bytes into deltas, under the limits that need parsed events: first token, idle, total.
+//! Body bytes into deltas, under the limits that need parsed events: first token, idle, pace, total.
 //!
 //! One reading of the clock per socket read, and one timer per stream, moved only when it fires or when the limit
 //! comes nearer. Time that the caller spends between pulls is not the peer's: the idle limit counts from the moment
@@ -17,7 +17,10 @@ use loquat_provider::{Advance, Decoder};
 use loquat_transport::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::GenerationLimits;
+use crate::{
+    GenerationLimits,
+    pace::{Pace, WINDOW},
+};
 
 /// The instants that bound one answer.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub(crate) struct Watch {
     waiting_since: Option<Instant>,
     /// Events with content that had been parsed when the wait began.
     seen_events: u64,
+    pace: Pace,
     limits: GenerationLimits,
     /// When the request was sent.
     started: Instant,
@@ -52,16 +56,36 @@ impl Watch {
         streamed: bool,
     ) -> Self {
         let deadline = deadline.map(Instant::from_std);
-        Self { limits, started, deadline, streamed, waiting_since: None, seen_events: 0 }
+        let pace = Pace::new(limits.min_tokens_per_minute);
+        Self { limits, started, deadline, streamed, waiting_since: None, seen_events: 0, pace }
     }
 
-    /// Somebody waits for bytes; what has been parsed so far ends the wait before.
-    fn wait(&mut self, events: u64, now: Instant) {
+    /// Somebody waits for bytes; what has been parsed so far ends the wait before, when the last bytes `arrived`.
+    fn wait(&mut self, events: u64, arrived: Option<Instant>, now: Instant) {
         if events != self.seen_events {
+            if self.pace.is_watched() {
+                self.end_watched(events, arrived);
+            }
             self.seen_events = events;
             self.waiting_since = None;
         }
         self.waiting_since.get_or_insert(now);
+    }
+
+    #[cold]
+    fn end_watched(&mut self, events: u64, arrived: Option<Instant>) {
+        if let (Some(since), Some(arrived)) = (self.waiting_since, arrived) {
+            self.pace.rest(since, arrived, events);
+        }
+    }
+
+    /// A look at the pace, where there is one; when the next look is due at the latest.
+    fn look(&mut self, finishing: bool, now: Instant) -> Option<Instant> {
+        if self.seen_events == 0 || finishing {
+            return None;
+        }
+        self.pace.look(self.seen_events, now);
+        self.pace.next_look()
     }
 
     /// The limit that is reached first.
@@ -76,12 +100,14 @@ impl Watch {
             _ => after(since, limits.idle, "idle"),
         };
         let total = after(self.started, limits.total, "total");
+        let slow = self.pace.due(self.seen_events, since).filter(|_| !finishing);
+        let slow = slow.map(|at| Due { at, name: "pace", limit: WINDOW });
         let deadline = self.deadline.map(|at| Due {
             at,
             name: "deadline",
             limit: at.saturating_duration_since(self.started),
         });
-        [Some(total), deadline].into_iter().flatten().fold(pace, |a, b| if b.at < a.at { b } else { a })
+        [Some(total), slow, deadline].into_iter().flatten().fold(pace, |a, b| if b.at < a.at { b } else { a })
     }
 
     /// The error of a limit that has been reached.
@@ -90,6 +116,7 @@ impl Watch {
         let limit = limit.as_secs_f64();
         let what = match (*name, self.seen_events) {
             ("total" | "deadline", _) => "the answer was not complete",
+            ("pace", _) => &format!("fewer than {} tokens came", self.pace.wanted()),
             (_, 0) => "no token came",
             _ => "no further token came",
         };
@@ -141,7 +168,7 @@ impl BodySource {
             return Poll::Ready(());
         };
         let now = Instant::now();
-        self.watch.wait(self.decoder.events(), now);
+        self.watch.wait(self.decoder.events(), self.arrived, now);
         match body.poll_chunk(cx) {
             Poll::Ready(Some(Ok(chunk))) => {
                 // A peer that never stops, or sends nothing but pings, keeps the socket ready and the timer unasked.
@@ -177,7 +204,8 @@ impl BodySource {
     }
 
     fn poll_timer(&mut self, now: Instant, cx: &mut task::Context<'_>) -> Poll<()> {
-        // While the stage is the same, the limits only move away: what the timer is set to comes before all of them.
+        // While the stage is the same, the limits only move away: what the timer is set to comes before all of them. The one that
+        // may come nearer, pace, does so where it is looked at, which is here.
         let stage = self.stage();
         if self.timer.is_set(now, cx) && stage == self.timer.stage {
             return Poll::Pending;
@@ -185,8 +213,10 @@ impl BodySource {
         self.timer.stage = stage;
         let mut now = now;
         loop {
-            let due = self.watch.due(self.decoder.has_finish());
-            task::ready!(self.timer.poll_until(due.at, now, cx));
+            let finishing = self.decoder.has_finish();
+            let look = self.watch.look(finishing, now);
+            let due = self.watch.due(finishing);
+            task::ready!(self.timer.poll_until(look.map_or(due.at, |look| look.min(due.at)), now, cx));
             now = Instant::now();
             if now >= due.at {
                 let error = self.watch.overdue(&due);
@@ -239,7 +269,12 @@ impl Source for BodySource {
     fn poll_advance(&mut self, cx: &mut task::Context<'_>) -> Poll<Step> {
         loop {
             match self.decoder.advance() {
-                Advance::Delta => return Poll::Ready(Step::Delta),
+                Advance::Delta => {
+                    if self.watch.pace.is_watched() {
+                        self.watch.pace.delta(&self.decoder.current());
+                    }
+                    return Poll::Ready(Step::Delta);
+                }
                 Advance::End(ending) => {
                     if let Some(body) = self.body.take() {
                         // The terminal event came before the end of the body: the connection may be of use yet.

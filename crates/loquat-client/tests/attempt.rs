@@ -4,7 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use loquat_client::{GenerationLimits, HttpModel};
 use loquat_core::{
-    Answer, ChatRequest, Context, Delta, Ending, Endpoint, Error, ErrorKind, FinishReason, Model, Result,
+    Answer, ChatRequest, Context, Delivery, Delta, Ending, Endpoint, Error, ErrorKind, FinishReason, Model,
+    Result,
 };
 use loquat_transport::{Config, Transport};
 use tokio::{
@@ -189,6 +190,61 @@ async fn a_peer_that_never_stops_meets_the_total_limit() {
     let (text, ending) = ended(ask(vec![head(), tokens]).await.expect("accepted")).await;
     assert!(!text.is_empty());
     assert_eq!(cut_by(&ending), Some(ErrorKind::Timeout));
+}
+
+/// Each of its tokens comes before the limit between tokens; no two in a minute make an answer.
+#[tokio::test]
+async fn a_peer_that_drips_is_given_up_and_a_slow_one_is_not() {
+    // While a blocking task runs, a paused clock moves only when it is told to, and sockets have their time.
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let hold = tokio::task::spawn_blocking(move || held.recv().is_err());
+    tokio::time::pause();
+    let every = async |seconds: u32, text: &str, limits: GenerationLimits| {
+        let Do::Send(token) = chunk(text) else { unreachable!() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let model = model(listener.local_addr().expect("bound"), limits);
+        let peer = async {
+            let (mut socket, _) = listener.accept().await.expect("a client");
+            read_request(&mut socket).await;
+            socket.write_all(HEAD.as_bytes()).await.expect("a head");
+            socket
+        };
+        let (context, request) = (Context::new(), Arc::new(ChatRequest::new("").with_user("hello")));
+        let (answer, mut socket) = tokio::join!(model.infer(&context, request), peer);
+        let (mut answer, started) = (answer.expect("accepted"), tokio::time::Instant::now());
+        let pass = async || {
+            for _ in 0..seconds {
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+        };
+        while answer.ending().is_none() {
+            socket.write_all(token.as_bytes()).await.expect("the client is there");
+            while answer.next().await.is_some_and(|delta| delta.text().is_none()) {}
+            tokio::select! {
+                biased;
+                over = answer.next() => assert!(over.is_none(), "no other token"),
+                () = pass() => {}
+            }
+        }
+        let Some(Ending::Truncated { cause: Some(cause) }) = answer.ending() else {
+            panic!("{:?}", answer.ending())
+        };
+        assert_eq!((cause.kind(), cause.delivery()), (ErrorKind::Timeout, Delivery::Committed));
+        (started.elapsed().as_secs(), cause.message().to_owned())
+    };
+    let limits = GenerationLimits::default();
+    let dripped = "fewer than 3 tokens came within the pace limit of 60.0 s";
+    assert_eq!(every(29, "x", limits).await, (120, dripped.to_owned()));
+    for (seconds, text, limits) in
+        [(29, "a dozen bytes", limits), (29, "x", limits.with_min_tokens_per_minute(0)), (19, "x", limits)]
+    {
+        let (took, said) = every(seconds, text, limits).await;
+        assert!(took == 600 && said.contains("total"), "{text:?} every {seconds} s: {said} after {took} s");
+    }
+    let much = limits.with_min_tokens_per_minute(600);
+    assert_eq!(every(1, "x", much).await.0, 120, "who wants more is told of less");
+    drop(release);
+    assert!(hold.await.expect("no panic"));
 }
 
 #[tokio::test]

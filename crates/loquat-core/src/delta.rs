@@ -221,6 +221,28 @@ impl<'a> Delta<'a> {
         }
     }
 
+    /// The bytes of content that it carries; `None` for one that is no sign of progress: the start, what is said about an answer, and
+    /// events that nobody knows, of which one may be a ping. The end of an alternative is such a sign, of no bytes.
+    ///
+    /// Many servers say that an answer has begun long before they have a token (`response.created`, `message_start`), and some say so
+    /// and then nothing. Whoever asks whether an endpoint works looks at the first delta with content, and not at the first.
+    pub fn content_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Text { text, .. } | Self::Reasoning { text, .. } | Self::Refusal { text, .. } => {
+                Some(text.len())
+            }
+            Self::ReasoningSignature { signature, .. } | Self::ToolSignature { signature, .. } => {
+                Some(signature.len())
+            }
+            Self::ToolCall { id, name, .. } => Some(id.len() + name.len()),
+            Self::ToolArguments { fragment, .. } => Some(fragment.len()),
+            Self::Media { data, .. } => Some(data.len()),
+            Self::Opaque { json, .. } => Some(json.len()),
+            Self::ChoiceEnd { .. } => Some(0),
+            Self::Start { .. } | Self::Detail { .. } | Self::Raw { .. } | Self::End(_) => None,
+        }
+    }
+
     /// A copy that borrows nothing.
     pub fn to_owned(&self) -> OwnedDelta {
         match *self {
@@ -343,5 +365,32 @@ impl OwnedDelta {
 impl fmt::Debug for OwnedDelta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_delta().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_model_makes_is_content_and_what_is_said_of_it_is_not() {
+        let (choice, call, text) = (0, 0, "0123");
+        for (delta, expected) in [
+            (Delta::Text { choice, text }, Some(4)),
+            (Delta::Reasoning { choice, text }, Some(4)),
+            (Delta::ReasoningSignature { choice, signature: text, redacted: true }, Some(4)),
+            (Delta::Refusal { choice, text }, Some(4)),
+            (Delta::ToolCall { choice, call, id: "1", name: text }, Some(5)),
+            (Delta::ToolArguments { choice, call, fragment: text }, Some(4)),
+            (Delta::ToolSignature { choice, call, signature: text }, Some(4)),
+            (Delta::Media { choice, media_type: "audio/wav", data: &[0; 9] }, Some(9)),
+            (Delta::Opaque { choice, format: "f", json: text }, Some(4)),
+            (Delta::ChoiceEnd { choice, reason: &FinishReason::Stop }, Some(0)),
+            (Delta::Start { id: text, model: text }, None),
+            (Delta::Detail { choice, name: "fingerprint", json: text }, None),
+            (Delta::Raw { event: "ping", data: "{}" }, None),
+        ] {
+            assert_eq!(delta.content_bytes(), expected, "{delta:?}");
+        }
     }
 }

@@ -28,7 +28,6 @@
 
 pub mod admission;
 pub mod breaker;
-mod content;
 mod delivery;
 pub mod hedge;
 pub mod limits;

@@ -7,7 +7,7 @@ use std::{
 
 use loquat_core::{Answer, Delta, Ending, Source, Step};
 
-use crate::{content, time::now};
+use crate::time::now;
 
 /// What wants to know. Dropped without [`ended`](Self::ended) when the caller gives the answer up.
 pub(crate) trait Observer: Send + 'static {
@@ -33,7 +33,7 @@ impl<O: Observer> Source for Observed<O> {
         let step = ready!(self.inner.poll_advance(cx));
         match &step {
             Step::Delta => {
-                if !self.begun && content::bytes(&self.inner.current()).is_some() {
+                if !self.begun && self.inner.current().content_bytes().is_some() {
                     self.begun = true;
                     if let Some(observer) = &mut self.observer {
                         observer.begun(now());

@@ -17,7 +17,6 @@ use loquat_core::{
 };
 
 use super::Hedge;
-use crate::content;
 
 /// A model around a model. It does nothing unless [`HedgePolicy::generation`](super::HedgePolicy::generation) is set.
 ///
@@ -75,7 +74,7 @@ async fn begun(answer: Answer) -> Result<Answer> {
     loop {
         match poll_fn(|cx| inner.poll_advance(cx)).await {
             Step::End(Ending::Failed(error)) => return Err(error),
-            Step::Delta if before.len() < MAX_BEFORE && content::bytes(&inner.current()).is_none() => {
+            Step::Delta if before.len() < MAX_BEFORE && inner.current().content_bytes().is_none() => {
                 before.push_back((inner.current().to_owned(), inner.arrived()));
             }
             step => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use loquat_core::{Delivery, Delta, Error, ErrorKind};
 
 use super::Limits;
-use crate::{content, time::after};
+use crate::time::after;
 
 /// Which limit is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Progress {
 
     /// A delta has come. Reads no clock.
     pub fn delta(&mut self, delta: &Delta<'_>) {
-        if let Some(bytes) = content::bytes(delta) {
+        if let Some(bytes) = delta.content_bytes() {
             self.has_content = true;
             self.fed = true;
             self.bytes = self.bytes.saturating_add(bytes as u64);
