@@ -52,6 +52,19 @@ pub(crate) struct Compact {
     length: usize,
     /// All escapes are between these places.
     escapes: Range<usize>,
+    counts: Counts,
+}
+
+/// How many there are of what a text consists of: tells most shapes of texts apart before anybody looks at their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    /// As many as an [`Outline`](crate::outline::Outline) has.
+    pub(crate) tokens: usize,
+    /// Strings that are values, and those that are names.
+    pub(crate) strings: usize,
+    pub(crate) names: usize,
+    /// Numbers and literals.
+    pub(crate) scalars: usize,
 }
 
 /// What is known of a block.
@@ -69,18 +82,23 @@ pub(crate) struct Row {
 }
 
 impl Compact {
-    /// Draws a text. `false` when it is not one of these.
-    pub(crate) fn draw(&mut self, json: &[u8]) -> bool {
+    /// Draws a text. `false` when it is not one of these. With `COUNTS`, [`counts`](Self::counts) are known afterwards.
+    pub(crate) fn draw<const COUNTS: bool>(&mut self, json: &[u8]) -> bool {
         self.drawn = 0;
         json.len() <= MAX_TEXT_BYTES
-            && vector::run_widest(Draw::<false> { compact: self, text: json }).is_some()
+            && vector::run_widest(Draw::<false, COUNTS> { compact: self, text: json }).is_some()
     }
 
-    /// Draws the text at the front of `input` that a line end ends, if there is one and it is one of these. How long it is, and
-    /// where in it all bytes are that are not ASCII.
-    pub(crate) fn draw_line(&mut self, input: &[u8]) -> Option<(usize, Range<usize>)> {
+    /// [`draw`](Self::draw) for the text at the front of `input` that a line end ends, if there is one and it is one of these. How long
+    /// it is, and where in it all bytes are that are not ASCII.
+    pub(crate) fn draw_line<const COUNTS: bool>(&mut self, input: &[u8]) -> Option<(usize, Range<usize>)> {
         let input = input.get(..MAX_TEXT_BYTES + 1).unwrap_or(input);
-        vector::run_widest(Draw::<true> { compact: self, text: input })
+        vector::run_widest(Draw::<true, COUNTS> { compact: self, text: input })
+    }
+
+    /// Those of the text drawn last, if it was drawn with them.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// What is known of the text drawn last, if it is as long as this one; the highest bit that is set in them is a byte of it.
@@ -118,13 +136,13 @@ impl Compact {
     }
 }
 
-/// `LINE`: up to a line end, otherwise all of it.
-struct Draw<'c, const LINE: bool> {
+/// `LINE`: up to a line end, otherwise all of it. `COUNTS`: counts what there is.
+struct Draw<'c, const LINE: bool, const COUNTS: bool> {
     compact: &'c mut Compact,
     text: &'c [u8],
 }
 
-impl<const LINE: bool> Task for Draw<'_, LINE> {
+impl<const LINE: bool, const COUNTS: bool> Task for Draw<'_, LINE, COUNTS> {
     type Output = Option<(usize, Range<usize>)>;
 
     #[inline(always)]
@@ -162,14 +180,26 @@ impl<const LINE: bool> Task for Draw<'_, LINE> {
             }
         };
         let rows = compact.rows.get_mut(..block)?;
-        if !connect(vector, rows) {
+        let mut counted = Counted::default();
+        if !connect::<_, COUNTS>(vector, rows, &mut counted) {
             return None;
+        }
+        if COUNTS {
+            // What is behind the text has been called marks.
+            let behind = block * BLOCK - length;
+            let Counted { quotes, colons, marks, scalars } = counted;
+            compact.counts = Counts {
+                tokens: (quotes + marks + scalars).saturating_sub(behind),
+                strings: (quotes / 2).saturating_sub(colons),
+                names: colons,
+                scalars,
+            };
         }
         let rest = length + BLOCK - block * BLOCK;
         if let Some(last) = rows.last_mut()
             && rest < BLOCK
         {
-            // What is behind the text has been called marks.
+            // So it has been called a landmark.
             last.landmarks &= !(u64::MAX << rest);
         }
         compact.drawn = block;
@@ -240,9 +270,18 @@ impl Looks {
     }
 }
 
+/// What there is in all rows, strings left out. Whatever is behind the text is among the marks.
+#[derive(Default)]
+struct Counted {
+    quotes: usize,
+    colons: usize,
+    marks: usize,
+    scalars: usize,
+}
+
 /// Finds the landmarks of each row. `false` when what stands next to each other may not.
 #[inline(always)]
-fn connect<V: Vector>(vector: V, rows: &mut [Row]) -> bool {
+fn connect<V: Vector, const COUNTS: bool>(vector: V, rows: &mut [Row], counted: &mut Counted) -> bool {
     // What one block leaves to the next. All ones after one that ends inside of a string, without its closing quote.
     let mut inside = 0;
     // One after a block whose last byte is such a thing.
@@ -265,6 +304,12 @@ fn connect<V: Vector>(vector: V, rows: &mut [Row]) -> bool {
         let after_scalars = shifted(scalars, &mut scalar);
         // A string and what else is no mark follows a mark, as a number's other bytes follow its first.
         wrong |= openings & !after_marks | scalars & !(after_marks | after_scalars);
+        if COUNTS {
+            counted.quotes += quotes.count_ones() as usize;
+            counted.colons += colons.count_ones() as usize;
+            counted.marks += marks.count_ones() as usize;
+            counted.scalars += (scalars & after_marks).count_ones() as usize;
+        }
         // A string that follows a comma or a bracket is a name, or an element of an array. Adding its first bit to it clears it, and
         // the carry marks its closing quote.
         let names = openings & !after_colons;
@@ -313,9 +358,9 @@ mod tests {
     fn the_longest_text_takes_as_much_memory_as_is_said() {
         let mut compact = Compact::default();
         let line = |length: usize| format!("[\"{}\"]\n", "x".repeat(length - 4));
-        let drawn = compact.draw_line(line(MAX_TEXT_BYTES).as_bytes());
+        let drawn = compact.draw_line::<false>(line(MAX_TEXT_BYTES).as_bytes());
         assert_eq!(drawn, Some((MAX_TEXT_BYTES, 0..0)));
         assert_eq!(compact.bytes(), 257 * 48);
-        assert_eq!(compact.draw_line(line(MAX_TEXT_BYTES + 1).as_bytes()), None);
+        assert_eq!(compact.draw_line::<false>(line(MAX_TEXT_BYTES + 1).as_bytes()), None);
     }
 }

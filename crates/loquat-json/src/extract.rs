@@ -6,13 +6,14 @@
 use std::num::NonZeroU64;
 use std::{fmt, ptr};
 
+use crate::compact::Counts;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Mark};
 use crate::found::{Found, Likeness};
 use crate::pass::{Bounds, Pass};
 use crate::pointer::Fields;
 use crate::predict::Predictor;
-use crate::shape::Shape;
+use crate::shape::{Drawn, MAX_SLOTS, Shape};
 use crate::spare::Spare;
 use crate::template::{self, Framed, Framing};
 use crate::vector;
@@ -176,24 +177,26 @@ impl Extractor {
         }
     }
 
-    /// Validates a text that no template fits. Whether it has a known shape, and so what is found in it is known to the
-    /// predictor; otherwise the pass knows.
+    /// Validates a text that no template fits, without its outline if it has no white space. Whether it has a known shape, and so what
+    /// is found in it is known to the predictor; otherwise the pass knows.
     fn look_through(&mut self, json: &str, predicts: bool) -> Result<bool, Error> {
+        if self.pass.attempts.is_due() {
+            let text = json.as_bytes();
+            let compact = &mut self.pass.compact;
+            let is_drawn = if predicts { compact.draw::<true>(text) } else { compact.draw::<false>(text) };
+            let looked = if is_drawn { self.look_along(json, predicts) } else { None };
+            self.pass.attempts.note(looked.is_some());
+            if let Some(is_adapted) = looked {
+                return Ok(is_adapted);
+            }
+        }
         let Self { pass, predictor, fields, max_depth, max_matches, .. } = self;
         let bounds =
             Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: predicts };
-        if !predicts && pass.attempts.is_due() {
-            let json = json.as_bytes();
-            let is_compact = pass.compact.draw(json) && pass.run_compact(json, bounds);
-            pass.attempts.note(is_compact);
-            if is_compact {
-                return Ok(false);
-            }
-        }
         pass.draw(json.as_bytes(), bounds)?;
         if predicts {
             let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
-            if predictor.adapt(json, &pass.outline, fields.shapes(), is_allowed) {
+            if predictor.adapt(json, Drawn::Outline(&pass.outline), fields.shapes(), is_allowed) {
                 return Ok(true);
             }
         }
@@ -201,13 +204,46 @@ impl Extractor {
         if predicts && predictor.is_studying() {
             let Pass { tokens, hits, deepest, outline, .. } = pass;
             let sketch = [outline.places().len(), tokens.len(), hits.all.len(), *deepest];
-            if fields.shapes().recurs(sketch)
-                && let Some(shape) = Shape::new(json, outline, tokens, &hits.all, fields.len(), *deepest)
-            {
-                predictor.learn(json, outline, shape, fields.shapes());
+            if fields.shapes().recurs(sketch) {
+                self.learn(json);
             }
         }
         Ok(false)
+    }
+
+    /// [`look_through`](Self::look_through) for a text without white space, once that was drawn, and counted if `predicts`. `None`
+    /// when its outline has to be drawn.
+    #[inline]
+    fn look_along(&mut self, json: &str, predicts: bool) -> Option<bool> {
+        let Self { pass, predictor, fields, max_depth, max_matches, .. } = self;
+        let bounds = Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: false };
+        if !predicts {
+            return pass.run_compact(json.as_bytes(), bounds).then_some(false);
+        }
+        let Counts { tokens, strings, names, scalars } = pass.compact.counts();
+        let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
+        if predictor.adapt(json, Drawn::Compact(tokens), fields.shapes(), is_allowed) {
+            return Some(true);
+        }
+        // What has more strings will never be learned.
+        let is_studied = predictor.is_studying() && strings <= MAX_SLOTS;
+        if !is_studied || !fields.shapes().recurs([tokens, strings, names, scalars]) {
+            return pass.run_compact(json.as_bytes(), bounds).then_some(false);
+        }
+        // Few are learned. Of those it has to be known where each token is.
+        let bounds = Bounds { has_tokens: true, ..bounds };
+        pass.draw(json.as_bytes(), bounds).ok()?;
+        pass.run(json.as_bytes(), bounds).ok()?;
+        self.learn(json);
+        Some(false)
+    }
+
+    /// Learns the shape of the text that was drawn, and passed with its tokens noted.
+    fn learn(&mut self, json: &str) {
+        let Self { pass: Pass { tokens, hits, deepest, outline, .. }, predictor, fields, .. } = self;
+        if let Some(shape) = Shape::new(json, outline, tokens, &hits.all, fields.len(), *deepest) {
+            predictor.learn(json, outline, shape, fields.shapes());
+        }
     }
 
     /// [`extract_str`](Self::extract_str) for the data of an event. Costs next to nothing for one that was framed for this
@@ -323,7 +359,7 @@ impl Extractor {
         let bounds = Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: false };
         let mut compact = None;
         if pass.attempts.is_due() {
-            compact = vector::draw_compact_line(&mut pass.compact, input).and_then(|json| {
+            compact = vector::draw_compact_line::<false>(&mut pass.compact, input).and_then(|json| {
                 let accepted = accept(json.len())?;
                 pass.run_compact(json.as_bytes(), bounds).then_some((json, accepted, *mark))
             });
@@ -345,6 +381,33 @@ impl Extractor {
     /// The event that was to be predicted is not all there.
     pub(crate) fn wait(&mut self) {
         self.predictor.forget_ruled_out();
+    }
+
+    /// The JSON text at the front of `input` up to its line end that no template fits, if it has no white space and nothing wrong, and
+    /// `accept` takes its length; what that makes of it; and the event's mark. It is adapted to, passed or learned as it would be
+    /// alone, in one go with finding its end.
+    pub(crate) fn look_through_line<'i, A>(
+        &mut self,
+        input: &'i [u8],
+        accept: impl Fn(usize) -> Option<A>,
+    ) -> Option<(&'i str, A, Mark)> {
+        if !self.pass.attempts.is_due() {
+            return None;
+        }
+        let looked = vector::draw_compact_line::<true>(&mut self.pass.compact, input).and_then(|json| {
+            let accepted = accept(json.len())?;
+            self.predictor.settle(self.fields.shapes());
+            let is_adapted = self.look_along(json, true)?;
+            Some((json, accepted, is_adapted))
+        });
+        self.pass.attempts.note(looked.is_some());
+        let (json, accepted, is_adapted) = looked?;
+        self.pass.outline.release();
+        self.predictor.forget_ruled_out();
+        if !is_adapted {
+            self.predictor.pass_over();
+        }
+        Some((json, accepted, self.mark))
     }
 
     /// Whether what is found in the current text was predicted.

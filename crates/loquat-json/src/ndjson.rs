@@ -284,7 +284,9 @@ impl fmt::Debug for Decoder {
 
 /// The line at the front of the input, if it is JSON as predicted, when the line ends differ.
 fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
-    let (data, ending, found_by) = json.predict_unframed(input, |end| line_end(input, end))?;
+    let end_of = |end| line_end(input, end);
+    let (data, ending, found_by) =
+        json.predict_unframed(input, end_of).or_else(|| json.look_through_line(input, end_of))?;
     let length = data.len() + ending;
     let after = vector::text(input.get(data.len()..length)?)?;
     json.put_into(Frame { framing: Framing::Lines, before: "", after, name: (0, 0) });

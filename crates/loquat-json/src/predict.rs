@@ -3,10 +3,10 @@
 //! A template is an earlier event in which the strings and numbers that were seen to change are holes ([`Pattern`]). An event
 //! that no template fits is tried with shapes, in which every string and number is a hole; that teaches which of them change.
 //! First comes the shape that came next the last time a stream was here: streams resemble each other in that too, and one comparison is
-//! cheaper than an outline. By the outline most of the others are told apart at once: those of the templates, and the shared ones. Only
-//! what fits no shape either needs the full pass, and only what recurs is made a shape of. A stream whose events never repeat one soon
-//! stops being studied, so that it costs no more than the full pass and a failed comparison. Where streams are so short or so varied that
-//! what they learn is not repaid, those that follow begin without any of it ([`account`]).
+//! cheaper than to look where the event's tokens are. By how many of those there are most of the others are told apart at once: those of
+//! the templates, and the shared ones. Only what fits no shape either needs the full pass, and only what recurs is made a shape of. A
+//! stream whose events never repeat one soon stops being studied, so that it costs no more than the full pass and a failed comparison.
+//! Where streams are so short or so varied that what they learn is not repaid, those that follow begin without any of it ([`account`]).
 
 mod account;
 mod memory;
@@ -22,7 +22,7 @@ use crate::found::{Hits, Likeness};
 use crate::outline::Outline;
 use crate::pattern::{Pattern, Shift};
 use crate::serial::Serials;
-use crate::shape::{Known, MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
+use crate::shape::{Drawn, Known, MAX_TEXT_BYTES, Shape, Shapes, Snapshot};
 use crate::template::{Frame, Framed, Framing, Template};
 
 /// Templates of one stream: text, tool call, reasoning and ping alternate in the richest streams recorded.
@@ -353,7 +353,7 @@ impl Predictor {
     pub(crate) fn adapt(
         &mut self,
         json: &str,
-        outline: &Outline,
+        drawn: Drawn<'_>,
         store: &Shapes,
         is_allowed: impl Fn(&Shape) -> bool,
     ) -> bool {
@@ -361,19 +361,19 @@ impl Predictor {
             return false;
         }
         let Self { templates, shifts, .. } = self;
-        if let Some(position) = templates.iter().position(|known| known.shape.fits(json, outline, shifts)) {
+        if let Some(position) = templates.iter().position(|known| known.shape.fits(json, drawn, shifts)) {
             let cost = self.mend(json, position, store);
             self.account.spend(cost::OUTLINE + cost);
             return true;
         }
         self.refresh(store);
         let Self { templates, shared, shifts, .. } = self;
-        let drawn = outline.places().len();
+        let count = drawn.tokens();
         let fitting = shared.shapes.iter().position(|Known { shape, tokens }| {
-            *tokens == drawn
+            *tokens == count
                 && !templates.iter().any(|template| Arc::ptr_eq(&template.shape, shape))
                 && is_allowed(shape)
-                && shape.fits(json, outline, shifts)
+                && shape.fits(json, drawn, shifts)
         });
         if let Some(position) = fitting {
             let cost = self.take_over(json, position, store);
@@ -464,7 +464,7 @@ impl Predictor {
 
     /// Learns the shape of a document that had to be passed in full. The second one of that shape makes a template.
     pub(crate) fn learn(&mut self, json: &str, outline: &Outline, shape: Shape, store: &Shapes) {
-        if shape.fits(json, outline, &mut self.shifts) {
+        if shape.fits(json, Drawn::Outline(outline), &mut self.shifts) {
             self.account.spend(cost::SHAPE);
             let shape = store.publish(Arc::new(shape));
             self.follow(&shape, store);

@@ -52,6 +52,25 @@ pub(crate) struct Token {
     pub(crate) content: Content,
 }
 
+/// What is known of a document that is looked for among the shapes.
+#[derive(Clone, Copy)]
+pub(crate) enum Drawn<'o> {
+    /// Where all its tokens are.
+    Outline(&'o Outline),
+    /// How many tokens it has, and that there is no white space around them.
+    Compact(usize),
+}
+
+impl Drawn<'_> {
+    /// How many tokens there are.
+    pub(crate) fn tokens(self) -> usize {
+        match self {
+            Self::Outline(outline) => outline.places().len(),
+            Self::Compact(tokens) => tokens,
+        }
+    }
+}
+
 /// A document without its strings and numbers: a pattern in which every one of them is a hole.
 pub(crate) struct Shape {
     pub(crate) pattern: Pattern,
@@ -152,8 +171,14 @@ impl Shape {
     }
 
     /// Whether the document that was drawn has this shape; its `shifts` then.
-    pub(crate) fn fits(&self, json: &str, outline: &Outline, shifts: &mut Vec<Shift>) -> bool {
-        self.tokens == outline.places().len() && self.shift(json.as_bytes(), outline, shifts).is_some()
+    pub(crate) fn fits(&self, json: &str, drawn: Drawn<'_>, shifts: &mut Vec<Shift>) -> bool {
+        self.tokens == drawn.tokens()
+            && match drawn {
+                Drawn::Outline(outline) => self.shift(json.as_bytes(), outline, shifts).is_some(),
+                Drawn::Compact(_) => self
+                    .match_document(json.as_bytes(), shifts)
+                    .is_some_and(|found| found.len() == json.len()),
+            }
     }
 
     /// As sound as a match of the pattern ([`Pattern`]): the outline has found all strings valid, and says where each ends.

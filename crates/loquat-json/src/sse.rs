@@ -538,14 +538,17 @@ fn event_end(value: &[u8], end: usize) -> Option<usize> {
     Some(blank + line_end(value, blank)?)
 }
 
-/// The event at the front of the input, if it is at most one `event:` line, one `data:` line that is JSON as predicted, and a
-/// blank line, when these stand otherwise around the JSON than was predicted. The data has no line end in it, because valid JSON
-/// has none in its strings, and none outside of them that was not in the text or shape it was predicted from, which had none.
+/// The event at the front of the input, if it is at most one `event:` line, one `data:` line that is JSON as predicted, or without
+/// white space, and a blank line, when these stand otherwise around the JSON than was predicted. The data has no line end in it,
+/// because valid JSON has none in its strings, and none outside of them that was not in the text or shape it was predicted from, which
+/// had none.
 fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {
     let (name, rest) = name_line(input)?;
     let value = rest.strip_prefix(b"data:")?;
     let value = value.strip_prefix(b" ").unwrap_or(value);
-    let (data, end, found_by) = json.predict_unframed(value, |end| event_end(value, end))?;
+    let end_of = |end| event_end(value, end);
+    let (data, end, found_by) =
+        json.predict_unframed(value, end_of).or_else(|| json.look_through_line(value, end_of))?;
     let start = input.len() - value.len();
     // Of the data it is known.
     let before = vector::text(input.get(..start)?)?;

@@ -310,6 +310,8 @@ fn is_value_end(byte: u8) -> bool {
 mod tests {
     use super::*;
     use crate::Fields;
+    use crate::compact::Counts;
+    use crate::outline::Outline;
     use crate::pass::Bounds;
     use crate::vector::BLOCK;
 
@@ -343,27 +345,41 @@ mod tests {
         (found.collect(), format!("{:?}", hits.known()))
     }
 
+    /// What there is in a text that was drawn, by its outline.
+    fn counted(json: &str, outline: &Outline) -> Counts {
+        let bytes = outline.places().iter().map(|place| json.as_bytes()[*place as usize]);
+        let count = |wanted: &str| bytes.clone().filter(|byte| wanted.as_bytes().contains(byte)).count();
+        let (tokens, quotes, marks) = (outline.places().len(), count("\""), count("{}[]:,"));
+        let names = count(":");
+        Counts { tokens, strings: quotes / 2 - names, names, scalars: tokens - quotes - marks }
+    }
+
     /// Whether a text is walked through, as a text and as a line. What is walked through has to be what the outline's walk says it is.
     fn is_walked(fields: &Fields, json: &str) -> bool {
         let bounds = Bounds { fields, max_depth: 12, max_matches: 12, has_tokens: false };
         let (mut pass, mut oracle) = (Pass::default(), Pass::default());
         let is_sound =
             oracle.draw(json.as_bytes(), bounds).is_ok() && oracle.run(json.as_bytes(), bounds).is_ok();
-        let is_walked = pass.compact.draw(json.as_bytes()) && pass.run_compact(json.as_bytes(), bounds);
+        let is_walked =
+            pass.compact.draw::<true>(json.as_bytes()) && pass.run_compact(json.as_bytes(), bounds);
         if is_walked {
             assert!(is_sound, "{json}");
             assert_eq!(found(&pass.hits), found(&oracle.hits), "{json}");
+            assert_eq!(pass.compact.counts(), counted(json, &oracle.outline), "{json}");
         }
         for behind in ["\n", "\r\n: next"] {
             let line = [json, behind].concat();
-            let length = pass.compact.draw_line(line.as_bytes()).map(|(length, _)| length);
+            let length = pass.compact.draw_line::<true>(line.as_bytes()).map(|(length, _)| length);
             let is_line = length == Some(json.len()) && pass.run_compact(json.as_bytes(), bounds);
             assert_eq!(is_line, is_walked, "{json}");
             if is_line {
                 assert_eq!(found(&pass.hits), found(&oracle.hits), "{json}");
+                assert_eq!(pass.compact.counts(), counted(json, &oracle.outline), "{json}");
             }
         }
-        assert!(pass.compact.draw_line(json.as_bytes()).is_none_or(|(length, _)| length < json.len()));
+        assert!(
+            pass.compact.draw_line::<false>(json.as_bytes()).is_none_or(|(length, _)| length < json.len())
+        );
         is_walked
     }
 

@@ -42,6 +42,43 @@ fn what_is_likely_to_come_is_read_where_it_is_framed() {
     }
 }
 
+/// Shapes that are known and were not to be expected, and shapes that are new: as long as there is no white space in them, nobody frames
+/// them first and looks at them afterwards.
+#[test]
+fn what_nobody_expects_is_read_where_it_is_framed_too() {
+    let new = |number: usize| format!(r#"{{"text":"t{number}","n{}":{number}}}"#, "x".repeat(number));
+    let known =
+        |number: usize, kind: usize| format!(r#"{{"text":"{number}","kind{kind}":{{"n":{number}}}}}"#);
+    let documents: Vec<(String, String)> = (0..6)
+        .flat_map(|number| (0..3).map(move |kind| (known(number, number * kind % 3), number.to_string())))
+        .chain((0..6).map(|number| (new(number), format!("t{number}"))))
+        .collect();
+    for (before, after) in [("", "\n"), ("", "\r\n"), ("data:", "\n\n"), ("event: e\ndata: ", "\r\n\r\n")] {
+        let fields = Fields::compile(&["/text"]).unwrap();
+        let mut json = Extractor::new(fields.clone());
+        let mut framer: Framer = match before {
+            "" => ndjson::Decoder::new(Limits::default()).into(),
+            _ => sse::Decoder::new(Limits::default()).into(),
+        };
+        for (document, text) in &documents {
+            let event = [before, document, after].concat();
+            let mut input = event.as_bytes();
+            let event = framer.next_for(&mut input, &mut json).unwrap().unwrap();
+            assert_ne!(event.found_by, Mark::default(), "{document} after {before:?}");
+            assert_eq!(event.data, document);
+            assert_eq!(event.name, if before.starts_with("event") { "e" } else { "message" });
+            let found = json.extract_event(&event).unwrap();
+            assert_eq!(found.str(0).unwrap().borrowed(), Some(&text[..]), "{document} after {before:?}");
+        }
+        // With white space, it is nobody's until it is framed; half an event is not read at all.
+        let spaced = format!("{before}{{\"new\": 1}}{after}");
+        let event = framer.next_for(&mut spaced.as_bytes(), &mut json).unwrap().map(|event| event.found_by);
+        assert_eq!(event, Some(Mark::default()));
+        let half = format!("{before}{}", new(200));
+        assert!(framer.next_for(&mut half.as_bytes(), &mut json).unwrap().is_none());
+    }
+}
+
 fn reply(documents: impl Iterator<Item = String>) -> String {
     documents.map(|json| format!("data: {json}\n\n")).collect()
 }

@@ -197,8 +197,11 @@ pub(crate) fn draw_line<'i>(outline: &mut Outline, input: &'i [u8]) -> Option<&'
 
 /// [`draw_line`] for a text without white space: [`Compact::draw_line`].
 #[inline]
-pub(crate) fn draw_compact_line<'i>(compact: &mut Compact, input: &'i [u8]) -> Option<&'i str> {
-    let (length, others) = compact.draw_line(input)?;
+pub(crate) fn draw_compact_line<'i, const COUNTS: bool>(
+    compact: &mut Compact,
+    input: &'i [u8],
+) -> Option<&'i str> {
+    let (length, others) = compact.draw_line::<COUNTS>(input)?;
     let line = input.get(..length)?;
     if !others.is_empty() && !is_utf8(line.get(others)?) {
         return None;
