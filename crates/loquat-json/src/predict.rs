@@ -363,7 +363,7 @@ impl Predictor {
         let Self { templates, shifts, .. } = self;
         if let Some(position) = templates.iter().position(|known| known.shape.fits(json, drawn, shifts)) {
             let cost = self.mend(json, position, store);
-            self.account.spend(cost::OUTLINE + cost);
+            self.account.spend(cost::LOOK + cost);
             return true;
         }
         self.refresh(store);
@@ -377,7 +377,7 @@ impl Predictor {
         });
         if let Some(position) = fitting {
             let cost = self.take_over(json, position, store);
-            self.account.spend(cost::OUTLINE + cost);
+            self.account.spend(cost::LOOK + cost);
         }
         fitting.is_some()
     }
