@@ -40,7 +40,7 @@ pub struct Http2Limits {
     /// that spends the budget is closed. Tokens come in small frames, so `h2`'s own default kills a busy connection.
     /// Frames that a caller leaves unread are taken over before they cost an eighth of it; what is charged and never
     /// given back is the frames that were under way to a stream when it was reset. Default 64 MiB, for 260,000 of those in
-    /// the life of a connection. It is a number, not memory.
+    /// the life of a connection. It is a number, not memory. Never less than 64 KiB for each of `max_streams`, whatever it is set to.
     pub data_frame_budget_bytes: usize,
     /// How long the caller of a stream may read nothing, while at least `laggard_bytes` lie there for it, before the stream
     /// is given up: reset, with an error whose source is [`crate::Laggard`]. Up to a quarter later. Default 60 s, longer than anything pauses
@@ -90,13 +90,16 @@ impl Default for Http2Limits {
 }
 
 impl Http2Limits {
-    /// With that many streams on a connection, and a budget of at least 64 KiB for the small DATA frames of each. The
-    /// connection's window stays as it is ([`Http2Limits::with_windows`]): it is memory.
+    /// With that many streams on a connection. The connection's window stays as it is ([`Http2Limits::with_windows`]): it is memory.
     #[must_use]
     pub fn with_max_streams(mut self, streams: usize) -> Self {
         self.max_streams = streams;
-        self.data_frame_budget_bytes = self.data_frame_budget_bytes.max(streams.saturating_mul(64 * 1024));
         self
+    }
+
+    /// What small DATA frames not yet read may be charged: what is set, and never less than every stream needs.
+    pub(crate) fn frame_budget(&self) -> usize {
+        self.data_frame_budget_bytes.max(self.max_streams.saturating_mul(64 * 1024))
     }
 
     /// With these windows, in bytes.

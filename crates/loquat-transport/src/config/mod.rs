@@ -326,8 +326,9 @@ mod tests {
             limits.connection_window_bytes as usize
                 >= limits.max_streams * limits.stream_window_bytes as usize
         );
-        for limits in [limits, Http2Limits::default().with_max_streams(5000)] {
-            assert!(limits.data_frame_budget_bytes >= limits.max_streams * 64 * 1024);
+        let many = Http2Limits { max_streams: 5000, ..Http2Limits::default() };
+        for limits in [limits, many] {
+            assert!(limits.frame_budget() >= limits.max_streams * 64 * 1024);
         }
         let config = Config::new().with_proxy(Proxy::Url("http://u:hunter2@proxy".into()));
         assert!(!format!("{config:?}").contains("hunter2"));

@@ -91,7 +91,7 @@ impl Driver {
         let leaving = Leaving { shared: Arc::clone(&shared), permit };
         let mut connection = connection; // declared after it, and so closed before it
         let mut watch = Watch::new(&limits, &mut connection);
-        let turn = (limits.data_frame_budget_bytes / CHARGE_PER_BYTE / 8).clamp(4096, MAX_TURN) as u64;
+        let turn = (limits.frame_budget() / CHARGE_PER_BYTE / 8).clamp(4096, MAX_TURN) as u64;
         meter.pause_after(turn);
         let finished = poll_fn(|cx| {
             let done = Pin::new(&mut connection).poll(cx);

@@ -86,7 +86,7 @@ impl Http2 {
             .initial_window_size(window(limits.stream_window_bytes))
             .initial_connection_window_size(connection_window)
             .max_frame_size(limits.max_frame_bytes.clamp(1 << 14, (1 << 24) - 1))
-            .data_frame_budget(limits.data_frame_budget_bytes)
+            .data_frame_budget(limits.frame_budget())
             .max_header_list_size(u32::try_from(head.max_bytes).unwrap_or(u32::MAX))
             .max_concurrent_reset_streams(REMEMBERED_RESETS)
             .reset_stream_duration(REMEMBER_RESETS_FOR)
