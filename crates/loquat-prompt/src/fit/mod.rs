@@ -1,8 +1,9 @@
 //! A request made to fit into a context window.
 //!
-//! What goes first is a policy, tried in its order until the request fits: the middle of long parts, then the oldest turns. What
-//! never goes: instructions, the last turn, and one half of a pair, since a tool call without its result (or a result without
-//! its call) is refused by every provider.
+//! What goes first is a policy, tried in its order until the request fits: the middle of long parts, then the oldest turns, then
+//! the oldest of the last turn's tool calls with their results. What never goes: instructions, the last question and what was
+//! answered last, and one half of a pair, since a tool call without its result (or a result without its call) is refused by every
+//! provider.
 
 mod turns;
 
@@ -22,7 +23,8 @@ pub struct FitPolicy {
     /// A text or a tool's result longer than so many tokens loses its middle, the oldest first; `None` leaves all whole. Default
     /// 4,000: some pages of a log, of which the ends say most. Instructions and the last message are never cut.
     pub long_part_tokens: Option<usize>,
-    /// Whether the oldest turns are left out, whole: a turn is a user's message with all that was answered to it. Default `true`.
+    /// Whether the oldest turns are left out, whole: a turn is a user's message with all that was answered to it. After them go the
+    /// tool calls of the last turn with their results, the oldest first, but not the last. Default `true`.
     pub drop_oldest: bool,
 }
 
@@ -111,10 +113,11 @@ pub fn fit_with(
         let droppable = turns::droppable(&smaller.messages);
         let parts = counter.request(&smaller)?;
         let mut left = Left::new(&parts);
-        for turn in &droppable {
+        for (number, turn) in (1..).zip(&droppable) {
             left.take(&parts, turn);
-            // What is plainly still too long is not counted again: a long conversation has many turns.
-            if left.high() > limit.saturating_add(parts.messages.len() as u64) {
+            // What is plainly still too long is not counted again: a long conversation has many turns. When no more can go, it is.
+            let is_plain = left.high() > limit.saturating_add(parts.messages.len() as u64);
+            if is_plain && number < droppable.len() {
                 continue;
             }
             // The summary replaces all that went, so each attempt begins with the whole.

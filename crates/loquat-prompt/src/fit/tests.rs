@@ -58,6 +58,44 @@ fn a_summary_takes_the_place_of_what_went() {
     assert_eq!(request.messages.last().unwrap().text(), "last");
 }
 
+/// One question, and two hundred calls of tools in search of the answer.
+#[test]
+fn of_an_agents_long_work_the_oldest_calls_go_with_their_results() {
+    let mut request = ChatRequest::new("m").with_system("Rules.").with_user("old").with_user("The question.");
+    for number in 0..200 {
+        let call = ToolCall::new(format!("call{number}"), "search", "{}");
+        let result = ToolResult::new(&call, format!("{number} {}", words(20)));
+        request = request
+            .with_message(Message::new(Role::Assistant, vec![Part::ToolCall(call)]))
+            .with_message(Message::new(Role::Tool, vec![Part::ToolResult(result)]));
+    }
+    let whole = request.clone();
+    let fitted = fit(&mut request, &counter(), 1000, &FitPolicy::default()).unwrap();
+    assert!(fitted.messages_dropped > 300 && fitted.count.high() > 900, "{fitted:?}");
+    assert_eq!(request.messages[..2], [Message::system("Rules."), Message::user("The question.")]);
+    let kept = request.messages.len() - 2;
+    assert_eq!(request.messages[2..], whole.messages[whole.messages.len() - kept..], "the last ones");
+    assert_eq!(kept % 2, 0);
+
+    // The last answer stays, and the question.
+    let mut request = whole.clone();
+    let error = fit(&mut request, &counter(), 20, &FitPolicy::default()).unwrap_err();
+    assert_eq!((error.kind(), request), (ErrorKind::ContextLength, whole));
+}
+
+#[test]
+fn a_call_that_nobody_answered_holds_nothing_together() {
+    let call = Part::ToolCall(ToolCall::new("lost", "search", "{}"));
+    let mut request =
+        ChatRequest::new("m").with_user("first").with_message(Message::new(Role::Assistant, vec![call]));
+    for turn in 0..9 {
+        request = request.with_user(format!("{turn} {}", words(100))).with_message(Message::assistant("ok"));
+    }
+    request = request.with_user("last");
+    let fitted = fit(&mut request, &counter(), 300, &FitPolicy::default()).unwrap();
+    assert!(fitted.messages_dropped > 14, "{fitted:?}");
+}
+
 #[test]
 fn what_cannot_fit_is_an_error_and_stays_whole() {
     let mut request = ChatRequest::new("m").with_system(words(500)).with_user("hi");

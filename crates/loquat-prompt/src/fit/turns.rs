@@ -1,22 +1,43 @@
 //! Which messages can go together.
 
-use std::{collections::HashSet, ops::Range};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use loquat_core::{Message, Part, Role};
 
-/// The runs of messages that can be left out, oldest first: whole turns but the last, without the instructions at the beginning. A
-/// turn begins with a user's message that answers no open tool call; a system message inside stays and ends a run.
+/// The runs of messages that can be left out, oldest first: whole turns but the last, and of the last, which may be an agent's long
+/// work, its calls with their results, but for the last of these. Instructions at the beginning stay. A turn begins with a user's
+/// message that answers no open tool call; a system message inside stays and ends a run.
 pub(super) fn droppable(messages: &[Message]) -> Vec<Range<usize>> {
+    // A call that nobody ever answers holds nothing together.
+    let mut answered = HashMap::new();
+    for (place, message) in messages.iter().enumerate() {
+        for part in &message.parts {
+            if let Part::ToolResult(result) = part {
+                answered.insert(result.call_id.as_str(), place);
+            }
+        }
+    }
     let mut starts = Vec::new();
+    let mut exchanges = Vec::new();
     let mut open = HashSet::new();
+    let mut opened = 0;
     for (place, message) in messages.iter().enumerate().skip(beginning(messages)) {
         let answers = message.parts.iter().any(|part| matches!(part, Part::ToolResult(_)));
-        if message.role == Role::User && !answers && open.is_empty() {
-            starts.push(place);
+        if open.is_empty() {
+            opened = place;
+            if message.role == Role::User && !answers {
+                starts.push(place);
+                exchanges.clear();
+            }
         }
         for part in &message.parts {
             match part {
-                Part::ToolCall(call) => {
+                Part::ToolCall(call)
+                    if answered.get(call.id.as_str()).is_some_and(|answer| *answer > place) =>
+                {
                     open.insert(call.id.as_str());
                 }
                 Part::ToolResult(result) => {
@@ -25,6 +46,9 @@ pub(super) fn droppable(messages: &[Message]) -> Vec<Range<usize>> {
                 _ => {}
             }
         }
+        if answers && open.is_empty() {
+            exchanges.push(opened..place + 1);
+        }
     }
     // What stands before the first user's message, an answer without its question, goes with the first turn.
     if let Some(first) = starts.first_mut() {
@@ -32,7 +56,8 @@ pub(super) fn droppable(messages: &[Message]) -> Vec<Range<usize>> {
     }
     let turns =
         starts.windows(2).filter_map(|pair| pair.first().zip(pair.get(1)).map(|(start, end)| *start..*end));
-    turns.flat_map(|turn| runs(messages, turn)).collect()
+    exchanges.pop();
+    turns.chain(exchanges).flat_map(|run| runs(messages, run)).collect()
 }
 
 /// The runs of a turn between system messages. A system message between a call and its result keeps all of them.
