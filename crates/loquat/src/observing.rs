@@ -12,13 +12,12 @@ pub(crate) fn wrap(
     observer: &Observer,
     model: HttpModel,
     name: &str,
-    schedule: impl FnOnce(loquat_observe::Attempted<HttpModel>, String) -> Arc<dyn Model>,
+    schedule: impl FnOnce(loquat_observe::Attempted<HttpModel>) -> Arc<dyn Model>,
 ) -> Arc<dyn Model> {
     let endpoint = model.endpoint();
-    let base_url = endpoint.base_url.clone();
-    let place = Place::new(endpoint.provider.as_str(), name).with_base_url(&base_url);
+    let place = Place::new(endpoint.provider.as_str(), name).with_base_url(&endpoint.base_url);
     let attempt = observer.attempt(model, place.clone());
-    Arc::new(observer.operation(schedule(attempt, base_url), place))
+    Arc::new(observer.operation(schedule(attempt), place))
 }
 
 /// The engine, which is asked directly.

@@ -12,7 +12,8 @@ impl Client {
     /// A router over the plan's endpoints. An endpoint's provider says its wire format; where it has no address it is the
     /// provider's own, with the key this client has for it, or this client's one server for everything
     /// ([`ClientBuilder::base_url`](crate::ClientBuilder::base_url)), where it has such. With a key of its own it is the
-    /// provider's in any case. Each endpoint has its own budget, queue and breaker.
+    /// provider's in any case. Each endpoint has its own budget, queue and breaker; while that is open nobody waits for it, whatever
+    /// this client's retries do.
     ///
     /// Another model where the first one fails before it has said anything:
     ///
@@ -49,8 +50,8 @@ impl Client {
         let http = self.http_endpoint(spec)?;
         let model = &spec.endpoint.model;
         let name = format!("{} as {model}", spec.name);
-        let schedule = self.0.endpoint_schedule(http.endpoint().base_url.clone(), &name);
-        let mut connected = Connected::new(self.0.scheduled(http, &name));
+        let (model, schedule) = self.0.routed(http, &name);
+        let mut connected = Connected::new(model);
         if let Some(schedule) = schedule {
             let budget = schedule.budget().clone();
             connected = connected.with_allowance(Arc::new(move |now| budget.try_withdraw_fallback(now)));

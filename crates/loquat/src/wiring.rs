@@ -130,27 +130,36 @@ impl Inner {
 
     /// That model, known to its endpoint as `name`, inside the endpoint's schedule, and watched.
     pub(crate) fn scheduled(&self, model: HttpModel, name: &str) -> Arc<dyn Model> {
+        let schedule = self.schedule.as_ref();
+        let endpoint =
+            schedule.map(|schedule| self.endpoint_schedule(schedule, &model.endpoint().base_url, name));
+        self.inside(model, name, endpoint.as_ref())
+    }
+
+    /// One that a route may lead to, and what its schedule keeps.
+    #[cfg(feature = "router")]
+    pub(crate) fn routed(&self, model: HttpModel, name: &str) -> (Arc<dyn Model>, Option<EndpointSchedule>) {
+        let endpoint = self.schedule.clone().map(|mut schedule| {
+            // While its breaker is open the route leads elsewhere.
+            schedule.retry =
+                schedule.retry.map(|retry| retry.with_max_breaker_wait(std::time::Duration::ZERO));
+            self.endpoint_schedule(&schedule, &model.endpoint().base_url, name)
+        });
+        (self.inside(model, name, endpoint.as_ref()), endpoint)
+    }
+
+    fn inside(&self, model: HttpModel, name: &str, endpoint: Option<&EndpointSchedule>) -> Arc<dyn Model> {
         #[cfg(feature = "observe")]
         if let Some(observer) = &self.observer {
-            return crate::observing::wrap(observer, model, name, |model, endpoint| {
-                self.inside(model, endpoint, name)
-            });
+            return crate::observing::wrap(observer, model, name, |model| around(endpoint, model));
         }
-        let endpoint = model.endpoint().base_url.clone();
-        self.inside(model, endpoint, name)
+        let _ = name;
+        around(endpoint, model)
     }
 
-    fn inside(&self, model: impl Model + 'static, base_url: String, name: &str) -> Arc<dyn Model> {
-        match self.endpoint_schedule(base_url, name) {
-            Some(endpoint) => endpoint.around(model),
-            None => Arc::new(model),
-        }
-    }
-
-    /// What the schedule keeps for the endpoint at that address, known by that name; `None` without a schedule.
-    pub(crate) fn endpoint_schedule(&self, base_url: String, name: &str) -> Option<EndpointSchedule> {
-        let schedule = self.schedule.as_ref()?;
-        let key = (base_url, name.to_owned());
+    /// What the schedule keeps for the endpoint at that address, known by that name.
+    fn endpoint_schedule(&self, schedule: &Schedule, base_url: &str, name: &str) -> EndpointSchedule {
+        let key = (base_url.to_owned(), name.to_owned());
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if endpoints.len() >= MAX_ENDPOINTS && !endpoints.contains_key(&key) {
             endpoints.clear(); // names may come from anywhere; what is forgotten is learnt again
@@ -165,7 +174,14 @@ impl Inner {
             let _ = key;
             endpoint
         });
-        Some(endpoint.clone())
+        endpoint.clone()
+    }
+}
+
+fn around(endpoint: Option<&EndpointSchedule>, model: impl Model + 'static) -> Arc<dyn Model> {
+    match endpoint {
+        Some(endpoint) => endpoint.around(model),
+        None => Arc::new(model),
     }
 }
 

@@ -52,9 +52,11 @@ pub struct RetryPolicy {
     /// The whole time of an operation whose context has no deadline. Default 600 s.
     pub timeout: Duration,
     /// The longest wait that a peer may ask for. Default 60 s. A longer one is not cut short, which would disobey it:
-    /// the call fails at once and hands the hint on. Nor does an operation wait longer in all for open breakers, which count as no
-    /// retries since the endpoint is not asked.
+    /// the call fails at once and hands the hint on.
     pub max_retry_after: Duration,
+    /// How long an operation waits, in all, for an endpoint whose breaker is open. Default 60 s. That counts as no retry, since the
+    /// endpoint is not asked. Zero where somebody else can be asked meanwhile, as by a route: then it fails at once.
+    pub max_breaker_wait: Duration,
     /// Whether the endpoint is known to run requests with the same `Idempotency-Key` once. Default `false`. Then
     /// each operation gets a key, and is sent again even where it may have arrived.
     pub deduplicates: bool,
@@ -71,6 +73,7 @@ impl Default for RetryPolicy {
             share_percent: 70,
             timeout: Duration::from_secs(600),
             max_retry_after: Duration::from_secs(60),
+            max_breaker_wait: Duration::from_secs(60),
             deduplicates: false,
         }
     }
@@ -100,6 +103,13 @@ impl RetryPolicy {
     #[must_use]
     pub fn with_jitter_percent(mut self, percent: u32) -> Self {
         self.jitter_percent = percent.min(100);
+        self
+    }
+
+    /// With that longest wait for an open breaker.
+    #[must_use]
+    pub fn with_max_breaker_wait(mut self, wait: Duration) -> Self {
+        self.max_breaker_wait = wait;
         self
     }
 

@@ -77,6 +77,7 @@ impl fmt::Display for Stop {
                 )
             }
             Self::BudgetSpent => f.write_str("the endpoint's retry budget is spent"),
+            Self::Shut(Duration::ZERO) => write!(f, "its breaker is open"),
             Self::Shut(waited) => write!(f, "its breaker has been waited for {:.1} s", s(waited)),
         }
     }
@@ -141,7 +142,7 @@ impl Operation {
     /// What to do after that failure. The budget is asked last, so that no attempt is paid for that is not made.
     ///
     /// An open breaker has kept the attempt from the endpoint, so that the next one is no retry: it is neither counted nor paid for, and
-    /// bounded by time alone, the operation's share and in all [`RetryPolicy::max_retry_after`].
+    /// bounded by time alone, the operation's share and in all [`RetryPolicy::max_breaker_wait`].
     pub fn decide(&mut self, error: &Error, now: Instant, budget: &Budget, random: &Random) -> Decision {
         let is_shut = error.code() == Some(BREAKER_OPEN);
         match self.wait(error, now, random) {
@@ -172,8 +173,7 @@ impl Operation {
             Some(asked) => asked,
             None => self.own_wait(error, random).max(if is_shut { LEAST_SHUT } else { Duration::ZERO }),
         };
-        // The first wait is for the hint to say.
-        if is_shut && !self.shut.is_zero() && self.shut.saturating_add(wait) > most {
+        if is_shut && self.shut.saturating_add(wait) > self.policy.max_breaker_wait {
             return Err(Stop::Shut(self.shut));
         }
         let left = self.share().saturating_sub(now.saturating_duration_since(self.started));
@@ -390,6 +390,8 @@ mod tests {
         let no_time = Stop::NoTime { wait: MS(1000), left: MS(0) };
         assert_eq!(waits(steady(), Some(10_000), MS(1000)), (7, MS(7000), no_time, 0));
         assert_eq!(waits(RetryPolicy::never(), None, MS(1000)).2, Stop::Exhausted(0));
+        let elsewhere = steady().with_max_breaker_wait(Duration::ZERO);
+        assert_eq!(waits(elsewhere, None, MS(1000)), (0, MS(0), Stop::Shut(MS(0)), 0));
         assert_eq!(waits(steady(), None, MS(60_001)).2, Stop::WaitTooLong(MS(60_001)));
         let (times, waited, ..) = waits(RetryPolicy::default(), None, minute);
         assert!(times == 1 && waited >= minute && waited <= MS(72_000), "{waited:?}");
