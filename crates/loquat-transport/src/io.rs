@@ -66,7 +66,7 @@ impl Meter {
     }
 
     /// Says whether what comes is for many.
-    pub(crate) fn is_for_many(&self, many: bool) {
+    pub(crate) fn set_for_many(&self, many: bool) {
         self.for_many.store(many, Relaxed);
     }
 
@@ -130,9 +130,9 @@ impl Stream {
     }
 
     /// Reads on a clock where that saves something and the meter says that it is for many.
-    pub(crate) fn with_clock(mut self, every: Duration) -> Self {
+    pub(crate) fn use_clock(mut self, every: Duration) -> Self {
         if let Some(tcp) = self.tcp() {
-            tcp.with_clock(every);
+            tcp.use_clock(every);
         }
         self
     }
@@ -181,7 +181,7 @@ impl AsyncRead for Stream {
         }
         let many = self.meter.for_many.load(Relaxed);
         if let Some(tcp) = self.tcp() {
-            tcp.is_for_many(many);
+            tcp.set_for_many(many);
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut Uncounted(&mut self)).poll_read(cx, buf);

@@ -53,14 +53,14 @@ impl Socket {
     }
 
     /// From now on it is read on a clock where that saves something: once in so long, or up to a millisecond later.
-    pub(crate) fn with_clock(&mut self, every: Duration) {
+    pub(crate) fn use_clock(&mut self, every: Duration) {
         if cfg!(unix) {
             self.pace = Some(Box::new(Pace::new(every)));
         }
     }
 
     /// Whether what comes is for many, so that it may be read on its clock.
-    pub(crate) fn is_for_many(&mut self, many: bool) {
+    pub(crate) fn set_for_many(&mut self, many: bool) {
         if let Some(pace) = &mut self.pace {
             pace.many = many;
             if !many {
@@ -107,7 +107,11 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         if let Way::Clocked(on) = &self.way {
             match clocked(&on.tcp) {
-                Err(error) if is_for_later(&error) => self.stop_clock(),
+                Err(error) if is_for_later(&error) => {
+                    self.stop_clock();
+                    // The clock would have woken whoever waits to read; the runtime does not know of them yet.
+                    cx.waker().wake_by_ref();
+                }
                 done => return Poll::Ready(done),
             }
         }
@@ -303,6 +307,8 @@ impl AsyncWrite for Socket {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::future::poll_fn;
+
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -321,8 +327,8 @@ mod tests {
         let (peer, _) = listener.accept().await.expect("accept");
         peer.set_nodelay(true).expect("an option");
         let mut socket = Socket::new(tcp);
-        socket.with_clock(EVERY);
-        socket.is_for_many(true);
+        socket.use_clock(EVERY);
+        socket.set_for_many(true);
         (socket, peer)
     }
 
@@ -389,11 +395,37 @@ mod tests {
         drop(writing.await.expect("no panic"));
     }
 
+    /// By one task, as a connection's driver is: it reads first, then writes, and waits for either.
+    #[tokio::test]
+    async fn a_write_that_has_to_wait_lets_no_read_sleep() {
+        let (mut socket, mut peer) = clocked().await;
+        let driver = poll_fn(|cx| {
+            let mut piece = [0; 64];
+            let mut read = ReadBuf::new(&mut piece);
+            while Pin::new(&mut socket).poll_read(cx, &mut read).is_ready() {
+                if read.filled().contains(&b'!') {
+                    return Poll::Ready(());
+                }
+                read.clear();
+            }
+            while let Poll::Ready(written) = Pin::new(&mut socket).poll_write(cx, &[b'x'; 1 << 16]) {
+                assert!(written.expect("open") > 0);
+            }
+            Poll::Pending
+        });
+        let speaks = async {
+            sleep(EVERY * 4).await;
+            peer.write_all(b"!").await.expect("open");
+        };
+        let both = async { tokio::join!(driver, speaks) };
+        timeout(LONG, both).await.expect("woken, though the peer reads nothing");
+    }
+
     #[tokio::test]
     async fn where_it_is_for_many_no_more_the_clock_stops() {
         let (mut socket, mut peer) = clocked().await;
         peer.write_all(b"!").await.expect("open");
-        socket.is_for_many(false);
+        socket.set_for_many(false);
         assert!(!is_clocked(&socket));
         assert_eq!(timeout(LONG, socket.read_u8()).await.expect("woken").expect("open"), b'!');
     }

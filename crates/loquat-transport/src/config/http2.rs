@@ -57,7 +57,8 @@ pub struct Http2Limits {
     pub ping_timeout: Duration,
     /// Where 16 streams and more are open on a connection and what comes on them is a trickle (at most 16 KiB in so long), looks
     /// once in so long what has come, instead of at each piece as it comes: one read and one wake-up then serve many streams. Each
-    /// token, and so the first, and the head of an answer, comes up to so much and two milliseconds later. 1 to 100 ms; over TCP, on Unix.
+    /// token, and so the first, and the head of an answer, comes up to so much and two milliseconds later, and so does the peer's leave to
+    /// send on (WINDOW_UPDATE): an upload gets one window in so long. 1 to 100 ms; over TCP, on Unix.
     /// Default `None`: what comes is handed on at once. For processes that carry hundreds of streams: with 4 ms a token of one of 400
     /// takes a quarter less of a processor (9.4 µs for 13.0), half of them come within 2.7 ms and 99 of 100 within 7
     /// (`cargo xtask bench stream`, `h2/s400`).

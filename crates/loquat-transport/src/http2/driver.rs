@@ -96,7 +96,7 @@ impl Driver {
         let finished = poll_fn(|cx| {
             let done = Pin::new(&mut connection).poll(cx);
             if limits.read_every.is_some() {
-                meter.is_for_many(shared.lanes.len() >= MANY);
+                meter.set_for_many(shared.lanes.len() >= MANY);
             }
             let limit = connection.max_concurrent_send_streams();
             if shared.peer_limit.swap(limit, Relaxed) != limit {

@@ -77,7 +77,7 @@ impl Http2 {
     ) -> Result<Self, h2::Error> {
         let meter = Arc::clone(link.stream.meter());
         let stream = match limits.read_every {
-            Some(every) => link.stream.with_clock(every.clamp(LEAST_CLOCK, MOST_CLOCK)),
+            Some(every) => link.stream.use_clock(every.clamp(LEAST_CLOCK, MOST_CLOCK)),
             None => link.stream,
         };
         let window = |bytes: u32| bytes.clamp(65_535, (1 << 31) - 1);
