@@ -1,4 +1,4 @@
-//! Who waits for a place at an origin that has no more of them: first come, first served.
+//! Who waits for a place at an origin that has no more of them: first come, first served, whatever each has waited for before.
 //!
 //! What becomes free is handed to who has waited longest, under the lock under which it became free. If it were only announced, who
 //! comes at that moment would take it, and who asks in a loop would leave nothing to the others.
@@ -14,7 +14,7 @@ use crate::http1::Http1;
 #[derive(Default)]
 pub(super) struct Queue {
     waiters: VecDeque<Waiter>,
-    joined: u64,
+    numbers: u64,
 }
 
 struct Waiter {
@@ -28,12 +28,23 @@ impl Queue {
         self.waiters.is_empty()
     }
 
-    /// A place at the end.
-    pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants) -> Place {
+    /// A number, by which one who came now is served.
+    pub(super) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// The place of who has that number.
+    pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants, number: u64) -> Place {
         let (sender, receiver) = oneshot::channel();
-        self.joined += 1;
-        self.waiters.push_back(Waiter { number: self.joined, wants, sender });
-        Place { site: Arc::clone(site), number: self.joined, receiver }
+        let index = self.waiters.partition_point(|waiter| waiter.number < number);
+        self.waiters.insert(index, Waiter { number, wants, sender });
+        Place { site: Arc::clone(site), number, receiver }
+    }
+
+    /// Whether all who wait here came after who has that number.
+    pub(super) fn is_behind(&self, number: u64) -> bool {
+        self.waiters.front().is_none_or(|waiter| waiter.number > number)
     }
 
     /// What the first one wants.
@@ -72,6 +83,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.site.lock().queue.leave(self.number);
+        // From here on who would hand something over keeps it.
+        self.receiver.close();
         if let Ok(checkout) = self.receiver.try_recv() {
             put_back(&self.site, checkout);
         }
@@ -102,7 +115,9 @@ impl Later {
 fn put_back(site: &Arc<Site>, checkout: Checkout) {
     match checkout {
         Checkout::Http1(connection) => site.rest(connection),
-        // These give back what they hold when they are dropped.
-        Checkout::Http2(_) | Checkout::Connect(_) | Checkout::Failed(_) => {}
+        // No stream was begun that could be reset.
+        Checkout::Http2(mut slot) => slot.settle(),
+        // Gives its place back when it is dropped.
+        Checkout::Connect(_) | Checkout::Failed(_) => {}
     }
 }

@@ -166,6 +166,7 @@ impl Site {
     /// # Cancel safety
     /// Dropping it gives the place in the queue up and loses nothing.
     pub(crate) async fn checkout(self: &Arc<Self>, wants: Wants) -> Checkout {
+        let mut number = None;
         loop {
             let mut changed = pin!(self.changed.notified());
             // Before the look, so that a change between look and wait is not missed.
@@ -173,7 +174,8 @@ impl Site {
             let mut later = Later::default();
             let found = {
                 let mut state = self.lock();
-                let found = if state.queue.is_empty() {
+                let number = *number.get_or_insert_with(|| state.queue.number());
+                let found = if state.queue.is_behind(number) {
                     self.find(&mut state, wants, Instant::now(), &mut later)
                 } else {
                     Err(Wait::Place)
@@ -184,7 +186,7 @@ impl Site {
                         state.waiting += 1;
                         Found::Making(Waiting { site: self }, failures)
                     }
-                    Err(Wait::Place) => Found::Place(state.queue.join(self, wants)),
+                    Err(Wait::Place) => Found::Place(state.queue.join(self, wants, number)),
                 }
             };
             later.now(self);
@@ -295,8 +297,8 @@ impl Site {
                 return Err(Wait::Making { failures: state.failures });
             }
         }
-        // A peer that allows no stream says so for a while (RFC 9113 §6.5.2). It would say the same on another connection.
-        if state.http2.iter().any(|shared| shared.in_use == 0 && shared.connection.limit() == 0) {
+        // A peer that allows no stream says so for a while (RFC 9113 §6.5.2). Where it did on each connection, it would on another.
+        if !state.http2.is_empty() && state.http2.iter().all(|shared| shared.connection.limit() == 0) {
             return Err(Wait::Place);
         }
         // The dead ones are still counted: their permits are dropped after the lock.
