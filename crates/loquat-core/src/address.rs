@@ -45,7 +45,9 @@ impl AddressPolicy {
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         match (self, other) {
-            (Self::Any, other) | (other, Self::Any) => other.clone(),
+            (Self::Any, Self::Any) => Self::Any,
+            // In the same order and once each, so that what allows the same is the same.
+            (Self::Any, other) | (other, Self::Any) => other.and(other),
             (Self::PublicOnly, _) | (_, Self::PublicOnly) => Self::PublicOnly,
             (Self::PublicAnd(ours), Self::PublicAnd(theirs)) => {
                 // Of two networks one holds the other, or they have nothing in common.
@@ -263,13 +265,14 @@ mod tests {
             AddressPolicy::PublicOnly,
             within(&["10.0.0.0/8"]),
             within(&["10.1.0.0/16", "fd00::/8"]),
-            within(&["10.2.0.0/16", "127.0.0.1", "10.1.2.0/24"]),
+            within(&["fd00::/8", "10.2.0.0/16", "127.0.0.1", "10.1.2.0/24", "127.0.0.1"]),
             within(&["0.0.0.0/0"]),
             within(&[]),
         ];
         let addresses =
             ["1.1.1.1", "10.0.0.1", "10.1.0.1", "10.1.2.3", "10.2.0.1", "127.0.0.1", "fd00::1", "::1"];
         for (one, other) in policies.iter().flat_map(|one| policies.iter().map(move |other| (one, other))) {
+            assert_eq!(one.and(other).and(other), one.and(other), "{one:?} and {other:?}");
             for ip in addresses.map(|ip| ip.parse().expect("an address")) {
                 let both = one.allows(ip) && other.allows(ip);
                 assert_eq!(one.and(other).allows(ip), both, "{ip} by {one:?} and {other:?}");

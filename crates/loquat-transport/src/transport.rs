@@ -49,13 +49,15 @@ impl Transport {
         })))
     }
 
-    /// This one, but that it dials only addresses which that policy allows, too. Where that is less than it dials itself, it has
-    /// connections of its own, since one made by who may dial anything is not good for who may not; [`stats`](Self::stats) of both
-    /// count them together.
+    /// This one, but that it dials only addresses which that policy allows, too, and none of [`Config::unix_sockets`]. Where that is less
+    /// than it dials itself, it has connections of its own, since one made by who may dial anything is not good for who may not;
+    /// [`stats`](Self::stats) of both count them together.
     #[must_use]
     pub fn within(&self, addresses: &AddressPolicy) -> Self {
-        let addresses = self.addresses().and(addresses);
-        if addresses == *self.addresses() {
+        let own = self.addresses();
+        let (wanted, addresses) = (addresses, own.and(addresses));
+        let has_more = *wanted != AddressPolicy::Any && self.0.connector.has_sockets();
+        if addresses == own.and(own) && !has_more {
             return self.clone();
         }
         let inner = &*self.0;

@@ -84,6 +84,11 @@ impl Client {
     }
 
     pub(crate) fn http_model(&self, profile: &Profile, model: &str) -> Result<HttpModel> {
+        self.0.model_at(profile.format, self.provider_endpoint(profile, model)?)
+    }
+
+    /// That model at its provider's own place, with the key this client has for it.
+    pub(crate) fn provider_endpoint(&self, profile: &Profile, model: &str) -> Result<Endpoint> {
         let mut endpoint = Endpoint::new(profile.name, self.0.base_url(profile), model);
         let key = [Some(profile.name), profile.variant_of].into_iter().flatten();
         match (key.filter_map(|name| self.0.keys.get(name)).next(), profile.key_variable) {
@@ -91,18 +96,11 @@ impl Client {
             (None, Some(variable)) => return Err(missing_key(profile.name, variable)),
             (None, None) => {}
         }
-        self.0.model_at(profile.format, endpoint)
+        Ok(endpoint)
     }
 
-    pub(crate) fn server_model(
-        &self,
-        server: &Server,
-        format: &'static dyn Format,
-        model: &str,
-    ) -> Result<HttpModel> {
-        let mut endpoint = Endpoint::new("server", &server.base_url, model);
-        endpoint.credential.clone_from(&server.key);
-        self.0.model_at(format, endpoint)
+    fn server_model(&self, server: &Server, format: &'static dyn Format, model: &str) -> Result<HttpModel> {
+        self.0.model_at(format, server.endpoint(model))
     }
 
     /// A model of a server given by address. `anthropic:` and `ollama:` before the name choose the wire format;

@@ -66,21 +66,22 @@ impl Client {
 impl Client {
     /// The model at that endpoint, outside of any schedule.
     pub(crate) fn http_endpoint(&self, spec: &EndpointSpec) -> Result<HttpModel> {
-        let Endpoint { provider, base_url, model, credential, .. } = &spec.endpoint;
+        let Endpoint { provider, base_url, model, credential, addresses, .. } = &spec.endpoint;
         let profile =
             loquat_provider::profile(provider).ok_or_else(|| crate::resolve::unknown_provider(provider))?;
         if model.is_empty() {
             return Err(Error::new(ErrorKind::NotConfigured, "it names no model"));
         }
-        let endpoint = match (base_url.is_empty(), credential, &self.0.server) {
+        let mut endpoint = match (base_url.is_empty(), credential, &self.0.server) {
             (false, ..) => spec.endpoint.clone(),
             // A key of its own is its provider's, and goes nowhere else.
             (true, Some(key), _) => {
                 Endpoint::new(profile.name, self.0.base_url(profile), model).with_credential(key.clone())
             }
-            (true, None, Some(server)) => return self.server_model(server, profile.format, model),
-            (true, None, None) => return self.http_model(profile, model),
+            (true, None, Some(server)) => server.endpoint(model),
+            (true, None, None) => self.provider_endpoint(profile, model)?,
         };
+        endpoint.addresses.clone_from(addresses);
         self.0.model_at(profile.format, endpoint)
     }
 }

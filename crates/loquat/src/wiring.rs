@@ -50,6 +50,15 @@ pub(crate) struct Server {
     pub(crate) is_default: bool,
 }
 
+impl Server {
+    /// That model there.
+    pub(crate) fn endpoint(&self, model: &str) -> Endpoint {
+        let mut endpoint = Endpoint::new("server", &self.base_url, model);
+        endpoint.credential.clone_from(&self.key);
+        endpoint
+    }
+}
+
 impl Client {
     /// A client configured by the environment: each provider's key from its own variable (`OPENAI_API_KEY`,
     /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, `AWS_REGION`, with the feature `aws` the key pair in

@@ -261,7 +261,10 @@ async fn a_name_that_leads_inside_is_not_asked() {
         if answer.is_ok() {
             until("it is asked how it is", || asked() > 1).await;
         } else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            let live = followed.router().table().nodes()[0].live.clone();
+            let is_checked =
+                || matches!(live.state(Instant::now()), State::Out { reason: Reason::Checks, .. });
+            until("a check has failed", is_checked).await;
             assert_eq!(asked(), 0, "{case}");
         }
         drop(watch);

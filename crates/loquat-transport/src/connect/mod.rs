@@ -61,9 +61,15 @@ impl Connector {
         })
     }
 
-    /// This one, but that it dials those addresses.
+    /// Whether some names lead to Unix sockets.
+    pub(crate) fn has_sockets(&self) -> bool {
+        !self.sockets.is_empty()
+    }
+
+    /// This one, but that it dials those addresses, and no Unix socket: which name leads to one is for endpoints that the operator
+    /// wrote down.
     pub(crate) fn within(&self, addresses: AddressPolicy) -> Self {
-        Self { addresses, ..self.clone() }
+        Self { addresses, sockets: HashMap::new(), ..self.clone() }
     }
 
     /// Which protocol a connection to that origin will speak; `None` where the server has a say.
