@@ -56,9 +56,9 @@ impl Pace {
         *self = Self { is_watched, began: Some(now), events, ..Self::new(self.wanted) };
     }
 
-    /// When it is to be looked at again, if no token is.
+    /// When it is to be looked at again. While it is watched, waits end windows, and none ends before that.
     pub(crate) fn next_look(&self) -> Option<Instant> {
-        self.began.filter(|_| !self.is_watched).map(|began| began + WINDOW)
+        self.began.map(|began| began + WINDOW)
     }
 
     /// A delta of a stream that is watched.
