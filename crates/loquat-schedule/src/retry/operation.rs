@@ -234,7 +234,7 @@ fn jittered(wait: Duration, percent: u32, random: &Random) -> Duration {
 
 /// That wait, by up to so many percent longer: all who were told the same must not come at the same instant, and none too soon.
 fn later(wait: Duration, percent: u32, random: &Random) -> Duration {
-    (wait / 1000).saturating_mul(1000 + random.below(10 * percent.min(100) + 1))
+    wait.saturating_add((wait / 1000).saturating_mul(random.below(10 * percent.min(100) + 1)))
 }
 
 /// The error of an operation that ends here: it says how often it was tried and why not again, unless trying again
