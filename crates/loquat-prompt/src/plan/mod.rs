@@ -40,8 +40,8 @@ pub struct Plan {
     pub expected_cached_tokens: u64,
     /// The first segment that differs from the last prompt's, and was in it: a beginning that has changed.
     pub first_changed: Option<String>,
-    /// The same for all prompts with these tools and this system message, for this tenant: for a router that sends like
-    /// to like. BLAKE3, the same on every machine.
+    /// The same for all prompts with this form of the answer, these tools and this system message, for this tenant: for a router that
+    /// sends like to like. BLAKE3, the same on every machine.
     pub affinity: u64,
     model: String,
     /// Shortest beginning that is kept.

@@ -19,7 +19,7 @@ pub struct PlannedSegment {
     pub tokens_to_here: u64,
     /// BLAKE3 of everything up to here.
     pub prefix_hash: [u8; 32],
-    /// Whether it belongs to the beginning that all conversations share: tools and system.
+    /// Whether it belongs to the beginning that all conversations share: the form of the answer, tools and system.
     pub(super) is_stable: bool,
 }
 

@@ -28,7 +28,7 @@ use super::link::{self, Link};
 use super::{Costs, RemoteConfig};
 
 /// Most values asked for at once; the rest of a larger question is a miss.
-const MAX_BATCH: usize = 512;
+pub(super) const MAX_BATCH: usize = 512;
 /// Most secret bytes' length that is no secret.
 const MIN_SEAL_BYTES: usize = 16;
 /// Longest budget that is kept to; what is longer is meant as none.

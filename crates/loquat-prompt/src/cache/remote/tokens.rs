@@ -1,13 +1,13 @@
 //! Tokens from the fleet, where that is cheaper than computing them.
 
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 use loquat_core::Result;
 
 use super::Remote;
 use super::codec::{Lock, Places};
 use super::packing::{pack, unpack};
-use super::store::Item;
+use super::store::{Item, MAX_BATCH};
 use crate::{
     Tokenizer,
     cache::cached::{CachedTokenizer, Missing},
@@ -69,7 +69,11 @@ impl RemoteTokens {
                 long.push(*text);
             }
         }
-        self.fetch(&missing).await?;
+        let mut seen = HashSet::new();
+        missing.retain(|missing: &Missing<'_>| seen.insert(missing.text));
+        for some in missing.chunks(MAX_BATCH) {
+            self.fetch(some).await?;
+        }
         long.into_iter().try_for_each(|text| self.local.put_together(text))
     }
 
