@@ -7,14 +7,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use loquat::{
     ChatRequest, Error, ErrorKind, Message, Part, Result, Role, Tool, ToolCall, ToolResult,
-    core::Media,
+    core::{JsonText, Media, ResponseFormat},
     prompt::{
         Detokenizer,
         count::{Count, Counter, Family, RequestCount},
         tokenizer::from_file,
     },
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     console::{BOLD, Console, DIM, write_out},
@@ -189,15 +189,27 @@ fn cost(count: Count, price: f64) -> String {
     }
 }
 
-/// A request in the form of OpenAI's chat completions, or its list of messages alone.
+/// A request in the form of OpenAI's chat completions or of Anthropic's messages, or its list of messages alone.
 fn request(text: &str) -> Result<ChatRequest> {
     let value: Value =
         serde_json::from_str(text).map_err(|cause| wrong("it is no JSON").with_source(cause))?;
     let messages = value.as_array().or_else(|| value.get("messages")?.as_array());
     let messages = messages.ok_or_else(|| wrong("it has no list `messages`"))?;
     let mut request = ChatRequest::new("");
-    let message = |(at, value)| message(value).map_err(|what| wrong(&format!("message {at}: {what}")));
-    request.messages = (1..).zip(messages).map(message).collect::<Result<_>>()?;
+    // Anthropic has the instructions beside the messages.
+    if let Some(content) = value.get("system").filter(|content| !content.is_null()) {
+        let system = message(&json!({"role": "system", "content": content}));
+        request.messages.push(system.map_err(|what| wrong(&format!("system: {what}")))?);
+    }
+    for (at, value) in (1..).zip(messages) {
+        let message = message(value).map_err(|what| wrong(&format!("message {at}: {what}")))?;
+        request.messages.push(message);
+    }
+    if let Some(schema) = value.pointer("/response_format/json_schema/schema") {
+        let name = value.pointer("/response_format/json_schema/name").and_then(Value::as_str);
+        let (name, schema) = (name.unwrap_or_default().to_owned(), JsonText::new(schema.to_string()));
+        request.response_format = ResponseFormat::JsonSchema { name, schema };
+    }
     for tool in value.get("tools").and_then(Value::as_array).into_iter().flatten() {
         let tool = tool.get("function").unwrap_or(tool);
         let schema = tool.get("parameters").or_else(|| tool.get("input_schema")).map(Value::to_string);

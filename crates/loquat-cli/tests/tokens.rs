@@ -67,6 +67,25 @@ fn a_request_is_counted_by_message() {
     let expected = "system                 7  Be brief.\nuser                   5  hi\n\
         around                 3  what the provider adds once\n15\n";
     ran.check(0, expected, &[]);
+
+    // Where Anthropic has the instructions, as a text and as parts.
+    for system in [r#""Be brief.""#, r#"[{"type":"text","text":"Be brief."}]"#] {
+        let request = format!(r#"{{"system":{system},"messages":[{{"role":"user","content":"hi"}}]}}"#);
+        tokens(&["--messages"]).stdin(request).run().check(0, expected, &[]);
+    }
+    tokens(&["--messages"]).stdin(r#"{"system":7,"messages":[]}"#).run().check(
+        2,
+        "",
+        &["system: its content"],
+    );
+    // A schema is written out for the model.
+    let form = r#"{"messages":[{"role":"user","content":"hi"}],"response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"type":"object"}}}}"#;
+    let ran = tokens(&["--messages"]).stdin(form).run();
+    ran.check(
+        0,
+        "user                   5  hi\naround              3–53  what the provider adds once\n8–58\n",
+        &[],
+    );
 }
 
 /// A picture is no empty text: it is counted by its size where that can be seen, else between what it can be.
