@@ -52,6 +52,28 @@ fn a_change_is_seen_and_a_mistake_keeps_the_old_set() {
     assert_eq!(greet().unwrap_err().kind(), Kind::UnknownTemplate);
 }
 
+/// Without a change in a file: who moves a folder away and back changes none.
+#[test]
+fn a_folder_that_comes_back_is_right_again() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, away) = (place.path().join("templates"), place.path().join("away"));
+    for source in [None, Some("Hello")] {
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        if let Some(source) = source {
+            fs::write(folder.join("a.hbs"), source).unwrap();
+        }
+        let directory = TemplateDirectory::open(&folder, Templates::builder()).unwrap();
+        fs::rename(&folder, &away).unwrap();
+        assert_eq!(directory.refresh().unwrap_err().kind(), Kind::File);
+        assert_eq!(directory.current().names().count(), usize::from(source.is_some()), "the old set");
+        fs::rename(&away, &folder).unwrap();
+        assert!(!directory.refresh().unwrap(), "as it was");
+        assert!(directory.last_error().is_none());
+        assert!(!directory.refresh().unwrap());
+    }
+}
+
 #[test]
 fn a_watch_looks_by_itself_and_ends_with_its_guard() {
     let folder = tempfile::tempdir().unwrap();

@@ -37,9 +37,9 @@ pub struct TemplateDirectory {
     seen: Mutex<Seen>,
 }
 
-#[derive(Default)]
 struct Seen {
-    files: BTreeMap<String, Stamp>,
+    /// `None` where the last look did not see them all: the next one reads them, even if they are as they were before.
+    files: Option<BTreeMap<String, Stamp>>,
     error: Option<Arc<TemplateError>>,
 }
 
@@ -59,7 +59,7 @@ impl TemplateDirectory {
         let root: PathBuf = root.into();
         let files = list(&root, &like)?;
         let current = compile(&files, &like)?;
-        let seen = Mutex::new(Seen { files, error: None });
+        let seen = Mutex::new(Seen { files: Some(files), error: None });
         Ok(Self { root, like, current: ArcSwap::from_pointee(current), seen })
     }
 
@@ -76,28 +76,29 @@ impl TemplateDirectory {
     pub fn refresh(&self) -> Result<bool, Arc<TemplateError>> {
         // One look at a time; a second one would find the same.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = match list(&self.root, &self.like) {
-            Ok(files) => files,
-            Err(error) => {
-                let error = Arc::new(error);
-                seen.error = Some(Arc::clone(&error));
-                return Err(error);
+        let looked = list(&self.root, &self.like).map_err(|error| (None, error)).and_then(|files| {
+            if seen.files.as_ref() == Some(&files) {
+                return Ok(None);
             }
-        };
-        if files == seen.files {
-            return seen.error.clone().map_or(Ok(false), Err);
-        }
-        let compiled = compile(&files, &self.like);
-        seen.files = files;
-        match compiled {
-            Ok(templates) => {
-                seen.error = None;
-                self.current.store(Arc::new(templates));
-                Ok(true)
+            match compile(&files, &self.like) {
+                Ok(templates) => Ok(Some((files, templates))),
+                // What could not be read today can be tomorrow, without a change in the file.
+                Err(error) => Err(((error.kind() != Kind::File).then_some(files), error)),
             }
-            Err(error) => {
+        });
+        match looked {
+            Ok(None) => seen.error.clone().map_or(Ok(false), Err),
+            Ok(Some((files, templates))) => {
+                (seen.files, seen.error) = (Some(files), None);
+                let has_changed = templates.hash() != self.current.load().hash();
+                if has_changed {
+                    self.current.store(Arc::new(templates));
+                }
+                Ok(has_changed)
+            }
+            Err((files, error)) => {
                 let error = Arc::new(error);
-                seen.error = Some(Arc::clone(&error));
+                (seen.files, seen.error) = (files, Some(Arc::clone(&error)));
                 Err(error)
             }
         }
