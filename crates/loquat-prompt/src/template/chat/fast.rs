@@ -6,7 +6,6 @@
 use loquat_core::{Message, Part, Role};
 
 use super::{Chat, RenderedChat, python, values::role};
-use crate::tokenizer::Tokenizer;
 
 /// A format that models are trained on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,29 +65,17 @@ impl Mistral {
     }
 }
 
-/// Where a conversation is written to.
-pub(super) struct Sink<'a, 'b> {
-    pub(super) to: &'a mut RenderedChat,
-    pub(super) tokenizer: Option<&'b dyn Tokenizer>,
-}
-
-impl Sink<'_, '_> {
+impl RenderedChat {
+    /// The format's words, control tokens among them.
     fn literal(&mut self, text: &str) {
-        self.to.text.push_str(text);
+        self.text.push_str(text);
     }
 
-    /// A user's words: cut off from what is around them, and inside each control token that they spell.
+    /// A stranger's words, whatever they spell.
     fn words(&mut self, words: &str) {
-        let Some(tokenizer) = self.tokenizer else { return self.to.text.push_str(words) };
-        let start = self.to.text.len();
-        self.to.cuts.push(start);
-        self.to.text.push_str(words);
-        let mut from = 0;
-        while let Some((place, _)) = words.get(from..).and_then(|rest| tokenizer.find_control(rest)) {
-            from = words.ceil_char_boundary(from + place.start + 1);
-            self.to.cuts.push(start + from);
-        }
-        self.to.cuts.push(self.to.text.len());
+        self.end_piece(true);
+        self.text.push_str(words);
+        self.end_piece(false);
     }
 }
 
@@ -98,7 +85,7 @@ pub(super) fn render(
     chat: &Chat<'_>,
     beginning: &str,
     end: &str,
-    to: &mut Sink<'_, '_>,
+    to: &mut RenderedChat,
 ) -> bool {
     if !chat.tools.is_empty() || chat.messages.is_empty() {
         return false;
@@ -112,7 +99,7 @@ pub(super) fn render(
         _ => return false,
     };
     let length: usize = chat.messages.iter().flat_map(|message| &message.parts).map(length).sum();
-    to.to.text.reserve(length + 48 * (chat.messages.len() + 1));
+    to.text.reserve(length + 48 * (chat.messages.len() + 1));
     match format {
         Format::ChatMl { default_system } => chat_ml(chat, default_system.as_deref(), to),
         Format::Qwen3 => qwen3(chat, thinks, to),
@@ -123,6 +110,7 @@ pub(super) fn render(
             deepseek(chat, *drops_thoughts, opening, beginning, to)
         }
     }
+    .map(|()| to.end_piece(true))
     .is_some()
 }
 
@@ -145,7 +133,7 @@ fn words(message: &Message) -> Option<&str> {
     }
 }
 
-fn turn(role: &str, words: &str, to: &mut Sink<'_, '_>) {
+fn turn(role: &str, words: &str, to: &mut RenderedChat) {
     to.literal("<|im_start|>");
     to.literal(role);
     to.literal("\n");
@@ -153,7 +141,7 @@ fn turn(role: &str, words: &str, to: &mut Sink<'_, '_>) {
     to.literal("<|im_end|>\n");
 }
 
-fn chat_ml(chat: &Chat<'_>, default_system: Option<&str>, to: &mut Sink<'_, '_>) -> Option<()> {
+fn chat_ml(chat: &Chat<'_>, default_system: Option<&str>, to: &mut RenderedChat) -> Option<()> {
     if let (Some(system), false) = (default_system, chat.messages.first()?.role == Role::System) {
         turn("system", system, to);
     }
@@ -166,7 +154,7 @@ fn chat_ml(chat: &Chat<'_>, default_system: Option<&str>, to: &mut Sink<'_, '_>)
     Some(())
 }
 
-fn qwen3(chat: &Chat<'_>, thinks: bool, to: &mut Sink<'_, '_>) -> Option<()> {
+fn qwen3(chat: &Chat<'_>, thinks: bool, to: &mut RenderedChat) -> Option<()> {
     let is_question = |message: &Message| {
         message.role == Role::User
             && words(message).is_some_and(|text| {
@@ -215,8 +203,8 @@ fn thoughts_in(text: &str) -> (&str, &str) {
     (thoughts.trim_start_matches('\n'), answer.trim_start_matches('\n'))
 }
 
-fn llama3(chat: &Chat<'_>, preamble: Option<&str>, beginning: &str, to: &mut Sink<'_, '_>) -> Option<()> {
-    fn head(role: &str, to: &mut Sink<'_, '_>) {
+fn llama3(chat: &Chat<'_>, preamble: Option<&str>, beginning: &str, to: &mut RenderedChat) -> Option<()> {
+    fn head(role: &str, to: &mut RenderedChat) {
         to.literal("<|start_header_id|>");
         to.literal(role);
         to.literal("<|end_header_id|>\n\n");
@@ -260,7 +248,7 @@ fn mistral(
     format: Mistral,
     beginning: &str,
     end: &str,
-    to: &mut Sink<'_, '_>,
+    to: &mut RenderedChat,
 ) -> Option<()> {
     let (system, messages) = alternating(chat)?;
     // These templates say nothing of an opened answer: `[/INST]` opens it.
@@ -290,7 +278,7 @@ fn mistral(
     Some(())
 }
 
-fn gemma(chat: &Chat<'_>, takes_system: bool, beginning: &str, to: &mut Sink<'_, '_>) -> Option<()> {
+fn gemma(chat: &Chat<'_>, takes_system: bool, beginning: &str, to: &mut RenderedChat) -> Option<()> {
     let (system, messages) = alternating(chat)?;
     if system.is_some() && !takes_system {
         return None;
@@ -317,7 +305,7 @@ fn deepseek(
     drops_thoughts: bool,
     opening: &str,
     beginning: &str,
-    to: &mut Sink<'_, '_>,
+    to: &mut RenderedChat,
 ) -> Option<()> {
     to.literal(beginning);
     let systems = chat.messages.iter().filter(|message| message.role == Role::System);

@@ -4,15 +4,20 @@
 //! many steps. Set as Hugging Face's `apply_chat_template` sets Jinja (transformers, `chat_template_utils.py`): blocks are
 //! trimmed, loops may be left, and there are `raise_exception`, `strftime_now`, `tojson`, `fromjson` and `{% generation %}`.
 
+use std::io;
+
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::value::Kwargs;
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-use super::values::Guard;
-use super::{Chat, MAX_SOURCE_BYTES, python};
+use super::guard::Guard;
+use super::values::Values;
+use super::{Chat, MAX_OUTPUT_BYTES, MAX_SOURCE_BYTES, RenderedChat, python, words};
 use crate::template::{TemplateError, TemplateErrorKind as Kind, date};
+use crate::tokenizer::Tokenizer;
 
-/// Steps of the virtual machine: a message takes about a hundred.
+/// Steps of the virtual machine: a message takes about a hundred. 64 bytes of a text that is made or written are one more, so no
+/// program holds more than 256 MB.
 const MAX_STEPS: u64 = 4_000_000;
 pub(super) const NAME: &str = "chat_template";
 
@@ -20,13 +25,14 @@ pub(super) const NAME: &str = "chat_template";
 #[derive(Debug)]
 pub(super) struct Program {
     environment: Option<Environment<'static>>,
+    source: String,
     /// Whether it tells calls from words by `content is none`.
     wants_none: bool,
 }
 
 impl Program {
     pub(super) fn none() -> Self {
-        Self { environment: None, wants_none: false }
+        Self { environment: None, source: String::new(), wants_none: false }
     }
 
     pub(super) fn compile(source: String) -> Result<Self, TemplateError> {
@@ -42,16 +48,44 @@ impl Program {
         let syntax =
             SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|e| placed(&e))?;
         environment.set_syntax(syntax);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(words::method);
         add_builtins(&mut environment);
-        environment.add_template_owned(NAME, without_generation(source)).map_err(|error| placed(&error))?;
-        Ok(Self { environment: Some(environment), wants_none })
+        let compiled = environment.add_template_owned(NAME, without_generation(source.clone()));
+        compiled.map_err(|error| placed(&error))?;
+        Ok(Self { environment: Some(environment), source, wants_none })
     }
 
+    /// The conversation as the program writes it, run until no word of the caller's can be a part of a control token in it.
     pub(super) fn render(
         &self,
         chat: &Chat<'_>,
-        guard: &Guard<'_>,
+        tokenizer: Option<&dyn Tokenizer>,
+        beginning: &str,
+        end: &str,
+    ) -> Result<RenderedChat, TemplateError> {
+        let mut guard = Guard::new(&self.source, tokenizer);
+        let mut values = guard.guarding(|guard| Values::new(chat, guard, self.wants_none))?;
+        for _ in 0..MAX_RUNS {
+            let (written, changed) = words::run(&guard, || self.run(&values, chat, beginning, end));
+            let rendered = guard.remove(written?);
+            let parts = guard.parts();
+            if !guard.learn(&rendered) {
+                return Ok(rendered);
+            }
+            values = guard.guarding(|guard| Values::new(chat, guard, self.wants_none))?;
+            if !changed && guard.parts() == parts {
+                return Ok(rendered);
+            }
+        }
+        let what = "it makes ever other control tokens of what it is given";
+        Err(TemplateError::new(Kind::Data, NAME, what))
+    }
+
+    /// One run.
+    fn run(
+        &self,
+        values: &Values<'_>,
+        chat: &Chat<'_>,
         beginning: &str,
         end: &str,
     ) -> Result<String, TemplateError> {
@@ -59,20 +93,43 @@ impl Program {
             let what = "this format is for words alone: tools, media and odd orders of roles need the model's own template";
             return Err(TemplateError::new(Kind::Data, NAME, what));
         };
-        let mut variables: Vec<(String, Value)> =
-            chat.variables.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value)))).collect();
         let now = chat.now;
         let own = [
-            ("messages", guard.messages(chat, self.wants_none)?),
-            ("tools", guard.tools(chat)?),
+            ("messages", values.messages.clone()),
+            ("tools", values.tools.clone()),
             ("add_generation_prompt", Value::from(chat.opens_answer)),
             ("bos_token", Value::from(beginning)),
             ("eos_token", Value::from(end)),
             ("strftime_now", Value::from_function(move |format: String| strftime(now, &format))),
         ];
-        variables.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        // The last one of a name counts.
+        let variables = values.variables.iter().cloned().chain(own);
         let template = environment.get_template(NAME).map_err(|error| placed(&error))?;
-        template.render(Value::from_pairs(variables)).map_err(|error| placed(&error))
+        let mut text = Vec::new();
+        let written = template.render_captured_to(Value::from_pairs(variables), Bounded(&mut text));
+        written.map_err(|error| placed(&error))?;
+        String::from_utf8(text).map_err(|_| TemplateError::new(Kind::Data, NAME, "the prompt is no text"))
+    }
+}
+
+/// Most runs for one conversation. Two are usual where one is not enough; each further one follows a control token that only the run
+/// before brought about.
+const MAX_RUNS: usize = 6;
+
+/// Where a prompt is written to: refuses what is over the limit while it arrives.
+struct Bounded<'a>(&'a mut Vec<u8>);
+
+impl io::Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > MAX_OUTPUT_BYTES - self.0.len() {
+            return Err(io::Error::from(io::ErrorKind::QuotaExceeded));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -114,10 +171,11 @@ fn without_generation(source: String) -> String {
 }
 
 /// The library's error in our words; its own may show values.
-fn placed(error: &Error) -> TemplateError {
+pub(super) fn placed(error: &Error) -> TemplateError {
     let kind = match error.kind() {
         ErrorKind::SyntaxError => Kind::Syntax,
         ErrorKind::OutOfFuel => Kind::TooLong,
+        ErrorKind::WriteFailure => Kind::TooLarge,
         ErrorKind::UndefinedError => Kind::MissingVariable,
         ErrorKind::UnknownFilter
         | ErrorKind::UnknownFunction
@@ -126,7 +184,8 @@ fn placed(error: &Error) -> TemplateError {
         _ => Kind::Data,
     };
     let what = match (kind, error.detail()) {
-        (Kind::TooLong, _) => format!("more than {MAX_STEPS} steps"),
+        (Kind::TooLong, _) => format!("more than {MAX_STEPS} steps, or texts as long"),
+        (Kind::TooLarge, _) => format!("a prompt of more than {MAX_OUTPUT_BYTES} bytes"),
         // What `raise_exception` says is the template's word for the caller.
         (_, Some(detail)) => format!("{}: {detail}", error.kind()),
         (_, None) => error.kind().to_string(),
@@ -149,14 +208,14 @@ fn add_builtins(environment: &mut Environment<'_>) {
         let indent: Option<usize> = arguments.get("indent")?;
         python::to_json(&value, indent)
     });
-    environment.add_filter("fromjson", |text: String| {
-        serde_json::from_str::<Value>(&text).map_err(|_| Error::new(ErrorKind::InvalidOperation, "no JSON"))
+    environment.add_filter("fromjson", |text: String| words::from_json(&text));
+    for name in ["upper", "lower", "capitalize", "title"] {
+        let filter = move |state: &mut State<'_, '_>, value: &Value| words::filter(state, value, name, &[]);
+        environment.add_filter(name, filter);
+    }
+    environment.add_filter("replace", |state: &mut State<'_, '_>, value: &Value, old: Value, new: Value| {
+        words::filter(state, value, "replace", &[old, new])
     });
-    environment.add_filter("upper", filters::upper);
-    environment.add_filter("lower", filters::lower);
-    environment.add_filter("capitalize", filters::capitalize);
-    environment.add_filter("title", filters::title);
-    environment.add_filter("replace", filters::replace);
     environment.add_filter("length", filters::length);
     environment.add_filter("count", filters::length);
     environment.add_filter("default", filters::default);
@@ -171,7 +230,11 @@ fn add_builtins(environment: &mut Environment<'_>) {
     environment.add_filter("reject", filters::reject);
     environment.add_filter("selectattr", filters::selectattr);
     environment.add_filter("rejectattr", filters::rejectattr);
-    environment.add_filter("reverse", filters::reverse);
+    environment.add_filter("reverse", |value: &Value| {
+        let reversed = filters::reverse(value)?;
+        let text = value.as_str().zip(reversed.as_str());
+        Ok::<_, Error>(text.map(|(from, text)| words::turned(text, from).into()).unwrap_or(reversed))
+    });
     environment.add_filter("indent", filters::indent);
     environment.add_filter("int", filters::int);
     environment.add_filter("safe", |value: Value| value);

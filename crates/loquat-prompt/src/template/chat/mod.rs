@@ -6,21 +6,25 @@
 //! conversations made up to tell them apart (see [`probe`](self)), and for what it does not cover, such as tools, the program
 //! is asked.
 //!
-//! A [`RenderedChat`] remembers where a user's words spell a control token: its [pieces](RenderedChat::pieces) are cut there, so that
-//! a tokenizer never finds one that the template did not write.
+//! A [`RenderedChat`] remembers who wrote what: its [pieces](RenderedChat::pieces) are such that a tokenizer never finds a control token
+//! of which a template did not write every character. That holds for all that a caller supplies (words, names, ids, arguments, schemas, variables)
+//! and for what a program puts together of it, by joining, splitting, replacing or decoding; not for a token that it looks for and
+//! then cuts by position (`text[2:]`). Roles are the template's.
 
 mod fast;
+mod guard;
 mod jinja;
 mod probe;
 mod python;
 mod values;
+mod words;
 
 use std::fmt;
 
 use loquat_core::{Message, Tool};
 use serde_json::{Map, Value};
 
-use super::{TemplateError, TemplateErrorKind as Kind};
+use super::TemplateError;
 use crate::tokenizer::{Piece, Tokenizer};
 
 pub use fast::Format;
@@ -121,8 +125,8 @@ impl ChatTemplate {
         self.format.as_ref()
     }
 
-    /// The conversation as the model was trained to read it. With a tokenizer, what a user wrote is looked through for its
-    /// control tokens; without one [`RenderedChat::pieces`] is not to be trusted with strangers' words.
+    /// The conversation as the model was trained to read it. The tokenizer tells the template's control tokens from those that a
+    /// user spells, where the program is run: without one nothing that it writes is a control token.
     ///
     /// # Errors
     /// The template refuses the conversation, or takes too many steps.
@@ -133,8 +137,7 @@ impl ChatTemplate {
     ) -> Result<RenderedChat, TemplateError> {
         if let Some(format) = &self.format {
             let mut rendered = RenderedChat::default();
-            let mut sink = fast::Sink { to: &mut rendered, tokenizer };
-            if fast::render(format, chat, &self.beginning, &self.end, &mut sink) {
+            if fast::render(format, chat, &self.beginning, &self.end, &mut rendered) {
                 return Ok(rendered);
             }
         }
@@ -150,22 +153,16 @@ impl ChatTemplate {
         chat: &Chat<'_>,
         tokenizer: Option<&dyn Tokenizer>,
     ) -> Result<RenderedChat, TemplateError> {
-        let guard = values::Guard::new(chat, tokenizer)?;
-        let text = self.program.render(chat, &guard, &self.beginning, &self.end)?;
-        if text.len() > MAX_OUTPUT_BYTES {
-            let what = format!("a prompt of {} bytes; allowed are {MAX_OUTPUT_BYTES}", text.len());
-            return Err(TemplateError::new(Kind::TooLarge, jinja::NAME, what));
-        }
-        Ok(guard.remove(text))
+        self.program.render(chat, tokenizer, &self.beginning, &self.end)
     }
 }
 
-/// A conversation as text, and where it must be cut so that no user's words are taken for control tokens.
+/// A conversation as text, and who wrote which part of it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RenderedChat {
     text: String,
-    /// Byte offsets, ascending.
-    cuts: Vec<usize>,
+    /// Where each piece ends, ascending, and whether it is the template's.
+    pieces: Vec<(usize, bool)>,
 }
 
 impl RenderedChat {
@@ -181,21 +178,26 @@ impl RenderedChat {
 
     /// The text for [`Tokenizer::encode_prompt`]: control tokens in it are the template's.
     pub fn pieces(&self) -> Vec<Piece<'_>> {
-        let mut pieces = Vec::with_capacity(self.cuts.len() + 1);
         let mut from = 0;
-        for to in self.cuts.iter().copied().chain([self.text.len()]) {
-            match self.text.get(from..to) {
-                Some(part) if !part.is_empty() => pieces.push(Piece::Markup(part)),
-                _ => {}
-            }
-            from = to;
+        let piece = |(to, is_markup): &(usize, bool)| {
+            let part = self.text.get(from..*to).unwrap_or_default();
+            from = *to;
+            if *is_markup { Piece::Markup(part) } else { Piece::Text(part) }
+        };
+        self.pieces.iter().map(piece).collect()
+    }
+
+    /// What was written since the last piece is one.
+    fn end_piece(&mut self, is_markup: bool) {
+        let from = self.pieces.last().map_or(0, |(end, _)| *end);
+        if self.text.len() > from {
+            self.pieces.push((self.text.len(), is_markup));
         }
-        pieces
     }
 }
 
 impl fmt::Debug for RenderedChat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RenderedChat({} bytes, {} cuts)", self.text.len(), self.cuts.len())
+        write!(f, "RenderedChat({} bytes, {} pieces)", self.text.len(), self.pieces.len())
     }
 }

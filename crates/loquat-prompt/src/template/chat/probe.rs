@@ -7,7 +7,7 @@
 
 use loquat_core::{Message, Part, Reasoning, Role};
 
-use super::fast::{self, Mistral, Sink};
+use super::fast::{self, Mistral};
 use super::{Chat, ChatTemplate, Format, RenderedChat};
 
 /// Most literals of the source that are tried: the longest published templates have some 150.
@@ -96,8 +96,7 @@ fn agrees(template: &ChatTemplate, format: &Format, messages: &[Message]) -> boo
     [true, false].into_iter().all(|opens_answer| {
         let chat = Chat::new(messages).with_answer_opened(opens_answer);
         let mut rendered = RenderedChat::default();
-        let mut sink = Sink { to: &mut rendered, tokenizer: None };
-        if !fast::render(format, &chat, &template.beginning, &template.end, &mut sink) {
+        if !fast::render(format, &chat, &template.beginning, &template.end, &mut rendered) {
             return true;
         }
         template.interpret(&chat, None).is_ok_and(|interpreted| interpreted.text() == rendered.text())
@@ -137,9 +136,8 @@ fn candidates(template: &ChatTemplate) -> Vec<Format> {
     // One that covers nothing agrees with everything; what a format is worth is that it covers the plainest conversation.
     all.retain(|format| {
         let mut rendered = RenderedChat::default();
-        let mut sink = Sink { to: &mut rendered, tokenizer: None };
         let plain = Chat::new(&question);
-        fast::render(format, &plain, &template.beginning, &template.end, &mut sink)
+        fast::render(format, &plain, &template.beginning, &template.end, &mut rendered)
             && rendered.text() == opened
     });
     all

@@ -1,76 +1,52 @@
-//! Messages as the values that Hugging Face chat templates read, with control tokens in them defused.
+//! A conversation as the values that Hugging Face chat templates read.
 //!
-//! A program may trim, split and compare what it is given, so marks around a user's text would show. Instead, one private
-//! character is put inside each control token that the text spells out; it comes out of the program where the text does, is
-//! removed, and its place is remembered as a cut.
+//! Whatever the caller says in it goes by way of the [guard](super::guard): words, names, ids, and every text and key of what is
+//! JSON, read first, since `\u003c` is a `<` as well.
 
 use loquat_core::{Message, Part, Role};
 use minijinja::Value;
+use minijinja::value::{Serde, ValueKind};
 
-use super::{Chat, RenderedChat};
+use super::{Chat, guard::Guard};
 use crate::template::{TemplateError, TemplateErrorKind as Kind};
-use crate::tokenizer::Tokenizer;
 
-/// The private character and the tokenizer that says where it is needed.
-pub(super) struct Guard<'a> {
-    tokenizer: Option<&'a dyn Tokenizer>,
-    character: char,
+/// The conversation as variables of a program.
+pub(super) struct Values<'a> {
+    pub(super) messages: Value,
+    pub(super) tools: Value,
+    pub(super) variables: Vec<(&'a str, Value)>,
 }
 
-impl<'a> Guard<'a> {
-    /// # Errors
-    /// The conversation uses every character that could be the guard.
-    pub(super) fn new(chat: &Chat<'_>, tokenizer: Option<&'a dyn Tokenizer>) -> Result<Self, TemplateError> {
-        let is_used = |character: char| {
-            let mut found = false;
-            each_text(chat, &mut |text| found = found || text.contains(character));
-            found
-        };
-        let character = match tokenizer {
-            None => '\u{F0000}',
-            Some(_) => {
-                ('\u{F0000}'..='\u{F00FF}').find(|character| !is_used(*character)).ok_or_else(|| {
-                    let what = "the conversation uses all 256 private characters from U+F0000 on";
-                    TemplateError::new(Kind::Data, super::jinja::NAME, what)
-                })?
-            }
-        };
-        Ok(Self { tokenizer, character })
+impl<'a> Values<'a> {
+    pub(super) fn new(
+        chat: &'a Chat<'_>,
+        guard: &Guard<'_>,
+        wants_none: bool,
+    ) -> Result<Self, TemplateError> {
+        let by = Writer { guard };
+        let variables = chat.variables.iter();
+        let variables =
+            variables.map(|(name, value)| Ok((name.as_str(), guard.json(&Value::from(Serde(value)))?)));
+        Ok(Self {
+            messages: by.messages(chat, wants_none)?,
+            tools: by.tools(chat)?,
+            variables: variables.collect::<Result<_, TemplateError>>()?,
+        })
     }
+}
 
-    fn defuse(&self, text: &str) -> String {
-        let mut defused = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((place, _)) = self.tokenizer.and_then(|tokenizer| tokenizer.find_control(rest)) {
-            // Behind the first character; what follows is looked at again, since a control token may begin in another.
-            let first =
-                rest.get(place.start..).and_then(|token| token.chars().next()).map_or(1, char::len_utf8);
-            let (before, after) = rest.split_at(rest.ceil_char_boundary(place.start + first));
-            defused.push_str(before);
-            defused.push(self.character);
-            rest = after;
-        }
-        defused.push_str(rest);
-        defused
-    }
+/// Writes what the caller says by way of the guard, and what stands here as it is.
+struct Writer<'g, 't> {
+    guard: &'g Guard<'t>,
+}
 
-    /// The rendered text without guards, cut where they were.
-    pub(super) fn remove(&self, text: String) -> RenderedChat {
-        if self.tokenizer.is_none() || !text.contains(self.character) {
-            return RenderedChat { text, cuts: Vec::new() };
-        }
-        let mut rendered = RenderedChat { text: String::with_capacity(text.len()), cuts: Vec::new() };
-        for (index, part) in text.split(self.character).enumerate() {
-            if index > 0 {
-                rendered.cuts.push(rendered.text.len());
-            }
-            rendered.text.push_str(part);
-        }
-        rendered
+impl Writer<'_, '_> {
+    fn text(&self, text: &str) -> Value {
+        Value::from(self.guard.text(text))
     }
 
     /// The variable `messages`.
-    pub(super) fn messages(&self, chat: &Chat<'_>, wants_none: bool) -> Result<Value, TemplateError> {
+    fn messages(&self, chat: &Chat<'_>, wants_none: bool) -> Result<Value, TemplateError> {
         let mut all = Vec::with_capacity(chat.messages.len());
         for message in chat.messages {
             self.message(message, wants_none, &mut all)?;
@@ -85,7 +61,7 @@ impl<'a> Guard<'a> {
         all: &mut Vec<Value>,
     ) -> Result<(), TemplateError> {
         let mut fields: Vec<(&'static str, Value)> = vec![("role", Value::from(role(message.role)))];
-        let calls: Vec<Value> = message.tool_calls().map(|call| self.call(call)).collect();
+        let calls = message.tool_calls().map(|call| self.call(call)).collect::<Result<Vec<_>, _>>()?;
         let mut reasoning = String::new();
         let mut has_media = false;
         for part in &message.parts {
@@ -95,9 +71,9 @@ impl<'a> Guard<'a> {
                 // Each result is a message of its own here.
                 Part::ToolResult(result) => all.push(Value::from_pairs([
                     ("role", Value::from("tool")),
-                    ("content", Value::from(self.defuse(&result.content))),
-                    ("name", Value::from(self.defuse(&result.name))),
-                    ("tool_call_id", Value::from(self.defuse(&result.call_id))),
+                    ("content", self.text(&result.content)),
+                    ("name", self.text(&result.name)),
+                    ("tool_call_id", self.text(&result.call_id)),
                 ])),
                 Part::File(_) | Part::Opaque(_) => {
                     let what = "a chat template knows no files and no parts of one format";
@@ -109,13 +85,13 @@ impl<'a> Guard<'a> {
         if !message.parts.is_empty() && message.parts.iter().all(|part| matches!(part, Part::ToolResult(_))) {
             return Ok(());
         }
-        let content = if has_media { self.list(message) } else { Value::from(self.defuse(&text(message))) };
+        let content = if has_media { self.list(message) } else { self.text(&text(message)) };
         let is_empty = content.as_str().is_some_and(str::is_empty);
         // Some templates tell a call from words by `content is none`.
         let content = if wants_none && is_empty && !calls.is_empty() { Value::from(()) } else { content };
         fields.push(("content", content));
         if !reasoning.is_empty() {
-            fields.push(("reasoning_content", Value::from(self.defuse(&reasoning))));
+            fields.push(("reasoning_content", self.text(&reasoning)));
         }
         if !calls.is_empty() {
             fields.push(("tool_calls", Value::from(calls)));
@@ -124,28 +100,25 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
-    fn call(&self, call: &loquat_core::ToolCall) -> Value {
-        let arguments = self.defuse(&call.arguments);
+    fn call(&self, call: &loquat_core::ToolCall) -> Result<Value, TemplateError> {
         // An object where it is one, as templates expect; a cut or foolish text is shown as it is.
-        let arguments = match serde_json::from_str::<Value>(&arguments) {
-            Ok(value) if value.kind() == minijinja::value::ValueKind::Map => value,
-            _ => Value::from(arguments),
+        let arguments = match serde_json::from_str::<Value>(&call.arguments) {
+            Ok(value) if value.kind() == ValueKind::Map => self.guard.json(&value)?,
+            _ => self.text(&call.arguments),
         };
-        let function =
-            Value::from_pairs([("name", Value::from(self.defuse(&call.name))), ("arguments", arguments)]);
-        Value::from_pairs([
-            ("id", Value::from(self.defuse(&call.id))),
+        let function = Value::from_pairs([("name", self.text(&call.name)), ("arguments", arguments)]);
+        Ok(Value::from_pairs([
+            ("id", self.text(&call.id)),
             ("type", Value::from("function")),
             ("function", function),
-        ])
+        ]))
     }
 
     fn list(&self, message: &Message) -> Value {
         let items = message.parts.iter().filter_map(|part| match part {
-            Part::Text(text) | Part::Refusal(text) => Some(Value::from_pairs([
-                ("type", Value::from("text")),
-                ("text", Value::from(self.defuse(text))),
-            ])),
+            Part::Text(text) | Part::Refusal(text) => {
+                Some(Value::from_pairs([("type", Value::from("text")), ("text", self.text(text))]))
+            }
             Part::Image(_) => Some(Value::from_pairs([("type", Value::from("image"))])),
             Part::Audio(_) => Some(Value::from_pairs([("type", Value::from("audio"))])),
             _ => None,
@@ -154,20 +127,19 @@ impl<'a> Guard<'a> {
     }
 
     /// The variable `tools`: OpenAI's form, which templates know.
-    pub(super) fn tools(&self, chat: &Chat<'_>) -> Result<Value, TemplateError> {
+    fn tools(&self, chat: &Chat<'_>) -> Result<Value, TemplateError> {
         if chat.tools.is_empty() {
             return Ok(Value::from(()));
         }
         let tool = |tool: &loquat_core::Tool| {
-            let parameters =
-                serde_json::from_str::<Value>(&self.defuse(tool.parameters.as_str())).map_err(|_| {
-                    let what = format!("the schema of the tool `{}` is no JSON", tool.name);
-                    TemplateError::new(Kind::Data, super::jinja::NAME, what)
-                })?;
+            let parameters = serde_json::from_str::<Value>(tool.parameters.as_str()).map_err(|_| {
+                let what = format!("the schema of the tool `{}` is no JSON", tool.name);
+                TemplateError::new(Kind::Data, super::jinja::NAME, what)
+            })?;
             let function = Value::from_pairs([
-                ("name", Value::from(self.defuse(&tool.name))),
-                ("description", Value::from(self.defuse(&tool.description))),
-                ("parameters", parameters),
+                ("name", self.text(&tool.name)),
+                ("description", self.text(&tool.description)),
+                ("parameters", self.guard.json(&parameters)?),
             ]);
             Ok(Value::from_pairs([("type", Value::from("function")), ("function", function)]))
         };
@@ -191,25 +163,4 @@ fn text(message: &Message) -> String {
         _ => None,
     });
     words.collect()
-}
-
-fn each_text(chat: &Chat<'_>, see: &mut impl FnMut(&str)) {
-    for part in chat.messages.iter().flat_map(|message| &message.parts) {
-        match part {
-            Part::Text(text) | Part::Refusal(text) => see(text),
-            Part::Reasoning(reasoning) => see(&reasoning.text),
-            Part::ToolCall(call) => {
-                [&call.id, &call.name, &call.arguments].into_iter().for_each(|text| see(text));
-            }
-            Part::ToolResult(result) => {
-                [&result.call_id, &result.name, &result.content].into_iter().for_each(|text| see(text));
-            }
-            _ => {}
-        }
-    }
-    for tool in chat.tools {
-        [tool.name.as_str(), tool.description.as_str(), tool.parameters.as_str()]
-            .into_iter()
-            .for_each(&mut *see);
-    }
 }
