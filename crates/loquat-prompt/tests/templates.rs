@@ -136,6 +136,38 @@ fn errors_say_where() {
 }
 
 #[test]
+fn what_helpers_make_is_bounded_too() {
+    let text = "\\\n".repeat(1000);
+    let data = json!({"text": text, "list": vec![&text; 100]});
+    let limits = |bytes: usize| {
+        let mut limits = TemplateLimits::default();
+        limits.max_output_bytes = bytes;
+        limits
+    };
+    let nested = |times: usize| format!("{{{{len {}text{}}}}}", "(json ".repeat(times), ")".repeat(times));
+    for (helper, source) in [
+        ("json", nested(30).as_str()),
+        ("json", "{{len (json list pretty=true)}}"),
+        ("join", "{{len (join list text)}}"),
+        ("join", "{{len (join list)}}"),
+        ("indent", "{{len (indent text 256)}}"),
+        ("upper", format!("{{{{len (upper \"{}\")}}}}", "x".repeat(30_000)).as_str()),
+        ("own", "{{len (own 1)}}"),
+    ] {
+        let builder = build(&[("main", source)]).helper("own", |_, _| Ok("x".repeat(30_000).into()));
+        let (kind, shown) = refused(builder.limits(limits(20_000)), &data);
+        let what = "its result is longer than the limit allows (max_output_bytes)";
+        assert_eq!((kind, shown), (Kind::TooLarge, format!("main:1:1: {helper}: {what}")), "{source}");
+    }
+    // Each is short enough, all of them together are not.
+    let many = "{{len (json text)}}".repeat(100);
+    let result = build(&[("main", &many)]).limits(limits(20_000)).build().unwrap().render("main", &data);
+    assert_eq!(result.unwrap_err().kind(), Kind::TooLarge);
+    let few = build(&[("main", &nested(2))]).limits(limits(20_000)).build().unwrap();
+    assert!(few.render("main", &data).is_ok());
+}
+
+#[test]
 fn what_would_never_end_ends() {
     let list: Vec<u32> = (0..1000).collect();
     let data = json!({"list": list});

@@ -10,11 +10,20 @@ use super::{TemplateErrorKind, TemplateLimits};
 /// The clock is looked at once in so many steps.
 const STEPS_PER_LOOK: u64 = 64;
 
+/// Helpers make texts that other helpers are given: so many times the prompt at most, since all arguments of one are held at once.
+const MADE_PER_OUTPUT: usize = 16;
+
+/// What a helper says whose result is over it.
+pub(crate) const TOO_LONG: &str = "its result is longer than the limit allows (max_output_bytes)";
+
 #[derive(Debug)]
 struct Budget {
     steps: u64,
     max_steps: u64,
     bytes_left: usize,
+    max_bytes: usize,
+    /// What helpers may still make, all together.
+    made_left: usize,
     until: Option<Instant>,
     exceeded: Option<TemplateErrorKind>,
 }
@@ -33,6 +42,8 @@ impl Spending {
             steps: 0,
             max_steps: limits.max_steps,
             bytes_left: limits.max_output_bytes,
+            max_bytes: limits.max_output_bytes,
+            made_left: limits.max_output_bytes.saturating_mul(MADE_PER_OUTPUT),
             until: Instant::now().checked_add(limits.max_time),
             exceeded: None,
         };
@@ -73,6 +84,36 @@ pub(crate) fn look() -> io::Result<()> {
         Some(until) if Instant::now() >= until => Err(TemplateErrorKind::TooLong),
         _ => Ok(()),
     })
+}
+
+/// Before a helper makes a text of so many bytes.
+pub(crate) fn make(bytes: usize) -> io::Result<()> {
+    make_more(0, bytes)
+}
+
+fn make_more(so_far: usize, bytes: usize) -> io::Result<()> {
+    spend(|budget| {
+        let is_short = so_far.saturating_add(bytes) <= budget.max_bytes;
+        let left = budget.made_left.checked_sub(bytes).filter(|_| is_short);
+        budget.made_left = left.ok_or(TemplateErrorKind::TooLarge)?;
+        Ok(())
+    })
+}
+
+/// A text that a helper makes, paid for while it grows.
+#[derive(Default)]
+pub(crate) struct Making(pub(crate) Vec<u8>);
+
+impl io::Write for Making {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        make_more(self.0.len(), bytes.len())?;
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn spend(on: impl FnOnce(&mut Budget) -> Result<(), TemplateErrorKind>) -> io::Result<()> {

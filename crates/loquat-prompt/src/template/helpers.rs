@@ -15,7 +15,7 @@
 //! There is no helper for the present time, on purpose: a prompt that holds it begins differently each time, and no cache of
 //! any kind serves it. Who wants it passes it in.
 
-use std::sync::Arc;
+use std::{io::Write as _, sync::Arc};
 
 use handlebars::{
     BlockContext, BlockParams, Context, Handlebars, Helper, HelperDef, HelperResult, JsonRender, Output,
@@ -23,7 +23,8 @@ use handlebars::{
 };
 use serde_json::{Map, Value};
 
-use super::{budget, date};
+use super::budget::{self, Making, TOO_LONG};
+use super::date;
 use crate::tokenizer::{Keep, Tokenizer};
 
 /// A helper as a function of values.
@@ -34,6 +35,8 @@ pub(super) struct Function {
     pub(super) body: Body,
     /// Whether a missing argument is null instead of an error.
     pub(super) takes_missing: bool,
+    /// Whether it keeps to the budget itself, because what it makes can be much longer than what it is given.
+    pub(super) pays: bool,
 }
 
 impl HelperDef for Function {
@@ -58,7 +61,11 @@ impl HelperDef for Function {
         }
         let result = (self.body)(&arguments, &named);
         budget::look()?;
-        let result = result.map_err(|what| RenderErrorReason::Other(format!("{}: {what}", helper.name())))?;
+        let refused = |what| RenderErrorReason::Other(format!("{}: {what}", helper.name()));
+        let result = result.map_err(refused)?;
+        if let (Value::String(text), false) = (&result, self.pays) {
+            budget::make(text.len()).map_err(|_| refused(TOO_LONG.to_owned()))?;
+        }
         Ok(ScopedJson::Derived(result))
     }
 }
@@ -66,7 +73,10 @@ impl HelperDef for Function {
 /// The built-in helpers; those of tokens only where there is something to count with.
 pub(super) fn built_in(tokenizer: Option<Arc<dyn Tokenizer>>) -> Vec<(&'static str, Function)> {
     let mut all: Vec<(&'static str, Function)> = Vec::new();
-    let mut add = |name, takes_missing, body: Body| all.push((name, Function { body, takes_missing }));
+    let mut add = |name: &'static str, takes_missing, body: Body| {
+        let pays = matches!(name, "json" | "join" | "indent");
+        all.push((name, Function { body, takes_missing, pays }));
+    };
     add("json", false, Arc::new(json));
     add("trim", false, Arc::new(|given, _| Ok(text(given, 0)?.trim().into())));
     add("upper", false, Arc::new(|given, _| Ok(text(given, 0)?.to_uppercase().into())));
@@ -132,22 +142,36 @@ fn kind(value: &Value) -> &'static str {
 fn json(given: &[Value], named: &Map<String, Value>) -> Result<Value, String> {
     let value = given.first().ok_or("what is to be JSON?")?;
     let pretty = named.get("pretty").and_then(Value::as_bool).unwrap_or(false);
-    let written = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    written.map(Value::from).map_err(|_| "the value has no JSON form".to_owned())
+    let mut made = Making::default();
+    let written = if pretty {
+        serde_json::to_writer_pretty(&mut made, value)
+    } else {
+        serde_json::to_writer(&mut made, value)
+    };
+    written.map_err(|error| if error.is_io() { TOO_LONG } else { "the value has no JSON form" })?;
+    text_of(made)
 }
 
 fn join(given: &[Value], _: &Map<String, Value>) -> Result<Value, String> {
     let list = given.first().and_then(Value::as_array).ok_or("argument 1 is not a list")?;
     let between = if given.len() > 1 { text(given, 1)? } else { ", " };
-    let mut joined = String::new();
+    let mut joined = Making::default();
+    let mut push = |text: &str| joined.write_all(text.as_bytes()).map_err(|_| TOO_LONG.to_owned());
     for (index, item) in list.iter().enumerate() {
         budget::step().map_err(|_| "too many items".to_owned())?;
         if index > 0 {
-            joined.push_str(between);
+            push(between)?;
         }
-        joined.push_str(&item.render());
+        match item {
+            Value::String(text) => push(text)?,
+            other => push(&other.render())?,
+        }
     }
-    Ok(joined.into())
+    text_of(joined)
+}
+
+fn text_of(made: Making) -> Result<Value, String> {
+    String::from_utf8(made.0).map(Value::from).map_err(|_| "no text".to_owned())
 }
 
 fn default(given: &[Value], _: &Map<String, Value>) -> Result<Value, String> {
@@ -164,6 +188,8 @@ fn indent(given: &[Value], _: &Map<String, Value>) -> Result<Value, String> {
     if by > MAX_INDENT {
         return Err(format!("at most {MAX_INDENT} columns"));
     }
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count();
+    budget::make(text.len() + lines * by).map_err(|_| TOO_LONG)?;
     Ok(text.replace('\n', &format!("\n{}", " ".repeat(by))).into())
 }
 

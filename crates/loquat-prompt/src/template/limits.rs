@@ -15,7 +15,8 @@ pub struct TemplateLimits {
     /// Most inclusions that one rendering can come to by its partials alone, loops apart. Default 10,000: ten partials, each
     /// including the next one twice, are a thousand.
     pub max_inclusions: u64,
-    /// Longest prompt, bytes. Default 8 MiB: more than the largest context windows hold.
+    /// Longest prompt, bytes, and longest text that a helper makes for it; all texts that helpers make come to sixteen times that at
+    /// most. Default 8 MiB: more than the largest context windows hold.
     pub max_output_bytes: usize,
     /// Most turns of all loops together. Default 1,000,000.
     pub max_steps: u64,

@@ -281,7 +281,7 @@ impl TemplatesBuilder {
             helpers.insert(name.to_owned());
         }
         for (name, body) in self.helpers {
-            registry.register_helper(&name, Box::new(Function { body, takes_missing: false }));
+            registry.register_helper(&name, Box::new(Function { body, takes_missing: false, pays: false }));
             helpers.insert(name);
         }
         let sources = self.sources;
