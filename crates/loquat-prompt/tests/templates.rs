@@ -136,6 +136,76 @@ fn errors_say_where() {
 }
 
 #[test]
+fn strict_templates_name_what_is_missing_wherever_it_is_used() {
+    let data =
+        json!({"user": {}, "tags": {"k": 1}, "list": [1], "nothing": null, "text": "secret-value", "n": 3});
+    for (source, name) in [
+        ("{{> p x=usr.nam}}", "usr.nam"),
+        ("{{> p usr}}", "usr"),
+        ("{{> p x=(upper usr)}}", "usr"),
+        ("{{#> p x=usr}}{{/p}}", "usr"),
+        ("{{#*inline \"i\"}}{{> p x=usr}}{{/inline}}{{> i}}", "usr"),
+        ("{{#if (eq n usr)}}{{/if}}", "usr"),
+        ("{{#if (and n (ne usr.nam 1))}}{{/if}}", "usr.nam"),
+        ("{{#if nothing}}{{else if (gt usr 1)}}{{/if}}", "usr"),
+        ("{{#eq usr 1}}{{/eq}}", "usr"),
+        ("{{len usr}}", "usr"),
+        ("{{json (lte 1 usr)}}", "usr"),
+        ("{{#each list}}{{#if (eq this ../usr)}}{{/if}}{{/each}}", "../usr"),
+        ("{{lookup usr 1}}", "usr"),
+        ("{{lookup list usr}}", "usr"),
+        ("{{lookup list 1}}", "list.1"),
+        ("{{lookup tags \"x\"}}", "tags.x"),
+        ("{{lookup tags text}}", "tags.[text]"),
+        ("{{#with usr}}{{/with}}", "usr"),
+        ("{{#if n}}{{#with usr.nam}}{{/with}}{{/if}}", "usr.nam"),
+        ("{{#each usr}}{{/each}}", "usr"),
+        ("{{#with user}}{{name}}{{else}}{{usr}}{{/with}}", "usr"),
+    ] {
+        let main = format!("\n {source}");
+        let sources = [("main", main.as_str()), ("p", "{{x}}")];
+        let (kind, shown) = refused(build(&sources), &data);
+        assert_eq!(kind, Kind::MissingVariable, "{source}: {shown}");
+        let column = shown.strip_prefix("main:2:").and_then(|rest| rest.split_once(": "));
+        assert_eq!(
+            column.map(|(_, what)| what),
+            Some(&*format!("the data hold no `{name}`")),
+            "{source}: {shown}"
+        );
+        // `upper` wants a text, and null is none.
+        let lenient = build(&sources).strict(false).build().unwrap();
+        assert_eq!(lenient.render("main", &data).is_ok(), !source.contains("upper"), "{source}");
+    }
+    // Whether there is one may be asked; what is empty is there.
+    for (source, expected) in [
+        ("{{#if (or usr n)}}yes{{/if}}{{#if (and n usr)}}no{{/if}}", "yes"),
+        ("{{#if (not usr)}}yes{{/if}}{{#unless usr}}yes{{/unless}}", "yesyes"),
+        ("{{#if (not (and usr n))}}yes{{/if}}{{not usr}}", "yestrue"),
+        ("{{default usr \"x\"}}", "x"),
+        ("{{#with user}}{{name}}{{/with}}{{#with nothing}}{{name}}{{/with}}.", "."),
+        ("{{#with usr}}{{else}}none{{/with}}{{#each usr}}{{else}}none{{/each}}", "nonenone"),
+        ("{{#each nothing}}{{/each}}{{#each user}}{{/each}}.", "."),
+        ("{{#with tags}}{{k}}{{../n}}{{/with}}{{#with tags as |t|}}{{t.k}}{{/with}}", "131"),
+        ("{{> p x=nothing}}{{> p x=n}}{{#with tags}}{{> p x=../n}}{{/with}}", "33"),
+        ("{{lookup tags \"k\"}}{{lookup list 0}}{{#if (eq nothing null)}}yes{{/if}}{{len text}}", "11yes12"),
+        (
+            "{{#eq n 3}}yes{{else}}no{{/eq}} {{#each list}}{{#with ../tags}}{{@index}}{{k}}{{/with}}{{/each}}",
+            "yes 01",
+        ),
+    ] {
+        check(&[("main", source), ("p", "{{x}}")], &data, expected);
+    }
+    assert_eq!(
+        refused(build(&[("main", "{{#each text}}{{/each}}")]), &data),
+        (Kind::Helper, "main:1:1: each: argument 1 is a text, not a list or an object".to_owned())
+    );
+    let names = build(&[("main", "{{#if (eq a 1)}}{{> p x=b.c}}{{/if}}{{#with d}}{{/with}}"), ("p", "")])
+        .build()
+        .unwrap();
+    assert_eq!(names.variables("main").into_iter().collect::<Vec<_>>(), ["a", "b.c", "d"]);
+}
+
+#[test]
 fn what_helpers_make_is_bounded_too() {
     let text = "\\\n".repeat(1000);
     let data = json!({"text": text, "list": vec![&text; 100]});

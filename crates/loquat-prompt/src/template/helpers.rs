@@ -227,9 +227,7 @@ impl HelperDef for Each {
         if length == 0 {
             return match helper.inverse() {
                 Some(otherwise) => otherwise.render(registry, context, render, out),
-                None if value.value().is_array() || value.value().is_object() => Ok(()),
-                None if registry.strict_mode() => Err(RenderError::strict_error(value.relative_path())),
-                None => Ok(()),
+                None => nothing(value, registry),
             };
         }
         let base = value.context_path();
@@ -257,6 +255,19 @@ impl HelperDef for Each {
         });
         render.pop_block();
         result
+    }
+}
+
+/// What there is to be gone through in a value without items: nothing, unless the data lack it or hold something else in its place.
+fn nothing(value: &PathAndJson<'_>, registry: &Handlebars<'_>) -> HelperResult {
+    match value.value() {
+        _ if !registry.strict_mode() => Ok(()),
+        _ if value.is_value_missing() => Err(RenderError::strict_error(value.relative_path())),
+        Value::Null | Value::Array(_) | Value::Object(_) => Ok(()),
+        other => {
+            let what = format!("each: argument 1 is {}, not a list or an object", kind(other));
+            Err(RenderErrorReason::Other(what).into())
+        }
     }
 }
 

@@ -22,6 +22,8 @@ mod helpers;
 mod limits;
 #[cfg(feature = "template")]
 mod set;
+#[cfg(feature = "template")]
+mod strict;
 
 #[cfg(feature = "template")]
 pub use directory::{EXTENSION, TemplateDirectory, Watch};

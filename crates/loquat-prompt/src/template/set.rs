@@ -8,12 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use handlebars::{Context, Handlebars, html_escape, no_escape};
+use handlebars::{Context, Handlebars, Template, html_escape, no_escape};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::budget::{Bounded, Spending};
 use super::helpers::{Body, Each, Function, built_in};
+use super::strict::{self, strictly};
 use super::{TemplateError, TemplateErrorKind as Kind, TemplateLimits, check};
 use crate::tokenizer::Tokenizer;
 
@@ -244,7 +245,9 @@ impl TemplatesBuilder {
         self
     }
 
-    /// Whether a variable that the data lack is an error. Default: it is. `{{#if x}}` may ask for a missing one all the same.
+    /// Whether a variable that the data lack is an error. Default: it is. `if`, `unless`, `and`, `or`, `not` and `default` may ask for a
+    /// missing one all the same, and so may `{{#each}}` and `{{#with}}` that have an `{{else}}`; what is there and empty is not
+    /// missing.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
@@ -275,11 +278,13 @@ impl TemplatesBuilder {
         // Writes to the program's log, which is no business of a template's.
         registry.unregister_helper("log");
         registry.register_helper("each", Box::new(Each));
+        strict::register(&mut registry);
         let mut helpers: BTreeSet<String> = HANDLEBARS_OWN.iter().map(|name| (*name).to_owned()).collect();
         for (name, function) in built_in(self.tokenizer) {
             registry.register_helper(name, Box::new(function));
             helpers.insert(name.to_owned());
         }
+        helpers.extend(strict::names());
         for (name, body) in self.helpers {
             registry.register_helper(&name, Box::new(Function { body, takes_missing: false, pays: false }));
             helpers.insert(name);
@@ -295,9 +300,12 @@ impl TemplatesBuilder {
                 hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
             }
             check::nesting(&shown(name), &source.text, &self.limits)?;
-            registry
-                .register_template_string(name, &source.text)
+            let mut template = Template::compile_with_name(&source.text, name.clone())
                 .map_err(|error| TemplateError::of_syntax(&error, &shown(name)))?;
+            if self.strict {
+                strictly(&mut template);
+            }
+            registry.register_template(name, template);
         }
         check::set(&registry, &helpers, &self.limits).map_err(|error| error.renamed(shown))?;
         let hash = *hasher.finalize().as_bytes();
