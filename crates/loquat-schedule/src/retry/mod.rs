@@ -54,8 +54,8 @@ pub struct RetryPolicy {
     /// The longest wait that a peer may ask for. Default 60 s. A longer one is not cut short, which would disobey it:
     /// the call fails at once and hands the hint on.
     pub max_retry_after: Duration,
-    /// How long an operation waits, in all, for an endpoint whose breaker is open. Default 60 s. That counts as no retry, since the
-    /// endpoint is not asked. Zero where somebody else can be asked meanwhile, as by a route: then it fails at once.
+    /// How long an operation waits, in all, for an endpoint whose breaker is open; the first wait may be as long as the breaker says.
+    /// Default 60 s. That counts as no retry, since the endpoint is not asked. Zero where somebody else can be asked meanwhile, as by a route: then it fails at once.
     pub max_breaker_wait: Duration,
     /// Whether the endpoint is known to run requests with the same `Idempotency-Key` once. Default `false`. Then
     /// each operation gets a key, and is sent again even where it may have arrived.

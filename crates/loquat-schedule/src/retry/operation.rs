@@ -173,7 +173,10 @@ impl Operation {
             Some(asked) => asked,
             None => self.own_wait(error, random).max(if is_shut { LEAST_SHUT } else { Duration::ZERO }),
         };
-        if is_shut && self.shut.saturating_add(wait) > self.policy.max_breaker_wait {
+        // How long the first wait is, is for the hint to say.
+        let most_shut = self.policy.max_breaker_wait;
+        let is_over = !self.shut.is_zero() && self.shut.saturating_add(wait) > most_shut;
+        if is_shut && (most_shut.is_zero() || is_over) {
             return Err(Stop::Shut(self.shut));
         }
         let left = self.share().saturating_sub(now.saturating_duration_since(self.started));
