@@ -45,6 +45,8 @@ const MANY: usize = 16;
 pub(super) struct Shared {
     /// The peer's limit on streams, or [`UNSETTLED`].
     pub(super) peer_limit: AtomicUsize,
+    /// Whether the peer has ever said one that is not zero.
+    pub(super) has_allowed: AtomicBool,
     pub(super) closing: AtomicBool,
     pub(super) lanes: Lanes,
     /// Set once the peer answered no PING for so long.
@@ -55,6 +57,7 @@ impl Shared {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             peer_limit: AtomicUsize::new(UNSETTLED),
+            has_allowed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             lanes: Lanes::new(),
             silent: OnceLock::new(),
@@ -100,6 +103,9 @@ impl Driver {
             }
             let limit = connection.max_concurrent_send_streams();
             if shared.peer_limit.swap(limit, Relaxed) != limit {
+                if limit > 0 {
+                    shared.has_allowed.store(true, Relaxed);
+                }
                 leaving.permit.site().learnt(Some(limit.min(own_limit)));
             }
             if done.is_ready() {

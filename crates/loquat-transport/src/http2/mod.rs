@@ -124,6 +124,12 @@ impl Http2 {
         }
     }
 
+    /// Whether the peer says that it takes no stream for now: where some are under way that it took before, that is about this
+    /// connection alone.
+    pub(crate) fn takes_none(&self, in_use: usize) -> bool {
+        self.limit() == 0 && (in_use == 0 || !self.shared.has_allowed.load(Relaxed))
+    }
+
     /// Whether the peer has said its limit.
     pub(crate) fn is_settled(&self) -> bool {
         self.shared.peer_limit.load(Relaxed) != UNSETTLED

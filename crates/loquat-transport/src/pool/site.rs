@@ -298,7 +298,9 @@ impl Site {
             }
         }
         // A peer that allows no stream says so for a while (RFC 9113 §6.5.2). Where it did on each connection, it would on another.
-        if !state.http2.is_empty() && state.http2.iter().all(|shared| shared.connection.limit() == 0) {
+        if !state.http2.is_empty()
+            && state.http2.iter().all(|shared| shared.connection.takes_none(shared.in_use))
+        {
             return Err(Wait::Place);
         }
         // The dead ones are still counted: their permits are dropped after the lock.
