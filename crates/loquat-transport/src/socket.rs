@@ -35,6 +35,16 @@ pub(crate) struct Socket {
     way: Way,
     /// How often it is read at most, where it may be read on a clock at all.
     pace: Option<Box<Pace>>,
+    /// What the clock has read and nobody has taken: one read is all that each time of it costs, however little is taken at once.
+    ahead: Ahead,
+}
+
+/// Bytes read ahead: what is in `bytes` from `taken` to `end`.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: Box<[u8]>,
+    taken: usize,
+    end: usize,
 }
 
 /// Who says that it is to be read.
@@ -47,9 +57,32 @@ enum Way {
     Lost,
 }
 
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.taken >= self.end
+    }
+
+    /// Reads once, a trickle and one byte at most, where nothing is left.
+    fn fill(&mut self, mut tcp: &std::net::TcpStream) -> io::Result<usize> {
+        if self.bytes.is_empty() {
+            self.bytes = vec![0; TRICKLE_BYTES + 1].into();
+        }
+        let bytes = tcp.read(&mut self.bytes)?;
+        (self.taken, self.end) = (0, bytes);
+        Ok(bytes)
+    }
+
+    fn take(&mut self, buf: &mut ReadBuf<'_>) {
+        let rest = self.bytes.get(self.taken..self.end).unwrap_or_default();
+        let taken = rest.len().min(buf.remaining());
+        buf.put_slice(&rest[..taken]);
+        self.taken += taken;
+    }
+}
+
 impl Socket {
     pub(crate) fn new(tcp: TcpStream) -> Self {
-        Self { way: Way::Woken(tcp), pace: None }
+        Self { way: Way::Woken(tcp), pace: None, ahead: Ahead::default() }
     }
 
     /// From now on it is read on a clock where that saves something: once in so long, or up to a millisecond later.
@@ -83,7 +116,7 @@ impl Socket {
             && let Ok(tcp) = tcp.into_std()
         {
             let timer = Box::pin(sleep_until(next_time(every)));
-            let mut clocked = Clocked { tcp, every, timer, waits: false, bytes: 0, empty: 0 };
+            let mut clocked = Clocked { tcp, every, timer, waits: false, empty: 0 };
             clocked.wait(cx);
             self.way = Way::Clocked(Box::new(clocked));
         }
@@ -175,8 +208,6 @@ struct Clocked {
     timer: Pin<Box<Sleep>>,
     /// Whether nothing is read before the timer has fired.
     waits: bool,
-    /// What was read since.
-    bytes: usize,
     /// How many times in a row nothing was.
     empty: u32,
 }
@@ -184,45 +215,39 @@ struct Clocked {
 /// What reading on a clock comes to.
 enum Seen {
     Pending,
-    Read(io::Result<()>),
-    /// Nothing any more, for a while.
-    Silence,
+    /// All that there is for now, which may be the end, or an error.
+    Trickle(io::Result<()>),
+    /// More than a trickle, or nothing any more for a while.
+    Other,
 }
 
 impl Clocked {
-    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Seen {
+    fn read(&mut self, cx: &mut Context<'_>, ahead: &mut Ahead) -> Seen {
         // One task alone polls it, so it need not be told again whom to wake.
         if self.waits && !self.timer.is_elapsed() {
             return Seen::Pending;
         }
-        let room = buf.initialize_unfilled();
-        let most = room.len();
-        match (&self.tcp).read(room) {
-            Ok(bytes) => {
-                buf.advance(bytes);
+        match ahead.fill(&self.tcp) {
+            Ok(bytes) if bytes > TRICKLE_BYTES => Seen::Other,
+            Ok(_) => {
                 self.empty = 0;
-                self.bytes = self.bytes.saturating_add(bytes);
-                // What fills the room is not all of it.
-                self.waits = false;
-                if bytes < most && self.bytes <= TRICKLE_BYTES {
-                    self.wait(cx);
-                }
-                Seen::Read(Ok(()))
+                self.wait(cx);
+                Seen::Trickle(Ok(()))
             }
             Err(error) if is_for_later(&error) => {
                 self.empty += 1;
                 if self.empty >= EMPTY_TIMES {
-                    return Seen::Silence;
+                    return Seen::Other;
                 }
                 self.wait(cx);
                 Seen::Pending
             }
-            Err(error) => Seen::Read(Err(error)),
+            Err(error) => Seen::Trickle(Err(error)),
         }
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) {
-        (self.waits, self.bytes) = (true, 0);
+        self.waits = true;
         self.timer.as_mut().reset(next_time(self.every));
         // A task that has used up its budget would be sent away before it is noted down whom to wake.
         if pin!(unconstrained(self.timer.as_mut())).poll(cx).is_ready() {
@@ -239,17 +264,22 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Way::Clocked(clocked) = &mut self.way {
-            match clocked.read(cx, buf) {
+        let Self { way, ahead, .. } = &mut *self;
+        if let Way::Clocked(clocked) = way
+            && ahead.is_empty()
+        {
+            match clocked.read(cx, ahead) {
                 Seen::Pending => return Poll::Pending,
-                Seen::Read(read) => {
-                    if clocked.bytes > TRICKLE_BYTES {
-                        self.stop_clock();
-                    }
+                Seen::Trickle(read) => {
+                    ahead.take(buf);
                     return Poll::Ready(read);
                 }
-                Seen::Silence => self.stop_clock(),
+                Seen::Other => self.stop_clock(),
             }
+        }
+        if !self.ahead.is_empty() {
+            self.ahead.take(buf);
+            return Poll::Ready(Ok(()));
         }
         let Way::Woken(tcp) = &mut self.way else {
             return Poll::Ready(Err(lost()));
