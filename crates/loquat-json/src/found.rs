@@ -27,6 +27,8 @@ pub(crate) struct Hits {
     /// Of the template that these are in.
     likeness: Option<Likeness>,
     pub(crate) all: Vec<Hit>,
+    /// The last of them that a hole is in: most often the one that an event is asked for, and known without asking `last`.
+    changing: usize,
     /// By field: one more than the index of its last hit, or 0.
     last: Box<[u32]>,
     summary: Summary,
@@ -56,8 +58,8 @@ impl Hits {
     /// See [`Extractor::warm`](crate::Extractor::warm).
     #[inline]
     pub(crate) fn warm(&self, field: usize) {
-        let last = self.last.get(field).and_then(|last| self.all.get((*last as usize).wrapping_sub(1)));
-        black_box(last.map(|hit| hit.start));
+        black_box(self.all.get(self.changing).map(|hit| hit.start));
+        black_box(self.last.get(field).copied());
     }
 
     pub(crate) fn clear(&mut self) {
@@ -115,10 +117,11 @@ impl Hits {
     /// Takes over the hits of a document of the same shape, each changed by `place`.
     pub(crate) fn copy_from(&mut self, other: &Self, place: impl Fn(&Hit) -> Hit) {
         self.clear();
-        let Self { all, varies, .. } = self;
-        all.extend(other.all.iter().map(|hit| {
+        let Self { all, varies, changing, .. } = self;
+        all.extend((0..).zip(&other.all).map(|(position, hit)| {
             let hit = place(hit);
             if hit.holes_before != hit.holes_until {
+                *changing = position;
                 *varies |= 1_u128.checked_shl(hit.field).unwrap_or(u128::MAX);
             }
             hit

@@ -16,6 +16,7 @@ use std::mem;
 use std::sync::Arc;
 
 use account::{Account, cost};
+use arrayvec::ArrayVec;
 pub(crate) use memory::Memory;
 
 use crate::found::{Hits, Likeness};
@@ -27,9 +28,6 @@ use crate::template::{Frame, Framed, Framing, Template};
 
 /// Templates of one stream: text, tool call, reasoning and ping alternate in the richest streams recorded.
 const MAX_TEMPLATES: usize = 4;
-
-/// Those that room is made for together: most streams have no more.
-const USUAL_TEMPLATES: usize = 2;
 
 /// Beside the bits of the templates: nor does the event fit the shape that was likely to come.
 const ANTICIPATED: u32 = 1 << MAX_TEMPLATES;
@@ -74,8 +72,7 @@ enum Last {
 // What an event needs that fits the template in front comes first.
 #[repr(C)]
 pub(crate) struct Predictor {
-    templates: Vec<Template>,
-    /// Which of them fitted last.
+    /// Which of the templates fitted last.
     front: usize,
     shifts: Vec<Shift>,
     /// Who knows what is found in the current event.
@@ -84,10 +81,12 @@ pub(crate) struct Predictor {
     in_vain: u32,
     /// An event was seen that the template in front fitted, frame and all.
     front_is_seen: bool,
-    /// Templates that the event does not fit which is looked at, a bit for each; and [`ANTICIPATED`].
-    ruled_out: u32,
     /// Whether all this pays.
     account: Account,
+    /// In here and not behind a pointer: one step less from here to the text that an event is compared with.
+    templates: ArrayVec<Template, MAX_TEMPLATES>,
+    /// Templates that the event does not fit which is looked at, a bit for each; and [`ANTICIPATED`].
+    ruled_out: u32,
     /// The memory of templates that there were in another stream.
     vacant: Vec<Pattern>,
     /// Those of a template's own text, while it is looked at.
@@ -520,8 +519,8 @@ impl Predictor {
             Some(template) => template.put(json, shape),
             None => {
                 let memory = self.vacant.pop().unwrap_or_default();
-                self.templates.reserve_exact(USUAL_TEMPLATES);
-                self.templates.push(Template::new(json, shape, self.framing, memory));
+                // There is room: `room` has seen to that.
+                let _ = self.templates.try_push(Template::new(json, shape, self.framing, memory));
             }
         }
         if let Some(template) = self.templates.get_mut(self.front) {

@@ -5,12 +5,9 @@ use std::mem;
 use super::{MAX_TEMPLATES, Predictor};
 use crate::pattern::{Pattern, Shift};
 use crate::shape::{Shapes, Snapshot};
-use crate::template::Template;
 
 /// As much as [`Predictor::leave`] finds worth keeping: with its hits and holes some 10 KiB a template at most.
 pub(crate) struct Memory {
-    /// Empty.
-    templates: Vec<Template>,
     /// Empty and erased, each of them.
     vacant: Vec<Pattern>,
     shifts: Vec<Shift>,
@@ -21,8 +18,8 @@ pub(crate) struct Memory {
 impl Predictor {
     /// Goes on in what another one has left.
     pub(crate) fn move_into(&mut self, memory: Memory) {
-        let Memory { templates, vacant, shifts, own_shifts, shared } = memory;
-        (self.templates, self.vacant, self.shared) = (templates, vacant, shared);
+        let Memory { vacant, shifts, own_shifts, shared } = memory;
+        (self.vacant, self.shared) = (vacant, shared);
         (self.shifts, self.own_shifts) = (shifts, own_shifts);
     }
 
@@ -37,7 +34,6 @@ impl Predictor {
             self.shared = Snapshot::default();
         }
         Memory {
-            templates: mem::take(&mut self.templates),
             vacant: mem::take(&mut self.vacant),
             shifts: mem::take(&mut self.shifts),
             own_shifts: mem::take(&mut self.own_shifts),
@@ -50,15 +46,14 @@ impl Predictor {
 impl Memory {
     pub(crate) fn is_erased_and_small(&self) -> bool {
         let mut vacant = self.vacant.iter();
-        self.templates.is_empty() && vacant.len() <= MAX_TEMPLATES && vacant.all(Pattern::is_erased_and_small)
+        vacant.len() <= MAX_TEMPLATES && vacant.all(Pattern::is_erased_and_small)
     }
 
     /// What it takes, without the shapes.
     pub(crate) fn bytes(&self) -> usize {
         let shifts = (self.shifts.capacity() + self.own_shifts.capacity()) * size_of::<Shift>();
-        let templates = self.templates.capacity() * size_of::<Template>();
         let vacant = self.vacant.capacity() * size_of::<Pattern>();
-        templates + vacant + shifts + self.vacant.iter().map(Pattern::bytes).sum::<usize>()
+        vacant + shifts + self.vacant.iter().map(Pattern::bytes).sum::<usize>()
     }
 
     /// How many templates' memory there is.
