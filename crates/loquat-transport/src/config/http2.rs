@@ -60,8 +60,8 @@ pub struct Http2Limits {
     /// token, and so the first, and the head of an answer, comes up to so much and two milliseconds later, and so does the peer's leave to
     /// send on (WINDOW_UPDATE): an upload gets one window in so long. 1 to 100 ms; over TCP, on Unix.
     /// Default `None`: what comes is handed on at once. For processes that carry hundreds of streams: with 4 ms a token of one of 400
-    /// takes a quarter less of a processor (9.4 µs for 13.0), half of them come within 2.7 ms and 99 of 100 within 7
-    /// (`cargo xtask bench stream`, `h2/s400`).
+    /// takes a fifth less of a processor (7.0 µs for 8.7; beside other work, a quarter), half of them come within 2.4 ms and 99 of 100
+    /// within 5 (`cargo xtask bench stream`, `h2/s400`).
     pub read_every: Option<Duration>,
     /// Streams of one connection that may be reset by this side (a body dropped early, a limit passed) within
     /// `resets_within`; past that, new requests go to another connection and this one drains. Default 150: servers close
