@@ -144,7 +144,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorKind::Connect => "is the server running, and is the address right?",
         ErrorKind::Tls => "`--ca-cert FILE` trusts a certificate authority of your own",
         ErrorKind::Timeout => {
-            "`--timeout` changes how long is waited, and in chat `--first-token-timeout`, `--idle-timeout`"
+            "`--timeout` changes how long is waited, and in chat `--first-token-timeout`, `--thinking-timeout`, `--idle-timeout`"
         }
         _ => return None,
     })

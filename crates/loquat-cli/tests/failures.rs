@@ -144,6 +144,26 @@ fn limits_in_time_hold() {
     ran.check(6, "Then\n", &["0.4 s"]);
     assert!(ran.took < Duration::from_secs(5), "{ran:#?}");
 
+    let thinking = Server::start(|request, stream| {
+        let start = r#"{"choices":[{"index":0,"delta":{"role":"assistant"}}],"id":"c","model":"m"}"#;
+        let thought = r#"{"choices":[{"index":0,"delta":{"reasoning_content":"Hm"}}],"id":"c","model":"m"}"#;
+        let thought = if request.body.contains("aloud") { thought } else { start };
+        drop(stream.write_all(stream_head("text/event-stream").as_bytes()));
+        for event in [start, thought] {
+            drop(stream.write_all(format!("data: {event}\n\n").as_bytes()));
+        }
+        while stream.write_all(b": ping\n\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let ran = Program::chat(&thinking, &["--first-token-timeout", "0.3", "hi"]).run();
+    ran.check(6, "", &["error: no answer", "no token came within the first-token limit of 0.3 s"]);
+    assert!(!ran.stderr.contains("what was printed"), "{ran:#?}");
+    let ran =
+        Program::chat(&thinking, &["--idle-timeout", "0.1", "--thinking-timeout", "0.4", "aloud"]).run();
+    let limit = "no further token came within the thinking limit of 0.4 s";
+    ran.check(6, "", &["error: no answer", "while the model was thinking", limit]);
+
     let silent = Server::start(|_, _| std::thread::sleep(Duration::from_secs(30)));
     let ran = Program::chat(&silent, &["--first-token-timeout", "0.3", "hi"]).run();
     ran.check(5, "", &["0.30 s", "hint: "]);

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::{
     GenerationLimits,
-    source::{BodySource, Watch, without},
+    source::{BodySource, Watch, asks_to_think, without},
 };
 
 /// Most bytes read of an error's body: a message, not a download.
@@ -219,8 +219,12 @@ impl HttpModel {
         inner.add_context(&mut outgoing.headers, context)?;
         add_headers(&mut outgoing.headers, &request.extra_headers.0)?;
         // A server that answers whole sends its head when it has done everything.
-        outgoing.first_byte =
-            Some(if request.stream { inner.limits.first_token } else { inner.limits.total });
+        outgoing.first_byte = Some(match (request.stream, asks_to_think(request)) {
+            (false, _) => inner.limits.total,
+            (true, false) => inner.limits.first_token,
+            // And some send it with the first token.
+            (true, true) => inner.limits.first_token.max(inner.limits.thinking),
+        });
 
         let started = Instant::now();
         let response = inner.transport.send(context, outgoing).await.map_err(|error| inner.redact(error))?;
@@ -242,7 +246,7 @@ impl HttpModel {
         let limits = inner.decode_limits;
         let decoder =
             inner.format.decoder(&head, limits.with_events_kept(limits.keeps_events || request.raw));
-        let watch = Watch::new(inner.limits, started, context.deadline(), request.stream);
+        let watch = Watch::new(inner.limits, started, context.deadline(), request);
         let source = BodySource::new(response.body, decoder, watch, inner.endpoint.credential.clone());
         Ok(Answer::new(source).with_meta(meta))
     }

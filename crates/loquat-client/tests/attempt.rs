@@ -7,6 +7,10 @@ use loquat_core::{
     Answer, ChatRequest, Context, Delivery, Delta, Ending, Endpoint, Error, ErrorKind, FinishReason, Model,
     Result,
 };
+use loquat_provider::{
+    ANTHROPIC_MESSAGES, COHERE_CHAT, Format, GEMINI, GEMINI_INTERACTIONS, OLLAMA_CHAT, OPENAI_CHAT,
+    OPENAI_RESPONSES,
+};
 use loquat_transport::{Config, Transport};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -89,7 +93,7 @@ fn quick() -> GenerationLimits {
 fn model(address: SocketAddr, limits: GenerationLimits) -> HttpModel {
     let endpoint = Endpoint::new("test", format!("http://{address}/v1"), "m").with_credential(KEY);
     let transport = Transport::new(Config::default()).expect("a transport");
-    HttpModel::new(transport, &loquat_provider::OPENAI_CHAT, endpoint).expect("a model").with_limits(limits)
+    HttpModel::new(transport, &OPENAI_CHAT, endpoint).expect("a model").with_limits(limits)
 }
 
 async fn ask(script: Vec<Do>) -> Result<Answer> {
@@ -193,11 +197,12 @@ async fn a_peer_that_never_stops_meets_the_total_limit() {
 }
 
 /// How an answer ends of which a token comes every so many seconds, and after how many.
-fn dripped(seconds: u32, text: &str, limits: GenerationLimits) -> (u64, String) {
+fn dripped(seconds: u32, member: &str, text: &str, limits: GenerationLimits) -> (u64, String) {
     // A clock of its own: what has been moved is ahead of the system's, from which the transport's limits count.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let Do::Send(token) = chunk(text) else { unreachable!() };
+        let token =
+            format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"{member}\":\"{text}\"}}}}]}}\n\n");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let model = model(listener.local_addr().expect("bound"), limits);
         let peer = async {
@@ -220,10 +225,10 @@ fn dripped(seconds: u32, text: &str, limits: GenerationLimits) -> (u64, String) 
         };
         while answer.ending().is_none() {
             socket.write_all(token.as_bytes()).await.expect("the client is there");
-            while answer.next().await.is_some_and(|delta| delta.text().is_none()) {}
+            while answer.next().await.is_some_and(|delta| delta.content_bytes().is_none()) {}
             tokio::select! {
                 biased;
-                over = answer.next() => assert!(over.is_none_or(|end| end.text().is_none()), "no other token"),
+                over = answer.next() => assert!(over.is_none_or(|end| end.content_bytes().is_none()), "no other token"),
                 () = pass() => {}
             }
         }
@@ -243,14 +248,18 @@ fn a_peer_that_drips_is_given_up_and_a_slow_one_is_not() {
     let limits = GenerationLimits::default();
     let much = limits.with_min_tokens_per_minute(600);
     let few = "fewer than 3 tokens came within the pace limit of 60.0 s";
-    for (seconds, text, limits, after, says) in [
-        (29, "x", limits, 120, few),
-        (1, "x", much, 120, "fewer than 600 tokens"),
-        (29, "a dozen bytes", limits, 600, "total"),
-        (29, "x", limits.with_min_tokens_per_minute(0), 600, "total"),
-        (19, "x", limits, 600, "total"),
+    const TEXT: &str = "content";
+    const THOUGHT: &str = "reasoning_content";
+    for (seconds, member, text, limits, after, says) in [
+        (29, TEXT, "x", limits, 120, few),
+        (1, TEXT, "x", much, 120, "fewer than 600 tokens"),
+        (29, TEXT, "a dozen bytes", limits, 600, "total"),
+        (29, TEXT, "x", limits.with_min_tokens_per_minute(0), 600, "total"),
+        (19, TEXT, "x", limits, 600, "total"),
+        (290, THOUGHT, "x", limits, 600, "total"),
+        (310, THOUGHT, "x", limits, 300, "thinking limit of 300.0 s"),
     ] {
-        let (took, said) = dripped(seconds, text, limits);
+        let (took, said) = dripped(seconds, member, text, limits);
         // A timer fires a millisecond late, and is looked at once a second here.
         let is_then = took == after || took == after + 1;
         assert!(is_then && said.contains(says), "{text:?} every {seconds} s: {said} after {took} s");
@@ -347,14 +356,10 @@ async fn an_error_event_that_repeats_the_key_is_blotted() {
 fn a_key_never_travels_in_the_clear_to_another_machine() {
     let transport = Transport::new(Config::default()).expect("a transport");
     let endpoint = Endpoint::new("test", "http://192.0.2.1/v1", "m").with_credential(KEY);
-    let error =
-        HttpModel::new(transport.clone(), &loquat_provider::OPENAI_CHAT, endpoint).expect_err("refused");
+    let error = HttpModel::new(transport.clone(), &OPENAI_CHAT, endpoint).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::NotConfigured);
     let endpoint = Endpoint::new("test", "http://192.0.2.1/v1", "m");
-    assert!(
-        HttpModel::new(transport, &loquat_provider::OPENAI_CHAT, endpoint).is_ok(),
-        "without a key it may"
-    );
+    assert!(HttpModel::new(transport, &OPENAI_CHAT, endpoint).is_ok(), "without a key it may");
 }
 
 #[tokio::test]
@@ -387,7 +392,7 @@ async fn tokens_are_counted_within_800_ms_unless_the_caller_says_otherwise() {
     let counting = |address: SocketAddr| {
         let endpoint = Endpoint::new("test", format!("http://{address}/v1"), "m").with_credential(KEY);
         let transport = Transport::new(Config::default()).expect("a transport");
-        HttpModel::new(transport, &loquat_provider::ANTHROPIC_MESSAGES, endpoint).expect("a model")
+        HttpModel::new(transport, &ANTHROPIC_MESSAGES, endpoint).expect("a model")
     };
     let request = ChatRequest::new("").with_user("hello");
     let (address, _) = peer(vec![Do::Wait(Duration::from_secs(60))]).await;
