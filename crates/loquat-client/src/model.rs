@@ -35,7 +35,8 @@ const MAX_EXCHANGE_BYTES: usize = 128 * 1024 * 1024;
 /// A model at an endpoint, asked once per call. Cheap to clone.
 ///
 /// The endpoint's credential goes to the endpoint's own origin and nowhere else: redirects are not followed, and a
-/// credential is refused over plain HTTP unless the peer is this machine.
+/// credential is refused over plain HTTP unless the peer is this machine or the endpoint allows it
+/// ([`Endpoint::plain_credential`]).
 #[derive(Clone)]
 pub struct HttpModel(Arc<Inner>);
 
@@ -55,16 +56,19 @@ impl HttpModel {
     /// A model at that endpoint, dialled where the endpoint allows it ([`Transport::within`]).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidRequest`] for a base URL that is none, [`ErrorKind::NotConfigured`] for a credential that
-    /// would travel over plain HTTP to another machine.
+    /// [`ErrorKind::InvalidRequest`] for a base URL that is none, or that of one call (`…/chat/completions`), [`ErrorKind::NotConfigured`] for a credential that
+    /// would travel over plain HTTP to another machine, which the endpoint does not allow.
     pub fn new(transport: Transport, format: &'static dyn Format, endpoint: Endpoint) -> Result<Self> {
         let base_url = format!("{}/", endpoint.base_url.trim_end_matches('/'));
         let origin = Request::get(&base_url)?.url.origin().clone();
-        if endpoint.credential.is_some() && !origin.is_secure() && !origin.is_loopback() {
+        let is_open = !origin.is_secure() && !origin.is_loopback();
+        if endpoint.credential.is_some() && is_open && !endpoint.plain_credential {
             return Err(Error::new(
                 ErrorKind::NotConfigured,
                 format!(
-                    "refusing to send a credential over plain HTTP to {origin}: use https://, or no key for this address"
+                    "refusing to send a credential over plain HTTP to {origin}, where others may read it: use https://, or no key \
+                     for this address; for a network of your own, `Endpoint::with_plain_credential(true)`, in a file of routes \
+                     `plain_key = true`, for loquat's `--base-url` `--plain-key`"
                 ),
             ));
         }

@@ -358,6 +358,10 @@ fn a_key_never_travels_in_the_clear_to_another_machine() {
     let endpoint = Endpoint::new("test", "http://192.0.2.1/v1", "m").with_credential(KEY);
     let error = HttpModel::new(transport.clone(), &OPENAI_CHAT, endpoint).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::NotConfigured);
+    assert!(error.message().contains("with_plain_credential(true)"), "{error}");
+    let allowed =
+        Endpoint::new("test", "http://192.0.2.1/v1", "m").with_credential(KEY).with_plain_credential(true);
+    assert!(HttpModel::new(transport.clone(), &OPENAI_CHAT, allowed).is_ok(), "who says so may");
     let endpoint = Endpoint::new("test", "http://192.0.2.1/v1", "m");
     assert!(HttpModel::new(transport, &OPENAI_CHAT, endpoint).is_ok(), "without a key it may");
 }

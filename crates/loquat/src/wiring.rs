@@ -46,6 +46,8 @@ pub(crate) struct Inner {
 pub(crate) struct Server {
     pub(crate) base_url: String,
     pub(crate) key: Option<Secret>,
+    /// Whether the key may go over plain HTTP to another machine.
+    plain_key: bool,
     /// Whether the environment named it: then it is a default, and a name that can only mean the engine still does.
     pub(crate) is_default: bool,
 }
@@ -55,7 +57,7 @@ impl Server {
     pub(crate) fn endpoint(&self, model: &str) -> Endpoint {
         let mut endpoint = Endpoint::new("server", &self.base_url, model);
         endpoint.credential.clone_from(&self.key);
-        endpoint
+        endpoint.with_plain_credential(self.plain_key)
     }
 }
 
@@ -241,6 +243,7 @@ pub struct ClientBuilder {
     base_url: Option<String>,
     base_url_key: Option<Secret>,
     base_url_key_variable: Option<String>,
+    base_url_plain_key: bool,
     from_env: bool,
     schedule: Option<Schedule>,
     #[cfg(feature = "observe")]
@@ -259,6 +262,7 @@ impl Default for ClientBuilder {
             base_url: None,
             base_url_key: None,
             base_url_key_variable: None,
+            base_url_plain_key: false,
             from_env: false,
             schedule: Some(Schedule::default()),
             #[cfg(feature = "observe")]
@@ -298,6 +302,14 @@ impl ClientBuilder {
     /// The environment variable that holds the key of the server at [`base_url`](Self::base_url).
     pub fn base_url_key_variable(mut self, name: impl Into<String>) -> Self {
         self.base_url_key_variable = Some(name.into());
+        self
+    }
+
+    /// Lets the key of the server at [`base_url`](Self::base_url) go over plain HTTP to another machine, where whoever is on the way
+    /// can read it. Default `false`: such a server is refused. For a gateway in a network of one's own
+    /// ([`Endpoint::plain_credential`]).
+    pub fn base_url_plain_key(mut self, allowed: bool) -> Self {
+        self.base_url_plain_key = allowed;
         self
     }
 
@@ -398,7 +410,8 @@ impl ClientBuilder {
             let whose = if is_default { "LOQUAT_BASE_URL" } else { "the base URL" };
             Url::parse(address).map_err(|error| error.map_message(|what| format!("{whose}: {what}")))?;
         }
-        let server = base_url.map(|base_url| Server { base_url, key, is_default });
+        let plain_key = self.base_url_plain_key;
+        let server = base_url.map(|base_url| Server { base_url, key, plain_key, is_default });
         let transport = Transport::new(self.transport)?;
         #[cfg(feature = "observe")]
         if let Some(observer) = &self.observer {
