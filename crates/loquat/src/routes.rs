@@ -18,16 +18,20 @@ impl Client {
     /// Another model where the first one fails before it has said anything:
     ///
     /// ```no_run
+    /// use std::io::{Write, stdout};
+    ///
     /// use loquat::{Client, ModelExt, router::Plan};
     ///
-    /// # async fn run() -> Result<(), loquat::Error> {
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// let plan = Plan::new().with_chain("chat", ["openai:gpt-4o", "anthropic:claude-sonnet-4-5"]);
     /// let router = Client::from_env()?.router(&plan)?;
     ///
     /// let mut answer = router.chat("chat").user("Why is the sky blue?").stream().await?;
     /// while let Some(text) = answer.next_text().await? {
     ///     print!("{text}");
+    ///     stdout().flush()?; // or only whole lines are seen
     /// }
+    /// println!();
     /// # Ok(())
     /// # }
     /// ```

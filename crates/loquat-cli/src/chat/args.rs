@@ -13,7 +13,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  loquat chat \"Why is the sky blue?\"                     the embedded engine: no key, no network
+  loquat chat \"Why is the sky blue?\"                     no key; the first run fetches 92 MB
   loquat chat                                            a conversation, with /commands and history
   git diff | loquat chat \"Write a commit message.\"       the prompt, then what is piped in
   loquat chat -m openai:gpt-4o \"…\"                       with the key in OPENAI_API_KEY
