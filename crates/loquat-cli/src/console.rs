@@ -22,6 +22,9 @@ const MIN_SECRET_BYTES: usize = 8;
 /// Most causes shown under an error: deeper chains are nobody's reading.
 const MAX_CAUSES: usize = 8;
 
+/// Most of a server's answer that is shown, in bytes: a page says what it is at its beginning.
+const MAX_BODY_BYTES: usize = 2048;
+
 /// What is known of the terminal, and what must never be shown on it.
 pub(crate) struct Console {
     /// Whether a person reads stdout.
@@ -90,6 +93,14 @@ impl Console {
         }
         write_err(&text);
         self.detail(|| format!("{error:?}"));
+        if let Some(body) = error.raw_body().filter(|body| !body.is_empty()) {
+            self.detail(|| {
+                let text = String::from_utf8_lossy(body);
+                let end = text.floor_char_boundary(MAX_BODY_BYTES);
+                let cut = if end < text.len() { "…" } else { "" };
+                format!("the server said: {}{cut}", &text[..end])
+            });
+        }
     }
 
     fn said(&self, text: &str) -> String {
@@ -131,9 +142,21 @@ pub(crate) fn write_err(text: &str) {
     drop(io::stderr().write_all(text.as_bytes()));
 }
 
+/// Of an answer that no API gives.
+const BASE: &str = "does the address end in /v1? Most do that speak like OpenAI; redirects are not followed, and `-v` shows what came";
+
 /// What a person may do about it, where that is not in the message.
 fn hint(error: &Error) -> Option<&'static str> {
+    let is_page = error.raw_body().is_some_and(|body| body.trim_ascii_start().starts_with(b"<"));
+    let is_json = error.raw_body().is_some_and(|body| body.trim_ascii_start().starts_with(b"{"));
     Some(match error.kind() {
+        // Whoever has the model's name wrong is told so in JSON; a path that is not there is not.
+        ErrorKind::NotFound if !is_json || error.message().eq_ignore_ascii_case("not found") => BASE,
+        ErrorKind::Protocol
+            if is_page || error.status().is_some_and(|status| (300..400).contains(&status)) =>
+        {
+            BASE
+        }
         ErrorKind::NotConfigured => {
             "`loquat doctor` shows what is configured, `loquat models` what can be asked"
         }

@@ -83,6 +83,33 @@ fn an_answer_that_is_none_is_not_taken_for_one() {
         Server::saying("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n");
     let ran = Program::chat(&server, &["hi"]).run();
     assert_ne!(ran.code, Some(0), "{ran:#?}");
+    // What no API answers is shown, and the address doubted.
+    for (status, headers, body) in [
+        ("404 Not Found", "content-type: text/html\r\n", "<html>nothing\u{1b} here</html>"),
+        ("404 Not Found", "", "404 page not found"),
+        ("404 Not Found", "content-type: application/json\r\n", r#"{"detail":"Not Found"}"#),
+        ("301 Moved Permanently", "location: https://elsewhere.example/\r\n", ""),
+        ("200 OK", "content-type: text/html\r\n", "<html>welcome</html>"),
+    ] {
+        let server = Server::saying(response(status, headers, body));
+        let ran = Program::chat(&server, &["-v", "hi"]).run();
+        assert!(ran.stderr.contains("does the address end in /v1?"), "{ran:#?}");
+        assert!(body.is_empty() || ran.stderr.contains(&body.replace('\u{1b}', "␛")), "{ran:#?}");
+        if status != "200 OK" {
+            let asked =
+                format!("(asked POST {}/chat/completions, HTTP status {}", server.url(), &status[..3]);
+            assert!(ran.stderr.contains(&asked), "{ran:#?}");
+            let line = ran.stderr.lines().find(|line| line.starts_with("error: ")).unwrap();
+            let said = line.replace(&server.url(), "").matches(&status[..3]).count();
+            assert_eq!(said, 1 + usize::from(body.starts_with("404")), "{ran:#?}");
+        }
+    }
+    let missing = r#"{"error":{"message":"no model of that name","code":"model_not_found"}}"#;
+    let server = Server::saying(response("404 Not Found", "content-type: application/json\r\n", missing));
+    let ran = Program::chat(&server, &["hi"]).run();
+    ran.check(4, "", &["is the name right?"]);
+    assert!(!ran.stderr.contains("/v1?"), "{ran:#?}");
+
     let server = Server::saying("SSH-2.0-OpenSSH_9.2\r\n");
     let ran = Program::chat(&server, &["hi"]).run();
     assert!(matches!(ran.code, Some(1 | 5)), "{ran:#?}");
@@ -107,6 +134,7 @@ fn usage_errors_say_what_is_wrong() {
         (&["chat", "--max-tokens", "0", "hi"], "0 is not in 1.."),
         (&["chat", "--base-url", "", "hi"], "must not be empty"),
         (&["chat", "--base-url", "not an address", "-m", "m", "hi"], "address"),
+        (&["chat", "--base-url", "http://h/v1/chat/completions", "-m", "m", "hi"], "it is http://h/v1\n"),
         (&["chat", "--key-env", "HOME", "-m", "bare", "hi"], "--key-env needs to know"),
         (&["nonsense"], "unrecognized subcommand"),
     ] {

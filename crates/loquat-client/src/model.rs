@@ -59,6 +59,11 @@ impl HttpModel {
     /// [`ErrorKind::InvalidRequest`] for a base URL that is none, or that of one call (`…/chat/completions`), [`ErrorKind::NotConfigured`] for a credential that
     /// would travel over plain HTTP to another machine, which the endpoint does not allow.
     pub fn new(transport: Transport, format: &'static dyn Format, endpoint: Endpoint) -> Result<Self> {
+        if let Some(base) = base_of(&endpoint.base_url) {
+            let base = shown(base, "");
+            let what = format!("the base URL is that of one call: without the call's own path it is {base}");
+            return Err(Error::new(ErrorKind::InvalidRequest, what));
+        }
         let base_url = format!("{}/", endpoint.base_url.trim_end_matches('/'));
         let origin = Request::get(&base_url)?.url.origin().clone();
         let is_open = !origin.is_secure() && !origin.is_loopback();
@@ -142,7 +147,7 @@ impl HttpModel {
         request.first_byte = Some(limit);
         let response = inner.transport.send(&context, request).await.map_err(|error| inner.redact(error))?;
         if !response.status.is_success() {
-            return Err(inner.refusal(response).await);
+            return Err(inner.refusal("GET", inner.format.models_path(), response).await);
         }
         let status = response.status.as_u16();
         let remaining = context.remaining().unwrap_or(limit);
@@ -216,8 +221,8 @@ impl HttpModel {
         let unsent = |error: Error| error.with_delivery(Delivery::NotSent);
         let encoded = inner.format.encode(request, model).map_err(unsent)?;
 
-        let mut outgoing =
-            Request::post(format!("{}{}", inner.base_url, encoded.path), Bytes::from(encoded.body))?;
+        let path = encoded.path;
+        let mut outgoing = Request::post(format!("{}{path}", inner.base_url), Bytes::from(encoded.body))?;
         outgoing.headers = encoded.headers;
         inner.authenticate(&mut outgoing)?;
         inner.add_context(&mut outgoing.headers, context)?;
@@ -241,7 +246,7 @@ impl HttpModel {
             });
         }
         if !response.status.is_success() {
-            return Err(inner.refusal(response).await);
+            return Err(inner.refusal("POST", &path, response).await);
         }
         let head = Head { status: response.status.as_u16(), headers: &response.headers };
         let mut meta = Meta::default();
@@ -276,9 +281,10 @@ impl Inner {
     ) -> Result<(Bytes, RateLimits)> {
         let call = call.into();
         let context = context.clone().with_timeout(limit);
-        let mut request = Request::post(format!("{}{}", self.base_url, call.path), call.body)?;
-        request.replayable = call.method.is_idempotent();
-        request.method = call.method;
+        let (method, path) = (call.method, call.path);
+        let mut request = Request::post(format!("{}{path}", self.base_url), call.body)?;
+        request.replayable = method.is_idempotent();
+        request.method = method.clone();
         request.headers = call.headers;
         self.authenticate(&mut request)?;
         self.add_context(&mut request.headers, &context)?;
@@ -286,7 +292,7 @@ impl Inner {
         request.first_byte = Some(limit);
         let response = self.transport.send(&context, request).await.map_err(|error| self.redact(error))?;
         if !response.status.is_success() {
-            return Err(self.refusal(response).await);
+            return Err(self.refusal(method.as_str(), &path, response).await);
         }
         let head = Head { status: response.status.as_u16(), headers: &response.headers };
         let rate_limits = head.rate_limits();
@@ -325,7 +331,7 @@ impl Inner {
     }
 
     /// The error of an answer that is not 2xx. A body that cannot be read costs the message, not the status.
-    async fn refusal(&self, response: Response) -> Error {
+    async fn refusal(&self, method: &str, path: &str, response: Response) -> Error {
         let Response { status, headers, mut body, .. } = response;
         let received = SystemTime::now();
         let mut read = Vec::new();
@@ -341,7 +347,8 @@ impl Inner {
         // Ample for a message; whoever is slower than that gets an error without one.
         let _ = tokio::time::timeout(self.limits.after_finish, reading).await;
         let head = Head { status: status.as_u16(), headers: &headers };
-        self.redact(with_date(self.format.error(&head, &read), &head, received))
+        let error = with_date(self.format.error(&head, &read), &head, received);
+        self.redact(error.with_asked(format!("{method} {}", shown(&self.base_url, path))))
     }
 
     fn redact(&self, error: Error) -> Error {
@@ -350,6 +357,35 @@ impl Inner {
             None => error,
         }
     }
+}
+
+/// An address to be shown: without a user's name and password, and without its query, which may hold a key.
+fn shown(base_url: &str, path: &str) -> String {
+    let (scheme, rest) = base_url.split_once("://").unwrap_or(("", base_url));
+    let (authority, folder) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    format!("{scheme}://{host}{folder}{path}")
+}
+
+/// What stands at the end of an address that names one call in place of all.
+const OF_CALLS: [&str; 8] = [
+    "/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/models",
+    "/v1/embeddings",
+    "/api/chat",
+    "/api/generate",
+];
+
+/// The base of an address that ends in the path of a call, as examples of curl have it.
+fn base_of(base_url: &str) -> Option<&str> {
+    let address = base_url.trim_end_matches('/');
+    let end = OF_CALLS.iter().find(|end| address.ends_with(**end))?;
+    let end = end.strip_prefix("/v1").or(end.strip_prefix("/api")).unwrap_or(end);
+    address.strip_suffix(end)
 }
 
 /// The error with the time that its head names as a date, where the response has no `Date` for the format to count from: counted from
@@ -389,5 +425,36 @@ impl fmt::Debug for HttpModel {
             .field("format", &self.0.format.name())
             .field("endpoint", &self.0.endpoint)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_a_call_is_told_from_a_base() {
+        for (address, base) in [
+            ("http://host/v1/chat/completions", Some("http://host/v1")),
+            ("http://host/v1/chat/completions/", Some("http://host/v1")),
+            ("http://host/v1/messages", Some("http://host/v1")),
+            ("http://host/api/chat", Some("http://host/api")),
+            ("http://host/v1", None),
+            ("http://host/models", None),
+            ("http://chat/completions.example", None),
+        ] {
+            assert_eq!(base_of(address), base, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_secret() {
+        for (base_url, path, address) in [
+            ("https://me:planted@host:1/v1/", "chat?key=planted", "https://host:1/v1/chat"),
+            ("http://host/", "models", "http://host/models"),
+            ("http://host", "", "http://host"),
+        ] {
+            assert_eq!(shown(base_url, path), address);
+        }
     }
 }
