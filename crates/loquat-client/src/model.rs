@@ -50,6 +50,8 @@ struct Inner {
     decode_limits: DecodeLimits,
     /// The field that tells the peer how long the caller will wait, in milliseconds.
     deadline_header: Option<HeaderName>,
+    /// What each request has besides.
+    headers: HeaderMap,
 }
 
 impl HttpModel {
@@ -89,6 +91,7 @@ impl HttpModel {
             limits: GenerationLimits::default(),
             decode_limits: DecodeLimits::default(),
             deadline_header: None,
+            headers: HeaderMap::new(),
         })))
     }
 
@@ -112,6 +115,13 @@ impl HttpModel {
         self.change(|inner| inner.deadline_header = Some(name))
     }
 
+    /// With that header field in each request: for a gateway that asks for one. It takes the place of ours of the same name, and a
+    /// request's own takes its; a value that is marked as sensitive is shown nowhere.
+    #[must_use]
+    pub fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
+        self.change(|inner| drop(inner.headers.insert(name, value)))
+    }
+
     fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
             transport: shared.transport.clone(),
@@ -121,6 +131,7 @@ impl HttpModel {
             limits: shared.limits,
             decode_limits: shared.decode_limits,
             deadline_header: shared.deadline_header.clone(),
+            headers: shared.headers.clone(),
         });
         change(&mut inner);
         Self(Arc::new(inner))
@@ -327,6 +338,7 @@ impl Inner {
         if let (Some(name), Some(left)) = (&self.deadline_header, context.remaining()) {
             headers.insert(name, u64::try_from(left.as_millis()).unwrap_or(u64::MAX).into());
         }
+        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use loquat_client::{GenerationLimits, HttpModel};
 use loquat_core::{Endpoint, Error, ErrorKind, Model, Result, Secret};
 use loquat_provider::{Format, Profile};
 use loquat_schedule::{EndpointSchedule, Schedule};
-use loquat_transport::{AddressPolicy, Config, HeaderName, Transport, Url};
+use loquat_transport::{AddressPolicy, Config, HeaderName, HeaderValue, Transport, Url};
 
 use crate::Chat;
 
@@ -29,6 +29,8 @@ pub(crate) struct Inner {
     pub(crate) keys: HashMap<&'static str, Secret>,
     /// Other addresses of providers than their profiles have, by provider name.
     pub(crate) addresses: HashMap<&'static str, String>,
+    /// What requests to a provider's own address have besides, by provider name.
+    headers: HashMap<&'static str, Vec<(HeaderName, HeaderValue)>>,
     /// One server for everything, in place of the providers' own.
     pub(crate) server: Option<Server>,
     /// What attempts pass through; `None` for nothing.
@@ -63,7 +65,8 @@ impl Server {
 
 impl Client {
     /// A client configured by the environment: each provider's key from its own variable (`OPENAI_API_KEY`,
-    /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, `AWS_REGION`, with the feature `aws` the key pair in
+    /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, `OPENAI_BASE_URL`, `ANTHROPIC_BASE_URL`, `GROQ_BASE_URL` as those
+    /// vendors' own clients read them, `AWS_REGION`, with the feature `aws` the key pair in
     /// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `LOQUAT_BASE_URL` with `LOQUAT_KEY_ENV` (the
     /// *name* of the variable that holds that server's key).
     ///
@@ -132,11 +135,24 @@ impl Inner {
     /// The model at that endpoint, as this client is configured, outside of any schedule.
     pub(crate) fn model_at(&self, format: &'static dyn Format, endpoint: Endpoint) -> Result<HttpModel> {
         let transport = self.transport_within(endpoint.addresses.as_ref());
+        let headers = self.headers_for(&endpoint);
         let model = HttpModel::new(transport, format, endpoint)?.with_limits(self.limits);
+        let with = |model: HttpModel, (name, value): &(HeaderName, HeaderValue)| {
+            model.with_header(name.clone(), value.clone())
+        };
+        let model = headers.into_iter().fold(model, with);
         Ok(match &self.deadline_header {
             Some(name) => model.with_deadline_header(name.clone()),
             None => model,
         })
+    }
+
+    /// What a request there has besides. They may be secrets: no other address gets them.
+    fn headers_for<'a>(&'a self, endpoint: &Endpoint) -> Vec<&'a (HeaderName, HeaderValue)> {
+        let profile = loquat_provider::profile(&endpoint.provider)
+            .filter(|profile| endpoint.base_url == self.base_url(profile));
+        let names = profile.into_iter().flat_map(|profile| [profile.variant_of, Some(profile.name)]);
+        names.flatten().filter_map(|name| self.headers.get(name)).flatten().collect()
     }
 
     /// That model, known to its endpoint as `name`, inside the endpoint's schedule, and watched.
@@ -240,6 +256,8 @@ pub struct ClientBuilder {
     limits: GenerationLimits,
     deadline_header: Option<HeaderName>,
     keys: Vec<(String, Secret)>,
+    provider_urls: Vec<(String, String)>,
+    provider_headers: Vec<(String, String, Secret)>,
     base_url: Option<String>,
     base_url_key: Option<Secret>,
     base_url_key_variable: Option<String>,
@@ -259,6 +277,8 @@ impl Default for ClientBuilder {
             limits: GenerationLimits::default(),
             deadline_header: None,
             keys: Vec::new(),
+            provider_urls: Vec::new(),
+            provider_headers: Vec::new(),
             base_url: None,
             base_url_key: None,
             base_url_key_variable: None,
@@ -283,6 +303,25 @@ impl ClientBuilder {
     /// A provider's key.
     pub fn key(mut self, provider: impl Into<String>, key: impl Into<Secret>) -> Self {
         self.keys.push((provider.into(), key.into()));
+        self
+    }
+
+    /// Another address of a provider, such as that of a gateway before it; its key goes there. The other ways to the same provider
+    /// (`openai-responses` beside `openai`) are there, too, where they have the same address otherwise.
+    pub fn provider_url(mut self, provider: impl Into<String>, url: impl Into<String>) -> Self {
+        self.provider_urls.push((provider.into(), url.into()));
+        self
+    }
+
+    /// A header field of each request to a provider, by whichever way (`OpenAI-Organization`, what a gateway asks for). It goes to the
+    /// provider's own address or that of [`provider_url`](Self::provider_url), and its value is never shown.
+    pub fn provider_header(
+        mut self,
+        provider: impl Into<String>,
+        name: impl Into<String>,
+        value: impl Into<Secret>,
+    ) -> Self {
+        self.provider_headers.push((provider.into(), name.into(), value.into()));
         self
     }
 
@@ -365,9 +404,11 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client> {
         let mut keys = HashMap::new();
         for (name, key) in self.keys {
-            let profile =
-                loquat_provider::profile(&name).ok_or_else(|| crate::resolve::unknown_provider(&name))?;
-            keys.insert(profile.name, key);
+            keys.insert(profile_of(&name)?.name, key);
+        }
+        let mut headers: HashMap<_, Vec<_>> = HashMap::new();
+        for (provider, name, value) in self.provider_headers {
+            headers.entry(profile_of(&provider)?.name).or_default().push(header(&name, &value)?);
         }
         let (mut base_url, mut key_variable) = (self.base_url, self.base_url_key_variable);
         let is_default = base_url.is_none();
@@ -389,10 +430,22 @@ impl ClientBuilder {
                 addresses.insert("ollama-generate", address.clone());
                 addresses.insert("ollama", address);
             }
+            for (provider, name, path) in VENDORS {
+                if let Some(url) = variable(name) {
+                    let url = format!("{}{path}", url.trim().trim_end_matches('/'));
+                    checked(&url, name)?;
+                    move_to(&mut addresses, profile_of(provider)?, &url);
+                }
+            }
             if base_url.is_none() {
                 base_url = variable("LOQUAT_BASE_URL");
                 key_variable = key_variable.or_else(|| variable("LOQUAT_KEY_ENV"));
             }
+        }
+        for (provider, url) in self.provider_urls {
+            let profile = profile_of(&provider)?;
+            checked(&url, &format!("the address of {}", profile.name))?;
+            move_to(&mut addresses, profile, url.trim_end_matches('/'));
         }
         let key = match (self.base_url_key, key_variable) {
             (Some(key), _) => Some(key),
@@ -408,7 +461,7 @@ impl ClientBuilder {
         };
         if let Some(address) = &base_url {
             let whose = if is_default { "LOQUAT_BASE_URL" } else { "the base URL" };
-            Url::parse(address).map_err(|error| error.map_message(|what| format!("{whose}: {what}")))?;
+            checked(address, whose)?;
         }
         let plain_key = self.base_url_plain_key;
         let server = base_url.map(|base_url| Server { base_url, key, plain_key, is_default });
@@ -424,6 +477,7 @@ impl ClientBuilder {
             deadline_header: self.deadline_header,
             keys,
             addresses,
+            headers,
             server,
             schedule: self.schedule.map(|mut schedule| {
                 schedule.total.get_or_insert(self.limits.total);
@@ -445,6 +499,48 @@ impl fmt::Debug for ClientBuilder {
             .field("from_env", &self.from_env)
             .finish_non_exhaustive()
     }
+}
+
+/// What the vendors' own clients read for their address, and what of a path those add themselves.
+/// <https://github.com/openai/openai-python/blob/main/src/openai/_client.py>,
+/// <https://github.com/anthropics/anthropic-sdk-python/blob/main/src/anthropic/_client.py>,
+/// <https://github.com/groq/groq-python/blob/main/src/groq/_client.py>
+const VENDORS: [(&str, &str, &str); 3] = [
+    ("openai", "OPENAI_BASE_URL", ""),
+    ("anthropic", "ANTHROPIC_BASE_URL", "/v1"),
+    ("groq", "GROQ_BASE_URL", "/openai/v1"),
+];
+
+/// The provider of that name.
+fn profile_of(name: &str) -> Result<&'static Profile> {
+    loquat_provider::profile(name).ok_or_else(|| crate::resolve::unknown_provider(name))
+}
+
+/// An address that is one.
+fn checked(address: &str, whose: &str) -> Result<()> {
+    let parsed = Url::parse(address).map(drop);
+    parsed.map_err(|error| error.map_message(|what| format!("{whose}: {what}")))
+}
+
+/// A provider's address is that, and so is that of the other ways to it that have the same.
+fn move_to(addresses: &mut HashMap<&'static str, String>, provider: &'static Profile, url: &str) {
+    let is_moved = |other: &&Profile| {
+        other.name == provider.name
+            || (other.variant_of == Some(provider.name) && other.base_url == provider.base_url)
+    };
+    for profile in loquat_provider::profiles().iter().filter(is_moved) {
+        addresses.insert(profile.name, url.to_owned());
+    }
+}
+
+/// A header field whose value is shown nowhere.
+fn header(name: &str, value: &Secret) -> Result<(HeaderName, HeaderValue)> {
+    let refused = |what: &str| Error::new(ErrorKind::InvalidRequest, format!("header {name:?}: {what}"));
+    let parsed = HeaderName::try_from(name).map_err(|_| refused("not a header name"))?;
+    let mut value =
+        HeaderValue::try_from(value.expose()).map_err(|_| refused("its value has forbidden characters"))?;
+    value.set_sensitive(true);
+    Ok((parsed, value))
 }
 
 /// An environment variable that is set and not blank.
