@@ -121,6 +121,9 @@ fn unknown_names_are_met_with_what_exists() {
     ran.check(3, "", &["opneai", "openai", "OPENAI_API_KEY", "engine", "loquat doctor"]);
     let ran = Program::new(["chat", "-m", "openai:gpt-4o", "hi"]).run();
     ran.check(3, "", &["OPENAI_API_KEY"]);
+    let ran = Program::new(["chat", "-m", "gpt-4o", "hi"]).variable("OLLAMA_HOST", "127.0.0.1:1").run();
+    ran.check(3, "", &["not asked: openai (set OPENAI_API_KEY)", "asked: ollama (no listing: "]);
+    assert!(!ran.stderr.contains(": Connect"), "{ran:#?}");
     let ran =
         Program::new(["chat", "--base-url", "http://127.0.0.1:1/v1", "--key-env", "MY_KEY", "hi"]).run();
     ran.check(3, "", &["MY_KEY"]);

@@ -25,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) limits: GenerationLimits,
     /// The field that tells servers how long the caller will wait.
     deadline_header: Option<HeaderName>,
+    /// Whether the environment was read.
+    pub(crate) from_env: bool,
     /// Keys by provider name.
     pub(crate) keys: HashMap<&'static str, Secret>,
     /// Other addresses of providers than their profiles have, by provider name.
@@ -33,6 +35,8 @@ pub(crate) struct Inner {
     headers: HashMap<&'static str, Vec<(HeaderName, HeaderValue)>>,
     /// One server for everything, in place of the providers' own.
     pub(crate) server: Option<Server>,
+    /// Who lists names that come without a provider.
+    pub(crate) listed: crate::resolve::Listed,
     /// What attempts pass through; `None` for nothing.
     schedule: Option<Schedule>,
     /// What the schedule keeps, by address and model.
@@ -475,10 +479,12 @@ impl ClientBuilder {
             narrower: Mutex::default(),
             limits: self.limits,
             deadline_header: self.deadline_header,
+            from_env: self.from_env,
             keys,
             addresses,
             headers,
             server,
+            listed: crate::resolve::Listed::default(),
             schedule: self.schedule.map(|mut schedule| {
                 schedule.total.get_or_insert(self.limits.total);
                 schedule
