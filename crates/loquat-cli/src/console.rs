@@ -34,6 +34,8 @@ pub(crate) struct Console {
     pub(crate) verbose: bool,
     out_color: bool,
     err_color: bool,
+    /// The variable that names a proxy, where there is one and no proxy was asked for.
+    unused_proxy: Option<&'static str>,
     secrets: Vec<Secret>,
 }
 
@@ -48,6 +50,7 @@ impl Console {
             verbose,
             out_color: color(anstream::AutoStream::choice(&io::stdout())),
             err_color: color(anstream::AutoStream::choice(&io::stderr())),
+            unused_proxy: unused_proxy(),
             secrets: secrets(key_variable),
         }
     }
@@ -88,7 +91,11 @@ impl Console {
         for cause in causes(error) {
             text += &format!("{} {}\n", self.err_paint(DIM, "caused by:"), self.said(&cause));
         }
-        if let Some(hint) = hint(error) {
+        let unused = self
+            .unused_proxy
+            .filter(|_| error.kind() == ErrorKind::Connect)
+            .map(|variable| format!("{variable} is set and not used; `--proxy env` uses it"));
+        for hint in hint(error).map(str::to_owned).into_iter().chain(unused) {
             text += &format!("{} {hint}\n", self.err_paint(BOLD, "hint:"));
         }
         write_err(&text);
@@ -173,6 +180,17 @@ fn hint(error: &Error) -> Option<&'static str> {
     })
 }
 
+/// Which variable names a proxy, unless the command line does.
+fn unused_proxy() -> Option<&'static str> {
+    const VARIABLES: [&str; 6] =
+        ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let is_asked_for = |word: std::ffi::OsString| {
+        word.to_str().is_some_and(|word| word == "--proxy" || word.starts_with("--proxy="))
+    };
+    let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    VARIABLES.into_iter().find(is_set).filter(|_| !env::args_os().any(is_asked_for))
+}
+
 fn paint(on: bool, style: Style, text: &str) -> String {
     if on { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
@@ -208,6 +226,7 @@ mod tests {
             verbose: false,
             out_color: false,
             err_color: true,
+            unused_proxy: None,
             secrets: secrets.iter().map(Secret::new).collect(),
         }
     }
