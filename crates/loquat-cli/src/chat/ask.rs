@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use loquat::{ChatRequest, Context, Delta, Ending, Error, ErrorKind, FinishReason, Model, Response};
+use loquat::{ChatRequest, Context, Delta, Ending, Error, ErrorKind, FinishReason, Model, Part, Response};
 
 use crate::{console::Console, exit::Exit};
 
@@ -108,6 +108,14 @@ impl Asked {
         }
     }
 
+    /// The exit code, where there is no error.
+    pub(crate) fn exit(&self) -> Exit {
+        match &self.outcome {
+            Outcome::Ended(Ending::Finished { reason, .. }) => Exit::of_reason(reason),
+            _ => Exit::Finished,
+        }
+    }
+
     /// Says on stderr how it ended, where that needs a word, and gives the exit code.
     pub(crate) fn tell(&self, console: &Console) -> Exit {
         if let Outcome::Ended(Ending::Finished { reason, .. }) = &self.outcome {
@@ -124,7 +132,7 @@ impl Asked {
             }
         }
         match (self.error(), &self.outcome) {
-            (None, _) => Exit::Finished,
+            (None, _) => self.exit(),
             (Some(error), Outcome::Interrupted) => {
                 console.note(&format!("[{}]", error.message()));
                 Exit::Interrupted
