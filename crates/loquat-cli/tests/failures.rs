@@ -202,6 +202,34 @@ fn limits_in_time_hold() {
     let silent = Server::start(|_, _| std::thread::sleep(Duration::from_secs(30)));
     let ran = Program::chat(&silent, &["--first-token-timeout", "0.3", "hi"]).run();
     ran.check(5, "", &["0.30 s", "hint: "]);
+    for limit in ["--first-token-timeout", "--timeout"] {
+        let ran = Program::new(["chat", "--base-url", &silent.url(), limit, "0.3", "hi"]).run();
+        ran.check(5, "", &[&format!("listing models at {}: ", silent.url()), "0.30 s", "hint: "]);
+    }
+    let slow = Server::start(|request, stream| {
+        let models = r#"{"data":[{"id":"one"}]}"#;
+        std::thread::sleep(Duration::from_millis(1200));
+        let said =
+            if request.path() == "/v1/models" { response("200 OK", "", models) } else { openai(&["a"]) };
+        drop(stream.write_all(said.as_bytes()));
+    });
+    Program::new(["chat", "--base-url", &slow.url(), "hi"]).run().check(0, "a\n", &[]);
+}
+
+#[test]
+fn a_wait_before_another_try_is_told_to_who_asked() {
+    let tries = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |_, stream| {
+        let is_first = tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 2 == 0;
+        let busy =
+            response("503 Service Unavailable", "retry-after: 1\r\n", r#"{"error":{"message":"busy"}}"#);
+        drop(stream.write_all(if is_first { busy } else { openai(&["a"]) }.as_bytes()));
+    });
+    let ran = Program::chat(&server, &["-v", "hi"]).run();
+    ran.check(0, "a\n", &["[retrying in 1.", " s after HTTP status 503]"]);
+    let ran = Program::chat(&server, &["hi"]).run();
+    ran.check(0, "a\n", &[]);
+    assert!(!ran.stderr.contains("retrying"), "{ran:#?}");
 }
 
 /// Writes `unit` again and again, up to `most` bytes, until the peer hangs up. Gives what was written.

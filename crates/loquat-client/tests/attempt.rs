@@ -163,6 +163,109 @@ async fn silence_meets_the_limit_to_the_first_token_and_between_tokens() {
     assert_eq!((text.as_str(), cut_by(&ending)), ("lo", Some(ErrorKind::Timeout)));
 }
 
+/// What a provider sends until its model has something to say, and then only pings.
+#[tokio::test]
+async fn what_only_frames_an_answer_is_no_token() {
+    let limits = quick().with_idle(Duration::from_millis(100)).with_thinking(Duration::from_millis(900));
+    let chat = r#"{"choices":[{"index":0,"delta":{"role":"assistant"}}],"id":"c","model":"m"}"#;
+    let empty =
+        r#"{"choices":[{"index":0,"delta":{"content":"","reasoning_content":""}}],"id":"c","model":"m"}"#;
+    let thought = r#"{"choices":[{"index":0,"delta":{"reasoning_content":"Hm"}}],"id":"c","model":"m"}"#;
+    let text = r#"{"choices":[{"index":0,"delta":{"content":"lo"}}],"id":"c","model":"m"}"#;
+    let message = r#"{"type":"message_start","message":{"id":"a","model":"m","content":[]}}"#;
+    let block = |kind| {
+        format!(
+            r#"{{"type":"content_block_start","index":0,"content_block":{{"type":"{kind}","{kind}":""}}}}"#
+        )
+    };
+    let words = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"lo"}}"#;
+    let created = r#"{"type":"response.created","response":{"id":"r","model":"m","status":"in_progress"}}"#;
+    let item = |kind| {
+        format!(
+            r#"{{"type":"response.output_item.added","output_index":0,"item":{{"id":"i","type":"{kind}"}}}}"#
+        )
+    };
+    let said = r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"lo"}"#;
+    let cohere = r#"{"type":"message-start","id":"c"}"#;
+    let thinks = r#"{"type":"content-start","index":0,"delta":{"message":{"content":{"type":"thinking","thinking":""}}}}"#;
+    let gemini =
+        r#"{"candidates":[{"content":{"parts":[{"text":"","thought":true}]},"index":0}],"responseId":"g"}"#;
+    let interaction = r#"{"event_type":"interaction.created","interaction":{"id":"i","model":"m"}}"#;
+    let step = r#"{"event_type":"step.start","index":0,"step":{"type":"thought"}}"#;
+    let ollama = r#"{"model":"m","message":{"role":"assistant","content":""},"done":false}"#;
+    let (thinking, text_block) = (block("thinking"), block("text"));
+    let (reasoning, output) = (item("reasoning"), item("message"));
+    let cases: [(&'static dyn Format, &[&str], &str); _] = [
+        (&OPENAI_CHAT, &[], "first-token"),
+        (&OPENAI_CHAT, &[chat], "first-token"),
+        (&OPENAI_CHAT, &[chat, empty], "first-token"),
+        (&OPENAI_CHAT, &[chat, thought], "thinking"),
+        (&OPENAI_CHAT, &[chat, thought, text], "idle"),
+        (&ANTHROPIC_MESSAGES, &[message], "first-token"),
+        (&ANTHROPIC_MESSAGES, &[message, &text_block], "first-token"),
+        (&ANTHROPIC_MESSAGES, &[message, &thinking], "thinking"),
+        (&ANTHROPIC_MESSAGES, &[message, &text_block, words], "idle"),
+        (&ANTHROPIC_MESSAGES, &[message, &text_block, words, &thinking], "thinking"),
+        (&OPENAI_RESPONSES, &[created, &output], "first-token"),
+        (&OPENAI_RESPONSES, &[created, &reasoning], "thinking"),
+        (&OPENAI_RESPONSES, &[created, &reasoning, said], "idle"),
+        (&COHERE_CHAT, &[cohere], "first-token"),
+        (&COHERE_CHAT, &[cohere, thinks], "thinking"),
+        (&GEMINI, &[gemini], "thinking"),
+        (&GEMINI_INTERACTIONS, &[interaction], "first-token"),
+        (&GEMINI_INTERACTIONS, &[interaction, step], "thinking"),
+        (&OLLAMA_CHAT, &[ollama], "first-token"),
+    ];
+    let mut asked = tokio::task::JoinSet::new();
+    for (format, events, limit) in cases {
+        let is_lines = format.name().contains("ollama");
+        let event = |event: &&str| if is_lines { format!("{event}\n") } else { format!("data: {event}\n\n") };
+        let ping = if is_lines { "\n" } else { ": ping\n\n" };
+        let pings = Do::Forever(ping.into(), Duration::from_millis(20));
+        let sent: String = events.iter().map(event).collect();
+        let has_words = sent.contains("lo\"") || sent.contains("Hm\"");
+        asked.spawn(async move {
+            let (address, _) = peer(vec![head(), Do::Send(sent.clone()), pings]).await;
+            let request = Arc::new(ChatRequest::new("").with_user("hello"));
+            let endpoint = Endpoint::new("test", format!("http://{address}/v1"), "m");
+            let transport = Transport::new(Config::default()).expect("a transport");
+            let model = HttpModel::new(transport, format, endpoint).expect("a model").with_limits(limits);
+            let (_, ending) = ended(model.infer(&Context::new(), request).await.expect("accepted")).await;
+            let (Ending::Failed(error) | Ending::Truncated { cause: Some(error) }) = &ending else {
+                panic!("{sent}: {ending:?}")
+            };
+            let what = if has_words { "no further token" } else { "no token" };
+            let says = format!("{what} came within the {limit} limit of ");
+            assert!(error.message().starts_with(&says), "{} {sent}: {error}", format.name());
+        });
+    }
+    asked.join_all().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_reasoning_waits_for_it() {
+    let limits = quick().with_first_token(Duration::from_millis(200)).with_idle(Duration::from_millis(200));
+    let wait = || Do::Wait(Duration::from_millis(500));
+    for (effort, expected) in [(Some("high"), "loquat"), (Some("none"), ""), (None, "")] {
+        // Some say nothing at all until then, not even a head.
+        for script in [vec![head(), wait()], vec![wait(), head()]] {
+            let script = script.into_iter().chain([chunk("lo"), chunk("quat"), finish()]).collect();
+            let (address, _) = peer(script).await;
+            let mut request = ChatRequest::new("").with_user("hello");
+            request.reasoning_effort = effort.map(str::to_owned);
+            let answer = model(address, limits).infer(&Context::new(), Arc::new(request)).await;
+            let text = match answer {
+                Ok(answer) => ended(answer).await.0,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Timeout);
+                    String::new()
+                }
+            };
+            assert_eq!(text, expected, "{effort:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_changes_hands_still_meets_its_limit() {
     let mut answer =

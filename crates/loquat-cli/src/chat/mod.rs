@@ -10,6 +10,7 @@ mod prompt;
 mod stats;
 mod text;
 mod transcript;
+mod waits;
 mod watch;
 
 use std::{io::IsTerminal as _, path::Path, sync::Arc};
@@ -158,7 +159,7 @@ impl<'a> Chat<'a> {
             None => Asked::interrupted(),
             Some(Err(error)) => Asked::failed(error),
             Some(Ok(party)) => {
-                let context = args.context().with_cancellation(cancellation);
+                let context = waits::told(args.context(), console).with_cancellation(cancellation);
                 console.detail(|| format!("asking {}, trace {:?}", party.shown(model), context.trace()));
                 let mut request = args.request(&party.name);
                 request.messages.push(Message::user(prompt));
