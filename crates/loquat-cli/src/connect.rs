@@ -71,6 +71,12 @@ pub(crate) struct ServerArgs {
     /// the model's name begins with, in place of its usual variable.
     #[arg(long, value_name = "VARIABLE", value_parser = not_blank)]
     pub(crate) key_env: Option<String>,
+
+    /// Let the key for --base-url go over plain HTTP to another machine, where whoever is on the way can read it
+    ///
+    /// For a gateway in a network of one's own: http://litellm:4000/v1. Without it such an address is refused.
+    #[arg(long)]
+    pub(crate) plain_key: bool,
 }
 
 /// The flags of a client in one hand.
@@ -119,6 +125,7 @@ impl Connection<'_> {
         if let Some(url) = &self.server.base_url {
             builder = builder.base_url(url);
         }
+        builder = builder.base_url_plain_key(self.server.plain_key);
         if let Some(variable) = &self.server.key_env {
             let has_server = self.server.base_url.is_some() || has_variable("LOQUAT_BASE_URL");
             builder = match self.provider {

@@ -22,6 +22,9 @@ const MIN_SECRET_BYTES: usize = 8;
 /// Most causes shown under an error: deeper chains are nobody's reading.
 const MAX_CAUSES: usize = 8;
 
+/// Most of a server's answer that is shown, in bytes: a page says what it is at its beginning.
+const MAX_BODY_BYTES: usize = 2048;
+
 /// What is known of the terminal, and what must never be shown on it.
 pub(crate) struct Console {
     /// Whether a person reads stdout.
@@ -31,6 +34,8 @@ pub(crate) struct Console {
     pub(crate) verbose: bool,
     out_color: bool,
     err_color: bool,
+    /// The variable that names a proxy, where there is one and no proxy was asked for.
+    unused_proxy: Option<&'static str>,
     secrets: Vec<Secret>,
 }
 
@@ -45,6 +50,7 @@ impl Console {
             verbose,
             out_color: color(anstream::AutoStream::choice(&io::stdout())),
             err_color: color(anstream::AutoStream::choice(&io::stderr())),
+            unused_proxy: unused_proxy(),
             secrets: secrets(key_variable),
         }
     }
@@ -85,11 +91,23 @@ impl Console {
         for cause in causes(error) {
             text += &format!("{} {}\n", self.err_paint(DIM, "caused by:"), self.said(&cause));
         }
-        if let Some(hint) = hint(error) {
+        let unused = self
+            .unused_proxy
+            .filter(|_| error.kind() == ErrorKind::Connect)
+            .map(|variable| format!("{variable} is set and not used; `--proxy env` uses it"));
+        for hint in hint(error).map(str::to_owned).into_iter().chain(unused) {
             text += &format!("{} {hint}\n", self.err_paint(BOLD, "hint:"));
         }
         write_err(&text);
         self.detail(|| format!("{error:?}"));
+        if let Some(body) = error.raw_body().filter(|body| !body.is_empty()) {
+            self.detail(|| {
+                let text = String::from_utf8_lossy(body);
+                let end = text.floor_char_boundary(MAX_BODY_BYTES);
+                let cut = if end < text.len() { "…" } else { "" };
+                format!("the server said: {}{cut}", &text[..end])
+            });
+        }
     }
 
     fn said(&self, text: &str) -> String {
@@ -131,9 +149,21 @@ pub(crate) fn write_err(text: &str) {
     drop(io::stderr().write_all(text.as_bytes()));
 }
 
+/// Of an answer that no API gives.
+const BASE: &str = "does the address end in /v1? Most do that speak like OpenAI; redirects are not followed, and `-v` shows what came";
+
 /// What a person may do about it, where that is not in the message.
 fn hint(error: &Error) -> Option<&'static str> {
+    let is_page = error.raw_body().is_some_and(|body| body.trim_ascii_start().starts_with(b"<"));
+    let is_json = error.raw_body().is_some_and(|body| body.trim_ascii_start().starts_with(b"{"));
     Some(match error.kind() {
+        // Whoever has the model's name wrong is told so in JSON; a path that is not there is not.
+        ErrorKind::NotFound if !is_json || error.message().eq_ignore_ascii_case("not found") => BASE,
+        ErrorKind::Protocol
+            if is_page || error.status().is_some_and(|status| (300..400).contains(&status)) =>
+        {
+            BASE
+        }
         ErrorKind::NotConfigured => {
             "`loquat doctor` shows what is configured, `loquat models` what can be asked"
         }
@@ -144,10 +174,21 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorKind::Connect => "is the server running, and is the address right?",
         ErrorKind::Tls => "`--ca-cert FILE` trusts a certificate authority of your own",
         ErrorKind::Timeout => {
-            "`--timeout` changes how long is waited, and in chat `--first-token-timeout`, `--idle-timeout`"
+            "`--timeout` changes how long is waited, and in chat `--first-token-timeout`, `--thinking-timeout`, `--idle-timeout`"
         }
         _ => return None,
     })
+}
+
+/// Which variable names a proxy, unless the command line does.
+fn unused_proxy() -> Option<&'static str> {
+    const VARIABLES: [&str; 6] =
+        ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let is_asked_for = |word: std::ffi::OsString| {
+        word.to_str().is_some_and(|word| word == "--proxy" || word.starts_with("--proxy="))
+    };
+    let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    VARIABLES.into_iter().find(is_set).filter(|_| !env::args_os().any(is_asked_for))
 }
 
 fn paint(on: bool, style: Style, text: &str) -> String {
@@ -185,6 +226,7 @@ mod tests {
             verbose: false,
             out_color: false,
             err_color: true,
+            unused_proxy: None,
             secrets: secrets.iter().map(Secret::new).collect(),
         }
     }

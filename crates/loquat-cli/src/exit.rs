@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use loquat::{Error, ErrorKind};
+use loquat::{Error, ErrorKind, FinishReason};
 
 /// The exit codes, as `--help` shows them.
 pub(crate) const EXIT_CODES: &str = "\
@@ -11,9 +11,9 @@ Exit codes:
   1    another failure: of the provider (HTTP 5xx, an error in mid-stream) or of this machine
   2    usage: a flag or value that cannot be used, a named file or folder that cannot be read
   3    not configured: an unknown model or provider, a missing key
-  4    the provider refused: HTTP 4xx, a quota, a prompt that is too long
+  4    the provider refused: HTTP 4xx, a quota, a prompt that is too long; or its filter cut the answer
   5    network: no connection, TLS, proxy, connection lost, a limit in time
-  6    truncated: what was printed is a part of the answer
+  6    truncated, also by the limit of tokens: what was printed, if anything, is a part of the answer
   130  interrupted by Ctrl-C";
 
 /// How the program ends.
@@ -51,6 +51,15 @@ impl Exit {
             K::Truncated => Self::Truncated,
             K::Cancelled => Self::Interrupted,
             _ => Self::Other,
+        }
+    }
+
+    /// The code of an answer that finished for that reason.
+    pub(crate) fn of_reason(reason: &FinishReason) -> Self {
+        match reason {
+            FinishReason::Length => Self::Truncated,
+            FinishReason::ContentFilter => Self::Refused,
+            _ => Self::Finished,
         }
     }
 

@@ -44,7 +44,7 @@ use exit::{EXIT_CODES, Exit};
 
 const EXAMPLES: &str = "\
 Examples:
-  loquat chat \"Write one sentence about loquats.\"    no key, no set-up: the embedded engine answers
+  loquat chat \"Write one sentence about loquats.\"    no key; the first run fetches 92 MB
   loquat chat                                        a conversation
   loquat chat -m openai:gpt-4o \"…\"                   any provider whose key is in the environment
   loquat doctor                                      what is configured, reachable, missing";

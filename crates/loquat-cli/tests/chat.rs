@@ -124,9 +124,14 @@ fn a_whole_answer_is_asked_for_and_read() {
     let body = r#"{"id":"c","model":"test-model","choices":[{"index":0,"message":{"role":"assistant","content":"Whole."},"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
     let server = Server::saying(response("200 OK", "", body));
     let ran = Program::chat(&server, &["--no-stream", "--stats", "hi"]).run();
-    ran.check(0, "Whole.\n", &["limit of tokens", "3 in + 2 out tokens"]);
+    ran.check(6, "Whole.\n", &["limit of tokens", "3 in + 2 out tokens"]);
+    let filtered = Server::saying(response("200 OK", "", &body.replace("length", "content_filter")));
+    for arguments in [&["--no-stream", "hi"][..], &["--no-stream", "--json", "hi"]] {
+        assert_eq!(Program::chat(&filtered, arguments).run().code, Some(4), "{arguments:?}");
+        assert_eq!(Program::chat(&server, arguments).run().code, Some(6), "{arguments:?}");
+    }
     assert!(!ran.stderr.contains("first token"), "{ran:#?}");
-    assert_ne!(server.received()[0].json()["stream"], true);
+    assert!(server.received().iter().all(|request| request.json()["stream"] != true));
 }
 
 #[test]

@@ -83,6 +83,33 @@ fn an_answer_that_is_none_is_not_taken_for_one() {
         Server::saying("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n");
     let ran = Program::chat(&server, &["hi"]).run();
     assert_ne!(ran.code, Some(0), "{ran:#?}");
+    // What no API answers is shown, and the address doubted.
+    for (status, headers, body) in [
+        ("404 Not Found", "content-type: text/html\r\n", "<html>nothing\u{1b} here</html>"),
+        ("404 Not Found", "", "404 page not found"),
+        ("404 Not Found", "content-type: application/json\r\n", r#"{"detail":"Not Found"}"#),
+        ("301 Moved Permanently", "location: https://elsewhere.example/\r\n", ""),
+        ("200 OK", "content-type: text/html\r\n", "<html>welcome</html>"),
+    ] {
+        let server = Server::saying(response(status, headers, body));
+        let ran = Program::chat(&server, &["-v", "hi"]).run();
+        assert!(ran.stderr.contains("does the address end in /v1?"), "{ran:#?}");
+        assert!(body.is_empty() || ran.stderr.contains(&body.replace('\u{1b}', "␛")), "{ran:#?}");
+        if status != "200 OK" {
+            let asked =
+                format!("(asked POST {}/chat/completions, HTTP status {}", server.url(), &status[..3]);
+            assert!(ran.stderr.contains(&asked), "{ran:#?}");
+            let line = ran.stderr.lines().find(|line| line.starts_with("error: ")).unwrap();
+            let said = line.replace(&server.url(), "").matches(&status[..3]).count();
+            assert_eq!(said, 1 + usize::from(body.starts_with("404")), "{ran:#?}");
+        }
+    }
+    let missing = r#"{"error":{"message":"no model of that name","code":"model_not_found"}}"#;
+    let server = Server::saying(response("404 Not Found", "content-type: application/json\r\n", missing));
+    let ran = Program::chat(&server, &["hi"]).run();
+    ran.check(4, "", &["is the name right?"]);
+    assert!(!ran.stderr.contains("/v1?"), "{ran:#?}");
+
     let server = Server::saying("SSH-2.0-OpenSSH_9.2\r\n");
     let ran = Program::chat(&server, &["hi"]).run();
     assert!(matches!(ran.code, Some(1 | 5)), "{ran:#?}");
@@ -94,6 +121,9 @@ fn unknown_names_are_met_with_what_exists() {
     ran.check(3, "", &["opneai", "openai", "OPENAI_API_KEY", "engine", "loquat doctor"]);
     let ran = Program::new(["chat", "-m", "openai:gpt-4o", "hi"]).run();
     ran.check(3, "", &["OPENAI_API_KEY"]);
+    let ran = Program::new(["chat", "-m", "gpt-4o", "hi"]).variable("OLLAMA_HOST", "127.0.0.1:1").run();
+    ran.check(3, "", &["not asked: openai (set OPENAI_API_KEY)", "asked: ollama (no listing: "]);
+    assert!(!ran.stderr.contains(": Connect"), "{ran:#?}");
     let ran =
         Program::new(["chat", "--base-url", "http://127.0.0.1:1/v1", "--key-env", "MY_KEY", "hi"]).run();
     ran.check(3, "", &["MY_KEY"]);
@@ -107,6 +137,7 @@ fn usage_errors_say_what_is_wrong() {
         (&["chat", "--max-tokens", "0", "hi"], "0 is not in 1.."),
         (&["chat", "--base-url", "", "hi"], "must not be empty"),
         (&["chat", "--base-url", "not an address", "-m", "m", "hi"], "address"),
+        (&["chat", "--base-url", "http://h/v1/chat/completions", "-m", "m", "hi"], "it is http://h/v1\n"),
         (&["chat", "--key-env", "HOME", "-m", "bare", "hi"], "--key-env needs to know"),
         (&["nonsense"], "unrecognized subcommand"),
     ] {
@@ -127,6 +158,10 @@ fn an_unreachable_server_is_named_with_stage_and_wait() {
     let url = "http://no-such-host.invalid/v1";
     let ran = Program::new(["chat", "--base-url", url, "-m", "m", "hi"]).run();
     ran.check(5, "", &["no-such-host.invalid"]);
+    assert!(!ran.stderr.contains("PROXY"), "{ran:#?}");
+    let ran = Program::new(["chat", "--base-url", url, "-m", "m", "hi"]);
+    let ran = ran.variable("HTTPS_PROXY", "http://127.0.0.1:1").run();
+    ran.check(5, "", &["HTTPS_PROXY is set and not used; `--proxy env` uses it"]);
 }
 
 #[test]
@@ -144,9 +179,57 @@ fn limits_in_time_hold() {
     ran.check(6, "Then\n", &["0.4 s"]);
     assert!(ran.took < Duration::from_secs(5), "{ran:#?}");
 
+    let thinking = Server::start(|request, stream| {
+        let start = r#"{"choices":[{"index":0,"delta":{"role":"assistant"}}],"id":"c","model":"m"}"#;
+        let thought = r#"{"choices":[{"index":0,"delta":{"reasoning_content":"Hm"}}],"id":"c","model":"m"}"#;
+        let thought = if request.body.contains("aloud") { thought } else { start };
+        drop(stream.write_all(stream_head("text/event-stream").as_bytes()));
+        for event in [start, thought] {
+            drop(stream.write_all(format!("data: {event}\n\n").as_bytes()));
+        }
+        while stream.write_all(b": ping\n\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let ran = Program::chat(&thinking, &["--first-token-timeout", "0.3", "hi"]).run();
+    ran.check(6, "", &["error: no answer", "no token came within the first-token limit of 0.3 s"]);
+    assert!(!ran.stderr.contains("what was printed"), "{ran:#?}");
+    let ran =
+        Program::chat(&thinking, &["--idle-timeout", "0.1", "--thinking-timeout", "0.4", "aloud"]).run();
+    let limit = "no further token came within the thinking limit of 0.4 s";
+    ran.check(6, "", &["error: no answer", "while the model was thinking", limit]);
+
     let silent = Server::start(|_, _| std::thread::sleep(Duration::from_secs(30)));
     let ran = Program::chat(&silent, &["--first-token-timeout", "0.3", "hi"]).run();
     ran.check(5, "", &["0.30 s", "hint: "]);
+    for limit in ["--first-token-timeout", "--timeout"] {
+        let ran = Program::new(["chat", "--base-url", &silent.url(), limit, "0.3", "hi"]).run();
+        ran.check(5, "", &[&format!("listing models at {}: ", silent.url()), "0.30 s", "hint: "]);
+    }
+    let slow = Server::start(|request, stream| {
+        let models = r#"{"data":[{"id":"one"}]}"#;
+        std::thread::sleep(Duration::from_millis(1200));
+        let said =
+            if request.path() == "/v1/models" { response("200 OK", "", models) } else { openai(&["a"]) };
+        drop(stream.write_all(said.as_bytes()));
+    });
+    Program::new(["chat", "--base-url", &slow.url(), "hi"]).run().check(0, "a\n", &[]);
+}
+
+#[test]
+fn a_wait_before_another_try_is_told_to_who_asked() {
+    let tries = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |_, stream| {
+        let is_first = tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 2 == 0;
+        let busy =
+            response("503 Service Unavailable", "retry-after: 1\r\n", r#"{"error":{"message":"busy"}}"#);
+        drop(stream.write_all(if is_first { busy } else { openai(&["a"]) }.as_bytes()));
+    });
+    let ran = Program::chat(&server, &["-v", "hi"]).run();
+    ran.check(0, "a\n", &["[retrying in 1.", " s after HTTP status 503]"]);
+    let ran = Program::chat(&server, &["hi"]).run();
+    ran.check(0, "a\n", &[]);
+    assert!(!ran.stderr.contains("retrying"), "{ran:#?}");
 }
 
 /// Writes `unit` again and again, up to `most` bytes, until the peer hangs up. Gives what was written.

@@ -46,8 +46,23 @@ fn no_key_travels_in_clear() {
     // TEST-NET-1 (RFC 5737): nobody is there, and nobody is asked.
     let ask = ["chat", "--base-url", "http://192.0.2.1/v1", "--key-env", "MINE", "-m", "m", "hi"];
     let ran = Program::new(ask).variable("MINE", PLANTED).run();
-    ran.check(3, "", &["plain HTTP", "192.0.2.1"]);
+    ran.check(3, "", &["plain HTTP", "192.0.2.1", "--plain-key"]);
     assert!(!ran.stderr.contains(PLANTED));
+    // Who says so may; a name that nobody has is not found, and nothing has gone out.
+    let ask = [
+        "chat",
+        "--base-url",
+        "http://nobody.invalid/v1",
+        "--key-env",
+        "MINE",
+        "-m",
+        "m",
+        "--plain-key",
+        "hi",
+    ];
+    let ran = Program::new(ask).variable("MINE", PLANTED).run();
+    ran.check(5, "", &["nobody.invalid"]);
+    assert!(!ran.stderr.contains("plain HTTP") && !ran.stderr.contains(PLANTED), "{ran:#?}");
 }
 
 #[test]

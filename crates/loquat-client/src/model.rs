@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::{
     GenerationLimits,
-    source::{BodySource, Watch, without},
+    source::{BodySource, Watch, asks_to_think, without},
 };
 
 /// Most bytes read of an error's body: a message, not a download.
@@ -35,7 +35,8 @@ const MAX_EXCHANGE_BYTES: usize = 128 * 1024 * 1024;
 /// A model at an endpoint, asked once per call. Cheap to clone.
 ///
 /// The endpoint's credential goes to the endpoint's own origin and nowhere else: redirects are not followed, and a
-/// credential is refused over plain HTTP unless the peer is this machine.
+/// credential is refused over plain HTTP unless the peer is this machine or the endpoint allows it
+/// ([`Endpoint::plain_credential`]).
 #[derive(Clone)]
 pub struct HttpModel(Arc<Inner>);
 
@@ -49,22 +50,32 @@ struct Inner {
     decode_limits: DecodeLimits,
     /// The field that tells the peer how long the caller will wait, in milliseconds.
     deadline_header: Option<HeaderName>,
+    /// What each request has besides.
+    headers: HeaderMap,
 }
 
 impl HttpModel {
     /// A model at that endpoint, dialled where the endpoint allows it ([`Transport::within`]).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidRequest`] for a base URL that is none, [`ErrorKind::NotConfigured`] for a credential that
-    /// would travel over plain HTTP to another machine.
+    /// [`ErrorKind::InvalidRequest`] for a base URL that is none, or that of one call (`…/chat/completions`), [`ErrorKind::NotConfigured`] for a credential that
+    /// would travel over plain HTTP to another machine, which the endpoint does not allow.
     pub fn new(transport: Transport, format: &'static dyn Format, endpoint: Endpoint) -> Result<Self> {
+        if let Some(base) = base_of(&endpoint.base_url) {
+            let base = shown(base, "");
+            let what = format!("the base URL is that of one call: without the call's own path it is {base}");
+            return Err(Error::new(ErrorKind::InvalidRequest, what));
+        }
         let base_url = format!("{}/", endpoint.base_url.trim_end_matches('/'));
         let origin = Request::get(&base_url)?.url.origin().clone();
-        if endpoint.credential.is_some() && !origin.is_secure() && !origin.is_loopback() {
+        let is_open = !origin.is_secure() && !origin.is_loopback();
+        if endpoint.credential.is_some() && is_open && !endpoint.plain_credential {
             return Err(Error::new(
                 ErrorKind::NotConfigured,
                 format!(
-                    "refusing to send a credential over plain HTTP to {origin}: use https://, or no key for this address"
+                    "refusing to send a credential over plain HTTP to {origin}, where others may read it: use https://, or no key \
+                     for this address; for a network of your own, `Endpoint::with_plain_credential(true)`, in a file of routes \
+                     `plain_key = true`, for loquat's `--base-url` `--plain-key`"
                 ),
             ));
         }
@@ -80,6 +91,7 @@ impl HttpModel {
             limits: GenerationLimits::default(),
             decode_limits: DecodeLimits::default(),
             deadline_header: None,
+            headers: HeaderMap::new(),
         })))
     }
 
@@ -103,6 +115,13 @@ impl HttpModel {
         self.change(|inner| inner.deadline_header = Some(name))
     }
 
+    /// With that header field in each request: for a gateway that asks for one. It takes the place of ours of the same name, and a
+    /// request's own takes its; a value that is marked as sensitive is shown nowhere.
+    #[must_use]
+    pub fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
+        self.change(|inner| drop(inner.headers.insert(name, value)))
+    }
+
     fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
             transport: shared.transport.clone(),
@@ -112,6 +131,7 @@ impl HttpModel {
             limits: shared.limits,
             decode_limits: shared.decode_limits,
             deadline_header: shared.deadline_header.clone(),
+            headers: shared.headers.clone(),
         });
         change(&mut inner);
         Self(Arc::new(inner))
@@ -138,7 +158,7 @@ impl HttpModel {
         request.first_byte = Some(limit);
         let response = inner.transport.send(&context, request).await.map_err(|error| inner.redact(error))?;
         if !response.status.is_success() {
-            return Err(inner.refusal(response).await);
+            return Err(inner.refusal("GET", inner.format.models_path(), response).await);
         }
         let status = response.status.as_u16();
         let remaining = context.remaining().unwrap_or(limit);
@@ -212,15 +232,19 @@ impl HttpModel {
         let unsent = |error: Error| error.with_delivery(Delivery::NotSent);
         let encoded = inner.format.encode(request, model).map_err(unsent)?;
 
-        let mut outgoing =
-            Request::post(format!("{}{}", inner.base_url, encoded.path), Bytes::from(encoded.body))?;
+        let path = encoded.path;
+        let mut outgoing = Request::post(format!("{}{path}", inner.base_url), Bytes::from(encoded.body))?;
         outgoing.headers = encoded.headers;
         inner.authenticate(&mut outgoing)?;
         inner.add_context(&mut outgoing.headers, context)?;
         add_headers(&mut outgoing.headers, &request.extra_headers.0)?;
         // A server that answers whole sends its head when it has done everything.
-        outgoing.first_byte =
-            Some(if request.stream { inner.limits.first_token } else { inner.limits.total });
+        outgoing.first_byte = Some(match (request.stream, asks_to_think(request)) {
+            (false, _) => inner.limits.total,
+            (true, false) => inner.limits.first_token,
+            // And some send it with the first token.
+            (true, true) => inner.limits.first_token.max(inner.limits.thinking),
+        });
 
         let started = Instant::now();
         let response = inner.transport.send(context, outgoing).await.map_err(|error| inner.redact(error))?;
@@ -233,7 +257,7 @@ impl HttpModel {
             });
         }
         if !response.status.is_success() {
-            return Err(inner.refusal(response).await);
+            return Err(inner.refusal("POST", &path, response).await);
         }
         let head = Head { status: response.status.as_u16(), headers: &response.headers };
         let mut meta = Meta::default();
@@ -242,7 +266,7 @@ impl HttpModel {
         let limits = inner.decode_limits;
         let decoder =
             inner.format.decoder(&head, limits.with_events_kept(limits.keeps_events || request.raw));
-        let watch = Watch::new(inner.limits, started, context.deadline(), request.stream);
+        let watch = Watch::new(inner.limits, started, context.deadline(), request);
         let source = BodySource::new(response.body, decoder, watch, inner.endpoint.credential.clone());
         Ok(Answer::new(source).with_meta(meta))
     }
@@ -268,9 +292,10 @@ impl Inner {
     ) -> Result<(Bytes, RateLimits)> {
         let call = call.into();
         let context = context.clone().with_timeout(limit);
-        let mut request = Request::post(format!("{}{}", self.base_url, call.path), call.body)?;
-        request.replayable = call.method.is_idempotent();
-        request.method = call.method;
+        let (method, path) = (call.method, call.path);
+        let mut request = Request::post(format!("{}{path}", self.base_url), call.body)?;
+        request.replayable = method.is_idempotent();
+        request.method = method.clone();
         request.headers = call.headers;
         self.authenticate(&mut request)?;
         self.add_context(&mut request.headers, &context)?;
@@ -278,7 +303,7 @@ impl Inner {
         request.first_byte = Some(limit);
         let response = self.transport.send(&context, request).await.map_err(|error| self.redact(error))?;
         if !response.status.is_success() {
-            return Err(self.refusal(response).await);
+            return Err(self.refusal(method.as_str(), &path, response).await);
         }
         let head = Head { status: response.status.as_u16(), headers: &response.headers };
         let rate_limits = head.rate_limits();
@@ -313,11 +338,12 @@ impl Inner {
         if let (Some(name), Some(left)) = (&self.deadline_header, context.remaining()) {
             headers.insert(name, u64::try_from(left.as_millis()).unwrap_or(u64::MAX).into());
         }
+        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         Ok(())
     }
 
     /// The error of an answer that is not 2xx. A body that cannot be read costs the message, not the status.
-    async fn refusal(&self, response: Response) -> Error {
+    async fn refusal(&self, method: &str, path: &str, response: Response) -> Error {
         let Response { status, headers, mut body, .. } = response;
         let received = SystemTime::now();
         let mut read = Vec::new();
@@ -333,7 +359,8 @@ impl Inner {
         // Ample for a message; whoever is slower than that gets an error without one.
         let _ = tokio::time::timeout(self.limits.after_finish, reading).await;
         let head = Head { status: status.as_u16(), headers: &headers };
-        self.redact(with_date(self.format.error(&head, &read), &head, received))
+        let error = with_date(self.format.error(&head, &read), &head, received);
+        self.redact(error.with_asked(format!("{method} {}", shown(&self.base_url, path))))
     }
 
     fn redact(&self, error: Error) -> Error {
@@ -342,6 +369,35 @@ impl Inner {
             None => error,
         }
     }
+}
+
+/// An address to be shown: without a user's name and password, and without its query, which may hold a key.
+fn shown(base_url: &str, path: &str) -> String {
+    let (scheme, rest) = base_url.split_once("://").unwrap_or(("", base_url));
+    let (authority, folder) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    format!("{scheme}://{host}{folder}{path}")
+}
+
+/// What stands at the end of an address that names one call in place of all.
+const OF_CALLS: [&str; 8] = [
+    "/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/models",
+    "/v1/embeddings",
+    "/api/chat",
+    "/api/generate",
+];
+
+/// The base of an address that ends in the path of a call, as examples of curl have it.
+fn base_of(base_url: &str) -> Option<&str> {
+    let address = base_url.trim_end_matches('/');
+    let end = OF_CALLS.iter().find(|end| address.ends_with(**end))?;
+    let end = end.strip_prefix("/v1").or(end.strip_prefix("/api")).unwrap_or(end);
+    address.strip_suffix(end)
 }
 
 /// The error with the time that its head names as a date, where the response has no `Date` for the format to count from: counted from
@@ -381,5 +437,36 @@ impl fmt::Debug for HttpModel {
             .field("format", &self.0.format.name())
             .field("endpoint", &self.0.endpoint)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_a_call_is_told_from_a_base() {
+        for (address, base) in [
+            ("http://host/v1/chat/completions", Some("http://host/v1")),
+            ("http://host/v1/chat/completions/", Some("http://host/v1")),
+            ("http://host/v1/messages", Some("http://host/v1")),
+            ("http://host/api/chat", Some("http://host/api")),
+            ("http://host/v1", None),
+            ("http://host/models", None),
+            ("http://chat/completions.example", None),
+        ] {
+            assert_eq!(base_of(address), base, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_secret() {
+        for (base_url, path, address) in [
+            ("https://me:planted@host:1/v1/", "chat?key=planted", "https://host:1/v1/chat"),
+            ("http://host/", "models", "http://host/models"),
+            ("http://host", "", "http://host"),
+        ] {
+            assert_eq!(shown(base_url, path), address);
+        }
     }
 }

@@ -56,6 +56,11 @@ impl Pace {
         *self = Self { is_watched, began: Some(now), events, ..Self::new(self.wanted) };
     }
 
+    /// There is no pace for now: it begins anew at the next look.
+    pub(crate) fn pause(&mut self) {
+        *self = Self::new(self.wanted);
+    }
+
     /// When it is to be looked at again. While it is watched, waits end windows, and none ends before that.
     pub(crate) fn next_look(&self) -> Option<Instant> {
         self.began.map(|began| began + WINDOW)

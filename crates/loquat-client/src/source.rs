@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use loquat_core::{Delivery, Delta, Ending, Error, ErrorKind, Secret, Source, Step};
+use loquat_core::{ChatRequest, Delivery, Delta, Ending, Error, ErrorKind, Secret, Source, Step};
 use loquat_provider::{Advance, Decoder};
 use loquat_transport::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -29,7 +29,7 @@ use crate::{
 pub(crate) struct Watch {
     /// Since when the caller has been waiting for content; `None` while content is at hand.
     waiting_since: Option<Instant>,
-    /// Events with content that had been parsed when the wait began.
+    /// Events that had been parsed when the wait began.
     seen_events: u64,
     pace: Pace,
     limits: GenerationLimits,
@@ -39,6 +39,33 @@ pub(crate) struct Watch {
     deadline: Option<Instant>,
     /// Whether the answer comes in pieces: a whole one has no first token to wait for.
     streamed: bool,
+    /// The request asked for reasoning: until something comes the model is taken to think.
+    asked_to_think: bool,
+}
+
+/// Which limits hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Stage {
+    has_content: bool,
+    is_thinking: bool,
+    /// The reason to stop has been given.
+    is_finishing: bool,
+}
+
+impl Stage {
+    #[inline]
+    fn of(decoder: &Decoder) -> Self {
+        Self {
+            has_content: decoder.has_content(),
+            is_thinking: decoder.is_thinking(),
+            is_finishing: decoder.has_finish(),
+        }
+    }
+
+    /// Whether tokens are to be expected at a pace.
+    fn has_pace(self) -> bool {
+        self.has_content && !self.is_thinking && !self.is_finishing
+    }
 }
 
 /// A limit and when it is reached.
@@ -53,11 +80,21 @@ impl Watch {
         limits: GenerationLimits,
         started: Instant,
         deadline: Option<std::time::Instant>,
-        streamed: bool,
+        request: &ChatRequest,
     ) -> Self {
         let deadline = deadline.map(Instant::from_std);
         let pace = Pace::new(limits.min_tokens_per_minute);
-        Self { limits, started, deadline, streamed, waiting_since: None, seen_events: 0, pace }
+        let (streamed, asked_to_think) = (request.stream, asks_to_think(request));
+        Self {
+            limits,
+            started,
+            deadline,
+            streamed,
+            asked_to_think,
+            waiting_since: None,
+            seen_events: 0,
+            pace,
+        }
     }
 
     /// Somebody waits for bytes; what has been parsed so far ends the wait before, when the last bytes `arrived`.
@@ -80,8 +117,9 @@ impl Watch {
     }
 
     /// A look at the pace, where there is one; when the next look is due at the latest.
-    fn look(&mut self, finishing: bool, now: Instant) -> Option<Instant> {
-        if self.seen_events == 0 || finishing {
+    fn look(&mut self, stage: Stage, now: Instant) -> Option<Instant> {
+        if !stage.has_pace() {
+            self.pace.pause();
             return None;
         }
         self.pace.look(self.seen_events, now);
@@ -89,18 +127,31 @@ impl Watch {
     }
 
     /// The limit that is reached first.
-    fn due(&self, finishing: bool) -> Due {
+    fn due(&self, stage: Stage) -> Due {
         let limits = &self.limits;
         let after = |from: Instant, limit: Duration, name| Due { at: after(from, limit), name, limit };
         let since = self.waiting_since.unwrap_or(self.started);
-        let pace = match self.seen_events {
-            0 if self.streamed => after(self.started, limits.first_token, "first-token"),
-            0 => after(self.started, limits.total, "total"),
-            _ if finishing => after(since, limits.after_finish, "after-finish"),
-            _ => after(since, limits.idle, "idle"),
+        let Stage { has_content, is_thinking, is_finishing } = stage;
+        let first = after(self.started, limits.first_token, "first-token");
+        let pace = if is_finishing {
+            after(since, limits.after_finish, "after-finish")
+        } else if !has_content && !self.streamed {
+            after(self.started, limits.total, "total")
+        } else if !has_content && (is_thinking || self.asked_to_think) {
+            later(first, after(since, limits.thinking, "thinking"))
+        } else if is_thinking {
+            after(since, limits.thinking, "thinking")
+        } else if has_content {
+            after(since, limits.idle, "idle")
+        } else if self.seen_events == 0 {
+            first
+        } else if limits.idle < limits.first_token {
+            later(first, after(since, limits.idle, "idle"))
+        } else {
+            later(first, after(since, limits.first_token, "first-token"))
         };
         let total = after(self.started, limits.total, "total");
-        let slow = self.pace.due(self.seen_events, since).filter(|_| !finishing);
+        let slow = self.pace.due(self.seen_events, since).filter(|_| stage.has_pace());
         let slow = slow.map(|at| Due { at, name: "pace", limit: WINDOW });
         let deadline = self.deadline.map(|at| Due {
             at,
@@ -111,18 +162,29 @@ impl Watch {
     }
 
     /// The error of a limit that has been reached.
-    fn overdue(&self, due: &Due) -> Error {
+    fn overdue(&self, due: &Due, stage: Stage) -> Error {
         let Due { name, limit, .. } = due;
         let limit = limit.as_secs_f64();
-        let what = match (*name, self.seen_events) {
+        let what = match (*name, stage.has_content) {
             ("total" | "deadline", _) => "the answer was not complete",
             ("pace", _) => &format!("fewer than {} tokens came", self.pace.wanted()),
-            (_, 0) => "no token came",
+            (_, false) => "no token came",
             _ => "no further token came",
         };
         Error::new(ErrorKind::Timeout, format!("{what} within the {name} limit of {limit:.1} s"))
             .with_delivery(Delivery::Committed)
     }
+}
+
+/// The limit that is reached last.
+fn later(one: Due, other: Due) -> Due {
+    if other.at > one.at { other } else { one }
+}
+
+/// Whether a request asks for reasoning, as far as its own fields say.
+pub(crate) fn asks_to_think(request: &ChatRequest) -> bool {
+    request.reasoning_budget_tokens.is_some_and(|tokens| tokens > 0)
+        || request.reasoning_effort.as_ref().is_some_and(|effort| effort != "none")
 }
 
 /// `from + limit`, or far enough away to mean never where that overflows.
@@ -149,7 +211,7 @@ pub(crate) struct BodySource {
 
 impl BodySource {
     pub(crate) fn new(body: Body, decoder: Decoder, watch: Watch, secret: Option<Secret>) -> Self {
-        let timer = Timer::new(watch.due(false).at);
+        let timer = Timer::new(watch.due(Stage::default()).at);
         Self { body: Some(body), decoder, watch, timer, secret, arrived: None }
     }
 
@@ -172,13 +234,14 @@ impl BodySource {
         match body.poll_chunk(cx) {
             Poll::Ready(Some(Ok(chunk))) => {
                 // A peer that never stops, or sends nothing but pings, keeps the socket ready and the timer unasked.
+                let stage = Stage::of(&self.decoder);
                 let overdue = if now < self.timer.at {
                     None
                 } else {
-                    Some(self.watch.due(self.decoder.has_finish())).filter(|due| now >= due.at)
+                    Some(self.watch.due(stage)).filter(|due| now >= due.at)
                 };
                 if let Some(due) = overdue {
-                    let error = self.watch.overdue(&due);
+                    let error = self.watch.overdue(&due, stage);
                     self.end_body(Some(error));
                 } else {
                     self.arrived = Some(now);
@@ -198,28 +261,22 @@ impl BodySource {
         }
     }
 
-    /// Which limits hold: those before the first token, between tokens, or after the reason to stop.
-    fn stage(&self) -> (bool, bool) {
-        (self.watch.seen_events > 0, self.decoder.has_finish())
-    }
-
     fn poll_timer(&mut self, now: Instant, cx: &mut task::Context<'_>) -> Poll<()> {
         // While the stage is the same, the limits only move away: what the timer is set to comes before all of them. The one that
         // may come nearer, pace, does so where it is looked at, which is here.
-        let stage = self.stage();
+        let stage = Stage::of(&self.decoder);
         if self.timer.is_set(now, cx) && stage == self.timer.stage {
             return Poll::Pending;
         }
         self.timer.stage = stage;
         let mut now = now;
         loop {
-            let finishing = self.decoder.has_finish();
-            let look = self.watch.look(finishing, now);
-            let due = self.watch.due(finishing);
+            let look = self.watch.look(stage, now);
+            let due = self.watch.due(stage);
             task::ready!(self.timer.poll_until(look.map_or(due.at, |look| look.min(due.at)), now, cx));
             now = Instant::now();
             if now >= due.at {
-                let error = self.watch.overdue(&due);
+                let error = self.watch.overdue(&due, stage);
                 self.end_body(Some(error));
                 return Poll::Ready(());
             }
@@ -237,13 +294,13 @@ struct Timer {
     /// Whom it wakes, once it has been polled.
     waker: Option<Waker>,
     /// The stage that it was set in.
-    stage: (bool, bool),
+    stage: Stage,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl Timer {
     fn new(at: Instant) -> Self {
-        Self { sleep: Box::pin(sleep_until(at)), at, stage: (false, false), waker: None }
+        Self { sleep: Box::pin(sleep_until(at)), at, stage: Stage::default(), waker: None }
     }
 
     /// Whether it is still to fire, and wakes this task then.

@@ -7,6 +7,10 @@ use loquat_core::{
     Answer, ChatRequest, Context, Delivery, Delta, Ending, Endpoint, Error, ErrorKind, FinishReason, Model,
     Result,
 };
+use loquat_provider::{
+    ANTHROPIC_MESSAGES, COHERE_CHAT, Format, GEMINI, GEMINI_INTERACTIONS, OLLAMA_CHAT, OPENAI_CHAT,
+    OPENAI_RESPONSES,
+};
 use loquat_transport::{Config, Transport};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -89,7 +93,7 @@ fn quick() -> GenerationLimits {
 fn model(address: SocketAddr, limits: GenerationLimits) -> HttpModel {
     let endpoint = Endpoint::new("test", format!("http://{address}/v1"), "m").with_credential(KEY);
     let transport = Transport::new(Config::default()).expect("a transport");
-    HttpModel::new(transport, &loquat_provider::OPENAI_CHAT, endpoint).expect("a model").with_limits(limits)
+    HttpModel::new(transport, &OPENAI_CHAT, endpoint).expect("a model").with_limits(limits)
 }
 
 async fn ask(script: Vec<Do>) -> Result<Answer> {
@@ -159,6 +163,109 @@ async fn silence_meets_the_limit_to_the_first_token_and_between_tokens() {
     assert_eq!((text.as_str(), cut_by(&ending)), ("lo", Some(ErrorKind::Timeout)));
 }
 
+/// What a provider sends until its model has something to say, and then only pings.
+#[tokio::test]
+async fn what_only_frames_an_answer_is_no_token() {
+    let limits = quick().with_idle(Duration::from_millis(100)).with_thinking(Duration::from_millis(900));
+    let chat = r#"{"choices":[{"index":0,"delta":{"role":"assistant"}}],"id":"c","model":"m"}"#;
+    let empty =
+        r#"{"choices":[{"index":0,"delta":{"content":"","reasoning_content":""}}],"id":"c","model":"m"}"#;
+    let thought = r#"{"choices":[{"index":0,"delta":{"reasoning_content":"Hm"}}],"id":"c","model":"m"}"#;
+    let text = r#"{"choices":[{"index":0,"delta":{"content":"lo"}}],"id":"c","model":"m"}"#;
+    let message = r#"{"type":"message_start","message":{"id":"a","model":"m","content":[]}}"#;
+    let block = |kind| {
+        format!(
+            r#"{{"type":"content_block_start","index":0,"content_block":{{"type":"{kind}","{kind}":""}}}}"#
+        )
+    };
+    let words = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"lo"}}"#;
+    let created = r#"{"type":"response.created","response":{"id":"r","model":"m","status":"in_progress"}}"#;
+    let item = |kind| {
+        format!(
+            r#"{{"type":"response.output_item.added","output_index":0,"item":{{"id":"i","type":"{kind}"}}}}"#
+        )
+    };
+    let said = r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"lo"}"#;
+    let cohere = r#"{"type":"message-start","id":"c"}"#;
+    let thinks = r#"{"type":"content-start","index":0,"delta":{"message":{"content":{"type":"thinking","thinking":""}}}}"#;
+    let gemini =
+        r#"{"candidates":[{"content":{"parts":[{"text":"","thought":true}]},"index":0}],"responseId":"g"}"#;
+    let interaction = r#"{"event_type":"interaction.created","interaction":{"id":"i","model":"m"}}"#;
+    let step = r#"{"event_type":"step.start","index":0,"step":{"type":"thought"}}"#;
+    let ollama = r#"{"model":"m","message":{"role":"assistant","content":""},"done":false}"#;
+    let (thinking, text_block) = (block("thinking"), block("text"));
+    let (reasoning, output) = (item("reasoning"), item("message"));
+    let cases: [(&'static dyn Format, &[&str], &str); _] = [
+        (&OPENAI_CHAT, &[], "first-token"),
+        (&OPENAI_CHAT, &[chat], "first-token"),
+        (&OPENAI_CHAT, &[chat, empty], "first-token"),
+        (&OPENAI_CHAT, &[chat, thought], "thinking"),
+        (&OPENAI_CHAT, &[chat, thought, text], "idle"),
+        (&ANTHROPIC_MESSAGES, &[message], "first-token"),
+        (&ANTHROPIC_MESSAGES, &[message, &text_block], "first-token"),
+        (&ANTHROPIC_MESSAGES, &[message, &thinking], "thinking"),
+        (&ANTHROPIC_MESSAGES, &[message, &text_block, words], "idle"),
+        (&ANTHROPIC_MESSAGES, &[message, &text_block, words, &thinking], "thinking"),
+        (&OPENAI_RESPONSES, &[created, &output], "first-token"),
+        (&OPENAI_RESPONSES, &[created, &reasoning], "thinking"),
+        (&OPENAI_RESPONSES, &[created, &reasoning, said], "idle"),
+        (&COHERE_CHAT, &[cohere], "first-token"),
+        (&COHERE_CHAT, &[cohere, thinks], "thinking"),
+        (&GEMINI, &[gemini], "thinking"),
+        (&GEMINI_INTERACTIONS, &[interaction], "first-token"),
+        (&GEMINI_INTERACTIONS, &[interaction, step], "thinking"),
+        (&OLLAMA_CHAT, &[ollama], "first-token"),
+    ];
+    let mut asked = tokio::task::JoinSet::new();
+    for (format, events, limit) in cases {
+        let is_lines = format.name().contains("ollama");
+        let event = |event: &&str| if is_lines { format!("{event}\n") } else { format!("data: {event}\n\n") };
+        let ping = if is_lines { "\n" } else { ": ping\n\n" };
+        let pings = Do::Forever(ping.into(), Duration::from_millis(20));
+        let sent: String = events.iter().map(event).collect();
+        let has_words = sent.contains("lo\"") || sent.contains("Hm\"");
+        asked.spawn(async move {
+            let (address, _) = peer(vec![head(), Do::Send(sent.clone()), pings]).await;
+            let request = Arc::new(ChatRequest::new("").with_user("hello"));
+            let endpoint = Endpoint::new("test", format!("http://{address}/v1"), "m");
+            let transport = Transport::new(Config::default()).expect("a transport");
+            let model = HttpModel::new(transport, format, endpoint).expect("a model").with_limits(limits);
+            let (_, ending) = ended(model.infer(&Context::new(), request).await.expect("accepted")).await;
+            let (Ending::Failed(error) | Ending::Truncated { cause: Some(error) }) = &ending else {
+                panic!("{sent}: {ending:?}")
+            };
+            let what = if has_words { "no further token" } else { "no token" };
+            let says = format!("{what} came within the {limit} limit of ");
+            assert!(error.message().starts_with(&says), "{} {sent}: {error}", format.name());
+        });
+    }
+    asked.join_all().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_reasoning_waits_for_it() {
+    let limits = quick().with_first_token(Duration::from_millis(200)).with_idle(Duration::from_millis(200));
+    let wait = || Do::Wait(Duration::from_millis(500));
+    for (effort, expected) in [(Some("high"), "loquat"), (Some("none"), ""), (None, "")] {
+        // Some say nothing at all until then, not even a head.
+        for script in [vec![head(), wait()], vec![wait(), head()]] {
+            let script = script.into_iter().chain([chunk("lo"), chunk("quat"), finish()]).collect();
+            let (address, _) = peer(script).await;
+            let mut request = ChatRequest::new("").with_user("hello");
+            request.reasoning_effort = effort.map(str::to_owned);
+            let answer = model(address, limits).infer(&Context::new(), Arc::new(request)).await;
+            let text = match answer {
+                Ok(answer) => ended(answer).await.0,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Timeout);
+                    String::new()
+                }
+            };
+            assert_eq!(text, expected, "{effort:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_changes_hands_still_meets_its_limit() {
     let mut answer =
@@ -193,11 +300,12 @@ async fn a_peer_that_never_stops_meets_the_total_limit() {
 }
 
 /// How an answer ends of which a token comes every so many seconds, and after how many.
-fn dripped(seconds: u32, text: &str, limits: GenerationLimits) -> (u64, String) {
+fn dripped(seconds: u32, member: &str, text: &str, limits: GenerationLimits) -> (u64, String) {
     // A clock of its own: what has been moved is ahead of the system's, from which the transport's limits count.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let Do::Send(token) = chunk(text) else { unreachable!() };
+        let token =
+            format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"{member}\":\"{text}\"}}}}]}}\n\n");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let model = model(listener.local_addr().expect("bound"), limits);
         let peer = async {
@@ -220,10 +328,10 @@ fn dripped(seconds: u32, text: &str, limits: GenerationLimits) -> (u64, String) 
         };
         while answer.ending().is_none() {
             socket.write_all(token.as_bytes()).await.expect("the client is there");
-            while answer.next().await.is_some_and(|delta| delta.text().is_none()) {}
+            while answer.next().await.is_some_and(|delta| delta.content_bytes().is_none()) {}
             tokio::select! {
                 biased;
-                over = answer.next() => assert!(over.is_none_or(|end| end.text().is_none()), "no other token"),
+                over = answer.next() => assert!(over.is_none_or(|end| end.content_bytes().is_none()), "no other token"),
                 () = pass() => {}
             }
         }
@@ -243,14 +351,18 @@ fn a_peer_that_drips_is_given_up_and_a_slow_one_is_not() {
     let limits = GenerationLimits::default();
     let much = limits.with_min_tokens_per_minute(600);
     let few = "fewer than 3 tokens came within the pace limit of 60.0 s";
-    for (seconds, text, limits, after, says) in [
-        (29, "x", limits, 120, few),
-        (1, "x", much, 120, "fewer than 600 tokens"),
-        (29, "a dozen bytes", limits, 600, "total"),
-        (29, "x", limits.with_min_tokens_per_minute(0), 600, "total"),
-        (19, "x", limits, 600, "total"),
+    const TEXT: &str = "content";
+    const THOUGHT: &str = "reasoning_content";
+    for (seconds, member, text, limits, after, says) in [
+        (29, TEXT, "x", limits, 120, few),
+        (1, TEXT, "x", much, 120, "fewer than 600 tokens"),
+        (29, TEXT, "a dozen bytes", limits, 600, "total"),
+        (29, TEXT, "x", limits.with_min_tokens_per_minute(0), 600, "total"),
+        (19, TEXT, "x", limits, 600, "total"),
+        (290, THOUGHT, "x", limits, 600, "total"),
+        (310, THOUGHT, "x", limits, 300, "thinking limit of 300.0 s"),
     ] {
-        let (took, said) = dripped(seconds, text, limits);
+        let (took, said) = dripped(seconds, member, text, limits);
         // A timer fires a millisecond late, and is looked at once a second here.
         let is_then = took == after || took == after + 1;
         assert!(is_then && said.contains(says), "{text:?} every {seconds} s: {said} after {took} s");
@@ -347,14 +459,14 @@ async fn an_error_event_that_repeats_the_key_is_blotted() {
 fn a_key_never_travels_in_the_clear_to_another_machine() {
     let transport = Transport::new(Config::default()).expect("a transport");
     let endpoint = Endpoint::new("test", "http://192.0.2.1/v1", "m").with_credential(KEY);
-    let error =
-        HttpModel::new(transport.clone(), &loquat_provider::OPENAI_CHAT, endpoint).expect_err("refused");
+    let error = HttpModel::new(transport.clone(), &OPENAI_CHAT, endpoint).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::NotConfigured);
+    assert!(error.message().contains("with_plain_credential(true)"), "{error}");
+    let allowed =
+        Endpoint::new("test", "http://192.0.2.1/v1", "m").with_credential(KEY).with_plain_credential(true);
+    assert!(HttpModel::new(transport.clone(), &OPENAI_CHAT, allowed).is_ok(), "who says so may");
     let endpoint = Endpoint::new("test", "http://192.0.2.1/v1", "m");
-    assert!(
-        HttpModel::new(transport, &loquat_provider::OPENAI_CHAT, endpoint).is_ok(),
-        "without a key it may"
-    );
+    assert!(HttpModel::new(transport, &OPENAI_CHAT, endpoint).is_ok(), "without a key it may");
 }
 
 #[tokio::test]
@@ -387,7 +499,7 @@ async fn tokens_are_counted_within_800_ms_unless_the_caller_says_otherwise() {
     let counting = |address: SocketAddr| {
         let endpoint = Endpoint::new("test", format!("http://{address}/v1"), "m").with_credential(KEY);
         let transport = Transport::new(Config::default()).expect("a transport");
-        HttpModel::new(transport, &loquat_provider::ANTHROPIC_MESSAGES, endpoint).expect("a model")
+        HttpModel::new(transport, &ANTHROPIC_MESSAGES, endpoint).expect("a model")
     };
     let request = ChatRequest::new("").with_user("hello");
     let (address, _) = peer(vec![Do::Wait(Duration::from_secs(60))]).await;

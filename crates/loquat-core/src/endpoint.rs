@@ -14,6 +14,9 @@ pub struct Endpoint {
     pub model: String,
     /// What to authenticate with; `None` for servers that ask for nothing.
     pub credential: Option<Secret>,
+    /// Whether the credential may go over plain HTTP to another machine than this one, where whoever is on the way can read it. Default
+    /// `false`: such an endpoint is refused. For a gateway in a network of one's own.
+    pub plain_credential: bool,
     /// Where it may be dialled, whatever its name leads to; `None` for where the transport's configuration allows. Whoever lists
     /// endpoints that somebody else named says it.
     pub addresses: Option<AddressPolicy>,
@@ -23,13 +26,20 @@ impl Endpoint {
     /// An endpoint without a credential.
     pub fn new(provider: impl Into<String>, base_url: impl Into<String>, model: impl Into<String>) -> Self {
         let (provider, base_url, model) = (provider.into(), base_url.into(), model.into());
-        Self { provider, base_url, model, credential: None, addresses: None }
+        Self { provider, base_url, model, credential: None, plain_credential: false, addresses: None }
     }
 
     /// Authenticates with that credential.
     #[must_use]
     pub fn with_credential(mut self, credential: impl Into<Secret>) -> Self {
         self.credential = Some(credential.into());
+        self
+    }
+
+    /// Lets the credential go [over plain HTTP](Self::plain_credential), or not.
+    #[must_use]
+    pub fn with_plain_credential(mut self, allowed: bool) -> Self {
+        self.plain_credential = allowed;
         self
     }
 

@@ -140,6 +140,7 @@ struct Inner {
     delivery: Delivery,
     history: Option<Box<History>>,
     retry: RetryHint,
+    asked: Option<String>,
     status: Option<u16>,
     code: Option<String>,
     request_id: Option<String>,
@@ -175,6 +176,7 @@ impl Error {
             delivery: if kind == ErrorKind::NotConfigured { Delivery::NotSent } else { Delivery::default() },
             history: None,
             retry: RetryHint::default(),
+            asked: None,
             status: None,
             code: None,
             request_id: None,
@@ -213,6 +215,13 @@ impl Error {
     #[must_use]
     pub fn with_retry_hint(self, hint: RetryHint) -> Self {
         self.change(|inner| inner.retry = hint)
+    }
+
+    /// What the peer was asked: method and address, such as `POST https://api.openai.com/v1/chat/completions`. The address is shown, so it
+    /// comes without a user's name, password and query.
+    #[must_use]
+    pub fn with_asked(self, asked: impl Into<String>) -> Self {
+        self.change(|inner| inner.asked = Some(asked.into()))
     }
 
     /// The HTTP status that came with it.
@@ -275,13 +284,14 @@ impl Error {
     pub fn redact(self, secret: &Secret) -> Self {
         let shows = |text: &str| !secret.is_empty() && text.contains(secret.expose());
         let inner = &*self.0;
-        let shown = [inner.code.as_deref(), inner.request_id.as_deref(), inner.parameter.as_deref()];
+        let shown = [&inner.asked, &inner.code, &inner.request_id, &inner.parameter].map(Option::as_deref);
         if ![Some(&*inner.message)].into_iter().chain(shown).flatten().any(shows) {
             return self;
         }
         self.change(|inner| {
             inner.message = Cow::Owned(secret.redact(&inner.message));
-            for text in [&mut inner.code, &mut inner.request_id, &mut inner.parameter].into_iter().flatten() {
+            let shown = [&mut inner.asked, &mut inner.code, &mut inner.request_id, &mut inner.parameter];
+            for text in shown.into_iter().flatten() {
                 *text = secret.redact(text);
             }
         })
@@ -356,6 +366,11 @@ impl Error {
         self.0.retry
     }
 
+    /// What the peer was asked: method and address, where it answered with an error.
+    pub fn asked(&self) -> Option<&str> {
+        self.0.asked.as_deref()
+    }
+
     /// The HTTP status, where there was one.
     pub fn status(&self) -> Option<u16> {
         self.0.status
@@ -406,6 +421,9 @@ impl fmt::Display for Error {
             let lead = if std::mem::replace(&mut open, true) { ", " } else { " (" };
             write!(f, "{lead}{name} {value}")
         };
+        if let Some(asked) = &self.0.asked {
+            note(f, "asked", asked)?;
+        }
         if let Some(status) = self.0.status {
             note(f, "HTTP status", &status)?;
         }
@@ -429,6 +447,9 @@ impl fmt::Debug for Error {
         shown.field("kind", &self.0.kind);
         shown.field("message", &self.0.message);
         shown.field("delivery", &self.0.delivery);
+        if let Some(asked) = &self.0.asked {
+            shown.field("asked", asked);
+        }
         if let Some(status) = self.0.status {
             shown.field("status", &status);
         }

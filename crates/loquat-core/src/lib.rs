@@ -3,14 +3,19 @@
 //! # Reading an answer
 //!
 //! ```
-//! use loquat_core::{Answer, Delta, Ending, Error};
+//! use std::{error::Error, io::{Write, stdout}};
 //!
-//! async fn print(mut answer: Answer) -> Result<(), Error> {
+//! use loquat_core::{Answer, Delta, Ending};
+//!
+//! async fn print(mut answer: Answer) -> Result<(), Box<dyn Error>> {
 //!     while let Some(delta) = answer.next().await {
 //!         match delta {
-//!             Delta::Text { text, .. } => print!("{text}"),
+//!             Delta::Text { text, .. } => {
+//!                 print!("{text}");
+//!                 stdout().flush()?; // or only whole lines are seen
+//!             }
 //!             Delta::End(Ending::Finished { usage, .. }) => println!("\n{} tokens", usage.output_tokens),
-//!             Delta::End(ending) => return ending.clone().into_result().map(drop),
+//!             Delta::End(ending) => return Ok(ending.clone().into_result().map(drop)?),
 //!             _ => {} // reasoning, tool calls, events this program does not know
 //!         }
 //!     }

@@ -113,6 +113,16 @@ impl Response {
         self.choices.first()?.finish_reason.as_ref()
     }
 
+    /// Whether each alternative came to its end, and none was cut by a limit of tokens or by a filter: for those two reasons an
+    /// answer may be a part although it has [finished](crate::Ending::Finished). `false` of an answer that is still coming, or was lost.
+    pub fn is_complete(&self) -> bool {
+        let is_whole = |choice: &Choice| {
+            let reason = choice.finish_reason.as_ref();
+            reason.is_some_and(|reason| !matches!(reason, FinishReason::Length | FinishReason::ContentFilter))
+        };
+        !self.choices.is_empty() && self.choices.iter().all(is_whole)
+    }
+
     /// What was said about the first alternative under that name, in order.
     pub fn details<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a JsonText> {
         let all = self.choices.first().into_iter().flat_map(|choice| &choice.details);
@@ -122,5 +132,23 @@ impl Response {
     /// The first alternative's tool calls.
     pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
         self.choices.first().into_iter().flat_map(|choice| choice.message.tool_calls())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_cut_for_a_reason_is_not_complete() {
+        let with = |reasons: &[Option<FinishReason>]| {
+            let choice =
+                |reason: &Option<FinishReason>| Choice { finish_reason: reason.clone(), ..Choice::default() };
+            Response { choices: reasons.iter().map(choice).collect(), ..Response::default() }.is_complete()
+        };
+        let stop = || Some(FinishReason::Stop);
+        assert!(with(&[stop()]) && with(&[Some(FinishReason::ToolCalls)]));
+        assert!(!with(&[]) && !with(&[None]) && !with(&[Some(FinishReason::Length)]));
+        assert!(!with(&[stop(), Some(FinishReason::ContentFilter)]), "each of them");
     }
 }

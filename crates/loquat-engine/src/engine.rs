@@ -178,17 +178,19 @@ impl Loaded {
 /// # Example
 ///
 /// ```no_run
-/// use std::sync::Arc;
+/// use std::{io::{Write, stdout}, sync::Arc};
 /// use loquat_core::{ChatRequest, Context, Model};
 /// use loquat_engine::Engine;
 ///
-/// # async fn run() -> Result<(), loquat_core::Error> {
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let engine = Engine::load("SmolLM2-135M-Instruct.Q4_1.gguf")?;
 /// let request = Arc::new(ChatRequest::new("").with_user("Write one sentence about loquats."));
 /// let mut answer = engine.infer(&Context::new(), request).await?;
 /// while let Some(text) = answer.next_text().await? {
 ///     print!("{text}");
+///     stdout().flush()?; // or only whole lines are seen
 /// }
+/// println!();
 /// # Ok(())
 /// # }
 /// ```

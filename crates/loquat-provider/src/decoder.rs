@@ -225,9 +225,21 @@ impl Decoder {
         self.out.current()
     }
 
-    /// Events with content so far: pings and comments do not count, so a timer that watches for content may watch this.
+    /// Events so far: pings and comments do not count, empty deltas and what frames an answer do. Whether any has said something is
+    /// [`has_content`](Self::has_content).
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// Whether what somebody waits for has come: text, thoughts that can be read, a refusal, a tool call, a picture or sound.
+    pub fn has_content(&self) -> bool {
+        self.out.has_content()
+    }
+
+    /// Whether the model is known to think: thoughts have begun, or their last words have come, and nothing has been said since.
+    /// Providers may keep the thoughts to themselves and send pings alone for minutes.
+    pub fn is_thinking(&self) -> bool {
+        self.out.is_thinking()
     }
 
     /// Whether the model has given its reason to stop (for every alternative that began): what may still come is usage

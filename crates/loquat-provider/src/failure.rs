@@ -26,7 +26,7 @@ pub(crate) fn of_response(head: &Head<'_>, body: &[u8]) -> Error {
         Some(message) => message.to_string(),
         None => match plain_text(head, body) {
             Some(text) => text.to_owned(),
-            None => format!("the provider answered with HTTP status {} and no explanation", head.status),
+            None => "the server refused without an explanation".to_owned(),
         },
     };
     let error = said.error(Some(head.status), message, parsed.as_ref(), body);
@@ -376,14 +376,8 @@ mod tests {
             "no",
         );
         check(403, "forbidden", K::Permission, None, "forbidden");
-        check(
-            502,
-            "<html>",
-            K::Server,
-            None,
-            "the provider answered with HTTP status 502 and no explanation",
-        );
-        check(500, "", K::Server, None, "the provider answered with HTTP status 500 and no explanation");
+        check(502, "<html>", K::Server, None, "the server refused without an explanation");
+        check(500, "", K::Server, None, "the server refused without an explanation");
         check(
             400,
             r#"[{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}]"#,

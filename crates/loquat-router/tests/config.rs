@@ -18,6 +18,7 @@ abilities = ["vision", "streaming"]
 context_window = 128000
 price = { input = 1.0, output = 2.0 }
 tags = ["eu"]
+plain_key = true
 
 [[endpoints]]
 name = "far"
@@ -51,6 +52,7 @@ fn a_file_is_a_plan() {
     assert_eq!(near.abilities, Abilities::VISION.and(Abilities::STREAMING));
     assert_eq!((near.context_window, near.price.output), (Some(128_000), 2.0));
     assert_eq!(near.endpoint.credential, Some(Secret::new("sk-found")));
+    assert!(near.endpoint.plain_credential && !plan.endpoints[1].endpoint.plain_credential);
     let route = &plan.routes[0];
     assert_eq!(route.names, ["chat", "gpt-*"]);
     assert_eq!(route.groups[0].members, Members::Tagged(vec!["eu".into()]));
@@ -109,7 +111,9 @@ fn what_is_wrong_is_said_with_its_place_and_never_with_a_key() {
 #[test]
 fn the_schema_knows_every_field_and_a_script_its_servers() {
     let schema = format!("{:?}", schema());
-    for field in ["base_url", "objective_ms", "after_delivery", "max_first_token_ms", "hedge_after_ms"] {
+    for field in
+        ["base_url", "objective_ms", "after_delivery", "max_first_token_ms", "hedge_after_ms", "plain_key"]
+    {
         assert!(schema.contains(field), "{field}");
     }
     let script = "seconds = 10\n[[spells]]\nserver = \"near\"\nfrom = 1\nuntil = 2\nslow = 5\n";

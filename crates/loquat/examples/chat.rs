@@ -1,4 +1,4 @@
-//! One question, one answer: `cargo run --example chat`, with `OPENAI_API_KEY` set.
+//! One question, one answer: `cargo run -p loquat --example chat`, with `OPENAI_API_KEY` set.
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 

@@ -1,8 +1,8 @@
 //! A busy program that is watched: run it, and in another terminal `loquat top`, or `curl 127.0.0.1:9464/metrics`.
 //!
 //! ```console
-//! $ cargo run --example observe --features observe -- 30                      # for thirty seconds
-//! $ cargo run --example observe --features observe -- 30 127.0.0.1:0         # shown at a port that is free
+//! $ cargo run -p loquat --features observe --example observe -- 30                      # for thirty seconds
+//! $ cargo run -p loquat --features observe --example observe -- 30 127.0.0.1:0         # shown at a port that is free
 //! ```
 //!
 //! What it asks is a server in the same process: forty tokens an answer, and now and then a refusal.

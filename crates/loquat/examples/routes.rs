@@ -6,6 +6,8 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+use std::io::{Write, stdout};
+
 use loquat::{
     Client, Error, ModelExt,
     core::Endpoint,
@@ -13,7 +15,7 @@ use loquat::{
 };
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut words = std::env::args().skip(1);
     let (Some(model), Some(first), Some(second)) = (words.next(), words.next(), words.next()) else {
         println!("usage: routes MODEL FIRST_URL SECOND_URL");
@@ -24,6 +26,7 @@ async fn main() -> Result<(), Error> {
     let mut answer = router.chat("chat").user("Why is the sky blue?").stream().await?;
     while let Some(text) = answer.next_text().await? {
         print!("{text}");
+        stdout().flush()?; // or only whole lines are seen
     }
     println!();
     Ok(())

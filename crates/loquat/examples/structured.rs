@@ -1,4 +1,4 @@
-//! An answer that is a Rust type: `cargo run --example structured`, with `OPENAI_API_KEY` set.
+//! An answer that is a Rust type: `cargo run -p loquat --example structured`, with `OPENAI_API_KEY` set.
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 

@@ -1,4 +1,4 @@
-//! A function that the model may call: `cargo run --example tools`, with `OPENAI_API_KEY` set.
+//! A function that the model may call: `cargo run -p loquat --example tools`, with `OPENAI_API_KEY` set.
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 

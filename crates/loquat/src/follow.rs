@@ -172,7 +172,9 @@ impl Client {
             if plan.endpoints.iter().any(|spec| spec.name == found.name) {
                 return true;
             }
-            let spec = spec(found);
+            let mut spec = spec(found);
+            // Who lists an endpoint does not decide whether a key may be read on the way to it.
+            spec.endpoint.plain_credential = false;
             match self.http_endpoint(&spec) {
                 Ok(_) => plan.endpoints.push(spec),
                 Err(error) if refused.len() < MAX_REFUSED => {

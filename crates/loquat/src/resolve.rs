@@ -1,6 +1,10 @@
 //! A model's name into the model.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use loquat_client::HttpModel;
@@ -48,6 +52,9 @@ impl Client {
 
     /// The model of that name, and its name at the endpoint.
     ///
+    /// A name without a provider costs a listing of each configured provider, asked side by side within
+    /// [`GenerationLimits::listing`](loquat_client::GenerationLimits::listing); who lists it is then believed for ten minutes, of up to 256 names.
+    ///
     /// # Errors
     /// [`ErrorKind::NotConfigured`] where nothing or several things go by that name, or a key is missing; the
     /// message says what exists and how to configure it.
@@ -93,7 +100,7 @@ impl Client {
         let key = [Some(profile.name), profile.variant_of].into_iter().flatten();
         match (key.filter_map(|name| self.0.keys.get(name)).next(), profile.key_variable) {
             (Some(key), _) => endpoint = endpoint.with_credential(key.clone()),
-            (None, Some(variable)) => return Err(missing_key(profile.name, variable)),
+            (None, Some(variable)) => return Err(missing_key(profile.name, variable, self.0.from_env)),
             (None, None) => {}
         }
         Ok(endpoint)
@@ -104,7 +111,7 @@ impl Client {
     }
 
     /// A model of a server given by address. `anthropic:` and `ollama:` before the name choose the wire format;
-    /// without a name, the server's only model is taken.
+    /// without a name, the server's only model is taken: its listing may take as long as a first token.
     async fn at_server(
         &self,
         context: &Context,
@@ -120,7 +127,11 @@ impl Client {
             return Ok((self.0.scheduled(model, name), name.to_owned()));
         }
         let model = self.server_model(server, format, "")?;
-        let listed = model.list_models(context).await?;
+        // It stands between the caller and an answer, and a server that is waking up is no quicker here than with that.
+        let patient = context.clone().with_timeout(self.0.limits.first_token);
+        let listed = model.list_models(&patient).await.map_err(|error| {
+            error.map_message(|what| format!("listing models at {}: {what}", server.base_url))
+        })?;
         match listed.as_slice() {
             [only] => {
                 let only = only.id.clone();
@@ -137,13 +148,20 @@ impl Client {
         }
     }
 
-    /// The one configured provider that lists a bare name.
+    /// The one configured provider that lists a bare name. All of them are asked for their listing, side by side; who it was is believed
+    /// for ten minutes.
     async fn by_listing(&self, context: &Context, name: &str) -> Result<(Arc<dyn Model>, String)> {
         if name.is_empty() {
             return Err(Error::new(
                 ErrorKind::NotConfigured,
                 format!("no model was named; {}", what_exists()),
             ));
+        }
+        if let Some(provider) = self.0.listed.find(name, Instant::now())
+            && let Some(profile) = loquat_provider::profile(&provider)
+        {
+            let model = self.http_model(profile, name)?;
+            return Ok((self.0.scheduled(model, name), name.to_owned()));
         }
         let configured: Vec<_> = loquat_provider::profiles()
             .iter()
@@ -160,7 +178,10 @@ impl Client {
             .map(|(model, _)| model)
             .collect();
         match (found.pop(), found.as_slice()) {
-            (Some(model), []) => Ok((self.0.scheduled(model.clone(), name), name.to_owned())),
+            (Some(model), []) => {
+                self.0.listed.keep(name, &model.endpoint().provider, Instant::now());
+                Ok((self.0.scheduled(model.clone(), name), name.to_owned()))
+            }
             (Some(last), others) => {
                 let who: Vec<_> =
                     others.iter().chain([&last]).map(|m| m.endpoint().provider.as_str()).collect();
@@ -178,20 +199,34 @@ impl Client {
                         let provider = &model.endpoint().provider;
                         match listing {
                             Ok(models) => format!("{provider} ({} models)", models.len()),
-                            Err(error) => format!("{provider} (no answer: {:?})", error.kind()),
+                            Err(error) => format!("{provider} (no listing: {})", error.message()),
                         }
                     })
                     .collect();
+                let asked = if asked.is_empty() { "nobody".to_owned() } else { asked.join(", ") };
                 Err(Error::new(
                     ErrorKind::NotConfigured,
                     format!(
-                        "no configured provider lists a model {name:?}; asked: {}; {}",
-                        asked.join(", "),
-                        what_exists()
+                        "no configured provider lists a model {name:?}; asked: {asked}; not asked: {}; besides there are `engine` \
+                         and `provider:model`",
+                        self.not_asked()
                     ),
                 ))
             }
         }
+    }
+
+    /// The providers that a bare name is not looked for at, and what each lacks.
+    fn not_asked(&self) -> String {
+        let lacking: Vec<_> = loquat_provider::profiles()
+            .iter()
+            .filter(|profile| profile.variant_of.is_none() && self.provider_endpoint(profile, "").is_err())
+            .map(|profile| match (profile.key_variable, self.0.from_env) {
+                (Some(variable), true) => format!("{} (set {variable})", profile.name),
+                _ => format!("{0} (`.key(\"{0}\", …)`)", profile.name),
+            })
+            .collect();
+        if lacking.is_empty() { "nobody".to_owned() } else { lacking.join(", ") }
     }
 
     #[cfg(feature = "engine")]
@@ -211,6 +246,36 @@ impl Client {
             ErrorKind::NotConfigured,
             "this build has no embedded engine: build with the feature `engine`, or name a provider's model",
         ))
+    }
+}
+
+/// Which provider lists a bare name, as far as that was asked lately.
+#[derive(Debug, Default)]
+pub(crate) struct Listed(Mutex<HashMap<String, (String, Instant)>>);
+
+/// Most names that are kept: more models than any program asks, in some ten KiB.
+const MAX_LISTED: usize = 256;
+/// The longest name that is kept, in bytes; no model's is as long.
+const MAX_NAME_BYTES: usize = 256;
+/// How long a listing is believed: models come and go by the week, and who moved one will not wait longer.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+impl Listed {
+    fn find(&self, name: &str, now: Instant) -> Option<String> {
+        let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (provider, asked) = listed.get(name)?;
+        (now.saturating_duration_since(*asked) < MAX_AGE).then(|| provider.clone())
+    }
+
+    fn keep(&self, name: &str, provider: &str, now: Instant) {
+        if name.len() > MAX_NAME_BYTES {
+            return;
+        }
+        let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if listed.len() >= MAX_LISTED && !listed.contains_key(name) {
+            listed.clear(); // what is forgotten is asked for again
+        }
+        listed.insert(name.to_owned(), (provider.to_owned(), now));
     }
 }
 
@@ -286,11 +351,13 @@ fn nearest(name: &str) -> Option<&'static Profile> {
     (slips(&profile) <= 2 && slips(&profile) < profile.name.len() / 2).then_some(profile)
 }
 
-fn missing_key(provider: &str, variable: &str) -> Error {
-    Error::new(
-        ErrorKind::NotConfigured,
-        format!("{provider} needs a key: set the environment variable {variable}"),
-    )
+fn missing_key(provider: &str, variable: &str, from_env: bool) -> Error {
+    let what = if from_env {
+        format!("set the environment variable {variable}")
+    } else {
+        format!("give it by `.key(\"{provider}\", …)`, or read {variable} by `.env()`")
+    };
+    Error::new(ErrorKind::NotConfigured, format!("{provider} needs a key: {what}"))
 }
 
 #[cfg(test)]
@@ -323,6 +390,35 @@ mod tests {
         let groq = loquat_provider::profile("groq").expect("known");
         let refused = client.http_model(groq, "m").map(drop).map_err(|error| error.kind());
         assert_eq!(refused, Err(ErrorKind::NotConfigured), "a key goes to its own provider only");
+    }
+
+    #[test]
+    fn a_missing_key_is_asked_for_where_the_others_come_from() {
+        let openai = loquat_provider::profile("openai").expect("known");
+        let refused = |from_env: bool| {
+            let builder = Client::builder();
+            let client = if from_env { builder.env() } else { builder }.build().expect("a client");
+            client.http_model(openai, "m").map(drop).expect_err("no key").to_string()
+        };
+        assert!(refused(false).ends_with("`.key(\"openai\", …)`, or read OPENAI_API_KEY by `.env()`"));
+        if std::env::var_os("OPENAI_API_KEY").is_none() && std::env::var_os("LOQUAT_BASE_URL").is_none() {
+            assert!(refused(true).ends_with("set the environment variable OPENAI_API_KEY"));
+        }
+    }
+
+    #[test]
+    fn a_listing_is_believed_for_a_while_and_boundedly() {
+        let (listed, now) = (Listed::default(), Instant::now());
+        assert_eq!(listed.find("gpt-4o", now), None);
+        listed.keep("gpt-4o", "openai", now);
+        assert_eq!(listed.find("gpt-4o", now + Duration::from_secs(599)).as_deref(), Some("openai"));
+        assert_eq!(listed.find("gpt-4o", now + Duration::from_secs(600)), None);
+        listed.keep(&"x".repeat(257), "openai", now);
+        for n in 0..1000 {
+            listed.keep(&n.to_string(), "openai", now);
+        }
+        assert!(listed.0.lock().expect("not poisoned").len() <= MAX_LISTED);
+        assert_eq!(listed.find(&"x".repeat(257), now), None);
     }
 
     #[test]

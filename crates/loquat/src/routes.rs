@@ -18,16 +18,20 @@ impl Client {
     /// Another model where the first one fails before it has said anything:
     ///
     /// ```no_run
+    /// use std::io::{Write, stdout};
+    ///
     /// use loquat::{Client, ModelExt, router::Plan};
     ///
-    /// # async fn run() -> Result<(), loquat::Error> {
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// let plan = Plan::new().with_chain("chat", ["openai:gpt-4o", "anthropic:claude-sonnet-4-5"]);
     /// let router = Client::from_env()?.router(&plan)?;
     ///
     /// let mut answer = router.chat("chat").user("Why is the sky blue?").stream().await?;
     /// while let Some(text) = answer.next_text().await? {
     ///     print!("{text}");
+    ///     stdout().flush()?; // or only whole lines are seen
     /// }
+    /// println!();
     /// # Ok(())
     /// # }
     /// ```
@@ -75,9 +79,9 @@ impl Client {
         let mut endpoint = match (base_url.is_empty(), credential, &self.0.server) {
             (false, ..) => spec.endpoint.clone(),
             // A key of its own is its provider's, and goes nowhere else.
-            (true, Some(key), _) => {
-                Endpoint::new(profile.name, self.0.base_url(profile), model).with_credential(key.clone())
-            }
+            (true, Some(key), _) => Endpoint::new(profile.name, self.0.base_url(profile), model)
+                .with_credential(key.clone())
+                .with_plain_credential(spec.endpoint.plain_credential),
             (true, None, Some(server)) => server.endpoint(model),
             (true, None, None) => self.provider_endpoint(profile, model)?,
         };

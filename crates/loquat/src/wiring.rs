@@ -10,7 +10,7 @@ use loquat_client::{GenerationLimits, HttpModel};
 use loquat_core::{Endpoint, Error, ErrorKind, Model, Result, Secret};
 use loquat_provider::{Format, Profile};
 use loquat_schedule::{EndpointSchedule, Schedule};
-use loquat_transport::{AddressPolicy, Config, HeaderName, Transport, Url};
+use loquat_transport::{AddressPolicy, Config, HeaderName, HeaderValue, Transport, Url};
 
 use crate::Chat;
 
@@ -25,12 +25,18 @@ pub(crate) struct Inner {
     pub(crate) limits: GenerationLimits,
     /// The field that tells servers how long the caller will wait.
     deadline_header: Option<HeaderName>,
+    /// Whether the environment was read.
+    pub(crate) from_env: bool,
     /// Keys by provider name.
     pub(crate) keys: HashMap<&'static str, Secret>,
     /// Other addresses of providers than their profiles have, by provider name.
     pub(crate) addresses: HashMap<&'static str, String>,
+    /// What requests to a provider's own address have besides, by provider name.
+    headers: HashMap<&'static str, Vec<(HeaderName, HeaderValue)>>,
     /// One server for everything, in place of the providers' own.
     pub(crate) server: Option<Server>,
+    /// Who lists names that come without a provider.
+    pub(crate) listed: crate::resolve::Listed,
     /// What attempts pass through; `None` for nothing.
     schedule: Option<Schedule>,
     /// What the schedule keeps, by address and model.
@@ -46,6 +52,8 @@ pub(crate) struct Inner {
 pub(crate) struct Server {
     pub(crate) base_url: String,
     pub(crate) key: Option<Secret>,
+    /// Whether the key may go over plain HTTP to another machine.
+    plain_key: bool,
     /// Whether the environment named it: then it is a default, and a name that can only mean the engine still does.
     pub(crate) is_default: bool,
 }
@@ -55,13 +63,14 @@ impl Server {
     pub(crate) fn endpoint(&self, model: &str) -> Endpoint {
         let mut endpoint = Endpoint::new("server", &self.base_url, model);
         endpoint.credential.clone_from(&self.key);
-        endpoint
+        endpoint.with_plain_credential(self.plain_key)
     }
 }
 
 impl Client {
     /// A client configured by the environment: each provider's key from its own variable (`OPENAI_API_KEY`,
-    /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, `AWS_REGION`, with the feature `aws` the key pair in
+    /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, `OPENAI_BASE_URL`, `ANTHROPIC_BASE_URL`, `GROQ_BASE_URL` as those
+    /// vendors' own clients read them, `AWS_REGION`, with the feature `aws` the key pair in
     /// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `LOQUAT_BASE_URL` with `LOQUAT_KEY_ENV` (the
     /// *name* of the variable that holds that server's key).
     ///
@@ -130,11 +139,24 @@ impl Inner {
     /// The model at that endpoint, as this client is configured, outside of any schedule.
     pub(crate) fn model_at(&self, format: &'static dyn Format, endpoint: Endpoint) -> Result<HttpModel> {
         let transport = self.transport_within(endpoint.addresses.as_ref());
+        let headers = self.headers_for(&endpoint);
         let model = HttpModel::new(transport, format, endpoint)?.with_limits(self.limits);
+        let with = |model: HttpModel, (name, value): &(HeaderName, HeaderValue)| {
+            model.with_header(name.clone(), value.clone())
+        };
+        let model = headers.into_iter().fold(model, with);
         Ok(match &self.deadline_header {
             Some(name) => model.with_deadline_header(name.clone()),
             None => model,
         })
+    }
+
+    /// What a request there has besides. They may be secrets: no other address gets them.
+    fn headers_for<'a>(&'a self, endpoint: &Endpoint) -> Vec<&'a (HeaderName, HeaderValue)> {
+        let profile = loquat_provider::profile(&endpoint.provider)
+            .filter(|profile| endpoint.base_url == self.base_url(profile));
+        let names = profile.into_iter().flat_map(|profile| [profile.variant_of, Some(profile.name)]);
+        names.flatten().filter_map(|name| self.headers.get(name)).flatten().collect()
     }
 
     /// That model, known to its endpoint as `name`, inside the endpoint's schedule, and watched.
@@ -238,9 +260,12 @@ pub struct ClientBuilder {
     limits: GenerationLimits,
     deadline_header: Option<HeaderName>,
     keys: Vec<(String, Secret)>,
+    provider_urls: Vec<(String, String)>,
+    provider_headers: Vec<(String, String, Secret)>,
     base_url: Option<String>,
     base_url_key: Option<Secret>,
     base_url_key_variable: Option<String>,
+    base_url_plain_key: bool,
     from_env: bool,
     schedule: Option<Schedule>,
     #[cfg(feature = "observe")]
@@ -256,9 +281,12 @@ impl Default for ClientBuilder {
             limits: GenerationLimits::default(),
             deadline_header: None,
             keys: Vec::new(),
+            provider_urls: Vec::new(),
+            provider_headers: Vec::new(),
             base_url: None,
             base_url_key: None,
             base_url_key_variable: None,
+            base_url_plain_key: false,
             from_env: false,
             schedule: Some(Schedule::default()),
             #[cfg(feature = "observe")]
@@ -282,6 +310,25 @@ impl ClientBuilder {
         self
     }
 
+    /// Another address of a provider, such as that of a gateway before it; its key goes there. The other ways to the same provider
+    /// (`openai-responses` beside `openai`) are there, too, where they have the same address otherwise.
+    pub fn provider_url(mut self, provider: impl Into<String>, url: impl Into<String>) -> Self {
+        self.provider_urls.push((provider.into(), url.into()));
+        self
+    }
+
+    /// A header field of each request to a provider, by whichever way (`OpenAI-Organization`, what a gateway asks for). It goes to the
+    /// provider's own address or that of [`provider_url`](Self::provider_url), and its value is never shown.
+    pub fn provider_header(
+        mut self,
+        provider: impl Into<String>,
+        name: impl Into<String>,
+        value: impl Into<Secret>,
+    ) -> Self {
+        self.provider_headers.push((provider.into(), name.into(), value.into()));
+        self
+    }
+
     /// One server for all requests, in place of the providers' own. No provider's key is sent to it; give it one by
     /// [`base_url_key`](Self::base_url_key) or [`base_url_key_variable`](Self::base_url_key_variable).
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
@@ -298,6 +345,14 @@ impl ClientBuilder {
     /// The environment variable that holds the key of the server at [`base_url`](Self::base_url).
     pub fn base_url_key_variable(mut self, name: impl Into<String>) -> Self {
         self.base_url_key_variable = Some(name.into());
+        self
+    }
+
+    /// Lets the key of the server at [`base_url`](Self::base_url) go over plain HTTP to another machine, where whoever is on the way
+    /// can read it. Default `false`: such a server is refused. For a gateway in a network of one's own
+    /// ([`Endpoint::plain_credential`]).
+    pub fn base_url_plain_key(mut self, allowed: bool) -> Self {
+        self.base_url_plain_key = allowed;
         self
     }
 
@@ -353,9 +408,11 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client> {
         let mut keys = HashMap::new();
         for (name, key) in self.keys {
-            let profile =
-                loquat_provider::profile(&name).ok_or_else(|| crate::resolve::unknown_provider(&name))?;
-            keys.insert(profile.name, key);
+            keys.insert(profile_of(&name)?.name, key);
+        }
+        let mut headers: HashMap<_, Vec<_>> = HashMap::new();
+        for (provider, name, value) in self.provider_headers {
+            headers.entry(profile_of(&provider)?.name).or_default().push(header(&name, &value)?);
         }
         let (mut base_url, mut key_variable) = (self.base_url, self.base_url_key_variable);
         let is_default = base_url.is_none();
@@ -377,10 +434,22 @@ impl ClientBuilder {
                 addresses.insert("ollama-generate", address.clone());
                 addresses.insert("ollama", address);
             }
+            for (provider, name, path) in VENDORS {
+                if let Some(url) = variable(name) {
+                    let url = format!("{}{path}", url.trim().trim_end_matches('/'));
+                    checked(&url, name)?;
+                    move_to(&mut addresses, profile_of(provider)?, &url);
+                }
+            }
             if base_url.is_none() {
                 base_url = variable("LOQUAT_BASE_URL");
                 key_variable = key_variable.or_else(|| variable("LOQUAT_KEY_ENV"));
             }
+        }
+        for (provider, url) in self.provider_urls {
+            let profile = profile_of(&provider)?;
+            checked(&url, &format!("the address of {}", profile.name))?;
+            move_to(&mut addresses, profile, url.trim_end_matches('/'));
         }
         let key = match (self.base_url_key, key_variable) {
             (Some(key), _) => Some(key),
@@ -396,9 +465,10 @@ impl ClientBuilder {
         };
         if let Some(address) = &base_url {
             let whose = if is_default { "LOQUAT_BASE_URL" } else { "the base URL" };
-            Url::parse(address).map_err(|error| error.map_message(|what| format!("{whose}: {what}")))?;
+            checked(address, whose)?;
         }
-        let server = base_url.map(|base_url| Server { base_url, key, is_default });
+        let plain_key = self.base_url_plain_key;
+        let server = base_url.map(|base_url| Server { base_url, key, plain_key, is_default });
         let transport = Transport::new(self.transport)?;
         #[cfg(feature = "observe")]
         if let Some(observer) = &self.observer {
@@ -409,9 +479,12 @@ impl ClientBuilder {
             narrower: Mutex::default(),
             limits: self.limits,
             deadline_header: self.deadline_header,
+            from_env: self.from_env,
             keys,
             addresses,
+            headers,
             server,
+            listed: crate::resolve::Listed::default(),
             schedule: self.schedule.map(|mut schedule| {
                 schedule.total.get_or_insert(self.limits.total);
                 schedule
@@ -432,6 +505,48 @@ impl fmt::Debug for ClientBuilder {
             .field("from_env", &self.from_env)
             .finish_non_exhaustive()
     }
+}
+
+/// What the vendors' own clients read for their address, and what of a path those add themselves.
+/// <https://github.com/openai/openai-python/blob/main/src/openai/_client.py>,
+/// <https://github.com/anthropics/anthropic-sdk-python/blob/main/src/anthropic/_client.py>,
+/// <https://github.com/groq/groq-python/blob/main/src/groq/_client.py>
+const VENDORS: [(&str, &str, &str); 3] = [
+    ("openai", "OPENAI_BASE_URL", ""),
+    ("anthropic", "ANTHROPIC_BASE_URL", "/v1"),
+    ("groq", "GROQ_BASE_URL", "/openai/v1"),
+];
+
+/// The provider of that name.
+fn profile_of(name: &str) -> Result<&'static Profile> {
+    loquat_provider::profile(name).ok_or_else(|| crate::resolve::unknown_provider(name))
+}
+
+/// An address that is one.
+fn checked(address: &str, whose: &str) -> Result<()> {
+    let parsed = Url::parse(address).map(drop);
+    parsed.map_err(|error| error.map_message(|what| format!("{whose}: {what}")))
+}
+
+/// A provider's address is that, and so is that of the other ways to it that have the same.
+fn move_to(addresses: &mut HashMap<&'static str, String>, provider: &'static Profile, url: &str) {
+    let is_moved = |other: &&Profile| {
+        other.name == provider.name
+            || (other.variant_of == Some(provider.name) && other.base_url == provider.base_url)
+    };
+    for profile in loquat_provider::profiles().iter().filter(is_moved) {
+        addresses.insert(profile.name, url.to_owned());
+    }
+}
+
+/// A header field whose value is shown nowhere.
+fn header(name: &str, value: &Secret) -> Result<(HeaderName, HeaderValue)> {
+    let refused = |what: &str| Error::new(ErrorKind::InvalidRequest, format!("header {name:?}: {what}"));
+    let parsed = HeaderName::try_from(name).map_err(|_| refused("not a header name"))?;
+    let mut value =
+        HeaderValue::try_from(value.expose()).map_err(|_| refused("its value has forbidden characters"))?;
+    value.set_sensitive(true);
+    Ok((parsed, value))
 }
 
 /// An environment variable that is set and not blank.

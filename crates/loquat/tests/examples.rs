@@ -6,15 +6,20 @@ mod example;
 mod says;
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    path::Path,
     process::{Output, Stdio},
     time::Duration,
 };
 
-use loquat_testing::{Reply, Server};
+use loquat_testing::{Fault, Gate, Reply, Server};
 use says::{calls, text};
-use tokio::{task::spawn_blocking, time::sleep};
+use serde_json::json;
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 fn models() -> Reply {
     Reply::json(r#"{"object":"list","data":[{"id":"llama3","object":"model"}]}"#)
@@ -52,6 +57,58 @@ async fn one_question_has_one_answer_whole_or_as_it_is_made() {
         let asked = server.requests().pop().expect("it was asked").body;
         assert_eq!(asked["messages"][0]["content"], "Why is the sky blue?", "{name}");
     }
+}
+
+/// The first words are seen while the rest is still to come, although no line has ended.
+#[tokio::test]
+async fn a_stream_is_seen_as_it_is_made() {
+    let event = |text: &str| json!({ "choices": [{ "index": 0, "delta": { "content": text } }] }).to_string();
+    let end = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] }).to_string();
+    let after = event("Ray").len() + "data: \n\n".len();
+    for name in ["stream", "routes"] {
+        let gate = Gate::new();
+        let held = Fault::Stall { after, gate: gate.clone() };
+        let (_server, url) =
+            server([Reply::events([event("Ray"), event("leigh"), end.clone()]).with_fault(held)]).await;
+        let arguments = if name == "routes" { vec!["m", &url, &url] } else { vec![] };
+        let mut program = example::program(name);
+        program.args(arguments).env_clear().env("LOQUAT_BASE_URL", &url).stdout(Stdio::piped());
+        let mut program = program.env("TMPDIR", env!("CARGO_TARGET_TMPDIR")).spawn().expect("it starts");
+        let mut says = program.stdout.take().expect("piped");
+        let first = spawn_blocking(move || {
+            let mut words = [0; 3];
+            says.read_exact(&mut words).expect("words");
+            (words, says)
+        });
+        let (words, mut says) =
+            timeout(Duration::from_secs(20), first).await.expect("seen").expect("no panic");
+        assert_eq!(&words, b"Ray", "{name}");
+        gate.open();
+        let rest = spawn_blocking(move || {
+            let mut rest = String::new();
+            says.read_to_string(&mut rest).map(|_| rest)
+        });
+        assert_eq!(rest.await.expect("no panic").expect("words"), "leigh\n", "{name}");
+        assert!(program.wait().expect("it has run").success(), "{name}");
+    }
+}
+
+/// What a page says to type works where a reader is: at the root of the workspace.
+#[test]
+fn examples_are_started_from_the_root() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut pages: Vec<_> = ["README.md", "docs/observability/README.md"].map(|page| root.join(page)).into();
+    let examples = std::fs::read_dir(root.join("crates/loquat/examples")).expect("a folder");
+    pages.extend(examples.map(|entry| entry.expect("a file").path()));
+    let mut seen = 0;
+    for page in pages.iter().filter(|page| page.is_file()) {
+        let text = std::fs::read_to_string(page).expect("text");
+        for line in text.lines().filter(|line| line.contains("cargo run") && line.contains("--example ")) {
+            assert!(line.contains("cargo run -p loquat "), "{}: {line}", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "{seen}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! An answer as it is made, with async-openai: beside `crates/loquat/examples/stream.rs`.
 
+use std::io::{Write, stdout};
+
 use async_openai::{
     Client,
     types::chat::{ChatCompletionRequestUserMessage, CreateChatCompletionRequestArgs},
@@ -15,7 +17,9 @@ pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(chunk) = answer.next().await {
         for choice in chunk?.choices {
             print!("{}", choice.delta.content.unwrap_or_default());
+            stdout().flush()?;
         }
     }
+    println!();
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! An answer as it is made, with rig: beside `crates/loquat/examples/stream.rs`.
 
+use std::io::{Write, stdout};
+
 use futures_util::StreamExt;
 use rig::{
     providers::openai::OpenAI,
@@ -12,7 +14,9 @@ pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(item) = answer.next().await {
         if let Item::Event(StreamEvent::Text { text, .. }) = item? {
             print!("{text}");
+            stdout().flush()?;
         }
     }
+    println!();
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  loquat chat \"Why is the sky blue?\"                     the embedded engine: no key, no network
+  loquat chat \"Why is the sky blue?\"                     no key; the first run fetches 92 MB
   loquat chat                                            a conversation, with /commands and history
   git diff | loquat chat \"Write a commit message.\"       the prompt, then what is piped in
   loquat chat -m openai:gpt-4o \"…\"                       with the key in OPENAI_API_KEY
@@ -148,6 +148,10 @@ pub(super) struct TimeArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) first_token_timeout: Option<Duration>,
 
+    /// While the model thinks and says nothing [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) thinking_timeout: Option<Duration>,
+
     /// Between two tokens [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) idle_timeout: Option<Duration>,
@@ -200,10 +204,11 @@ impl ChatArgs {
 
     /// The limits in time of one answer.
     pub(super) fn limits(&self) -> GenerationLimits {
-        let TimeArgs { timeout, first_token_timeout, idle_timeout } = self.time;
+        let TimeArgs { timeout, first_token_timeout, thinking_timeout, idle_timeout } = self.time;
         let limits = GenerationLimits::default();
         let limits = timeout.map_or(limits, |limit| limits.with_total(limit));
         let limits = first_token_timeout.map_or(limits, |limit| limits.with_first_token(limit));
+        let limits = thinking_timeout.map_or(limits, |limit| limits.with_thinking(limit));
         idle_timeout.map_or(limits, |limit| limits.with_idle(limit))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use loquat::{ChatRequest, Context, Delta, Ending, Error, ErrorKind, FinishReason, Model, Response};
+use loquat::{ChatRequest, Context, Delta, Ending, Error, ErrorKind, FinishReason, Model, Part, Response};
 
 use crate::{console::Console, exit::Exit};
 
@@ -44,6 +44,13 @@ pub(crate) struct Asked {
     pub(crate) response: Response,
 }
 
+/// What came of an answer.
+enum Came {
+    Nothing,
+    Thoughts,
+    Answer,
+}
+
 impl Asked {
     /// Nothing arrived but this error.
     pub(crate) fn failed(error: Error) -> Self {
@@ -55,6 +62,18 @@ impl Asked {
         Self { outcome: Outcome::Interrupted, response: Response::default() }
     }
 
+    /// What there is to show of it.
+    fn came(&self) -> Came {
+        let parts = || self.response.choices.iter().flat_map(|choice| &choice.message.parts);
+        if parts().any(|part| !matches!(part, Part::Reasoning(_))) {
+            Came::Answer
+        } else if parts().next().is_some() {
+            Came::Thoughts
+        } else {
+            Came::Nothing
+        }
+    }
+
     /// The error, where it did not end well; `None`, too, where a reader went away.
     pub(crate) fn error(&self) -> Option<Error> {
         match &self.outcome {
@@ -63,13 +82,22 @@ impl Asked {
             Outcome::Ended(truncated @ Ending::Truncated { .. }) => {
                 let error = truncated.clone().into_result().err()?;
                 Some(error.map_message(|_| {
-                    "truncated: the stream stopped before the model had finished; what was printed is a part"
-                        .to_owned()
+                    let stopped = match self.came() {
+                        Came::Nothing => "no answer: the stream stopped before the model had said anything",
+                        Came::Thoughts => "no answer: the stream stopped while the model was thinking",
+                        Came::Answer => {
+                            "truncated: the stream stopped before the model had finished; what was printed is a part"
+                        }
+                    };
+                    stopped.to_owned()
                 }))
             }
             Outcome::Interrupted => {
-                let nothing_came = self.response.choices.is_empty();
-                let what = if nothing_came { "before anything came" } else { "what was printed is a part" };
+                let what = match self.came() {
+                    Came::Nothing => "before anything came",
+                    Came::Thoughts => "while the model was thinking",
+                    Came::Answer => "what was printed is a part",
+                };
                 Some(Error::new(ErrorKind::Cancelled, format!("interrupted: {what}")))
             }
             Outcome::Unwritable(cause) if cause.kind() == io::ErrorKind::BrokenPipe => None,
@@ -77,6 +105,14 @@ impl Asked {
                 let cause = io::Error::new(cause.kind(), cause.to_string());
                 Some(Error::new(ErrorKind::Local, "cannot write the answer to stdout").with_source(cause))
             }
+        }
+    }
+
+    /// The exit code, where there is no error.
+    pub(crate) fn exit(&self) -> Exit {
+        match &self.outcome {
+            Outcome::Ended(Ending::Finished { reason, .. }) => Exit::of_reason(reason),
+            _ => Exit::Finished,
         }
     }
 
@@ -96,7 +132,7 @@ impl Asked {
             }
         }
         match (self.error(), &self.outcome) {
-            (None, _) => Exit::Finished,
+            (None, _) => self.exit(),
             (Some(error), Outcome::Interrupted) => {
                 console.note(&format!("[{}]", error.message()));
                 Exit::Interrupted

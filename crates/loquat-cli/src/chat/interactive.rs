@@ -14,7 +14,7 @@ use super::{
     editor::{Input, LineEditor},
     stats::Stopwatch,
     text::Text,
-    transcript,
+    transcript, waits,
 };
 
 /// Talks until the person leaves.
@@ -156,7 +156,7 @@ impl Session<'_> {
     }
 
     async fn turn(&mut self, words: String) -> Go {
-        let context = self.chat.args.context();
+        let context = waits::told(self.chat.args.context(), self.chat.console);
         self.chat.interrupts.cancel(context.cancellation());
         self.messages.push(Message::user(words));
         let mut stopwatch = Stopwatch::start(!self.chat.args.output.no_stream);

@@ -87,7 +87,7 @@ impl JsonLines {
                 let unwritable = Asked { outcome: Outcome::Unwritable(cause), response: Default::default() };
                 unwritable.tell(console)
             }
-            (None, Ok(())) => Exit::Finished,
+            (None, Ok(())) => asked.exit(),
         }
     }
 

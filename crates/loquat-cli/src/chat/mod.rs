@@ -10,6 +10,7 @@ mod prompt;
 mod stats;
 mod text;
 mod transcript;
+mod waits;
 mod watch;
 
 use std::{io::IsTerminal as _, path::Path, sync::Arc};
@@ -132,7 +133,11 @@ impl<'a> Chat<'a> {
     /// Ctrl-C. The limits of an answer do not count yet: a download takes as long as it takes.
     async fn find(&self, cancellation: &CancellationToken, name: &str) -> Option<Result<Party>> {
         self.interrupts.cancel(cancellation);
-        let context = Context::new().with_cancellation(cancellation.clone());
+        let mut context = Context::new().with_cancellation(cancellation.clone());
+        // A server that is asked for its only model is given the answer's time; not so the engine, which may have to fetch one.
+        if let (Some(limit), true) = (self.args.time.timeout, name.is_empty()) {
+            context = context.with_timeout(limit);
+        }
         let found = cancellation.run_until_cancelled(self.client.resolve(&context, name)).await;
         #[cfg(feature = "engine")]
         self.pull.finish();
@@ -154,7 +159,7 @@ impl<'a> Chat<'a> {
             None => Asked::interrupted(),
             Some(Err(error)) => Asked::failed(error),
             Some(Ok(party)) => {
-                let context = args.context().with_cancellation(cancellation);
+                let context = waits::told(args.context(), console).with_cancellation(cancellation);
                 console.detail(|| format!("asking {}, trace {:?}", party.shown(model), context.trace()));
                 let mut request = args.request(&party.name);
                 request.messages.push(Message::user(prompt));

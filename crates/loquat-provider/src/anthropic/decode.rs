@@ -439,6 +439,7 @@ impl<'e> Block<'e> {
                 out.say(Kind::Text, 0, text)?;
             }
         } else if self.is("thinking") {
+            out.think();
             if let Some(text) = self.thinking {
                 out.say(Kind::Reasoning, 0, text)?;
             }
@@ -446,6 +447,7 @@ impl<'e> Block<'e> {
                 out.seal(0, signature, false)?;
             }
         } else if self.is("redacted_thinking") {
+            out.think();
             if let Some(data) = self.data {
                 out.seal(0, data, true)?;
             }

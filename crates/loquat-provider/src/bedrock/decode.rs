@@ -145,10 +145,12 @@ fn delta(found: Found<'_>, event: Incoming<'_>, open: &mut Open, out: &mut Outbo
         open.bare_call &= input.is_empty();
         out.call(0, &CallPiece { arguments: Some(Text::Json(input)), ..CallPiece::default() })
     } else if let Some(text) = Field::Thought.get(found).and_then(|text| text.as_str()) {
+        out.think();
         out.say(Kind::Reasoning, 0, text)
     } else if let Some(signature) = Field::Signature.get(found).and_then(|text| text.as_str()) {
         out.seal(0, signature, false)
     } else if let Some(redacted) = Field::Redacted.get(found).and_then(|text| text.as_str()) {
+        out.think();
         out.seal(0, redacted, true)
     } else if let Some(citation) = Field::Citation.get(found) {
         out.detail(0, "citations", citation)

@@ -117,6 +117,9 @@ impl Wire for Chat {
         };
         match kind {
             "content-delta" | "content-start" => {
+                if Field::DeltaThinking.get(found).is_some_and(|thought| !thought.is_null()) {
+                    out.think();
+                }
                 say(Kind::Reasoning, Field::DeltaThinking, found, out)?;
                 say(Kind::Text, Field::DeltaText, found, out)?;
                 if let Some(logprobs) = Field::DeltaLogprobs.get(found) {

@@ -309,6 +309,9 @@ impl<'e> Part<'e> {
             return self.call(choice, open, limits, out);
         }
         let raw = || std::str::from_utf8(self.raw.map_or(&b""[..], |raw| raw.raw())).unwrap_or_default();
+        if self.thought {
+            out.think();
+        }
         if let Some(text) = self.text {
             out.say(if self.thought { Kind::Reasoning } else { Kind::Text }, choice, text)?;
         } else if let Some(data) = self.data {

@@ -241,6 +241,7 @@ impl<'e> Start<'e> {
         let Self { id, name, .. } = self;
         Ok(match self.kind.and_then(|kind| kind.borrowed()).unwrap_or_default() {
             "thought" => {
+                out.think();
                 let mut signature = String::new();
                 if let Some(seal) = self.signature {
                     seal.append_lossy_to(&mut signature);

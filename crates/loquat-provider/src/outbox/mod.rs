@@ -73,6 +73,10 @@ pub(crate) struct Outbox {
     any: bool,
     /// One that is part of an answer has: more than events nobody knows.
     answered: bool,
+    /// Words have come, or thoughts, a call, a picture: what somebody waits for.
+    has_content: bool,
+    /// The model has begun to think, or has gone on to, and has said nothing since.
+    is_thinking: bool,
     limits: DecodeLimits,
     choices: Vec<Choice>,
     usage: Usage,
@@ -91,6 +95,8 @@ impl Outbox {
             started: false,
             any: false,
             answered: false,
+            has_content: false,
+            is_thinking: false,
             terminal: false,
             failure: None,
             answer_bytes: 0,
@@ -233,9 +239,27 @@ impl Outbox {
     fn queue_running(&mut self, kind: Kind, choice: u32, start: usize) {
         let text = start..self.scratch.len();
         if !text.is_empty() {
-            (self.any, self.answered) = (true, true);
+            (self.any, self.answered, self.has_content) = (true, true, true);
+            self.is_thinking = matches!(kind, Kind::Reasoning);
             self.queue.push(Slot::Running { kind, choice, text });
         }
+    }
+
+    /// The model begins to think, which it may do for minutes without a word.
+    pub(crate) fn think(&mut self) {
+        self.is_thinking = true;
+    }
+
+    /// Whether the model thinks, as far as it has been told, and has said nothing since it began.
+    #[inline]
+    pub(crate) fn is_thinking(&self) -> bool {
+        self.is_thinking
+    }
+
+    /// Whether words have come, thoughts that can be read among them, or a call or a picture.
+    #[inline]
+    pub(crate) fn has_content(&self) -> bool {
+        self.has_content
     }
 
     /// The provider's seal on the reasoning so far.
@@ -506,6 +530,9 @@ impl Outbox {
         self.any |= !matches!(slot, Slot::Detail { .. });
         // And a name alone is no answer.
         self.answered |= !matches!(slot, Slot::Start { .. } | Slot::Raw { .. } | Slot::Detail { .. });
+        if matches!(slot, Slot::ToolCall { .. } | Slot::ToolArguments { .. } | Slot::Media { .. }) {
+            (self.has_content, self.is_thinking) = (true, false);
+        }
         self.queue.push(slot);
     }
 

@@ -370,7 +370,10 @@ impl Answer<'_> {
         let kind = Field::ItemType.text(*found);
         let sort = match kind.and_then(|kind| kind.borrowed()) {
             Some("message") => Sort::Message,
-            Some("reasoning") => Sort::Thoughts,
+            Some("reasoning") => {
+                out.think();
+                Sort::Thoughts
+            }
             Some("function_call" | "custom_tool_call") => Sort::Call,
             _ => Sort::Other(kind.map_or(0, hash_of)),
         };

@@ -41,6 +41,9 @@ pub(crate) struct EndpointConfig {
     model: String,
     /// Where its key is: never the key itself.
     key: Option<KeyReference>,
+    /// Whether the key may go over plain HTTP to another machine, readable on the way: for a gateway in one's own network.
+    #[serde(default)]
+    plain_key: bool,
     /// What it can do; tools, streaming and JSON objects where it is missing.
     #[schemars(with = "Option<Vec<String>>")]
     abilities: Option<Vec<Ability>>,
@@ -194,6 +197,7 @@ impl Config {
                 Some(Err(error)) => problems.push(format!("endpoint `{}`: {error}", config.name)),
                 None => {}
             }
+            endpoint.plain_credential = config.plain_key;
             let mut spec = EndpointSpec::new(&config.name, endpoint);
             if let Some(abilities) = &config.abilities {
                 spec.abilities = abilities.iter().fold(Abilities::NONE, |all, ability| all.and(ability.0));
