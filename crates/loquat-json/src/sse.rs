@@ -288,7 +288,8 @@ impl Decoder {
     /// At the end of the body: the event that no blank line ended, if it has data. `None` when nothing is left.
     ///
     /// The standard discards such an event and so does [`next`](Self::next). Some servers forget the last blank line,
-    /// though, and some streams are cut: whether what is here is whole, only its content can tell, and the caller has to.
+    /// though, and some streams are cut: whether what is here is whole, only its content can tell, and the caller has to. Of a last line
+    /// without its end only data counts: half an id would pass for one.
     ///
     /// # Errors
     ///
@@ -298,8 +299,13 @@ impl Decoder {
         self.begin()?;
         let held_back = self.bom.finish();
         self.buffer.extend_from_slice(held_back);
-        if self.buffer.len() > self.data_end {
-            self.carried_line();
+        match self.buffer.get(self.data_end..).map(parse) {
+            // What was cut from it may have changed its meaning, of data only the content.
+            Some((Field::Event | Field::Id | Field::Retry | Field::Comment, _)) => {
+                self.buffer.truncate(self.data_end);
+            }
+            Some(_) if self.buffer.len() > self.data_end => self.carried_line(),
+            _ => {}
         }
         if !self.end_block() {
             return Ok(None);
