@@ -47,11 +47,7 @@ pub(crate) fn append_lossy(text: &mut String, bytes: &[u8]) {
     if let Ok(valid) = std::str::from_utf8(bytes) {
         return text.push_str(valid);
     }
-    let replaced = |chunk: std::str::Utf8Chunk<'_>| {
-        let replacement = if chunk.invalid().is_empty() { 0 } else { char::REPLACEMENT_CHARACTER.len_utf8() };
-        chunk.valid().len() + replacement
-    };
-    text.reserve_exact(bytes.utf8_chunks().map(replaced).sum());
+    text.reserve_exact(lossy_length(bytes));
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
         if !chunk.invalid().is_empty() {
@@ -72,6 +68,15 @@ impl BomSkipper {
     /// they belong to the first line.
     pub(crate) fn skip(&mut self, input: &mut &[u8]) -> &'static [u8] {
         while !self.done {
+/// How long the text is that [`append_lossy`] appends, in bytes: no shorter than these.
+pub(crate) fn lossy_length(bytes: &[u8]) -> usize {
+    let replaced = |chunk: std::str::Utf8Chunk<'_>| {
+        let replacement = if chunk.invalid().is_empty() { 0 } else { char::REPLACEMENT_CHARACTER.len_utf8() };
+        chunk.valid().len() + replacement
+    };
+    bytes.utf8_chunks().map(replaced).sum()
+}
+
             match input.split_first() {
                 None => break,
                 Some((&byte, rest)) if byte == BOM[self.matched] => {

@@ -24,7 +24,8 @@ use crate::vector;
 /// what went wrong at its beginning.
 const MAX_STRAY_BYTES: usize = 4 * 1024;
 
-/// Longest id that is kept, in bytes: it outlives its event, and goes into a header, of which servers take far less.
+/// Longest id that is kept, in bytes, what replaces those that are not UTF-8 included: it outlives its event, and goes into a header, of
+/// which servers take far less.
 const MAX_ID_BYTES: usize = carry::RETAINED_BYTES;
 
 /// What no JSON begins with, but `data: [DONE]`, which ends most streams of OpenAI's format.
@@ -455,10 +456,7 @@ impl Decoder {
         let value = &line[value_start..];
         match field {
             Field::Event => replace(&mut self.name, value),
-            // "If the field value does not contain U+0000 NULL, set the last event ID buffer."
-            Field::Id if value.len() <= MAX_ID_BYTES && memchr(0, value).is_none() => {
-                replace(&mut self.id, value);
-            }
+            Field::Id if may_be_id(value) => replace(&mut self.id, value),
             Field::Retry => self.retry = milliseconds(value).or(self.retry),
             Field::Unknown => {
                 if !self.stray.is_empty() && self.stray.len() < MAX_STRAY_BYTES {
@@ -613,3 +611,8 @@ fn milliseconds(value: &[u8]) -> Option<Duration> {
         .fold(0u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
     Some(Duration::from_millis(number))
 }
+/// "If the field value does not contain U+0000 NULL", and is short enough as the text that it becomes.
+fn may_be_id(value: &[u8]) -> bool {
+    value.len() <= MAX_ID_BYTES && memchr(0, value).is_none() && carry::lossy_length(value) <= MAX_ID_BYTES
+}
+

@@ -217,6 +217,20 @@ fn one_event_takes_no_more_than_the_decoder_says() {
     }
 }
 
+/// A line that is refused for its encoding is not kept either.
+#[test]
+fn a_line_that_is_not_utf8_is_given_back() {
+    let held = HELD.get();
+    let mut decoder = ndjson::Decoder::new(Limits::default());
+    assert_eq!(decoder.next(&mut &vec![0xff; 1_000_000][..]), Ok(None));
+    assert_eq!(decoder.next(&mut &b"\n"[..]).unwrap_err().kind(), ErrorKind::Utf8);
+    assert!(HELD.get() - held <= 1000, "{} B held", HELD.get() - held);
+    let mut decoder = ndjson::Decoder::new(Limits::default());
+    assert_eq!(decoder.next(&mut &vec![0xff; 1_000_000][..]), Ok(None));
+    assert_eq!(decoder.finish().unwrap_err().offset(), 0);
+    assert!(HELD.get() - held <= 1000, "{} B held", HELD.get() - held);
+}
+
 /// One huge event does not stay in memory with the connection.
 #[test]
 fn the_buffer_shrinks_after_a_huge_event() {
