@@ -323,6 +323,27 @@ impl Decoder {
         &self.stray
     }
 
+    /// The last id that the stream has sent, as [`Event::id`] has it, those of events without data and of the line that ended last
+    /// included: what a request that goes on with this stream says in `Last-Event-ID` (WHATWG HTML §9.2.3).
+    pub fn last_event_id(&self) -> Option<&str> {
+        (!self.id.is_empty()).then_some(self.id.as_str())
+    }
+
+    /// How long the server last asked to wait before a new connection, as [`Event::retry`] has it, likewise.
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
+    /// Begins with the last id of the stream that this one goes on with: it is that of all events until the server sends another.
+    /// Ignored where the server's own would be (see [`Event::id`]).
+    #[must_use]
+    pub fn with_last_event_id(mut self, id: &str) -> Self {
+        if may_be_id(id.as_bytes()) {
+            id.clone_into(&mut self.id);
+        }
+        self
+    }
+
     fn begin(&mut self) -> Result<(), Error> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -596,6 +617,11 @@ fn parse(line: &[u8]) -> (Field, usize) {
     (field, value)
 }
 
+/// "If the field value does not contain U+0000 NULL", and is short enough as the text that it becomes.
+fn may_be_id(value: &[u8]) -> bool {
+    value.len() <= MAX_ID_BYTES && memchr(0, value).is_none() && carry::lossy_length(value) <= MAX_ID_BYTES
+}
+
 fn replace(text: &mut String, value: &[u8]) {
     carry::release_text(text);
     carry::append_lossy(text, value);
@@ -611,8 +637,3 @@ fn milliseconds(value: &[u8]) -> Option<Duration> {
         .fold(0u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
     Some(Duration::from_millis(number))
 }
-/// "If the field value does not contain U+0000 NULL", and is short enough as the text that it becomes.
-fn may_be_id(value: &[u8]) -> bool {
-    value.len() <= MAX_ID_BYTES && memchr(0, value).is_none() && carry::lossy_length(value) <= MAX_ID_BYTES
-}
-
