@@ -4,8 +4,8 @@
 //! The tree knows paths and nothing of documents. What a pass walks in step with a document are its [`States`]: a value may be
 //! several nodes of the tree at once, an element by its index and by a wildcard, but it is always one state.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, iter};
 
 use crate::shape::Shapes;
 use crate::spare::Spares;
@@ -53,8 +53,6 @@ struct Tree {
     nodes: Vec<Node>,
     fields: Vec<Field>,
     states: States,
-    shapes: Shapes,
-    spares: Spares,
 }
 
 #[derive(Default)]
@@ -113,7 +111,7 @@ impl Fields {
     pub(crate) fn none() -> Self {
         let mut tree = Tree::default();
         tree.states = States::of(&tree).unwrap_or_default();
-        Self { tree: Arc::new(tree) }
+        Self::of(Arc::new(tree))
     }
 
     /// How many pointers were compiled.
@@ -151,6 +149,8 @@ impl Fields {
             }
             node = self.shared.tree.nodes[node].parent;
         }
+        true
+    }
 
     /// How many nodes the tree has.
     pub(crate) fn nodes(&self) -> usize {
@@ -162,8 +162,6 @@ impl Fields {
         let node = self.shared.tree.fields.get(field).map_or(0, |field| field.node);
         let inner = |node: usize| Some(node).filter(|node| *node != 0);
         iter::successors(inner(node), move |node| inner(self.shared.tree.nodes.get(*node)?.parent))
-    }
-        true
     }
 }
 
