@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -13,7 +13,7 @@ use loquat_core::{
     Event, Meta, Model, ModelInfo, Moderation, RateLimits, Result,
 };
 use loquat_provider::{
-    DecodeLimits, Format, Head, Outgoing,
+    DecodeLimits, DecoderMemory, Format, Head, Outgoing,
     operations::{self, Call},
 };
 use loquat_transport::{Request, Response, Transport};
@@ -52,6 +52,8 @@ struct Inner {
     deadline_header: Option<HeaderName>,
     /// What each request has besides.
     headers: HeaderMap,
+    /// What answers leave for those after them; made for the first.
+    memory: OnceLock<DecoderMemory>,
 }
 
 impl HttpModel {
@@ -92,6 +94,7 @@ impl HttpModel {
             decode_limits: DecodeLimits::default(),
             deadline_header: None,
             headers: HeaderMap::new(),
+            memory: OnceLock::new(),
         })))
     }
 
@@ -122,6 +125,13 @@ impl HttpModel {
         self.change(|inner| drop(inner.headers.insert(name, value)))
     }
 
+    /// Learns what the endpoint's events look like in that memory. Default: one of its own, which its clones share: for who makes a new
+    /// one for each request to the same endpoint.
+    #[must_use]
+    pub fn with_decoder_memory(self, memory: DecoderMemory) -> Self {
+        self.change(|inner| inner.memory = OnceLock::from(memory))
+    }
+
     fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
             transport: shared.transport.clone(),
@@ -132,6 +142,7 @@ impl HttpModel {
             decode_limits: shared.decode_limits,
             deadline_header: shared.deadline_header.clone(),
             headers: shared.headers.clone(),
+            memory: shared.memory.clone(),
         });
         change(&mut inner);
         Self(Arc::new(inner))
@@ -264,8 +275,9 @@ impl HttpModel {
         meta.request_id = head.request_id().map(str::to_owned);
         meta.rate_limits = head.rate_limits();
         let limits = inner.decode_limits;
-        let decoder =
-            inner.format.decoder(&head, limits.with_events_kept(limits.keeps_events || request.raw));
+        let limits = limits.with_events_kept(limits.keeps_events || request.raw);
+        let memory = inner.memory.get_or_init(DecoderMemory::new);
+        let decoder = inner.format.decoder_in(&head, limits, Some(memory));
         let watch = Watch::new(inner.limits, started, context.deadline(), request);
         let source = BodySource::new(response.body, decoder, watch, inner.endpoint.credential.clone());
         Ok(Answer::new(source).with_meta(meta))

@@ -13,12 +13,24 @@ const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Appends with amortized growth that stops at `ceiling`: the caller has checked that the bytes fit below it.
 pub(crate) fn append(buffer: &mut Vec<u8>, bytes: &[u8], ceiling: usize) {
-    let needed = buffer.len().saturating_add(bytes.len());
-    if needed > buffer.capacity() {
-        let target = buffer.capacity().saturating_mul(2).min(ceiling).max(needed);
-        buffer.reserve_exact(target - buffer.len());
-    }
+    buffer.reserve_exact(room(buffer.len(), buffer.capacity(), bytes.len(), ceiling));
     buffer.extend_from_slice(bytes);
+}
+
+/// [`append`] for text.
+#[inline]
+pub(crate) fn append_text(text: &mut String, piece: &str, ceiling: usize) {
+    text.reserve_exact(room(text.len(), text.capacity(), piece.len(), ceiling));
+    text.push_str(piece);
+}
+
+/// How much to reserve before `more` bytes are appended.
+fn room(length: usize, capacity: usize, more: usize, ceiling: usize) -> usize {
+    let needed = length.saturating_add(more);
+    if needed <= capacity {
+        return 0;
+    }
+    capacity.saturating_mul(2).min(ceiling).max(needed) - length
 }
 
 /// Empties a buffer and gives back what one unusual event made it grow to.
@@ -47,17 +59,22 @@ pub(crate) fn append_lossy(text: &mut String, bytes: &[u8]) {
     if let Ok(valid) = std::str::from_utf8(bytes) {
         return text.push_str(valid);
     }
-    let replaced = |chunk: std::str::Utf8Chunk<'_>| {
-        let replacement = if chunk.invalid().is_empty() { 0 } else { char::REPLACEMENT_CHARACTER.len_utf8() };
-        chunk.valid().len() + replacement
-    };
-    text.reserve_exact(bytes.utf8_chunks().map(replaced).sum());
+    text.reserve_exact(lossy_length(bytes));
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
         if !chunk.invalid().is_empty() {
             text.push(char::REPLACEMENT_CHARACTER);
         }
     }
+}
+
+/// How long the text is that [`append_lossy`] appends, in bytes: no shorter than these.
+pub(crate) fn lossy_length(bytes: &[u8]) -> usize {
+    let replaced = |chunk: std::str::Utf8Chunk<'_>| {
+        let replacement = if chunk.invalid().is_empty() { 0 } else { char::REPLACEMENT_CHARACTER.len_utf8() };
+        chunk.valid().len() + replacement
+    };
+    bytes.utf8_chunks().map(replaced).sum()
 }
 
 /// Recognizes one byte-order mark at the start of a stream, whatever the reads.

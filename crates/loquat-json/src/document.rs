@@ -31,7 +31,8 @@ use crate::pointer::Fields;
 ///
 /// Holds the buffer and 16 bytes for each value and member name in it. The smallest values cost most: a text of nothing but
 /// `1,1,1` takes 9 times its length, and 25 times while it is parsed, for which 42 times its length is asked of the allocator. A name that occurs more than once in an object
-/// stands for its last member, as everywhere in this crate.
+/// stands for its last member, as everywhere in this crate, except that a derived struct refuses two members for one of its fields, as
+/// serde has it.
 ///
 /// `Debug` shows sizes, not content.
 ///

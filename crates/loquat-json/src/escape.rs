@@ -28,6 +28,11 @@ pub(crate) struct Pieces<'e> {
 /// Length of `\uXXXX`.
 pub(crate) const UNICODE_ESCAPE_BYTES: usize = 6;
 
+/// Whether an escape is the first half of a surrogate pair, U+D800 to U+DBFF.
+pub(crate) fn is_high_half(escape: &[u8]) -> bool {
+    matches!(escape, [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'A' | b'b' | b'B', ..])
+}
+
 pub(crate) fn pieces(raw: &str) -> Pieces<'_> {
     Pieces { raw, at: 0 }
 }

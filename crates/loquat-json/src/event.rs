@@ -52,7 +52,7 @@ pub struct Event<'a> {
     pub data: &'a str,
     /// The last event id seen so far, this event's own included. It persists from event to event until the server sends
     /// another; an empty `id:` takes it away again. One with a NUL in it is ignored, as the standard says, and so is one of more than
-    /// 64 KiB, which no request could send back. `None` for NDJSON.
+    /// 64 KiB (with replacement characters where it is not UTF-8), which no request could send back. `None` for NDJSON.
     pub id: Option<&'a str>,
     /// The reconnection time the server last asked for (`retry:`, whole milliseconds), which likewise persists. `None`
     /// until there is one, and for NDJSON.

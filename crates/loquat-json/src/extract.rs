@@ -77,7 +77,13 @@ impl Extractor {
         }
     }
 
-    /// How deep arrays and objects may be nested. Default 64; a scalar alone has depth 0. Costs 64 bytes a level.
+    /// What it looks for.
+    pub fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// How deep arrays and objects may be nested. Default 64; a scalar alone has depth 0. Costs 72 bytes a level that texts
+    /// reach, up to twice that as room is made.
     #[must_use]
     pub fn with_max_depth(mut self, max_depth: usize) -> Self {
         self.max_depth = max_depth;

@@ -296,6 +296,9 @@ impl<'e> Found<'e> {
     /// [`varies`](Self::varies) tells; and if [`Framer::next_again`](crate::Framer::next_again) gave the
     /// second right after [`Framer::next_for`](crate::Framer::next_for) the first, their [names](crate::Event::name) are equal too. So what was decided about the first need not be decided again for the second.
     ///
+    /// A text extracted without a name ([`Extractor::extract_str`](crate::Extractor::extract_str)) has the likeness of its data alone,
+    /// whatever event it came with: no name was looked at, and none is promised.
+    ///
     /// `None` for an event that looks like none before it. No two extractors ever have a likeness in common.
     #[inline]
     pub fn likeness(&self) -> Option<Likeness> {

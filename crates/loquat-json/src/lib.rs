@@ -56,7 +56,7 @@ pub use found::{Found, Indices, Likeness, Match};
 pub use framer::Framer;
 #[cfg(feature = "bytes")]
 pub use keep::keep;
-pub use partial::{Partial, Progress};
+pub use partial::{Part, Partial};
 pub use pointer::{Fields, PointerError, PointerErrorKind};
 pub use text::{SplitPair, Str};
 pub use value::{Number, Raw, Value};

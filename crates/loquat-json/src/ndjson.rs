@@ -249,10 +249,20 @@ impl Decoder {
     /// `line_end` is how many bytes ended the line.
     fn lend<'a>(&'a mut self, direct: Option<&'a [u8]>, line_end: u64) -> Result<Event<'a>, Error> {
         self.lent = true;
-        let line = direct.unwrap_or(&self.buffer);
-        let text = line.strip_suffix(b"\r").unwrap_or(line);
-        // The slow way says where.
-        match vector::text(text).map_or_else(|| std::str::from_utf8(text), Ok) {
+        let wrong = |line: &[u8], at: usize, offset: u64| {
+            Error::in_stream(ErrorKind::Utf8, offset - line_end - (line.len() - at) as u64)
+        };
+        let line = match direct {
+            Some(line) => line,
+            None => match text_of(&self.buffer) {
+                Ok(_) => &self.buffer,
+                Err(at) => {
+                    let error = wrong(&self.buffer, at, self.offset);
+                    return Err(self.fail(error));
+                }
+            },
+        };
+        match text_of(line) {
             Ok(data) => Ok(Event {
                 name: "message",
                 data,
@@ -261,13 +271,22 @@ impl Decoder {
                 found_by: Mark::default(),
                 found_in: "",
             }),
-            Err(error) => {
-                let start = self.offset - line_end - line.len() as u64;
-                let error = Error::in_stream(ErrorKind::Utf8, start + error.valid_up_to() as u64);
+            Err(at) => {
+                let error = wrong(line, at, self.offset);
                 self.failed = Some(error);
                 Err(error)
             }
         }
+    }
+}
+
+/// A line without the CR at its end, or where it is not UTF-8.
+fn text_of(line: &[u8]) -> Result<&str, usize> {
+    let text = line.strip_suffix(b"\r").unwrap_or(line);
+    // The slow way says where.
+    match vector::text(text) {
+        Some(text) => Ok(text),
+        None => std::str::from_utf8(text).map_err(|error| error.valid_up_to()),
     }
 }
 

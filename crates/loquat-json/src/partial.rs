@@ -1,5 +1,5 @@
-//! A JSON text that arrives in pieces, as the arguments of a tool call do: each byte is looked at once, what is there can be
-//! read at any time, and nothing is whole until the protocol says so.
+//! A JSON text that arrives in pieces, as the arguments of a tool call do: each byte is looked at once, what is there is shown
+//! as it comes, and nothing is whole until the protocol says so.
 //!
 //! Clients that parse the gathered text again at each piece need quadratic time, and take text that happens to parse for
 //! text that is complete. Here the scan is resumed where it stopped, and only [`Partial::finish`] vouches for the end. Grammar,
@@ -10,38 +10,43 @@ mod number;
 use std::ops::Range;
 use std::{fmt, mem};
 
+use crate::carry;
 use crate::error::{Error, ErrorKind};
 use crate::extract::DEFAULT_MAX_DEPTH;
-use crate::found::Kind;
+use crate::found::{Indices, Kind};
 use crate::pointer::Fields;
 use crate::state::{NOTHING, ROOT};
-use crate::text::{SplitPair, Str};
+use crate::text::Str;
 use crate::value::Value;
-use crate::{scan, vector};
+use crate::{escape, scan, vector};
 
 /// Length allowed by default, in bytes: that of an event, of which arguments are a part.
 const DEFAULT_MAX_BYTES: usize = 8 * 1024 * 1024;
 
+/// What is searched byte by byte, in bytes: less than a vector.
+const TINY_PIECE_BYTES: usize = 16;
+
 /// A JSON text that grows.
 ///
-/// Takes time linear in the text, however small the pieces, and holds the text once.
+/// Takes time linear in the text, however small the pieces, holds the text once, and allocates for nothing else but how deep it nests.
 ///
 /// ```
-/// use loquat_json::{Fields, Partial, Progress};
+/// use loquat_json::{Fields, Partial};
 ///
-/// let mut arguments = Partial::new(Fields::compile(&["/path", "/content"])?);
-/// let (mut shown, mut progress) = (String::new(), Progress::default());
-/// for piece in ["{\"path\": \"a.t", "xt\", \"content\":", " \"line 1\\", "nline"] {
-///     arguments.push(piece)?;
-///     arguments.append_str_to(1, &mut progress, &mut shown);
+/// let mut arguments = Partial::new(Fields::compile(&["/path", "/edits/*/text"])?);
+/// let mut shown = String::new();
+/// for piece in ["{\"path\": \"a.t", "xt\", \"edits\": [{\"text\": \"line 1\\", "n\"}, {\"text\": \"li", "ne"] {
+///     arguments.push_with(piece, |part| {
+///         if let (1, Some(text)) = (part.field, part.text) {
+///             text.append_lossy_to(&mut shown);
+///         }
+///     })?;
 /// }
 /// assert_eq!(arguments.get(0).and_then(|path| path.as_str()?.borrowed()), Some("a.txt"));
 /// assert_eq!(shown, "line 1\nline");
 /// assert!(arguments.get(1).is_none() && arguments.finish().is_err());
-/// arguments.push(" 2\"}")?;
-/// arguments.append_str_to(1, &mut progress, &mut shown);
-/// assert_eq!(shown, "line 1\nline 2");
-/// assert!(arguments.finish().is_ok());
+/// arguments.push(" 2\"}]}")?;
+/// assert!(arguments.get(1).is_some() && arguments.finish().is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Partial {
@@ -56,6 +61,12 @@ pub struct Partial {
     token_start: usize,
     /// The string that `at` is in has escapes before it.
     escaped: bool,
+    /// What was shown of that string ends here, ...
+    shown: usize,
+    /// ... and there are escapes behind it.
+    unshown_escapes: bool,
+    /// Where an escape ends that is the first half of a surrogate pair, the last that there was.
+    half_end: usize,
     stack: Vec<Frame>,
     /// What the value to come is to the pointers, or the scalar that `at` is in.
     wanted: u32,
@@ -64,15 +75,26 @@ pub struct Partial {
     frames_opened: u64,
     /// By field.
     values: Vec<Option<Span>>,
+    /// By node of the tree of pointers: values that begin before this are those of a member whose name has come again.
+    replaced: Vec<usize>,
     failed: Option<Error>,
 }
 
-/// How far a string has been read by [`Partial::append_str_to`]. One for each string that is followed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    start: usize,
-    read: usize,
-    pair: SplitPair,
+/// What a piece has brought of one value, as [`Partial::push_with`] shows it. `Debug` shows kinds and lengths, not content.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Part<'t> {
+    /// Which pointer: the index into the list given to [`Fields::compile`].
+    pub field: usize,
+    /// Which elements the pointer's wildcards stand for.
+    pub indices: Indices,
+    /// Nothing of this value was shown before. Where the same field at the same indices has been, its name has come again, and what was
+    /// shown is replaced.
+    pub is_first: bool,
+    /// What is new of a string, which may be nothing when it ends: in no part is an escape cut, nor a surrogate pair.
+    pub text: Option<Str<'t>>,
+    /// The value, if it has ended.
+    pub value: Option<Value<'t>>,
 }
 
 #[derive(Clone, Copy)]
@@ -117,6 +139,7 @@ impl Partial {
         Self {
             latest: vec![0; fields.states().len()],
             values: vec![None; fields.len()],
+            replaced: vec![0; fields.nodes()],
             fields,
             max_bytes: DEFAULT_MAX_BYTES,
             max_depth: DEFAULT_MAX_DEPTH,
@@ -125,6 +148,9 @@ impl Partial {
             state: State::Value,
             token_start: 0,
             escaped: false,
+            shown: 0,
+            unshown_escapes: false,
+            half_end: 0,
             stack: Vec::new(),
             wanted: ROOT,
             frames_opened: 0,
@@ -153,14 +179,35 @@ impl Partial {
     /// Too long, nested too deep, not the beginning of any JSON text: as soon as the byte is there that makes it so. Errors are
     /// final: every later call returns the same. What had arrived before that byte can still be read.
     pub fn push(&mut self, piece: &str) -> Result<(), Error> {
+        self.push_with(piece, |_| ())
+    }
+
+    /// [`push`](Self::push) that shows what the piece brings of the values of the fields, in the order of the text: strings as they
+    /// come, anything else when it has ended. However the text is cut, the parts of a string together are that string; none is
+    /// left out, also when it ends and the next begins in one piece.
+    ///
+    /// A number that nothing encloses is not shown: only the end of the text ends it, and then it is what [`finish`](Self::finish)
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push); what came before the error has been shown.
+    pub fn push_with(&mut self, piece: &str, mut see: impl FnMut(Part<'_>)) -> Result<(), Error> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         if piece.len() > self.max_bytes.saturating_sub(self.text.len()) {
             return Err(self.fail(Error::new(ErrorKind::TooLong, self.max_bytes)));
         }
-        self.text.push_str(piece);
-        self.resume().map_err(|error| self.fail(error))
+        carry::append_text(&mut self.text, piece, self.max_bytes);
+        // Taken for the time of the scan, because the steps change the rest of `self`.
+        let text = mem::take(&mut self.text);
+        // Should `see` panic it is lost, and every later call fails.
+        self.failed = Some(Error::new(ErrorKind::UnexpectedEnd, text.len()));
+        let result = self.scan(&text, &mut see);
+        self.text = text;
+        self.failed = result.err();
+        result
     }
 
     /// The text so far, as it came: that of a piece that was refused too, unless for its length.
@@ -168,55 +215,32 @@ impl Partial {
         &self.text
     }
 
-    /// The value of a field whose end has arrived; the latest if its wildcards matched several. That a value has ended does
-    /// not make the text whole.
+    /// The value of a field whose end has arrived; the latest if its wildcards matched several, of which
+    /// [`push_with`](Self::push_with) shows each. That a value has ended does not make the text whole.
     pub fn get(&self, field: usize) -> Option<Value<'_>> {
         let span = (*self.values.get(field)?)?;
-        Some(Value::new(span.kind, &self.text, span.start, span.end?))
+        let end = span.end?;
+        let is_replaced = |node: usize| self.replaced.get(node).is_some_and(|name| span.start < *name);
+        let is_gone = self.fields.path(field).any(is_replaced);
+        (!is_gone).then(|| Value::new(span.kind, &self.text, span.start, end))
     }
 
-    /// Appends what has arrived of a string since the last call with this `progress`, unescaped; half an escape or character
-    /// waits for the other half, a lone surrogate becomes U+FFFD. True when the string has ended and all of it was appended.
-    ///
-    /// When the field gets another value (a name repeated, the next element of a wildcard), reading starts anew.
-    pub fn append_str_to(&self, field: usize, progress: &mut Progress, out: &mut String) -> bool {
-        let Some(&Some(span)) = self.values.get(field) else { return false };
-        if !matches!(span.kind, Kind::PlainStr | Kind::EscapedStr) {
-            return false;
-        }
-        let first = span.start + 1;
-        if progress.start != first {
-            *progress = Progress { start: first, read: first, pair: SplitPair::default() };
-        }
-        // The scan stops before an unfinished escape.
-        let end = span.end.map_or(self.at, |end| end - 1);
-        if let Some(text) = self.text.get(progress.read..end) {
-            Str::append_raw_joined_to(text, out, &mut progress.pair);
-            progress.read = end;
-        }
-        if span.end.is_some() {
-            progress.pair.finish(out);
-        }
-        span.end.is_some()
-    }
-
-    /// The protocol says that nothing more will come: the whole text, if it is whole.
+    /// If nothing more comes, as only the protocol can say: the whole text, if it is whole. A number that nothing encloses is, and may
+    /// still go on.
     ///
     /// # Errors
     ///
     /// [`UnexpectedEnd`](ErrorKind::UnexpectedEnd) if it is not; what [`push`](Self::push) has refused.
-    pub fn finish(&mut self) -> Result<&str, Error> {
+    pub fn finish(&self) -> Result<&str, Error> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if let State::Number(part) = self.state
-            && part.is_whole()
-            && self.stack.is_empty()
-        {
-            // What nothing encloses, only the end of the text ends.
-            self.end_scalar(Kind::Number);
-        }
-        if self.state == State::Next && self.stack.is_empty() {
+        let is_at_end = match self.state {
+            State::Next => true,
+            State::Number(part) => part.is_whole(),
+            _ => false,
+        };
+        if is_at_end && self.stack.is_empty() {
             return Ok(&self.text);
         }
         Err(Error::new(ErrorKind::UnexpectedEnd, self.text.len()))
@@ -227,19 +251,25 @@ impl Partial {
         error
     }
 
-    fn resume(&mut self) -> Result<(), Error> {
-        // Taken for the time of the scan, because the steps change the rest of `self`.
-        let text = mem::take(&mut self.text);
-        let result = self.scan(text.as_bytes());
-        self.text = text;
-        result
-    }
-
-    fn scan(&mut self, json: &[u8]) -> Result<(), Error> {
+    fn scan(&mut self, text: &str, see: &mut impl FnMut(Part<'_>)) -> Result<(), Error> {
+        let json = text.as_bytes();
         loop {
             match self.state {
                 State::Name | State::Str => {
-                    if !self.string(json)? {
+                    let result = self.string(json);
+                    match (&result, self.state) {
+                        (Ok(true), State::Name) => {
+                            self.name(json, self.token_start + 1..self.at - 1);
+                            self.state = State::Colon;
+                        }
+                        (Ok(true), _) => {
+                            let kind = if self.escaped { Kind::EscapedStr } else { Kind::PlainStr };
+                            self.end_scalar(text, kind, see);
+                        }
+                        (_, State::Name) => {}
+                        _ => self.show_string(text, None, see),
+                    }
+                    if !result? {
                         return Ok(());
                     }
                 }
@@ -250,14 +280,14 @@ impl Partial {
                             self.at += 1;
                             self.state = State::Number(part);
                         }
-                        None if part.is_whole() => self.end_scalar(Kind::Number),
+                        None if part.is_whole() => self.end_scalar(text, Kind::Number, see),
                         None => return Err(scan::unexpected(json, self.at)),
                     }
                 }
                 State::Literal(word, kind) => match scan::literal(json, self.token_start, word) {
                     Ok(end) => {
                         self.at = end;
-                        self.end_scalar(kind);
+                        self.end_scalar(text, kind, see);
                     }
                     Err(error) if error.kind() == ErrorKind::UnexpectedEnd => return Ok(()),
                     Err(error) => return Err(error),
@@ -265,21 +295,22 @@ impl Partial {
                 _ => {
                     self.at = scan::skip_space(json, self.at);
                     let Some(&byte) = json.get(self.at) else { return Ok(()) };
-                    self.step(json, byte)?;
+                    self.step(text, byte, see)?;
                 }
             }
         }
     }
 
     /// One character outside of strings, numbers and literals.
-    fn step(&mut self, json: &[u8], byte: u8) -> Result<(), Error> {
+    fn step(&mut self, text: &str, byte: u8, see: &mut impl FnMut(Part<'_>)) -> Result<(), Error> {
+        let json = text.as_bytes();
         match (self.state, byte) {
             (State::FirstMember | State::Member, b'"') => {
                 self.token_start = self.at;
                 self.at += 1;
                 self.state = State::Name;
             }
-            (State::FirstMember, b'}') | (State::FirstElement, b']') => self.close(),
+            (State::FirstMember, b'}') | (State::FirstElement, b']') => self.close(text, see),
             (State::Colon, b':') => {
                 self.at += 1;
                 self.state = State::Value;
@@ -304,7 +335,7 @@ impl Partial {
                         self.element(index.saturating_add(1));
                         self.state = State::Value;
                     }
-                    (b'}', true) | (b']', false) => self.close(),
+                    (b'}', true) | (b']', false) => self.close(text, see),
                     _ => return Err(scan::unexpected(json, self.at)),
                 }
             }
@@ -332,7 +363,7 @@ impl Partial {
             return Err(Error::new(ErrorKind::Depth, self.at));
         }
         self.mark(self.wanted, Span { start: self.at, end: None, kind });
-        self.escaped = false;
+        (self.escaped, self.unshown_escapes, self.shown) = (false, false, self.at + 1);
         // Literals are compared whole.
         self.at += usize::from(!matches!(state, State::Literal(..)));
         self.state = state;
@@ -349,16 +380,23 @@ impl Partial {
         Ok(())
     }
 
-    /// Goes on with a name or string. `false` when its end has not arrived.
+    /// Goes on with a name or string, to behind its end. `false` when that has not arrived.
     fn string(&mut self, json: &[u8]) -> Result<bool, Error> {
         loop {
-            self.at = vector::plain_run(json, self.at);
+            self.at = match json.len().saturating_sub(self.at) {
+                // Most pieces are shorter than it takes to get to the vector code.
+                ..TINY_PIECE_BYTES => scan::plain_run(json, self.at),
+                _ => vector::plain_run(json, self.at),
+            };
             match json.get(self.at) {
                 None => return Ok(false),
                 Some(b'"') => break,
                 Some(b'\\') => match scan::escape(json, self.at + 1) {
                     Ok(end) => {
-                        self.escaped = true;
+                        if escape::is_high_half(json.get(self.at..end).unwrap_or_default()) {
+                            self.half_end = end;
+                        }
+                        (self.escaped, self.unshown_escapes) = (true, true);
                         self.at = end;
                     }
                     Err(error) if error.kind() == ErrorKind::UnexpectedEnd => return Ok(false),
@@ -368,26 +406,28 @@ impl Partial {
             }
         }
         self.at += 1;
-        if self.state == State::Name {
-            self.name(json, self.token_start + 1..self.at - 1);
-            self.state = State::Colon;
-        } else {
-            self.end_scalar(if self.escaped { Kind::EscapedStr } else { Kind::PlainStr });
-        }
         Ok(true)
     }
 
-    fn end_scalar(&mut self, kind: Kind) {
-        self.mark(self.wanted, Span { start: self.token_start, end: Some(self.at), kind });
+    fn end_scalar(&mut self, text: &str, kind: Kind, see: &mut impl FnMut(Part<'_>)) {
         self.state = State::Next;
+        let span = Span { start: self.token_start, end: Some(self.at), kind };
+        self.mark(self.wanted, span);
+        if let Kind::PlainStr | Kind::EscapedStr = kind {
+            self.show_string(text, Some(Value::new(kind, text, span.start, self.at)), see);
+        } else {
+            self.show(text, self.wanted, span, see);
+        }
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, text: &str, see: &mut impl FnMut(Part<'_>)) {
         self.at += 1;
         self.state = State::Next;
         if let Some(frame) = self.stack.pop() {
             let kind = if frame.is_object { Kind::Object } else { Kind::Array };
-            self.mark(frame.state, Span { start: frame.start, end: Some(self.at), kind });
+            let span = Span { start: frame.start, end: Some(self.at), kind };
+            self.mark(frame.state, span);
+            self.show(text, frame.state, span, see);
         }
     }
 
@@ -400,15 +440,68 @@ impl Partial {
         }
     }
 
+    /// Shows what is new of the string that `at` is in or behind, if anything is or it has ended.
+    #[inline]
+    fn show_string(&mut self, text: &str, value: Option<Value<'_>>, see: &mut impl FnMut(Part<'_>)) {
+        let end = match value {
+            Some(_) => self.at - 1,
+            // The scan stops before an unfinished escape; half a pair waits for what comes after it.
+            None if self.half_end == self.at => self.at - escape::UNICODE_ESCAPE_BYTES,
+            None => self.at,
+        };
+        if end <= self.shown && value.is_none() {
+            return;
+        }
+        let new = Str::part(text, self.shown..end, self.unshown_escapes);
+        let is_first = self.shown == self.token_start + 1;
+        self.unshown_escapes = end < self.at && value.is_none();
+        self.shown = end;
+        for &field in &self.fields.states().get(self.wanted).fields {
+            see(Part {
+                field: field as usize,
+                indices: self.indices(field),
+                is_first,
+                text: Some(new),
+                value,
+            });
+        }
+    }
+
+    /// Shows a value that is no string and has ended.
+    fn show(&self, text: &str, state: u32, span: Span, see: &mut impl FnMut(Part<'_>)) {
+        let value = Some(Value::new(span.kind, text, span.start, self.at));
+        for &field in &self.fields.states().get(state).fields {
+            see(Part {
+                field: field as usize,
+                indices: self.indices(field),
+                is_first: true,
+                text: None,
+                value,
+            });
+        }
+    }
+
+    /// What a field's wildcards stand for in the value that the stack encloses.
+    #[inline]
+    fn indices(&self, field: u32) -> Indices {
+        let mut indices = Indices::default();
+        for (index, &depth) in indices.values.iter_mut().zip(&self.fields.field(field).wildcard_depths) {
+            *index = self.stack.get(depth).map_or(0, |frame| frame.index);
+            indices.len += 1;
+        }
+        indices
+    }
+
     fn name(&mut self, json: &[u8], name: Range<usize>) {
         let Some(&Frame { state, serial, .. }) = self.stack.last() else { return };
+        let name_end = name.end;
         self.wanted = self.fields.states().get(state).any_member(json, name);
         let Some(latest) = self.latest.get_mut(self.wanted as usize) else { return };
         if self.wanted != NOTHING && mem::replace(latest, serial) == serial {
-            let member = self.fields.states().get(self.wanted);
-            for (field, value) in (0u32..).zip(&mut self.values) {
-                if self.fields.is_within(field, member) {
-                    *value = None;
+            // What is in such a value is found gone when it is asked for: there may be many fields, and many such names.
+            for &node in &self.fields.states().get(self.wanted).nodes {
+                if let Some(replaced) = self.replaced.get_mut(node) {
+                    *replaced = name_end;
                 }
             }
         }

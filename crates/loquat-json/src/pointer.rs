@@ -4,8 +4,8 @@
 //! The tree knows paths and nothing of documents. What a pass walks in step with a document are its [`States`]: a value may be
 //! several nodes of the tree at once, an element by its index and by a wildcard, but it is always one state.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, iter};
 
 use crate::shape::Shapes;
 use crate::spare::Spares;
@@ -22,7 +22,7 @@ pub(crate) const MAX_WILDCARDS: usize = 4;
 /// extractors of all clones predict, and the memory of four that ended, with zeros where the texts of events were, for the next ones
 /// (a few KiB each, at most 64). Until one of the four is taken it holds on to the shapes that were in the store when its extractor
 /// ended, also to those that have made room for others since. Fields compiled apart, even from the same pointers, know nothing of each
-/// other.
+/// other, nor do those made by [`with_own_store`](Self::with_own_store).
 ///
 /// A token `*` matches every element of an array (and, as in the RFC, a member called `*` of an object); at most four of
 /// them in a pointer. The empty pointer is the whole document.
@@ -39,15 +39,20 @@ pub(crate) const MAX_WILDCARDS: usize = 4;
 /// ```
 #[derive(Clone)]
 pub struct Fields {
+    shared: Arc<Shared>,
+}
+
+/// What clones share.
+struct Shared {
     tree: Arc<Tree>,
+    shapes: Shapes,
+    spares: Spares,
 }
 
 struct Tree {
     nodes: Vec<Node>,
     fields: Vec<Field>,
     states: States,
-    shapes: Shapes,
-    spares: Spares,
 }
 
 #[derive(Default)]
@@ -81,7 +86,24 @@ impl Fields {
             kind: PointerErrorKind::TooMuchOverlap,
             field: pointers.len().saturating_sub(1),
         })?;
-        Ok(Self { tree: Arc::new(tree) })
+        Ok(Self::of(Arc::new(tree)))
+    }
+
+    /// The same pointers, compiled no second time, beside a store and memory of their own: what extractors of these fields learn is not
+    /// known to those of the others, nor the other way round. For texts of different origins, one of which may be hostile or whose
+    /// member names must not meet. Costs some 700 bytes, and what is learned.
+    #[must_use]
+    pub fn with_own_store(&self) -> Self {
+        Self::of(Arc::clone(&self.shared.tree))
+    }
+
+    /// Whether these are the same pointers, compiled once, whatever their stores.
+    pub fn shares_pointers_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared.tree, &other.shared.tree)
+    }
+
+    fn of(tree: Arc<Tree>) -> Self {
+        Self { shared: Arc::new(Shared { tree, shapes: Shapes::default(), spares: Spares::default() }) }
     }
 
     /// No pointers at all: for an extractor that only validates.
@@ -89,33 +111,33 @@ impl Fields {
     pub(crate) fn none() -> Self {
         let mut tree = Tree::default();
         tree.states = States::of(&tree).unwrap_or_default();
-        Self { tree: Arc::new(tree) }
+        Self::of(Arc::new(tree))
     }
 
     /// How many pointers were compiled.
     pub fn len(&self) -> usize {
-        self.tree.fields.len()
+        self.shared.tree.fields.len()
     }
 
     /// True when there are none; an extractor without fields still validates.
     pub fn is_empty(&self) -> bool {
-        self.tree.fields.is_empty()
+        self.shared.tree.fields.is_empty()
     }
 
     pub(crate) fn states(&self) -> &States {
-        &self.tree.states
+        &self.shared.tree.states
     }
 
     pub(crate) fn field(&self, index: u32) -> &Field {
-        &self.tree.fields[index as usize]
+        &self.shared.tree.fields[index as usize]
     }
 
     pub(crate) fn shapes(&self) -> &Shapes {
-        &self.tree.shapes
+        &self.shared.shapes
     }
 
     pub(crate) fn spares(&self) -> &Spares {
-        &self.tree.spares
+        &self.shared.spares
     }
 
     /// Whether a field's values lie within those of a state.
@@ -125,22 +147,28 @@ impl Fields {
             if node == 0 {
                 return false;
             }
-            node = self.tree.nodes[node].parent;
+            node = self.shared.tree.nodes[node].parent;
         }
         true
+    }
+
+    /// How many nodes the tree has.
+    pub(crate) fn nodes(&self) -> usize {
+        self.shared.tree.nodes.len()
+    }
+
+    /// A field's node, and those above it but the root's.
+    pub(crate) fn path(&self, field: usize) -> impl Iterator<Item = usize> {
+        let node = self.shared.tree.fields.get(field).map_or(0, |field| field.node);
+        let inner = |node: usize| Some(node).filter(|node| *node != 0);
+        iter::successors(inner(node), move |node| inner(self.shared.tree.nodes.get(*node)?.parent))
     }
 }
 
 impl Default for Tree {
     /// The root alone.
     fn default() -> Self {
-        Self {
-            nodes: vec![Node::default()],
-            fields: Vec::new(),
-            states: States::default(),
-            shapes: Shapes::default(),
-            spares: Spares::default(),
-        }
+        Self { nodes: vec![Node::default()], fields: Vec::new(), states: States::default() }
     }
 }
 

@@ -24,7 +24,8 @@ use crate::vector;
 /// what went wrong at its beginning.
 const MAX_STRAY_BYTES: usize = 4 * 1024;
 
-/// Longest id that is kept, in bytes: it outlives its event, and goes into a header, of which servers take far less.
+/// Longest id that is kept, in bytes, what replaces those that are not UTF-8 included: it outlives its event, and goes into a header, of
+/// which servers take far less.
 const MAX_ID_BYTES: usize = carry::RETAINED_BYTES;
 
 /// What no JSON begins with, but `data: [DONE]`, which ends most streams of OpenAI's format.
@@ -288,7 +289,8 @@ impl Decoder {
     /// At the end of the body: the event that no blank line ended, if it has data. `None` when nothing is left.
     ///
     /// The standard discards such an event and so does [`next`](Self::next). Some servers forget the last blank line,
-    /// though, and some streams are cut: whether what is here is whole, only its content can tell, and the caller has to.
+    /// though, and some streams are cut: whether what is here is whole, only its content can tell, and the caller has to. Of a last line
+    /// without its end only data counts: half an id would pass for one.
     ///
     /// # Errors
     ///
@@ -298,8 +300,13 @@ impl Decoder {
         self.begin()?;
         let held_back = self.bom.finish();
         self.buffer.extend_from_slice(held_back);
-        if self.buffer.len() > self.data_end {
-            self.carried_line();
+        match self.buffer.get(self.data_end..).map(parse) {
+            // What was cut from it may have changed its meaning, of data only the content.
+            Some((Field::Event | Field::Id | Field::Retry | Field::Comment, _)) => {
+                self.buffer.truncate(self.data_end);
+            }
+            Some(_) if self.buffer.len() > self.data_end => self.carried_line(),
+            _ => {}
         }
         if !self.end_block() {
             return Ok(None);
@@ -314,6 +321,27 @@ impl Decoder {
     /// body, or with an `error: {…}` field, are found here.
     pub fn stray(&self) -> &[u8] {
         &self.stray
+    }
+
+    /// The last id that the stream has sent, as [`Event::id`] has it, those of events without data and of the line that ended last
+    /// included: what a request that goes on with this stream says in `Last-Event-ID` (WHATWG HTML §9.2.3).
+    pub fn last_event_id(&self) -> Option<&str> {
+        (!self.id.is_empty()).then_some(self.id.as_str())
+    }
+
+    /// How long the server last asked to wait before a new connection, as [`Event::retry`] has it, likewise.
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
+    /// Begins with the last id of the stream that this one goes on with: it is that of all events until the server sends another.
+    /// Ignored where the server's own would be (see [`Event::id`]).
+    #[must_use]
+    pub fn with_last_event_id(mut self, id: &str) -> Self {
+        if may_be_id(id.as_bytes()) {
+            id.clone_into(&mut self.id);
+        }
+        self
     }
 
     fn begin(&mut self) -> Result<(), Error> {
@@ -449,10 +477,7 @@ impl Decoder {
         let value = &line[value_start..];
         match field {
             Field::Event => replace(&mut self.name, value),
-            // "If the field value does not contain U+0000 NULL, set the last event ID buffer."
-            Field::Id if value.len() <= MAX_ID_BYTES && memchr(0, value).is_none() => {
-                replace(&mut self.id, value);
-            }
+            Field::Id if may_be_id(value) => replace(&mut self.id, value),
             Field::Retry => self.retry = milliseconds(value).or(self.retry),
             Field::Unknown => {
                 if !self.stray.is_empty() && self.stray.len() < MAX_STRAY_BYTES {
@@ -590,6 +615,11 @@ fn parse(line: &[u8]) -> (Field, usize) {
         Some(colon) => colon + 1 + usize::from(line.get(colon + 1) == Some(&b' ')),
     };
     (field, value)
+}
+
+/// "If the field value does not contain U+0000 NULL", and is short enough as the text that it becomes.
+fn may_be_id(value: &[u8]) -> bool {
+    value.len() <= MAX_ID_BYTES && memchr(0, value).is_none() && carry::lossy_length(value) <= MAX_ID_BYTES
 }
 
 fn replace(text: &mut String, value: &[u8]) {

@@ -4,6 +4,7 @@
 //! the caller chooses; one whose other half comes with the next delta is put together by [`SplitPair`].
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::error::{Error, ErrorKind};
 use crate::escape::{self, Piece, pieces};
@@ -46,6 +47,12 @@ impl<'e> Str<'e> {
         let raw = document.get(start + 1..end.wrapping_sub(1)).unwrap_or_default();
         let escapes = if escaped { Escapes::Some } else { Escapes::None };
         Self { raw, escapes, document, at: start }
+    }
+
+    /// A part of a string, a quote or another part before it.
+    #[inline]
+    pub(crate) fn part(document: &'e str, part: Range<usize>, escaped: bool) -> Self {
+        Self::new(document, part.start.wrapping_sub(1), part.end + 1, escaped)
     }
 
     pub(crate) fn quoted(&self) -> &'e str {
@@ -143,12 +150,7 @@ impl<'e> Str<'e> {
     /// [`append_lossy_to`](Self::append_lossy_to), except that half of a pair at the very end is kept in `pair` and joined
     /// with the other half if the next string starts with it: for text that comes in deltas.
     pub fn append_joined_to(&self, out: &mut String, pair: &mut SplitPair) {
-        Self::append_raw_joined_to(self.raw(), out, pair);
-    }
-
-    /// [`append_joined_to`](Self::append_joined_to) for what stands between quotes, or for a part of it that no escape is
-    /// cut by.
-    pub(crate) fn append_raw_joined_to(raw: &str, out: &mut String, pair: &mut SplitPair) {
+        let raw = self.raw();
         let raw = if pair.is_waiting() { raw } else { escape::append_before_codes(raw, out) };
         if raw.is_empty() {
             return;

@@ -6,7 +6,7 @@ use crate::found::Kind;
 use crate::text::Str;
 
 /// A value found in a document, borrowed from it. `Debug` shows kinds and lengths, not content.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Value<'e> {
     /// `null`
@@ -101,6 +101,19 @@ impl<'e> Value<'e> {
     }
 }
 
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Bool(_) => f.write_str("Bool"),
+            Self::Number(number) => number.fmt(f),
+            Self::Str(text) => text.fmt(f),
+            Self::Array(raw) => f.debug_tuple("Array").field(raw).finish(),
+            Self::Object(raw) => f.debug_tuple("Object").field(raw).finish(),
+        }
+    }
+}
+
 /// A number as written: any length and precision, which JSON does not limit.
 #[derive(Clone, Copy)]
 pub struct Number<'e>(pub(crate) &'e str);
@@ -175,6 +188,14 @@ mod tests {
         check("1.0", None, None);
         check("1e3", None, None);
         check(&"9".repeat(4096), None, None);
+    }
+
+    #[test]
+    fn debug_shows_no_content() {
+        assert_eq!(
+            format!("{:?}", [Value::Bool(true), Value::Bool(false), Value::Null]),
+            "[Bool, Bool, Null]"
+        );
     }
 
     #[test]

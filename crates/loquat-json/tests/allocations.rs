@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "an allocator can only be written with it")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use loquat_json::{ErrorKind, Extractor, Fields, Framer, Limits, ndjson, sse};
+use loquat_json::{ErrorKind, Extractor, Fields, Framer, Limits, Partial, ndjson, sse};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -217,6 +217,20 @@ fn one_event_takes_no_more_than_the_decoder_says() {
     }
 }
 
+/// A line that is refused for its encoding is not kept either.
+#[test]
+fn a_line_that_is_not_utf8_is_given_back() {
+    let held = HELD.get();
+    let mut decoder = ndjson::Decoder::new(Limits::default());
+    assert_eq!(decoder.next(&mut &vec![0xff; 1_000_000][..]), Ok(None));
+    assert_eq!(decoder.next(&mut &b"\n"[..]).unwrap_err().kind(), ErrorKind::Utf8);
+    assert!(HELD.get() - held <= 1000, "{} B held", HELD.get() - held);
+    let mut decoder = ndjson::Decoder::new(Limits::default());
+    assert_eq!(decoder.next(&mut &vec![0xff; 1_000_000][..]), Ok(None));
+    assert_eq!(decoder.finish().unwrap_err().offset(), 0);
+    assert!(HELD.get() - held <= 1000, "{} B held", HELD.get() - held);
+}
+
 /// One huge event does not stay in memory with the connection.
 #[test]
 fn the_buffer_shrinks_after_a_huge_event() {
@@ -227,6 +241,25 @@ fn the_buffer_shrinks_after_a_huge_event() {
         while decoder.next(&mut read).unwrap().is_some() {}
     }
     assert!(HELD.get() - held <= 64 * 1024, "{} B held", HELD.get() - held);
+}
+
+/// What a text in pieces shows is not gathered, and the text is held once, however it grows.
+#[test]
+fn a_text_in_pieces_is_held_once_and_nothing_else() {
+    const LIMIT: usize = 1000 * 1000;
+    let fields = Fields::compile(&["/e/*", "/e/*/a", "/e"]).unwrap();
+    let held = HELD.get();
+    PEAK.set(held);
+    let mut partial = Partial::new(fields).with_max_bytes(LIMIT);
+    partial.push(r#"{"e":[{"a":"b"}"#).unwrap();
+    let (before, mut shown) = (ALLOCATIONS.get(), 0);
+    while partial.text().len() < LIMIT - 100 {
+        partial.push_with(r#","lo","a\n",{"a":"qu"},1"#, |_| shown += 1).unwrap();
+    }
+    let (peak, allocations) = (PEAK.get() - held, ALLOCATIONS.get() - before);
+    println!("{shown} parts, {allocations} allocations, {peak} B at most");
+    assert!(shown > 150_000 && allocations <= 20, "{allocations} allocations");
+    assert!(peak <= LIMIT + 4 * 1024, "{peak} B");
 }
 
 /// The smallest values cost the most, and no more than the document says.

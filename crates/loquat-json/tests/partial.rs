@@ -4,8 +4,8 @@
 
 mod oracle;
 
-use loquat_json::{ErrorKind, Fields, Partial, Progress};
-use oracle::partial::check;
+use loquat_json::{ErrorKind, Fields, Part, Partial};
+use oracle::partial::{Shown, check, note};
 use proptest::prelude::*;
 
 #[test]
@@ -106,7 +106,7 @@ fn values_can_be_read_at_any_byte() {
     // The string ends before the object's brace, an array with its bracket; a number or literal with what comes after it.
     let ends = [ends[0] + 1, ends[1], ends[2] + 1, ends[3], ends[4], ends[5]];
     let mut partial = Partial::new(Fields::compile(&pointers).unwrap());
-    let (mut progress, mut out) = (Progress::default(), String::new());
+    let (mut out, mut is_whole) = (String::new(), false);
     for end in 0..=text.len() {
         for (field, value_end) in ends.into_iter().enumerate() {
             let value = partial.get(field).map(|value| value.raw().to_vec());
@@ -115,11 +115,16 @@ fn values_can_be_read_at_any_byte() {
                 assert!(serde_json::from_slice::<serde_json::Value>(&value).is_ok());
             }
         }
-        let is_whole = partial.append_str_to(1, &mut progress, &mut out);
         assert!("xé😀\n".starts_with(&out) && is_whole == (end >= ends[1]), "{out}");
         assert_eq!(partial.finish().is_ok(), end == text.len());
         if let Some(piece) = text.get(end..end + 1) {
-            partial.push(piece).unwrap();
+            let see = |part: Part<'_>| {
+                if let (1, Some(text)) = (part.field, part.text) {
+                    text.append_lossy_to(&mut out);
+                    is_whole |= part.value.is_some();
+                }
+            };
+            partial.push_with(piece, see).unwrap();
         }
     }
     assert_eq!(out, "xé😀\n");
@@ -128,44 +133,103 @@ fn values_can_be_read_at_any_byte() {
 #[test]
 fn nothing_is_whole_before_its_end() {
     let mut partial = Partial::new(Fields::compile(&["/a", "/b"]).unwrap());
-    partial.push(r#"{"a": "one", "b": "tw"#).unwrap();
-    assert!(partial.get(0).is_some() && partial.get(1).is_none());
-    assert_eq!(partial.finish().unwrap_err().kind(), ErrorKind::UnexpectedEnd);
-    let (mut progress, mut out) = (Progress::default(), String::new());
-    assert!(!partial.append_str_to(1, &mut progress, &mut out));
-    partial.push(r"o\ud83d").unwrap();
-    assert!(!partial.append_str_to(1, &mut progress, &mut out));
-    assert_eq!(out, "two");
-    partial.push(r#"\ude00"}"#).unwrap();
-    assert!(partial.append_str_to(1, &mut progress, &mut out));
-    assert_eq!((out.as_str(), partial.finish().is_ok()), ("two😀", true));
+    let mut out = String::new();
+    for (piece, expected, is_whole) in [
+        (r#"{"a": "one", "b": "tw"#, "tw", false),
+        (r"o\ud83d", "two", false),
+        (r#"\ude00"}"#, "two😀", true),
+    ] {
+        let see = |part: Part<'_>| {
+            if let (1, Some(text)) = (part.field, part.text) {
+                text.append_lossy_to(&mut out);
+            }
+        };
+        partial.push_with(piece, see).unwrap();
+        assert_eq!(out, expected);
+        assert_eq!((partial.get(0).is_some(), partial.get(1).is_some()), (true, is_whole));
+        assert_eq!(partial.finish().is_ok(), is_whole);
+    }
 }
 
-/// A name repeated, the next element: the same progress goes over to the new string, wherever the pieces were cut.
-#[test]
-fn a_string_that_takes_the_place_of_another_is_read_from_its_start() {
-    for (pointer, text, expected) in [
-        ("/a", r#"{"a":"one","a":"two","\u0061":"\u0074hree"}"#, "onetwothree"),
-        ("/a", r#"{"a":"one","a":1,"a":"two"}"#, "onetwo"),
-        (
-            "/*/a",
-            r#"[{"a":"one"},{},{"a":"","b":[]},{"a":"two\ud83d"},{"a":"\ude00"}]"#,
-            "onetwo\u{fffd}\u{fffd}",
-        ),
-    ] {
-        for length in 1..text.len() {
-            let mut partial = Partial::new(Fields::compile(&[pointer]).unwrap());
-            let (mut progress, mut out) = (Progress::default(), String::new());
-            for at in 0..text.len() {
-                partial.push(&text[at..=at]).unwrap();
-                // Often enough that no string begins and is gone in between.
-                if at % length.min(3) == 0 || text[at..].starts_with('"') {
-                    partial.append_str_to(0, &mut progress, &mut out);
-                }
+/// The text in two pieces, cut at each place, and in three.
+fn check_parts(pointers: &[&str], text: &str, expected: &[(usize, &[u32], &str)]) {
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|&(field, indices, raw)| Shown {
+            field,
+            indices: indices.to_vec(),
+            string: serde_json::from_str(&raw.replace(r"\ud83d", "\u{fffd}")).ok(),
+            raw: Some(raw.as_bytes().to_vec()),
+        })
+        .collect();
+    for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+        for length in [1, 2, 5, text.len()] {
+            let end = (cut..text.len()).find(|end| *end >= cut + length && text.is_char_boundary(*end));
+            let end = end.unwrap_or(text.len());
+            let (mut partial, mut shown) = (Partial::new(Fields::compile(pointers).unwrap()), Vec::new());
+            for piece in [&text[..cut], &text[cut..end], &text[end..]] {
+                partial.push_with(piece, |part| note(&mut shown, &part)).unwrap();
             }
-            assert_eq!((out.as_str(), partial.finish().is_ok()), (expected, true), "{text}");
+            assert_eq!((shown, partial.finish()), (expected.clone(), Ok(text)), "{cut}, {end}");
         }
     }
+}
+
+/// A string that ends and the next one in the same piece: an element, a name that comes again, one that is in no array.
+#[test]
+fn no_text_is_lost_wherever_the_pieces_are_cut() {
+    check_parts(
+        &["/e/*"],
+        r#"{"e":["hello","wor",1,"","ld\n\u00e9"]}"#,
+        &[
+            (0, &[0], r#""hello""#),
+            (0, &[1], r#""wor""#),
+            (0, &[2], "1"),
+            (0, &[3], r#""""#),
+            (0, &[4], r#""ld\n\u00e9""#),
+        ],
+    );
+    check_parts(&["/*"], "[1,2 ,true]", &[(0, &[0], "1"), (0, &[1], "2"), (0, &[2], "true")]);
+    check_parts(
+        &["/a"],
+        r#"{"a":"one","a":1,"\u0061":"thrée"}"#,
+        &[(0, &[], r#""one""#), (0, &[], "1"), (0, &[], r#""thrée""#)],
+    );
+    check_parts(
+        &["/*/a/*", "/*/a", "/1/a/0"],
+        r#"[{"a":["x"]},{"b":[],"a":["\ud83d"]}]"#,
+        &[
+            (0, &[0, 0], r#""x""#),
+            (1, &[0], r#"["x"]"#),
+            (0, &[1, 0], r#""\ud83d""#),
+            (2, &[], r#""\ud83d""#),
+            (1, &[1], r#"["\ud83d"]"#),
+        ],
+    );
+}
+
+#[test]
+fn a_number_that_nothing_encloses_may_go_on_after_it_was_whole() {
+    let mut partial = Partial::new(Fields::compile(&[""]).unwrap());
+    for (piece, expected) in
+        [("1", Some("1")), ("2", Some("12")), (".", None), ("5", Some("12.5")), (" ", Some("12.5 "))]
+    {
+        partial.push(piece).unwrap();
+        assert_eq!(partial.finish().ok(), expected);
+        assert_eq!(partial.get(0).is_some(), piece == " ");
+    }
+    assert_eq!(partial.push("6").unwrap_err().kind(), ErrorKind::TrailingBytes);
+}
+
+/// However many fields there are: looking at each for each name would be minutes.
+#[test]
+fn a_name_that_comes_again_costs_no_more_than_itself() {
+    let pointers: Vec<_> = (0..5000).map(|number| format!("/b/{number}")).chain(["/a".to_owned()]).collect();
+    let pointers: Vec<_> = pointers.iter().map(String::as_str).collect();
+    let mut partial = Partial::new(Fields::compile(&pointers).unwrap());
+    let text = format!("{{\"b\":[1],{}\"b\":0}}", r#""a":1,"#.repeat(1 << 20));
+    partial.push(&text).unwrap();
+    assert_eq!((partial.get(0).is_some(), partial.get(5000).is_some()), (false, true));
 }
 
 #[test]
@@ -184,14 +248,13 @@ fn length_and_depth_are_limited() {
 #[test]
 fn many_small_pieces_cost_no_more_than_their_bytes() {
     let mut partial = Partial::new(Fields::compile(&["/content"]).unwrap());
-    let (mut progress, mut out) = (Progress::default(), String::new());
+    let mut out = String::new();
     partial.push(r#"{"content":""#).unwrap();
     for _ in 0..500_000 {
-        partial.push(r"ab\n").unwrap();
-        partial.append_str_to(0, &mut progress, &mut out);
+        let see = |part: Part<'_>| part.text.into_iter().for_each(|text| text.append_lossy_to(&mut out));
+        partial.push_with(r"ab\n", see).unwrap();
     }
     partial.push("\"}").unwrap();
-    assert!(partial.append_str_to(0, &mut progress, &mut out));
     assert_eq!((out.len(), partial.finish().is_ok()), (1_500_000, true));
 }
 

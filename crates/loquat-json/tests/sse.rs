@@ -7,7 +7,7 @@ mod oracle;
 use loquat_json::{ErrorKind, Framer, Limits, sse};
 use oracle::{cut, transcribe};
 use proptest::prelude::*;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 fn decoder() -> Framer {
     sse::Decoder::new(Limits::default()).into()
@@ -199,5 +199,53 @@ proptest! {
         limit in 0usize..64,
     ) {
         oracle::sse::check(&stream, &lengths, limit);
+    }
+}
+
+/// Cut from `id: 123`, it is no id; likewise what else an event has beside its data.
+#[test]
+fn a_last_line_without_its_end_counts_only_if_it_is_data() {
+    for (line, stray) in
+        [("id: 12", ""), ("id:", ""), ("retry: 1", ""), ("event: er", ""), (": x", ""), ("id", "")]
+    {
+        let stream = format!("id: 7\nretry: 70\nevent: e\ndata: a\n{line}");
+        check(stream.as_bytes(), &[], Some("e|a|7|70"), stray);
+    }
+    check(b"data: a\ndata: b", &[], Some("message|a\nb|-|-"), "");
+    check(b"data: a\ndata", &[], Some("message|a\n|-|-"), "");
+    check(b"data: a\ndat", &[], Some("message|a|-|-"), "dat");
+}
+
+/// As long as its text is, and not its bytes.
+#[test]
+fn an_id_is_no_longer_than_is_said() {
+    for (byte, length, is_kept) in
+        [(b'1', 65_536, true), (b'1', 65_537, false), (0xff, 21_845, true), (0xff, 21_846, false)]
+    {
+        let mut decoder = sse::Decoder::new(Limits::default());
+        let stream = [b"id: ".to_vec(), vec![byte; length], b"\ndata: x\n\n".to_vec()].concat();
+        let event = decoder.next(&mut &stream[..]).unwrap().unwrap();
+        assert_eq!(event.id.is_some(), is_kept, "{byte}, {length}");
+        assert!(event.id.is_none_or(|id| id.len() <= 65_536));
+    }
+}
+
+/// A stream that goes on with another has its last id, until the server says another.
+#[test]
+fn the_last_id_is_known_between_events_and_from_the_stream_before() {
+    let mut decoder = sse::Decoder::new(Limits::default());
+    assert_eq!((decoder.last_event_id(), decoder.retry()), (None, None));
+    assert_eq!(decoder.next(&mut &b"id: 7\nretry: 5\n\nid: 8\nid: "[..]), Ok(None));
+    assert_eq!((decoder.last_event_id(), decoder.retry()), (Some("8"), Some(Duration::from_millis(5))));
+
+    let mut decoder = sse::Decoder::new(Limits::default()).with_last_event_id("8");
+    let mut read = &b"data: a\n\nid: 9\ndata: b\n\nid\n\n"[..];
+    for id in ["8", "9"] {
+        assert_eq!(decoder.next(&mut read).unwrap().unwrap().id, Some(id));
+    }
+    assert_eq!(decoder.next(&mut read), Ok(None));
+    assert_eq!(decoder.last_event_id(), None);
+    for id in ["a\0b", &"x".repeat(65_537)] {
+        assert_eq!(sse::Decoder::new(Limits::default()).with_last_event_id(id).last_event_id(), None);
     }
 }

@@ -375,3 +375,39 @@ fn padding_before_the_last_bracket_changes_nothing() {
         "{\"a\":\"b\"\n}",
     ]);
 }
+
+/// How many texts of a stream a new extractor of these fields passes before one looks like the last to it.
+fn until_alike(fields: &Fields) -> usize {
+    let mut json = Extractor::new(fields.clone());
+    let text = |number: usize| format!(r#"{{"a":{{"b":"{number}"}},"n":{number}}}"#);
+    let is_alike = |number: &usize| json.extract_str(&text(*number)).unwrap().likeness().is_some();
+    (0..1000).find(is_alike).unwrap()
+}
+
+/// Of a server whose every second event looks like nothing before, and comes once more when all is forgotten.
+fn odd_stream(fields: &Fields, seed: usize) {
+    let mut json = Extractor::new(fields.clone());
+    for number in 0..60 {
+        let text = format!(r#"{{"a{seed}_{}":[{}1]}}"#, number / 2, "1,".repeat(number / 2));
+        json.extract_str(&text).unwrap();
+    }
+}
+
+/// Of one server nothing gets to those of another's store: neither what it costs to predict it, nor what it has taught.
+#[test]
+fn stores_know_nothing_of_each_other() {
+    let compiled = Fields::compile(&["/a/b"]).unwrap();
+    let (odd, plain, other) =
+        (compiled.with_own_store(), compiled.with_own_store(), compiled.with_own_store());
+    assert!(
+        odd.shares_pointers_with(&plain) && !odd.shares_pointers_with(&Fields::compile(&["/a/b"]).unwrap())
+    );
+    let first = until_alike(&plain);
+    let learned = until_alike(&plain);
+    assert!(learned < first, "{learned} of {first}");
+    for seed in 0..100 {
+        odd_stream(&odd, seed);
+    }
+    assert!(until_alike(&odd) > 40, "it does not pay there");
+    assert_eq!((until_alike(&plain), until_alike(&other)), (learned, first));
+}

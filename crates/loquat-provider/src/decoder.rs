@@ -11,7 +11,7 @@ use loquat_core::{Delta, Ending, Error, ErrorKind, Result};
 use loquat_json::{Limits, ndjson, sse};
 
 use crate::{
-    DecodeLimits, Head, failure,
+    DecodeLimits, DecoderMemory, Head, failure,
     framing::{Frames, Framing, Json, document, element_event, frame_event, refused},
     list::ListFramer,
     outbox::Outbox,
@@ -52,7 +52,7 @@ pub struct Decoder {
     limits: DecodeLimits,
     ending: Option<Ending>,
     /// Where wire and outbox go afterwards.
-    pool: Option<&'static Pool>,
+    pool: Option<DecoderMemory>,
     content_type: Option<Box<str>>,
     request_id: Option<Box<str>>,
 }
@@ -62,29 +62,42 @@ impl Decoder {
         head: &Head<'_>,
         limits: DecodeLimits,
         json: Json,
-        wire: Result<Box<dyn Wire>, Error>,
+        memory: Option<&DecoderMemory>,
+        mut wire: Result<Box<dyn Wire>, Error>,
     ) -> Self {
+        if let (Some(memory), Ok(wire)) = (memory, &mut wire) {
+            wire.learn_in(memory);
+        }
         Self::over(head, limits, json, wire, Outbox::new(limits))
     }
 
-    /// One that goes on with what another left in the pool, and leaves it there in turn.
+    /// One that goes on with what another left in the memory, or in its format's where there is none, and leaves it there in turn.
     pub(crate) fn reusing(
         head: &Head<'_>,
         limits: DecodeLimits,
         json: Json,
+        memory: Option<&DecoderMemory>,
         pool: &'static Pool,
         make: impl FnOnce() -> Result<Box<dyn Wire>>,
     ) -> Self {
-        let (wire, out) = match pool.take() {
+        let own = DecoderMemory::of_format(memory, pool);
+        let memory: &DecoderMemory = own.unwrap_or(pool);
+        let (wire, out) = match memory.take() {
             Some((mut wire, mut out)) => {
                 wire.renew(limits);
                 out.renew(limits);
                 (Ok(wire), out)
             }
-            None => (make(), Outbox::new(limits)),
+            None => {
+                let mut wire = make();
+                if let (Some(own), Ok(wire)) = (own, &mut wire) {
+                    wire.learn_in(own);
+                }
+                (wire, Outbox::new(limits))
+            }
         };
         let mut decoder = Self::over(head, limits, json, wire, out);
-        decoder.pool = Some(pool);
+        decoder.pool = Some(memory.clone());
         decoder
     }
 
@@ -454,7 +467,7 @@ fn nothing(content_type: Option<&str>) -> Error {
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        if let (Some(pool), Some(wire)) = (self.pool, self.wire.take())
+        if let (Some(pool), Some(wire)) = (self.pool.take(), self.wire.take())
             && self.out.is_small()
         {
             pool.give(wire, std::mem::replace(&mut self.out, Outbox::new(self.limits)));

@@ -7,9 +7,9 @@ use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{
     ANTHROPIC_BEDROCK, ANTHROPIC_MESSAGES, ANTHROPIC_VERTEX, AZURE_OPENAI, AZURE_OPENAI_DEPLOYMENT,
-    BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, DASHSCOPE_CUMULATIVE, DecodeLimits, Decoder, GEMINI,
-    GEMINI_INTERACTIONS, GEMINI_VERTEX, Head, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE,
-    OPENAI_COMPLETIONS, OPENAI_RESPONSES,
+    BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, DASHSCOPE_CUMULATIVE, DecodeLimits, Decoder, DecoderMemory,
+    GEMINI, GEMINI_INTERACTIONS, GEMINI_VERTEX, Head, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT,
+    OPENAI_COMPATIBLE, OPENAI_COMPLETIONS, OPENAI_RESPONSES,
 };
 
 /// One wire format: how a request is written, how an answer and an error are read.
@@ -57,8 +57,14 @@ pub trait Format: Send + Sync + fmt::Debug {
         self.authenticate(secret, headers)
     }
 
-    /// A decoder for the body of a 2xx response.
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder;
+    /// A decoder for the body of a 2xx response, which learns what events look like for all others of this format.
+    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
+        self.decoder_in(head, limits, None)
+    }
+
+    /// [`decoder`](Self::decoder) that learns in this memory, and from it: for those of one endpoint, whoever it is. One that decoders
+    /// of another format use is left alone.
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder;
 
     /// What a response that is not 2xx says: kind, code, the provider's own message, request id, retry hint, body.
     /// `Retry-After` as a date is read against the response's own `Date`, as this crate has no clock; without one, whoever has a

@@ -89,6 +89,7 @@ pub use openai::{
     AZURE_OPENAI, AZURE_OPENAI_DEPLOYMENT, BudgetField, OPENAI_CHAT, OPENAI_COMPATIBLE, OpenAiChat,
     OpenAiPlace,
 };
+pub use pool::DecoderMemory;
 pub use profile::{Profile, profile, profiles};
 pub use responses::{OPENAI_RESPONSES, OpenAiResponses};
 #[cfg(feature = "sigv4")]

@@ -1,41 +1,167 @@
-//! What a decoder has learnt and allocated, kept from one answer for the next of its format.
+//! What a decoder has learnt and allocated, kept from one answer for the next of its format and endpoint.
 //!
 //! Most answers are short: of twenty events the first ones would each be met as something new, and each buffer would grow
 //! once more. Kept are the extractors, with the shapes of the events they saw, and the outbox's buffers; nothing of an answer is
 //! ever read again, since every answer begins with everything else as new ([`Wire::renew`]). Nobody waits for the lock: who
 //! does not get it makes new ones.
 
-use std::sync::Mutex;
+use std::{
+    fmt,
+    sync::{Arc, LazyLock, Mutex, OnceLock},
+};
+
+use loquat_json::{Extractor, Fields};
 
 use crate::{outbox::Outbox, wire::Wire};
 
-/// Most that is kept of one format: more answers than that at once are rare in one process, and each costs some 20 KiB as a rule.
+/// Most that is kept of one endpoint: more answers than that at once are rare, and each costs some 20 KiB as a rule.
 const MAX_KEPT: usize = 16;
 
 /// Answers with longer events than this are not kept, in bytes. A bound on what a hostile one leaves behind: an extractor keeps up to
-/// some 100 bytes for each byte of the longest event, and what has been told of a response up to 700 KiB, so that a format keeps 27 MiB at the
+/// some 100 bytes for each byte of the longest event, and what has been told of a response up to 700 KiB, so that an endpoint keeps 27 MiB at the
 /// very most. Text events have 300 bytes.
 pub(crate) const MAX_EVENT_BYTES: usize = 8 * 1024;
 
-/// The parts of a decoder that serve one answer after the other.
-pub(crate) struct Pool(Mutex<Vec<(Box<dyn Wire>, Outbox)>>);
+/// Sets of fields that a format may have: those of its events, and those of what is in them.
+const MAX_FIELDS: usize = 2;
 
-impl Pool {
-    pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Vec::new()))
+/// What the decoders of one endpoint leave for those after them: what its events look like (member names and brackets, in a store of
+/// at most 32 shapes, never values), and buffers. See [`Format::decoder_in`](crate::Format::decoder_in).
+///
+/// One for each format and endpoint, so that none is slowed by what another sends, and no member name gets from one to the other. Empty
+/// it takes some 150 bytes; what is learned comes when it is used, some 20 KiB as a rule for each answer at a time, of which sixteen
+/// stay, and 27 MiB at the very most where all of them are hostile. Clones are the same memory. `Debug` shows nothing of it.
+#[derive(Clone, Default)]
+pub struct DecoderMemory(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    kept: Mutex<Vec<(Box<dyn Wire>, Outbox)>>,
+    /// The pointers of the format that uses it, with stores of its own.
+    fields: [OnceLock<Fields>; MAX_FIELDS],
+    /// The format's own memory, by its address: that of another is left alone.
+    format: OnceLock<usize>,
+}
+
+/// A format's memory, for decoders of no particular endpoint.
+pub(crate) type Pool = LazyLock<DecoderMemory>;
+
+impl DecoderMemory {
+    /// One that knows nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Itself, unless another format uses it.
+    pub(crate) fn of_format<'m>(memory: Option<&'m Self>, pool: &'static Pool) -> Option<&'m Self> {
+        let address = std::ptr::from_ref(pool).addr();
+        memory.filter(|memory| *memory.0.format.get_or_init(|| address) == address)
     }
 
     /// The parts that were given back last. They are as their answer left them.
     pub(crate) fn take(&self) -> Option<(Box<dyn Wire>, Outbox)> {
-        self.0.try_lock().ok()?.pop()
+        self.0.kept.try_lock().ok()?.pop()
     }
 
     /// Keeps them, if there is room.
     pub(crate) fn give(&self, wire: Box<dyn Wire>, out: Outbox) {
-        if let Ok(mut kept) = self.0.try_lock()
+        if let Ok(mut kept) = self.0.kept.try_lock()
             && kept.len() < MAX_KEPT
         {
             kept.push((wire, out));
         }
+    }
+
+    /// Has an extractor that has read nothing yet learn here. `which`: its place among those of the format.
+    pub(crate) fn adopt(&self, which: usize, extractor: &mut Extractor) {
+        let Some(fields) = self.0.fields.get(which) else { return };
+        let fields = fields.get_or_init(|| extractor.fields().with_own_store());
+        if fields.shares_pointers_with(extractor.fields()) {
+            *extractor = Extractor::new(fields.clone());
+        }
+    }
+}
+
+impl fmt::Debug for DecoderMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DecoderMemory").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::{Advance, DecodeLimits, Format, Head, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_RESPONSES};
+
+    /// An answer of these events, and how it ended.
+    fn answer(format: &dyn Format, memory: &DecoderMemory, events: &[String]) -> Advance {
+        let head = Head { status: 200, headers: &HeaderMap::new() };
+        let mut decoder = format.decoder_in(&head, DecodeLimits::default(), Some(memory));
+        decoder
+            .push(Bytes::from(events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>()));
+        decoder.end(None);
+        loop {
+            match decoder.advance() {
+                Advance::Delta => {}
+                over => return over,
+            }
+        }
+    }
+
+    fn chunks(extra: impl Fn(usize) -> String) -> Vec<String> {
+        let chunk = |number| {
+            format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{number}"}}}}]{}}}"#, extra(number))
+        };
+        (0..40).map(chunk).chain(["[DONE]".to_owned()]).collect()
+    }
+
+    /// After how many chunks one looks like the last to a new extractor.
+    fn until_alike(memory: &DecoderMemory) -> usize {
+        let (mut wire, _) = memory.take().expect("an answer has ended");
+        let mut json = Extractor::new(wire.extractor().fields().clone());
+        let mut texts = chunks(|_| String::new()).into_iter().cycle().filter(|text| text.starts_with('{'));
+        texts
+            .position(|text| json.extract_str(&text).expect("JSON").likeness().is_some())
+            .unwrap_or(usize::MAX)
+    }
+
+    #[test]
+    fn endpoints_learn_apart() {
+        let plain = chunks(|_| String::new());
+        let [odd, even, new] = [(); 3].map(|()| DecoderMemory::new());
+        answer(&OPENAI_CHAT, &new, &plain[40..]);
+        for _ in 0..3 {
+            answer(&OPENAI_CHAT, &even, &plain);
+        }
+        for seed in 0..100 {
+            // Each answer by an extractor of its own, of that store.
+            let kept = odd.take();
+            let events =
+                chunks(|number| format!(r#","x{seed}_{}":[{}1]"#, number / 2, "1,".repeat(number / 2)));
+            answer(&OPENAI_CHAT, &odd, &events);
+            drop(kept);
+        }
+        let [odd, even, new] = [odd, even, new].map(|memory| until_alike(&memory));
+        assert!(odd > 40, "{odd}: what that endpoint sends is not predicted");
+        assert!(even < new && new < 10, "{even}, {new}: another's is, and what it has learned is its own");
+    }
+
+    /// Whatever was kept for one format is none of another's business.
+    #[test]
+    fn a_memory_serves_one_format() {
+        let memory = DecoderMemory::new();
+        let plain = chunks(|_| String::new());
+        let expected = answer(&OPENAI_CHAT, &memory, &plain);
+        assert!(matches!(expected, Advance::End(_)));
+        for format in [&OLLAMA_CHAT as &dyn Format, &OPENAI_RESPONSES] {
+            let [within, without] =
+                [&memory, &DecoderMemory::new()].map(|memory| answer(format, memory, &plain));
+            assert_eq!(within, without);
+        }
+        assert_eq!(memory.0.kept.lock().map(|kept| kept.len()).ok(), Some(1));
+        assert_eq!(answer(&OPENAI_CHAT, &memory, &plain), expected);
     }
 }

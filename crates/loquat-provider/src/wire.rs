@@ -7,7 +7,7 @@ use std::fmt;
 use loquat_core::Error;
 use loquat_json::{Event, Extractor, Found};
 
-use crate::{DecodeLimits, outbox::Outbox};
+use crate::{DecodeLimits, DecoderMemory, outbox::Outbox};
 
 /// What a format makes of its events.
 pub(crate) trait Wire: Send + fmt::Debug {
@@ -19,6 +19,11 @@ pub(crate) trait Wire: Send + fmt::Debug {
     /// An error from here is what makes an event no event: not JSON, a bound exceeded. What a provider reports goes to
     /// [`Outbox::fail`].
     fn event(&mut self, event: Incoming<'_>, out: &mut Outbox) -> Result<bool, EventError>;
+
+    /// Learns in that memory, and no longer in its format's. Before its first event.
+    fn learn_in(&mut self, memory: &DecoderMemory) {
+        memory.adopt(0, self.extractor());
+    }
 
     /// Forgets the answer so far, but for the shapes of its events: the next one may be any other. To be written only by formats
     /// with a [`Pool`](crate::pool::Pool).

@@ -8,7 +8,7 @@ use std::{
 
 use loquat_client::{GenerationLimits, HttpModel};
 use loquat_core::{Endpoint, Error, ErrorKind, Model, Result, Secret};
-use loquat_provider::{Format, Profile};
+use loquat_provider::{DecoderMemory, Format, Profile};
 use loquat_schedule::{EndpointSchedule, Schedule};
 use loquat_transport::{AddressPolicy, Config, HeaderName, HeaderValue, Transport, Url};
 
@@ -22,6 +22,8 @@ pub(crate) struct Inner {
     pub(crate) transport: Transport,
     /// Those that dial less, by what endpoints allow that somebody else listed.
     narrower: Mutex<Vec<(AddressPolicy, Transport)>>,
+    /// What endpoints' answers leave for those after them, by format, address and key.
+    memories: Mutex<Vec<(&'static str, String, Option<Secret>, DecoderMemory)>>,
     pub(crate) limits: GenerationLimits,
     /// The field that tells servers how long the caller will wait.
     deadline_header: Option<HeaderName>,
@@ -136,11 +138,31 @@ impl Inner {
         transport
     }
 
+    /// What that endpoint's answers leave for those after them, whichever model was asked.
+    fn memory(&self, format: &'static str, endpoint: &Endpoint) -> DecoderMemory {
+        let Endpoint { base_url, credential, .. } = endpoint;
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = memories.iter();
+        if let Some((.., memory)) =
+            known.find(|(of, address, key, _)| *of == format && address == base_url && key == credential)
+        {
+            return memory.clone();
+        }
+        if memories.len() >= MAX_MEMORIES {
+            memories.remove(0); // who uses it keeps it
+        }
+        let memory = DecoderMemory::new();
+        memories.push((format, base_url.clone(), credential.clone(), memory.clone()));
+        memory
+    }
+
     /// The model at that endpoint, as this client is configured, outside of any schedule.
     pub(crate) fn model_at(&self, format: &'static dyn Format, endpoint: Endpoint) -> Result<HttpModel> {
         let transport = self.transport_within(endpoint.addresses.as_ref());
+        let memory = self.memory(format.name(), &endpoint);
         let headers = self.headers_for(&endpoint);
         let model = HttpModel::new(transport, format, endpoint)?.with_limits(self.limits);
+        let model = model.with_decoder_memory(memory);
         let with = |model: HttpModel, (name, value): &(HeaderName, HeaderValue)| {
             model.with_header(name.clone(), value.clone())
         };
@@ -218,6 +240,8 @@ fn around(endpoint: Option<&EndpointSchedule>, model: impl Model + 'static) -> A
 
 /// Most policies whose connections are kept for the next endpoint: a source has one.
 const MAX_POLICIES: usize = 16;
+/// Most endpoints whose answers' shapes and buffers are kept for the next request: some 100 KiB each as a rule.
+const MAX_MEMORIES: usize = 32;
 /// Most endpoints whose state is kept: more models than any program asks, and some hundred KiB.
 const MAX_ENDPOINTS: usize = 1024;
 
@@ -477,6 +501,7 @@ impl ClientBuilder {
         Ok(Client(Arc::new(Inner {
             transport,
             narrower: Mutex::default(),
+            memories: Mutex::default(),
             limits: self.limits,
             deadline_header: self.deadline_header,
             from_env: self.from_env,

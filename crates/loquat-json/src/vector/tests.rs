@@ -1,9 +1,12 @@
 //! Each level beside plain words, and beside what the standard library says.
 
+use std::io::{self, Write};
+use std::sync::Once;
+
 use super::*;
 use crate::pattern::Hole;
 
-/// Every level that this machine has.
+/// Every level that this machine has; what it has not is said once, past libtest, which would swallow it.
 fn on_all_levels<T: Task>(task: impl Fn() -> T, check: impl Fn(T::Output)) {
     check(task().run(words::Words));
     check(task().run(Always));
@@ -15,6 +18,22 @@ fn on_all_levels<T: Task>(task: impl Fn() -> T, check: impl Fn(T::Output)) {
     if let Some(vector) = x86::Avx512::new() {
         check(vector.run(task()));
     }
+    SAID.call_once(|| {
+        for level in missing_levels() {
+            let _ =
+                writeln!(io::stderr(), "skipped: the vector code for {level}, which this machine has not");
+        }
+    });
+}
+
+static SAID: Once = Once::new();
+
+fn missing_levels() -> Vec<&'static str> {
+    #[cfg(all(target_arch = "x86_64", not(loquat_scalar)))]
+    let levels = [("AVX2", x86::Avx2::new().is_some()), ("AVX-512", x86::Avx512::new().is_some())];
+    #[cfg(not(all(target_arch = "x86_64", not(loquat_scalar))))]
+    let levels = [("AVX2", false), ("AVX-512", false)];
+    levels.into_iter().filter(|(_, is_here)| !is_here).map(|(level, _)| level).collect()
 }
 
 /// What a block looks like to each of the trait's functions.

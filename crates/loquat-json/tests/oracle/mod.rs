@@ -90,6 +90,19 @@ pub fn splits<'i>(bytes: &'i [u8], lengths: &[u8]) -> [Vec<&'i [u8]>; 3] {
     [vec![bytes], cut(bytes, &[1]), cut(bytes, lengths)]
 }
 
+/// With a run of one byte put in, if the first of the fuzz input says so: as long as the borders are that no fuzzer's input reaches
+/// often, one more or one less. Where, the second says.
+pub fn stretched(input: &[u8], bytes: &[u8]) -> Vec<u8> {
+    const LENGTHS: [usize; 8] = [4095, 4097, 16_383, 16_384, 16_385, 65_535, 65_536, 65_537];
+    let mut stretched = bytes.to_vec();
+    if let [first @ 248..=255, place, ..] = input {
+        let place = usize::from(*place).min(bytes.len());
+        let length = LENGTHS[usize::from(first % 8)];
+        stretched.splice(place..place, std::iter::repeat_n(b'x', length));
+    }
+    stretched
+}
+
 /// Splits fuzz input: how many cut lengths, the lengths, the bytes.
 pub fn plan(input: &[u8]) -> (&[u8], &[u8]) {
     match input.split_first() {

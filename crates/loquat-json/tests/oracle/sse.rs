@@ -30,8 +30,8 @@ pub fn whatwg(stream: &[u8]) -> Transcript {
     }
     // "Once the end of the file is reached, any pending data must be discarded."
     let events = state.events.clone();
-    // What `finish` offers beyond the standard: as if the line and the event had been ended.
-    if !line.is_empty() {
+    // What `finish` offers beyond the standard: as if the event had been ended, and the line too if it is one of data.
+    if line == "data" || line.starts_with("data:") {
         state.line(&line);
     }
     state.line("");

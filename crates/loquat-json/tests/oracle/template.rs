@@ -60,7 +60,18 @@ pub fn check(
     documents: &[&[u8]],
     lengths: &[u8],
     framings: &[(&str, &str, bool)],
+    extractors: &mut [Extractor; 2],
+) {
+    check_within(documents, lengths, framings, extractors, Limits::default().with_max_event_bytes(300));
+}
+
+/// [`check`] under these limits.
+pub fn check_within(
+    documents: &[&[u8]],
+    lengths: &[u8],
+    framings: &[(&str, &str, bool)],
     [predicting, plain]: &mut [Extractor; 2],
+    limits: Limits,
 ) {
     for document in documents {
         assert_eq!(owned(predicting.extract(document)), owned(plain.extract(document)));
@@ -70,7 +81,6 @@ pub fn check(
         let after = line_end.repeat(if *is_sse { 2 } else { 1 }).into_bytes();
         let stream: Vec<u8> =
             documents.iter().flat_map(|document| [&before, *document, &after].concat()).collect();
-        let limits = Limits::default().with_max_event_bytes(300);
         check_stream(&stream, lengths, [predicting, plain], || match is_sse {
             true => sse::Decoder::new(limits).into(),
             false => ndjson::Decoder::new(limits).into(),

@@ -9,7 +9,7 @@ use loquat_json::{Extractor, Found, Match, Str, Value};
 use serde_json::{Map, Value as Owned};
 
 use crate::{
-    DecodeLimits,
+    DecodeLimits, DecoderMemory,
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
@@ -70,7 +70,7 @@ fields! {
 pub(super) const OPAQUE: &str = "anthropic-messages";
 
 /// What answers leave for those after them.
-pub(super) static POOL: Pool = Pool::new();
+pub(super) static POOL: Pool = Pool::new(DecoderMemory::new);
 
 /// The state of one answer.
 #[derive(Debug)]

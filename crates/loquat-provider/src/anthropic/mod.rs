@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{
-    DecodeLimits, Decoder, Encoded, Format, Head, Outgoing, encode as shared, failure, framing::Json,
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, Outgoing, encode as shared, failure,
+    framing::Json,
 };
 
 /// The Messages format.
@@ -90,8 +91,8 @@ impl Format for AnthropicMessages {
         self.authenticate(secret, headers)
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::reusing(head, limits, Json::Document, &decode::POOL, decode::Messages::boxed)
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
+        Decoder::reusing(head, limits, Json::Document, memory, &decode::POOL, decode::Messages::boxed)
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

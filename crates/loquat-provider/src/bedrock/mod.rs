@@ -13,7 +13,8 @@ use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{
-    DecodeLimits, Decoder, Encoded, Format, Head, Outgoing, encode as shared, failure, framing::Json,
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, Outgoing, encode as shared, failure,
+    framing::Json,
 };
 
 /// The Converse format.
@@ -52,8 +53,8 @@ impl Format for BedrockConverse {
         self.authenticate(secret, headers)
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, Json::Document, decode::Converse::boxed())
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
+        Decoder::new(head, limits, Json::Document, memory, decode::Converse::boxed())
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

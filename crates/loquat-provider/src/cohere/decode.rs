@@ -6,7 +6,7 @@ use loquat_core::{Error, ErrorKind, FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Value};
 
 use crate::{
-    DecodeLimits,
+    DecodeLimits, DecoderMemory,
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
@@ -63,7 +63,7 @@ fields! {
 }
 
 /// What answers leave for those after them.
-pub(super) static POOL: Pool = Pool::new();
+pub(super) static POOL: Pool = Pool::new(DecoderMemory::new);
 
 /// The state of one answer.
 #[derive(Debug)]

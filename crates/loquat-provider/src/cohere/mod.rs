@@ -8,7 +8,9 @@ mod encode;
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
+use crate::{
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, encode as shared, failure, framing::Json,
+};
 
 /// The Cohere chat format. The base URL is `https://api.cohere.com`.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +33,11 @@ impl Format for CohereChat {
         shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
         // Version 1 streams lines, under the content type of such.
         let streams = head.content_type().is_some_and(|kind| kind.contains("stream+json"));
         let json = if streams { Json::Lines } else { Json::Document };
-        Decoder::reusing(head, limits, json, &decode::POOL, decode::Chat::boxed)
+        Decoder::reusing(head, limits, json, memory, &decode::POOL, decode::Chat::boxed)
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

@@ -11,7 +11,7 @@ use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, Message, ModelInfo, Part, Result, Role, Secret};
 
 use crate::{
-    DecodeLimits, Decoder, Encoded, Format, Head,
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head,
     encode::{self as shared, unsupported},
     failure,
     framing::Json,
@@ -46,8 +46,8 @@ impl Format for OpenAiCompletions {
         shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, Json::Document, openai::Completions::boxed())
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
+        Decoder::new(head, limits, Json::Document, memory, openai::Completions::boxed())
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {
@@ -76,8 +76,8 @@ impl Format for OllamaGenerate {
         shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, Json::Lines, generate::Generate::boxed())
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
+        Decoder::new(head, limits, Json::Lines, memory, generate::Generate::boxed())
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

@@ -9,7 +9,9 @@ mod encode;
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
+use crate::{
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, encode as shared, failure, framing::Json,
+};
 
 /// The DashScope format.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +43,8 @@ impl Format for DashScope {
         shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, Json::Document, decode::Generation::boxed(self.incremental))
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
+        Decoder::new(head, limits, Json::Document, memory, decode::Generation::boxed(self.incremental))
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

@@ -12,7 +12,9 @@ mod encode;
 use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
+use crate::{
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, encode as shared, failure, framing::Json,
+};
 
 /// The Gemini format. Both places speak the same; they differ in the address and in where the credential goes.
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +50,8 @@ impl Format for Gemini {
         }
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::reusing(head, limits, Json::List, &decode::POOL, || decode::Generate::boxed(limits))
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
+        Decoder::reusing(head, limits, Json::List, memory, &decode::POOL, || decode::Generate::boxed(limits))
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

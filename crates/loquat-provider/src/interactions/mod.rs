@@ -8,7 +8,10 @@ mod encode;
 use http::{HeaderMap, HeaderName};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, GEMINI, Head, encode as shared, failure, framing::Json};
+use crate::{
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, GEMINI, Head, encode as shared, failure,
+    framing::Json,
+};
 
 /// The interactions format. The base URL is Gemini's, `https://generativelanguage.googleapis.com/v1beta`.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +34,8 @@ impl Format for GeminiInteractions {
         shared::authenticate(headers, HeaderName::from_static("x-goog-api-key"), "", secret)
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::new(head, limits, Json::Document, decode::Interactions::boxed(limits))
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
+        Decoder::new(head, limits, Json::Document, memory, decode::Interactions::boxed(limits))
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

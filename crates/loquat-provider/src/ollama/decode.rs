@@ -7,7 +7,7 @@ use loquat_core::{FinishReason, Result, Usage};
 use loquat_json::{Extractor, Found, Str, Value};
 
 use crate::{
-    DecodeLimits,
+    DecodeLimits, DecoderMemory,
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
@@ -37,7 +37,7 @@ fields! {
 }
 
 /// What answers leave for those after them.
-pub(super) static POOL: Pool = Pool::new();
+pub(super) static POOL: Pool = Pool::new(DecoderMemory::new);
 
 /// The state of one answer.
 #[derive(Debug)]

@@ -9,7 +9,9 @@ pub(crate) use encode::{set_form, set_options, set_thinking};
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
+use crate::{
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, encode as shared, failure, framing::Json,
+};
 
 /// The Ollama chat format.
 #[derive(Debug, Clone, Copy)]
@@ -33,8 +35,8 @@ impl Format for OllamaChat {
         shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::reusing(head, limits, Json::Lines, &decode::POOL, decode::Chat::boxed)
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
+        Decoder::reusing(head, limits, Json::Lines, memory, &decode::POOL, decode::Chat::boxed)
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

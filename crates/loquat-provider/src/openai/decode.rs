@@ -14,7 +14,7 @@ use loquat_json::{Extractor, Found, Str, Value};
 
 use self::choice::choices;
 use crate::{
-    DecodeLimits,
+    DecodeLimits, DecoderMemory,
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
@@ -122,7 +122,7 @@ chat_fields! {
 }
 
 /// What answers leave for those after them.
-pub(super) static POOL: Pool = Pool::new();
+pub(super) static POOL: Pool = Pool::new(DecoderMemory::new);
 
 /// The state of one answer.
 #[derive(Debug)]

@@ -10,7 +10,9 @@ pub(crate) use encode::wire_messages;
 use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
+use crate::{
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, encode as shared, failure, framing::Json,
+};
 
 /// The format's name in an opaque part: an element of a content list, of a kind that is not known.
 const OPAQUE: &str = "openai-chat";
@@ -167,8 +169,8 @@ impl Format for OpenAiChat {
         }
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::reusing(head, limits, Json::Document, &decode::POOL, decode::Chat::boxed)
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
+        Decoder::reusing(head, limits, Json::Document, memory, &decode::POOL, decode::Chat::boxed)
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {

@@ -15,7 +15,7 @@ use super::{
     told::{Again, Aside, At, Heard, Names, Section, Sort, Told, Words, hash_of},
 };
 use crate::{
-    DecodeLimits,
+    DecodeLimits, DecoderMemory,
     calls::CallPiece,
     failure,
     fields::{Pick, bits, fields},
@@ -80,7 +80,7 @@ fields! {
 }
 
 /// What answers leave for those after them.
-pub(super) static POOL: Pool = Pool::new();
+pub(super) static POOL: Pool = Pool::new(DecoderMemory::new);
 
 /// The state of one answer.
 #[derive(Debug)]
@@ -120,6 +120,11 @@ impl Responses {
 }
 
 impl Wire for Responses {
+    fn learn_in(&mut self, memory: &DecoderMemory) {
+        memory.adopt(0, &mut self.extractor);
+        memory.adopt(1, self.items.extractor());
+    }
+
     fn renew(&mut self, limits: DecodeLimits) {
         let Self { extractor: _, items: _, told, word: _, text: _ } = self;
         told.renew(limits.max_tool_calls);

@@ -57,6 +57,10 @@ impl Items {
         Ok(Self { extractor: Field::extractor()?, word: String::new(), parts, output })
     }
 
+    pub(super) fn extractor(&mut self) -> &mut Extractor {
+        &mut self.extractor
+    }
+
     /// Tells all of an item of an answer that is no stream.
     pub(super) fn take(&mut self, raw: &str, out: &mut Outbox) -> Result<(), EventError> {
         let found = self.extractor.extract_str(raw)?;

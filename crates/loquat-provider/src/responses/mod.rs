@@ -12,7 +12,9 @@ mod told;
 use http::{HeaderMap, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
-use crate::{DecodeLimits, Decoder, Encoded, Format, Head, encode as shared, failure, framing::Json};
+use crate::{
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, encode as shared, failure, framing::Json,
+};
 
 /// The Responses format.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +37,10 @@ impl Format for OpenAiResponses {
         shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
     }
 
-    fn decoder(&self, head: &Head<'_>, limits: DecodeLimits) -> Decoder {
-        Decoder::reusing(head, limits, Json::Document, &decode::POOL, || decode::Responses::boxed(limits))
+    fn decoder_in(&self, head: &Head<'_>, limits: DecodeLimits, memory: Option<&DecoderMemory>) -> Decoder {
+        Decoder::reusing(head, limits, Json::Document, memory, &decode::POOL, || {
+            decode::Responses::boxed(limits)
+        })
     }
 
     fn error(&self, head: &Head<'_>, body: &[u8]) -> Error {
