@@ -337,9 +337,14 @@ impl Inner {
     /// where it has one, its time where the peer understands that.
     fn add_context(&self, headers: &mut HeaderMap, context: &Context) -> Result<()> {
         const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+        const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
         const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
         if let Some(trace) = context.traceparent().and_then(|trace| HeaderValue::try_from(trace).ok()) {
             headers.insert(TRACEPARENT, trace);
+            // Of no use without the other (§3.3 there).
+            if let Some(Ok(state)) = context.tracestate().map(|state| HeaderValue::try_from(state.as_str())) {
+                headers.insert(TRACESTATE, state);
+            }
         }
         if let Some(key) = context.idempotency_key() {
             let key = HeaderValue::try_from(key).map_err(|_| {

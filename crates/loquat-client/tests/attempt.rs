@@ -529,14 +529,16 @@ async fn the_peer_is_told_of_trace_key_and_deadline() {
         read.await.expect("a request").to_ascii_lowercase()
     };
     let plain = ask(Context::new()).await;
-    for name in ["traceparent", "idempotency-key", "x-envoy-upstream-rq-timeout-ms"] {
+    for name in ["traceparent", "tracestate", "idempotency-key", "x-envoy-upstream-rq-timeout-ms"] {
         assert!(!plain.contains(name), "{name} without a reason");
     }
     let trace = loquat_core::TraceContext::random();
-    let context =
-        Context::new().with_trace(trace).with_idempotency_key("key-1").with_timeout(Duration::from_secs(9));
+    let state = loquat_core::TraceState::parse("rojo=00f067aa0ba902b7,congo=t61rcwkgmze").expect("valid");
+    let context = Context::new().with_trace(trace).with_trace_state(state);
+    let context = context.with_idempotency_key("key-1").with_timeout(Duration::from_secs(9));
     let told = ask(context).await;
     assert!(told.contains(&format!("traceparent: {}\r\n", trace.to_header())), "{told}");
+    assert!(told.contains("tracestate: rojo=00f067aa0ba902b7,congo=t61rcwkgmze\r\n"), "{told}");
     assert!(told.contains("idempotency-key: key-1\r\n"), "{told}");
     assert!(
         told.contains("x-envoy-upstream-rq-timeout-ms: 8") || told.contains("timeout-ms: 9000\r\n"),

@@ -12,13 +12,14 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, Error, ErrorKind, Event, Probe, SystemClock};
+use crate::{Clock, Error, ErrorKind, Event, Probe, SystemClock, TraceState};
 
 /// The conditions of one operation. Cheap to clone; clones share the cancellation.
 #[derive(Clone)]
 #[must_use]
 pub struct Context {
     trace: TraceContext,
+    trace_state: Option<TraceState>,
     tenant: Option<Arc<str>>,
     deadline: Option<Instant>,
     idempotency_key: Option<Arc<str>>,
@@ -35,6 +36,7 @@ impl Context {
     pub fn new() -> Self {
         Self {
             trace: TraceContext::random(),
+            trace_state: None,
             tenant: None,
             deadline: None,
             idempotency_key: None,
@@ -45,10 +47,18 @@ impl Context {
         }
     }
 
-    /// Joins a trace that began elsewhere. From here it is sent on, too: [`traceparent`](Self::traceparent).
+    /// Joins a trace that began elsewhere. From here it is sent on, too: [`traceparent`](Self::traceparent). What was said of
+    /// another trace is forgotten.
     pub fn with_trace(mut self, trace: TraceContext) -> Self {
-        self.trace = trace;
+        (self.trace, self.trace_state) = (trace, None);
         self.joined = true;
+        self
+    }
+
+    /// With what tracing systems have said of that trace, which came beside it and goes on beside it: after
+    /// [`with_trace`](Self::with_trace), and `None` where its header was not to be read ([`TraceState::parse`]).
+    pub fn with_trace_state(mut self, state: impl Into<Option<TraceState>>) -> Self {
+        self.trace_state = state.into();
         self
     }
 
@@ -120,6 +130,12 @@ impl Context {
     /// use to a provider.
     pub fn traceparent(&self) -> Option<String> {
         self.joined.then(|| self.trace.to_header())
+    }
+
+    /// The `tracestate` header for the next hop, as it came: where there is one, and a [`traceparent`](Self::traceparent) that it
+    /// belongs to.
+    pub fn tracestate(&self) -> Option<&TraceState> {
+        self.trace_state.as_ref().filter(|_| self.joined)
     }
 
     /// Whether the trace began elsewhere.
@@ -390,6 +406,22 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_trace_goes_with_it_and_with_no_other() {
+        let state = TraceState::parse("congo=t61rcWkgMzE");
+        let alone = Context::new().with_trace_state(state.clone());
+        assert_eq!(alone.tracestate(), None, "nobody is told of the trace");
+        let joined = Context::new().with_trace(TraceContext::random()).with_trace_state(state.clone());
+        assert_eq!(joined.tracestate(), state.as_ref());
+        let part = joined.child().with_span(joined.trace().child());
+        assert_eq!(part.tracestate(), state.as_ref(), "the same trace");
+        assert_eq!(joined.with_trace(TraceContext::random()).tracestate(), None, "another one");
+        let none = TraceState::parse("not valid");
+        assert!(
+            Context::new().with_trace(TraceContext::random()).with_trace_state(none).traceparent().is_some()
+        );
+    }
 
     #[test]
     fn traceparent_round_trips_and_refuses_nonsense() {

@@ -61,6 +61,7 @@ mod response;
 mod secret;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod trace_state;
 
 pub use address::{AddressPolicy, Network};
 pub use answer::{Answer, DEFAULT_MAX_ANSWER_BYTES, DeltaStream, Meta, Source, Step};
@@ -82,3 +83,4 @@ pub use request::{CacheHint, ChatRequest, ExtraHeaders, JsonText, ResponseFormat
 pub use response::{Choice, Detail, Response, Usage};
 pub use secret::Secret;
 pub use tokio_util::sync::CancellationToken;
+pub use trace_state::TraceState;

@@ -3,7 +3,7 @@
 //!
 //! The numbers, 1 to 20, are shared with `loquat/tests/faults.rs`, where the ones are that are missing here (retries,
 //! `Retry-After`, budgets, the breaker, the decoding of events). No row depends on how long something takes
-//! on a loaded machine: waits are for events, and limits in time are only ever lower bounds.
+//! on a loaded machine: waits are for events, and limits in time are lower bounds, or many times what it takes.
 
 mod support;
 
@@ -139,6 +139,12 @@ const ROWS: &[Row] = &[
         run: || Box::pin(tiny_frames()),
     },
     Row {
+        fault: 17,
+        inject: "60,000 DATA frames of one byte to a consumer that reads when all are there",
+        must: "held as bytes, not as frames: most are joined",
+        run: || Box::pin(tiny_frames_unread()),
+    },
+    Row {
         fault: 18,
         inject: "one unread stream among a hundred",
         must: "the others flow",
@@ -149,6 +155,12 @@ const ROWS: &[Row] = &[
         inject: "5,000 cancelled requests",
         must: "no GOAWAY of our own making, and the next request is served",
         run: || Box::pin(cancels()),
+    },
+    Row {
+        fault: 19,
+        inject: "5,000 more, a hundred at a time from as many tasks",
+        must: "the same, and the streams of nobody else are harmed",
+        run: || Box::pin(cancels_at_once()),
     },
 ];
 
@@ -234,7 +246,7 @@ async fn black_hole() {
     let peer = play(vec![vec![Step::Request, say(OK), Step::Hold]]).await;
     let script = Script::new([vec![black, peer.address]]);
     let tcp = TcpConfig::default();
-    let delay = tcp.attempt_delay;
+    let (delay, whole) = (tcp.attempt_delay, Limits::default().connect);
     assert_eq!(delay, Duration::from_millis(250));
     let transport = with(Config::default().with_resolver(script).with_tcp(tcp));
     let begin = Instant::now();
@@ -242,7 +254,9 @@ async fn black_hole() {
     let response = send(&transport, request).await.expect("the second address");
     assert_eq!(response.connection.peer, Some(peer.address));
     assert_eq!(text(response).await.expect("whole"), "hi");
-    assert!(begin.elapsed() >= delay, "the first had its time");
+    let took = begin.elapsed();
+    assert!(took >= delay, "the first had its time");
+    assert!(took < whole / 2, "and no more: {took:?}");
 }
 
 async fn tls_stall() {
@@ -490,6 +504,40 @@ async fn tiny_frames() {
     assert_eq!(transport.stats().http2_open, 1);
 }
 
+/// What holds memory is a frame, some hundred bytes whatever is in it. Joined frames come out in pieces of 16 KiB; between two times
+/// that the driver takes over from those who have fallen behind, 128 KiB are read at most, which is 13,107 of these frames.
+async fn tiny_frames_unread() {
+    const FRAMES: usize = 60_000;
+    let sent = Arc::new(Notify::new());
+    let told = Arc::clone(&sent);
+    let (address, goaways) = serve(move |_, mut respond| {
+        let told = Arc::clone(&told);
+        async move {
+            let mut stream = respond.send_response(http::Response::new(()), false).expect("open");
+            for number in 0..FRAMES {
+                stream.send_data(Bytes::from_static(b"x"), number == FRAMES - 1).expect("open");
+                if number % 1000 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            told.notify_one();
+        }
+    })
+    .await;
+    let transport = with(http2());
+    let mut response = send(&transport, post(address)).await.expect("head");
+    sent.notified().await;
+    // Until the last of them has crossed the socket.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (mut bytes, mut pieces) = (0, 0);
+    while let Some(chunk) = response.body.chunk().await {
+        bytes += chunk.expect("alive").len();
+        pieces += 1;
+    }
+    assert_eq!((bytes, goaways.load(SeqCst)), (FRAMES, 0));
+    assert!(pieces <= 128 * 1024 / 10 + FRAMES / (16 * 1024) + 1, "held in {pieces} pieces");
+}
+
 async fn one_unread() {
     let (address, _) = serve(|_, mut respond| async move {
         let mut stream = respond.send_response(http::Response::new(()), false).expect("open");
@@ -509,20 +557,60 @@ async fn one_unread() {
     assert_eq!(transport.stats().http2_opened, 1);
 }
 
-async fn cancels() {
-    let (address, goaways) = serve(|_, mut respond| async move {
+/// A server of streams that never end.
+async fn endless() -> (SocketAddr, Arc<AtomicUsize>) {
+    serve(|_, mut respond| async move {
         let Ok(mut stream) = respond.send_response(http::Response::new(()), false) else { return };
         while stream.send_data(Bytes::from_static(b"token"), false).is_ok() {
             tokio::task::yield_now().await;
         }
     })
-    .await;
+    .await
+}
+
+/// A stream with its first token.
+async fn begun(transport: &Transport, address: SocketAddr) -> loquat_transport::Response {
+    let mut response = send(transport, post(address)).await.expect("served");
+    assert_eq!(response.body.chunk().await.expect("some").expect("fine"), "token");
+    response
+}
+
+async fn cancels() {
+    let (address, goaways) = endless().await;
     let transport = with(http2());
     let begin = Instant::now();
     for _ in 0..5_000 {
-        let mut response = send(&transport, post(address)).await.expect("served");
-        assert_eq!(response.body.chunk().await.expect("some").expect("fine"), "token");
+        drop(begun(&transport, address).await);
     }
     let stats = transport.stats();
     assert_eq!((goaways.load(SeqCst), stats.replaced), (0, 0), "{stats:?} after {:?}", begin.elapsed());
+}
+
+async fn cancels_at_once() {
+    let (address, goaways) = endless().await;
+    let transport = with(http2());
+    let mut witness = begun(&transport, address).await;
+    for _ in 0..50 {
+        // All have begun before any is given up, and then all are at the same time.
+        let gate = Arc::new(tokio::sync::Barrier::new(100));
+        let callers: Vec<_> = (0..100)
+            .map(|_| {
+                let (transport, gate) = (transport.clone(), Arc::clone(&gate));
+                tokio::spawn(async move {
+                    let response = begun(&transport, address).await;
+                    gate.wait().await;
+                    drop(response);
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.expect("served");
+        }
+        assert!(witness.body.chunk().await.expect("some").is_ok(), "it was nobody's to end");
+    }
+    drop(witness);
+    drop(begun(&transport, address).await);
+    let stats = transport.stats();
+    assert_eq!((goaways.load(SeqCst), stats.replaced), (0, 0), "{stats:?}");
+    eventually("connections with too many resets are closed", || transport.stats().http2_open <= 1).await;
 }

@@ -3,12 +3,18 @@
 #[path = "support/says.rs"]
 mod says;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use loquat::{
     Answer, Chat, Client, Context, ErrorKind, Message, Model, ModelExt, Result, Toolbox,
     core::{BoxFuture, Endpoint, model_fn},
     router::{Abilities, EndpointSpec, Plan, Router},
+    schedule::{Schedule, breaker::BreakerPolicy, retry::RetryPolicy},
     schemars::JsonSchema,
     tool,
     transport::{Config, HeaderName, Resolve},
@@ -156,4 +162,30 @@ async fn servers_are_told_how_long_the_caller_waits() {
     };
     let told: Vec<_> = server.requests().iter().map(told).collect();
     assert!(told.len() == 2 && told.iter().all(|&left| left > 0 && left <= 20_000), "{told:?}");
+}
+
+/// An endpoint whose breaker opens under a request, by that request's own failure: its retry would wait for the breaker, and somebody
+/// else can answer. Later ones do not even look there.
+#[tokio::test]
+async fn nobody_waits_at_an_open_breaker_while_another_endpoint_is_well() {
+    const OPEN: Duration = Duration::from_secs(30);
+    let (busy, busy_url) = server((0..9).map(|_| Reply::refusal(503, "busy"))).await;
+    let (well, well_url) = server((0..2).map(|_| text("here"))).await;
+    let breaker = BreakerPolicy::default().with_success_rate(50, OPEN, 1).with_ejection(OPEN, OPEN);
+    let retry = RetryPolicy::default().with_bases(Duration::from_millis(1), Duration::from_millis(1));
+    let schedule = Schedule::new().with_breaker(breaker).with_retry(retry);
+    let endpoint = |name: &str, url: &str| EndpointSpec::new(name, Endpoint::new("openai", url, "m"));
+    let plan = Plan::new()
+        .with_endpoint(endpoint("busy", &busy_url))
+        .with_endpoint(endpoint("well", &well_url))
+        .with_chain("chat", ["busy", "well"]);
+    let client = Client::builder().schedule(schedule).build().expect("valid");
+    let router = client.router(&plan).expect("a plan");
+    let begun = Instant::now();
+    for asked in 1..=2 {
+        let answer = router.chat("chat").user("hi").send().await.expect("the other answers");
+        assert_eq!((answer.text().as_str(), well.requests().len()), ("here", asked));
+        assert_eq!(busy.requests().len(), 1, "left alone since");
+    }
+    assert!(begun.elapsed() < OPEN / 2, "{:?}", begun.elapsed());
 }

@@ -40,17 +40,18 @@ impl Drop for Permit {
 /// The permission to make one connection. Dropped unused, it lets another request try.
 #[derive(Debug)]
 pub(crate) struct Ticket {
+    /// Declared before the permit, and so dropped before it: else a place would be free while others still count on this connection.
+    pub(crate) making: Making,
     /// To be kept as long as the connection lives.
     pub(crate) permit: Permit,
-    pub(crate) making: Making,
 }
 
 impl Ticket {
     /// For a connection that its site counts already.
     pub(super) fn new(site: &Arc<Site>) -> Self {
         Self {
-            permit: Permit { site: Arc::clone(site), protocol: None },
             making: Making { site: Arc::clone(site) },
+            permit: Permit { site: Arc::clone(site), protocol: None },
         }
     }
 }
@@ -90,9 +91,7 @@ impl Making {
 
     /// It could not be made: those who waited for it fail with the same error.
     pub(crate) fn failed(self, error: &Error) {
-        let mut state = self.site.lock();
-        state.failures += 1;
-        state.last_failure = Some(error.clone());
+        self.site.lock().failure = Some(error.clone());
     }
 }
 

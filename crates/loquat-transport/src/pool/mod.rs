@@ -7,6 +7,8 @@ mod grant;
 mod keep;
 mod queue;
 mod site;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

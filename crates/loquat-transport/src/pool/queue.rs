@@ -1,10 +1,12 @@
-//! Who waits for a place at an origin that has no more of them: first come, first served, whatever each has waited for before.
+//! Who waits at an origin: first come, first served, whether for a connection that another request is making or for a place where there
+//! are no more of them.
 //!
 //! What becomes free is handed to who has waited longest, under the lock under which it became free. If it were only announced, who
 //! comes at that moment would take it, and who asks in a loop would leave nothing to the others.
 
 use std::{collections::VecDeque, sync::Arc};
 
+use loquat_core::Error;
 use tokio::sync::oneshot;
 
 use super::site::{Checkout, Site, Wants};
@@ -15,6 +17,8 @@ use crate::http1::Http1;
 pub(super) struct Queue {
     waiters: VecDeque<Waiter>,
     numbers: u64,
+    /// So many of them, from the front, count on a connection that another request is making. The others have no place.
+    counting: usize,
 }
 
 struct Waiter {
@@ -28,41 +32,67 @@ impl Queue {
         self.waiters.is_empty()
     }
 
-    /// A number, by which one who came now is served.
-    pub(super) fn number(&mut self) -> u64 {
-        self.numbers += 1;
-        self.numbers
+    /// How many wait, where all of them count on connections being made: then who comes may look whether there is more. `None`
+    /// where somebody has no place, and whoever comes after has none either.
+    pub(super) fn all_counting(&self) -> Option<usize> {
+        (self.counting == self.waiters.len()).then_some(self.counting)
     }
 
-    /// The place of who has that number.
-    pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants, number: u64) -> Place {
+    /// A place at the end.
+    pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants, is_counting: bool) -> Place {
         let (sender, receiver) = oneshot::channel();
-        let index = self.waiters.partition_point(|waiter| waiter.number < number);
-        self.waiters.insert(index, Waiter { number, wants, sender });
-        Place { site: Arc::clone(site), number, receiver }
+        self.counting += usize::from(is_counting);
+        self.numbers += 1;
+        self.waiters.push_back(Waiter { number: self.numbers, wants, sender });
+        Place { site: Arc::clone(site), number: self.numbers, receiver }
     }
 
-    /// Whether all who wait here came after who has that number.
-    pub(super) fn is_behind(&self, number: u64) -> bool {
-        self.waiters.front().is_none_or(|waiter| waiter.number > number)
+    /// What the one behind so many others wants.
+    pub(super) fn wants(&self, ahead: usize) -> Option<Wants> {
+        self.waiters.get(ahead).map(|waiter| waiter.wants)
     }
 
-    /// What the first one wants.
-    pub(super) fn first(&self) -> Option<Wants> {
-        self.waiters.front().map(|waiter| waiter.wants)
-    }
-
-    /// The first one gets that, once the lock is free.
-    pub(super) fn hand_over(&mut self, checkout: Checkout, later: &mut Later) {
-        if let Some(waiter) = self.waiters.pop_front() {
+    /// The one behind so many others gets that, once the lock is free.
+    pub(super) fn hand_over(&mut self, ahead: usize, checkout: Checkout, later: &mut Later) {
+        if let Some(waiter) = self.waiters.remove(ahead) {
+            self.counting -= usize::from(ahead < self.counting);
             later.handed.push((waiter.sender, checkout));
         }
     }
 
-    fn leave(&mut self, number: u64) {
-        if let Ok(index) = self.waiters.binary_search_by_key(&number, |waiter| waiter.number) {
-            self.waiters.remove(index);
+    /// Who counted on a connection being made learns why there is none.
+    pub(super) fn fail(&mut self, error: &Error, later: &mut Later) {
+        let failed = self.waiters.drain(..self.counting);
+        later.handed.extend(failed.map(|waiter| (waiter.sender, Checkout::Failed(error.clone()))));
+        self.counting = 0;
+    }
+
+    /// The one behind so many others has a connection being made to count on, as those before it have. How many are before the next
+    /// for whom it may be otherwise: unless `all` are to be asked, who counts on one and wants the same goes on doing so.
+    pub(super) fn counts(&mut self, ahead: usize, all: bool) -> usize {
+        let next = ahead + 1;
+        self.counting = self.counting.max(next);
+        if all {
+            return next;
         }
+        let wants = self.wants(ahead);
+        let other = (next..self.counting).find(|index| self.wants(*index) != wants);
+        other.unwrap_or(self.counting)
+    }
+
+    /// The one behind so many others has nothing to count on, and so those behind it have not.
+    pub(super) fn counts_not(&mut self, ahead: usize) {
+        self.counting = self.counting.min(ahead);
+    }
+
+    /// Whether others may have waited because that one did.
+    fn leave(&mut self, number: u64) -> bool {
+        let Ok(index) = self.waiters.binary_search_by_key(&number, |waiter| waiter.number) else {
+            return false;
+        };
+        self.waiters.remove(index);
+        self.counting -= usize::from(index < self.counting);
+        index == self.counting
     }
 }
 
@@ -82,7 +112,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.site.lock().queue.leave(self.number);
+        self.site.change_if(|state| state.queue.leave(self.number));
         // From here on who would hand something over keeps it.
         self.receiver.close();
         if let Ok(checkout) = self.receiver.try_recv() {

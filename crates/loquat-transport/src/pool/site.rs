@@ -6,17 +6,15 @@
 
 use std::{
     fmt,
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use loquat_core::Error;
-use tokio::sync::Notify;
 
 use super::{
     grant::{Slot, Ticket},
-    queue::{Later, Place, Queue},
+    queue::{Later, Queue},
 };
 use crate::{Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats::Counters};
 
@@ -27,8 +25,6 @@ const TRUSTED_FOR: Duration = Duration::from_millis(1);
 /// See the [module](self).
 pub(crate) struct Site {
     state: Mutex<State>,
-    /// Tells those who wait for a connection that another request is making: one for a freed place, all when it was made or failed.
-    changed: Notify,
     pub(super) config: PoolConfig,
     http2: Http2Limits,
     pub(crate) counters: Arc<Counters>,
@@ -43,17 +39,14 @@ pub(super) struct State {
     pub(super) connecting: usize,
     /// Connections that are open or being made.
     pub(super) open: usize,
-    /// Requests that wait for a connection another request is making.
-    pub(super) waiting: usize,
-    /// Requests that wait for a place.
+    /// Requests that wait.
     pub(super) queue: Queue,
     /// What connections here speak, once one has been made.
     pub(super) speaks: Option<Protocol>,
     /// Streams that a new HTTP/2 connection is expected to have.
     pub(super) streams: usize,
-    /// How often making a connection failed, and why the last time: those who waited for it fail with it.
-    pub(super) failures: u64,
-    pub(super) last_failure: Option<Error>,
+    /// Why a connection could not be made, until those who counted on it are told.
+    pub(super) failure: Option<Error>,
     /// The idle time that the peer did not grant lately, and when it was learnt.
     pub(super) early_close: Option<(Duration, Instant)>,
     /// The pool is gone: nothing is kept any more.
@@ -86,7 +79,7 @@ impl Shared {
 }
 
 /// What a request can make do with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wants {
     /// Whether it may be sent twice.
     pub(crate) replayable: bool,
@@ -107,8 +100,8 @@ pub(crate) enum Checkout {
 
 /// What a request has to wait for.
 enum Wait {
-    /// A connection that another request is making; how many could not be made so far.
-    Making { failures: u64 },
+    /// A connection that another request is making.
+    Making,
     /// A place.
     Place,
 }
@@ -125,22 +118,14 @@ impl Site {
             http2: Vec::new(),
             connecting: 0,
             open: 0,
-            waiting: 0,
             queue: Queue::default(),
             speaks,
             streams: http2.max_streams.max(1),
             early_close: None,
-            failures: 0,
-            last_failure: None,
+            failure: None,
             shut: false,
         };
-        Arc::new(Self {
-            state: Mutex::new(state),
-            changed: Notify::new(),
-            config,
-            http2: http2.clone(),
-            counters,
-        })
+        Arc::new(Self { state: Mutex::new(state), config, http2: http2.clone(), counters })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -155,7 +140,7 @@ impl Site {
             if !state.queue.is_empty() {
                 return None;
             }
-            self.find(&mut state, wants, now, &mut later)
+            self.find(&mut state, wants, 0, now, &mut later)
         };
         later.now(self);
         found.ok()
@@ -166,70 +151,50 @@ impl Site {
     /// # Cancel safety
     /// Dropping it gives the place in the queue up and loses nothing.
     pub(crate) async fn checkout(self: &Arc<Self>, wants: Wants) -> Checkout {
-        let mut number = None;
         loop {
-            let mut changed = pin!(self.changed.notified());
-            // Before the look, so that a change between look and wait is not missed.
-            changed.as_mut().enable();
             let mut later = Later::default();
             let found = {
                 let mut state = self.lock();
-                let number = *number.get_or_insert_with(|| state.queue.number());
-                let found = if state.queue.is_behind(number) {
-                    self.find(&mut state, wants, Instant::now(), &mut later)
-                } else {
-                    Err(Wait::Place)
+                let found = match state.queue.all_counting() {
+                    Some(waiting) => self.find(&mut state, wants, waiting, Instant::now(), &mut later),
+                    None => Err(Wait::Place),
                 };
-                match found {
-                    Ok(checkout) => Found::Checkout(checkout),
-                    Err(Wait::Making { failures }) => {
-                        state.waiting += 1;
-                        Found::Making(Waiting { site: self }, failures)
-                    }
-                    Err(Wait::Place) => Found::Place(state.queue.join(self, wants, number)),
-                }
+                found.map_err(|wait| state.queue.join(self, wants, matches!(wait, Wait::Making)))
             };
             later.now(self);
             match found {
-                Found::Checkout(checkout) => return checkout,
-                Found::Place(mut place) => {
+                Ok(checkout) => return checkout,
+                Err(mut place) => {
                     if let Some(checkout) = place.served().await {
                         return checkout;
-                    }
-                }
-                Found::Making(waiting, failures) => {
-                    changed.await;
-                    drop(waiting);
-                    let state = self.lock();
-                    if let Some(error) = &state.last_failure
-                        && state.failures != failures
-                        && state.http2.is_empty()
-                    {
-                        return Checkout::Failed(error.clone());
                     }
                 }
             }
         }
     }
 
-    /// After a change: those who wait for a place get what there is now, and those who wait for a connection being made are told.
+    /// After a change: those who wait get what there is now, in turn. `all` where it changed what connections being made are good for.
     fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>, all: bool) {
         let mut later = Later::default();
+        if let Some(error) = state.failure.take()
+            && state.http2.is_empty()
+        {
+            state.queue.fail(&error, &mut later);
+        }
         if !state.queue.is_empty() {
-            let now = Instant::now();
-            while let Some(wants) = state.queue.first()
-                && let Ok(checkout) = self.find(&mut state, wants, now, &mut later)
-            {
-                state.queue.hand_over(checkout, &mut later);
+            let (now, mut ahead) = (Instant::now(), 0);
+            while let Some(wants) = state.queue.wants(ahead) {
+                match self.find(&mut state, wants, ahead, now, &mut later) {
+                    Ok(checkout) => state.queue.hand_over(ahead, checkout, &mut later),
+                    Err(Wait::Making) => ahead = state.queue.counts(ahead, all),
+                    Err(Wait::Place) => {
+                        state.queue.counts_not(ahead);
+                        break;
+                    }
+                }
             }
         }
-        let waiting = state.waiting > 0;
         drop(state);
-        match (waiting, all) {
-            (false, _) => {}
-            (true, false) => self.changed.notify_one(),
-            (true, true) => self.changed.notify_waiters(),
-        }
         later.now(self);
     }
 
@@ -240,6 +205,14 @@ impl Site {
         self.serve(state, false);
     }
 
+    /// [`change`](Self::change) where that says that it made a difference to who waits.
+    pub(super) fn change_if(self: &Arc<Self>, change: impl FnOnce(&mut State) -> bool) {
+        let mut state = self.lock();
+        if change(&mut state) {
+            self.serve(state, false);
+        }
+    }
+
     /// [`change`](Self::change) where it matters to all who wait for a connection being made.
     pub(super) fn change_for_all(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
@@ -247,11 +220,12 @@ impl Site {
         self.serve(state, true);
     }
 
-    /// What a request with these wants gets now.
+    /// What a request with these wants gets now, behind so many others who wait.
     fn find(
         self: &Arc<Self>,
         state: &mut State,
         wants: Wants,
+        ahead: usize,
         now: Instant,
         later: &mut Later,
     ) -> Result<Checkout, Wait> {
@@ -293,8 +267,8 @@ impl Site {
             // Before the first connection nobody knows; then one is made and the others wait for what it speaks.
             let expected =
                 if state.speaks.is_none() { usize::MAX } else { coming.saturating_mul(state.streams) };
-            if state.waiting + coming < expected {
-                return Err(Wait::Making { failures: state.failures });
+            if ahead.saturating_add(coming) < expected {
+                return Err(Wait::Making);
             }
         }
         // A peer that allows no stream says so for a while (RFC 9113 §6.5.2). Where it did on each connection, it would on another.
@@ -382,23 +356,5 @@ impl fmt::Debug for Site {
             .field("open", &state.open)
             .field("speaks", &state.speaks)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a look came to.
-enum Found<'a> {
-    Checkout(Checkout),
-    Making(Waiting<'a>, u64),
-    Place(Place),
-}
-
-/// One of those who wait for a connection being made.
-struct Waiting<'a> {
-    site: &'a Site,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.site.lock().waiting -= 1;
     }
 }

@@ -1,0 +1,668 @@
+//! The pool's decisions against a simple model of them, in random worlds: callers who come, wait, leave and are done; connections that
+//! come up, fail, end, and change how many streams they allow. The pool is compiled here a second time, over connections that are nothing
+//! but what it asks them; a seed that fails is printed.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Weak,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
+};
+
+use loquat_core::{Error, ErrorKind};
+use loquat_transport::{Http2Limits, PoolConfig, Protocol};
+
+use crate::{http1::Http1, http2::Http2};
+use pool::{Checkout, Permit, Site, Slot, Ticket, Wants};
+
+#[path = "../src/pool"]
+#[allow(dead_code, unreachable_pub, reason = "who uses it all is the crate")]
+mod pool {
+    mod grant;
+    mod keep;
+    mod queue;
+    mod site;
+
+    use std::{sync::Arc, time::Instant};
+
+    pub(crate) use grant::{Permit, Slot, Ticket};
+    pub(crate) use site::{Checkout, Site, Wants};
+
+    use crate::{Http2Limits, PoolConfig, http2::Http2};
+
+    pub(crate) fn site(config: PoolConfig, http2: &Http2Limits) -> Arc<Site> {
+        Site::new(config, http2, Arc::default(), None)
+    }
+
+    /// What the site counts.
+    #[derive(Debug, PartialEq, Eq)]
+    pub(crate) struct Counts {
+        pub(crate) open: usize,
+        pub(crate) connecting: usize,
+        pub(crate) idle: usize,
+    }
+
+    pub(crate) fn counts(site: &Site) -> Counts {
+        let state = site.lock();
+        Counts { open: state.open, connecting: state.connecting, idle: state.idle.len() }
+    }
+
+    /// Streams in use there; `None` where the site has let go of it.
+    pub(crate) fn in_use(site: &Site, connection: &Arc<Http2>) -> Option<usize> {
+        let state = site.lock();
+        state
+            .http2
+            .iter()
+            .find(|shared| Arc::ptr_eq(&shared.connection, connection))
+            .map(|shared| shared.in_use)
+    }
+
+    /// The connection that it is a stream of.
+    pub(crate) fn whose(site: &Site, slot: &Slot) -> Option<Arc<Http2>> {
+        let state = site.lock();
+        let mut all = state.http2.iter().map(|shared| &shared.connection);
+        all.find(|connection| std::ptr::eq(&***connection, slot.connection())).cloned()
+    }
+
+    /// Closes what has been idle for a minute and a half. Whether nothing is left.
+    pub(crate) fn sweep(site: &Site, now: Instant) -> bool {
+        site.sweep(now, &mut Vec::new())
+    }
+}
+
+/// Of a connection, what the site asks.
+#[derive(Debug, Clone, Copy)]
+#[expect(dead_code, reason = "nobody asks here")]
+struct ConnectionInfo {
+    reused: bool,
+    more: (),
+}
+
+mod http1 {
+    use super::{Arc, Duration, Instant, Permit};
+
+    #[derive(Debug)]
+    pub(crate) struct Http1 {
+        pub(crate) idle_since: Instant,
+        pub(crate) _permit: Permit,
+        pub(crate) _life: Arc<()>,
+    }
+
+    impl Http1 {
+        pub(crate) fn idle_for(&self, now: Instant) -> Duration {
+            now.saturating_duration_since(self.idle_since)
+        }
+
+        pub(crate) fn rest(&mut self, now: Instant) {
+            self.idle_since = now;
+        }
+
+        pub(crate) fn keep_alive(&self) -> Option<Duration> {
+            None
+        }
+
+        pub(crate) fn is_too_old(&self, _: Instant) -> bool {
+            false
+        }
+
+        pub(crate) fn is_settled(&self) -> bool {
+            true
+        }
+
+        pub(crate) fn is_usable(&mut self) -> bool {
+            true
+        }
+    }
+}
+
+mod http2 {
+    use super::{Arc, AtomicBool, AtomicUsize, ConnectionInfo, Relaxed};
+
+    /// What the peer has said, and whether it closes.
+    #[derive(Debug)]
+    pub(crate) struct Said {
+        /// [`UNSETTLED`] until it has said any.
+        pub(crate) limit: AtomicUsize,
+        pub(crate) has_allowed: AtomicBool,
+        pub(crate) closing: AtomicBool,
+    }
+
+    pub(crate) const UNSETTLED: usize = usize::MAX - 1;
+
+    #[derive(Debug)]
+    pub(crate) struct Http2 {
+        pub(crate) said: Arc<Said>,
+        pub(crate) own_limit: usize,
+        pub(crate) info: ConnectionInfo,
+    }
+
+    impl Http2 {
+        pub(crate) fn limit(&self) -> usize {
+            match self.said.limit.load(Relaxed) {
+                UNSETTLED => 1,
+                limit => limit.min(self.own_limit),
+            }
+        }
+
+        pub(crate) fn is_settled(&self) -> bool {
+            self.said.limit.load(Relaxed) != UNSETTLED
+        }
+
+        pub(crate) fn takes_none(&self, in_use: usize) -> bool {
+            self.limit() == 0 && (in_use == 0 || !self.said.has_allowed.load(Relaxed))
+        }
+
+        pub(crate) fn is_closing(&self) -> bool {
+            self.said.closing.load(Relaxed)
+        }
+
+        pub(crate) fn retire(&self) {
+            self.said.closing.store(true, Relaxed);
+        }
+    }
+}
+
+mod stats {
+    use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
+
+    use super::Protocol;
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Counters {
+        pub(crate) reused: AtomicU64,
+        pub(crate) locks: Locks,
+    }
+
+    impl Counters {
+        pub(crate) fn opened(&self, _: Protocol) {}
+
+        pub(crate) fn closed(&self, _: Protocol) {}
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Locks;
+
+    impl Locks {
+        pub(crate) fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
+            mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+}
+
+/// Xorshift: `below` is all that is needed.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        // Neighbouring seeds are far apart, and none is zero.
+        let mut random = Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        (0..8).for_each(|_| random.advance());
+        random
+    }
+
+    fn advance(&mut self) {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.advance();
+        usize::try_from((self.0 >> 33) % end.max(1) as u64).expect("below a usize")
+    }
+
+    fn percent(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// Whether a caller was told to look.
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+type Checking = Pin<Box<dyn Future<Output = Checkout>>>;
+
+struct Waiter {
+    number: usize,
+    wants: Wants,
+    checking: Checking,
+    woken: Arc<Woken>,
+}
+
+/// The driver's end of an HTTP/2 connection: while it lives, so does the connection's place.
+struct Driver {
+    connection: Weak<Http2>,
+    said: Arc<http2::Said>,
+    own_limit: usize,
+    permit: Permit,
+}
+
+/// What a caller was given, as far as others' turns go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Http1,
+    Http2,
+    Connect,
+    Failed,
+}
+
+#[expect(clippy::vec_box, reason = "as the site hands them out")]
+struct World {
+    site: Arc<Site>,
+    random: Random,
+    max_open: usize,
+    max_connecting: usize,
+    own_limit: usize,
+    /// As the model has learnt them.
+    streams: usize,
+    speaks: Option<Protocol>,
+    /// What connections will speak, or either.
+    will_speak: Option<Protocol>,
+    came: usize,
+    /// In the order in which they came.
+    waiters: Vec<Waiter>,
+    tickets: Vec<Ticket>,
+    http1: Vec<Box<Http1>>,
+    slots: Vec<(Arc<Http2>, Slot)>,
+    drivers: Vec<Driver>,
+    /// Who was given what since it was last looked at.
+    given: Vec<(usize, Wants, Kind)>,
+    /// Of each HTTP/1.1 connection so far.
+    lives: Vec<Weak<()>>,
+    /// How many could count on a connection being made before anything happened.
+    counting: usize,
+    /// Whether somebody has left since then who had been given something.
+    has_left: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let (max_open, max_connecting, own_limit) =
+            (1 + random.below(4), 1 + random.below(3), 1 + random.below(5));
+        let mut config = PoolConfig::default().with_max_connections_per_origin(max_open);
+        config.max_connecting_per_origin = max_connecting;
+        let will_speak = [Some(Protocol::Http1), Some(Protocol::Http2), Some(Protocol::Http2), None];
+        let will_speak = will_speak[random.below(4)];
+        let site = pool::site(config, &Http2Limits::default().with_max_streams(own_limit));
+        Self {
+            site,
+            random,
+            max_open,
+            max_connecting,
+            own_limit,
+            streams: own_limit,
+            speaks: None,
+            will_speak,
+            came: 0,
+            waiters: Vec::new(),
+            tickets: Vec::new(),
+            http1: Vec::new(),
+            slots: Vec::new(),
+            drivers: Vec::new(),
+            given: Vec::new(),
+            lives: Vec::new(),
+            counting: 0,
+            has_left: false,
+        }
+    }
+
+    fn arrive(&mut self) {
+        self.came += 1;
+        let wants = Wants { replayable: self.random.percent(50), fresh: self.random.percent(15) };
+        if let Some(checkout) = self.site.look(wants, Instant::now()) {
+            return self.take(self.came, wants, checkout);
+        }
+        let site = Arc::clone(&self.site);
+        let checking: Checking = Box::pin(async move { site.checkout(wants).await });
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        self.waiters.push(Waiter { number: self.came, wants, checking, woken });
+        self.poll(self.waiters.len() - 1);
+    }
+
+    fn take(&mut self, number: usize, wants: Wants, checkout: Checkout) {
+        let kind = match checkout {
+            Checkout::Http1(connection) => {
+                self.http1.push(connection);
+                Kind::Http1
+            }
+            Checkout::Http2(slot) => {
+                let connection = pool::whose(&self.site, &slot).expect("one that takes streams");
+                let (held, limit) = (self.held(&connection) + 1, connection.limit());
+                assert!(held <= limit, "{held} streams where {limit} are allowed");
+                self.slots.push((connection, slot));
+                Kind::Http2
+            }
+            Checkout::Connect(ticket) => {
+                self.tickets.push(ticket);
+                Kind::Connect
+            }
+            Checkout::Failed(error) => {
+                assert_eq!(error.message(), "no way");
+                Kind::Failed
+            }
+        };
+        self.given.push((number, wants, kind));
+    }
+
+    fn poll(&mut self, index: usize) {
+        let waiter = &mut self.waiters[index];
+        waiter.woken.0.store(false, SeqCst);
+        let waker = Waker::from(Arc::clone(&waiter.woken));
+        if let Poll::Ready(checkout) = waiter.checking.as_mut().poll(&mut Context::from_waker(&waker)) {
+            let Waiter { number, wants, .. } = self.waiters.remove(index);
+            self.take(number, wants, checkout);
+        }
+    }
+
+    /// Everybody does what they have been told to, in any order.
+    fn settle(&mut self) {
+        loop {
+            let awake: Vec<_> =
+                (0..self.waiters.len()).filter(|&index| self.waiters[index].woken.0.load(SeqCst)).collect();
+            let gone = self.drivers.iter().position(|driver| driver.connection.strong_count() == 0);
+            match (awake.is_empty(), gone) {
+                (true, None) => return,
+                (_, Some(index)) => self.end(index),
+                (false, None) => {
+                    let index = self.random.below(awake.len());
+                    self.poll(awake[index]);
+                }
+            }
+        }
+    }
+
+    /// As a driver does when its connection has ended.
+    fn end(&mut self, index: usize) {
+        let Driver { said, permit, .. } = self.drivers.remove(index);
+        said.closing.store(true, SeqCst);
+        self.site.learnt(None);
+        drop(permit);
+    }
+
+    /// As a driver does when the peer's SETTINGS have come.
+    fn allow(&mut self, index: usize, limit: usize) {
+        let Driver { said, own_limit, .. } = &self.drivers[index];
+        if said.limit.swap(limit, SeqCst) != limit {
+            if limit > 0 {
+                said.has_allowed.store(true, SeqCst);
+            }
+            let streams = limit.min(*own_limit);
+            self.streams = streams.max(1);
+            self.site.learnt(Some(streams));
+        }
+    }
+
+    fn connected(&mut self, index: usize) {
+        let Ticket { mut permit, making } = self.tickets.remove(index);
+        let either = [Protocol::Http1, Protocol::Http2][self.random.below(2)];
+        let protocol = self.will_speak.unwrap_or(either);
+        self.speaks = Some(protocol);
+        permit.opened(protocol);
+        match protocol {
+            Protocol::Http1 => {
+                making.made_http1();
+                let life = Arc::new(());
+                self.lives.push(Arc::downgrade(&life));
+                self.http1.push(Box::new(Http1 { idle_since: Instant::now(), _permit: permit, _life: life }));
+            }
+            _ => {
+                let said = Arc::new(http2::Said {
+                    limit: AtomicUsize::new(http2::UNSETTLED),
+                    has_allowed: AtomicBool::new(false),
+                    closing: AtomicBool::new(false),
+                });
+                let info = ConnectionInfo { reused: false, more: () };
+                let connection = Http2 { said: Arc::clone(&said), own_limit: self.own_limit, info };
+                let slot = making.made_http2(connection);
+                let connection = pool::whose(&self.site, &slot).expect("it has just been made");
+                let driver = Driver {
+                    connection: Arc::downgrade(&connection),
+                    said,
+                    own_limit: self.own_limit,
+                    permit,
+                };
+                self.drivers.push(driver);
+                self.slots.push((connection, slot));
+            }
+        }
+    }
+
+    /// One thing happens.
+    fn step(&mut self) {
+        let (tickets, http1, slots) = (self.tickets.len(), self.http1.len(), self.slots.len());
+        let (drivers, waiters) = (self.drivers.len(), self.waiters.len());
+        self.counting = self.room(self.coming());
+        let what = self.random.below(100);
+        match what {
+            0..35 => self.arrive(),
+            35..45 if waiters > 0 => {
+                let index = self.random.below(waiters);
+                drop(self.waiters.remove(index));
+            }
+            45..58 if tickets > 0 => {
+                let index = self.random.below(tickets);
+                self.connected(index);
+            }
+            58..63 if tickets > 0 => {
+                let index = self.random.below(tickets);
+                let Ticket { permit, making } = self.tickets.remove(index);
+                making.failed(&Error::new(ErrorKind::Connect, "no way"));
+                drop(permit);
+            }
+            63..66 if tickets > 0 => {
+                let index = self.random.below(tickets);
+                drop(self.tickets.remove(index));
+            }
+            66..75 if http1 > 0 => {
+                let index = self.random.below(http1);
+                self.site.rest(self.http1.remove(index));
+            }
+            75..78 if http1 > 0 => {
+                let index = self.random.below(http1);
+                drop(self.http1.remove(index));
+            }
+            78..87 if slots > 0 => {
+                let index = self.random.below(slots);
+                let (_, mut slot) = self.slots.remove(index);
+                if self.random.percent(70) {
+                    slot.settle();
+                }
+            }
+            87..95 if drivers > 0 => {
+                let (index, limit) = (self.random.below(drivers), self.random.below(6));
+                self.allow(index, limit);
+            }
+            95..98 if drivers > 0 => {
+                let index = self.random.below(drivers);
+                self.end(index);
+            }
+            98 => drop(pool::sweep(&self.site, Instant::now() + Duration::from_secs(3600))),
+            _ => {}
+        }
+        // Some leave in the moment in which they were given something.
+        if self.random.percent(20)
+            && let Some(index) = self.waiters.iter().position(|waiter| waiter.woken.0.load(SeqCst))
+        {
+            let before = self.alive();
+            drop(self.waiters.remove(index));
+            self.has_left = true;
+            // A connection goes to the next, or rests; unless the next wants another one in its place.
+            let is_kept = self.alive() == before || self.waiters.iter().any(|waiter| waiter.wants.fresh);
+            assert!(is_kept, "a connection was closed because a caller left");
+        }
+        self.settle();
+    }
+
+    /// HTTP/1.1 connections, wherever they are.
+    fn alive(&self) -> usize {
+        self.lives.iter().filter(|life| life.strong_count() > 0).count()
+    }
+
+    /// That what the site counts is what there is, and within its limits.
+    fn check_counts(&self) {
+        let counts = pool::counts(&self.site);
+        let held = self.tickets.len() + self.http1.len() + self.drivers.len();
+        let open = held + counts.idle;
+        assert_eq!(counts, pool::Counts { open, connecting: self.tickets.len(), idle: counts.idle });
+        assert!(open <= self.max_open, "{open} open");
+        assert!(self.tickets.len() <= self.max_connecting, "{} at once", self.tickets.len());
+        for connection in self.connections() {
+            let held = self.held(&connection);
+            let counted = pool::in_use(&self.site, &connection);
+            assert!(counted.is_none_or(|counted| counted == held), "{counted:?} in use, {held} held");
+        }
+    }
+
+    /// Those that new streams may go to.
+    fn connections(&self) -> impl Iterator<Item = Arc<Http2>> {
+        let live = self.drivers.iter().filter_map(|driver| driver.connection.upgrade());
+        live.filter(|connection| !connection.is_closing())
+    }
+
+    fn held(&self, connection: &Arc<Http2>) -> usize {
+        self.slots.iter().filter(|(other, _)| Arc::ptr_eq(other, connection)).count()
+    }
+
+    /// How many may wait for the connections that others are making, where so many are.
+    fn room(&self, coming: usize) -> usize {
+        match self.speaks {
+            Some(Protocol::Http1) => 0,
+            _ if coming == 0 => 0,
+            None => usize::MAX,
+            Some(_) => coming * (self.streams - 1),
+        }
+    }
+
+    fn coming(&self) -> usize {
+        self.tickets.len() + self.connections().filter(|connection| !connection.is_settled()).count()
+    }
+
+    /// That nobody waits for what there is.
+    fn check_waiters(&self) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let has_stream = self.connections().any(|connection| self.held(&connection) < connection.limit());
+        assert!(!has_stream, "a stream is free, and {} waits", self.waiters[0].number);
+        let counts = pool::counts(&self.site);
+        // Those for whom a connection that others are making has room.
+        let (waiting_for_it, others) =
+            self.waiters.split_at(self.waiters.len().min(self.room(self.coming())));
+        for waiter in waiting_for_it.iter().chain(others.first()) {
+            assert!(waiter.wants.fresh || counts.idle == 0, "one is idle, and {} waits", waiter.number);
+        }
+        if let Some(first) = others.first() {
+            let takes_none =
+                self.connections().all(|connection| connection.takes_none(self.held(&connection)))
+                    && self.connections().next().is_some();
+            let may_connect = counts.connecting < self.max_connecting
+                && (counts.open < self.max_open || counts.idle > 0)
+                && !takes_none;
+            assert!(!may_connect, "a place is free, and {} waits", first.number);
+        }
+    }
+
+    /// That nobody was given what somebody would have taken who came before and still waits.
+    fn check_order(&mut self) {
+        let mut given = std::mem::take(&mut self.given);
+        given.sort_by_key(|(number, ..)| *number);
+        let made = given.iter().filter(|(.., kind)| *kind == Kind::Connect).count();
+
+        // Before any of them was asked to make one, and with what was given to who then left.
+        let mut coming = self.coming() - made + usize::from(std::mem::take(&mut self.has_left));
+        let failed = given.iter().filter(|(.., kind)| *kind == Kind::Failed).count();
+        assert!(failed <= self.counting, "{failed} failed, of {} who counted on it", self.counting);
+        for (number, wants, kind) in given {
+            let ahead: Vec<_> = self.waiters.iter().filter(|waiter| waiter.number < number).collect();
+            let is_fair = match kind {
+                Kind::Http2 | Kind::Failed => ahead.is_empty(),
+                Kind::Http1 => ahead.iter().all(|waiter| waiter.wants.fresh) && !wants.fresh,
+                Kind::Connect => {
+                    coming += 1;
+                    ahead.len() <= self.room(coming - 1)
+                }
+            };
+            assert!(
+                is_fair,
+                "{number} was given {kind:?} before {}",
+                ahead.first().map_or(0, |first| first.number)
+            );
+        }
+    }
+
+    fn check(&mut self) {
+        self.check_counts();
+        self.check_order();
+        self.check_waiters();
+    }
+
+    /// Nobody comes any more, and everybody who is here is done in time.
+    fn drain(&mut self) {
+        for _ in 0..10_000 {
+            if let Some(index) = self.drivers.iter().position(|driver| driver.said.limit.load(SeqCst) > 8) {
+                self.allow(index, 1);
+            } else if !self.tickets.is_empty() {
+                self.connected(0);
+            } else if let Some(connection) = self.http1.pop() {
+                self.site.rest(connection);
+            } else if let Some(slot) = self.slots.pop() {
+                drop(slot);
+            } else if let Some(index) =
+                self.drivers.iter().position(|driver| driver.said.limit.load(SeqCst) == 0)
+            {
+                self.allow(index, 2);
+            } else {
+                break;
+            }
+            self.settle();
+            self.check();
+        }
+        assert_eq!(self.waiters.len(), 0, "somebody waits for ever");
+        for _ in 0..2 {
+            assert_eq!(pool::counts(&self.site).connecting, 0);
+            pool::sweep(&self.site, Instant::now() + Duration::from_secs(3600));
+            self.settle();
+        }
+        assert!(pool::sweep(&self.site, Instant::now()), "{:?}", pool::counts(&self.site));
+    }
+}
+
+/// Names the seed, if what follows panics.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "how to see it again")]
+            {
+                eprintln!("seed {}", self.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn places_are_neither_lost_nor_given_twice_and_go_to_who_came_first() {
+    for seed in 0..3000 {
+        let _named = Named(seed);
+        let mut world = World::new(seed);
+        for _ in 0..80 {
+            world.step();
+            world.check();
+        }
+        world.drain();
+    }
+}
