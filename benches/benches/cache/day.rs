@@ -1,7 +1,12 @@
 //! A day of traffic: what tokenizing takes of a processor, a prompt, for each way to remember.
 //!
 //! The day is that of the crate's test `day`, whose bytes are counted there; here they are really encoded. Time is the thread's own on
-//! the processor, so that a neighbour's does not count.
+//! the processor, so that a neighbour's does not count. What wobbles all the same is told apart by instructions, of one day of one way:
+//!
+//! ```console
+//! $ LOQUAT_BENCH_COUNT=ours valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect='*counted*' \
+//!       target/release/deps/cache-HASH --bench day/novel
+//! ```
 
 use std::{hint::black_box, num::NonZeroUsize, sync::Arc};
 
@@ -34,17 +39,29 @@ struct Node {
     whole: LruCache<String, Vec<u32>>,
 }
 
-pub fn measure(case: &str) {
+/// Each way to remember by its name.
+const WAYS: [&str; 3] = ["ours", "whole prompts", "no cache"];
+
+pub fn measure(is_wanted: impl Fn(&str) -> bool) {
     // A round is a day of each way, one after the other, with nothing kept from the last one.
-    for (case, traffic) in [(case.to_owned(), Traffic::Day), (format!("{case}/novel"), Traffic::Novel)] {
+    for (case, traffic) in [("day", Traffic::Day), ("day/novel", Traffic::Novel)] {
+        if !is_wanted(case) {
+            continue;
+        }
+        if let Ok(wanted) = std::env::var("LOQUAT_BENCH_COUNT") {
+            if let Some(who) = WAYS.iter().position(|way| *way == wanted) {
+                day(traffic, who);
+            }
+            continue;
+        }
         let mut times = [const { Vec::new() }; 3];
         for _ in 0..if is_quick() { 3 } else { 9 } {
             for (who, times) in times.iter_mut().enumerate() {
                 times.push(day(traffic, who));
             }
         }
-        for (who, times) in ["ours", "whole prompts", "no cache"].into_iter().zip(&mut times) {
-            side::figure(&case, who, machine::median(times), "ns");
+        for (who, times) in WAYS.into_iter().zip(&mut times) {
+            side::figure(case, who, machine::median(times), "ns");
         }
     }
 }
@@ -70,7 +87,7 @@ fn day(traffic: Traffic, who: usize) -> f64 {
         // Reading the clock is a call of the kernel, a tenth of what a prompt takes with ours: an empty span is taken off each.
         let empty = thread_nanos();
         let began = thread_nanos();
-        match who {
+        counted(|| match who {
             0 => node.segments.encode_prompt(&pieces, &mut tokens).expect("any prompt is encoded"),
             1 => match node.whole.get(&whole) {
                 Some(kept) => tokens.extend_from_slice(kept),
@@ -80,7 +97,7 @@ fn day(traffic: Traffic, who: usize) -> f64 {
                 }
             },
             _ => plain.encode_prompt(&pieces, &mut tokens).expect("any prompt is encoded"),
-        }
+        });
         spent += (thread_nanos() - began) - (began - empty);
         prompts += 1;
         black_box(&tokens);
@@ -93,4 +110,10 @@ fn day(traffic: Traffic, who: usize) -> f64 {
         }
     }
     spent / f64::from(prompts)
+}
+
+/// What callgrind is told to collect.
+#[inline(never)]
+fn counted(serve: impl FnOnce()) {
+    serve();
 }

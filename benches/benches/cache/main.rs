@@ -58,9 +58,7 @@ fn main() {
     if is_wanted("l3/4K") {
         remote::measure("l3/4K", &texts[0]);
     }
-    if is_wanted("day") {
-        day::measure("day");
-    }
+    day::measure(is_wanted);
 }
 
 /// Texts that differ from the first byte on and are equal in length.

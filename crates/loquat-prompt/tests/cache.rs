@@ -244,15 +244,47 @@ fn prompts_that_never_come_again_pass_by_until_one_does() {
     let stats = cache.stats(None);
     assert!(stats.inserted < 100, "{stats:?}");
     assert_eq!((stats.hits, stats.misses), (0, 10_000), "one count a prompt, passed by or not");
-    // Its turn to be looked at comes within eight times 1,024 prompts, and then it has a place at the second sight.
-    let asked = (0..8 * 1024 + 8).position(|_| {
+    // Its turn to be looked at comes within fifteen times 16 prompts, and then it has a place at the second sight.
+    let asked = (0..).position(|_| {
         ask("the one text that is asked for again");
         cache.stats(None).hits > 0
     });
-    assert!(asked.is_some(), "{:?}", cache.stats(None));
+    assert!(asked.is_some_and(|asked| asked <= 15 * 16 + 2), "{asked:?}");
     let before = cache.stats(None).hits;
     (0..100).for_each(|_| ask("the one text that is asked for again"));
     assert_eq!(cache.stats(None).hits - before, 100);
+}
+
+/// Where nothing came twice for long, and then something does: one prompt again and again or one in so many, or chats that grow, whatever
+/// the lengths of what they begin with. How often it is asked for before it is found is bounded.
+#[test]
+fn what_comes_again_is_found_soon_after_much_that_did_not() {
+    let new = |n: usize| format!("a text that nobody will ask for again, {n}");
+    let check = |bytes: usize, every: usize, bound: usize| {
+        let words: Arc<dyn Tokenizer> = Arc::new(Words::default());
+        let cache = TokenCache::new(CacheLimits::default());
+        let cached = cache.tokenizer("a", &words);
+        let ask = |text: &str, question: &str| {
+            let pieces = [Piece::Text(text), Piece::Markup("<|end|>"), Piece::Text(question)];
+            cached.encode_prompt(&pieces, &mut Vec::new()).unwrap();
+        };
+        (0..5_000).for_each(|n| ask(&new(n), ""));
+        let instructions = "x ".repeat(bytes / 2);
+        let asked = (0..).position(|asked| {
+            (1..every).for_each(|n| ask(&new(5_000 + asked * every + n), ""));
+            // What is asked is another thing each time; what the prompt begins with is not.
+            ask(&instructions, &format!("a question that is asked only once, {asked}"));
+            cache.stats(None).hits > 0
+        });
+        assert!(asked.is_some_and(|asked| asked < bound), "{bytes} bytes, one in {every}: {asked:?}");
+    };
+    for bytes in (60..140).step_by(2) {
+        // Fifteen of sixteen turns of 16 pass, and in the last it is seen, kept and found.
+        check(bytes, 1, 15 * 16 + 3);
+        // In each 256 prompts a turn of 16 has three of every fifth, one or two of every tenth.
+        check(bytes, 5, 2 * 256 / 5);
+        check(bytes, 10, 4 * 256 / 10);
+    }
 }
 
 /// A tenant for whom there is no place: nothing of its prompts is remembered, not even what their template says.

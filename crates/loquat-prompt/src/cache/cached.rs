@@ -186,7 +186,7 @@ impl CachedTokenizer {
         let Owner { admission, counters, .. } = &*self.owner;
         let look = self.find(text, |sample| admission.admits(sample), read);
         let is_hit = matches!(look, Look::Found(Some(_)));
-        admission.note(is_hit);
+        admission.note(is_hit, text.len());
         if is_hit {
             counters.hit(text.len());
         }
@@ -245,7 +245,7 @@ impl CachedTokenizer {
         }
         let look = if is_chosen { self.ask_chosen(text, append) } else { self.ask(text, append) };
         if is_late {
-            admission.note_appended(matches!(look, Look::Found(Some(()))));
+            admission.note_appended(matches!(look, Look::Found(Some(()))), text.len());
         }
         match look {
             Look::Found(Some(())) => return Ok(Encoded::Answered),
@@ -298,7 +298,7 @@ impl CachedTokenizer {
         tokens: &mut Vec<u32>,
     ) -> Result<()> {
         let Owner { tokenizer, admission, counters, said, .. } = &*self.owner;
-        admission.note(true);
+        admission.note(true, resume.bytes);
         counters.hit(resume.bytes);
         let begun = tokens.len();
         // At once for what is new, too: to grow later is to copy all.

@@ -1,12 +1,20 @@
 //! What a cache counts. Every thread has a stripe of its own, so that counting a hit does not make two threads wait for one
-//! cache line.
+//! cache line; and nobody else writes there meanwhile, so that it is a store and no locked addition, of which a look-up of some hundred
+//! nanoseconds would have two. A thread that ends leaves its stripe, with what was counted, to the next one. Where there are more
+//! threads than stripes, those that came last share one.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU32, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
     time::{Duration, Instant},
 };
 
-const STRIPES: usize = 8;
+/// Stripes of one thread each: two kilobytes of each tenant with the shared one.
+const ALONE: usize = 15;
+/// Behind them the one that others share.
+const STRIPES: usize = ALONE + 1;
 /// Of how many look-ups one has its time taken: reading the clock twice costs about what the quickest look-up does.
 const TIMED_OF: u64 = 64;
 
@@ -55,6 +63,46 @@ fn ratio(hits: u64, misses: u64) -> f64 {
     if all == 0 { 0.0 } else { hits as f64 / all as f64 }
 }
 
+/// Which stripes have their thread, a bit each.
+#[derive(Debug)]
+struct Taken(AtomicU32);
+
+/// Those of the process: a thread has the same stripe in every cache.
+static TAKEN: Taken = Taken(AtomicU32::new(0));
+
+thread_local! {
+    static MINE: Mine = Mine::take(&TAKEN);
+}
+
+/// A thread's stripe, given back at its end.
+#[derive(Debug)]
+struct Mine {
+    taken: &'static Taken,
+    number: usize,
+}
+
+impl Mine {
+    /// The first one that is free, or the one that is shared.
+    fn take(taken: &'static Taken) -> Self {
+        let free = |taken: u32| (!taken).trailing_zeros();
+        let mark = |taken: u32| ((free(taken) as usize) < ALONE).then(|| taken | 1 << free(taken));
+        // What its last thread has counted is seen by the next one.
+        let number = match taken.0.fetch_update(Acquire, Relaxed, mark) {
+            Ok(before) => free(before) as usize,
+            Err(_) => ALONE,
+        };
+        Self { taken, number }
+    }
+}
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        if self.number < ALONE {
+            self.taken.0.fetch_and(!(1 << self.number), Release);
+        }
+    }
+}
+
 /// One thread's share, on a cache line pair of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -70,17 +118,46 @@ struct Stripe {
     timed_nanos: AtomicU64,
 }
 
+/// A stripe, and whether nobody else writes there.
+#[derive(Clone, Copy)]
+struct Own<'a> {
+    stripe: &'a Stripe,
+    is_alone: bool,
+}
+
+impl Own<'_> {
+    #[inline]
+    fn add(&self, of: fn(&Stripe) -> &AtomicU64, more: u64) {
+        let counter = of(self.stripe);
+        if self.is_alone {
+            counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
+        } else {
+            counter.fetch_add(more, Relaxed);
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Counters([Stripe; STRIPES]);
 
 impl Counters {
-    fn mine(&self) -> &Stripe {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static MINE: usize = NEXT.fetch_add(1, Relaxed) % STRIPES;
+    #[inline]
+    fn own(&self) -> Own<'_> {
+        // A thread that is about to end shares.
+        self.of(MINE.try_with(|mine| mine.number).unwrap_or(ALONE))
+    }
+
+    #[inline]
+    fn of(&self, number: usize) -> Own<'_> {
+        match self.0.get(number) {
+            Some(stripe) if number < ALONE => Own { stripe, is_alone: true },
+            _ => Own { stripe: &self.0[ALONE], is_alone: false },
         }
-        // The index is below the length; the first stripe does as well as any.
-        self.0.get(MINE.with(|mine| *mine)).unwrap_or(&self.0[0])
+    }
+
+    #[inline]
+    fn mine(&self) -> &Stripe {
+        self.own().stripe
     }
 
     /// A look-up begins; to be handed to [`over`](Self::over) at its end. An instant where it is one that is timed.
@@ -95,17 +172,18 @@ impl Counters {
     #[inline]
     pub(crate) fn over(&self, began: Option<Instant>) {
         if let Some(began) = began {
-            let mine = self.mine();
-            mine.timed.fetch_add(1, Relaxed);
+            let own = self.own();
+            own.add(|stripe| &stripe.timed, 1);
             let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            mine.timed_nanos.fetch_add(nanos, Relaxed);
+            own.add(|stripe| &stripe.timed_nanos, nanos);
         }
     }
 
+    #[inline]
     pub(crate) fn hit(&self, bytes: usize) {
-        let mine = self.mine();
-        mine.hits.fetch_add(1, Relaxed);
-        mine.hit_bytes.fetch_add(bytes as u64, Relaxed);
+        let own = self.own();
+        own.add(|stripe| &stripe.hits, 1);
+        own.add(|stripe| &stripe.hit_bytes, bytes as u64);
     }
 
     /// How many misses this thread has counted, with those that share its stripe.
@@ -115,29 +193,29 @@ impl Counters {
     }
 
     pub(crate) fn miss(&self, bytes: usize) {
-        let mine = self.mine();
-        mine.misses.fetch_add(1, Relaxed);
-        mine.missed_bytes.fetch_add(bytes as u64, Relaxed);
+        let own = self.own();
+        own.add(|stripe| &stripe.misses, 1);
+        own.add(|stripe| &stripe.missed_bytes, bytes as u64);
     }
 
     /// Bytes of a miss, where they are known later than it.
     #[cfg(feature = "redis")]
     pub(crate) fn computed(&self, bytes: usize) {
-        self.mine().missed_bytes.fetch_add(bytes as u64, Relaxed);
+        self.own().add(|stripe| &stripe.missed_bytes, bytes as u64);
     }
 
     pub(crate) fn joined(&self, bytes: usize) {
-        let mine = self.mine();
-        mine.joined.fetch_add(1, Relaxed);
-        mine.hit_bytes.fetch_add(bytes as u64, Relaxed);
+        let own = self.own();
+        own.add(|stripe| &stripe.joined, 1);
+        own.add(|stripe| &stripe.hit_bytes, bytes as u64);
     }
 
     pub(crate) fn inserted(&self) {
-        self.mine().inserted.fetch_add(1, Relaxed);
+        self.own().add(|stripe| &stripe.inserted, 1);
     }
 
     pub(crate) fn evicted(&self) {
-        self.mine().evicted.fetch_add(1, Relaxed);
+        self.own().add(|stripe| &stripe.evicted, 1);
     }
 
     /// Adds what was counted; entries and bytes are for the caller to say.
@@ -159,6 +237,42 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stripe_has_one_thread_at_a_time() {
+        static TAKEN: Taken = Taken(AtomicU32::new(0));
+        let mut all: Vec<Mine> = (0..ALONE).map(|_| Mine::take(&TAKEN)).collect();
+        let numbers: Vec<usize> = all.iter().map(|mine| mine.number).collect();
+        assert_eq!(numbers, (0..ALONE).collect::<Vec<_>>());
+        let shared = [Mine::take(&TAKEN), Mine::take(&TAKEN)];
+        assert_eq!(shared.each_ref().map(|mine| mine.number), [ALONE; 2]);
+        drop(shared);
+        all.remove(7);
+        assert_eq!(Mine::take(&TAKEN).number, 7, "left by one, taken by the next");
+        assert_eq!(Mine::take(&TAKEN).number, 7);
+        let counters = Counters::default();
+        let is_alone: Vec<bool> = (0..=STRIPES).map(|number| counters.of(number).is_alone).collect();
+        assert_eq!(is_alone.iter().position(|is_alone| !is_alone), Some(ALONE));
+    }
+
+    #[test]
+    fn nothing_is_lost_whatever_threads_there_are() {
+        let counters = Counters::default();
+        // Many at once, who share what is left, and one after the other.
+        for (together, rounds) in [(3 * STRIPES, 4), (1, 100), (2, 100)] {
+            for _ in 0..rounds {
+                std::thread::scope(|scope| {
+                    for _ in 0..together {
+                        scope.spawn(|| (0..1_000).for_each(|_| counters.hit(3)));
+                    }
+                });
+            }
+        }
+        let mut stats = CacheStats::default();
+        counters.add_to(&mut stats);
+        let hits = 1_000 * (3 * STRIPES as u64 * 4 + 100 + 200);
+        assert_eq!((stats.hits, stats.hit_bytes), (hits, 3 * hits));
+    }
 
     #[test]
     fn one_look_up_in_so_many_is_timed() {

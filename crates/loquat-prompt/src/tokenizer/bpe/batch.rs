@@ -42,6 +42,8 @@ const WAYS: usize = 8;
 pub(super) struct Batch {
     ways: [Way; WAYS],
     keys: [Window; BATCH],
+    /// Where in the memo.
+    places: [usize; BATCH],
     /// Of words of more than [`MEMO_BYTES`] none.
     tokens: [Packed; BATCH],
     /// Of the words that have more than three.
@@ -54,6 +56,7 @@ impl Batch {
     pub(super) const EMPTY: Self = Self {
         ways: [Way { words: [0; BATCH], count: 0 }; WAYS],
         keys: [[0; 2]; BATCH],
+        places: [0; BATCH],
         tokens: [Packed::NONE; BATCH],
         many: [[0; FEW]; BATCH],
         written: [0; BATCH * 3],
@@ -131,17 +134,24 @@ impl Vocabulary {
         (new, go_on(out))
     }
 
-    /// The tokens of the words that are remembered, and which are not.
+    /// The tokens of the words that are remembered, and which are not. First where all of them would lie: a processor has some two
+    /// hundred instructions in hand, and the fewer there are between two words that memory is asked for, the more it is asked for at once.
     #[inline]
     fn look_up(&self, slots: &Slots<'_>, batch: &mut Batch, text: &[u8], at: usize, ends: &[usize]) {
+        let mut start = at;
+        for (index, end) in ends.iter().enumerate() {
+            let index = index % BATCH;
+            let key = memoized(window(text, start), end - start, self.owner);
+            start = *end;
+            batch.keys[index] = key;
+            batch.places[index] = slots.place(key);
+        }
         let (mut start, mut new) = (at, 0u8);
         for (number, end) in (0u8..).zip(ends) {
             let index = usize::from(number) % BATCH;
             let is_long = end - start > MEMO_BYTES;
-            let key = memoized(window(text, start), end - start, self.owner);
             start = *end;
-            let (tokens, is_it) = slots.find(key);
-            batch.keys[index] = key;
+            let (tokens, is_it) = slots.find_at(batch.places[index], batch.keys[index]);
             batch.tokens[index] = select_unpredictable(is_long, Packed::NONE, tokens);
             batch.ways[NEW].words[usize::from(new) % BATCH] = number;
             new += u8::from(!is_it & !is_long);

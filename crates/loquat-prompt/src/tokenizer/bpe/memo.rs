@@ -1,7 +1,8 @@
 //! [`Memo`]: the words that were encoded last, per thread.
 //!
 //! A vocabulary's tables are some megabytes, more than a core keeps near; what a text uses of them is little and repeats. A word
-//! of up to 15 bytes and three tokens lies here whole, so the question is one look into 768 KiB. A new word takes the place
+//! of up to 15 bytes and three tokens lies here whole, so the question is one look into 1 MiB, at one cache line: of slots of 24 bytes,
+//! which is all that is needed, each fourth would lie across two. A new word takes the place
 //! of another: there is nothing to keep in order, and a text made to collide costs what it would without the memo.
 
 use std::cell::RefCell;
@@ -20,11 +21,17 @@ const AVERAGED: usize = 32;
 /// Longest word kept, bytes.
 pub(super) const MEMO_BYTES: usize = 15;
 
+/// The word and whose it is; then its tokens, 20 bits each, and from bit 60 on how many; the rest is for its place.
+type Slot = [u64; SLOT_WORDS];
+const SLOT_WORDS: usize = 4;
+
 /// The words that were encoded last. Without memory it keeps nothing.
 #[derive(Default)]
 pub(crate) struct Memo {
-    /// The word and whose it is; then its tokens, 20 bits each, and from bit 60 on how many.
-    slots: Vec<[u64; 3]>,
+    /// Numbers one by one, since memory of zeros is had for nothing so, but none that begins where a slot should.
+    memory: Vec<u64>,
+    /// Where in it the first slot begins, at a place that a slot's size divides.
+    first: usize,
     /// Where there was need of one.
     batch: Option<Box<Batch>>,
     /// How many of a thousand words were new, of late; [`AVERAGED`] times as many.
@@ -47,7 +54,7 @@ impl Owner {
 }
 
 impl Memo {
-    const EMPTY: Self = Self { slots: Vec::new(), batch: None, new: 0, scratch: Scratch::EMPTY };
+    const EMPTY: Self = Self { memory: Vec::new(), first: 0, batch: None, new: 0, scratch: Scratch::EMPTY };
 
     /// Lends the thread's.
     pub(crate) fn lend<R>(run: impl FnOnce(&mut Self) -> R) -> R {
@@ -56,8 +63,9 @@ impl Memo {
         }
         // It is taken out and put back, so that an encoding within another one finds an empty place and no lock.
         let mut memo = MEMO.try_with(RefCell::take).unwrap_or_default();
-        if memo.slots.is_empty() {
-            memo.slots = vec![[0; 3]; SLOTS];
+        if memo.memory.is_empty() {
+            memo.memory = vec![0; (SLOTS + 1) * SLOT_WORDS];
+            memo.first = memo.memory.as_ptr().align_offset(size_of::<Slot>());
         }
         let result = run(&mut memo);
         // Where the thread ends just now, it is gone.
@@ -81,30 +89,44 @@ impl Memo {
     /// Where words and their tokens lie, and what is lent beside.
     #[inline]
     pub(super) fn parts(&mut self) -> (Slots<'_>, &mut Scratch) {
-        (Slots(&mut self.slots), &mut self.scratch)
+        (Slots::of(&mut self.memory, self.first), &mut self.scratch)
     }
 
     /// The same, and a batch.
     #[inline]
     pub(super) fn parts_and_batch(&mut self) -> (Slots<'_>, &mut Scratch, &mut Batch) {
         let batch = self.batch.get_or_insert_with(|| Box::new(Batch::EMPTY));
-        (Slots(&mut self.slots), &mut self.scratch, batch)
+        (Slots::of(&mut self.memory, self.first), &mut self.scratch, batch)
     }
 }
 
 /// The words that are kept.
-pub(super) struct Slots<'m>(&'m mut [[u64; 3]]);
+pub(super) struct Slots<'m>(&'m mut [Slot]);
 
-impl Slots<'_> {
+impl<'m> Slots<'m> {
+    /// Those in that memory, from there on. Whatever that is, they are in it.
     #[inline]
-    fn place(&self, key: Window) -> usize {
+    fn of(memory: &'m mut [u64], first: usize) -> Self {
+        let (slots, _) = memory.get_mut(first..).unwrap_or_default().as_chunks_mut();
+        Self(slots.get_mut(..SLOTS).unwrap_or_default())
+    }
+
+    /// Where a word lies, if it does.
+    #[inline]
+    pub(super) fn place(&self, key: Window) -> usize {
         hash(key) & self.0.len().wrapping_sub(1)
     }
 
     /// The word's tokens, and whether it is the one that is kept.
     #[inline]
     pub(super) fn find(&self, key: Window) -> (Packed, bool) {
-        let [low, high, tokens] = self.0.get(self.place(key)).copied().unwrap_or_default();
+        self.find_at(self.place(key), key)
+    }
+
+    /// [`find`](Self::find) where its place is known.
+    #[inline]
+    pub(super) fn find_at(&self, place: usize, key: Window) -> (Packed, bool) {
+        let [low, high, tokens, _] = self.0.get(place).copied().unwrap_or_default();
         (Packed(tokens), (low ^ key[0]) | (high ^ key[1]) == 0)
     }
 
@@ -116,7 +138,7 @@ impl Slots<'_> {
             && tokens.count() <= 3
             && let Some(slot) = self.0.get_mut(place)
         {
-            *slot = [key[0], key[1], tokens.0];
+            *slot = [key[0], key[1], tokens.0, 0];
         }
     }
 }
@@ -178,4 +200,24 @@ pub(super) fn memoized(window: Window, length: usize, Owner(owner): Owner) -> Wi
 #[inline]
 pub(super) fn length_of(key: Window) -> usize {
     (key[1] >> 56) as usize & 15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_lies_on_one_cache_line_whenever_a_thread_begins() {
+        for _ in 0..8 {
+            std::thread::spawn(|| {
+                Memo::lend(|memo| {
+                    let (slots, _) = memo.parts();
+                    assert_eq!(slots.0.len(), SLOTS, "all of them");
+                    assert_eq!(slots.0.as_ptr().align_offset(size_of::<Slot>()), 0);
+                });
+            })
+            .join()
+            .expect("it holds");
+        }
+    }
 }
