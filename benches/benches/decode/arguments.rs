@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use loquat_benches::{cpu, side};
-use loquat_json::{Fields, Partial, Progress};
+use loquat_json::{Fields, Partial};
 
 use crate::{median, rounds};
 
@@ -32,11 +32,15 @@ pub fn measure(case: &str) {
 /// How many bytes of the one long string were seen.
 fn follow(fields: &Fields, text: &str) -> usize {
     let mut partial = Partial::new(fields.clone());
-    let (mut progress, mut out) = (Progress::default(), String::new());
+    let mut out = String::new();
     for start in (0..text.len()).step_by(PIECE_BYTES) {
         let piece = text.get(start..text.len().min(start + PIECE_BYTES)).expect("the text is ASCII");
-        partial.push(piece).expect("the bench's JSON is sound");
-        partial.append_str_to(1, &mut progress, &mut out);
+        let seen = partial.push_with(piece, |part| {
+            if let (1, Some(text)) = (part.field, part.text) {
+                text.append_lossy_to(&mut out);
+            }
+        });
+        seen.expect("the bench's JSON is sound");
     }
     partial.finish().expect("the bench's JSON is whole");
     out.len()
