@@ -11,9 +11,9 @@ Exit codes:
   1    another failure: of the provider (HTTP 5xx, an error in mid-stream) or of this machine
   2    usage: a flag or value that cannot be used, a named file or folder that cannot be read
   3    not configured: an unknown model or provider, a missing key
-  4    the provider refused: HTTP 4xx, a quota, a prompt that is too long; or its filter cut the answer
+  4    the provider refused: HTTP 4xx, a quota, a prompt that is too long, a filter that cut
   5    network: no connection, TLS, proxy, connection lost, a limit in time
-  6    truncated, also by the limit of tokens: what was printed, if anything, is a part of the answer
+  6    truncated, also by the limit of tokens: what was printed, if anything, is a part
   130  interrupted by Ctrl-C";
 
 /// How the program ends.
