@@ -12,7 +12,7 @@ use clap::Args;
 use loquat::{
     Client, Error, ErrorKind, Result, Secret,
     client::GenerationLimits,
-    transport::{Config, ExtraRoot, Http2Mode, Proxy},
+    transport::{Config, ExtraRoot, Http2Mode, Proxy, Transport},
 };
 
 use crate::input;
@@ -49,6 +49,12 @@ impl NetworkArgs {
             None => {}
             Some("env") => config = config.with_proxy(Proxy::from_variables(|name| env::var(name).ok())),
             Some(url) => config = config.with_proxy(Proxy::Url(url.to_owned())),
+        }
+        if self.proxy.is_some() {
+            // One that cannot be used is a mistake in the command, and nothing that is not configured.
+            Transport::new(config.clone()).map_err(|error| {
+                Error::new(ErrorKind::InvalidRequest, format!("--proxy: {}", error.message()))
+            })?;
         }
         let root = |config: Config, file: &PathBuf| config.with_extra_root(ExtraRoot::File(file.clone()));
         Ok(self.ca_cert.iter().fold(config, root))

@@ -122,7 +122,7 @@ fn unknown_names_are_met_with_what_exists() {
     let ran = Program::new(["chat", "-m", "openai:gpt-4o", "hi"]).run();
     ran.check(3, "", &["OPENAI_API_KEY"]);
     let ran = Program::new(["chat", "-m", "gpt-4o", "hi"]).variable("OLLAMA_HOST", "127.0.0.1:1").run();
-    ran.check(3, "", &["not asked: openai (set OPENAI_API_KEY)", "asked: ollama (no listing: "]);
+    ran.check(3, "", &["not asked: openai (set OPENAI_API_KEY)", "asked: ollama (no connection), "]);
     assert!(!ran.stderr.contains(": Connect"), "{ran:#?}");
     let ran =
         Program::new(["chat", "--base-url", "http://127.0.0.1:1/v1", "--key-env", "MY_KEY", "hi"]).run();
@@ -138,6 +138,7 @@ fn usage_errors_say_what_is_wrong() {
         (&["chat", "--base-url", "", "hi"], "must not be empty"),
         (&["chat", "--base-url", "not an address", "-m", "m", "hi"], "address"),
         (&["chat", "--base-url", "http://h/v1/chat/completions", "-m", "m", "hi"], "it is http://h/v1\n"),
+        (&["chat", "--proxy", "ftp://h", "-m", "m", "hi"], "--proxy: the proxy's address"),
         (&["chat", "--key-env", "HOME", "-m", "bare", "hi"], "--key-env needs to know"),
         (&["nonsense"], "unrecognized subcommand"),
     ] {

@@ -199,7 +199,7 @@ impl Client {
                         let provider = &model.endpoint().provider;
                         match listing {
                             Ok(models) => format!("{provider} ({} models)", models.len()),
-                            Err(error) => format!("{provider} (no listing: {})", error.message()),
+                            Err(error) => format!("{provider} ({})", why_not(error)),
                         }
                     })
                     .collect();
@@ -349,6 +349,15 @@ fn nearest(name: &str) -> Option<&'static Profile> {
     let slips = |profile: &&Profile| strsim::damerau_levenshtein(&name, profile.name);
     let profile = loquat_provider::profiles().iter().min_by_key(slips)?;
     (slips(&profile) <= 2 && slips(&profile) < profile.name.len() / 2).then_some(profile)
+}
+
+/// Why there is no listing, in a few words: of most servers on this machine that they are not running.
+fn why_not(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::Connect => "no connection".to_owned(),
+        ErrorKind::Timeout => "no listing in time".to_owned(),
+        _ => format!("no listing: {}", error.message()),
+    }
 }
 
 fn missing_key(provider: &str, variable: &str, from_env: bool) -> Error {
