@@ -221,7 +221,7 @@ fn limits_in_time_hold() {
 fn a_wait_before_another_try_is_told_to_who_asked() {
     let tries = std::sync::atomic::AtomicUsize::new(0);
     let server = Server::start(move |_, stream| {
-        let is_first = tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 2 == 0;
+        let is_first = tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst).is_multiple_of(2);
         let busy =
             response("503 Service Unavailable", "retry-after: 1\r\n", r#"{"error":{"message":"busy"}}"#);
         drop(stream.write_all(if is_first { busy } else { openai(&["a"]) }.as_bytes()));
