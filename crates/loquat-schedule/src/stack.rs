@@ -1,17 +1,17 @@
 //! [`Schedule`]: the layers in their order, and what they keep per endpoint.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use loquat_core::{Availability, Model};
+use loquat_core::{Availability, Context, Model, Result};
 
 use crate::{
     Random,
     admission::{Admission, AdmissionPolicy, Admitted},
-    breaker::{Breaker, BreakerPolicy, Guarded},
+    breaker::{Breaker, BreakerPolicy, Guarded, Outcome, guard},
     hedge::{Hedge, HedgePolicy, Hedged},
     limits::{Limited, Limits, WithDeadline},
-    retry::{Budget, BudgetPolicy, RetryPolicy, Retrying},
-    time::now,
+    retry::{Budget, BudgetPolicy, Operation, RetryPolicy, Retrying, repeat},
+    time::{check, now},
 };
 
 /// Which layers, and how each is set. `None` leaves a layer out.
@@ -178,6 +178,35 @@ impl EndpointSchedule {
             model = Arc::new(WithDeadline::new(model, total));
         }
         model
+    }
+
+    /// A call of the endpoint that is no answer of a model, such as a listing: behind the breaker, and again after a failure, as the
+    /// endpoint's retries and budget allow. `may_run_twice` where that harms nobody; else what may have run is not repeated. All
+    /// attempts end by the context's deadline, so give it one. There is neither queue nor hedge.
+    ///
+    /// # Errors
+    /// The last attempt's, as [`Retrying`] gives it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the attempt that is under way.
+    pub async fn call<T, F: Future<Output = Result<T>>>(
+        &self,
+        context: &Context,
+        may_run_twice: bool,
+        attempt: impl Fn() -> F,
+    ) -> Result<T> {
+        check(context)?;
+        let started = now();
+        let policy = self.schedule.retry.unwrap_or_else(RetryPolicy::never);
+        let operation = Operation::new(policy, started, context.deadline()).with_repeatable(may_run_twice);
+        self.budget.deposit(started);
+        let attempt = || async {
+            let Some(breaker) = &self.breaker else { return attempt().await };
+            let (done, permit) = guard(breaker, context, &attempt).await?;
+            permit.settle(Outcome::Success, now());
+            Ok(done)
+        };
+        repeat(operation, context, &self.budget, &self.random, attempt).await
     }
 
     /// The budget for extra attempts: a router's fallbacks to this endpoint draw on it, too, by

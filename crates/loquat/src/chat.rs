@@ -198,7 +198,9 @@ impl Chat {
     pub async fn count_tokens(&self) -> Result<u64> {
         match &self.whom {
             Whom::Client(client) => {
-                client.one_attempt(&self.model)?.count_tokens(&self.context, &self.request).await
+                let (model, request) = (&client.one_attempt(&self.model)?, &self.request);
+                let count = |context: Context| async move { model.count_tokens(&context, request).await };
+                client.0.call(&self.context, client.0.limits.listing, model, true, count).await
             }
             Whom::Model(_) => Err(loquat_core::Error::new(
                 loquat_core::ErrorKind::Unsupported,

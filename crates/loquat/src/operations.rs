@@ -1,4 +1,7 @@
-//! What a [`Client`] can be asked besides an answer. Each is one attempt: nothing here is repeated by itself.
+//! What a [`Client`] can be asked besides an answer. Embeddings, moderation, counts and listings go by the endpoint's schedule as
+//! generations do: its breaker, its budget, its retries. Embeddings and moderation are work that somebody pays for, so what may have
+//! been done is not asked for again; counts and listings are repeated freely, as far as their 800 ms go. What is kept at an endpoint
+//! (files, batches) is asked for once.
 
 use loquat_client::HttpModel;
 use loquat_core::{Context, EmbedRequest, Embeddings, Error, ErrorKind, Moderation, Result};
@@ -29,7 +32,9 @@ impl Client {
         model: &str,
         request: &EmbedRequest,
     ) -> Result<Embeddings> {
-        self.one_attempt(model)?.embed(context, request).await
+        let model = &self.one_attempt(model)?;
+        let embed = |context: Context| async move { model.embed(&context, request).await };
+        self.0.call(context, self.0.limits.total, model, false, embed).await
     }
 
     /// What a provider's rules say of each text: `openai:omni-moderation-latest`.
@@ -43,7 +48,22 @@ impl Client {
         inputs: impl IntoIterator<Item = S>,
     ) -> Result<Vec<Moderation>> {
         let inputs: Vec<String> = inputs.into_iter().map(Into::into).collect();
-        self.one_attempt(model)?.moderate(&Context::new(), &inputs).await
+        self.moderate_with(&Context::new(), model, &inputs).await
+    }
+
+    /// [`moderate`](Self::moderate) by the context's deadline, and cancelled with it.
+    ///
+    /// # Errors
+    /// As [`moderate`](Self::moderate).
+    pub async fn moderate_with(
+        &self,
+        context: &Context,
+        model: &str,
+        inputs: &[String],
+    ) -> Result<Vec<Moderation>> {
+        let model = &self.one_attempt(model)?;
+        let moderate = |context: Context| async move { model.moderate(&context, inputs).await };
+        self.0.call(context, self.0.limits.total, model, false, moderate).await
     }
 
     /// A model's endpoint alone, named as `openai:gpt-4o`, for what is kept there: files and batches.

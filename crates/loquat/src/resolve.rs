@@ -83,11 +83,19 @@ impl Client {
     /// As [`resolve`](Self::resolve), and whatever kept the listing from arriving by the context's deadline or, where it has none,
     /// within 800 ms ([`GenerationLimits::listing`](loquat_client::GenerationLimits::listing)).
     pub async fn list_models(&self, context: &Context, provider: &str) -> Result<Vec<ModelInfo>> {
-        if let Some(server) = &self.0.server {
-            return self.server_model(server, format_of(provider)?, "")?.list_models(context).await;
-        }
-        let profile = loquat_provider::profile(provider).ok_or_else(|| unknown_provider(provider))?;
-        self.http_model(profile, "")?.list_models(context).await
+        let model = match &self.0.server {
+            Some(server) => self.server_model(server, format_of(provider)?, "")?,
+            None => {
+                let profile = loquat_provider::profile(provider).ok_or_else(|| unknown_provider(provider))?;
+                self.http_model(profile, "")?
+            }
+        };
+        self.listing(context, &model).await
+    }
+
+    async fn listing(&self, context: &Context, model: &HttpModel) -> Result<Vec<ModelInfo>> {
+        let list = |context: Context| async move { model.list_models(&context).await };
+        self.0.call(context, self.0.limits.listing, model, true, list).await
     }
 
     pub(crate) fn http_model(&self, profile: &Profile, model: &str) -> Result<HttpModel> {
@@ -129,7 +137,7 @@ impl Client {
         let model = self.server_model(server, format, "")?;
         // It stands between the caller and an answer, and a server that is waking up is no quicker here than with that.
         let patient = context.clone().with_timeout(self.0.limits.first_token);
-        let listed = model.list_models(&patient).await.map_err(|error| {
+        let listed = self.listing(&patient, &model).await.map_err(|error| {
             error.map_message(|what| format!("listing models at {}: {what}", server.base_url))
         })?;
         match listed.as_slice() {
@@ -170,6 +178,7 @@ impl Client {
             .collect();
         // The caller's deadline is that of what they will ask: one provider that is silent must not use it up.
         let context = &context.clone().with_timeout(self.0.limits.listing);
+        // Most of those that are not there never are: one look each.
         let listings = join_all(configured.iter().map(|model| model.list_models(context))).await;
         let mut found: Vec<_> = configured
             .iter()

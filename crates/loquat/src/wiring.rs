@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     fmt,
+    future::Future,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use loquat_client::{GenerationLimits, HttpModel};
-use loquat_core::{Endpoint, Error, ErrorKind, Model, Result, Secret};
+use loquat_core::{Context, Endpoint, Error, ErrorKind, Model, Result, Secret};
 use loquat_provider::{DecoderMemory, Format, Profile};
 use loquat_schedule::{EndpointSchedule, Schedule};
 use loquat_transport::{AddressPolicy, Config, HeaderName, HeaderValue, Transport, Url};
@@ -189,13 +191,33 @@ impl Inner {
         self.inside(model, name, endpoint.as_ref())
     }
 
+    /// A call of that endpoint that is no answer, inside its schedule, and within that time where the context has no deadline.
+    pub(crate) async fn call<T, F: Future<Output = Result<T>>>(
+        &self,
+        context: &Context,
+        limit: Duration,
+        model: &HttpModel,
+        may_run_twice: bool,
+        attempt: impl Fn(Context) -> F,
+    ) -> Result<T> {
+        let context = match context.deadline() {
+            Some(_) => context.clone(),
+            None => context.clone().with_timeout(limit),
+        };
+        let Some(schedule) = &self.schedule else { return attempt(context).await };
+        let endpoint = model.endpoint();
+        // A listing is about no model.
+        let name = if endpoint.model.is_empty() { "listing" } else { &endpoint.model };
+        let schedule = self.endpoint_schedule(schedule, &endpoint.base_url, name);
+        schedule.call(&context, may_run_twice, || attempt(context.clone())).await
+    }
+
     /// One that a route may lead to, and what its schedule keeps.
     #[cfg(feature = "router")]
     pub(crate) fn routed(&self, model: HttpModel, name: &str) -> (Arc<dyn Model>, Option<EndpointSchedule>) {
         let endpoint = self.schedule.clone().map(|mut schedule| {
             // While its breaker is open the route leads elsewhere.
-            schedule.retry =
-                schedule.retry.map(|retry| retry.with_max_breaker_wait(std::time::Duration::ZERO));
+            schedule.retry = schedule.retry.map(|retry| retry.with_max_breaker_wait(Duration::ZERO));
             self.endpoint_schedule(&schedule, &model.endpoint().base_url, name)
         });
         (self.inside(model, name, endpoint.as_ref()), endpoint)

@@ -1,7 +1,9 @@
 //! Embeddings, counts of tokens and moderation: what is sent, what is made of the answer, what is refused.
 #![cfg(feature = "client")]
 
-use loquat::{Client, ErrorKind};
+use std::future::Future;
+
+use loquat::{Client, Context, ErrorKind};
 use loquat_testing::{RecordedRequest, Reply, Server};
 use serde_json::json;
 
@@ -116,4 +118,57 @@ async fn texts_are_judged_one_by_one() {
     assert_eq!(categories, [("illicit", 0.0, false), ("violence", 0.9, true)]);
     assert_eq!(last(&server).body, json!({"model": "omni", "input": ["a", "b"]}));
     assert_eq!(asked.moderate("omni", ["a"]).await.expect_err("two for one").kind(), ErrorKind::Protocol);
+}
+
+/// Asks a server that refuses once, then answers: what came of it, and how often it was asked.
+async fn after_one<T, F: Future<Output = T>>(
+    refusal: Reply,
+    answer: &str,
+    ask: impl FnOnce(Client) -> F,
+) -> (T, usize) {
+    let server = Server::start([refusal, Reply::json(answer.to_owned())]).await.expect("a port");
+    let client = Client::builder().base_url(format!("{}/v1", server.base_url())).build().expect("valid");
+    let done = ask(client).await;
+    (done, server.requests().len())
+}
+
+#[tokio::test]
+async fn what_was_refused_is_asked_for_again() {
+    let busy =
+        || Reply::refusal(429, r#"{"error":{"message":"slow down"}}"#).with_header("retry-after-ms", "20");
+    let vectors = r#"{"data":[{"index":0,"embedding":[1]}]}"#;
+    let (embedded, asked) =
+        after_one(busy(), vectors, |client| async move { client.embed("m", ["a"]).await }).await;
+    assert_eq!((embedded.expect("the second time").vectors, asked), (vec![vec![1.0]], 2));
+
+    let judged = r#"{"id":"m","results":[{"flagged":false,"categories":{}}]}"#;
+    let (judged, asked) =
+        after_one(busy(), judged, |client| async move { client.moderate("omni", ["a"]).await }).await;
+    assert_eq!((judged.expect("the second time").len(), asked), (1, 2));
+
+    let count = |client: Client| async move { client.chat("anthropic:m").user("hi").count_tokens().await };
+    let (counted, asked) = after_one(busy(), r#"{"input_tokens":7}"#, count).await;
+    assert_eq!((counted, asked), (Ok(7), 2));
+
+    let list = |client: Client| async move { client.list_models(&Context::new(), "").await };
+    let (listed, asked) = after_one(busy(), r#"{"data":[{"id":"m"}]}"#, list).await;
+    assert_eq!((listed.expect("the second time").len(), asked), (1, 2));
+}
+
+#[tokio::test]
+async fn work_that_may_have_been_done_is_not_asked_for_again() {
+    let broken = Reply::refusal(500, r#"{"error":{"message":"oops"}}"#).with_header("retry-after-ms", "20");
+    let vectors = r#"{"data":[{"index":0,"embedding":[1]}]}"#;
+    let (embedded, asked) =
+        after_one(broken, vectors, |client| async move { client.embed("m", ["a"]).await }).await;
+    assert_eq!((embedded.expect_err("it may have been done").kind(), asked), (ErrorKind::Server, 1));
+}
+
+#[tokio::test]
+async fn a_cancelled_moderation_ends() {
+    let (asked, _server) = client("{}").await;
+    let context = Context::new();
+    context.cancellation().cancel();
+    let error = asked.moderate_with(&context, "omni", &["a".to_owned()]).await.expect_err("cancelled");
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
 }

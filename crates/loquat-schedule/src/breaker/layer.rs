@@ -1,6 +1,6 @@
 //! [`Guarded`]: a model behind a breaker.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{fmt, future::Future, sync::Arc, time::Instant};
 
 use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Ending, ErrorKind, Event, Model, Result};
 
@@ -37,25 +37,35 @@ impl<M> Guarded<M> {
 
 impl<M: Model> Guarded<M> {
     async fn run(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
-        check(context)?;
-        let started = now();
-        let permit = self.breaker.try_pass(started).map_err(|rejected| {
-            let wait = rejected.until.saturating_duration_since(started);
-            context.report(&Event::CircuitOpen { wait });
-            let message = format!(
-                "the endpoint has failed too often and is left alone for another {:.1} s",
-                wait.as_secs_f64()
-            );
-            refused(ErrorKind::Overloaded, BREAKER_OPEN, message).with_retry_hint(hint(wait))
-        })?;
-        match self.inner.infer(context, request).await {
-            Ok(answer) => Ok(observe(answer, Trial { permit, deadline: context.deadline() })),
-            Err(error) => {
-                let now = now();
-                let outcome = permit.outcome_of(&error, context.deadline(), now);
-                permit.settle(outcome, now);
-                Err(error)
-            }
+        let (answer, permit) = guard(&self.breaker, context, || self.inner.infer(context, request)).await?;
+        Ok(observe(answer, Trial { permit, deadline: context.deadline() }))
+    }
+}
+
+/// One attempt, if the breaker lets it pass. One that fails has been judged; what becomes of another is for the caller to say.
+pub(crate) async fn guard<T, F: Future<Output = Result<T>>>(
+    breaker: &Arc<Breaker>,
+    context: &Context,
+    attempt: impl FnOnce() -> F,
+) -> Result<(T, Permit)> {
+    check(context)?;
+    let started = now();
+    let permit = breaker.try_pass(started).map_err(|rejected| {
+        let wait = rejected.until.saturating_duration_since(started);
+        context.report(&Event::CircuitOpen { wait });
+        let message = format!(
+            "the endpoint has failed too often and is left alone for another {:.1} s",
+            wait.as_secs_f64()
+        );
+        refused(ErrorKind::Overloaded, BREAKER_OPEN, message).with_retry_hint(hint(wait))
+    })?;
+    match attempt().await {
+        Ok(done) => Ok((done, permit)),
+        Err(error) => {
+            let now = now();
+            let outcome = permit.outcome_of(&error, context.deadline(), now);
+            permit.settle(outcome, now);
+            Err(error)
         }
     }
 }

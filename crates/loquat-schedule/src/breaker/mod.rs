@@ -15,6 +15,7 @@ use std::time::Duration;
 
 pub use circuit::{Breaker, Outcome, Permit, Rejected};
 pub use layer::Guarded;
+pub(crate) use layer::guard;
 
 /// When an endpoint is left alone, and for how long.
 ///

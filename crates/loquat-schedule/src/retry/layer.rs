@@ -1,6 +1,6 @@
 //! [`Retrying`]: a model that is asked again when that is safe, worth it and paid for.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::Future, sync::Arc};
 
 use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Event, Model, Result, system_random};
 
@@ -51,33 +51,44 @@ impl<M: Model> Retrying<M> {
         let keyed = self.policy.deduplicates.then(|| with_key(context)).flatten();
         let context = keyed.as_ref().unwrap_or(context);
         let repeatable = self.policy.deduplicates && context.idempotency_key().is_some();
-        let mut operation =
-            Operation::new(self.policy, started, context.deadline()).with_repeatable(repeatable);
+        let operation = Operation::new(self.policy, started, context.deadline()).with_repeatable(repeatable);
         self.budget.deposit(started);
-        // Of the attempts so far, one that may have run.
-        let mut ran = None;
-        loop {
-            let error = match self.inner.infer(context, request.clone()).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let (failed_at, retries) = (now(), operation.retries());
-            match operation.decide(&error, failed_at, &self.budget, &self.random) {
-                Decision::Retry { wait } => {
-                    // A breaker that was open has told of itself, and the endpoint has not been asked.
-                    if operation.retries() > retries {
-                        context.report(&Event::Retry { retry: operation.retries(), wait, error: &error });
-                    }
-                    if may_have_run(&error) {
-                        ran = Some(error);
-                    }
-                    if let Err(error) = sleep(context, after(failed_at, wait)).await {
-                        return Err(of_both(ran, error));
-                    }
+        let attempt = || self.inner.infer(context, request.clone());
+        repeat(operation, context, &self.budget, &self.random, attempt).await
+    }
+}
+
+/// Attempts of that operation, which has earned its share already, until one succeeds or there is to be no other.
+pub(crate) async fn repeat<T, F: Future<Output = Result<T>>>(
+    mut operation: Operation,
+    context: &Context,
+    budget: &Budget,
+    random: &Random,
+    attempt: impl Fn() -> F,
+) -> Result<T> {
+    // Of the attempts so far, one that may have run.
+    let mut ran = None;
+    loop {
+        let error = match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let (failed_at, retries) = (now(), operation.retries());
+        match operation.decide(&error, failed_at, budget, random) {
+            Decision::Retry { wait } => {
+                // A breaker that was open has told of itself, and the endpoint has not been asked.
+                if operation.retries() > retries {
+                    context.report(&Event::Retry { retry: operation.retries(), wait, error: &error });
                 }
-                Decision::Stop(stop) => {
-                    return Err(explain(of_both(ran, error), stop, operation.retries()));
+                if may_have_run(&error) {
+                    ran = Some(error);
                 }
+                if let Err(error) = sleep(context, after(failed_at, wait)).await {
+                    return Err(of_both(ran, error));
+                }
+            }
+            Decision::Stop(stop) => {
+                return Err(explain(of_both(ran, error), stop, operation.retries()));
             }
         }
     }

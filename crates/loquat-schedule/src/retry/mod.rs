@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub use budget::{Budget, BudgetPolicy};
 pub use layer::Retrying;
+pub(crate) use layer::repeat;
 pub use operation::{Decision, Operation, Stop};
 
 /// When an operation tries again.
