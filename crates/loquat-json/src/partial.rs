@@ -89,7 +89,8 @@ pub struct Part<'t> {
     /// Which elements the pointer's wildcards stand for.
     pub indices: Indices,
     /// Nothing of this value was shown before. Where the same field at the same indices has been, its name has come again, and what was
-    /// shown is replaced.
+    /// shown is replaced. (A name that comes again replaces all that was shown within its value; where the new value has nothing in its
+    /// place, no part says so, and [`Partial::get`] is `None`.)
     pub is_first: bool,
     /// What is new of a string, which may be nothing when it ends: in no part is an escape cut, nor a surrogate pair.
     pub text: Option<Str<'t>>,
@@ -216,10 +217,12 @@ impl Partial {
     }
 
     /// The value of a field whose end has arrived; the latest if its wildcards matched several, of which
-    /// [`push_with`](Self::push_with) shows each. That a value has ended does not make the text whole.
+    /// [`push_with`](Self::push_with) shows each. `None`, too, once a name on the way to it has come again and nothing has come in its place;
+    /// also where the wildcards mean another element by then. That a value has ended does not make the text whole.
     pub fn get(&self, field: usize) -> Option<Value<'_>> {
         let span = (*self.values.get(field)?)?;
-        let end = span.end?;
+        // The text is gone where `see` has panicked.
+        let end = span.end.filter(|end| *end <= self.text.len())?;
         let is_replaced = |node: usize| self.replaced.get(node).is_some_and(|name| span.start < *name);
         let is_gone = self.fields.path(field).any(is_replaced);
         (!is_gone).then(|| Value::new(span.kind, &self.text, span.start, end))

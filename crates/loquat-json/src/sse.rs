@@ -75,6 +75,9 @@ pub struct Decoder {
     has_data: bool,
     name: String,
     id: String,
+    /// That of the last block that has ended, and whether the block at hand has said another.
+    last_id: String,
+    id_is_new: bool,
     retry: Option<Duration>,
     stray: Vec<u8>,
     /// Data with invalid UTF-8 replaced; used only by events that have any.
@@ -117,6 +120,8 @@ impl Decoder {
             has_data: false,
             name: String::new(),
             id: String::new(),
+            last_id: String::new(),
+            id_is_new: false,
             retry: None,
             stray: Vec::new(),
             repaired: String::new(),
@@ -151,6 +156,9 @@ impl Decoder {
             match self.take_line(input, &mut direct)? {
                 None => return Ok(None),
                 Some(Line::Whole(&[])) => {
+                    if std::mem::take(&mut self.id_is_new) {
+                        self.last_id.clone_from(&self.id);
+                    }
                     if self.end_block() {
                         break;
                     }
@@ -323,13 +331,14 @@ impl Decoder {
         &self.stray
     }
 
-    /// The last id that the stream has sent, as [`Event::id`] has it, those of events without data and of the line that ended last
-    /// included: what a request that goes on with this stream says in `Last-Event-ID` (WHATWG HTML §9.2.3).
+    /// The id of the last event that was ended by its blank line, as [`Event::id`] has it, with or without data: what a request that
+    /// goes on with this stream says in `Last-Event-ID` (WHATWG HTML §9.2.3). That of an event that was cut, also of one that
+    /// [`finish`](Self::finish) gives, is none: the event is still to come.
     pub fn last_event_id(&self) -> Option<&str> {
-        (!self.id.is_empty()).then_some(self.id.as_str())
+        (!self.last_id.is_empty()).then_some(self.last_id.as_str())
     }
 
-    /// How long the server last asked to wait before a new connection, as [`Event::retry`] has it, likewise.
+    /// How long the server last asked to wait before a new connection, as [`Event::retry`] has it: it holds from its line on.
     pub fn retry(&self) -> Option<Duration> {
         self.retry
     }
@@ -340,6 +349,7 @@ impl Decoder {
     pub fn with_last_event_id(mut self, id: &str) -> Self {
         if may_be_id(id.as_bytes()) {
             id.clone_into(&mut self.id);
+            id.clone_into(&mut self.last_id);
         }
         self
     }
@@ -477,7 +487,10 @@ impl Decoder {
         let value = &line[value_start..];
         match field {
             Field::Event => replace(&mut self.name, value),
-            Field::Id if may_be_id(value) => replace(&mut self.id, value),
+            Field::Id if may_be_id(value) => {
+                replace(&mut self.id, value);
+                self.id_is_new = true;
+            }
             Field::Retry => self.retry = milliseconds(value).or(self.retry),
             Field::Unknown => {
                 if !self.stray.is_empty() && self.stray.len() < MAX_STRAY_BYTES {
