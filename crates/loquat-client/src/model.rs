@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use loquat_core::{
     Answer, BoxFuture, ChatRequest, Context, Delivery, EmbedRequest, Embeddings, Endpoint, Error, ErrorKind,
-    Event, Meta, Model, ModelInfo, Moderation, RateLimits, Result,
+    Event, Meta, Model, ModelInfo, Moderation, RateLimits, Result, Secret,
 };
 use loquat_provider::{
     DecodeLimits, DecoderMemory, Format, Head, Outgoing,
     operations::{self, Call},
 };
-use loquat_transport::{Request, Response, Transport};
+use loquat_transport::{Origin, Request, Response, Transport};
 use tokio::time::Instant;
 
 use crate::{
@@ -46,12 +46,15 @@ struct Inner {
     endpoint: Endpoint,
     /// With exactly one slash at its end.
     base_url: String,
+    origin: Origin,
     limits: GenerationLimits,
     decode_limits: DecodeLimits,
     /// The field that tells the peer how long the caller will wait, in milliseconds.
     deadline_header: Option<HeaderName>,
     /// What each request has besides.
     headers: HeaderMap,
+    /// What is blotted out of what the peer says, line by line; see [`Inner::secrets`].
+    blotted: Option<Secret>,
     /// What answers leave for those after them; made for the first.
     memory: OnceLock<DecoderMemory>,
 }
@@ -60,36 +63,35 @@ impl HttpModel {
     /// A model at that endpoint, dialled where the endpoint allows it ([`Transport::within`]).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidRequest`] for a base URL that is none, or that of one call (`…/chat/completions`), [`ErrorKind::NotConfigured`] for a credential that
-    /// would travel over plain HTTP to another machine, which the endpoint does not allow.
+    /// [`ErrorKind::InvalidRequest`] for a base URL that is none, has a query or a fragment, or is that of one of the format's calls
+    /// (`…/chat/completions`), [`ErrorKind::NotConfigured`] for a credential that would travel over plain HTTP to another machine, which
+    /// the endpoint does not allow.
     pub fn new(transport: Transport, format: &'static dyn Format, endpoint: Endpoint) -> Result<Self> {
-        if let Some(base) = base_of(&endpoint.base_url) {
+        if endpoint.base_url.contains(['?', '#']) {
+            let what = "the base URL has a query or a fragment, and the path of each call comes behind it: leave that out";
+            return Err(Error::new(ErrorKind::InvalidRequest, what));
+        }
+        if let Some(base) = base_of(&endpoint.base_url, format) {
             let base = shown(base, "");
             let what = format!("the base URL is that of one call: without the call's own path it is {base}");
             return Err(Error::new(ErrorKind::InvalidRequest, what));
         }
         let base_url = format!("{}/", endpoint.base_url.trim_end_matches('/'));
         let origin = Request::get(&base_url)?.url.origin().clone();
-        let is_open = !origin.is_secure() && !origin.is_loopback();
-        if endpoint.credential.is_some() && is_open && !endpoint.plain_credential {
-            return Err(Error::new(
-                ErrorKind::NotConfigured,
-                format!(
-                    "refusing to send a credential over plain HTTP to {origin}, where others may read it: use https://, or no key \
-                     for this address; for a network of your own, `Endpoint::with_plain_credential(true)`, in a file of routes \
-                     `plain_key = true`, for loquat's `--base-url` `--plain-key`"
-                ),
-            ));
+        if endpoint.credential.is_some() {
+            not_in_the_open(&origin, &endpoint, "a credential")?;
         }
         let transport = match &endpoint.addresses {
             Some(addresses) => transport.within(addresses),
             None => transport,
         };
         Ok(Self(Arc::new(Inner {
+            blotted: endpoint.credential.clone(),
             transport,
             format,
             endpoint,
             base_url,
+            origin,
             limits: GenerationLimits::default(),
             decode_limits: DecodeLimits::default(),
             deadline_header: None,
@@ -119,10 +121,21 @@ impl HttpModel {
     }
 
     /// With that header field in each request: for a gateway that asks for one. It takes the place of ours of the same name, and a
-    /// request's own takes its; a value that is marked as sensitive is shown nowhere.
-    #[must_use]
-    pub fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
-        self.change(|inner| drop(inner.headers.insert(name, value)))
+    /// request's own takes its; a value that is marked as sensitive is shown nowhere, and kept from plain HTTP as a credential is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotConfigured`] for a sensitive value that would travel over plain HTTP to another machine, which the endpoint does
+    /// not allow ([`Endpoint::plain_credential`]).
+    pub fn with_header(self, name: HeaderName, value: HeaderValue) -> Result<Self> {
+        if value.is_sensitive() {
+            not_in_the_open(&self.0.origin, &self.0.endpoint, &format!("the secret header {name}"))?;
+        }
+        Ok(self.change(|inner| {
+            inner.headers.insert(name, value);
+            let secrets = inner.secrets();
+            let lines: Vec<_> = secrets.iter().map(Secret::expose).collect();
+            inner.blotted = Some(Secret::new(lines.join("\n"))).filter(|secret| !secret.is_empty());
+        }))
     }
 
     /// Learns what the endpoint's events look like in that memory. Default: one of its own, which its clones share: for who makes a new
@@ -138,10 +151,12 @@ impl HttpModel {
             format: shared.format,
             endpoint: shared.endpoint.clone(),
             base_url: shared.base_url.clone(),
+            origin: shared.origin.clone(),
             limits: shared.limits,
             decode_limits: shared.decode_limits,
             deadline_header: shared.deadline_header.clone(),
             headers: shared.headers.clone(),
+            blotted: shared.blotted.clone(),
             memory: shared.memory.clone(),
         });
         change(&mut inner);
@@ -165,7 +180,7 @@ impl HttpModel {
         let mut request = Request::get(format!("{}{}", inner.base_url, inner.format.models_path()))?;
         inner.authenticate(&mut request)?;
         inner.add_context(&mut request.headers, &context)?;
-        add_headers(&mut request.headers, &[])?;
+        inner.add_headers(&mut request.headers, &[])?;
         request.first_byte = Some(limit);
         let response = inner.transport.send(&context, request).await.map_err(|error| inner.redact(error))?;
         if !response.status.is_success() {
@@ -248,7 +263,7 @@ impl HttpModel {
         outgoing.headers = encoded.headers;
         inner.authenticate(&mut outgoing)?;
         inner.add_context(&mut outgoing.headers, context)?;
-        add_headers(&mut outgoing.headers, &request.extra_headers.0)?;
+        inner.add_headers(&mut outgoing.headers, &request.extra_headers.0)?;
         // A server that answers whole sends its head when it has done everything.
         outgoing.first_byte = Some(match (request.stream, asks_to_think(request)) {
             (false, _) => inner.limits.total,
@@ -279,7 +294,7 @@ impl HttpModel {
         let memory = inner.memory.get_or_init(DecoderMemory::new);
         let decoder = inner.format.decoder_in(&head, limits, Some(memory));
         let watch = Watch::new(inner.limits, started, context.deadline(), request);
-        let source = BodySource::new(response.body, decoder, watch, inner.endpoint.credential.clone());
+        let source = BodySource::new(response.body, decoder, watch, inner.blotted.clone());
         Ok(Answer::new(source).with_meta(meta))
     }
 }
@@ -311,7 +326,7 @@ impl Inner {
         request.headers = call.headers;
         self.authenticate(&mut request)?;
         self.add_context(&mut request.headers, &context)?;
-        add_headers(&mut request.headers, &[])?;
+        self.add_headers(&mut request.headers, &[])?;
         request.first_byte = Some(limit);
         let response = self.transport.send(&context, request).await.map_err(|error| self.redact(error))?;
         if !response.status.is_success() {
@@ -355,7 +370,25 @@ impl Inner {
         if let (Some(name), Some(left)) = (&self.deadline_header, context.remaining()) {
             headers.insert(name, u64::try_from(left.as_millis()).unwrap_or(u64::MAX).into());
         }
-        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Ok(())
+    }
+
+    /// Our name, this model's headers in the place of ours, and the caller's in the place of all of these.
+    fn add_headers(&self, headers: &mut HeaderMap, extra: &[(String, String)]) -> Result<()> {
+        const OURS: HeaderValue = HeaderValue::from_static(concat!("loquat/", env!("CARGO_PKG_VERSION")));
+        headers.insert(header::USER_AGENT, OURS);
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in extra {
+            let refused =
+                |what| Error::new(ErrorKind::InvalidRequest, format!("extra header {name:?}: {what}"));
+            let parsed = HeaderName::try_from(name).map_err(|_| refused("not a header name"))?;
+            let mut value =
+                HeaderValue::try_from(value).map_err(|_| refused("its value has forbidden characters"))?;
+            value.set_sensitive(true);
+            headers.insert(parsed, value);
+        }
         Ok(())
     }
 
@@ -381,40 +414,70 @@ impl Inner {
     }
 
     fn redact(&self, error: Error) -> Error {
-        match &self.endpoint.credential {
-            Some(secret) => without(error, secret),
-            None => error,
-        }
+        self.secrets().iter().fold(error, without)
     }
+
+    /// The credential, then the values of headers that are marked as sensitive, each also without the word before it (`Bearer`).
+    fn secrets(&self) -> Vec<Secret> {
+        /// A shorter value is no key, and would blot out half the text.
+        const LEAST_BYTES: usize = 8;
+        let values = self.headers.values().filter(|value| value.is_sensitive());
+        let values = values.filter_map(|value| value.to_str().ok());
+        let parts = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, part)| part)]);
+        let parts = parts.flatten().filter(|part| part.len() >= LEAST_BYTES).map(Secret::new);
+        self.endpoint.credential.iter().cloned().chain(parts).collect()
+    }
+}
+
+/// Nothing that is secret goes over plain HTTP to another machine unless the endpoint allows it.
+fn not_in_the_open(origin: &Origin, endpoint: &Endpoint, what: &str) -> Result<()> {
+    if origin.is_secure() || origin.is_loopback() || endpoint.plain_credential {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::NotConfigured,
+        format!(
+            "refusing to send {what} over plain HTTP to {origin}, where others may read it: use https://, or none for this address; \
+             for a network of your own, `Endpoint::with_plain_credential(true)`, for a provider's address \
+             `ClientBuilder::provider_plain_key`, for the one server of a client `ClientBuilder::base_url_plain_key`, in a file of \
+             routes `plain_key = true`, for the program loquat `--plain-key`"
+        ),
+    ))
 }
 
 /// An address to be shown: without a user's name and password, and without its query, which may hold a key.
 fn shown(base_url: &str, path: &str) -> String {
+    let before_query = |text: &str| text.find(['?', '#']).unwrap_or(text.len());
+    let base_url = &base_url[..before_query(base_url)];
     let (scheme, rest) = base_url.split_once("://").unwrap_or(("", base_url));
     let (authority, folder) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    format!("{scheme}://{host}{folder}{path}")
+    format!("{scheme}://{host}{folder}{}", &path[..before_query(path)])
 }
 
-/// What stands at the end of an address that names one call in place of all.
-const OF_CALLS: [&str; 8] = [
-    "/chat/completions",
-    "/v1/completions",
-    "/v1/responses",
-    "/v1/messages",
-    "/v1/models",
-    "/v1/embeddings",
-    "/api/chat",
-    "/api/generate",
+/// The calls that are made under the same base: who gives the address of one in place of the base has most likely one of these. Those
+/// of one word may be anything else, except behind `/v1`.
+const CALLS: [&[&str]; 3] = [
+    &["chat/completions", "completions", "responses", "embeddings", "models"],
+    &["messages", "models"],
+    &["api/chat", "api/generate"],
 ];
 
-/// The base of an address that ends in the path of a call, as examples of curl have it.
-fn base_of(base_url: &str) -> Option<&str> {
+/// The base of an address that ends in the path of a call, as examples of curl have it. An address that ends in the path of another
+/// format's call is a base: a gateway's prefix may be called `/api/chat`.
+fn base_of<'a>(base_url: &'a str, format: &dyn Format) -> Option<&'a str> {
     let address = base_url.trim_end_matches('/');
-    let end = OF_CALLS.iter().find(|end| address.ends_with(**end))?;
-    let end = end.strip_prefix("/v1").or(end.strip_prefix("/api")).unwrap_or(end);
-    address.strip_suffix(end)
+    let base = |call: &&str| {
+        let base = address.strip_suffix(*call)?.strip_suffix('/')?;
+        let is_meant = call.contains('/') || base.ends_with("/v1");
+        (is_meant && base.contains("://")).then_some(base)
+    };
+    if !CALLS.iter().copied().flatten().any(|call| base(call).is_some()) {
+        return None;
+    }
+    let asked = format.encode(&ChatRequest::new("").with_user("?"), "model").ok()?.path;
+    let of_format = CALLS.iter().filter(|calls| calls.contains(&asked.as_str()));
+    of_format.copied().flatten().find_map(base)
 }
 
 /// The error with the time that its head names as a date, where the response has no `Date` for the format to count from: counted from
@@ -425,21 +488,6 @@ fn with_date(error: Error, head: &Head<'_>, received: SystemTime) -> Error {
         hint.after = head.retry_hint(received).after.filter(|wait| !wait.is_zero());
     }
     error.with_retry_hint(hint)
-}
-
-/// The caller's headers, which replace ours of the same name, and our name.
-fn add_headers(headers: &mut HeaderMap, extra: &[(String, String)]) -> Result<()> {
-    const OURS: HeaderValue = HeaderValue::from_static(concat!("loquat/", env!("CARGO_PKG_VERSION")));
-    headers.insert(header::USER_AGENT, OURS);
-    for (name, value) in extra {
-        let refused = |what| Error::new(ErrorKind::InvalidRequest, format!("extra header {name:?}: {what}"));
-        let parsed = HeaderName::try_from(name).map_err(|_| refused("not a header name"))?;
-        let mut value =
-            HeaderValue::try_from(value).map_err(|_| refused("its value has forbidden characters"))?;
-        value.set_sensitive(true);
-        headers.insert(parsed, value);
-    }
-    Ok(())
 }
 
 impl Model for HttpModel {
@@ -463,16 +511,34 @@ mod tests {
 
     #[test]
     fn an_address_of_a_call_is_told_from_a_base() {
-        for (address, base) in [
-            ("http://host/v1/chat/completions", Some("http://host/v1")),
-            ("http://host/v1/chat/completions/", Some("http://host/v1")),
-            ("http://host/v1/messages", Some("http://host/v1")),
-            ("http://host/api/chat", Some("http://host/api")),
-            ("http://host/v1", None),
-            ("http://host/models", None),
-            ("http://chat/completions.example", None),
+        use loquat_provider::{
+            ANTHROPIC_MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_RESPONSES,
+        };
+        let formats: [(&str, &dyn Format); 5] = [
+            ("chat", &OPENAI_CHAT),
+            ("responses", &OPENAI_RESPONSES),
+            ("messages", &ANTHROPIC_MESSAGES),
+            ("ollama", &OLLAMA_CHAT),
+            ("generate", &OLLAMA_GENERATE),
+        ];
+        for (address, base, of) in [
+            ("http://host/v1/chat/completions", "http://host/v1", &["chat", "responses"][..]),
+            ("http://host/v1/chat/completions/", "http://host/v1", &["chat", "responses"]),
+            ("http://host/v1/responses", "http://host/v1", &["chat", "responses"]),
+            ("http://host/v1/messages", "http://host/v1", &["messages"]),
+            ("http://host/v1/models", "http://host/v1", &["chat", "responses", "messages"]),
+            ("http://host/api/chat", "http://host", &["ollama", "generate"]),
+            ("http://host/x/api/generate/", "http://host/x", &["ollama", "generate"]),
+            ("http://host/v1", "", &[]),
+            ("http://host/models", "", &[]),
+            ("http://host/my-messages", "", &[]),
+            ("http://chat/completions", "", &[]),
+            ("http://chat/completions.example", "", &[]),
         ] {
-            assert_eq!(base_of(address), base, "{address}");
+            for (name, format) in formats {
+                let expected = of.contains(&name).then_some(base);
+                assert_eq!(base_of(address, format), expected, "{address} for {name}");
+            }
         }
     }
 
@@ -480,6 +546,7 @@ mod tests {
     fn an_address_is_shown_without_what_may_be_secret() {
         for (base_url, path, address) in [
             ("https://me:planted@host:1/v1/", "chat?key=planted", "https://host:1/v1/chat"),
+            ("https://host/v1?key=planted#/", "", "https://host/v1"),
             ("http://host/", "models", "http://host/models"),
             ("http://host", "", "http://host"),
         ] {

@@ -469,6 +469,117 @@ fn a_key_never_travels_in_the_clear_to_another_machine() {
     assert!(HttpModel::new(transport, &OPENAI_CHAT, endpoint).is_ok(), "without a key it may");
 }
 
+#[test]
+fn a_secret_header_travels_as_a_key_does() {
+    let named = |is_secret: bool| {
+        let mut value = http::HeaderValue::from_static("planted");
+        value.set_sensitive(is_secret);
+        (http::HeaderName::from_static("x-gateway"), value)
+    };
+    for (url, plain, is_secret, may) in [
+        ("http://192.0.2.1/v1", false, true, false),
+        ("http://192.0.2.1/v1", true, true, true),
+        ("http://192.0.2.1/v1", false, false, true),
+        ("https://192.0.2.1/v1", false, true, true),
+        ("http://127.0.0.1/v1", false, true, true),
+    ] {
+        let transport = Transport::new(Config::default()).expect("a transport");
+        let endpoint = Endpoint::new("test", url, "m").with_plain_credential(plain);
+        let (name, value) = named(is_secret);
+        let model = HttpModel::new(transport, &OPENAI_CHAT, endpoint).expect("a model");
+        let made = model.with_header(name, value).map(drop);
+        assert_eq!(made.is_ok(), may, "{url} {plain} {is_secret}");
+        if let Err(error) = made {
+            assert_eq!(error.kind(), ErrorKind::NotConfigured);
+            assert!(error.message().contains("x-gateway") && !error.message().contains("planted"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_base_url_has_no_query() {
+    for (url, says) in [
+        ("https://gw.example/v1?key=planted", "a query"),
+        ("https://gw.example/v1#planted", "a fragment"),
+        ("https://gw.example/chat/completions", "https://gw.example"),
+        ("https://user:planted@gw.example/v1", "name"),
+    ] {
+        let transport = Transport::new(Config::default()).expect("a transport");
+        let made = HttpModel::new(transport, &OPENAI_CHAT, Endpoint::new("test", url, "m"));
+        let error = made.map(drop).expect_err(url);
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+        assert!(error.message().contains(says) && !error.message().contains("planted"), "{error}");
+    }
+}
+
+/// The values of that header field, whoever set it.
+fn values<'a>(sent: &'a str, name: &str) -> Vec<&'a str> {
+    let fields = sent.lines().filter_map(|line| line.split_once(": "));
+    fields.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+}
+
+#[tokio::test]
+async fn a_header_takes_the_place_of_ours_and_a_requests_own_that_of_both() {
+    use http::{HeaderValue, header};
+    let with_headers = |model: HttpModel| {
+        let mut key = HeaderValue::from_static("Basic gateway");
+        key.set_sensitive(true);
+        let model = model.with_header(header::AUTHORIZATION, key).expect("here");
+        model.with_header(header::USER_AGENT, HeaderValue::from_static("ours/1")).expect("here")
+    };
+    for (is_ours, own, key, agent) in [
+        (false, false, format!("Bearer {KEY}"), concat!("loquat/", env!("CARGO_PKG_VERSION"))),
+        (true, false, "Basic gateway".to_owned(), "ours/1"),
+        (false, true, "Basic own".to_owned(), "own/1"),
+        (true, true, "Basic own".to_owned(), "own/1"),
+    ] {
+        let (address, read) = peer(vec![head(), chunk("a"), finish()]).await;
+        let asked = model(address, quick());
+        let asked = if is_ours { with_headers(asked) } else { asked };
+        let mut request = ChatRequest::new("").with_user("hi");
+        if own {
+            let own = [("Authorization", "Basic own"), ("User-Agent", "own/1")];
+            request.extra_headers.0.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
+        ended(asked.infer(&Context::new(), Arc::new(request)).await.expect("begun")).await;
+        let sent = read.await.expect("a request");
+        assert_eq!(values(&sent, "authorization"), [key.as_str()], "{sent}");
+        assert_eq!(values(&sent, "user-agent"), [agent], "{sent}");
+    }
+    // So it is for what is no chat.
+    let answer =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{\"data\":[]}";
+    let (address, read) = peer(vec![Do::Send(answer.into())]).await;
+    let listed = with_headers(model(address, quick())).list_models(&Context::new()).await;
+    assert_eq!(listed.expect("listed"), []);
+    let sent = read.await.expect("a request");
+    assert_eq!(values(&sent, "authorization"), ["Basic gateway"], "{sent}");
+    assert_eq!(values(&sent, "user-agent"), ["ours/1"], "{sent}");
+}
+
+#[tokio::test]
+async fn the_value_of_a_secret_header_is_blotted_where_a_peer_repeats_it() {
+    const TOKEN: &str = "planted-gateway-token";
+    let asking = |address: SocketAddr| {
+        let mut value = http::HeaderValue::try_from(format!("Bearer {TOKEN}")).expect("valid");
+        value.set_sensitive(true);
+        model(address, quick()).with_header(http::HeaderName::from_static("x-gateway"), value).expect("here")
+    };
+    let repeated = format!("{{\"error\":{{\"message\":\"who is {TOKEN} with {KEY}?\"}}}}");
+    let refused = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n{repeated}", repeated.len());
+    let (address, _) = peer(vec![Do::Send(refused)]).await;
+    let request = Arc::new(ChatRequest::new("").with_user("hello"));
+    let error = asking(address).infer(&Context::new(), request.clone()).await.expect_err("refused");
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("who is [redacted] with [redacted]?"), "{shown}");
+
+    let script = vec![head(), chunk("x"), Do::Send(format!("data: {repeated}\n\n"))];
+    let (address, _) = peer(script).await;
+    let answer = asking(address).infer(&Context::new(), request).await.expect("accepted");
+    let shown = format!("{:?}", ended(answer).await.1);
+    assert!(shown.contains("who is [redacted] with [redacted]?"), "{shown}");
+}
+
 #[tokio::test]
 async fn models_are_listed_within_their_limit() {
     let body = "{\"object\":\"list\",\"data\":[{\"id\":\"m1\",\"owned_by\":\"us\"},{\"id\":\"m2\"}]}";

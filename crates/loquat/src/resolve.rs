@@ -53,7 +53,8 @@ impl Client {
     /// The model of that name, and its name at the endpoint.
     ///
     /// A name without a provider costs a listing of each configured provider, asked side by side within
-    /// [`GenerationLimits::listing`](loquat_client::GenerationLimits::listing); who lists it is then believed for ten minutes, of up to 256 names.
+    /// [`GenerationLimits::listing`](loquat_client::GenerationLimits::listing); who lists it is then believed for ten minutes, of up to
+    /// 256 names, where no other one was late or failed for a reason that may pass, and until a chat there finds no such model.
     ///
     /// # Errors
     /// [`ErrorKind::NotConfigured`] where nothing or several things go by that name, or a key is missing; the
@@ -104,7 +105,8 @@ impl Client {
 
     /// That model at its provider's own place, with the key this client has for it.
     pub(crate) fn provider_endpoint(&self, profile: &Profile, model: &str) -> Result<Endpoint> {
-        let mut endpoint = Endpoint::new(profile.name, self.0.base_url(profile), model);
+        let mut endpoint = Endpoint::new(profile.name, self.0.place(profile)?, model)
+            .with_plain_credential(self.0.plain_key(profile));
         let key = [Some(profile.name), profile.variant_of].into_iter().flatten();
         match (key.filter_map(|name| self.0.keys.get(name)).next(), profile.key_variable) {
             (Some(key), _) => endpoint = endpoint.with_credential(key.clone()),
@@ -188,7 +190,10 @@ impl Client {
             .collect();
         match (found.pop(), found.as_slice()) {
             (Some(model), []) => {
-                self.0.listed.keep(name, &model.endpoint().provider, Instant::now());
+                // Who was merely late may list it, too.
+                if listings.iter().all(|listing| listing.as_ref().err().is_none_or(is_settled)) {
+                    self.0.listed.keep(name, &model.endpoint().provider, Instant::now());
+                }
                 Ok((self.0.scheduled(model.clone(), name), name.to_owned()))
             }
             (Some(last), others) => {
@@ -229,10 +234,15 @@ impl Client {
     fn not_asked(&self) -> String {
         let lacking: Vec<_> = loquat_provider::profiles()
             .iter()
-            .filter(|profile| profile.variant_of.is_none() && self.provider_endpoint(profile, "").is_err())
-            .map(|profile| match (profile.key_variable, self.0.from_env) {
-                (Some(variable), true) => format!("{} (set {variable})", profile.name),
-                _ => format!("{0} (`.key(\"{0}\", …)`)", profile.name),
+            .filter(|profile| profile.variant_of.is_none())
+            .filter_map(|profile| Some((profile, self.http_model(profile, "").err()?)))
+            .map(|(&Profile { name, key_variable, .. }, error)| {
+                let key_variable = key_variable.filter(|_| !self.0.keys.contains_key(name));
+                match (key_variable, self.0.from_env) {
+                    (Some(variable), true) => format!("{name} (set {variable})"),
+                    (Some(_), false) => format!("{name} (`.key(\"{name}\", …)`)"),
+                    (None, _) => format!("{name} ({})", error.message()),
+                }
             })
             .collect();
         if lacking.is_empty() { "nobody".to_owned() } else { lacking.join(", ") }
@@ -274,6 +284,11 @@ impl Listed {
         let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (provider, asked) = listed.get(name)?;
         (now.saturating_duration_since(*asked) < MAX_AGE).then(|| provider.clone())
+    }
+
+    /// Nobody is believed to have it any more.
+    pub(crate) fn forget(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     fn keep(&self, name: &str, provider: &str, now: Instant) {
@@ -360,6 +375,15 @@ fn nearest(name: &str) -> Option<&'static Profile> {
     (slips(&profile) <= 2 && slips(&profile) < profile.name.len() / 2).then_some(profile)
 }
 
+/// Whether who did not list will not do so in a minute either: nobody is there, or who is there has no listing for us.
+fn is_settled(error: &Error) -> bool {
+    use ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::Connect | K::Authentication | K::Permission | K::NotFound | K::Unsupported | K::Protocol
+    )
+}
+
 /// Why there is no listing, in a few words: of most servers on this machine that they are not running.
 fn why_not(error: &Error) -> String {
     match error.kind() {
@@ -415,13 +439,28 @@ mod tests {
         let openai = loquat_provider::profile("openai").expect("known");
         let refused = |from_env: bool| {
             let builder = Client::builder();
-            let client = if from_env { builder.env() } else { builder }.build().expect("a client");
+            let builder = if from_env { builder.env() } else { builder };
+            let client = builder.build_in(|_| None).expect("a client");
             client.http_model(openai, "m").map(drop).expect_err("no key").to_string()
         };
         assert!(refused(false).ends_with("`.key(\"openai\", …)`, or read OPENAI_API_KEY by `.env()`"));
-        if std::env::var_os("OPENAI_API_KEY").is_none() && std::env::var_os("LOQUAT_BASE_URL").is_none() {
-            assert!(refused(true).ends_with("set the environment variable OPENAI_API_KEY"));
-        }
+        assert!(refused(true).ends_with("set the environment variable OPENAI_API_KEY"));
+    }
+
+    #[test]
+    fn who_is_not_asked_is_told_with_the_reason() {
+        let variables = [("OPENAI_BASE_URL", "http://litellm:4000/v1"), ("OPENAI_API_KEY", "planted")];
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        let client = Client::builder().env().build_in(variable).expect("a client");
+        let not_asked = client.not_asked();
+        assert!(
+            not_asked.starts_with("openai (refusing to send a credential over plain HTTP"),
+            "{not_asked}"
+        );
+        assert!(not_asked.contains("anthropic (set ANTHROPIC_API_KEY)") && !not_asked.contains("planted"));
+        assert!(!not_asked.contains("vllm"), "{not_asked}");
     }
 
     #[test]
@@ -431,6 +470,8 @@ mod tests {
         listed.keep("gpt-4o", "openai", now);
         assert_eq!(listed.find("gpt-4o", now + Duration::from_secs(599)).as_deref(), Some("openai"));
         assert_eq!(listed.find("gpt-4o", now + Duration::from_secs(600)), None);
+        listed.forget("gpt-4o");
+        assert_eq!(listed.find("gpt-4o", now), None);
         listed.keep(&"x".repeat(257), "openai", now);
         for n in 0..1000 {
             listed.keep(&n.to_string(), "openai", now);

@@ -79,12 +79,13 @@ impl Client {
         let mut endpoint = match (base_url.is_empty(), credential, &self.0.server) {
             (false, ..) => spec.endpoint.clone(),
             // A key of its own is its provider's, and goes nowhere else.
-            (true, Some(key), _) => Endpoint::new(profile.name, self.0.base_url(profile), model)
+            (true, Some(key), _) => Endpoint::new(profile.name, self.0.place(profile)?, model)
                 .with_credential(key.clone())
-                .with_plain_credential(spec.endpoint.plain_credential),
+                .with_plain_credential(self.0.plain_key(profile)),
             (true, None, Some(server)) => server.endpoint(model),
             (true, None, None) => self.provider_endpoint(profile, model)?,
         };
+        endpoint.plain_credential |= spec.endpoint.plain_credential;
         endpoint.addresses.clone_from(addresses);
         self.0.model_at(profile.format, endpoint)
     }

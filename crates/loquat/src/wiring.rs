@@ -1,7 +1,7 @@
 //! [`Client`]: the crates wired into one call, configured from code or from the environment.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
@@ -25,7 +25,7 @@ pub(crate) struct Inner {
     /// Those that dial less, by what endpoints allow that somebody else listed.
     narrower: Mutex<Vec<(AddressPolicy, Transport)>>,
     /// What endpoints' answers leave for those after them, by format, address and key.
-    memories: Mutex<Vec<(&'static str, String, Option<Secret>, DecoderMemory)>>,
+    memories: Mutex<Vec<Memory>>,
     pub(crate) limits: GenerationLimits,
     /// The field that tells servers how long the caller will wait.
     deadline_header: Option<HeaderName>,
@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) keys: HashMap<&'static str, Secret>,
     /// Other addresses of providers than their profiles have, by provider name.
     pub(crate) addresses: HashMap<&'static str, String>,
+    /// Providers whose secrets may go over plain HTTP to another machine.
+    plain_keys: HashSet<&'static str>,
     /// What requests to a provider's own address have besides, by provider name.
     headers: HashMap<&'static str, Vec<(HeaderName, HeaderValue)>>,
     /// One server for everything, in place of the providers' own.
@@ -50,6 +52,9 @@ pub(crate) struct Inner {
     #[cfg(feature = "engine")]
     pub(crate) engines: crate::engines::Engines,
 }
+
+/// A format, an address and a key there, and what answers leave.
+type Memory = (&'static str, String, Option<Secret>, DecoderMemory);
 
 /// A server that is none of the known providers' own.
 #[derive(Debug, Clone)]
@@ -125,6 +130,43 @@ impl Inner {
         self.addresses.get(profile.name).map_or(profile.base_url, String::as_str)
     }
 
+    /// Where that provider is asked. Another way to a provider that is elsewhere by now has to be told where it is: what is meant for
+    /// the one place does not go to the other.
+    pub(crate) fn place<'a>(&'a self, profile: &'a Profile) -> Result<&'a str> {
+        let is_moved = |profile: &Profile| self.addresses.contains_key(profile.name);
+        let parent = profile.variant_of.and_then(loquat_provider::profile);
+        match parent.filter(|parent| is_moved(parent) && !is_moved(profile)) {
+            Some(parent) if !self.is_beside(profile, parent) => Err(Error::new(
+                ErrorKind::NotConfigured,
+                format!(
+                    "{0} has another address than {1}, which was given a new one: give this one its own, \
+                     `.provider_url(\"{0}\", …)`",
+                    profile.name, parent.name
+                ),
+            )),
+            _ => Ok(self.base_url(profile)),
+        }
+    }
+
+    /// Whether both are asked at one origin, so that what is meant for the one may go to the other.
+    fn is_beside(&self, one: &Profile, other: &Profile) -> bool {
+        let (one, other) = (self.base_url(one), self.base_url(other));
+        let origin = |url| Url::parse(url).map(|url| url.origin().clone());
+        one == other || matches!((origin(one), origin(other)), (Ok(one), Ok(other)) if one == other)
+    }
+
+    /// Those of whom it holds at that provider's address what was said of them: itself, and before that the one it is another way to.
+    fn names<'a>(&'a self, profile: &'a Profile) -> impl Iterator<Item = &'a str> {
+        let parent = profile.variant_of.and_then(loquat_provider::profile);
+        let parent = parent.filter(|parent| self.is_beside(profile, parent)).map(|parent| parent.name);
+        parent.into_iter().chain([profile.name])
+    }
+
+    /// Whether a key may go to that provider over plain HTTP.
+    pub(crate) fn plain_key(&self, profile: &Profile) -> bool {
+        !self.plain_keys.is_empty() && self.names(profile).any(|name| self.plain_keys.contains(name))
+    }
+
     /// The connections for endpoints that may be dialled there. Endpoints under the same policy share them.
     pub(crate) fn transport_within(&self, addresses: Option<&AddressPolicy>) -> Transport {
         let Some(addresses) = addresses else { return self.transport.clone() };
@@ -144,31 +186,29 @@ impl Inner {
     fn memory(&self, format: &'static str, endpoint: &Endpoint) -> DecoderMemory {
         let Endpoint { base_url, credential, .. } = endpoint;
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = memories.iter();
-        if let Some((.., memory)) =
-            known.find(|(of, address, key, _)| *of == format && address == base_url && key == credential)
-        {
-            return memory.clone();
+        let is_it =
+            |(of, address, key, _): &Memory| *of == format && address == base_url && key == credential;
+        if let Some(place) = memories.iter().position(is_it) {
+            memories[place..].rotate_left(1); // the last one used is the last one to go
+        } else {
+            if memories.len() >= MAX_MEMORIES {
+                memories.remove(0); // who uses it keeps it
+            }
+            memories.push((format, base_url.clone(), credential.clone(), DecoderMemory::new()));
         }
-        if memories.len() >= MAX_MEMORIES {
-            memories.remove(0); // who uses it keeps it
-        }
-        let memory = DecoderMemory::new();
-        memories.push((format, base_url.clone(), credential.clone(), memory.clone()));
-        memory
+        memories.last().map(|(.., memory)| memory.clone()).unwrap_or_default()
     }
 
     /// The model at that endpoint, as this client is configured, outside of any schedule.
     pub(crate) fn model_at(&self, format: &'static dyn Format, endpoint: Endpoint) -> Result<HttpModel> {
         let transport = self.transport_within(endpoint.addresses.as_ref());
-        let memory = self.memory(format.name(), &endpoint);
-        let headers = self.headers_for(&endpoint);
         let model = HttpModel::new(transport, format, endpoint)?.with_limits(self.limits);
-        let model = model.with_decoder_memory(memory);
         let with = |model: HttpModel, (name, value): &(HeaderName, HeaderValue)| {
             model.with_header(name.clone(), value.clone())
         };
-        let model = headers.into_iter().fold(model, with);
+        let model = self.headers_for(model.endpoint()).into_iter().try_fold(model, with)?;
+        let memory = self.memory(format.name(), model.endpoint());
+        let model = model.with_decoder_memory(memory);
         Ok(match &self.deadline_header {
             Some(name) => model.with_deadline_header(name.clone()),
             None => model,
@@ -177,10 +217,13 @@ impl Inner {
 
     /// What a request there has besides. They may be secrets: no other address gets them.
     fn headers_for<'a>(&'a self, endpoint: &Endpoint) -> Vec<&'a (HeaderName, HeaderValue)> {
+        if self.headers.is_empty() {
+            return Vec::new();
+        }
         let profile = loquat_provider::profile(&endpoint.provider)
             .filter(|profile| endpoint.base_url == self.base_url(profile));
-        let names = profile.into_iter().flat_map(|profile| [profile.variant_of, Some(profile.name)]);
-        names.flatten().filter_map(|name| self.headers.get(name)).flatten().collect()
+        let names = profile.into_iter().flat_map(|profile| self.names(profile));
+        names.filter_map(|name| self.headers.get(name)).flatten().collect()
     }
 
     /// That model, known to its endpoint as `name`, inside the endpoint's schedule, and watched.
@@ -262,7 +305,8 @@ fn around(endpoint: Option<&EndpointSchedule>, model: impl Model + 'static) -> A
 
 /// Most policies whose connections are kept for the next endpoint: a source has one.
 const MAX_POLICIES: usize = 16;
-/// Most endpoints whose answers' shapes and buffers are kept for the next request: some 100 KiB each as a rule.
+/// Most endpoints whose answers' shapes and buffers are kept for the next request: some 320 KiB each at most, as a
+/// rule.
 const MAX_MEMORIES: usize = 32;
 /// Most endpoints whose state is kept: more models than any program asks, and some hundred KiB.
 const MAX_ENDPOINTS: usize = 1024;
@@ -308,6 +352,7 @@ pub struct ClientBuilder {
     keys: Vec<(String, Secret)>,
     provider_urls: Vec<(String, String)>,
     provider_headers: Vec<(String, String, Secret)>,
+    provider_plain_keys: Vec<String>,
     base_url: Option<String>,
     base_url_key: Option<Secret>,
     base_url_key_variable: Option<String>,
@@ -329,6 +374,7 @@ impl Default for ClientBuilder {
             keys: Vec::new(),
             provider_urls: Vec::new(),
             provider_headers: Vec::new(),
+            provider_plain_keys: Vec::new(),
             base_url: None,
             base_url_key: None,
             base_url_key_variable: None,
@@ -357,14 +403,24 @@ impl ClientBuilder {
     }
 
     /// Another address of a provider, such as that of a gateway before it; its key goes there. The other ways to the same provider
-    /// (`openai-responses` beside `openai`) are there, too, where they have the same address otherwise.
+    /// (`openai-responses` beside `openai`) are there, too, where they have the same address otherwise; those that have another one
+    /// (`gemini-openai` beside `gemini`) are refused until they are given theirs, as neither key nor headers go past the gateway.
     pub fn provider_url(mut self, provider: impl Into<String>, url: impl Into<String>) -> Self {
         self.provider_urls.push((provider.into(), url.into()));
         self
     }
 
+    /// Lets a provider's key, and its [headers](Self::provider_header), go over plain HTTP to another machine, where whoever is on the
+    /// way can read them. Without it such an address is refused. For a gateway in a network of one's own, at
+    /// [`provider_url`](Self::provider_url) or in `OPENAI_BASE_URL` ([`Endpoint::plain_credential`]).
+    pub fn provider_plain_key(mut self, provider: impl Into<String>) -> Self {
+        self.provider_plain_keys.push(provider.into());
+        self
+    }
+
     /// A header field of each request to a provider, by whichever way (`OpenAI-Organization`, what a gateway asks for). It goes to the
-    /// provider's own address or that of [`provider_url`](Self::provider_url), and its value is never shown.
+    /// provider's own address or that of [`provider_url`](Self::provider_url), by another way to it (`gemini-openai`) where that is at the
+    /// same host, and its value is never shown. It takes the place of ours of that name, such as `authorization`.
     pub fn provider_header(
         mut self,
         provider: impl Into<String>,
@@ -452,6 +508,11 @@ impl ClientBuilder {
     /// [`ErrorKind::InvalidRequest`] for a base URL that is none, [`ErrorKind::NotConfigured`] for what else cannot be used,
     /// naming it.
     pub fn build(self) -> Result<Client> {
+        self.build_in(variable)
+    }
+
+    /// In that environment.
+    pub(crate) fn build_in(self, variable: impl Fn(&str) -> Option<String>) -> Result<Client> {
         let mut keys = HashMap::new();
         for (name, key) in self.keys {
             keys.insert(profile_of(&name)?.name, key);
@@ -460,20 +521,22 @@ impl ClientBuilder {
         for (provider, name, value) in self.provider_headers {
             headers.entry(profile_of(&provider)?.name).or_default().push(header(&name, &value)?);
         }
+        let plain_keys = self.provider_plain_keys.iter().map(|name| Ok(profile_of(name)?.name));
+        let plain_keys = plain_keys.collect::<Result<_>>()?;
         let (mut base_url, mut key_variable) = (self.base_url, self.base_url_key_variable);
         let is_default = base_url.is_none();
         let mut addresses = HashMap::new();
         if self.from_env {
             for profile in loquat_provider::profiles() {
-                if let Some(key) = profile.key_variable.and_then(variable) {
+                if let Some(key) = profile.key_variable.and_then(&variable) {
                     keys.entry(profile.name).or_insert_with(|| Secret::new(key));
                 }
             }
             #[cfg(feature = "aws")]
-            if let Some(key) = crate::aws::key(variable) {
+            if let Some(key) = crate::aws::key(&variable) {
                 keys.entry("bedrock").or_insert(key);
             }
-            addresses.extend(crate::aws::address(variable).map(|address| ("bedrock", address)));
+            addresses.extend(crate::aws::address(&variable).map(|address| ("bedrock", address)));
             if let Some(host) = variable("OLLAMA_HOST") {
                 let address = ollama_address(&host);
                 addresses.insert("ollama-openai", format!("{address}/v1"));
@@ -492,10 +555,16 @@ impl ClientBuilder {
                 key_variable = key_variable.or_else(|| variable("LOQUAT_KEY_ENV"));
             }
         }
-        for (provider, url) in self.provider_urls {
-            let profile = profile_of(&provider)?;
-            checked(&url, &format!("the address of {}", profile.name))?;
-            move_to(&mut addresses, profile, url.trim_end_matches('/'));
+        let mut moved = Vec::new();
+        for (provider, url) in &self.provider_urls {
+            let profile = profile_of(provider)?;
+            checked(url, &format!("the address of {}", profile.name))?;
+            moved.push((profile, url.trim_end_matches('/')));
+        }
+        // Other ways after the provider itself: they have the address that was said of them, whichever was said first.
+        moved.sort_by_key(|(profile, _)| profile.variant_of.is_some());
+        for (profile, url) in moved {
+            move_to(&mut addresses, profile, url);
         }
         let key = match (self.base_url_key, key_variable) {
             (Some(key), _) => Some(key),
@@ -529,6 +598,7 @@ impl ClientBuilder {
             from_env: self.from_env,
             keys,
             addresses,
+            plain_keys,
             headers,
             server,
             listed: crate::resolve::Listed::default(),
@@ -569,14 +639,20 @@ fn profile_of(name: &str) -> Result<&'static Profile> {
     loquat_provider::profile(name).ok_or_else(|| crate::resolve::unknown_provider(name))
 }
 
-/// An address that is one.
+/// An address that is one, and has nothing behind its path, where keys are put and the paths of calls come.
 fn checked(address: &str, whose: &str) -> Result<()> {
+    if address.contains(['?', '#']) {
+        let what = format!("{whose}: the address has a query or a fragment: leave that out");
+        return Err(Error::new(ErrorKind::InvalidRequest, what));
+    }
     let parsed = Url::parse(address).map(drop);
     parsed.map_err(|error| error.map_message(|what| format!("{whose}: {what}")))
 }
 
-/// A provider's address is that, and so is that of the other ways to it that have the same.
+/// A provider's address is that, and so is that of the other ways to it that have the same. Where else they were before is forgotten.
 fn move_to(addresses: &mut HashMap<&'static str, String>, provider: &'static Profile, url: &str) {
+    let is_way = |name: &str| profile_of(name).is_ok_and(|other| other.variant_of == Some(provider.name));
+    addresses.retain(|name, _| !is_way(name));
     let is_moved = |other: &&Profile| {
         other.name == provider.name
             || (other.variant_of == Some(provider.name) && other.base_url == provider.base_url)
@@ -638,11 +714,115 @@ mod tests {
             ("localhost:8080/v1", "the base URL: the address has no scheme"),
             ("", "the base URL: the address has no scheme"),
             ("http://a b", "the base URL: the address is not a URL"),
+            ("https://gw/v1?key=planted", "the base URL: the address has a query"),
+            ("https://gw/v1#planted", "the base URL: the address has a query or a fragment"),
         ] {
             let error = Client::builder().base_url(address).build().map(|_| ()).expect_err(address);
             assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{address}");
             assert!(error.message().starts_with(says), "{address}: {error}");
+            assert!(!error.message().contains("planted"), "{error}");
         }
+    }
+
+    /// What an endpoint of that provider is asked with: where, with a key or not, with how many headers besides.
+    fn asked(client: &Client, name: &str) -> Result<(String, bool, usize)> {
+        let model = client.http_model(profile_of(name)?, "m")?;
+        let endpoint = model.endpoint();
+        Ok((endpoint.base_url.clone(), endpoint.credential.is_some(), client.0.headers_for(endpoint).len()))
+    }
+
+    #[test]
+    fn what_is_a_gateways_does_not_go_past_it() {
+        for (parent, beside, other) in [
+            ("gemini", "gemini-interactions", "gemini-openai"),
+            ("ollama", "ollama-generate", "ollama-openai"),
+            ("qwen", "qwen", "dashscope"),
+        ] {
+            let builder = || {
+                let builder =
+                    Client::builder().key(parent, "k").provider_header(parent, "x-gateway", "planted");
+                builder.provider_header(other, "x-own", "planted")
+            };
+            let client = builder().provider_url(parent, "https://gw.example/a/").build().expect("valid");
+            for name in [parent, beside] {
+                assert_eq!(asked(&client, name), Ok(("https://gw.example/a".to_owned(), true, 1)), "{name}");
+            }
+            let error = asked(&client, other).expect_err(other);
+            assert_eq!(error.kind(), ErrorKind::NotConfigured);
+            assert!(error.message().contains(&format!("`.provider_url(\"{other}\", …)`")), "{error}");
+
+            // With an address of its own it has the key, and the headers where that is the gateway's; the order does not matter.
+            for (address, headers) in [("https://gw.example/b", 2), ("https://other.example/b", 1)] {
+                let builder =
+                    builder().provider_url(other, address).provider_url(parent, "https://gw.example/a");
+                let client = builder.build().expect("valid");
+                assert_eq!(asked(&client, other), Ok((address.to_owned(), true, headers)), "{other}");
+            }
+            // And where nothing was moved there is one vendor.
+            let client = builder().build().expect("valid");
+            let base_url = profile_of(other).expect("known").base_url;
+            assert_eq!(asked(&client, other), Ok((base_url.to_owned(), true, 2)), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_way_that_the_environment_moved_does_not_stay_behind() {
+        let host = |name: &str| (name == "OLLAMA_HOST").then(|| "10.0.0.1".to_owned());
+        let client = Client::builder().env().build_in(host).expect("valid");
+        assert_eq!(asked(&client, "ollama-openai"), Ok(("http://10.0.0.1:11434/v1".to_owned(), false, 0)));
+        let builder = Client::builder().env().provider_url("ollama", "https://gw.example");
+        let client = builder.build_in(host).expect("valid");
+        assert_eq!(asked(&client, "ollama-generate"), Ok(("https://gw.example".to_owned(), false, 0)));
+        assert!(asked(&client, "ollama-openai").is_err());
+    }
+
+    #[test]
+    fn a_secret_goes_over_plain_http_only_where_that_was_said_of_the_provider() {
+        let gateway = |name: &str| (name == "OPENAI_BASE_URL").then(|| "http://litellm:4000/v1".to_owned());
+        let build = |builder: ClientBuilder| builder.env().build_in(gateway).expect("valid");
+        let (with_key, with_header) = (
+            || Client::builder().key("openai", "planted"),
+            || Client::builder().key("openai", "k").provider_header("openai", "x-gateway", "planted"),
+        );
+        for builder in [with_key(), with_header(), with_key().provider_plain_key("groq")] {
+            let error = asked(&build(builder), "openai").expect_err("readable on the way");
+            assert_eq!(error.kind(), ErrorKind::NotConfigured);
+            let says = |what| error.message().contains(what);
+            assert!(says("provider_plain_key") && says("base_url_plain_key") && !says("planted"), "{error}");
+        }
+        for (builder, headers) in [(with_key(), 0), (with_header(), 1)] {
+            let client = build(builder.provider_plain_key("openai"));
+            for name in ["openai", "openai-responses"] {
+                assert_eq!(asked(&client, name), Ok(("http://litellm:4000/v1".to_owned(), true, headers)));
+            }
+        }
+        assert!(Client::builder().provider_plain_key("opneai").build().is_err());
+    }
+
+    #[test]
+    fn what_answers_leave_is_kept_for_the_endpoints_used_last() {
+        let client = Client::builder().build().expect("valid");
+        let format = profile_of("openai").expect("known").format;
+        let ask = |host: usize| {
+            let endpoint = Endpoint::new("openai", format!("http://127.0.0.1:{}/v1", host + 1), "m");
+            client.0.model_at(format, endpoint).map(drop)
+        };
+        let kept = || {
+            let memories = client.0.memories.lock().expect("no panic");
+            memories.iter().map(|(_, address, ..)| address.clone()).collect::<Vec<_>>()
+        };
+        for host in 0..MAX_MEMORIES {
+            ask(host).expect("a model");
+        }
+        ask(0).expect("a model");
+        ask(MAX_MEMORIES).expect("a model");
+        let address = |host: usize| format!("http://127.0.0.1:{}/v1", host + 1);
+        let kept_now = kept();
+        assert_eq!(kept_now.len(), MAX_MEMORIES);
+        assert!(kept_now.contains(&address(0)) && !kept_now.contains(&address(1)), "{kept_now:?}");
+        let refused = Endpoint::new("openai", "http://192.0.2.1/v1", "m").with_credential("k");
+        assert!(client.0.model_at(format, refused).is_err());
+        assert_eq!(kept(), kept_now, "who is refused leaves nothing");
     }
 
     #[test]

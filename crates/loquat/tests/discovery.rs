@@ -220,6 +220,27 @@ async fn checks_put_out_and_bring_back_without_a_generation() {
     assert!(asked.len() >= 5 && asked.iter().all(|what| what == "GET /health"), "{asked:?}");
 }
 
+/// Who lists an endpoint does not decide whether a key may be read on the way to it.
+#[tokio::test]
+async fn a_source_does_not_let_a_key_into_the_open() {
+    let endpoint = |host: &str| {
+        let endpoint = Endpoint::new("openai", format!("http://{host}/v1"), "m").with_credential("planted");
+        endpoint.with_plain_credential(true)
+    };
+    let (tell, told) = unbounded_channel();
+    let listed = [("open", "192.0.2.1"), ("here", "127.0.0.1:1")];
+    let listed = listed.map(|(name, host)| Discovered::new(name, endpoint(host)));
+    tell.send(Ok(Listing::new(listed.into()))).expect("listened to");
+    let client = Client::builder().build().expect("a client");
+    let followed = client.follow(&Context::new(), Plan::new(), Told(told)).await.expect("a router");
+    let table = followed.router().table();
+    let names: Vec<_> = table.nodes().iter().map(|node| node.spec.name.as_str()).collect();
+    assert_eq!(names, ["here"]);
+    let refused = followed.status().refused.join("\n");
+    assert!(refused.contains("endpoint `open`: refusing to send a credential over plain HTTP"), "{refused}");
+    assert!(!refused.contains("planted"));
+}
+
 /// Whatever the name, it leads to this machine.
 #[derive(Debug)]
 struct ToHere;

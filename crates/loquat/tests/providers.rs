@@ -1,8 +1,10 @@
 //! Where providers are asked, with what, and how often to find out who lists a model.
 #![cfg(feature = "client")]
 
-use loquat::{Client, ErrorKind};
-use loquat_testing::{Reply, Server};
+use std::time::Duration;
+
+use loquat::{Client, ClientBuilder, ErrorKind, client::GenerationLimits};
+use loquat_testing::{Fault, Gate, Reply, Server};
 
 fn models() -> Reply {
     Reply::json(r#"{"object":"list","data":[{"id":"llama3","object":"model"}]}"#)
@@ -14,11 +16,21 @@ fn text(words: &str) -> Reply {
     Reply::events([said])
 }
 
-/// A client for which `openai` is that server, and nobody else is there.
+/// Of a client for which `openai` is that server, and nobody else is there.
+fn builder(server: &Server) -> ClientBuilder {
+    let local = ["ollama", "llamacpp", "vllm", "sglang", "lmstudio"];
+    let nobody = |builder: ClientBuilder, name| builder.provider_url(name, "http://127.0.0.1:1");
+    let builder = local.into_iter().fold(Client::builder(), nobody);
+    let builder = builder.key("openai", "sk-planted").provider_header("openai", "x-gateway", "planted-team");
+    builder.provider_url("openai", format!("{}/v1/", server.base_url()))
+}
+
 fn client(server: &Server) -> Client {
-    let builder = Client::builder().key("openai", "sk-planted").provider_url("ollama", "http://127.0.0.1:1");
-    let builder = builder.provider_header("openai", "x-gateway", "planted-team");
-    builder.provider_url("openai", format!("{}/v1/", server.base_url())).build().expect("valid")
+    builder(server).build().expect("valid")
+}
+
+fn paths(server: &Server) -> Vec<String> {
+    server.requests().into_iter().map(|request| request.path).collect()
 }
 
 #[tokio::test]
@@ -47,14 +59,80 @@ async fn a_bare_name_is_looked_for_once() {
         let answer = client.chat("llama3").user("hi").send().await.expect("an answer");
         assert_eq!(answer.text(), expected);
     }
-    let paths: Vec<_> = server.requests().into_iter().map(|request| request.path).collect();
-    assert_eq!(paths, ["/v1/models", "/v1/chat/completions", "/v1/chat/completions"]);
+    assert_eq!(paths(&server), ["/v1/models", "/v1/chat/completions", "/v1/chat/completions"]);
+    let local: Vec<_> = client.providers().into_iter().filter(|known| known.key_variable.is_none()).collect();
+    assert!(
+        local.iter().all(|known| known.base_url == "http://127.0.0.1:1"),
+        "nobody else is dialled: {local:?}"
+    );
+}
+
+/// Who was late may list it, too: the one that was in time is not taken for the only one.
+#[tokio::test]
+async fn a_name_is_looked_for_again_where_somebody_was_late() {
+    let server = Server::start([models(), text("one"), models(), text("two")]).await.expect("a port");
+    let gate = Gate::new();
+    let late = models().with_fault(Fault::Stall { after: 0, gate: gate.clone() });
+    let other = Server::start([late]).await.expect("a port");
+    let builder = builder(&server).key("groq", "k").provider_url("groq", format!("{}/v1", other.base_url()));
+    let limits = GenerationLimits::default().with_listing(Duration::from_secs(2));
+    let client = builder.limits(limits).build().expect("valid");
+    let ask = async || client.chat("llama3").user("hi").send().await;
+    assert_eq!(ask().await.expect("an answer").text(), "one");
+    gate.open();
+    let error = ask().await.expect_err("two list it");
+    assert!(error.message().contains("say openai:llama3 or groq:llama3"), "{error}");
+    assert_eq!(paths(&server), ["/v1/models", "/v1/chat/completions", "/v1/models"]);
+}
+
+#[tokio::test]
+async fn a_name_is_looked_for_again_where_it_was_not_there() {
+    let missing = Reply::refusal(404, r#"{"error":{"message":"no such model"}}"#);
+    let replies = [models(), missing, models(), text("two"), text("three")];
+    let server = Server::start(replies).await.expect("a port");
+    let client = client(&server);
+    let ask = async || client.chat("llama3").user("hi").send().await;
+    assert_eq!(ask().await.expect_err("it went away").kind(), ErrorKind::NotFound);
+    for words in ["two", "three"] {
+        assert_eq!(ask().await.expect("an answer").text(), words);
+    }
+    let chat = "/v1/chat/completions";
+    assert_eq!(paths(&server), ["/v1/models", chat, "/v1/models", chat, chat]);
+}
+
+/// A key in a file of routes takes the same way as one of the client.
+#[cfg(feature = "router")]
+#[test]
+fn a_route_to_a_provider_over_plain_http_needs_the_word() {
+    use loquat::{
+        core::Endpoint,
+        router::{EndpointSpec, Plan},
+    };
+    let plan = |key: bool, plain: bool| {
+        let endpoint = Endpoint::new("openai", "", "m").with_plain_credential(plain);
+        let endpoint = if key { endpoint.with_credential("planted") } else { endpoint };
+        Plan::new().with_endpoint(EndpointSpec::new("e", endpoint)).with_chain("m", ["e"])
+    };
+    let gateway = || Client::builder().key("openai", "planted").provider_url("openai", "http://192.0.2.1/v1");
+    for key in [false, true] {
+        let (silent, told) = (gateway(), gateway().provider_plain_key("openai"));
+        let (silent, told) = (silent.build().expect("valid"), told.build().expect("valid"));
+        let error = silent.router(&plan(key, false)).map(drop).expect_err("readable on the way");
+        assert!(error.message().contains("plain HTTP") && !error.message().contains("planted"), "{error}");
+        assert!(silent.router(&plan(key, true)).is_ok() && told.router(&plan(key, false)).is_ok());
+    }
+    // Nor does it go past the gateway.
+    let moved = Client::builder().provider_url("gemini", "https://gw.example").build().expect("valid");
+    let endpoint = Endpoint::new("gemini-openai", "", "m").with_credential("planted");
+    let plan = Plan::new().with_endpoint(EndpointSpec::new("e", endpoint)).with_chain("m", ["e"]);
+    assert!(moved.router(&plan).map(drop).expect_err("elsewhere").message().contains("provider_url"));
 }
 
 #[test]
 fn what_cannot_be_used_is_refused_by_name() {
     for (builder, says) in [
         (Client::builder().provider_url("openai", "localhost"), "the address of openai"),
+        (Client::builder().provider_url("openai", "http://h/v1?key=planted"), "the address of openai"),
         (Client::builder().provider_url("opneai", "http://h"), "opneai"),
         (Client::builder().provider_header("openai", "no name", "x"), "not a header name"),
         (Client::builder().provider_header("openai", "x-a", "planted\nmore"), "forbidden characters"),
