@@ -80,7 +80,8 @@ pub(crate) struct ServerArgs {
 
     /// Let the key for --base-url go over plain HTTP to another machine, where whoever is on the way can read it
     ///
-    /// For a gateway in a network of one's own: http://litellm:4000/v1. Without it such an address is refused.
+    /// For a gateway in a network of one's own: http://litellm:4000/v1. Without it such an address is refused. Without --base-url, the
+    /// key for the provider that the model's name begins with, at the address in OPENAI_BASE_URL and its like.
     #[arg(long)]
     pub(crate) plain_key: bool,
 }
@@ -132,6 +133,10 @@ impl Connection<'_> {
             builder = builder.base_url(url);
         }
         builder = builder.base_url_plain_key(self.server.plain_key);
+        let provider = self.provider.and_then(loquat::provider::profile).filter(|_| self.server.plain_key);
+        if let Some(provider) = provider {
+            builder = builder.provider_plain_key(provider.name);
+        }
         if let Some(variable) = &self.server.key_env {
             let has_server = self.server.base_url.is_some() || has_variable("LOQUAT_BASE_URL");
             builder = match self.provider {

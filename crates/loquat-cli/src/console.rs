@@ -8,7 +8,10 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use loquat::{Error, ErrorKind, Result, Secret};
+use loquat::{
+    Error, ErrorKind, Result, Secret,
+    transport::{Proxy, Url},
+};
 
 use crate::neutral;
 
@@ -34,8 +37,8 @@ pub(crate) struct Console {
     pub(crate) verbose: bool,
     out_color: bool,
     err_color: bool,
-    /// The variable that names a proxy, where there is one and no proxy was asked for.
-    unused_proxy: Option<&'static str>,
+    /// Whether the command line says which proxy is used.
+    proxy_is_said: bool,
     secrets: Vec<Secret>,
 }
 
@@ -50,7 +53,9 @@ impl Console {
             verbose,
             out_color: color(anstream::AutoStream::choice(&io::stdout())),
             err_color: color(anstream::AutoStream::choice(&io::stderr())),
-            unused_proxy: unused_proxy(),
+            proxy_is_said: env::args_os().any(|word| {
+                word.to_str().is_some_and(|word| word == "--proxy" || word.starts_with("--proxy="))
+            }),
             secrets: secrets(key_variable),
         }
     }
@@ -91,10 +96,8 @@ impl Console {
         for cause in causes(error) {
             text += &format!("{} {}\n", self.err_paint(DIM, "caused by:"), self.said(&cause));
         }
-        let unused = self
-            .unused_proxy
-            .filter(|_| error.kind() == ErrorKind::Connect)
-            .map(|variable| format!("{variable} is set and not used; `--proxy env` uses it"));
+        let unused = (!self.proxy_is_said).then(|| unused_proxy(error, |name| env::var(name).ok())).flatten();
+        let unused = unused.map(|variable| format!("{variable} is set and not used; `--proxy env` uses it"));
         for hint in hint(error).map(str::to_owned).into_iter().chain(unused) {
             text += &format!("{} {hint}\n", self.err_paint(BOLD, "hint:"));
         }
@@ -102,7 +105,9 @@ impl Console {
         self.detail(|| format!("{error:?}"));
         if let Some(body) = error.raw_body().filter(|body| !body.is_empty()) {
             self.detail(|| {
+                // Before it is cut: half a key is no longer known for one.
                 let text = String::from_utf8_lossy(body);
+                let text = self.redact(&text);
                 let end = text.floor_char_boundary(MAX_BODY_BYTES);
                 let cut = if end < text.len() { "…" } else { "" };
                 format!("the server said: {}{cut}", &text[..end])
@@ -154,11 +159,15 @@ const BASE: &str = "does the address end in /v1? Most do that speak like OpenAI;
 
 /// What a person may do about it, where that is not in the message.
 fn hint(error: &Error) -> Option<&'static str> {
-    let is_page = error.raw_body().is_some_and(|body| body.trim_ascii_start().starts_with(b"<"));
-    let is_json = error.raw_body().is_some_and(|body| body.trim_ascii_start().starts_with(b"{"));
+    let first = error.raw_body().and_then(|body| body.trim_ascii_start().first().copied());
+    let is_page = first == Some(b'<');
+    let is_json = matches!(first, Some(b'{' | b'['));
+    // Whoever has the model's name wrong is told so in JSON; a path that is not there is not.
+    let is_no_path = error.status() == Some(404)
+        && first.is_some()
+        && (!is_json || error.message().eq_ignore_ascii_case("not found"));
     Some(match error.kind() {
-        // Whoever has the model's name wrong is told so in JSON; a path that is not there is not.
-        ErrorKind::NotFound if !is_json || error.message().eq_ignore_ascii_case("not found") => BASE,
+        ErrorKind::NotFound if is_no_path => BASE,
         ErrorKind::Protocol
             if is_page || error.status().is_some_and(|status| (300..400).contains(&status)) =>
         {
@@ -180,15 +189,19 @@ fn hint(error: &Error) -> Option<&'static str> {
     })
 }
 
-/// Which variable names a proxy, unless the command line does.
-fn unused_proxy() -> Option<&'static str> {
-    const VARIABLES: [&str; 6] =
-        ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-    let is_asked_for = |word: std::ffi::OsString| {
-        word.to_str().is_some_and(|word| word == "--proxy" || word.starts_with("--proxy="))
-    };
-    let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    VARIABLES.into_iter().find(is_set).filter(|_| !env::args_os().any(is_asked_for))
+/// Which variable names a proxy that an address without a connection would have been asked through.
+fn unused_proxy(error: &Error, variable: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    /// As [`Proxy::from_variables`] reads them.
+    const VARIABLES: [&str; 5] = ["https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"];
+    let history = error.history().filter(|_| error.kind() == ErrorKind::Connect)?;
+    let url = Url::parse(&history.origin).ok()?;
+    let Proxy::Rules(rules) = Proxy::from_variables(&variable) else { return None };
+    if rules.bypasses(url.origin()) {
+        return None;
+    }
+    let other = if url.origin().is_secure() { "http_" } else { "https_" };
+    let is_set = |name: &&str| variable(name).is_some_and(|value| !value.trim().is_empty());
+    VARIABLES.into_iter().filter(|name| !name.to_ascii_lowercase().starts_with(other)).find(is_set)
 }
 
 fn paint(on: bool, style: Style, text: &str) -> String {
@@ -226,7 +239,7 @@ mod tests {
             verbose: false,
             out_color: false,
             err_color: true,
-            unused_proxy: None,
+            proxy_is_said: false,
             secrets: secrets.iter().map(Secret::new).collect(),
         }
     }
@@ -236,6 +249,47 @@ mod tests {
         let console = console(&["sk-planted-long", "sk-planted"]);
         assert_eq!(console.redact("bad sk-planted-long, sk-planted!"), "bad [redacted], [redacted]!");
         assert_eq!(console.said("x\u{1b}[31m\nerror: y"), "x␛[31m\n    error: y");
+    }
+
+    #[test]
+    fn a_proxy_is_named_where_it_would_have_been_asked() {
+        use loquat::core::{History, Stage};
+        const PROXY: &str = "http://proxy:3128";
+        for (origin, variables, named) in [
+            ("https://api.example", &[("HTTPS_PROXY", PROXY)][..], Some("HTTPS_PROXY")),
+            ("https://api.example", &[("ALL_PROXY", PROXY), ("http_proxy", PROXY)], Some("ALL_PROXY")),
+            ("http://api.example:81", &[("https_proxy", PROXY), ("http_proxy", PROXY)], Some("http_proxy")),
+            ("http://api.example", &[("HTTPS_PROXY", PROXY)], None),
+            ("http://api.example", &[("HTTP_PROXY", PROXY)], None),
+            ("https://api.example", &[("HTTPS_PROXY", " ")], None),
+            ("https://127.0.0.1:1", &[("HTTPS_PROXY", PROXY)], None),
+            ("https://a.example", &[("HTTPS_PROXY", PROXY), ("NO_PROXY", ".example")], None),
+            ("https://a.example", &[], None),
+        ] {
+            let variable =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
+            let history = History::new(origin, Stage::Pool, std::time::Duration::ZERO);
+            let error = |kind| Error::new(kind, "none").with_history(history.clone());
+            assert_eq!(unused_proxy(&error(ErrorKind::Connect), variable), named, "{origin} {variables:?}");
+            assert_eq!(unused_proxy(&error(ErrorKind::Timeout), variable), None);
+        }
+    }
+
+    #[test]
+    fn the_address_is_doubted_where_no_api_answered() {
+        for (status, body, doubted) in [
+            (404, "404 page not found", true),
+            (404, "<html>", true),
+            (404, r#"{"detail":"Not Found"}"#, false),
+            (404, r#"[{"error":{"message":"no model"}}]"#, false),
+            (404, "", false),
+            (400, "no such model", false),
+        ] {
+            let error = Error::new(ErrorKind::NotFound, "no model").with_status(status);
+            assert_eq!(hint(&error.with_raw_body(body.as_bytes())) == Some(BASE), doubted, "{status} {body}");
+        }
+        let error = Error::new(ErrorKind::NotFound, "Not Found").with_status(404);
+        assert_eq!(hint(&error.with_raw_body(br#"{"detail":"Not Found"}"#)), Some(BASE));
     }
 
     #[test]

@@ -160,9 +160,13 @@ fn an_unreachable_server_is_named_with_stage_and_wait() {
     let ran = Program::new(["chat", "--base-url", url, "-m", "m", "hi"]).run();
     ran.check(5, "", &["no-such-host.invalid"]);
     assert!(!ran.stderr.contains("PROXY"), "{ran:#?}");
-    let ran = Program::new(["chat", "--base-url", url, "-m", "m", "hi"]);
-    let ran = ran.variable("HTTPS_PROXY", "http://127.0.0.1:1").run();
-    ran.check(5, "", &["HTTPS_PROXY is set and not used; `--proxy env` uses it"]);
+    for (url, is_meant) in [("https://no-such-host.invalid/v1", true), (url, false)] {
+        let ran = Program::new(["chat", "--base-url", url, "-m", "m", "hi"]);
+        let ran = ran.variable("HTTPS_PROXY", "http://127.0.0.1:1").run();
+        ran.check(5, "", &["no-such-host.invalid"]);
+        let hint = "HTTPS_PROXY is set and not used; `--proxy env` uses it";
+        assert_eq!(ran.stderr.contains(hint), is_meant, "{ran:#?}");
+    }
 }
 
 #[test]

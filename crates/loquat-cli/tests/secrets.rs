@@ -63,6 +63,26 @@ fn no_key_travels_in_clear() {
     let ran = Program::new(ask).variable("MINE", PLANTED).run();
     ran.check(5, "", &["nobody.invalid"]);
     assert!(!ran.stderr.contains("plain HTTP") && !ran.stderr.contains(PLANTED), "{ran:#?}");
+    // The same goes for a provider behind a gateway.
+    for (more, code, says) in [(&[][..], 3, "--plain-key"), (&["--plain-key"], 5, "nobody.invalid")] {
+        let ran = Program::new(["chat", "-m", "openai:m", "hi"].iter().chain(more));
+        let ran = ran.variable("OPENAI_API_KEY", PLANTED);
+        let ran = ran.variable("OPENAI_BASE_URL", "http://nobody.invalid/v1").run();
+        ran.check(code, "", &[says]);
+        assert!(!ran.stderr.contains(PLANTED), "{ran:#?}");
+    }
+}
+
+/// A long answer is shown from its beginning: a key that stands where it is cut is no key any more to who looks for one.
+#[test]
+fn no_half_of_a_key_is_shown() {
+    for before in [2040, 2048 - PLANTED.len() / 2, 2047] {
+        let body = format!("{}{PLANTED} and more", "x".repeat(before));
+        let server = Server::saying(response("500 Internal Server Error", "", &body));
+        let ran = Program::chat(&server, &["-v", "hi"]).variable("OPENAI_API_KEY", PLANTED).run();
+        assert!(ran.stderr.contains("the server said: xxx"), "{ran:#?}");
+        assert!(!ran.stderr.contains(&format!("x{}", &PLANTED[..1])), "{ran:#?}");
+    }
 }
 
 #[test]
