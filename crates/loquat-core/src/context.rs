@@ -56,9 +56,10 @@ impl Context {
     }
 
     /// With what tracing systems have said of that trace, which came beside it and goes on beside it: after
-    /// [`with_trace`](Self::with_trace), and `None` where its header was not to be read ([`TraceState::parse`]).
+    /// [`with_trace`](Self::with_trace), and `None` where its header was not to be read ([`TraceState::parse`]). Where no trace was
+    /// joined, its `traceparent` not being one, this is about nothing and is forgotten (W3C Trace Context §3.3).
     pub fn with_trace_state(mut self, state: impl Into<Option<TraceState>>) -> Self {
-        self.trace_state = state.into();
+        self.trace_state = state.into().filter(|_| self.joined);
         self
     }
 
@@ -111,6 +112,9 @@ impl Context {
     /// Stands at that position of the trace, which is sent on if it [is recorded](TraceContext::is_sampled) or had
     /// begun elsewhere: for a span around a part of this operation.
     pub fn with_span(mut self, span: TraceContext) -> Self {
+        if span.trace_id != self.trace.trace_id {
+            self.trace_state = None;
+        }
         self.joined |= span.sampled;
         self.trace = span;
         self
@@ -416,6 +420,11 @@ mod tests {
         assert_eq!(joined.tracestate(), state.as_ref());
         let part = joined.child().with_span(joined.trace().child());
         assert_eq!(part.tracestate(), state.as_ref(), "the same trace");
+        let other = TraceContext { sampled: true, ..TraceContext::random() };
+        assert_eq!(joined.clone().with_span(other).tracestate(), None, "a span of another trace");
+        // A header whose traceparent was none: what is sampled here afterwards is not what it was said of.
+        let recorded = Context::new().with_trace_state(state.clone()).with_span(other);
+        assert!(recorded.traceparent().is_some() && recorded.tracestate().is_none());
         assert_eq!(joined.with_trace(TraceContext::random()).tracestate(), None, "another one");
         let none = TraceState::parse("not valid");
         assert!(
