@@ -235,7 +235,7 @@ impl BodySource {
             Poll::Ready(Some(Ok(chunk))) => {
                 // A peer that never stops, or sends nothing but pings, keeps the socket ready and the timer unasked.
                 let stage = Stage::of(&self.decoder);
-                let overdue = if now < self.timer.at {
+                let overdue = if now < self.timer.at && stage == self.timer.stage {
                     None
                 } else {
                     Some(self.watch.due(stage)).filter(|due| now >= due.at)
