@@ -56,7 +56,9 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { reader: FrameReader::default(), envelope: Field::extractor()?, text: Vec::new() })
+        // All frames of the process have these fields: what an endpoint's look like is not for others to know.
+        let envelope = Field::extractor()?.with_prediction(false);
+        Ok(Self { reader: FrameReader::default(), envelope, text: Vec::new() })
     }
 }
 

@@ -7,7 +7,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, LazyLock, Mutex, OnceLock},
+    sync::{
+        Arc, LazyLock, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use loquat_json::{Extractor, Fields};
@@ -16,6 +19,14 @@ use crate::{outbox::Outbox, wire::Wire};
 
 /// Most that is kept of one endpoint: more answers than that at once are rare, and each costs some 20 KiB as a rule.
 const MAX_KEPT: usize = 16;
+
+/// Most that is kept of all endpoints together: a source may list a thousand, of which few answer at once.
+const MAX_KEPT_BY_ALL: usize = 256;
+
+/// How much that is.
+struct Kept(AtomicUsize);
+
+static KEPT: Kept = Kept(AtomicUsize::new(0));
 
 /// Answers with longer events than this are not kept, in bytes. A bound on what a hostile one leaves behind: an extractor keeps up to
 /// some 100 bytes for each byte of the longest event, and what has been told of a response up to 700 KiB, so that an endpoint keeps 27 MiB at the
@@ -30,12 +41,20 @@ const MAX_FIELDS: usize = 2;
 ///
 /// One for each format and endpoint, so that none is slowed by what another sends, and no member name gets from one to the other. Empty
 /// it takes some 150 bytes; what is learned comes when it is used, some 20 KiB as a rule for each answer at a time, of which sixteen
-/// stay, and 27 MiB at the very most where all of them are hostile. Clones are the same memory. `Debug` shows nothing of it.
-#[derive(Clone, Default)]
+/// stay, and 27 MiB at the very most where all of them are hostile; of all memories of a process 256 stay. Clones are the same memory.
+/// `Debug` shows nothing of it.
+#[derive(Clone)]
 pub struct DecoderMemory(Arc<Shared>);
 
-#[derive(Default)]
+impl Default for DecoderMemory {
+    fn default() -> Self {
+        Self::counted_in(&KEPT)
+    }
+}
+
 struct Shared {
+    /// What it counts in.
+    all: &'static Kept,
     kept: Mutex<Vec<(Box<dyn Wire>, Outbox)>>,
     /// The pointers of the format that uses it, with stores of its own.
     fields: [OnceLock<Fields>; MAX_FIELDS],
@@ -52,6 +71,15 @@ impl DecoderMemory {
         Self::default()
     }
 
+    fn counted_in(all: &'static Kept) -> Self {
+        Self(Arc::new(Shared {
+            all,
+            kept: Mutex::default(),
+            fields: Default::default(),
+            format: OnceLock::new(),
+        }))
+    }
+
     /// Itself, unless another format uses it.
     pub(crate) fn of_format<'m>(memory: Option<&'m Self>, pool: &'static Pool) -> Option<&'m Self> {
         let address = std::ptr::from_ref(pool).addr();
@@ -60,13 +88,17 @@ impl DecoderMemory {
 
     /// The parts that were given back last. They are as their answer left them.
     pub(crate) fn take(&self) -> Option<(Box<dyn Wire>, Outbox)> {
-        self.0.kept.try_lock().ok()?.pop()
+        let kept = self.0.kept.try_lock().ok()?.pop()?;
+        self.0.all.0.fetch_sub(1, Relaxed);
+        Some(kept)
     }
 
     /// Keeps them, if there is room.
     pub(crate) fn give(&self, wire: Box<dyn Wire>, out: Outbox) {
+        let one_more = |all| (all < MAX_KEPT_BY_ALL).then_some(all + 1);
         if let Ok(mut kept) = self.0.kept.try_lock()
             && kept.len() < MAX_KEPT
+            && self.0.all.0.fetch_update(Relaxed, Relaxed, one_more).is_ok()
         {
             kept.push((wire, out));
         }
@@ -76,9 +108,19 @@ impl DecoderMemory {
     pub(crate) fn adopt(&self, which: usize, extractor: &mut Extractor) {
         let Some(fields) = self.0.fields.get(which) else { return };
         let fields = fields.get_or_init(|| extractor.fields().with_own_store());
-        if fields.shares_pointers_with(extractor.fields()) {
-            *extractor = Extractor::new(fields.clone());
-        }
+        // Where it is another format's memory, this one learns for itself.
+        let fields = match fields.shares_pointers_with(extractor.fields()) {
+            true => fields.clone(),
+            false => extractor.fields().with_own_store(),
+        };
+        *extractor = Extractor::new(fields);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner).len();
+        self.all.0.fetch_sub(kept, Relaxed);
     }
 }
 
@@ -147,6 +189,27 @@ mod tests {
         let [odd, even, new] = [odd, even, new].map(|memory| until_alike(&memory));
         assert!(odd > 40, "{odd}: what that endpoint sends is not predicted");
         assert!(even < new && new < 10, "{even}, {new}: another's is, and what it has learned is its own");
+    }
+
+    /// However many endpoints there are.
+    #[test]
+    fn what_all_keep_is_bounded() {
+        static ALL: Kept = Kept(AtomicUsize::new(0));
+        let plain = chunks(|_| String::new());
+        let memories: Vec<_> = (0..MAX_KEPT_BY_ALL + 50).map(|_| DecoderMemory::counted_in(&ALL)).collect();
+        for memory in &memories {
+            answer(&OPENAI_CHAT, memory, &plain[38..]);
+        }
+        let kept = |memories: &[DecoderMemory]| -> usize {
+            memories.iter().map(|memory| memory.0.kept.lock().map_or(0, |kept| kept.len())).sum()
+        };
+        assert_eq!(kept(&memories), MAX_KEPT_BY_ALL);
+        // What goes makes room.
+        drop(memories);
+        assert_eq!(ALL.0.load(Relaxed), 0);
+        let memory = DecoderMemory::counted_in(&ALL);
+        answer(&OPENAI_CHAT, &memory, &plain[38..]);
+        assert_eq!(kept(&[memory]), 1);
     }
 
     /// Whatever was kept for one format is none of another's business.
