@@ -4,8 +4,9 @@
 //! at, until one of the others hits. A cache in which nothing ever has learns that by bytes, which is what it costs to keep them: a dozen
 //! texts of a kilobyte are enough.
 //!
-//! What is not looked at today is looked at soon: which texts are changes all the time, so that one that is asked for again and again is
-//! found before 250 others are computed, whatever was before, and one that comes now and then is in no worse a place than others.
+//! What is not looked at today is looked at soon: which texts are changes all the time, so that one text that is asked for again and again
+//! is found before 250 others are computed, whatever was before, and one that comes now and then is in no worse a place than others. A
+//! prompt of many segments counts as that many, and each thread counts for itself: it takes some such turns more.
 //!
 //! What chats append is seen by itself ([`looks_at_appended`](Admission::looks_at_appended)): it is new in most of them, however
 //! much of what stands before it hits.

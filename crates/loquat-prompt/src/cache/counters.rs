@@ -1,20 +1,21 @@
 //! What a cache counts. Every thread has a stripe of its own, so that counting a hit does not make two threads wait for one
 //! cache line; and nobody else writes there meanwhile, so that it is a store and no locked addition, of which a look-up of some hundred
 //! nanoseconds would have two. A thread that ends leaves its stripe, with what was counted, to the next one. Where there are more
-//! threads than stripes, those that came last share one.
+//! threads than stripes, those that came last share a few.
 
 use std::{
     sync::atomic::{
-        AtomicU32, AtomicU64,
+        AtomicU32, AtomicU64, AtomicUsize,
         Ordering::{Acquire, Relaxed, Release},
     },
     time::{Duration, Instant},
 };
 
-/// Stripes of one thread each: two kilobytes of each tenant with the shared one.
+/// Stripes of one thread each: three kilobytes of each tenant with the shared ones.
 const ALONE: usize = 15;
-/// Behind them the one that others share.
-const STRIPES: usize = ALONE + 1;
+/// Behind them those that the others share, in turn.
+const SHARED: usize = 8;
+const STRIPES: usize = ALONE + SHARED;
 /// Of how many look-ups one has its time taken: reading the clock twice costs about what the quickest look-up does.
 const TIMED_OF: u64 = 64;
 
@@ -63,12 +64,23 @@ fn ratio(hits: u64, misses: u64) -> f64 {
     if all == 0 { 0.0 } else { hits as f64 / all as f64 }
 }
 
-/// Which stripes have their thread, a bit each.
+/// Who has which stripe.
 #[derive(Debug)]
-struct Taken(AtomicU32);
+struct Taken {
+    /// Those that have their thread, a bit each.
+    alone: AtomicU32,
+    /// How many threads have found none.
+    sharing: AtomicUsize,
+}
+
+impl Taken {
+    const fn new() -> Self {
+        Self { alone: AtomicU32::new(0), sharing: AtomicUsize::new(0) }
+    }
+}
 
 /// Those of the process: a thread has the same stripe in every cache.
-static TAKEN: Taken = Taken(AtomicU32::new(0));
+static TAKEN: Taken = Taken::new();
 
 thread_local! {
     static MINE: Mine = Mine::take(&TAKEN);
@@ -82,14 +94,14 @@ struct Mine {
 }
 
 impl Mine {
-    /// The first one that is free, or the one that is shared.
+    /// The first one that is free, or the next of those that are shared.
     fn take(taken: &'static Taken) -> Self {
         let free = |taken: u32| (!taken).trailing_zeros();
         let mark = |taken: u32| ((free(taken) as usize) < ALONE).then(|| taken | 1 << free(taken));
         // What its last thread has counted is seen by the next one.
-        let number = match taken.0.fetch_update(Acquire, Relaxed, mark) {
+        let number = match taken.alone.fetch_update(Acquire, Relaxed, mark) {
             Ok(before) => free(before) as usize,
-            Err(_) => ALONE,
+            Err(_) => ALONE + taken.sharing.fetch_add(1, Relaxed) % SHARED,
         };
         Self { taken, number }
     }
@@ -98,7 +110,7 @@ impl Mine {
 impl Drop for Mine {
     fn drop(&mut self) {
         if self.number < ALONE {
-            self.taken.0.fetch_and(!(1 << self.number), Release);
+            self.taken.alone.fetch_and(!(1 << self.number), Release);
         }
     }
 }
@@ -150,8 +162,8 @@ impl Counters {
     #[inline]
     fn of(&self, number: usize) -> Own<'_> {
         match self.0.get(number) {
-            Some(stripe) if number < ALONE => Own { stripe, is_alone: true },
-            _ => Own { stripe: &self.0[ALONE], is_alone: false },
+            Some(stripe) => Own { stripe, is_alone: number < ALONE },
+            None => Own { stripe: &self.0[ALONE], is_alone: false },
         }
     }
 
@@ -240,12 +252,12 @@ mod tests {
 
     #[test]
     fn a_stripe_has_one_thread_at_a_time() {
-        static TAKEN: Taken = Taken(AtomicU32::new(0));
+        static TAKEN: Taken = Taken::new();
         let mut all: Vec<Mine> = (0..ALONE).map(|_| Mine::take(&TAKEN)).collect();
         let numbers: Vec<usize> = all.iter().map(|mine| mine.number).collect();
         assert_eq!(numbers, (0..ALONE).collect::<Vec<_>>());
         let shared = [Mine::take(&TAKEN), Mine::take(&TAKEN)];
-        assert_eq!(shared.each_ref().map(|mine| mine.number), [ALONE; 2]);
+        assert_eq!(shared.each_ref().map(|mine| mine.number), [ALONE, ALONE + 1]);
         drop(shared);
         all.remove(7);
         assert_eq!(Mine::take(&TAKEN).number, 7, "left by one, taken by the next");
@@ -253,6 +265,10 @@ mod tests {
         let counters = Counters::default();
         let is_alone: Vec<bool> = (0..=STRIPES).map(|number| counters.of(number).is_alone).collect();
         assert_eq!(is_alone.iter().position(|is_alone| !is_alone), Some(ALONE));
+        assert!(!is_alone[STRIPES]);
+        let _seven = Mine::take(&TAKEN);
+        let sharing: Vec<usize> = (0..SHARED).map(|_| Mine::take(&TAKEN).number).collect();
+        assert!(sharing.iter().all(|number| (ALONE..STRIPES).contains(number)), "{sharing:?}");
     }
 
     #[test]
