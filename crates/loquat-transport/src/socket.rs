@@ -35,8 +35,6 @@ pub(crate) struct Socket {
     way: Way,
     /// How often it is read at most, where it may be read on a clock at all.
     pace: Option<Box<Pace>>,
-    /// What the clock has read and nobody has taken: one read is all that each time of it costs, however little is taken at once.
-    ahead: Ahead,
 }
 
 /// Bytes read ahead: what is in `bytes` from `taken` to `end`.
@@ -80,9 +78,21 @@ impl Ahead {
     }
 }
 
+impl Way {
+    /// From now on the runtime says it, if it was the clock.
+    fn stop_clock(&mut self) {
+        if matches!(self, Self::Clocked(_))
+            && let Self::Clocked(clocked) = std::mem::replace(self, Self::Lost)
+            && let Ok(tcp) = TcpStream::from_std(clocked.tcp)
+        {
+            *self = Self::Woken(tcp);
+        }
+    }
+}
+
 impl Socket {
     pub(crate) fn new(tcp: TcpStream) -> Self {
-        Self { way: Way::Woken(tcp), pace: None, ahead: Ahead::default() }
+        Self { way: Way::Woken(tcp), pace: None }
     }
 
     /// From now on it is read on a clock where that saves something: once in so long, or up to a millisecond later.
@@ -97,7 +107,7 @@ impl Socket {
         if let Some(pace) = &mut self.pace {
             pace.many = many;
             if !many {
-                self.stop_clock();
+                self.way.stop_clock();
             }
         }
     }
@@ -122,15 +132,6 @@ impl Socket {
         }
     }
 
-    fn stop_clock(&mut self) {
-        if matches!(self.way, Way::Clocked(_))
-            && let Way::Clocked(clocked) = std::mem::replace(&mut self.way, Way::Lost)
-            && let Ok(tcp) = TcpStream::from_std(clocked.tcp)
-        {
-            self.way = Way::Woken(tcp);
-        }
-    }
-
     /// Writes by the way that there is.
     fn poll_write_by(
         &mut self,
@@ -141,7 +142,7 @@ impl Socket {
         if let Way::Clocked(on) = &self.way {
             match clocked(&on.tcp) {
                 Err(error) if is_for_later(&error) => {
-                    self.stop_clock();
+                    self.way.stop_clock();
                     // The clock would have woken whoever waits to read; the runtime does not know of them yet.
                     cx.waker().wake_by_ref();
                 }
@@ -180,11 +181,13 @@ struct Pace {
     began: Option<Instant>,
     reads: u32,
     bytes: usize,
+    /// What the clock has read and nobody has taken: one read is all that each time of it costs, however little is taken at once.
+    ahead: Ahead,
 }
 
 impl Pace {
     fn new(every: Duration) -> Self {
-        Self { every, many: false, began: None, reads: 0, bytes: 0 }
+        Self { every, many: false, began: None, reads: 0, bytes: 0, ahead: Ahead::default() }
     }
 
     /// So much was read now.
@@ -264,22 +267,24 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { way, ahead, .. } = &mut *self;
-        if let Way::Clocked(clocked) = way
-            && ahead.is_empty()
-        {
-            match clocked.read(cx, ahead) {
-                Seen::Pending => return Poll::Pending,
-                Seen::Trickle(read) => {
-                    ahead.take(buf);
-                    return Poll::Ready(read);
+        let Self { way, pace } = &mut *self;
+        if let Some(Pace { ahead, .. }) = pace.as_deref_mut() {
+            if let Way::Clocked(clocked) = way
+                && ahead.is_empty()
+            {
+                match clocked.read(cx, ahead) {
+                    Seen::Pending => return Poll::Pending,
+                    Seen::Trickle(read) => {
+                        ahead.take(buf);
+                        return Poll::Ready(read);
+                    }
+                    Seen::Other => way.stop_clock(),
                 }
-                Seen::Other => self.stop_clock(),
             }
-        }
-        if !self.ahead.is_empty() {
-            self.ahead.take(buf);
-            return Poll::Ready(Ok(()));
+            if !ahead.is_empty() {
+                ahead.take(buf);
+                return Poll::Ready(Ok(()));
+            }
         }
         let Way::Woken(tcp) = &mut self.way else {
             return Poll::Ready(Err(lost()));
@@ -329,7 +334,11 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.way {
             Way::Woken(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Way::Clocked(clocked) => Poll::Ready(clocked.tcp.shutdown(Shutdown::Write)),
+            Way::Clocked(clocked) => Poll::Ready(match clocked.tcp.shutdown(Shutdown::Write) {
+                // The peer was quicker: as the runtime has it.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+                done => done,
+            }),
             Way::Lost => Poll::Ready(Ok(())),
         }
     }

@@ -68,12 +68,16 @@ impl Queue {
     }
 
     /// The one behind so many others has a connection being made to count on, as those before it have. How many are before the next
-    /// for whom it may be otherwise: unless `all` are to be asked, who counts on one and wants the same goes on doing so.
-    pub(super) fn counts(&mut self, ahead: usize, all: bool) -> usize {
+    /// for whom it may be otherwise: unless `all` are to be asked, who counts on one and wants the same goes on doing so, and where
+    /// nothing is idle, whose use depends on that, whoever does.
+    pub(super) fn counts(&mut self, ahead: usize, all: bool, wants_matter: bool) -> usize {
         let next = ahead + 1;
         self.counting = self.counting.max(next);
         if all {
             return next;
+        }
+        if !wants_matter {
+            return self.counting;
         }
         let wants = self.wants(ahead);
         let other = (next..self.counting).find(|index| self.wants(*index) != wants);
@@ -92,7 +96,7 @@ impl Queue {
         };
         self.waiters.remove(index);
         self.counting -= usize::from(index < self.counting);
-        index == self.counting
+        index == self.counting && index < self.waiters.len()
     }
 }
 

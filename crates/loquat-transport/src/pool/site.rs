@@ -186,7 +186,10 @@ impl Site {
             while let Some(wants) = state.queue.wants(ahead) {
                 match self.find(&mut state, wants, ahead, now, &mut later) {
                     Ok(checkout) => state.queue.hand_over(ahead, checkout, &mut later),
-                    Err(Wait::Making) => ahead = state.queue.counts(ahead, all),
+                    Err(Wait::Making) => {
+                        let may_differ = !state.idle.is_empty();
+                        ahead = state.queue.counts(ahead, all, may_differ);
+                    }
                     Err(Wait::Place) => {
                         state.queue.counts_not(ahead);
                         break;
