@@ -246,7 +246,9 @@ async fn what_only_frames_an_answer_is_no_token() {
 async fn who_asks_for_reasoning_waits_for_it() {
     let limits = quick().with_first_token(Duration::from_millis(200)).with_idle(Duration::from_millis(200));
     let wait = || Do::Wait(Duration::from_millis(500));
-    for (effort, expected) in [(Some("high"), "loquat"), (Some("none"), ""), (None, "")] {
+    for (effort, expected) in
+        [(Some("high"), "loquat"), (Some("minimal"), ""), (Some("none"), ""), (None, "")]
+    {
         // Some say nothing at all until then, not even a head.
         for script in [vec![head(), wait()], vec![wait(), head()]] {
             let script = script.into_iter().chain([chunk("lo"), chunk("quat"), finish()]).collect();
