@@ -68,20 +68,23 @@ impl Queue {
     }
 
     /// The one behind so many others has a connection being made to count on, as those before it have. How many are before the next
-    /// for whom it may be otherwise: unless `all` are to be asked, who counts on one and wants the same goes on doing so, and where
-    /// nothing is idle, whose use depends on that, whoever does.
-    pub(super) fn counts(&mut self, ahead: usize, all: bool, wants_matter: bool) -> usize {
+    /// for whom it may be otherwise: unless `all` are to be asked, who counts on one and wants the same goes on doing so.
+    pub(super) fn counts(&mut self, ahead: usize, all: bool) -> usize {
         let next = ahead + 1;
         self.counting = self.counting.max(next);
         if all {
             return next;
         }
-        if !wants_matter {
-            return self.counting;
-        }
         let wants = self.wants(ahead);
         let other = (next..self.counting).find(|index| self.wants(*index) != wants);
         other.unwrap_or(self.counting)
+    }
+
+    /// So many from the front have one to count on, whatever they want. How many there are.
+    pub(super) fn all_count(&mut self, places: usize) -> usize {
+        let places = places.min(self.waiters.len());
+        self.counting = self.counting.max(places);
+        places
     }
 
     /// The one behind so many others has nothing to count on, and so those behind it have not.

@@ -100,8 +100,8 @@ pub(crate) enum Checkout {
 
 /// What a request has to wait for.
 enum Wait {
-    /// A connection that another request is making.
-    Making,
+    /// A connection that others are making, which so many from the front of the queue may count on.
+    Making { places: usize },
     /// A place.
     Place,
 }
@@ -159,7 +159,7 @@ impl Site {
                     Some(waiting) => self.find(&mut state, wants, waiting, Instant::now(), &mut later),
                     None => Err(Wait::Place),
                 };
-                found.map_err(|wait| state.queue.join(self, wants, matches!(wait, Wait::Making)))
+                found.map_err(|wait| state.queue.join(self, wants, matches!(wait, Wait::Making { .. })))
             };
             later.now(self);
             match found {
@@ -186,10 +186,11 @@ impl Site {
             while let Some(wants) = state.queue.wants(ahead) {
                 match self.find(&mut state, wants, ahead, now, &mut later) {
                     Ok(checkout) => state.queue.hand_over(ahead, checkout, &mut later),
-                    Err(Wait::Making) => {
-                        let may_differ = !state.idle.is_empty();
-                        ahead = state.queue.counts(ahead, all, may_differ);
+                    // Where nothing is idle, of which not everybody can use everything, it is the same for all of them.
+                    Err(Wait::Making { places }) if state.idle.is_empty() => {
+                        ahead = state.queue.all_count(places);
                     }
+                    Err(Wait::Making { .. }) => ahead = state.queue.counts(ahead, all),
                     Err(Wait::Place) => {
                         state.queue.counts_not(ahead);
                         break;
@@ -270,8 +271,9 @@ impl Site {
             // Before the first connection nobody knows; then one is made and the others wait for what it speaks.
             let expected =
                 if state.speaks.is_none() { usize::MAX } else { coming.saturating_mul(state.streams) };
-            if ahead.saturating_add(coming) < expected {
-                return Err(Wait::Making);
+            let places = expected.saturating_sub(coming);
+            if ahead < places {
+                return Err(Wait::Making { places });
             }
         }
         // A peer that allows no stream says so for a while (RFC 9113 §6.5.2). Where it did on each connection, it would on another.
