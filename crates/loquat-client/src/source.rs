@@ -365,8 +365,10 @@ impl Source for BodySource {
 pub(crate) fn without(error: Error, secret: &Secret) -> Error {
     /// Of those parts, a region is no secret.
     const LEAST_BYTES: usize = 16;
-    let parts = secret.expose().lines().filter(|part| part.len() >= LEAST_BYTES);
-    parts.fold(error.redact(secret), |error, part| error.redact(&Secret::new(part)))
+    // The first is the key, however short it is.
+    let parts = (0..).zip(secret.expose().lines());
+    let parts = parts.filter(|(number, part)| *number == 0 || part.len() >= LEAST_BYTES);
+    parts.map(|(_, part)| part).fold(error.redact(secret), |error, part| error.redact(&Secret::new(part)))
 }
 
 /// Blots the credential out of what a peer said.
