@@ -28,6 +28,10 @@ pub(crate) enum Json {
 
 /// How the body is cut into events.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every answer has events, and a box would be one step more to each"
+)]
 pub(crate) enum Framing {
     /// Nothing but white space so far.
     Unknown {
