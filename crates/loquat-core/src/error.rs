@@ -282,7 +282,9 @@ impl Error {
     /// credential calls this on what came back. [`raw_body`](Self::raw_body) stays as it came.
     #[must_use]
     pub fn redact(self, secret: &Secret) -> Self {
-        let shows = |text: &str| !secret.is_empty() && text.contains(secret.expose());
+        let shows = |text: &str| {
+            !secret.is_empty() && (text.contains(secret.expose()) || secret.cut_in(text).is_some())
+        };
         let inner = &*self.0;
         let shown = [&inner.asked, &inner.code, &inner.request_id, &inner.parameter].map(Option::as_deref);
         if ![Some(&*inner.message)].into_iter().chain(shown).flatten().any(shows) {
@@ -548,6 +550,14 @@ mod tests {
         assert!(!format!("{error} {error:?}").contains("planted"), "{error:?}");
         let same = error.clone().redact(&Secret::new(""));
         assert_eq!(same, error, "no credential, no change");
+        // What is left of one at the end of a long message is no longer the whole of it.
+        let key = "sk-0123456789abcdef-é-planted";
+        for kept in 0..key.len() {
+            let before = "x".repeat(MAX_MESSAGE_BYTES - kept);
+            let error = Error::new(ErrorKind::Server, format!("{before}{key} and more"));
+            let message = error.redact(&Secret::new(key)).message().to_owned();
+            assert!(!message.contains("sk-01234"), "{kept}: {}", &message[before.len()..]);
+        }
     }
 
     #[test]

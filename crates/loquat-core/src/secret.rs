@@ -26,7 +26,22 @@ impl Secret {
     /// `text` with every occurrence of this credential blotted out; for messages that came from a peer, which may
     /// repeat what it was sent.
     pub fn redact(&self, text: &str) -> String {
-        if self.0.is_empty() { text.to_owned() } else { text.replace(&*self.0, "[redacted]") }
+        if self.0.is_empty() {
+            return text.to_owned();
+        }
+        let whole = match self.cut_in(text) {
+            Some(start) => &format!("{}[redacted]…", &text[..start]),
+            None => text,
+        };
+        whole.replace(&*self.0, "[redacted]")
+    }
+
+    /// Where its beginning is, if that is the end of a text that was cut, as `…` says: eight bytes of it, or more.
+    pub(crate) fn cut_in(&self, text: &str) -> Option<usize> {
+        const LEAST_BYTES: usize = 8;
+        let rest = text.strip_suffix('…')?;
+        let mut beginnings = (LEAST_BYTES..self.0.len()).rev().filter_map(|length| self.0.get(..length));
+        beginnings.find(|beginning| rest.ends_with(beginning)).map(|found| rest.len() - found.len())
     }
 }
 
