@@ -202,8 +202,11 @@ impl EndpointSchedule {
         self.budget.deposit(started);
         let attempt = || async {
             let Some(breaker) = &self.breaker else { return attempt().await };
-            let (done, permit) = guard(breaker, context, &attempt).await?;
-            permit.settle(Outcome::Success, now());
+            let (done, mut permit) = guard(breaker, context, &attempt).await?;
+            let now = now();
+            // How long such calls take is what a fair share of time for the next ones is reckoned from.
+            permit.begun(now);
+            permit.settle(Outcome::Success, now);
             Ok(done)
         };
         repeat(operation, context, &self.budget, &self.random, attempt).await

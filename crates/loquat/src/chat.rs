@@ -200,7 +200,7 @@ impl Chat {
             Whom::Client(client) => {
                 let (model, request) = (&client.one_attempt(&self.model)?, &self.request);
                 let count = |context: Context| async move { model.count_tokens(&context, request).await };
-                client.0.call(&self.context, client.0.limits.listing, model, true, count).await
+                client.0.call(&self.context, client.0.limits.listing, model, "counting", true, count).await
             }
             Whom::Model(_) => Err(loquat_core::Error::new(
                 loquat_core::ErrorKind::Unsupported,

@@ -34,7 +34,7 @@ impl Client {
     ) -> Result<Embeddings> {
         let model = &self.one_attempt(model)?;
         let embed = |context: Context| async move { model.embed(&context, request).await };
-        self.0.call(context, self.0.limits.total, model, false, embed).await
+        self.0.call(context, self.0.limits.total, model, &model.endpoint().model, false, embed).await
     }
 
     /// What a provider's rules say of each text: `openai:omni-moderation-latest`.
@@ -63,7 +63,7 @@ impl Client {
     ) -> Result<Vec<Moderation>> {
         let model = &self.one_attempt(model)?;
         let moderate = |context: Context| async move { model.moderate(&context, inputs).await };
-        self.0.call(context, self.0.limits.total, model, false, moderate).await
+        self.0.call(context, self.0.limits.total, model, &model.endpoint().model, false, moderate).await
     }
 
     /// A model's endpoint alone, named as `openai:gpt-4o`, for what is kept there: files and batches.

@@ -96,7 +96,7 @@ impl Client {
 
     async fn listing(&self, context: &Context, model: &HttpModel) -> Result<Vec<ModelInfo>> {
         let list = |context: Context| async move { model.list_models(&context).await };
-        self.0.call(context, self.0.limits.listing, model, true, list).await
+        self.0.call(context, self.0.limits.listing, model, "listing", true, list).await
     }
 
     pub(crate) fn http_model(&self, profile: &Profile, model: &str) -> Result<HttpModel> {

@@ -234,12 +234,14 @@ impl Inner {
         self.inside(model, name, endpoint.as_ref())
     }
 
-    /// A call of that endpoint that is no answer, inside its schedule, and within that time where the context has no deadline.
+    /// A call of that endpoint that is no answer, inside the schedule of what is known by `name` there, and within that time where the
+    /// context has no deadline. What is as quick as a count has a name of its own: it says nothing of how the model answers.
     pub(crate) async fn call<T, F: Future<Output = Result<T>>>(
         &self,
         context: &Context,
         limit: Duration,
         model: &HttpModel,
+        name: &str,
         may_run_twice: bool,
         attempt: impl Fn(Context) -> F,
     ) -> Result<T> {
@@ -248,10 +250,7 @@ impl Inner {
             None => context.clone().with_timeout(limit),
         };
         let Some(schedule) = &self.schedule else { return attempt(context).await };
-        let endpoint = model.endpoint();
-        // A listing is about no model.
-        let name = if endpoint.model.is_empty() { "listing" } else { &endpoint.model };
-        let schedule = self.endpoint_schedule(schedule, &endpoint.base_url, name);
+        let schedule = self.endpoint_schedule(schedule, &model.endpoint().base_url, name);
         schedule.call(&context, may_run_twice, || attempt(context.clone())).await
     }
 

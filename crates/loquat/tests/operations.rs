@@ -1,7 +1,7 @@
 //! Embeddings, counts of tokens and moderation: what is sent, what is made of the answer, what is refused.
 #![cfg(feature = "client")]
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use loquat::{Client, Context, ErrorKind};
 use loquat_testing::{RecordedRequest, Reply, Server};
@@ -165,10 +165,18 @@ async fn work_that_may_have_been_done_is_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_cancelled_moderation_ends() {
-    let (asked, _server) = client("{}").await;
+async fn a_moderation_that_waits_for_its_turn_ends_when_it_is_cancelled() {
+    let busy = Reply::refusal(429, r#"{"error":{"message":"slow down"}}"#).with_header("retry-after", "30");
+    let server = Server::start([busy]).await.expect("a port");
+    let client = Client::builder().base_url(format!("{}/v1", server.base_url())).build().expect("valid");
     let context = Context::new();
-    context.cancellation().cancel();
-    let error = asked.moderate_with(&context, "omni", &["a".to_owned()]).await.expect_err("cancelled");
-    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    let cancel = context.cancellation().clone();
+    let asked = tokio::spawn(async move { client.moderate_with(&context, "omni", &["a".to_owned()]).await });
+    while server.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    cancel.cancel();
+    let ended =
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("at once").expect("no panic");
+    assert_eq!(ended.expect_err("cancelled").kind(), ErrorKind::Cancelled);
 }
