@@ -162,10 +162,9 @@ fn hint(error: &Error) -> Option<&'static str> {
     let first = error.raw_body().and_then(|body| body.trim_ascii_start().first().copied());
     let is_page = first == Some(b'<');
     let is_json = matches!(first, Some(b'{' | b'['));
-    // Whoever has the model's name wrong is told so in JSON; a path that is not there is not.
-    let is_no_path = error.status() == Some(404)
-        && first.is_some()
-        && (!is_json || error.message().eq_ignore_ascii_case("not found"));
+    // Whoever has the model's name wrong is told so in JSON; a path that is not there is not, most often by nothing at all.
+    let is_no_path =
+        error.status() == Some(404) && (!is_json || error.message().eq_ignore_ascii_case("not found"));
     Some(match error.kind() {
         ErrorKind::NotFound if is_no_path => BASE,
         ErrorKind::Protocol
@@ -282,7 +281,7 @@ mod tests {
             (404, "<html>", true),
             (404, r#"{"detail":"Not Found"}"#, false),
             (404, r#"[{"error":{"message":"no model"}}]"#, false),
-            (404, "", false),
+            (404, "", true),
             (400, "no such model", false),
         ] {
             let error = Error::new(ErrorKind::NotFound, "no model").with_status(status);
