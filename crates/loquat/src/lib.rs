@@ -129,3 +129,15 @@ pub use wiring::{Client, ClientBuilder, ProviderStatus};
 #[cfg(all(doctest, feature = "client", feature = "router"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The guide's programs, compiled, and run where they need nobody.
+#[cfg(all(
+    doctest,
+    feature = "client",
+    feature = "observe",
+    feature = "prompt",
+    feature = "router",
+    feature = "tools"
+))]
+#[doc = include_str!("../../../docs/guide.md")]
+struct Guide;
