@@ -1,10 +1,10 @@
-//! Extraction against serde_json: the same texts accepted, the same values found.
+//! Extraction against serde_json: the same texts accepted, the same values found, by vectors and by plain words.
 #![no_main]
 
 #[path = "../../crates/loquat-json/tests/oracle/mod.rs"]
 mod oracle;
 
-use loquat_json::Extractor;
+use loquat_json::{Extractor, by_words};
 use std::sync::Mutex;
 
 /// Reused from input to input, so that what one leaves behind would show in the next.
@@ -18,11 +18,16 @@ libfuzzer_sys::fuzz_target!(|json: &[u8]| {
         text => text,
     };
     let json = &*oracle::stretched(json, text);
+    check(json);
+    by_words(|| check(json));
+    oracle::json::check_limits(json);
+});
+
+fn check(json: &[u8]) {
     if let Ok(mut extractor) = EXTRACTOR.lock() {
         oracle::json::check(json, extractor.get_or_insert_with(oracle::json::extractor));
     }
     if let Ok(mut extractor) = UNPREDICTED.lock() {
         oracle::json::check_unpredicted(json, extractor.get_or_insert_with(oracle::json::unpredicted));
     }
-    oracle::json::check_limits(json);
-});
+}

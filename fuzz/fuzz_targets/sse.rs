@@ -6,7 +6,7 @@ mod oracle;
 
 use std::sync::Mutex;
 
-use loquat_json::{Extractor, Limits, sse};
+use loquat_json::{Extractor, Limits, by_words, sse};
 
 /// Reused from input to input, so that templates pile up.
 static EXTRACTORS: Mutex<Option<[Extractor; 2]>> = Mutex::new(None);
@@ -21,5 +21,6 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     for limits in [Limits::default(), Limits::default().with_max_event_bytes(limit.into())] {
         let framer = || sse::Decoder::new(limits).into();
         oracle::template::check_stream(&stream, lengths, [predicting, plain], framer);
+        by_words(|| oracle::template::check_stream(&stream, lengths, [predicting, plain], framer));
     }
 });

@@ -1,4 +1,5 @@
-//! Prediction against the full pass: documents in a row, alone and as the events of streams, over random splits.
+//! Prediction against the full pass: documents in a row, alone and as the events of streams, over random splits; what vectors have learned
+//! is matched by plain words, too, and the other way round.
 //!
 //! The input is lines: each starts with a byte that says which earlier line it is made from and how often what follows is put
 //! into it; a fuzzer seldom writes the same shape twice by itself.
@@ -9,7 +10,7 @@ mod oracle;
 
 use std::sync::Mutex;
 
-use loquat_json::{Extractor, Fields, Limits};
+use loquat_json::{Extractor, Fields, Limits, by_words};
 
 /// Reused from input to input, so that templates pile up; renewed now and then, so that findings can be told apart, and more often
 /// followed by others of the same fields.
@@ -49,7 +50,8 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     // So short that some are too long, and now and then without such a limit.
     let limit = if input.first().is_some_and(|first| *first >= 192) { usize::MAX } else { 300 };
     let limits = Limits::default().with_max_event_bytes(limit);
-    oracle::template::check_within(&documents, lengths, framings, extractors, limits);
+    let mut check = || oracle::template::check_within(&documents, lengths, framings, extractors, limits);
+    if uses.is_multiple_of(2) { by_words(check) } else { check() }
 });
 
 /// The document with stretches replaced: a byte for where, one for how many bytes go and how many come, and those.

@@ -60,3 +60,5 @@ pub use partial::{Part, Partial};
 pub use pointer::{Fields, PointerError, PointerErrorKind};
 pub use text::{SplitPair, Str};
 pub use value::{Number, Raw, Value};
+#[cfg(fuzzing)]
+pub use vector::by_words;

@@ -16,6 +16,7 @@ mod landmarks;
 mod neon;
 mod tokens;
 #[cfg(any(
+    fuzzing,
     test,
     loquat_scalar,
     not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))
@@ -152,9 +153,27 @@ pub(crate) trait Task {
     fn run<V: Vector>(self, vector: V) -> Self::Output;
 }
 
+#[cfg(fuzzing)]
+thread_local! {
+    static BY_WORDS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs something with plain words in the place of vectors: the fuzz targets hold both against the same oracles.
+#[cfg(fuzzing)]
+pub fn by_words<T>(run: impl FnOnce() -> T) -> T {
+    BY_WORDS.set(true);
+    let made = run();
+    BY_WORDS.set(false);
+    made
+}
+
 /// Runs a task at the widest level of this machine.
 #[inline(always)] // the choice is three instructions
 pub(crate) fn run<T: Task>(task: T) -> T::Output {
+    #[cfg(fuzzing)]
+    if BY_WORDS.get() {
+        return task.run(words::Words);
+    }
     #[cfg(all(target_arch = "x86_64", not(loquat_scalar)))]
     if let Some(vector) = x86::Avx2::new() {
         return vector.run(task);
@@ -165,6 +184,10 @@ pub(crate) fn run<T: Task>(task: T) -> T::Output {
 /// [`run`] for a task that AVX-512 makes faster.
 #[inline(always)]
 pub(crate) fn run_widest<T: Task>(task: T) -> T::Output {
+    #[cfg(fuzzing)]
+    if BY_WORDS.get() {
+        return task.run(words::Words);
+    }
     #[cfg(all(target_arch = "x86_64", not(loquat_scalar)))]
     if let Some(vector) = x86::Avx512::new() {
         return vector.run(task);
@@ -283,6 +306,10 @@ enum Part {
 /// Where what matches ends. Few arguments, so that all of them travel in registers.
 #[inline(always)]
 fn match_end(pattern: &Pattern, part: Part, input: &[u8], shifts: &mut Vec<Shift>) -> Option<usize> {
+    #[cfg(fuzzing)]
+    if BY_WORDS.get() {
+        return match_end_by(words::Words, pattern, part, input, shifts);
+    }
     #[cfg(all(target_arch = "x86_64", not(loquat_scalar)))]
     if let Some(vector) = x86::Avx2::new() {
         return vector.match_end(pattern, part, input, shifts);
