@@ -387,21 +387,26 @@ impl World {
     /// As a driver does when its connection has ended.
     fn end(&mut self, index: usize) {
         let Driver { said, permit, .. } = self.drivers.remove(index);
-        said.closing.store(true, SeqCst);
-        self.site.learnt(None);
+        self.site.learnt(|| {
+            said.closing.store(true, SeqCst);
+            None
+        });
         drop(permit);
     }
 
     /// As a driver does when the peer's SETTINGS have come.
     fn allow(&mut self, index: usize, limit: usize) {
         let Driver { said, own_limit, .. } = &self.drivers[index];
-        if said.limit.swap(limit, SeqCst) != limit {
-            if limit > 0 {
-                said.has_allowed.store(true, SeqCst);
-            }
+        if said.limit.load(SeqCst) != limit {
             let streams = limit.min(*own_limit);
             self.streams = streams.max(1);
-            self.site.learnt(Some(streams));
+            self.site.learnt(|| {
+                said.limit.store(limit, SeqCst);
+                if limit > 0 {
+                    said.has_allowed.store(true, SeqCst);
+                }
+                Some(streams)
+            });
         }
     }
 
@@ -490,6 +495,16 @@ impl World {
                 self.end(index);
             }
             98 => drop(pool::sweep(&self.site, Instant::now() + Duration::from_secs(3600))),
+            // Who holds a stream finds its connection closing, and says so; somebody comes before the stream is given back.
+            99 if slots > 0 => {
+                let index = self.random.below(slots);
+                let (connection, slot) = self.slots.remove(index);
+                connection.retire();
+                self.arrive();
+                self.settle();
+                self.check_order();
+                drop(slot);
+            }
             _ => {}
         }
         // Some leave in the moment in which they were given something.

@@ -97,7 +97,7 @@ impl Making {
 
 impl Drop for Making {
     fn drop(&mut self) {
-        self.site.change_for_all(|state| state.connecting -= 1);
+        self.site.change(|state| state.connecting -= 1);
     }
 }
 

@@ -32,16 +32,15 @@ impl Queue {
         self.waiters.is_empty()
     }
 
-    /// How many wait, where all of them count on connections being made: then who comes may look whether there is more. `None`
-    /// where somebody has no place, and whoever comes after has none either.
-    pub(super) fn all_counting(&self) -> Option<usize> {
-        (self.counting == self.waiters.len()).then_some(self.counting)
+    /// Whether all of them count on connections being made: then there may be more for who comes. Where somebody has no place, whoever
+    /// comes after has none either.
+    pub(super) fn are_all_counting(&self) -> bool {
+        self.counting == self.waiters.len()
     }
 
     /// A place at the end.
-    pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants, is_counting: bool) -> Place {
+    pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants) -> Place {
         let (sender, receiver) = oneshot::channel();
-        self.counting += usize::from(is_counting);
         self.numbers += 1;
         self.waiters.push_back(Waiter { number: self.numbers, wants, sender });
         Place { site: Arc::clone(site), number: self.numbers, receiver }
@@ -68,16 +67,14 @@ impl Queue {
     }
 
     /// The one behind so many others has a connection being made to count on, as those before it have. How many are before the next
-    /// for whom it may be otherwise: unless `all` are to be asked, who counts on one and wants the same goes on doing so.
-    pub(super) fn counts(&mut self, ahead: usize, all: bool) -> usize {
+    /// for whom it may be otherwise: of those who have one of these places, who wants the same goes on counting on it.
+    pub(super) fn counts(&mut self, ahead: usize, places: usize) -> usize {
         let next = ahead + 1;
         self.counting = self.counting.max(next);
-        if all {
-            return next;
-        }
         let wants = self.wants(ahead);
-        let other = (next..self.counting).find(|index| self.wants(*index) != wants);
-        other.unwrap_or(self.counting)
+        let end = self.counting.min(places);
+        let other = (next..end).find(|index| self.wants(*index) != wants);
+        other.unwrap_or(end)
     }
 
     /// So many from the front have one to count on, whatever they want. How many there are.

@@ -64,6 +64,19 @@ pub(super) struct Shared {
     pub(super) resets_since: Instant,
 }
 
+impl State {
+    /// Lets go of the HTTP/2 connections that take no new streams any more. Of those that are left some may do so at any moment; but
+    /// who is asked after another finds the same.
+    fn prune(&mut self, now: Instant) {
+        self.http2.retain(|shared| {
+            if shared.retire_at.is_some_and(|end| now >= end) {
+                shared.connection.retire();
+            }
+            !shared.connection.is_closing()
+        });
+    }
+}
+
 impl Shared {
     /// One more reset. A peer takes many of them in short time for an attack, and closes the connection with all that is on
     /// it; so past a number new streams go elsewhere, and those that are left finish.
@@ -140,6 +153,7 @@ impl Site {
             if !state.queue.is_empty() {
                 return None;
             }
+            state.prune(now);
             self.find(&mut state, wants, 0, now, &mut later)
         };
         later.now(self);
@@ -152,29 +166,24 @@ impl Site {
     /// Dropping it gives the place in the queue up and loses nothing.
     pub(crate) async fn checkout(self: &Arc<Self>, wants: Wants) -> Checkout {
         loop {
-            let mut later = Later::default();
-            let found = {
+            let mut place = {
                 let mut state = self.lock();
-                let found = match state.queue.all_counting() {
-                    Some(waiting) => self.find(&mut state, wants, waiting, Instant::now(), &mut later),
-                    None => Err(Wait::Place),
-                };
-                found.map_err(|wait| state.queue.join(self, wants, matches!(wait, Wait::Making { .. })))
-            };
-            later.now(self);
-            match found {
-                Ok(checkout) => return checkout,
-                Err(mut place) => {
-                    if let Some(checkout) = place.served().await {
-                        return checkout;
-                    }
+                // Asked in turn with those who wait, and not by itself: something may be there that they have not been told of.
+                let has_more = state.queue.are_all_counting();
+                let place = state.queue.join(self, wants);
+                if has_more {
+                    self.serve(state);
                 }
+                place
+            };
+            if let Some(checkout) = place.served().await {
+                return checkout;
             }
         }
     }
 
-    /// After a change: those who wait get what there is now, in turn. `all` where it changed what connections being made are good for.
-    fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>, all: bool) {
+    /// After a change: those who wait get what there is now, in turn.
+    fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let mut later = Later::default();
         if let Some(error) = state.failure.take()
             && state.http2.is_empty()
@@ -183,6 +192,7 @@ impl Site {
         }
         if !state.queue.is_empty() {
             let (now, mut ahead) = (Instant::now(), 0);
+            state.prune(now);
             while let Some(wants) = state.queue.wants(ahead) {
                 match self.find(&mut state, wants, ahead, now, &mut later) {
                     Ok(checkout) => state.queue.hand_over(ahead, checkout, &mut later),
@@ -190,7 +200,7 @@ impl Site {
                     Err(Wait::Making { places }) if state.idle.is_empty() => {
                         ahead = state.queue.all_count(places);
                     }
-                    Err(Wait::Making { .. }) => ahead = state.queue.counts(ahead, all),
+                    Err(Wait::Making { places }) => ahead = state.queue.counts(ahead, places),
                     Err(Wait::Place) => {
                         state.queue.counts_not(ahead);
                         break;
@@ -206,25 +216,19 @@ impl Site {
     pub(super) fn change(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        self.serve(state, false);
+        self.serve(state);
     }
 
     /// [`change`](Self::change) where that says that it made a difference to who waits.
     pub(super) fn change_if(self: &Arc<Self>, change: impl FnOnce(&mut State) -> bool) {
         let mut state = self.lock();
         if change(&mut state) {
-            self.serve(state, false);
+            self.serve(state);
         }
     }
 
-    /// [`change`](Self::change) where it matters to all who wait for a connection being made.
-    pub(super) fn change_for_all(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
-        change(&mut state);
-        self.serve(state, true);
-    }
-
-    /// What a request with these wants gets now, behind so many others who wait.
+    /// What a request with these wants gets now, behind so many others who wait. After [`State::prune`], and what it has left is the
+    /// same for all who are asked under one lock: a limit changes under that lock alone.
     fn find(
         self: &Arc<Self>,
         state: &mut State,
@@ -233,12 +237,6 @@ impl Site {
         now: Instant,
         later: &mut Later,
     ) -> Result<Checkout, Wait> {
-        state.http2.retain(|shared| {
-            if shared.retire_at.is_some_and(|end| now >= end) {
-                shared.connection.retire();
-            }
-            !shared.connection.is_closing()
-        });
         let free = state.http2.iter_mut().filter(|shared| shared.in_use < shared.connection.limit());
         if let Some(shared) = free.min_by_key(|shared| shared.in_use) {
             shared.in_use += 1;
@@ -315,10 +313,11 @@ impl Site {
         has_room.then(|| self.ticket(&mut state))
     }
 
-    /// The HTTP/2 connections here allow that many streams, as one of them has just learnt; or one is gone.
-    pub(crate) fn learnt(self: &Arc<Self>, streams: Option<usize>) {
-        self.change_for_all(|state| {
-            if let Some(streams) = streams {
+    /// One of the HTTP/2 connections here learns by that, under the lock, how many streams its peer allows, or that it is gone. Nobody
+    /// who comes finds it out before those who wait are told.
+    pub(crate) fn learnt(self: &Arc<Self>, learn: impl FnOnce() -> Option<usize>) {
+        self.change(|state| {
+            if let Some(streams) = learn() {
                 state.streams = streams.max(1);
             }
         });
