@@ -21,7 +21,7 @@ use crate::{
     connect::{Connector, unauthorized},
     http1::{Head, Http1},
     http2::{self, Http2},
-    pool::{Checkout, Making, Pool, Site, Slot, Ticket, Wants},
+    pool::{Checkout, Making, Permit, Pool, Slot, Ticket, Turn, Wants},
     timer::Timer,
     trail::{Expired, Stage, Trail, earlier, within},
     upload::Outgoing,
@@ -48,6 +48,8 @@ pub(crate) struct Inner {
 struct Failed {
     error: Error,
     again: Again,
+    /// The place of the connection that failed, where another may be tried.
+    left: Option<Permit>,
 }
 
 /// Whether another connection may do better, and is safe to try.
@@ -62,7 +64,7 @@ enum Again {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, again: Again::No }
+        Self { error, again: Again::No, left: None }
     }
 }
 
@@ -100,12 +102,19 @@ impl Inner {
         let mut wants = Wants { replayable: request.replayable, fresh: false };
         let mut stale = 0;
         let mut now = trail.started;
+        let mut turn = Turn::default();
+        let mut left = None;
         loop {
+            // The place of a connection that failed is given back only where this waits again.
+            let looked = if left.is_none() { site.look(wants, &mut turn, now) } else { None };
             // Where a connection is there at once, the time is not asked for again.
-            let (ready, since) = match site.look(wants, now) {
+            let (ready, since) = match looked {
                 Some(Checkout::Http1(connection)) => (Ready::Http1(connection), now),
                 Some(Checkout::Http2(slot)) => (Ready::Http2(slot), now),
-                looked => (self.checkout(looked, &site, wants, trail).await?, Instant::now()),
+                looked => {
+                    let waited = site.checkout(wants, turn, left.take());
+                    (self.checkout(looked, waited, trail).await?, Instant::now())
+                }
             };
             let tried = match ready {
                 Ready::Http1(connection) => self.exchange_http1(connection, request, since, trail).await,
@@ -118,8 +127,9 @@ impl Inner {
                     return Err(failed.error);
                 }
                 Err(Failed { again: Again::Surely, .. }) if stale < MAX_STALE => stale += 1,
-                Err(Failed { again: Again::Once, .. }) if !wants.fresh => {
+                Err(Failed { again: Again::Once, left: place, .. }) if !wants.fresh => {
                     wants.fresh = true;
+                    left = place;
                     self.pool.count_replaced();
                 }
                 Err(failed) => return Err(failed.error),
@@ -133,8 +143,7 @@ impl Inner {
     async fn checkout(
         &self,
         looked: Option<Checkout>,
-        site: &Arc<Site>,
-        wants: Wants,
+        waited: impl Future<Output = Checkout>,
         trail: &mut Trail,
     ) -> Result<Ready> {
         // Somebody else may be connecting for us, so the wait may take as long as that.
@@ -143,7 +152,7 @@ impl Inner {
             Some(checkout) => Ok(checkout),
             None => {
                 let began = Instant::now();
-                let waited = within(Some(limit), trail.deadline, site.checkout(wants)).await;
+                let waited = within(Some(limit), trail.deadline, waited).await;
                 self.pool.counters.waited(began.elapsed());
                 waited
             }
@@ -239,7 +248,8 @@ impl Inner {
                 }
                 let again = closed_early && (untouched || request.replayable);
                 let again = if again { Again::Once } else { Again::No };
-                Err(Failed { error: failure.into_error(trail), again })
+                let left = Some(connection.close());
+                Err(Failed { error: failure.into_error(trail), again, left })
             }
             Err(expired) => Err(trail.expired(expired, "first_byte").into()),
         }
@@ -263,7 +273,7 @@ impl Inner {
                 slot.connection().retire();
                 slot.settle();
                 let again = if leaving { Again::Surely } else { Again::No };
-                return Err(Failed { error: http2::failure(error, trail), again });
+                return Err(Failed { error: http2::failure(error, trail), again, left: None });
             }
         };
         trail.handed_over(slot.info());
@@ -302,7 +312,7 @@ impl Inner {
                     slot.connection().retire();
                 }
                 let again = if refused { Again::Once } else { Again::No };
-                Err(Failed { error: http2::failure(failure, trail), again })
+                Err(Failed { error: http2::failure(failure, trail), again, left: None })
             }
             Err(expired) => {
                 if slot.connection().meter().read() == read_before {

@@ -20,7 +20,7 @@ use loquat_core::{Error, ErrorKind};
 use loquat_transport::{Http2Limits, PoolConfig, Protocol};
 
 use crate::{http1::Http1, http2::Http2};
-use pool::{Checkout, Permit, Site, Slot, Ticket, Wants};
+use pool::{Checkout, Permit, Site, Slot, Ticket, Turn, Wants};
 
 #[path = "../src/pool"]
 #[allow(dead_code, unreachable_pub, reason = "who uses it all is the crate")]
@@ -33,6 +33,7 @@ mod pool {
     use std::{sync::Arc, time::Instant};
 
     pub(crate) use grant::{Permit, Slot, Ticket};
+    pub(crate) use queue::Turn;
     pub(crate) use site::{Checkout, Site, Wants};
 
     use crate::{Http2Limits, PoolConfig, http2::Http2};
@@ -91,7 +92,7 @@ mod http1 {
     #[derive(Debug)]
     pub(crate) struct Http1 {
         pub(crate) idle_since: Instant,
-        pub(crate) _permit: Permit,
+        pub(crate) permit: Permit,
         pub(crate) _life: Arc<()>,
     }
 
@@ -234,9 +235,18 @@ impl Wake for Woken {
 
 type Checking = Pin<Box<dyn Future<Output = Checkout>>>;
 
+/// Somebody who came.
+#[derive(Debug, Clone, Copy)]
+struct Caller {
+    number: usize,
+    wants: Wants,
+    turn: Turn,
+}
+
 struct Waiter {
     number: usize,
     wants: Wants,
+    turn: Turn,
     checking: Checking,
     woken: Arc<Woken>,
 }
@@ -273,8 +283,8 @@ struct World {
     came: usize,
     /// In the order in which they came.
     waiters: Vec<Waiter>,
-    tickets: Vec<Ticket>,
-    http1: Vec<Box<Http1>>,
+    tickets: Vec<(Caller, Ticket)>,
+    http1: Vec<(Caller, Box<Http1>)>,
     slots: Vec<(Arc<Http2>, Slot)>,
     drivers: Vec<Driver>,
     /// Who was given what since it was last looked at.
@@ -322,20 +332,30 @@ impl World {
     fn arrive(&mut self) {
         self.came += 1;
         let wants = Wants { replayable: self.random.percent(50), fresh: self.random.percent(15) };
-        if let Some(checkout) = self.site.look(wants, Instant::now()) {
-            return self.take(self.came, wants, checkout);
+        let mut turn = Turn::default();
+        let looked = self.site.look(wants, &mut turn, Instant::now());
+        let caller = Caller { number: self.came, wants, turn };
+        match looked {
+            Some(checkout) => self.take(caller, checkout),
+            None => self.wait(caller, None),
         }
-        let site = Arc::clone(&self.site);
-        let checking: Checking = Box::pin(async move { site.checkout(wants).await });
-        let woken = Arc::new(Woken(AtomicBool::new(true)));
-        self.waiters.push(Waiter { number: self.came, wants, checking, woken });
-        self.poll(self.waiters.len() - 1);
     }
 
-    fn take(&mut self, number: usize, wants: Wants, checkout: Checkout) {
+    /// Among others in the order in which they came.
+    fn wait(&mut self, caller: Caller, left: Option<Permit>) {
+        let site = Arc::clone(&self.site);
+        let Caller { number, wants, turn } = caller;
+        let checking: Checking = Box::pin(async move { site.checkout(wants, turn, left).await });
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let index = self.waiters.partition_point(|waiter| waiter.number < number);
+        self.waiters.insert(index, Waiter { number, wants, turn, checking, woken });
+        self.poll(index);
+    }
+
+    fn take(&mut self, caller: Caller, checkout: Checkout) {
         let kind = match checkout {
             Checkout::Http1(connection) => {
-                self.http1.push(connection);
+                self.http1.push((caller, connection));
                 Kind::Http1
             }
             Checkout::Http2(slot) => {
@@ -346,7 +366,7 @@ impl World {
                 Kind::Http2
             }
             Checkout::Connect(ticket) => {
-                self.tickets.push(ticket);
+                self.tickets.push((caller, ticket));
                 Kind::Connect
             }
             Checkout::Failed(error) => {
@@ -354,7 +374,7 @@ impl World {
                 Kind::Failed
             }
         };
-        self.given.push((number, wants, kind));
+        self.given.push((caller.number, caller.wants, kind));
     }
 
     fn poll(&mut self, index: usize) {
@@ -362,8 +382,8 @@ impl World {
         waiter.woken.0.store(false, SeqCst);
         let waker = Waker::from(Arc::clone(&waiter.woken));
         if let Poll::Ready(checkout) = waiter.checking.as_mut().poll(&mut Context::from_waker(&waker)) {
-            let Waiter { number, wants, .. } = self.waiters.remove(index);
-            self.take(number, wants, checkout);
+            let Waiter { number, wants, turn, .. } = self.waiters.remove(index);
+            self.take(Caller { number, wants, turn }, checkout);
         }
     }
 
@@ -411,7 +431,7 @@ impl World {
     }
 
     fn connected(&mut self, index: usize) {
-        let Ticket { mut permit, making } = self.tickets.remove(index);
+        let (caller, Ticket { mut permit, making }) = self.tickets.remove(index);
         let either = [Protocol::Http1, Protocol::Http2][self.random.below(2)];
         let protocol = self.will_speak.unwrap_or(either);
         self.speaks = Some(protocol);
@@ -421,7 +441,8 @@ impl World {
                 making.made_http1();
                 let life = Arc::new(());
                 self.lives.push(Arc::downgrade(&life));
-                self.http1.push(Box::new(Http1 { idle_since: Instant::now(), _permit: permit, _life: life }));
+                let connection = Http1 { idle_since: Instant::now(), permit, _life: life };
+                self.http1.push((caller, Box::new(connection)));
             }
             _ => {
                 let said = Arc::new(http2::Said {
@@ -463,7 +484,7 @@ impl World {
             }
             58..63 if tickets > 0 => {
                 let index = self.random.below(tickets);
-                let Ticket { permit, making } = self.tickets.remove(index);
+                let (_, Ticket { permit, making }) = self.tickets.remove(index);
                 making.failed(&Error::new(ErrorKind::Connect, "no way"));
                 drop(permit);
             }
@@ -473,13 +494,20 @@ impl World {
             }
             66..75 if http1 > 0 => {
                 let index = self.random.below(http1);
-                self.site.rest(self.http1.remove(index));
+                self.site.rest(self.http1.remove(index).1);
             }
-            75..78 if http1 > 0 => {
+            75..77 if http1 > 0 => {
                 let index = self.random.below(http1);
                 drop(self.http1.remove(index));
             }
-            78..87 if slots > 0 => {
+            // It was dead: who had it wants another one, and waits no longer for that than who came later.
+            77..79 if http1 > 0 => {
+                let index = self.random.below(http1);
+                let (mut caller, connection) = self.http1.remove(index);
+                caller.wants.fresh = true;
+                self.wait(caller, Some(connection.permit));
+            }
+            79..87 if slots > 0 => {
                 let index = self.random.below(slots);
                 let (_, mut slot) = self.slots.remove(index);
                 if self.random.percent(70) {
@@ -631,7 +659,7 @@ impl World {
                 self.allow(index, 1);
             } else if !self.tickets.is_empty() {
                 self.connected(0);
-            } else if let Some(connection) = self.http1.pop() {
+            } else if let Some((_, connection)) = self.http1.pop() {
                 self.site.rest(connection);
             } else if let Some(slot) = self.slots.pop() {
                 drop(slot);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use loquat_core::Error;
 
-use super::site::{Shared, Site};
+use super::site::{Shared, Site, State};
 use crate::{ConnectionInfo, Protocol, http2::Http2};
 
 /// The place a connection takes among its origin's; given back when the connection is dropped.
@@ -14,6 +14,8 @@ pub(crate) struct Permit {
     site: Arc<Site>,
     /// What is counted as open; nothing while it is being made.
     protocol: Option<Protocol>,
+    /// Whether it has been given back.
+    is_free: bool,
 }
 
 impl Permit {
@@ -26,14 +28,31 @@ impl Permit {
         self.protocol = Some(protocol);
         self.site.counters.opened(protocol);
     }
+
+    /// The place without the connection.
+    pub(crate) fn take(&mut self) -> Self {
+        let is_free = std::mem::replace(&mut self.is_free, true);
+        Self { site: Arc::clone(&self.site), protocol: self.protocol, is_free }
+    }
+
+    /// Gives the place back under its site's lock, which is held. Whoever does it serves those who wait.
+    pub(super) fn give_back(&mut self, state: &mut State) {
+        if std::mem::replace(&mut self.is_free, true) {
+            return;
+        }
+        if let Some(protocol) = self.protocol {
+            self.site.counters.closed(protocol);
+        }
+        state.open -= 1;
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(protocol) = self.protocol {
-            self.site.counters.closed(protocol);
+        if !self.is_free {
+            let site = Arc::clone(&self.site);
+            site.change(|state| self.give_back(state));
         }
-        self.site.change(|state| state.open -= 1);
     }
 }
 
@@ -51,7 +70,7 @@ impl Ticket {
     pub(super) fn new(site: &Arc<Site>) -> Self {
         Self {
             making: Making { site: Arc::clone(site) },
-            permit: Permit { site: Arc::clone(site), protocol: None },
+            permit: Permit { site: Arc::clone(site), protocol: None, is_free: false },
         }
     }
 }

@@ -2,7 +2,8 @@
 //! are no more of them.
 //!
 //! What becomes free is handed to who has waited longest, under the lock under which it became free. If it were only announced, who
-//! comes at that moment would take it, and who asks in a loop would leave nothing to the others.
+//! comes at that moment would take it, and who asks in a loop would leave nothing to the others. Who was given what turned out dead
+//! has waited for nothing, and comes before all who came later.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -16,13 +17,18 @@ use crate::http1::Http1;
 #[derive(Default)]
 pub(super) struct Queue {
     waiters: VecDeque<Waiter>,
-    numbers: u64,
+    /// How many have come.
+    came: u64,
     /// So many of them, from the front, count on a connection that another request is making. The others have no place.
     counting: usize,
 }
 
+/// When somebody came, among all who did: theirs for as long as they try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Turn(u64);
+
 struct Waiter {
-    number: u64,
+    turn: Turn,
     wants: Wants,
     sender: oneshot::Sender<Checkout>,
 }
@@ -32,18 +38,24 @@ impl Queue {
         self.waiters.is_empty()
     }
 
-    /// Whether all of them count on connections being made: then there may be more for who comes. Where somebody has no place, whoever
-    /// comes after has none either.
-    pub(super) fn are_all_counting(&self) -> bool {
-        self.counting == self.waiters.len()
+    /// Who has not come before comes now, after all others.
+    pub(super) fn come(&mut self, turn: &mut Turn) {
+        if *turn == Turn::default() {
+            self.came += 1;
+            *turn = Turn(self.came);
+        }
     }
 
-    /// A place at the end.
-    pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants) -> Place {
+    /// A place behind those who came before. Whether there may be something for it: not where somebody before it has no place, then
+    /// whoever comes after has none either.
+    pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants, turn: Turn) -> (Place, bool) {
         let (sender, receiver) = oneshot::channel();
-        self.numbers += 1;
-        self.waiters.push_back(Waiter { number: self.numbers, wants, sender });
-        Place { site: Arc::clone(site), number: self.numbers, receiver }
+        let ahead = self.waiters.partition_point(|waiter| waiter.turn < turn);
+        self.waiters.insert(ahead, Waiter { turn, wants, sender });
+        let has_more = ahead <= self.counting;
+        // Who comes among those who count does, too; it is the last of them for whom there may be nothing now.
+        self.counting += usize::from(ahead < self.counting);
+        (Place { site: Arc::clone(site), turn, receiver }, has_more)
     }
 
     /// What the one behind so many others wants.
@@ -90,8 +102,8 @@ impl Queue {
     }
 
     /// Whether others may have waited because that one did.
-    fn leave(&mut self, number: u64) -> bool {
-        let Ok(index) = self.waiters.binary_search_by_key(&number, |waiter| waiter.number) else {
+    fn leave(&mut self, turn: Turn) -> bool {
+        let Ok(index) = self.waiters.binary_search_by_key(&turn, |waiter| waiter.turn) else {
             return false;
         };
         self.waiters.remove(index);
@@ -103,7 +115,7 @@ impl Queue {
 /// A place in the queue. Dropping it gives it up, and passes on what it was given at that moment.
 pub(super) struct Place {
     site: Arc<Site>,
-    number: u64,
+    turn: Turn,
     receiver: oneshot::Receiver<Checkout>,
 }
 
@@ -116,7 +128,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.site.change_if(|state| state.queue.leave(self.number));
+        self.site.change_if(|state| state.queue.leave(self.turn));
         // From here on who would hand something over keeps it.
         self.receiver.close();
         if let Ok(checkout) = self.receiver.try_recv() {

@@ -13,8 +13,8 @@ use std::{
 use loquat_core::Error;
 
 use super::{
-    grant::{Slot, Ticket},
-    queue::{Later, Queue},
+    grant::{Permit, Slot, Ticket},
+    queue::{Later, Queue, Turn},
 };
 use crate::{Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats::Counters};
 
@@ -145,11 +145,12 @@ impl Site {
         self.counters.locks.lock(&self.state)
     }
 
-    /// What can be had without waiting: nothing, where others wait.
-    pub(crate) fn look(self: &Arc<Self>, wants: Wants, now: Instant) -> Option<Checkout> {
+    /// What can be had without waiting: nothing, where others wait. Who has not come before has from here.
+    pub(crate) fn look(self: &Arc<Self>, wants: Wants, turn: &mut Turn, now: Instant) -> Option<Checkout> {
         let mut later = Later::default();
         let found = {
             let mut state = self.lock();
+            state.queue.come(turn);
             if !state.queue.is_empty() {
                 return None;
             }
@@ -160,22 +161,33 @@ impl Site {
         found.ok()
     }
 
-    /// A connection, or the permission to make one. Waits, without a limit of its own.
+    /// A connection, or the permission to make one. Waits, without a limit of its own, before all who came later.
+    ///
+    /// `left` is the place of a connection that turned out dead. It is given back under the lock under which its holder waits again:
+    /// else it would go to who came later and waits already.
     ///
     /// # Cancel safety
     /// Dropping it gives the place in the queue up and loses nothing.
-    pub(crate) async fn checkout(self: &Arc<Self>, wants: Wants) -> Checkout {
+    pub(crate) async fn checkout(
+        self: &Arc<Self>,
+        wants: Wants,
+        turn: Turn,
+        mut left: Option<Permit>,
+    ) -> Checkout {
         loop {
             let mut place = {
                 let mut state = self.lock();
+                if let Some(left) = &mut left {
+                    left.give_back(&mut state);
+                }
+                let (place, has_more) = state.queue.join(self, wants, turn);
                 // Asked in turn with those who wait, and not by itself: something may be there that they have not been told of.
-                let has_more = state.queue.are_all_counting();
-                let place = state.queue.join(self, wants);
-                if has_more {
+                if has_more || left.is_some() {
                     self.serve(state);
                 }
                 place
             };
+            left = None;
             if let Some(checkout) = place.served().await {
                 return checkout;
             }
