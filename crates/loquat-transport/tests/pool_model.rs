@@ -243,6 +243,14 @@ struct Caller {
     turn: Turn,
 }
 
+/// A connection being made.
+struct Attempt {
+    caller: Caller,
+    ticket: Ticket,
+    /// How many had come when it was begun.
+    came: usize,
+}
+
 struct Waiter {
     number: usize,
     wants: Wants,
@@ -283,7 +291,7 @@ struct World {
     came: usize,
     /// In the order in which they came.
     waiters: Vec<Waiter>,
-    tickets: Vec<(Caller, Ticket)>,
+    tickets: Vec<Attempt>,
     http1: Vec<(Caller, Box<Http1>)>,
     slots: Vec<(Arc<Http2>, Slot)>,
     drivers: Vec<Driver>,
@@ -291,8 +299,8 @@ struct World {
     given: Vec<(usize, Wants, Kind)>,
     /// Of each HTTP/1.1 connection so far.
     lives: Vec<Weak<()>>,
-    /// How many could count on a connection being made before anything happened.
-    counting: usize,
+    /// Who is to learn that no connection could be made.
+    failing: Vec<usize>,
     /// Whether somebody has left since then who had been given something.
     has_left: bool,
 }
@@ -324,7 +332,7 @@ impl World {
             drivers: Vec::new(),
             given: Vec::new(),
             lives: Vec::new(),
-            counting: 0,
+            failing: Vec::new(),
             has_left: false,
         }
     }
@@ -366,7 +374,7 @@ impl World {
                 Kind::Http2
             }
             Checkout::Connect(ticket) => {
-                self.tickets.push((caller, ticket));
+                self.tickets.push(Attempt { caller, ticket, came: self.came });
                 Kind::Connect
             }
             Checkout::Failed(error) => {
@@ -431,7 +439,7 @@ impl World {
     }
 
     fn connected(&mut self, index: usize) {
-        let (caller, Ticket { mut permit, making }) = self.tickets.remove(index);
+        let Attempt { caller, ticket: Ticket { mut permit, making }, .. } = self.tickets.remove(index);
         let either = [Protocol::Http1, Protocol::Http2][self.random.below(2)];
         let protocol = self.will_speak.unwrap_or(either);
         self.speaks = Some(protocol);
@@ -470,7 +478,6 @@ impl World {
     fn step(&mut self) {
         let (tickets, http1, slots) = (self.tickets.len(), self.http1.len(), self.slots.len());
         let (drivers, waiters) = (self.drivers.len(), self.waiters.len());
-        self.counting = self.room(self.coming());
         let what = self.random.below(100);
         match what {
             0..35 => self.arrive(),
@@ -484,7 +491,8 @@ impl World {
             }
             58..63 if tickets > 0 => {
                 let index = self.random.below(tickets);
-                let (_, Ticket { permit, making }) = self.tickets.remove(index);
+                let Attempt { ticket: Ticket { permit, making }, came, .. } = self.tickets.remove(index);
+                self.failing = self.those_without_hope(came);
                 making.failed(&Error::new(ErrorKind::Connect, "no way"));
                 drop(permit);
             }
@@ -540,7 +548,9 @@ impl World {
             && let Some(index) = self.waiters.iter().position(|waiter| waiter.woken.0.load(SeqCst))
         {
             let before = self.alive();
-            drop(self.waiters.remove(index));
+            let left = self.waiters.remove(index);
+            self.failing.retain(|number| *number != left.number);
+            drop(left);
             self.has_left = true;
             // A connection goes to the next, or rests; unless the next wants another one in its place.
             let is_kept = self.alive() == before || self.waiters.iter().any(|waiter| waiter.wants.fresh);
@@ -589,6 +599,18 @@ impl World {
         }
     }
 
+    /// After the attempt failed that was begun when so many had come, and is no longer among those that are being made: who counted on
+    /// it, finds no room in what others make, and was there all the while that it was tried.
+    fn those_without_hope(&self, came: usize) -> Vec<usize> {
+        if self.connections().next().is_some() {
+            return Vec::new();
+        }
+        let coming = self.coming();
+        let (room, had_room) = (self.room(coming), self.room(coming + 1));
+        let counted = self.waiters.iter().take(had_room).skip(room);
+        counted.map(|waiter| waiter.number).filter(|number| *number <= came).collect()
+    }
+
     fn coming(&self) -> usize {
         self.tickets.len() + self.connections().filter(|connection| !connection.is_settled()).count()
     }
@@ -626,12 +648,17 @@ impl World {
 
         // Before any of them was asked to make one, and with what was given to who then left.
         let mut coming = self.coming() - made + usize::from(std::mem::take(&mut self.has_left));
-        let failed = given.iter().filter(|(.., kind)| *kind == Kind::Failed).count();
-        assert!(failed <= self.counting, "{failed} failed, of {} who counted on it", self.counting);
+        let failed = given.iter().filter(|(.., kind)| *kind == Kind::Failed).map(|(number, ..)| *number);
+        assert_eq!(
+            failed.collect::<Vec<_>>(),
+            std::mem::take(&mut self.failing),
+            "who learns that none was made"
+        );
         for (number, wants, kind) in given {
             let ahead: Vec<_> = self.waiters.iter().filter(|waiter| waiter.number < number).collect();
             let is_fair = match kind {
-                Kind::Http2 | Kind::Failed => ahead.is_empty(),
+                Kind::Http2 => ahead.is_empty(),
+                Kind::Failed => true, // see above
                 Kind::Http1 => ahead.iter().all(|waiter| waiter.wants.fresh) && !wants.fresh,
                 Kind::Connect => {
                     coming += 1;

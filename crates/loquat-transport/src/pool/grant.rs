@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Instant};
 
 use loquat_core::Error;
 
-use super::site::{Shared, Site, State};
+use super::{
+    queue::{Failure, Turn},
+    site::{Shared, Site, State},
+};
 use crate::{ConnectionInfo, Protocol, http2::Http2};
 
 /// The place a connection takes among its origin's; given back when the connection is dropped.
@@ -67,9 +70,9 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// For a connection that its site counts already.
-    pub(super) fn new(site: &Arc<Site>) -> Self {
+    pub(super) fn new(site: &Arc<Site>, begun_after: Turn) -> Self {
         Self {
-            making: Making { site: Arc::clone(site) },
+            making: Making { site: Arc::clone(site), begun_after, failure: None },
             permit: Permit { site: Arc::clone(site), protocol: None, is_free: false },
         }
     }
@@ -79,6 +82,8 @@ impl Ticket {
 #[derive(Debug)]
 pub(crate) struct Making {
     site: Arc<Site>,
+    begun_after: Turn,
+    failure: Option<Failure>,
 }
 
 impl Making {
@@ -108,15 +113,15 @@ impl Making {
         Slot::new(connection, site, false)
     }
 
-    /// It could not be made: those who waited for it fail with the same error.
-    pub(crate) fn failed(self, error: &Error) {
-        self.site.lock().failure = Some(error.clone());
+    /// It could not be made: those who counted on it look for another one, or fail with the same error.
+    pub(crate) fn failed(mut self, error: &Error) {
+        self.failure = Some(Failure { error: error.clone(), begun_after: self.begun_after });
     }
 }
 
 impl Drop for Making {
     fn drop(&mut self) {
-        self.site.change(|state| state.connecting -= 1);
+        self.site.made(self.failure.as_ref());
     }
 }
 

@@ -27,6 +27,14 @@ pub(super) struct Queue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Turn(u64);
 
+/// Why a connection could not be made.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// Who had come last when the attempt was begun.
+    pub(super) begun_after: Turn,
+}
+
 struct Waiter {
     turn: Turn,
     wants: Wants,
@@ -71,11 +79,23 @@ impl Queue {
         }
     }
 
-    /// Who counted on a connection being made learns why there is none.
-    pub(super) fn fail(&mut self, error: &Error, later: &mut Later) {
-        let failed = self.waiters.drain(..self.counting);
-        later.handed.extend(failed.map(|waiter| (waiter.sender, Checkout::Failed(error.clone()))));
-        self.counting = 0;
+    /// The last who has come.
+    pub(super) fn last(&self) -> Turn {
+        Turn(self.came)
+    }
+
+    /// Who counted on a connection being made, has no place any more where there are so many, and came before that attempt was begun,
+    /// learns why there is none.
+    pub(super) fn fail(&mut self, places: usize, failure: &Failure, later: &mut Later) {
+        let before = self.waiters.partition_point(|waiter| waiter.turn <= failure.begun_after);
+        let (begin, end) = (places.min(self.counting), before.min(self.counting));
+        if begin < end {
+            let failed = self.waiters.drain(begin..end);
+            later
+                .handed
+                .extend(failed.map(|waiter| (waiter.sender, Checkout::Failed(failure.error.clone()))));
+            self.counting -= end - begin;
+        }
     }
 
     /// The one behind so many others has a connection being made to count on, as those before it have. How many are before the next
@@ -108,7 +128,7 @@ impl Queue {
         };
         self.waiters.remove(index);
         self.counting -= usize::from(index < self.counting);
-        index == self.counting && index < self.waiters.len()
+        index <= self.counting && self.counting < self.waiters.len()
     }
 }
 

@@ -14,7 +14,7 @@ use loquat_core::Error;
 
 use super::{
     grant::{Permit, Slot, Ticket},
-    queue::{Later, Queue, Turn},
+    queue::{Failure, Later, Queue, Turn},
 };
 use crate::{Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats::Counters};
 
@@ -45,8 +45,6 @@ pub(super) struct State {
     pub(super) speaks: Option<Protocol>,
     /// Streams that a new HTTP/2 connection is expected to have.
     pub(super) streams: usize,
-    /// Why a connection could not be made, until those who counted on it are told.
-    pub(super) failure: Option<Error>,
     /// The idle time that the peer did not grant lately, and when it was learnt.
     pub(super) early_close: Option<(Duration, Instant)>,
     /// The pool is gone: nothing is kept any more.
@@ -74,6 +72,19 @@ impl State {
             }
             !shared.connection.is_closing()
         });
+    }
+
+    /// How many may count on the connections that are being made, without those who make them.
+    fn places(&self) -> usize {
+        let unsettled = self.http2.iter().filter(|shared| !shared.connection.is_settled()).count();
+        let coming = self.connecting + unsettled;
+        match self.speaks {
+            _ if coming == 0 => 0,
+            Some(Protocol::Http1) => 0,
+            // Before the first connection nobody knows; then one is made and the others wait for what it speaks.
+            None => usize::MAX,
+            Some(_) => coming.saturating_mul(self.streams).saturating_sub(coming),
+        }
     }
 }
 
@@ -107,7 +118,7 @@ pub(crate) enum Checkout {
     Http2(Slot),
     /// It may make a connection.
     Connect(Ticket),
-    /// The connection it waited for could not be made.
+    /// A connection could not be made that was begun while it waited.
     Failed(Error),
 }
 
@@ -135,7 +146,6 @@ impl Site {
             speaks,
             streams: http2.max_streams.max(1),
             early_close: None,
-            failure: None,
             shut: false,
         };
         Arc::new(Self { state: Mutex::new(state), config, http2: http2.clone(), counters })
@@ -183,7 +193,7 @@ impl Site {
                 let (place, has_more) = state.queue.join(self, wants, turn);
                 // Asked in turn with those who wait, and not by itself: something may be there that they have not been told of.
                 if has_more || left.is_some() {
-                    self.serve(state);
+                    self.serve(state, None);
                 }
                 place
             };
@@ -195,16 +205,19 @@ impl Site {
     }
 
     /// After a change: those who wait get what there is now, in turn.
-    fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    ///
+    /// Who counted on a connection that could not be made counts on the others that are being made, or has one made, as if that
+    /// attempt had not been: that was another's. But it has had an attempt of its own in one that was begun after it came. So what
+    /// happens to one connection alone fails one request alone, and all who wait at a host that is gone know after two attempts.
+    fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>, failure: Option<&Failure>) {
         let mut later = Later::default();
-        if let Some(error) = state.failure.take()
-            && state.http2.is_empty()
-        {
-            state.queue.fail(&error, &mut later);
-        }
         if !state.queue.is_empty() {
             let (now, mut ahead) = (Instant::now(), 0);
             state.prune(now);
+            if let Some(failure) = failure.filter(|_| state.http2.is_empty()) {
+                let places = state.places();
+                state.queue.fail(places, failure, &mut later);
+            }
             while let Some(wants) = state.queue.wants(ahead) {
                 match self.find(&mut state, wants, ahead, now, &mut later) {
                     Ok(checkout) => state.queue.hand_over(ahead, checkout, &mut later),
@@ -228,14 +241,21 @@ impl Site {
     pub(super) fn change(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        self.serve(state);
+        self.serve(state, None);
+    }
+
+    /// A connection is no longer being made.
+    pub(super) fn made(self: &Arc<Self>, failure: Option<&Failure>) {
+        let mut state = self.lock();
+        state.connecting -= 1;
+        self.serve(state, failure);
     }
 
     /// [`change`](Self::change) where that says that it made a difference to who waits.
     pub(super) fn change_if(self: &Arc<Self>, change: impl FnOnce(&mut State) -> bool) {
         let mut state = self.lock();
         if change(&mut state) {
-            self.serve(state);
+            self.serve(state, None);
         }
     }
 
@@ -275,16 +295,9 @@ impl Site {
                 }
             }
         }
-        let unsettled = state.http2.iter().filter(|shared| !shared.connection.is_settled()).count();
-        let coming = state.connecting + unsettled;
-        if coming > 0 && state.speaks != Some(Protocol::Http1) {
-            // Before the first connection nobody knows; then one is made and the others wait for what it speaks.
-            let expected =
-                if state.speaks.is_none() { usize::MAX } else { coming.saturating_mul(state.streams) };
-            let places = expected.saturating_sub(coming);
-            if ahead < places {
-                return Err(Wait::Making { places });
-            }
+        let places = state.places();
+        if ahead < places {
+            return Err(Wait::Making { places });
         }
         // A peer that allows no stream says so for a while (RFC 9113 §6.5.2). Where it did on each connection, it would on another.
         if !state.http2.is_empty()
@@ -310,7 +323,7 @@ impl Site {
     fn ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
         state.connecting += 1;
         state.open += 1;
-        Ticket::new(self)
+        Ticket::new(self, state.queue.last())
     }
 
     /// The permission to make a connection that nobody has asked for yet, until so many are there or coming.
