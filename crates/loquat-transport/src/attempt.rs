@@ -18,7 +18,7 @@ use loquat_core::{Error, ErrorKind, Result};
 use crate::{
     ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request,
     buffers::Buffers,
-    connect::{Connector, unauthorized},
+    connect::{Connector, Link, unauthorized},
     http1::{Head, Http1},
     http2::{self, Http2},
     pool::{Checkout, Making, Permit, Pool, Slot, Ticket, Turn, Wants},
@@ -168,12 +168,17 @@ impl Inner {
 
     /// A new connection.
     pub(crate) async fn open(&self, ticket: Ticket, trail: &mut Trail) -> Result<Ready> {
-        let Ticket { mut permit, making } = ticket;
         let origin = trail.origin.clone();
-        let link = match self.connector.connect(&origin, trail).await {
-            Ok(link) => link,
-            Err(error) => return Err(give_up(making, error, trail)),
-        };
+        match self.connector.connect(&origin, trail).await {
+            Ok(link) => self.speak(link, ticket, trail).await,
+            Err(error) => Err(give_up(ticket.making, error, trail)),
+        }
+    }
+
+    /// A connection over that link.
+    pub(crate) async fn speak(&self, link: Link, ticket: Ticket, trail: &mut Trail) -> Result<Ready> {
+        // In this order: what is declared last is dropped first, see `Ticket`.
+        let Ticket { mut permit, making } = ticket;
         permit.opened(link.info.protocol);
         trail.info = Some(link.info);
         match link.info.protocol {
@@ -182,9 +187,12 @@ impl Inner {
                 Ok(Ready::Http1(Box::new(Http1::new(link, &self.head, permit))))
             }
             Protocol::Http2 => {
-                let started = Http2::new(link, &self.http2, &self.head, permit);
-                match within(Some(self.limits.tls), trail.deadline, started).await {
-                    Ok(Ok(connection)) => Ok(Ready::Http2(making.made_http2(connection))),
+                let greeting = Http2::greet(link, &self.http2, &self.head);
+                match within(Some(self.limits.tls), trail.deadline, greeting).await {
+                    Ok(Ok(greeted)) => {
+                        let connection = Http2::new(greeted, &self.http2, permit);
+                        Ok(Ready::Http2(making.made_http2(connection)))
+                    }
                     Ok(Err(error)) => Err(give_up(making, http2::failure(error, trail), trail)),
                     Err(expired) => Err(give_up(making, trail.expired(expired, "tls"), trail)),
                 }

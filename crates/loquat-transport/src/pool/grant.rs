@@ -47,6 +47,7 @@ impl Permit {
             self.site.counters.closed(protocol);
         }
         state.open -= 1;
+        debug_assert!(state.connecting <= state.open, "somebody counts on a connection that has no place");
     }
 }
 
