@@ -427,7 +427,9 @@ impl World {
         let Driver { said, own_limit, .. } = &self.drivers[index];
         if said.limit.load(SeqCst) != limit {
             let streams = limit.min(*own_limit);
-            self.streams = streams.max(1);
+            if streams > 0 {
+                self.streams = streams;
+            }
             self.site.learnt(|| {
                 said.limit.store(limit, SeqCst);
                 if limit > 0 {
@@ -615,6 +617,17 @@ impl World {
         self.tickets.len() + self.connections().filter(|connection| !connection.is_settled()).count()
     }
 
+    /// Whether another connection would hardly take streams either.
+    fn is_paused(&self) -> bool {
+        let all = || self.connections();
+        let pausing = all().filter(|connection| connection.limit() == 0).count();
+        let taking = all().filter(|connection| connection.is_settled() && connection.limit() > 0).count();
+        match all().any(|connection| connection.takes_none(self.held(&connection))) {
+            true => pausing > taking,
+            false => pausing > taking + 1,
+        }
+    }
+
     /// That nobody waits for what there is.
     fn check_waiters(&self) {
         if self.waiters.is_empty() {
@@ -630,12 +643,9 @@ impl World {
             assert!(waiter.wants.fresh || counts.idle == 0, "one is idle, and {} waits", waiter.number);
         }
         if let Some(first) = others.first() {
-            let takes_none =
-                self.connections().all(|connection| connection.takes_none(self.held(&connection)))
-                    && self.connections().next().is_some();
             let may_connect = counts.connecting < self.max_connecting
                 && (counts.open < self.max_open || counts.idle > 0)
-                && !takes_none;
+                && !self.is_paused();
             assert!(!may_connect, "a place is free, and {} waits", first.number);
         }
     }

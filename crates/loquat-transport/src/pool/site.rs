@@ -74,6 +74,19 @@ impl State {
         });
     }
 
+    /// Whether the peer allows no streams for a while, which it may (RFC 9113 §6.5.2), and would not on another connection either. One
+    /// may be led elsewhere, to who takes some, and a connection that says so with streams under way may mean itself; so one is
+    /// tried for each that takes streams, and one more as long as none has taken nothing at all.
+    fn is_paused(&self) -> bool {
+        let (mut pausing, mut taking, mut takes_none) = (0, 0, false);
+        for Shared { connection, in_use, .. } in &self.http2 {
+            pausing += usize::from(connection.limit() == 0);
+            taking += usize::from(connection.limit() > 0 && connection.is_settled());
+            takes_none |= connection.takes_none(*in_use);
+        }
+        pausing > taking + usize::from(!takes_none)
+    }
+
     /// How many may count on the connections that are being made, without those who make them.
     fn places(&self) -> usize {
         let unsettled = self.http2.iter().filter(|shared| !shared.connection.is_settled()).count();
@@ -299,10 +312,7 @@ impl Site {
         if ahead < places {
             return Err(Wait::Making { places });
         }
-        // A peer that allows no stream says so for a while (RFC 9113 §6.5.2). Where it did on each connection, it would on another.
-        if !state.http2.is_empty()
-            && state.http2.iter().all(|shared| shared.connection.takes_none(shared.in_use))
-        {
+        if state.is_paused() {
             return Err(Wait::Place);
         }
         // The dead ones are still counted: their permits are dropped after the lock.
@@ -342,8 +352,9 @@ impl Site {
     /// who comes finds it out before those who wait are told.
     pub(crate) fn learnt(self: &Arc<Self>, learn: impl FnOnce() -> Option<usize>) {
         self.change(|state| {
-            if let Some(streams) = learn() {
-                state.streams = streams.max(1);
+            // None at all is what it takes for a while, and not what another connection will take.
+            if let Some(streams) = learn().filter(|streams| *streams > 0) {
+                state.streams = streams;
             }
         });
     }
