@@ -18,10 +18,10 @@ use loquat_core::{Error, ErrorKind, Result};
 use crate::{
     ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request,
     buffers::Buffers,
-    connect::{Connector, unauthorized},
+    connect::{Connector, Link, unauthorized},
     http1::{Head, Http1},
     http2::{self, Http2},
-    pool::{Checkout, Making, Pool, Site, Slot, Ticket, Wants},
+    pool::{Checkout, Making, Permit, Pool, Slot, Ticket, Turn, Wants},
     timer::Timer,
     trail::{Expired, Stage, Trail, earlier, within},
     upload::Outgoing,
@@ -48,6 +48,8 @@ pub(crate) struct Inner {
 struct Failed {
     error: Error,
     again: Again,
+    /// The place of the connection that failed, where another may be tried.
+    left: Option<Permit>,
 }
 
 /// Whether another connection may do better, and is safe to try.
@@ -62,7 +64,7 @@ enum Again {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, again: Again::No }
+        Self { error, again: Again::No, left: None }
     }
 }
 
@@ -100,12 +102,19 @@ impl Inner {
         let mut wants = Wants { replayable: request.replayable, fresh: false };
         let mut stale = 0;
         let mut now = trail.started;
+        let mut turn = Turn::default();
+        let mut left = None;
         loop {
+            // The place of a connection that failed is given back only where this waits again.
+            let looked = if left.is_none() { site.look(wants, &mut turn, now) } else { None };
             // Where a connection is there at once, the time is not asked for again.
-            let (ready, since) = match site.look(wants, now) {
+            let (ready, since) = match looked {
                 Some(Checkout::Http1(connection)) => (Ready::Http1(connection), now),
                 Some(Checkout::Http2(slot)) => (Ready::Http2(slot), now),
-                looked => (self.checkout(looked, &site, wants, trail).await?, Instant::now()),
+                looked => {
+                    let waited = site.checkout(wants, turn, left.take());
+                    (self.checkout(looked, waited, trail).await?, Instant::now())
+                }
             };
             let tried = match ready {
                 Ready::Http1(connection) => self.exchange_http1(connection, request, since, trail).await,
@@ -118,8 +127,9 @@ impl Inner {
                     return Err(failed.error);
                 }
                 Err(Failed { again: Again::Surely, .. }) if stale < MAX_STALE => stale += 1,
-                Err(Failed { again: Again::Once, .. }) if !wants.fresh => {
+                Err(Failed { again: Again::Once, left: place, .. }) if !wants.fresh => {
                     wants.fresh = true;
+                    left = place;
                     self.pool.count_replaced();
                 }
                 Err(failed) => return Err(failed.error),
@@ -133,8 +143,7 @@ impl Inner {
     async fn checkout(
         &self,
         looked: Option<Checkout>,
-        site: &Arc<Site>,
-        wants: Wants,
+        waited: impl Future<Output = Checkout>,
         trail: &mut Trail,
     ) -> Result<Ready> {
         // Somebody else may be connecting for us, so the wait may take as long as that.
@@ -143,7 +152,7 @@ impl Inner {
             Some(checkout) => Ok(checkout),
             None => {
                 let began = Instant::now();
-                let waited = within(Some(limit), trail.deadline, site.checkout(wants)).await;
+                let waited = within(Some(limit), trail.deadline, waited).await;
                 self.pool.counters.waited(began.elapsed());
                 waited
             }
@@ -159,12 +168,17 @@ impl Inner {
 
     /// A new connection.
     pub(crate) async fn open(&self, ticket: Ticket, trail: &mut Trail) -> Result<Ready> {
-        let Ticket { mut permit, making } = ticket;
         let origin = trail.origin.clone();
-        let link = match self.connector.connect(&origin, trail).await {
-            Ok(link) => link,
-            Err(error) => return Err(give_up(making, error, trail)),
-        };
+        match self.connector.connect(&origin, trail).await {
+            Ok(link) => self.speak(link, ticket, trail).await,
+            Err(error) => Err(give_up(ticket.making, error, trail)),
+        }
+    }
+
+    /// A connection over that link.
+    pub(crate) async fn speak(&self, link: Link, ticket: Ticket, trail: &mut Trail) -> Result<Ready> {
+        // In this order: what is declared last is dropped first, see `Ticket`.
+        let Ticket { mut permit, making } = ticket;
         permit.opened(link.info.protocol);
         trail.info = Some(link.info);
         match link.info.protocol {
@@ -173,9 +187,12 @@ impl Inner {
                 Ok(Ready::Http1(Box::new(Http1::new(link, &self.head, permit))))
             }
             Protocol::Http2 => {
-                let started = Http2::new(link, &self.http2, &self.head, permit);
-                match within(Some(self.limits.tls), trail.deadline, started).await {
-                    Ok(Ok(connection)) => Ok(Ready::Http2(making.made_http2(connection))),
+                let greeting = Http2::greet(link, &self.http2, &self.head);
+                match within(Some(self.limits.tls), trail.deadline, greeting).await {
+                    Ok(Ok(greeted)) => {
+                        let connection = Http2::new(greeted, &self.http2, permit);
+                        Ok(Ready::Http2(making.made_http2(connection)))
+                    }
                     Ok(Err(error)) => Err(give_up(making, http2::failure(error, trail), trail)),
                     Err(expired) => Err(give_up(making, trail.expired(expired, "tls"), trail)),
                 }
@@ -239,7 +256,8 @@ impl Inner {
                 }
                 let again = closed_early && (untouched || request.replayable);
                 let again = if again { Again::Once } else { Again::No };
-                Err(Failed { error: failure.into_error(trail), again })
+                let left = Some(connection.close());
+                Err(Failed { error: failure.into_error(trail), again, left })
             }
             Err(expired) => Err(trail.expired(expired, "first_byte").into()),
         }
@@ -263,7 +281,7 @@ impl Inner {
                 slot.connection().retire();
                 slot.settle();
                 let again = if leaving { Again::Surely } else { Again::No };
-                return Err(Failed { error: http2::failure(error, trail), again });
+                return Err(Failed { error: http2::failure(error, trail), again, left: None });
             }
         };
         trail.handed_over(slot.info());
@@ -302,7 +320,7 @@ impl Inner {
                     slot.connection().retire();
                 }
                 let again = if refused { Again::Once } else { Again::No };
-                Err(Failed { error: http2::failure(failure, trail), again })
+                Err(Failed { error: http2::failure(failure, trail), again, left: None })
             }
             Err(expired) => {
                 if slot.connection().meter().read() == read_before {

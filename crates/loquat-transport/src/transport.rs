@@ -268,3 +268,33 @@ impl fmt::Debug for Transport {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::{ConnectionInfo, Http2Mode, Protocol, connect::Link, io::Stream};
+
+    /// Else who comes at that moment is given the place, while others count on the connection still. The site looks at that itself.
+    #[tokio::test]
+    async fn a_connection_that_was_not_made_has_its_place_until_nobody_counts_on_it() {
+        let config = Config::default().with_http2(Http2Mode::PriorKnowledge);
+        let transport = Transport::new(config).expect("a valid configuration");
+        let url = Url::parse("http://model.example").expect("valid");
+        let site = transport.0.pool.site(url.origin(), None, Instant::now());
+        let info = ConnectionInfo { peer: None, local: None, protocol: Protocol::Http2, reused: false };
+        for _ in 0..2 {
+            let (peer, socket) = UnixStream::pair().expect("a pair");
+            drop(peer);
+            let link = Link { stream: Stream::unix(socket), info, forward: None };
+            let ticket = site.spare(1).expect("a place");
+            let mut trail = Trail::new(url.origin().clone(), None, None);
+            let ready = transport.0.speak(link, ticket, &mut trail).await;
+            let error = ready.map(|_| ()).expect_err("nobody is there");
+            assert_eq!(error.kind(), ErrorKind::Connection);
+        }
+    }
+}

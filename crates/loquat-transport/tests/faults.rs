@@ -25,8 +25,8 @@ use loquat_transport::{Config, Http2Mode, Limits, Request, Stats, TcpConfig, Tra
 use support::{
     LONG, Script, eventually, get, listen, post,
     script::{
-        DATA, END, HEADERS, PING, RST_STREAM, Step, answer, frame, goaway, head, max_streams, play, reset,
-        say,
+        DATA, END, GOAWAY, HEADERS, PING, RST_STREAM, Step, answer, frame, goaway, head, max_streams, play,
+        reset, say,
     },
     send, spawn_text, text, with,
 };
@@ -508,33 +508,27 @@ async fn tiny_frames() {
 /// that the driver takes over from those who have fallen behind, 128 KiB are read at most, which is 13,107 of these frames.
 async fn tiny_frames_unread() {
     const FRAMES: usize = 60_000;
-    let sent = Arc::new(Notify::new());
-    let told = Arc::clone(&sent);
-    let (address, goaways) = serve(move |_, mut respond| {
-        let told = Arc::clone(&told);
-        async move {
-            let mut stream = respond.send_response(http::Response::new(()), false).expect("open");
-            for number in 0..FRAMES {
-                stream.send_data(Bytes::from_static(b"x"), number == FRAMES - 1).expect("open");
-                if number % 1000 == 0 {
-                    tokio::task::yield_now().await;
-                }
-            }
-            told.notify_one();
-        }
-    })
+    let mut tokens = frame(DATA, 0, 1, b"x").repeat(FRAMES - 1);
+    tokens.extend(frame(DATA, END, 1, b"x"));
+    let peer = play(vec![vec![
+        Step::Preface(None),
+        Step::Until(HEADERS, 2),
+        Step::Write([head(1), tokens, answer(3, "behind them")].concat()),
+        Step::Until(GOAWAY, 1),
+    ]])
     .await;
     let transport = with(http2());
-    let mut response = send(&transport, post(address)).await.expect("head");
-    sent.notified().await;
-    // Until the last of them has crossed the socket, also where much else is going on.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (response, behind) =
+        tokio::join!(send(&transport, post(peer.address)), send(&transport, post(peer.address)));
+    let mut response = response.expect("head");
+    // Once that has come, all of them have crossed the socket.
+    assert_eq!(text(behind.expect("head")).await.expect("whole"), "behind them");
     let (mut bytes, mut pieces) = (0, 0);
     while let Some(chunk) = response.body.chunk().await {
         bytes += chunk.expect("alive").len();
         pieces += 1;
     }
-    assert_eq!((bytes, goaways.load(SeqCst)), (FRAMES, 0));
+    assert_eq!((bytes, peer.done()), (FRAMES, 0), "a GOAWAY would end the script");
     assert!(pieces <= 128 * 1024 / 10 + FRAMES / (16 * 1024) + 1, "held in {pieces} pieces");
 }
 

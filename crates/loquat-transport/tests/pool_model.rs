@@ -20,7 +20,7 @@ use loquat_core::{Error, ErrorKind};
 use loquat_transport::{Http2Limits, PoolConfig, Protocol};
 
 use crate::{http1::Http1, http2::Http2};
-use pool::{Checkout, Permit, Site, Slot, Ticket, Wants};
+use pool::{Checkout, Permit, Site, Slot, Ticket, Turn, Wants};
 
 #[path = "../src/pool"]
 #[allow(dead_code, unreachable_pub, reason = "who uses it all is the crate")]
@@ -33,6 +33,7 @@ mod pool {
     use std::{sync::Arc, time::Instant};
 
     pub(crate) use grant::{Permit, Slot, Ticket};
+    pub(crate) use queue::Turn;
     pub(crate) use site::{Checkout, Site, Wants};
 
     use crate::{Http2Limits, PoolConfig, http2::Http2};
@@ -91,7 +92,7 @@ mod http1 {
     #[derive(Debug)]
     pub(crate) struct Http1 {
         pub(crate) idle_since: Instant,
-        pub(crate) _permit: Permit,
+        pub(crate) permit: Permit,
         pub(crate) _life: Arc<()>,
     }
 
@@ -234,9 +235,26 @@ impl Wake for Woken {
 
 type Checking = Pin<Box<dyn Future<Output = Checkout>>>;
 
+/// Somebody who came.
+#[derive(Debug, Clone, Copy)]
+struct Caller {
+    number: usize,
+    wants: Wants,
+    turn: Turn,
+}
+
+/// A connection being made.
+struct Attempt {
+    caller: Caller,
+    ticket: Ticket,
+    /// How many had come when it was begun.
+    came: usize,
+}
+
 struct Waiter {
     number: usize,
     wants: Wants,
+    turn: Turn,
     checking: Checking,
     woken: Arc<Woken>,
 }
@@ -273,16 +291,16 @@ struct World {
     came: usize,
     /// In the order in which they came.
     waiters: Vec<Waiter>,
-    tickets: Vec<Ticket>,
-    http1: Vec<Box<Http1>>,
+    tickets: Vec<Attempt>,
+    http1: Vec<(Caller, Box<Http1>)>,
     slots: Vec<(Arc<Http2>, Slot)>,
     drivers: Vec<Driver>,
     /// Who was given what since it was last looked at.
     given: Vec<(usize, Wants, Kind)>,
     /// Of each HTTP/1.1 connection so far.
     lives: Vec<Weak<()>>,
-    /// How many could count on a connection being made before anything happened.
-    counting: usize,
+    /// Who is to learn that no connection could be made.
+    failing: Vec<usize>,
     /// Whether somebody has left since then who had been given something.
     has_left: bool,
 }
@@ -314,7 +332,7 @@ impl World {
             drivers: Vec::new(),
             given: Vec::new(),
             lives: Vec::new(),
-            counting: 0,
+            failing: Vec::new(),
             has_left: false,
         }
     }
@@ -322,20 +340,30 @@ impl World {
     fn arrive(&mut self) {
         self.came += 1;
         let wants = Wants { replayable: self.random.percent(50), fresh: self.random.percent(15) };
-        if let Some(checkout) = self.site.look(wants, Instant::now()) {
-            return self.take(self.came, wants, checkout);
+        let mut turn = Turn::default();
+        let looked = self.site.look(wants, &mut turn, Instant::now());
+        let caller = Caller { number: self.came, wants, turn };
+        match looked {
+            Some(checkout) => self.take(caller, checkout),
+            None => self.wait(caller, None),
         }
-        let site = Arc::clone(&self.site);
-        let checking: Checking = Box::pin(async move { site.checkout(wants).await });
-        let woken = Arc::new(Woken(AtomicBool::new(true)));
-        self.waiters.push(Waiter { number: self.came, wants, checking, woken });
-        self.poll(self.waiters.len() - 1);
     }
 
-    fn take(&mut self, number: usize, wants: Wants, checkout: Checkout) {
+    /// Among others in the order in which they came.
+    fn wait(&mut self, caller: Caller, left: Option<Permit>) {
+        let site = Arc::clone(&self.site);
+        let Caller { number, wants, turn } = caller;
+        let checking: Checking = Box::pin(async move { site.checkout(wants, turn, left).await });
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let index = self.waiters.partition_point(|waiter| waiter.number < number);
+        self.waiters.insert(index, Waiter { number, wants, turn, checking, woken });
+        self.poll(index);
+    }
+
+    fn take(&mut self, caller: Caller, checkout: Checkout) {
         let kind = match checkout {
             Checkout::Http1(connection) => {
-                self.http1.push(connection);
+                self.http1.push((caller, connection));
                 Kind::Http1
             }
             Checkout::Http2(slot) => {
@@ -346,7 +374,7 @@ impl World {
                 Kind::Http2
             }
             Checkout::Connect(ticket) => {
-                self.tickets.push(ticket);
+                self.tickets.push(Attempt { caller, ticket, came: self.came });
                 Kind::Connect
             }
             Checkout::Failed(error) => {
@@ -354,7 +382,7 @@ impl World {
                 Kind::Failed
             }
         };
-        self.given.push((number, wants, kind));
+        self.given.push((caller.number, caller.wants, kind));
     }
 
     fn poll(&mut self, index: usize) {
@@ -362,8 +390,8 @@ impl World {
         waiter.woken.0.store(false, SeqCst);
         let waker = Waker::from(Arc::clone(&waiter.woken));
         if let Poll::Ready(checkout) = waiter.checking.as_mut().poll(&mut Context::from_waker(&waker)) {
-            let Waiter { number, wants, .. } = self.waiters.remove(index);
-            self.take(number, wants, checkout);
+            let Waiter { number, wants, turn, .. } = self.waiters.remove(index);
+            self.take(Caller { number, wants, turn }, checkout);
         }
     }
 
@@ -387,26 +415,33 @@ impl World {
     /// As a driver does when its connection has ended.
     fn end(&mut self, index: usize) {
         let Driver { said, permit, .. } = self.drivers.remove(index);
-        said.closing.store(true, SeqCst);
-        self.site.learnt(None);
+        self.site.learnt(|| {
+            said.closing.store(true, SeqCst);
+            None
+        });
         drop(permit);
     }
 
     /// As a driver does when the peer's SETTINGS have come.
     fn allow(&mut self, index: usize, limit: usize) {
         let Driver { said, own_limit, .. } = &self.drivers[index];
-        if said.limit.swap(limit, SeqCst) != limit {
-            if limit > 0 {
-                said.has_allowed.store(true, SeqCst);
-            }
+        if said.limit.load(SeqCst) != limit {
             let streams = limit.min(*own_limit);
-            self.streams = streams.max(1);
-            self.site.learnt(Some(streams));
+            if streams > 0 {
+                self.streams = streams;
+            }
+            self.site.learnt(|| {
+                said.limit.store(limit, SeqCst);
+                if limit > 0 {
+                    said.has_allowed.store(true, SeqCst);
+                }
+                Some(streams)
+            });
         }
     }
 
     fn connected(&mut self, index: usize) {
-        let Ticket { mut permit, making } = self.tickets.remove(index);
+        let Attempt { caller, ticket: Ticket { mut permit, making }, .. } = self.tickets.remove(index);
         let either = [Protocol::Http1, Protocol::Http2][self.random.below(2)];
         let protocol = self.will_speak.unwrap_or(either);
         self.speaks = Some(protocol);
@@ -416,7 +451,8 @@ impl World {
                 making.made_http1();
                 let life = Arc::new(());
                 self.lives.push(Arc::downgrade(&life));
-                self.http1.push(Box::new(Http1 { idle_since: Instant::now(), _permit: permit, _life: life }));
+                let connection = Http1 { idle_since: Instant::now(), permit, _life: life };
+                self.http1.push((caller, Box::new(connection)));
             }
             _ => {
                 let said = Arc::new(http2::Said {
@@ -444,7 +480,6 @@ impl World {
     fn step(&mut self) {
         let (tickets, http1, slots) = (self.tickets.len(), self.http1.len(), self.slots.len());
         let (drivers, waiters) = (self.drivers.len(), self.waiters.len());
-        self.counting = self.room(self.coming());
         let what = self.random.below(100);
         match what {
             0..35 => self.arrive(),
@@ -458,7 +493,8 @@ impl World {
             }
             58..63 if tickets > 0 => {
                 let index = self.random.below(tickets);
-                let Ticket { permit, making } = self.tickets.remove(index);
+                let Attempt { ticket: Ticket { permit, making }, came, .. } = self.tickets.remove(index);
+                self.failing = self.those_without_hope(came);
                 making.failed(&Error::new(ErrorKind::Connect, "no way"));
                 drop(permit);
             }
@@ -468,13 +504,20 @@ impl World {
             }
             66..75 if http1 > 0 => {
                 let index = self.random.below(http1);
-                self.site.rest(self.http1.remove(index));
+                self.site.rest(self.http1.remove(index).1);
             }
-            75..78 if http1 > 0 => {
+            75..77 if http1 > 0 => {
                 let index = self.random.below(http1);
                 drop(self.http1.remove(index));
             }
-            78..87 if slots > 0 => {
+            // It was dead: who had it wants another one, and waits no longer for that than who came later.
+            77..79 if http1 > 0 => {
+                let index = self.random.below(http1);
+                let (mut caller, connection) = self.http1.remove(index);
+                caller.wants.fresh = true;
+                self.wait(caller, Some(connection.permit));
+            }
+            79..87 if slots > 0 => {
                 let index = self.random.below(slots);
                 let (_, mut slot) = self.slots.remove(index);
                 if self.random.percent(70) {
@@ -490,6 +533,16 @@ impl World {
                 self.end(index);
             }
             98 => drop(pool::sweep(&self.site, Instant::now() + Duration::from_secs(3600))),
+            // Who holds a stream finds its connection closing, and says so; somebody comes before the stream is given back.
+            99 if slots > 0 => {
+                let index = self.random.below(slots);
+                let (connection, slot) = self.slots.remove(index);
+                connection.retire();
+                self.arrive();
+                self.settle();
+                self.check_order();
+                drop(slot);
+            }
             _ => {}
         }
         // Some leave in the moment in which they were given something.
@@ -497,7 +550,9 @@ impl World {
             && let Some(index) = self.waiters.iter().position(|waiter| waiter.woken.0.load(SeqCst))
         {
             let before = self.alive();
-            drop(self.waiters.remove(index));
+            let left = self.waiters.remove(index);
+            self.failing.retain(|number| *number != left.number);
+            drop(left);
             self.has_left = true;
             // A connection goes to the next, or rests; unless the next wants another one in its place.
             let is_kept = self.alive() == before || self.waiters.iter().any(|waiter| waiter.wants.fresh);
@@ -546,8 +601,31 @@ impl World {
         }
     }
 
+    /// After the attempt failed that was begun when so many had come, and is no longer among those that are being made: who counted on
+    /// it, finds no room in what others make, and was there all the while that it was tried.
+    fn those_without_hope(&self, came: usize) -> Vec<usize> {
+        if self.connections().next().is_some() {
+            return Vec::new();
+        }
+        let coming = self.coming();
+        let (room, had_room) = (self.room(coming), self.room(coming + 1));
+        let counted = self.waiters.iter().take(had_room).skip(room);
+        counted.map(|waiter| waiter.number).filter(|number| *number <= came).collect()
+    }
+
     fn coming(&self) -> usize {
         self.tickets.len() + self.connections().filter(|connection| !connection.is_settled()).count()
+    }
+
+    /// Whether another connection would hardly take streams either.
+    fn is_paused(&self) -> bool {
+        let all = || self.connections();
+        let pausing = all().filter(|connection| connection.limit() == 0).count();
+        let taking = all().filter(|connection| connection.is_settled() && connection.limit() > 0).count();
+        match all().any(|connection| connection.takes_none(self.held(&connection))) {
+            true => pausing > taking,
+            false => pausing > taking + 1,
+        }
     }
 
     /// That nobody waits for what there is.
@@ -565,12 +643,9 @@ impl World {
             assert!(waiter.wants.fresh || counts.idle == 0, "one is idle, and {} waits", waiter.number);
         }
         if let Some(first) = others.first() {
-            let takes_none =
-                self.connections().all(|connection| connection.takes_none(self.held(&connection)))
-                    && self.connections().next().is_some();
             let may_connect = counts.connecting < self.max_connecting
                 && (counts.open < self.max_open || counts.idle > 0)
-                && !takes_none;
+                && !self.is_paused();
             assert!(!may_connect, "a place is free, and {} waits", first.number);
         }
     }
@@ -583,12 +658,17 @@ impl World {
 
         // Before any of them was asked to make one, and with what was given to who then left.
         let mut coming = self.coming() - made + usize::from(std::mem::take(&mut self.has_left));
-        let failed = given.iter().filter(|(.., kind)| *kind == Kind::Failed).count();
-        assert!(failed <= self.counting, "{failed} failed, of {} who counted on it", self.counting);
+        let failed = given.iter().filter(|(.., kind)| *kind == Kind::Failed).map(|(number, ..)| *number);
+        assert_eq!(
+            failed.collect::<Vec<_>>(),
+            std::mem::take(&mut self.failing),
+            "who learns that none was made"
+        );
         for (number, wants, kind) in given {
             let ahead: Vec<_> = self.waiters.iter().filter(|waiter| waiter.number < number).collect();
             let is_fair = match kind {
-                Kind::Http2 | Kind::Failed => ahead.is_empty(),
+                Kind::Http2 => ahead.is_empty(),
+                Kind::Failed => true, // see above
                 Kind::Http1 => ahead.iter().all(|waiter| waiter.wants.fresh) && !wants.fresh,
                 Kind::Connect => {
                     coming += 1;
@@ -616,7 +696,7 @@ impl World {
                 self.allow(index, 1);
             } else if !self.tickets.is_empty() {
                 self.connected(0);
-            } else if let Some(connection) = self.http1.pop() {
+            } else if let Some((_, connection)) = self.http1.pop() {
                 self.site.rest(connection);
             } else if let Some(slot) = self.slots.pop() {
                 drop(slot);

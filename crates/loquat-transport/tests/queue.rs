@@ -11,13 +11,16 @@ use std::{
     time::Duration,
 };
 
+use loquat_core::{Context, Delivery, ErrorKind};
 use loquat_transport::{Config, Http2Mode, PoolConfig, Transport};
 use support::{
     eventually, listen, post, read_request,
-    script::{END, HEADERS, RST_STREAM, SETTINGS, STATUS_200, Step, frame, play},
+    script::{
+        DATA, END, HEADERS, RST_STREAM, STATUS_200, Step, answer, frame, head, max_streams, play, reset,
+    },
     send, spawn_text, text, with, write,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// One connection at most.
 fn bounded() -> Config {
@@ -113,13 +116,12 @@ async fn what_a_caller_who_left_was_given_goes_to_the_next() {
 /// One that says so at the beginning, refuses what came before that was read, and takes it back later.
 #[tokio::test]
 async fn a_peer_that_allows_no_stream_for_a_while_is_waited_for() {
-    let settings = |streams: u32| [&[0, 3][..], &streams.to_be_bytes()].concat();
     let peer = play(vec![vec![
         Step::Preface(Some(0)),
         Step::Until(HEADERS, 1),
         Step::Write(frame(RST_STREAM, 0, 1, &7_u32.to_be_bytes())),
         Step::Wait(Duration::from_millis(100)),
-        Step::Write(frame(SETTINGS, 0, 0, &settings(10))),
+        Step::Write(max_streams(10)),
         Step::Until(HEADERS, 1),
         Step::Write(frame(HEADERS, 4 | END, 3, STATUS_200)),
         Step::Hold,
@@ -129,4 +131,49 @@ async fn a_peer_that_allows_no_stream_for_a_while_is_waited_for() {
     let response = send(&transport, post(peer.address)).await.expect("answered");
     assert_eq!(text(response).await.expect("body"), "");
     assert_eq!(peer.connections(), 1);
+}
+
+/// One that has streams under way and takes no more, on this connection and on each that is made since. All who come wait, within their
+/// own time, and are served once it goes on.
+#[tokio::test]
+async fn a_peer_that_pauses_is_not_asked_by_ever_more_connections() {
+    const CALLERS: u32 = 40;
+    let (pauses, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let answers: Vec<_> = (0..CALLERS).flat_map(|caller| answer(2 * caller + 3, "hi")).collect();
+    let peer = play(vec![
+        vec![
+            Step::Preface(Some(100)),
+            Step::Until(HEADERS, 1),
+            Step::Write(head(1)),
+            Step::Gate(Arc::clone(&pauses)),
+            Step::Write([max_streams(0), frame(DATA, 0, 1, b"x")].concat()),
+            Step::Gate(Arc::clone(&goes_on)),
+            Step::Write(max_streams(100)),
+            Step::Until(HEADERS, CALLERS as usize),
+            Step::Write(answers),
+            Step::Hold,
+        ],
+        vec![
+            Step::Preface(Some(0)),
+            Step::Until(HEADERS, 1),
+            Step::Write(reset(1, 7)), // it was under way before the SETTINGS were read
+            Step::Hold,
+        ],
+    ])
+    .await;
+    let transport: Transport = with(Config::default().with_http2(Http2Mode::PriorKnowledge));
+    let mut first = send(&transport, post(peer.address)).await.expect("head");
+    pauses.notify_one();
+    assert_eq!(first.body.chunk().await.expect("a chunk").expect("fine"), "x");
+
+    let callers: Vec<_> = (0..CALLERS).map(|_| spawn_text(&transport, post(peer.address))).collect();
+    eventually("another connection is tried", || peer.connections() == 2).await;
+    let hurried = Context::new().with_timeout(Duration::from_millis(100));
+    let error = transport.send(&hurried, post(peer.address)).await.map(|_| ()).expect_err("no time");
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::NotSent));
+    goes_on.notify_one();
+    for caller in callers {
+        assert_eq!(caller.await.expect("task").expect("served"), "hi");
+    }
+    assert_eq!(peer.connections(), 2);
 }

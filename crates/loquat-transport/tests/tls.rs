@@ -2,14 +2,21 @@
 
 mod support;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use loquat_core::{Delivery, ErrorKind};
 use loquat_transport::{Config, ExtraRoot, Http2Mode, Limits, Protocol, Request};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use support::{listen, send, text, transport, until_closed, with};
+use support::{listen, send, spawn_text, text, transport, until_closed, with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
@@ -37,12 +44,27 @@ fn certificates(authority: &str, name: &str) -> (String, rustls::ServerConfig) {
 }
 
 /// Answers `h1 hi` or `h2 hi` on `localhost`, as was negotiated.
-async fn serve(mut config: rustls::ServerConfig, alpn: &[&[u8]]) -> SocketAddr {
+async fn serve(config: rustls::ServerConfig, alpn: &[&[u8]]) -> SocketAddr {
+    serve_after(0, config, alpn).await.0
+}
+
+/// So does the connection after so many that are closed at once. And how many have come.
+async fn serve_after(
+    closed: usize,
+    mut config: rustls::ServerConfig,
+    alpn: &[&[u8]],
+) -> (SocketAddr, Arc<AtomicUsize>) {
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    listen(move |_, socket| {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    let address = listen(move |number, socket| {
         let acceptor = acceptor.clone();
+        counted.fetch_add(1, SeqCst);
         async move {
+            if number < closed {
+                return;
+            }
             let Ok(mut tls) = acceptor.accept(socket).await else { return };
             assert_eq!(tls.get_ref().1.server_name(), Some("localhost"));
             if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
@@ -63,7 +85,8 @@ async fn serve(mut config: rustls::ServerConfig, alpn: &[&[u8]]) -> SocketAddr {
             }
         }
     })
-    .await
+    .await;
+    (address, connections)
 }
 
 fn get(to: SocketAddr) -> Request {
@@ -95,6 +118,30 @@ async fn an_extra_root_is_trusted_and_the_protocol_negotiated() {
             let body = if expected == Protocol::Http2 { "h2 hi" } else { "h1 hi" };
             assert_eq!(text(response).await.expect("body"), body);
         }
+    }
+}
+
+/// What happens to one connection fails the one request that made it. Where none can be made, nobody waits for more than one attempt
+/// of another and one that was begun since.
+#[tokio::test]
+async fn a_handshake_that_fails_is_its_makers_alone_and_two_are_everybodys() {
+    const CALLERS: usize = 50;
+    for (closed, expected) in [(1, CALLERS - 1), (usize::MAX, 0)] {
+        let (root, server) = certificates("one", "localhost");
+        let (address, connections) = serve_after(closed, server, &[b"h2"]).await;
+        let transport = with(Config::default().with_extra_root(ExtraRoot::Pem(root.into_bytes())));
+        let callers: Vec<_> = (0..CALLERS).map(|_| spawn_text(&transport, get(address))).collect();
+        let mut served = 0;
+        for caller in callers {
+            match caller.await.expect("task") {
+                Ok(body) => {
+                    assert_eq!(body, "h2 hi");
+                    served += 1;
+                }
+                Err(error) => assert_eq!(error.delivery(), Delivery::NotSent, "{error}"),
+            }
+        }
+        assert_eq!((served, connections.load(SeqCst)), (expected, 2));
     }
 }
 

@@ -117,6 +117,11 @@ impl Http1 {
         &self.permit
     }
 
+    /// Closes it. Its place is taken as long as the permit is kept.
+    pub(crate) fn close(mut self: Box<Self>) -> Permit {
+        self.permit.take()
+    }
+
     pub(crate) fn idle_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.idle_since)
     }

@@ -43,7 +43,7 @@ const MANY: usize = 16;
 /// What the driver and the callers both see.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// The peer's limit on streams, or [`UNSETTLED`].
+    /// The peer's limit on streams, or [`UNSETTLED`]. Written by the driver alone, and under the lock of the connection's site.
     pub(super) peer_limit: AtomicUsize,
     /// Whether the peer has ever said one that is not zero.
     pub(super) has_allowed: AtomicBool,
@@ -102,11 +102,14 @@ impl Driver {
                 meter.set_for_many(shared.lanes.len() >= MANY);
             }
             let limit = connection.max_concurrent_send_streams();
-            if shared.peer_limit.swap(limit, Relaxed) != limit {
-                if limit > 0 {
-                    shared.has_allowed.store(true, Relaxed);
-                }
-                leaving.permit.site().learnt(Some(limit.min(own_limit)));
+            if shared.peer_limit.load(Relaxed) != limit {
+                leaving.permit.site().learnt(|| {
+                    shared.peer_limit.store(limit, Relaxed);
+                    if limit > 0 {
+                        shared.has_allowed.store(true, Relaxed);
+                    }
+                    Some(limit.min(own_limit))
+                });
             }
             if done.is_ready() {
                 return Poll::Ready(End::Closed);
@@ -257,7 +260,9 @@ struct Leaving {
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        self.shared.closing.store(true, Relaxed);
-        self.permit.site().learnt(None);
+        self.permit.site().learnt(|| {
+            self.shared.closing.store(true, Relaxed);
+            None
+        });
     }
 }

@@ -33,8 +33,13 @@ use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use crate::{
-    ConnectionInfo, HeadLimits, Http2Limits, Request, connect::Link, http1::has_no_body_by_nature, io::Meter,
-    pool::Permit, trail::Trail, upload::Outgoing,
+    ConnectionInfo, HeadLimits, Http2Limits, Request,
+    connect::Link,
+    http1::has_no_body_by_nature,
+    io::{self, Meter},
+    pool::Permit,
+    trail::Trail,
+    upload::Outgoing,
 };
 use driver::{Driver, Shared, UNSETTLED};
 pub(crate) use failure::Failure;
@@ -54,6 +59,15 @@ const MOST_OWED: usize = 16 * 1024;
 const LEAST_CLOCK: Duration = Duration::from_millis(1);
 const MOST_CLOCK: Duration = Duration::from_millis(100);
 
+/// A connection on which this side has said what it has to say, and which nobody drives yet.
+pub(crate) struct Greeted {
+    sender: client::SendRequest<Bytes>,
+    connection: client::Connection<io::Stream, Bytes>,
+    info: ConnectionInfo,
+    meter: Arc<Meter>,
+    connection_window: u32,
+}
+
 /// See the [module](self). Dropping the last handle lets the driver close the connection.
 pub(crate) struct Http2 {
     sender: client::SendRequest<Bytes>,
@@ -68,13 +82,13 @@ pub(crate) struct Http2 {
 }
 
 impl Http2 {
-    /// Starts HTTP/2 on that link and spawns its driver, which keeps the permit until the socket is closed.
-    pub(crate) async fn new(
+    /// Starts HTTP/2 on that link. Has no permit: where this fails or is given up, the place is to be free only after nobody counts on
+    /// the connection any more.
+    pub(crate) async fn greet(
         link: Link,
         limits: &Http2Limits,
         head: &HeadLimits,
-        permit: Permit,
-    ) -> Result<Self, h2::Error> {
+    ) -> Result<Greeted, h2::Error> {
         let meter = Arc::clone(link.stream.meter());
         let stream = match limits.read_every {
             Some(every) => link.stream.use_clock(every.clamp(LEAST_CLOCK, MOST_CLOCK)),
@@ -94,21 +108,27 @@ impl Http2 {
             .enable_push(false)
             .handshake::<_, Bytes>(stream)
             .await?;
+        Ok(Greeted { sender, connection, info: link.info, meter, connection_window })
+    }
+
+    /// Spawns its driver, which keeps the permit until the socket is closed.
+    pub(crate) fn new(greeted: Greeted, limits: &Http2Limits, permit: Permit) -> Self {
+        let Greeted { sender, connection, info, meter, connection_window } = greeted;
         let shared = Shared::new();
         let (unwanted_sender, unwanted) = oneshot::channel();
         let own_limit = limits.max_streams.max(1);
         let driver =
             Driver { shared: Arc::clone(&shared), meter: Arc::clone(&meter), limits: limits.clone(), permit };
         tokio::spawn(driver.run(connection, unwanted));
-        Ok(Self {
+        Self {
             sender,
             shared,
-            info: link.info,
+            info,
             meter,
             own_limit,
             most_owed: MOST_OWED.min(connection_window as usize / 4 / own_limit),
             _unwanted: unwanted_sender,
-        })
+        }
     }
 
     pub(crate) fn meter(&self) -> &Meter {

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Instant};
 
 use loquat_core::Error;
 
-use super::site::{Shared, Site};
+use super::{
+    queue::{Failure, Turn},
+    site::{Shared, Site, State},
+};
 use crate::{ConnectionInfo, Protocol, http2::Http2};
 
 /// The place a connection takes among its origin's; given back when the connection is dropped.
@@ -14,6 +17,8 @@ pub(crate) struct Permit {
     site: Arc<Site>,
     /// What is counted as open; nothing while it is being made.
     protocol: Option<Protocol>,
+    /// Whether it has been given back.
+    is_free: bool,
 }
 
 impl Permit {
@@ -26,14 +31,32 @@ impl Permit {
         self.protocol = Some(protocol);
         self.site.counters.opened(protocol);
     }
+
+    /// The place without the connection.
+    pub(crate) fn take(&mut self) -> Self {
+        let is_free = std::mem::replace(&mut self.is_free, true);
+        Self { site: Arc::clone(&self.site), protocol: self.protocol, is_free }
+    }
+
+    /// Gives the place back under its site's lock, which is held. Whoever does it serves those who wait.
+    pub(super) fn give_back(&mut self, state: &mut State) {
+        if std::mem::replace(&mut self.is_free, true) {
+            return;
+        }
+        if let Some(protocol) = self.protocol {
+            self.site.counters.closed(protocol);
+        }
+        state.open -= 1;
+        debug_assert!(state.connecting <= state.open, "somebody counts on a connection that has no place");
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(protocol) = self.protocol {
-            self.site.counters.closed(protocol);
+        if !self.is_free {
+            let site = Arc::clone(&self.site);
+            site.change(|state| self.give_back(state));
         }
-        self.site.change(|state| state.open -= 1);
     }
 }
 
@@ -48,10 +71,10 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// For a connection that its site counts already.
-    pub(super) fn new(site: &Arc<Site>) -> Self {
+    pub(super) fn new(site: &Arc<Site>, begun_after: Turn) -> Self {
         Self {
-            making: Making { site: Arc::clone(site) },
-            permit: Permit { site: Arc::clone(site), protocol: None },
+            making: Making { site: Arc::clone(site), begun_after, failure: None },
+            permit: Permit { site: Arc::clone(site), protocol: None, is_free: false },
         }
     }
 }
@@ -60,6 +83,8 @@ impl Ticket {
 #[derive(Debug)]
 pub(crate) struct Making {
     site: Arc<Site>,
+    begun_after: Turn,
+    failure: Option<Failure>,
 }
 
 impl Making {
@@ -89,15 +114,15 @@ impl Making {
         Slot::new(connection, site, false)
     }
 
-    /// It could not be made: those who waited for it fail with the same error.
-    pub(crate) fn failed(self, error: &Error) {
-        self.site.lock().failure = Some(error.clone());
+    /// It could not be made: those who counted on it look for another one, or fail with the same error.
+    pub(crate) fn failed(mut self, error: &Error) {
+        self.failure = Some(Failure { error: error.clone(), begun_after: self.begun_after });
     }
 }
 
 impl Drop for Making {
     fn drop(&mut self) {
-        self.site.change_for_all(|state| state.connecting -= 1);
+        self.site.made(self.failure.as_ref());
     }
 }
 

@@ -18,6 +18,7 @@ use std::{
 };
 
 pub(crate) use grant::{Making, Permit, Slot, Ticket};
+pub(crate) use queue::Turn;
 pub(crate) use site::{Checkout, Site, Wants};
 
 use crate::{Http2Limits, Origin, PoolConfig, Protocol, stats::Counters};

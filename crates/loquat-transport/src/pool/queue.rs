@@ -2,7 +2,8 @@
 //! are no more of them.
 //!
 //! What becomes free is handed to who has waited longest, under the lock under which it became free. If it were only announced, who
-//! comes at that moment would take it, and who asks in a loop would leave nothing to the others.
+//! comes at that moment would take it, and who asks in a loop would leave nothing to the others. Who was given what turned out dead
+//! has waited for nothing, and comes before all who came later.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -16,13 +17,26 @@ use crate::http1::Http1;
 #[derive(Default)]
 pub(super) struct Queue {
     waiters: VecDeque<Waiter>,
-    numbers: u64,
+    /// How many have come.
+    came: u64,
     /// So many of them, from the front, count on a connection that another request is making. The others have no place.
     counting: usize,
 }
 
+/// When somebody came, among all who did: theirs for as long as they try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Turn(u64);
+
+/// Why a connection could not be made.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// Who had come last when the attempt was begun.
+    pub(super) begun_after: Turn,
+}
+
 struct Waiter {
-    number: u64,
+    turn: Turn,
     wants: Wants,
     sender: oneshot::Sender<Checkout>,
 }
@@ -32,19 +46,24 @@ impl Queue {
         self.waiters.is_empty()
     }
 
-    /// How many wait, where all of them count on connections being made: then who comes may look whether there is more. `None`
-    /// where somebody has no place, and whoever comes after has none either.
-    pub(super) fn all_counting(&self) -> Option<usize> {
-        (self.counting == self.waiters.len()).then_some(self.counting)
+    /// Who has not come before comes now, after all others.
+    pub(super) fn come(&mut self, turn: &mut Turn) {
+        if *turn == Turn::default() {
+            self.came += 1;
+            *turn = Turn(self.came);
+        }
     }
 
-    /// A place at the end.
-    pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants, is_counting: bool) -> Place {
+    /// A place behind those who came before. Whether there may be something for it: not where somebody before it has no place, then
+    /// whoever comes after has none either.
+    pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants, turn: Turn) -> (Place, bool) {
         let (sender, receiver) = oneshot::channel();
-        self.counting += usize::from(is_counting);
-        self.numbers += 1;
-        self.waiters.push_back(Waiter { number: self.numbers, wants, sender });
-        Place { site: Arc::clone(site), number: self.numbers, receiver }
+        let ahead = self.waiters.partition_point(|waiter| waiter.turn < turn);
+        self.waiters.insert(ahead, Waiter { turn, wants, sender });
+        let has_more = ahead <= self.counting;
+        // Who comes among those who count does, too; it is the last of them for whom there may be nothing now.
+        self.counting += usize::from(ahead < self.counting);
+        (Place { site: Arc::clone(site), turn, receiver }, has_more)
     }
 
     /// What the one behind so many others wants.
@@ -60,24 +79,34 @@ impl Queue {
         }
     }
 
-    /// Who counted on a connection being made learns why there is none.
-    pub(super) fn fail(&mut self, error: &Error, later: &mut Later) {
-        let failed = self.waiters.drain(..self.counting);
-        later.handed.extend(failed.map(|waiter| (waiter.sender, Checkout::Failed(error.clone()))));
-        self.counting = 0;
+    /// The last who has come.
+    pub(super) fn last(&self) -> Turn {
+        Turn(self.came)
+    }
+
+    /// Who counted on a connection being made, has no place any more where there are so many, and came before that attempt was begun,
+    /// learns why there is none.
+    pub(super) fn fail(&mut self, places: usize, failure: &Failure, later: &mut Later) {
+        let before = self.waiters.partition_point(|waiter| waiter.turn <= failure.begun_after);
+        let (begin, end) = (places.min(self.counting), before.min(self.counting));
+        if begin < end {
+            let failed = self.waiters.drain(begin..end);
+            later
+                .handed
+                .extend(failed.map(|waiter| (waiter.sender, Checkout::Failed(failure.error.clone()))));
+            self.counting -= end - begin;
+        }
     }
 
     /// The one behind so many others has a connection being made to count on, as those before it have. How many are before the next
-    /// for whom it may be otherwise: unless `all` are to be asked, who counts on one and wants the same goes on doing so.
-    pub(super) fn counts(&mut self, ahead: usize, all: bool) -> usize {
+    /// for whom it may be otherwise: of those who have one of these places, who wants the same goes on counting on it.
+    pub(super) fn counts(&mut self, ahead: usize, places: usize) -> usize {
         let next = ahead + 1;
         self.counting = self.counting.max(next);
-        if all {
-            return next;
-        }
         let wants = self.wants(ahead);
-        let other = (next..self.counting).find(|index| self.wants(*index) != wants);
-        other.unwrap_or(self.counting)
+        let end = self.counting.min(places);
+        let other = (next..end).find(|index| self.wants(*index) != wants);
+        other.unwrap_or(end)
     }
 
     /// So many from the front have one to count on, whatever they want. How many there are.
@@ -93,20 +122,20 @@ impl Queue {
     }
 
     /// Whether others may have waited because that one did.
-    fn leave(&mut self, number: u64) -> bool {
-        let Ok(index) = self.waiters.binary_search_by_key(&number, |waiter| waiter.number) else {
+    fn leave(&mut self, turn: Turn) -> bool {
+        let Ok(index) = self.waiters.binary_search_by_key(&turn, |waiter| waiter.turn) else {
             return false;
         };
         self.waiters.remove(index);
         self.counting -= usize::from(index < self.counting);
-        index == self.counting && index < self.waiters.len()
+        index <= self.counting && self.counting < self.waiters.len()
     }
 }
 
 /// A place in the queue. Dropping it gives it up, and passes on what it was given at that moment.
 pub(super) struct Place {
     site: Arc<Site>,
-    number: u64,
+    turn: Turn,
     receiver: oneshot::Receiver<Checkout>,
 }
 
@@ -119,7 +148,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.site.change_if(|state| state.queue.leave(self.number));
+        self.site.change_if(|state| state.queue.leave(self.turn));
         // From here on who would hand something over keeps it.
         self.receiver.close();
         if let Ok(checkout) = self.receiver.try_recv() {

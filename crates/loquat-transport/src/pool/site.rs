@@ -13,8 +13,8 @@ use std::{
 use loquat_core::Error;
 
 use super::{
-    grant::{Slot, Ticket},
-    queue::{Later, Queue},
+    grant::{Permit, Slot, Ticket},
+    queue::{Failure, Later, Queue, Turn},
 };
 use crate::{Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats::Counters};
 
@@ -45,8 +45,6 @@ pub(super) struct State {
     pub(super) speaks: Option<Protocol>,
     /// Streams that a new HTTP/2 connection is expected to have.
     pub(super) streams: usize,
-    /// Why a connection could not be made, until those who counted on it are told.
-    pub(super) failure: Option<Error>,
     /// The idle time that the peer did not grant lately, and when it was learnt.
     pub(super) early_close: Option<(Duration, Instant)>,
     /// The pool is gone: nothing is kept any more.
@@ -62,6 +60,45 @@ pub(super) struct Shared {
     /// Streams reset by this side since then.
     pub(super) resets: usize,
     pub(super) resets_since: Instant,
+}
+
+impl State {
+    /// Lets go of the HTTP/2 connections that take no new streams any more. Of those that are left some may do so at any moment; but
+    /// who is asked after another finds the same.
+    fn prune(&mut self, now: Instant) {
+        self.http2.retain(|shared| {
+            if shared.retire_at.is_some_and(|end| now >= end) {
+                shared.connection.retire();
+            }
+            !shared.connection.is_closing()
+        });
+    }
+
+    /// Whether the peer allows no streams for a while, which it may (RFC 9113 §6.5.2), and would not on another connection either. One
+    /// may be led elsewhere, to who takes some, and a connection that says so with streams under way may mean itself; so one is
+    /// tried for each that takes streams, and one more as long as none has taken nothing at all.
+    fn is_paused(&self) -> bool {
+        let (mut pausing, mut taking, mut takes_none) = (0, 0, false);
+        for Shared { connection, in_use, .. } in &self.http2 {
+            pausing += usize::from(connection.limit() == 0);
+            taking += usize::from(connection.limit() > 0 && connection.is_settled());
+            takes_none |= connection.takes_none(*in_use);
+        }
+        pausing > taking + usize::from(!takes_none)
+    }
+
+    /// How many may count on the connections that are being made, without those who make them.
+    fn places(&self) -> usize {
+        let unsettled = self.http2.iter().filter(|shared| !shared.connection.is_settled()).count();
+        let coming = self.connecting + unsettled;
+        match self.speaks {
+            _ if coming == 0 => 0,
+            Some(Protocol::Http1) => 0,
+            // Before the first connection nobody knows; then one is made and the others wait for what it speaks.
+            None => usize::MAX,
+            Some(_) => coming.saturating_mul(self.streams).saturating_sub(coming),
+        }
+    }
 }
 
 impl Shared {
@@ -94,7 +131,7 @@ pub(crate) enum Checkout {
     Http2(Slot),
     /// It may make a connection.
     Connect(Ticket),
-    /// The connection it waited for could not be made.
+    /// A connection could not be made that was begun while it waited.
     Failed(Error),
 }
 
@@ -122,7 +159,6 @@ impl Site {
             speaks,
             streams: http2.max_streams.max(1),
             early_close: None,
-            failure: None,
             shut: false,
         };
         Arc::new(Self { state: Mutex::new(state), config, http2: http2.clone(), counters })
@@ -132,57 +168,69 @@ impl Site {
         self.counters.locks.lock(&self.state)
     }
 
-    /// What can be had without waiting: nothing, where others wait.
-    pub(crate) fn look(self: &Arc<Self>, wants: Wants, now: Instant) -> Option<Checkout> {
+    /// What can be had without waiting: nothing, where others wait. Who has not come before has from here.
+    pub(crate) fn look(self: &Arc<Self>, wants: Wants, turn: &mut Turn, now: Instant) -> Option<Checkout> {
         let mut later = Later::default();
         let found = {
             let mut state = self.lock();
+            state.queue.come(turn);
             if !state.queue.is_empty() {
                 return None;
             }
+            state.prune(now);
             self.find(&mut state, wants, 0, now, &mut later)
         };
         later.now(self);
         found.ok()
     }
 
-    /// A connection, or the permission to make one. Waits, without a limit of its own.
+    /// A connection, or the permission to make one. Waits, without a limit of its own, before all who came later.
+    ///
+    /// `left` is the place of a connection that turned out dead. It is given back under the lock under which its holder waits again:
+    /// else it would go to who came later and waits already.
     ///
     /// # Cancel safety
     /// Dropping it gives the place in the queue up and loses nothing.
-    pub(crate) async fn checkout(self: &Arc<Self>, wants: Wants) -> Checkout {
+    pub(crate) async fn checkout(
+        self: &Arc<Self>,
+        wants: Wants,
+        turn: Turn,
+        mut left: Option<Permit>,
+    ) -> Checkout {
         loop {
-            let mut later = Later::default();
-            let found = {
+            let mut place = {
                 let mut state = self.lock();
-                let found = match state.queue.all_counting() {
-                    Some(waiting) => self.find(&mut state, wants, waiting, Instant::now(), &mut later),
-                    None => Err(Wait::Place),
-                };
-                found.map_err(|wait| state.queue.join(self, wants, matches!(wait, Wait::Making { .. })))
-            };
-            later.now(self);
-            match found {
-                Ok(checkout) => return checkout,
-                Err(mut place) => {
-                    if let Some(checkout) = place.served().await {
-                        return checkout;
-                    }
+                if let Some(left) = &mut left {
+                    left.give_back(&mut state);
                 }
+                let (place, has_more) = state.queue.join(self, wants, turn);
+                // Asked in turn with those who wait, and not by itself: something may be there that they have not been told of.
+                if has_more || left.is_some() {
+                    self.serve(state, None);
+                }
+                place
+            };
+            left = None;
+            if let Some(checkout) = place.served().await {
+                return checkout;
             }
         }
     }
 
-    /// After a change: those who wait get what there is now, in turn. `all` where it changed what connections being made are good for.
-    fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>, all: bool) {
+    /// After a change: those who wait get what there is now, in turn.
+    ///
+    /// Who counted on a connection that could not be made counts on the others that are being made, or has one made, as if that
+    /// attempt had not been: that was another's. But it has had an attempt of its own in one that was begun after it came. So what
+    /// happens to one connection alone fails one request alone, and all who wait at a host that is gone know after two attempts.
+    fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>, failure: Option<&Failure>) {
         let mut later = Later::default();
-        if let Some(error) = state.failure.take()
-            && state.http2.is_empty()
-        {
-            state.queue.fail(&error, &mut later);
-        }
         if !state.queue.is_empty() {
             let (now, mut ahead) = (Instant::now(), 0);
+            state.prune(now);
+            if let Some(failure) = failure.filter(|_| state.http2.is_empty()) {
+                let places = state.places();
+                state.queue.fail(places, failure, &mut later);
+            }
             while let Some(wants) = state.queue.wants(ahead) {
                 match self.find(&mut state, wants, ahead, now, &mut later) {
                     Ok(checkout) => state.queue.hand_over(ahead, checkout, &mut later),
@@ -190,7 +238,7 @@ impl Site {
                     Err(Wait::Making { places }) if state.idle.is_empty() => {
                         ahead = state.queue.all_count(places);
                     }
-                    Err(Wait::Making { .. }) => ahead = state.queue.counts(ahead, all),
+                    Err(Wait::Making { places }) => ahead = state.queue.counts(ahead, places),
                     Err(Wait::Place) => {
                         state.queue.counts_not(ahead);
                         break;
@@ -206,25 +254,26 @@ impl Site {
     pub(super) fn change(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        self.serve(state, false);
+        self.serve(state, None);
+    }
+
+    /// A connection is no longer being made.
+    pub(super) fn made(self: &Arc<Self>, failure: Option<&Failure>) {
+        let mut state = self.lock();
+        state.connecting -= 1;
+        self.serve(state, failure);
     }
 
     /// [`change`](Self::change) where that says that it made a difference to who waits.
     pub(super) fn change_if(self: &Arc<Self>, change: impl FnOnce(&mut State) -> bool) {
         let mut state = self.lock();
         if change(&mut state) {
-            self.serve(state, false);
+            self.serve(state, None);
         }
     }
 
-    /// [`change`](Self::change) where it matters to all who wait for a connection being made.
-    pub(super) fn change_for_all(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
-        change(&mut state);
-        self.serve(state, true);
-    }
-
-    /// What a request with these wants gets now, behind so many others who wait.
+    /// What a request with these wants gets now, behind so many others who wait. After [`State::prune`], and what it has left is the
+    /// same for all who are asked under one lock: a limit changes under that lock alone.
     fn find(
         self: &Arc<Self>,
         state: &mut State,
@@ -233,12 +282,6 @@ impl Site {
         now: Instant,
         later: &mut Later,
     ) -> Result<Checkout, Wait> {
-        state.http2.retain(|shared| {
-            if shared.retire_at.is_some_and(|end| now >= end) {
-                shared.connection.retire();
-            }
-            !shared.connection.is_closing()
-        });
         let free = state.http2.iter_mut().filter(|shared| shared.in_use < shared.connection.limit());
         if let Some(shared) = free.min_by_key(|shared| shared.in_use) {
             shared.in_use += 1;
@@ -265,21 +308,11 @@ impl Site {
                 }
             }
         }
-        let unsettled = state.http2.iter().filter(|shared| !shared.connection.is_settled()).count();
-        let coming = state.connecting + unsettled;
-        if coming > 0 && state.speaks != Some(Protocol::Http1) {
-            // Before the first connection nobody knows; then one is made and the others wait for what it speaks.
-            let expected =
-                if state.speaks.is_none() { usize::MAX } else { coming.saturating_mul(state.streams) };
-            let places = expected.saturating_sub(coming);
-            if ahead < places {
-                return Err(Wait::Making { places });
-            }
+        let places = state.places();
+        if ahead < places {
+            return Err(Wait::Making { places });
         }
-        // A peer that allows no stream says so for a while (RFC 9113 §6.5.2). Where it did on each connection, it would on another.
-        if !state.http2.is_empty()
-            && state.http2.iter().all(|shared| shared.connection.takes_none(shared.in_use))
-        {
+        if state.is_paused() {
             return Err(Wait::Place);
         }
         // The dead ones are still counted: their permits are dropped after the lock.
@@ -300,7 +333,7 @@ impl Site {
     fn ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
         state.connecting += 1;
         state.open += 1;
-        Ticket::new(self)
+        Ticket::new(self, state.queue.last())
     }
 
     /// The permission to make a connection that nobody has asked for yet, until so many are there or coming.
@@ -315,11 +348,13 @@ impl Site {
         has_room.then(|| self.ticket(&mut state))
     }
 
-    /// The HTTP/2 connections here allow that many streams, as one of them has just learnt; or one is gone.
-    pub(crate) fn learnt(self: &Arc<Self>, streams: Option<usize>) {
-        self.change_for_all(|state| {
-            if let Some(streams) = streams {
-                state.streams = streams.max(1);
+    /// One of the HTTP/2 connections here learns by that, under the lock, how many streams its peer allows, or that it is gone. Nobody
+    /// who comes finds it out before those who wait are told.
+    pub(crate) fn learnt(self: &Arc<Self>, learn: impl FnOnce() -> Option<usize>) {
+        self.change(|state| {
+            // None at all is what it takes for a while, and not what another connection will take.
+            if let Some(streams) = learn().filter(|streams| *streams > 0) {
+                state.streams = streams;
             }
         });
     }
