@@ -104,6 +104,19 @@ fn a_key_that_a_server_repeats_is_not_shown() {
     }
 }
 
+/// What is named as a key is one, however short it is: as a word, since it may be a part of many.
+#[test]
+fn a_short_key_is_not_shown() {
+    const SHORT: &str = "sk-pl4";
+    let body = format!(r#"{{"error":{{"message":"bad key {SHORT}, not {SHORT}x"}}}}"#);
+    let failing = Server::saying(response("401 Unauthorized", "", &body));
+    for name in ["MINE", "OPENAI_API_KEY"] {
+        let ran = Program::chat(&failing, &["--key-env", name, "-v", "hi"]).variable(name, SHORT).run();
+        ran.check(4, "", &["bad key [redacted], not sk-pl4x"]);
+        assert!(!ran.stderr.contains("key sk-pl4"), "{ran:#?}");
+    }
+}
+
 #[test]
 fn a_key_in_the_wrong_place_is_not_repeated() {
     for arguments in [

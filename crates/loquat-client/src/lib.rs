@@ -7,6 +7,7 @@
 //! may go.
 #![forbid(unsafe_code)]
 
+mod blot;
 mod kept;
 mod limits;
 mod model;

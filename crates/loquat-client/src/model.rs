@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use loquat_core::{
     Answer, BoxFuture, ChatRequest, Context, Delivery, EmbedRequest, Embeddings, Endpoint, Error, ErrorKind,
-    Event, Meta, Model, ModelInfo, Moderation, RateLimits, Result, Secret,
+    Event, Meta, Model, ModelInfo, Moderation, RateLimits, Result,
 };
 use loquat_provider::{
     DecodeLimits, DecoderMemory, Format, Head, Outgoing,
@@ -21,7 +21,8 @@ use tokio::time::Instant;
 
 use crate::{
     GenerationLimits,
-    source::{BodySource, Watch, asks_to_think, without},
+    blot::Blot,
+    source::{BodySource, Watch, asks_to_think},
 };
 
 /// Most bytes read of an error's body: a message, not a download.
@@ -53,8 +54,8 @@ struct Inner {
     deadline_header: Option<HeaderName>,
     /// What each request has besides.
     headers: HeaderMap,
-    /// What is blotted out of what the peer says, line by line; see [`Inner::secrets`].
-    blotted: Option<Secret>,
+    /// What is blotted out of what the peer says.
+    blot: Blot,
     /// What answers leave for those after them; made for the first.
     memory: OnceLock<DecoderMemory>,
 }
@@ -86,7 +87,7 @@ impl HttpModel {
             None => transport,
         };
         Ok(Self(Arc::new(Inner {
-            blotted: endpoint.credential.clone(),
+            blot: Blot::new(endpoint.credential.as_ref()),
             transport,
             format,
             endpoint,
@@ -121,7 +122,8 @@ impl HttpModel {
     }
 
     /// With that header field in each request: for a gateway that asks for one. It takes the place of ours of the same name, and a
-    /// request's own takes its; a value that is marked as sensitive is shown nowhere, and kept from plain HTTP as a credential is.
+    /// request's own takes its; a value that is marked as sensitive is shown nowhere, blotted out of errors where the peer repeats it
+    /// ([`Secret::redact`](loquat_core::Secret::redact)), and kept from plain HTTP as a credential is.
     ///
     /// # Errors
     /// [`ErrorKind::NotConfigured`] for a sensitive value that would travel over plain HTTP to another machine, which the endpoint does
@@ -132,9 +134,7 @@ impl HttpModel {
         }
         Ok(self.change(|inner| {
             inner.headers.insert(name, value);
-            let secrets = inner.secrets();
-            let lines: Vec<_> = secrets.iter().map(Secret::expose).collect();
-            inner.blotted = Some(Secret::new(lines.join("\n"))).filter(|secret| !secret.is_empty());
+            inner.blot.set_values(inner.headers.values());
         }))
     }
 
@@ -156,7 +156,7 @@ impl HttpModel {
             decode_limits: shared.decode_limits,
             deadline_header: shared.deadline_header.clone(),
             headers: shared.headers.clone(),
-            blotted: shared.blotted.clone(),
+            blot: shared.blot.clone(),
             memory: shared.memory.clone(),
         });
         change(&mut inner);
@@ -182,7 +182,8 @@ impl HttpModel {
         inner.add_context(&mut request.headers, &context)?;
         inner.add_headers(&mut request.headers, &[])?;
         request.first_byte = Some(limit);
-        let response = inner.transport.send(&context, request).await.map_err(|error| inner.redact(error))?;
+        let response =
+            inner.transport.send(&context, request).await.map_err(|error| inner.blot.error(error))?;
         if !response.status.is_success() {
             return Err(inner.refusal("GET", inner.format.models_path(), response).await);
         }
@@ -273,7 +274,8 @@ impl HttpModel {
         });
 
         let started = Instant::now();
-        let response = inner.transport.send(context, outgoing).await.map_err(|error| inner.redact(error))?;
+        let response =
+            inner.transport.send(context, outgoing).await.map_err(|error| inner.blot.error(error))?;
         if context.probe().is_some() {
             context.report(&Event::Head {
                 status: response.status.as_u16(),
@@ -294,7 +296,7 @@ impl HttpModel {
         let memory = inner.memory.get_or_init(DecoderMemory::new);
         let decoder = inner.format.decoder_in(&head, limits, Some(memory));
         let watch = Watch::new(inner.limits, started, context.deadline(), request);
-        let source = BodySource::new(response.body, decoder, watch, inner.blotted.clone());
+        let source = BodySource::new(response.body, decoder, watch, inner.blot.clone());
         Ok(Answer::new(source).with_meta(meta))
     }
 }
@@ -328,7 +330,8 @@ impl Inner {
         self.add_context(&mut request.headers, &context)?;
         self.add_headers(&mut request.headers, &[])?;
         request.first_byte = Some(limit);
-        let response = self.transport.send(&context, request).await.map_err(|error| self.redact(error))?;
+        let response =
+            self.transport.send(&context, request).await.map_err(|error| self.blot.error(error))?;
         if !response.status.is_success() {
             return Err(self.refusal(method.as_str(), &path, response).await);
         }
@@ -410,22 +413,7 @@ impl Inner {
         let _ = tokio::time::timeout(self.limits.after_finish, reading).await;
         let head = Head { status: status.as_u16(), headers: &headers };
         let error = with_date(self.format.error(&head, &read), &head, received);
-        self.redact(error.with_asked(format!("{method} {}", shown(&self.base_url, path))))
-    }
-
-    fn redact(&self, error: Error) -> Error {
-        self.secrets().iter().fold(error, without)
-    }
-
-    /// The credential, then the values of headers that are marked as sensitive, each also without the word before it (`Bearer`).
-    fn secrets(&self) -> Vec<Secret> {
-        /// A shorter value is no key, and would blot out half the text.
-        const LEAST_BYTES: usize = 8;
-        let values = self.headers.values().filter(|value| value.is_sensitive());
-        let values = values.filter_map(|value| value.to_str().ok());
-        let parts = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, part)| part)]);
-        let parts = parts.flatten().filter(|part| part.len() >= LEAST_BYTES).map(Secret::new);
-        self.endpoint.credential.iter().cloned().chain(parts).collect()
+        self.blot.error(error.with_asked(format!("{method} {}", shown(&self.base_url, path))))
     }
 }
 
