@@ -50,14 +50,17 @@ impl NetworkArgs {
             Some("env") => config = config.with_proxy(Proxy::from_variables(|name| env::var(name).ok())),
             Some(url) => config = config.with_proxy(Proxy::Url(url.to_owned())),
         }
-        if self.proxy.is_some() {
-            // One that cannot be used is a mistake in the command, and nothing that is not configured.
-            Transport::new(config.clone()).map_err(|error| {
-                Error::new(ErrorKind::InvalidRequest, format!("--proxy: {}", error.message()))
-            })?;
-        }
         let root = |config: Config, file: &PathBuf| config.with_extra_root(ExtraRoot::File(file.clone()));
-        Ok(self.ca_cert.iter().fold(config, root))
+        let rooted = self.ca_cert.iter().fold(config.clone(), root);
+        // What cannot be used is a mistake in the command, and nothing that is not configured.
+        for (flag, is_given, config) in
+            [("--proxy", self.proxy.is_some(), &config), ("--ca-cert", !self.ca_cert.is_empty(), &rooted)]
+        {
+            if is_given {
+                Transport::new(config.clone()).map_err(|error| input::unusable(flag, &error))?;
+            }
+        }
+        Ok(rooted)
     }
 }
 

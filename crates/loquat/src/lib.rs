@@ -110,7 +110,7 @@ pub use runtime::watch_runtime;
 pub mod router {
     pub use loquat_router::*;
 
-    pub use crate::route_file::{plan_from_file, plan_without_keys, reload};
+    pub use crate::route_file::{find_key, plan_from_file, plan_without_keys, reload};
 }
 #[cfg(feature = "schedule")]
 pub use loquat_schedule as schedule;
