@@ -12,6 +12,7 @@ use clap::Args;
 use loquat::{
     Client, Error, ErrorKind, Result, Secret,
     client::GenerationLimits,
+    provider::Profile,
     transport::{Config, ExtraRoot, Http2Mode, Proxy, Transport},
 };
 
@@ -84,7 +85,8 @@ pub(crate) struct ServerArgs {
     /// Let the key for --base-url go over plain HTTP to another machine, where whoever is on the way can read it
     ///
     /// For a gateway in a network of one's own: http://litellm:4000/v1. Without it such an address is refused. Without --base-url, the
-    /// key for the provider that the model's name begins with, at the address in OPENAI_BASE_URL and its like.
+    /// key for the provider that the model's name begins with, at the address in OPENAI_BASE_URL and its like; for a name without a
+    /// provider, all whose address says http.
     #[arg(long)]
     pub(crate) plain_key: bool,
 }
@@ -136,9 +138,13 @@ impl Connection<'_> {
             builder = builder.base_url(url);
         }
         builder = builder.base_url_plain_key(self.server.plain_key);
-        let provider = self.provider.and_then(loquat::provider::profile).filter(|_| self.server.plain_key);
-        if let Some(provider) = provider {
-            builder = builder.provider_plain_key(provider.name);
+        if self.server.plain_key {
+            // A name without a provider is looked for at all of them.
+            let named = self.provider.and_then(loquat::provider::profile);
+            let meant = |profile: &&Profile| named.is_none_or(|named| named.name == profile.name);
+            for profile in loquat::provider::profiles().iter().filter(meant) {
+                builder = builder.provider_plain_key(profile.name);
+            }
         }
         if let Some(variable) = &self.server.key_env {
             let has_server = self.server.base_url.is_some() || has_variable("LOQUAT_BASE_URL");

@@ -63,6 +63,18 @@ fn no_key_travels_in_clear() {
     let ran = Program::new(ask).variable("MINE", PLANTED).run();
     ran.check(5, "", &["nobody.invalid"]);
     assert!(!ran.stderr.contains("plain HTTP") && !ran.stderr.contains(PLANTED), "{ran:#?}");
+    // And for a name without a provider, which is looked for at all of them; its colon may be its own.
+    for name in ["bare", "bare.1:tag"] {
+        let ask = |more: &[&str]| {
+            let url = "http://nobody.invalid/v1";
+            let ran = Program::new(["chat", "-m", name, "hi"].iter().chain(more));
+            ran.variable("OPENAI_API_KEY", PLANTED).variable("OPENAI_BASE_URL", url).run()
+        };
+        ask(&[]).check(3, "", &["openai (refusing to send a credential over plain HTTP", "--plain-key"]);
+        let told = ask(&["--plain-key"]);
+        told.check(3, "", &["asked: openai ("]);
+        assert!(!told.stderr.contains("plain HTTP") && !told.stderr.contains(PLANTED), "{told:#?}");
+    }
     // The same goes for a provider behind a gateway.
     for (more, code, says) in [(&[][..], 3, "--plain-key"), (&["--plain-key"], 5, "nobody.invalid")] {
         let ran = Program::new(["chat", "-m", "openai:m", "hi"].iter().chain(more));
