@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::{
     GenerationLimits,
+    address::{base_of, no_base, shown},
     blot::Blot,
     source::{BodySource, Watch, asks_to_think},
 };
@@ -64,13 +65,12 @@ impl HttpModel {
     /// A model at that endpoint, dialled where the endpoint allows it ([`Transport::within`]).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidRequest`] for a base URL that is none, has a query or a fragment, or is that of one of the format's calls
+    /// [`ErrorKind::InvalidRequest`] for a base URL that is none ([`no_base`]), or is that of one of the format's calls
     /// (`…/chat/completions`), [`ErrorKind::NotConfigured`] for a credential that would travel over plain HTTP to another machine, which
     /// the endpoint does not allow.
     pub fn new(transport: Transport, format: &'static dyn Format, endpoint: Endpoint) -> Result<Self> {
-        if endpoint.base_url.contains(['?', '#']) {
-            let what = "the base URL has a query or a fragment, and the path of each call comes behind it: leave that out";
-            return Err(Error::new(ErrorKind::InvalidRequest, what));
+        if let Some(what) = no_base(&endpoint.base_url) {
+            return Err(Error::new(ErrorKind::InvalidRequest, format!("the base URL: {what}")));
         }
         if let Some(base) = base_of(&endpoint.base_url, format) {
             let base = shown(base, "");
@@ -433,41 +433,6 @@ fn not_in_the_open(origin: &Origin, endpoint: &Endpoint, what: &str) -> Result<(
     ))
 }
 
-/// An address to be shown: without a user's name and password, and without its query, which may hold a key.
-fn shown(base_url: &str, path: &str) -> String {
-    let before_query = |text: &str| text.find(['?', '#']).unwrap_or(text.len());
-    let base_url = &base_url[..before_query(base_url)];
-    let (scheme, rest) = base_url.split_once("://").unwrap_or(("", base_url));
-    let (authority, folder) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{folder}{}", &path[..before_query(path)])
-}
-
-/// The calls that are made under the same base: who gives the address of one in place of the base has most likely one of these. Those
-/// of one word may be anything else, except behind `/v1`.
-const CALLS: [&[&str]; 3] = [
-    &["chat/completions", "completions", "responses", "embeddings", "models"],
-    &["messages", "models"],
-    &["api/chat", "api/generate"],
-];
-
-/// The base of an address that ends in the path of a call, as examples of curl have it. An address that ends in the path of another
-/// format's call is a base: a gateway's prefix may be called `/api/chat`.
-fn base_of<'a>(base_url: &'a str, format: &dyn Format) -> Option<&'a str> {
-    let address = base_url.trim_end_matches('/');
-    let base = |call: &&str| {
-        let base = address.strip_suffix(*call)?.strip_suffix('/')?;
-        let is_meant = call.contains('/') || base.ends_with("/v1");
-        (is_meant && base.contains("://")).then_some(base)
-    };
-    if !CALLS.iter().copied().flatten().any(|call| base(call).is_some()) {
-        return None;
-    }
-    let asked = format.encode(&ChatRequest::new("").with_user("?"), "model").ok()?.path;
-    let of_format = CALLS.iter().filter(|calls| calls.contains(&asked.as_str()));
-    of_format.copied().flatten().find_map(base)
-}
-
 /// The error with the time that its head names as a date, where the response has no `Date` for the format to count from: counted from
 /// its receipt. A date that has passed says nothing then, since whose clock is wrong cannot be told.
 fn with_date(error: Error, head: &Head<'_>, received: SystemTime) -> Error {
@@ -490,55 +455,5 @@ impl fmt::Debug for HttpModel {
             .field("format", &self.0.format.name())
             .field("endpoint", &self.0.endpoint)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_of_a_call_is_told_from_a_base() {
-        use loquat_provider::{
-            ANTHROPIC_MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_RESPONSES,
-        };
-        let formats: [(&str, &dyn Format); 5] = [
-            ("chat", &OPENAI_CHAT),
-            ("responses", &OPENAI_RESPONSES),
-            ("messages", &ANTHROPIC_MESSAGES),
-            ("ollama", &OLLAMA_CHAT),
-            ("generate", &OLLAMA_GENERATE),
-        ];
-        for (address, base, of) in [
-            ("http://host/v1/chat/completions", "http://host/v1", &["chat", "responses"][..]),
-            ("http://host/v1/chat/completions/", "http://host/v1", &["chat", "responses"]),
-            ("http://host/v1/responses", "http://host/v1", &["chat", "responses"]),
-            ("http://host/v1/messages", "http://host/v1", &["messages"]),
-            ("http://host/v1/models", "http://host/v1", &["chat", "responses", "messages"]),
-            ("http://host/api/chat", "http://host", &["ollama", "generate"]),
-            ("http://host/x/api/generate/", "http://host/x", &["ollama", "generate"]),
-            ("http://host/v1", "", &[]),
-            ("http://host/models", "", &[]),
-            ("http://host/my-messages", "", &[]),
-            ("http://chat/completions", "", &[]),
-            ("http://chat/completions.example", "", &[]),
-        ] {
-            for (name, format) in formats {
-                let expected = of.contains(&name).then_some(base);
-                assert_eq!(base_of(address, format), expected, "{address} for {name}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_address_is_shown_without_what_may_be_secret() {
-        for (base_url, path, address) in [
-            ("https://me:planted@host:1/v1/", "chat?key=planted", "https://host:1/v1/chat"),
-            ("https://host/v1?key=planted#/", "", "https://host/v1"),
-            ("http://host/", "models", "http://host/models"),
-            ("http://host", "", "http://host"),
-        ] {
-            assert_eq!(shown(base_url, path), address);
-        }
     }
 }

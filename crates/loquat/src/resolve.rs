@@ -452,10 +452,17 @@ mod tests {
     fn every_profile_makes_a_model() {
         for profile in loquat_provider::profiles() {
             let owner = profile.variant_of.unwrap_or(profile.name);
-            let client = Client::builder().key(owner, "k").build().expect("a client");
+            let (builder, place) = match profile.base_url {
+                "" => (
+                    Client::builder().provider_url(profile.name, "https://own.example"),
+                    "https://own.example",
+                ),
+                known => (Client::builder(), known),
+            };
+            let client = builder.key(owner, "k").build().expect("a client");
             let model = client.http_model(profile, "m").expect(profile.name);
             let endpoint = model.endpoint();
-            assert_eq!((endpoint.base_url.as_str(), endpoint.model.as_str()), (profile.base_url, "m"));
+            assert_eq!((endpoint.base_url.as_str(), endpoint.model.as_str()), (place, "m"));
             assert!(endpoint.credential.is_some(), "{}", profile.name);
         }
         let client = Client::builder().key("openai", "k").build().expect("a client");

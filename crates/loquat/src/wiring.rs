@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use loquat_client::{GenerationLimits, HttpModel};
+use loquat_client::{GenerationLimits, HttpModel, no_base};
 use loquat_core::{Context, Endpoint, Error, ErrorKind, Model, Result, Secret};
 use loquat_provider::{DecoderMemory, Format, Profile};
 use loquat_schedule::{EndpointSchedule, Schedule};
@@ -78,8 +78,8 @@ impl Server {
 
 impl Client {
     /// A client configured by the environment: each provider's key from its own variable (`OPENAI_API_KEY`,
-    /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, `OPENAI_BASE_URL`, `ANTHROPIC_BASE_URL`, `GROQ_BASE_URL` as those
-    /// vendors' own clients read them, `AWS_REGION`, with the feature `aws` the key pair in
+    /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, `OPENAI_BASE_URL`, `ANTHROPIC_BASE_URL`, `GROQ_BASE_URL`,
+    /// `AZURE_OPENAI_ENDPOINT` as those vendors' own clients read them, `AWS_REGION`, with the feature `aws` the key pair in
     /// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `LOQUAT_BASE_URL` with `LOQUAT_KEY_ENV` (the
     /// *name* of the variable that holds that server's key).
     ///
@@ -109,6 +109,7 @@ impl Client {
                 name: profile.name,
                 base_url: self.0.base_url(profile).to_owned(),
                 key_variable: profile.key_variable,
+                address_variable: profile.base_url.is_empty().then_some(crate::azure::VARIABLE),
                 has_key: self.0.keys.contains_key(profile.name),
             })
             .collect()
@@ -142,6 +143,14 @@ impl Inner {
                     "{0} has another address than {1}, which was given a new one: give this one its own, \
                      `.provider_url(\"{0}\", …)`",
                     profile.name, parent.name
+                ),
+            )),
+            _ if self.base_url(profile).is_empty() => Err(Error::new(
+                ErrorKind::NotConfigured,
+                format!(
+                    "{0} is at an address of your own: give it by `.provider_url(\"{0}\", …)`, or in the environment variable {1}",
+                    profile.name,
+                    crate::azure::VARIABLE
                 ),
             )),
             _ => Ok(self.base_url(profile)),
@@ -327,8 +336,10 @@ impl fmt::Debug for Client {
 pub struct ProviderStatus {
     /// Its name, as in `name:model`.
     pub name: &'static str,
-    /// Where it is asked.
+    /// Where it is asked; empty where that is not known.
     pub base_url: String,
+    /// The environment variable that says where it is asked; `None` where that is known otherwise.
+    pub address_variable: Option<&'static str>,
     /// The environment variable that holds its key; `None` where it needs none.
     pub key_variable: Option<&'static str>,
     /// Whether a key is at hand.
@@ -336,9 +347,9 @@ pub struct ProviderStatus {
 }
 
 impl ProviderStatus {
-    /// Whether it can be asked: it has its key, or needs none.
+    /// Whether it can be asked: it has its key, or needs none, and is somewhere.
     pub fn is_configured(&self) -> bool {
-        self.has_key || self.key_variable.is_none()
+        !self.base_url.is_empty() && (self.has_key || self.key_variable.is_none())
     }
 }
 
@@ -549,6 +560,12 @@ impl ClientBuilder {
                     move_to(&mut addresses, profile_of(provider)?, &url);
                 }
             }
+            if let Some(endpoint) = variable(crate::azure::VARIABLE) {
+                for (provider, url) in crate::azure::addresses(&endpoint) {
+                    checked(&url, crate::azure::VARIABLE)?;
+                    move_to(&mut addresses, profile_of(provider)?, &url);
+                }
+            }
             if base_url.is_none() {
                 base_url = variable("LOQUAT_BASE_URL");
                 key_variable = key_variable.or_else(|| variable("LOQUAT_KEY_ENV"));
@@ -640,9 +657,8 @@ fn profile_of(name: &str) -> Result<&'static Profile> {
 
 /// An address that is one, and has nothing behind its path, where keys are put and the paths of calls come.
 fn checked(address: &str, whose: &str) -> Result<()> {
-    if address.contains(['?', '#']) {
-        let what = format!("{whose}: the address has a query or a fragment: leave that out");
-        return Err(Error::new(ErrorKind::InvalidRequest, what));
+    if let Some(what) = no_base(address) {
+        return Err(Error::new(ErrorKind::InvalidRequest, format!("{whose}: {what}")));
     }
     let parsed = Url::parse(address).map(drop);
     parsed.map_err(|error| error.map_message(|what| format!("{whose}: {what}")))
@@ -654,7 +670,9 @@ fn move_to(addresses: &mut HashMap<&'static str, String>, provider: &'static Pro
     addresses.retain(|name, _| !is_way(name));
     let is_moved = |other: &&Profile| {
         other.name == provider.name
-            || (other.variant_of == Some(provider.name) && other.base_url == provider.base_url)
+            || (other.variant_of == Some(provider.name)
+                && other.base_url == provider.base_url
+                && !provider.base_url.is_empty())
     };
     for profile in loquat_provider::profiles().iter().filter(is_moved) {
         addresses.insert(profile.name, url.to_owned());
@@ -773,6 +791,49 @@ mod tests {
         let client = builder.build_in(host).expect("valid");
         assert_eq!(asked(&client, "ollama-generate"), Ok(("https://gw.example".to_owned(), false, 0)));
         assert!(asked(&client, "ollama-openai").is_err());
+    }
+
+    #[test]
+    fn azure_is_where_its_variable_says() {
+        let nowhere = Client::builder().key("azure", "planted").build().expect("valid");
+        for name in ["azure", "azure-deployment"] {
+            let error = asked(&nowhere, name).expect_err("nowhere");
+            assert_eq!(error.kind(), ErrorKind::NotConfigured);
+            let says = |what: &str| error.message().contains(what);
+            assert!(
+                says("AZURE_OPENAI_ENDPOINT") && says(&format!("`.provider_url(\"{name}\", …)`")),
+                "{error}"
+            );
+        }
+        let azure = |client: &Client| client.providers().into_iter().find(|known| known.name == "azure");
+        assert!(azure(&nowhere).is_some_and(|azure| azure.has_key && !azure.is_configured()));
+        let build = |endpoint: &'static str| {
+            let variable = move |name: &str| match name {
+                "AZURE_OPENAI_ENDPOINT" => Some(endpoint.to_owned()),
+                "AZURE_OPENAI_API_KEY" => Some("planted".to_owned()),
+                _ => None,
+            };
+            Client::builder().env().build_in(variable)
+        };
+        for endpoint in ["", "/", "/openai", "/openai/v1/"] {
+            let endpoint = format!("https://r.openai.azure.com{endpoint}").leak();
+            let client = build(endpoint).expect("valid");
+            assert!(azure(&client).is_some_and(|azure| azure.is_configured()), "{endpoint}");
+            for (name, path) in [("azure", "/openai/v1"), ("azure-deployment", "/openai")] {
+                let place = format!("https://r.openai.azure.com{path}");
+                assert_eq!(asked(&client, name), Ok((place, true, 0)), "{endpoint}");
+            }
+        }
+        let deployment =
+            "https://r.openai.azure.com/openai/deployments/m/chat/completions?api-version=2024-10-21";
+        let error = build(deployment).map(drop).expect_err("a call's");
+        assert!(error.message().starts_with("AZURE_OPENAI_ENDPOINT: "), "{error}");
+        assert!(error.message().contains("/openai/v1 and name the model azure:m"), "{error}");
+        // The one API's address is not taken for the other's.
+        let builder =
+            Client::builder().key("azure", "k").provider_url("azure", "https://gw.example/openai/v1");
+        let client = builder.build().expect("valid");
+        assert!(asked(&client, "azure").is_ok() && asked(&client, "azure-deployment").is_err());
     }
 
     #[test]
