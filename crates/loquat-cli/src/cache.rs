@@ -105,7 +105,8 @@ pub(crate) fn run(args: &CacheArgs, console: &Console) -> Result<Exit> {
     config.budget = BUDGET;
     config.near_values = 0;
     config.ask = Ask::Always;
-    let remote = Remote::try_new(config)?;
+    // Nothing is missing by now: an address that is none, or a seal that is too short.
+    let remote = Remote::try_new(config).map_err(|error| input::unusable("the cache", &error))?;
     runtime()?.block_on(async {
         remote.connect().await?;
         match &args.command {

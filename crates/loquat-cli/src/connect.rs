@@ -12,6 +12,7 @@ use clap::Args;
 use loquat::{
     Client, Error, ErrorKind, Result, Secret,
     client::GenerationLimits,
+    provider::Profile,
     transport::{Config, ExtraRoot, Http2Mode, Proxy, Transport},
 };
 
@@ -50,14 +51,17 @@ impl NetworkArgs {
             Some("env") => config = config.with_proxy(Proxy::from_variables(|name| env::var(name).ok())),
             Some(url) => config = config.with_proxy(Proxy::Url(url.to_owned())),
         }
-        if self.proxy.is_some() {
-            // One that cannot be used is a mistake in the command, and nothing that is not configured.
-            Transport::new(config.clone()).map_err(|error| {
-                Error::new(ErrorKind::InvalidRequest, format!("--proxy: {}", error.message()))
-            })?;
-        }
         let root = |config: Config, file: &PathBuf| config.with_extra_root(ExtraRoot::File(file.clone()));
-        Ok(self.ca_cert.iter().fold(config, root))
+        let rooted = self.ca_cert.iter().fold(config.clone(), root);
+        // What cannot be used is a mistake in the command, and nothing that is not configured.
+        for (flag, is_given, config) in
+            [("--proxy", self.proxy.is_some(), &config), ("--ca-cert", !self.ca_cert.is_empty(), &rooted)]
+        {
+            if is_given {
+                Transport::new(config.clone()).map_err(|error| input::unusable(flag, &error))?;
+            }
+        }
+        Ok(rooted)
     }
 }
 
@@ -81,7 +85,8 @@ pub(crate) struct ServerArgs {
     /// Let the key for --base-url go over plain HTTP to another machine, where whoever is on the way can read it
     ///
     /// For a gateway in a network of one's own: http://litellm:4000/v1. Without it such an address is refused. Without --base-url, the
-    /// key for the provider that the model's name begins with, at the address in OPENAI_BASE_URL and its like.
+    /// key for the provider that the model's name begins with, at the address in OPENAI_BASE_URL and its like; for a name without a
+    /// provider, all whose address says http.
     #[arg(long)]
     pub(crate) plain_key: bool,
 }
@@ -133,9 +138,13 @@ impl Connection<'_> {
             builder = builder.base_url(url);
         }
         builder = builder.base_url_plain_key(self.server.plain_key);
-        let provider = self.provider.and_then(loquat::provider::profile).filter(|_| self.server.plain_key);
-        if let Some(provider) = provider {
-            builder = builder.provider_plain_key(provider.name);
+        if self.server.plain_key {
+            // A name without a provider is looked for at all of them.
+            let named = self.provider.and_then(loquat::provider::profile);
+            let meant = |profile: &&Profile| named.is_none_or(|named| named.name == profile.name);
+            for profile in loquat::provider::profiles().iter().filter(meant) {
+                builder = builder.provider_plain_key(profile.name);
+            }
         }
         if let Some(variable) = &self.server.key_env {
             let has_server = self.server.base_url.is_some() || has_variable("LOQUAT_BASE_URL");

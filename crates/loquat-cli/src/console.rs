@@ -20,8 +20,9 @@ pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// Shortest value that is blotted out: a shorter one is no key, and would blot out half the text.
-const MIN_SECRET_BYTES: usize = 8;
+/// Shortest value that is taken for a secret because its variable's name sounds like that of one. Of those that are known to be
+/// keys, shorter ones are, too: see [`Secret::redact`].
+const MIN_GUESSED_BYTES: usize = 8;
 /// Most causes shown under an error: deeper chains are nobody's reading.
 const MAX_CAUSES: usize = 8;
 
@@ -73,7 +74,7 @@ impl Console {
     /// What a peer said, without keys.
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         self.secrets.iter().fold(Cow::Borrowed(text), |text, secret| {
-            if text.contains(secret.expose()) { Cow::Owned(secret.redact(&text)) } else { text }
+            if secret.is_in(&text) { Cow::Owned(secret.redact(&text)) } else { text }
         })
     }
 
@@ -209,18 +210,24 @@ fn paint(on: bool, style: Style, text: &str) -> String {
 
 /// Every value in the environment that its name calls a secret.
 fn secrets(key_variable: Option<&str>) -> Vec<Secret> {
-    let is_secret = |name: &str| {
-        let upper = name.to_ascii_uppercase();
-        Some(name) == key_variable
-            || ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| upper.contains(word))
-    };
     // LOQUAT_KEY_ENV holds the name of a variable, which may be called anything.
     let named = env::var("LOQUAT_KEY_ENV").ok();
+    let is_key = |name: &str| {
+        let profiles = loquat::provider::profiles().iter();
+        [key_variable, named.as_deref()].contains(&Some(name))
+            || profiles.filter_map(|profile| profile.key_variable).any(|variable| variable == name)
+    };
+    let sounds_secret = |name: &str| {
+        let upper = name.to_ascii_uppercase();
+        ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| upper.contains(word))
+    };
     let mut secrets: Vec<_> = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name != "LOQUAT_KEY_ENV" && (is_secret(name) || Some(name) == named.as_ref()))
+        .filter(|(name, value)| {
+            is_key(name)
+                || name != "LOQUAT_KEY_ENV" && sounds_secret(name) && value.trim().len() >= MIN_GUESSED_BYTES
+        })
         .map(|(_, value)| Secret::new(value))
-        .filter(|secret| secret.expose().len() >= MIN_SECRET_BYTES)
         .collect();
     // The longest first: one may be a part of another.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));

@@ -193,6 +193,10 @@ fn server_checks(client: &Client, offline: bool) -> Result<Vec<Check>> {
             Some(variable) if !provider.has_key => {
                 Check::new(GROUP, provider.name, State::Absent, format!("no key: set {variable}"))
             }
+            Some(_) if provider.base_url.is_empty() => {
+                let variable = provider.address_variable.unwrap_or_default();
+                Check::new(GROUP, provider.name, State::Absent, format!("no address: set {variable}"))
+            }
             Some(variable) => {
                 Check::new(GROUP, provider.name, State::Good, format!("{variable} is set; {url} not asked"))
                     .that_answers()

@@ -10,6 +10,7 @@ Exit codes:
   0    finished (or the reader of the output went away)
   1    another failure: of the provider (HTTP 5xx, an error in mid-stream) or of this machine
   2    usage: a flag or value that cannot be used, a named file or folder that cannot be read
+       or says what cannot be used
   3    not configured: an unknown model or provider, a missing key
   4    the provider refused: HTTP 4xx, a quota, a prompt that is too long, a filter that cut
   5    network: no connection, TLS, proxy, connection lost, a limit in time

@@ -80,3 +80,8 @@ fn too_large(what: &str, most: u64) -> Error {
 pub(crate) fn unreadable(what: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::new(ErrorKind::InvalidRequest, format!("cannot read {what}")).with_source(cause)
 }
+
+/// What a flag, a variable or a file says, and cannot be used: a mistake of the caller's, whatever the crate that refused it calls that.
+pub(crate) fn unusable(what: &str, error: &Error) -> Error {
+    Error::new(ErrorKind::InvalidRequest, format!("{what}: {}", error.message()))
+}

@@ -63,6 +63,18 @@ fn no_key_travels_in_clear() {
     let ran = Program::new(ask).variable("MINE", PLANTED).run();
     ran.check(5, "", &["nobody.invalid"]);
     assert!(!ran.stderr.contains("plain HTTP") && !ran.stderr.contains(PLANTED), "{ran:#?}");
+    // And for a name without a provider, which is looked for at all of them; its colon may be its own.
+    for name in ["bare", "bare.1:tag"] {
+        let ask = |more: &[&str]| {
+            let url = "http://nobody.invalid/v1";
+            let ran = Program::new(["chat", "-m", name, "hi"].iter().chain(more));
+            ran.variable("OPENAI_API_KEY", PLANTED).variable("OPENAI_BASE_URL", url).run()
+        };
+        ask(&[]).check(3, "", &["openai (refusing to send a credential over plain HTTP", "--plain-key"]);
+        let told = ask(&["--plain-key"]);
+        told.check(3, "", &["asked: openai ("]);
+        assert!(!told.stderr.contains("plain HTTP") && !told.stderr.contains(PLANTED), "{told:#?}");
+    }
     // The same goes for a provider behind a gateway.
     for (more, code, says) in [(&[][..], 3, "--plain-key"), (&["--plain-key"], 5, "nobody.invalid")] {
         let ran = Program::new(["chat", "-m", "openai:m", "hi"].iter().chain(more));
@@ -101,6 +113,19 @@ fn a_key_that_a_server_repeats_is_not_shown() {
             assert!(!format!("{ran:?}").contains("planted"), "{ran:#?}");
         }
         assert!(has_key(&server.received()[0], PLANTED), "it was sent, so it could be repeated");
+    }
+}
+
+/// What is named as a key is one, however short it is: as a word, since it may be a part of many.
+#[test]
+fn a_short_key_is_not_shown() {
+    const SHORT: &str = "sk-pl4";
+    let body = format!(r#"{{"error":{{"message":"bad key {SHORT}, not {SHORT}x"}}}}"#);
+    let failing = Server::saying(response("401 Unauthorized", "", &body));
+    for name in ["MINE", "OPENAI_API_KEY"] {
+        let ran = Program::chat(&failing, &["--key-env", name, "-v", "hi"]).variable(name, SHORT).run();
+        ran.check(4, "", &["bad key [redacted], not sk-pl4x"]);
+        assert!(!ran.stderr.contains("key sk-pl4"), "{ran:#?}");
     }
 }
 

@@ -7,12 +7,15 @@
 //! may go.
 #![forbid(unsafe_code)]
 
+mod address;
+mod blot;
 mod kept;
 mod limits;
 mod model;
 mod pace;
 mod source;
 
+pub use address::no_base;
 pub use limits::GenerationLimits;
 pub use model::HttpModel;
 /// The crates whose types a model is made of, in the versions that this one uses.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use loquat_core::{
     Answer, BoxFuture, ChatRequest, Context, Delivery, EmbedRequest, Embeddings, Endpoint, Error, ErrorKind,
-    Event, Meta, Model, ModelInfo, Moderation, RateLimits, Result, Secret,
+    Event, Meta, Model, ModelInfo, Moderation, RateLimits, Result,
 };
 use loquat_provider::{
     DecodeLimits, DecoderMemory, Format, Head, Outgoing,
@@ -21,7 +21,9 @@ use tokio::time::Instant;
 
 use crate::{
     GenerationLimits,
-    source::{BodySource, Watch, asks_to_think, without},
+    address::{base_of, no_base, shown},
+    blot::Blot,
+    source::{BodySource, Watch, asks_to_think},
 };
 
 /// Most bytes read of an error's body: a message, not a download.
@@ -53,8 +55,8 @@ struct Inner {
     deadline_header: Option<HeaderName>,
     /// What each request has besides.
     headers: HeaderMap,
-    /// What is blotted out of what the peer says, line by line; see [`Inner::secrets`].
-    blotted: Option<Secret>,
+    /// What is blotted out of what the peer says.
+    blot: Blot,
     /// What answers leave for those after them; made for the first.
     memory: OnceLock<DecoderMemory>,
 }
@@ -63,13 +65,12 @@ impl HttpModel {
     /// A model at that endpoint, dialled where the endpoint allows it ([`Transport::within`]).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidRequest`] for a base URL that is none, has a query or a fragment, or is that of one of the format's calls
+    /// [`ErrorKind::InvalidRequest`] for a base URL that is none ([`no_base`]), or is that of one of the format's calls
     /// (`…/chat/completions`), [`ErrorKind::NotConfigured`] for a credential that would travel over plain HTTP to another machine, which
     /// the endpoint does not allow.
     pub fn new(transport: Transport, format: &'static dyn Format, endpoint: Endpoint) -> Result<Self> {
-        if endpoint.base_url.contains(['?', '#']) {
-            let what = "the base URL has a query or a fragment, and the path of each call comes behind it: leave that out";
-            return Err(Error::new(ErrorKind::InvalidRequest, what));
+        if let Some(what) = no_base(&endpoint.base_url) {
+            return Err(Error::new(ErrorKind::InvalidRequest, format!("the base URL: {what}")));
         }
         if let Some(base) = base_of(&endpoint.base_url, format) {
             let base = shown(base, "");
@@ -86,7 +87,7 @@ impl HttpModel {
             None => transport,
         };
         Ok(Self(Arc::new(Inner {
-            blotted: endpoint.credential.clone(),
+            blot: Blot::new(endpoint.credential.as_ref()),
             transport,
             format,
             endpoint,
@@ -121,7 +122,8 @@ impl HttpModel {
     }
 
     /// With that header field in each request: for a gateway that asks for one. It takes the place of ours of the same name, and a
-    /// request's own takes its; a value that is marked as sensitive is shown nowhere, and kept from plain HTTP as a credential is.
+    /// request's own takes its; a value that is marked as sensitive is shown nowhere, blotted out of errors where the peer repeats it
+    /// ([`Secret::redact`](loquat_core::Secret::redact)), and kept from plain HTTP as a credential is.
     ///
     /// # Errors
     /// [`ErrorKind::NotConfigured`] for a sensitive value that would travel over plain HTTP to another machine, which the endpoint does
@@ -132,9 +134,7 @@ impl HttpModel {
         }
         Ok(self.change(|inner| {
             inner.headers.insert(name, value);
-            let secrets = inner.secrets();
-            let lines: Vec<_> = secrets.iter().map(Secret::expose).collect();
-            inner.blotted = Some(Secret::new(lines.join("\n"))).filter(|secret| !secret.is_empty());
+            inner.blot.set_values(inner.headers.values());
         }))
     }
 
@@ -156,7 +156,7 @@ impl HttpModel {
             decode_limits: shared.decode_limits,
             deadline_header: shared.deadline_header.clone(),
             headers: shared.headers.clone(),
-            blotted: shared.blotted.clone(),
+            blot: shared.blot.clone(),
             memory: shared.memory.clone(),
         });
         change(&mut inner);
@@ -182,7 +182,8 @@ impl HttpModel {
         inner.add_context(&mut request.headers, &context)?;
         inner.add_headers(&mut request.headers, &[])?;
         request.first_byte = Some(limit);
-        let response = inner.transport.send(&context, request).await.map_err(|error| inner.redact(error))?;
+        let response =
+            inner.transport.send(&context, request).await.map_err(|error| inner.blot.error(error))?;
         if !response.status.is_success() {
             return Err(inner.refusal("GET", inner.format.models_path(), response).await);
         }
@@ -273,7 +274,8 @@ impl HttpModel {
         });
 
         let started = Instant::now();
-        let response = inner.transport.send(context, outgoing).await.map_err(|error| inner.redact(error))?;
+        let response =
+            inner.transport.send(context, outgoing).await.map_err(|error| inner.blot.error(error))?;
         if context.probe().is_some() {
             context.report(&Event::Head {
                 status: response.status.as_u16(),
@@ -294,7 +296,7 @@ impl HttpModel {
         let memory = inner.memory.get_or_init(DecoderMemory::new);
         let decoder = inner.format.decoder_in(&head, limits, Some(memory));
         let watch = Watch::new(inner.limits, started, context.deadline(), request);
-        let source = BodySource::new(response.body, decoder, watch, inner.blotted.clone());
+        let source = BodySource::new(response.body, decoder, watch, inner.blot.clone());
         Ok(Answer::new(source).with_meta(meta))
     }
 }
@@ -328,7 +330,8 @@ impl Inner {
         self.add_context(&mut request.headers, &context)?;
         self.add_headers(&mut request.headers, &[])?;
         request.first_byte = Some(limit);
-        let response = self.transport.send(&context, request).await.map_err(|error| self.redact(error))?;
+        let response =
+            self.transport.send(&context, request).await.map_err(|error| self.blot.error(error))?;
         if !response.status.is_success() {
             return Err(self.refusal(method.as_str(), &path, response).await);
         }
@@ -410,22 +413,7 @@ impl Inner {
         let _ = tokio::time::timeout(self.limits.after_finish, reading).await;
         let head = Head { status: status.as_u16(), headers: &headers };
         let error = with_date(self.format.error(&head, &read), &head, received);
-        self.redact(error.with_asked(format!("{method} {}", shown(&self.base_url, path))))
-    }
-
-    fn redact(&self, error: Error) -> Error {
-        self.secrets().iter().fold(error, without)
-    }
-
-    /// The credential, then the values of headers that are marked as sensitive, each also without the word before it (`Bearer`).
-    fn secrets(&self) -> Vec<Secret> {
-        /// A shorter value is no key, and would blot out half the text.
-        const LEAST_BYTES: usize = 8;
-        let values = self.headers.values().filter(|value| value.is_sensitive());
-        let values = values.filter_map(|value| value.to_str().ok());
-        let parts = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, part)| part)]);
-        let parts = parts.flatten().filter(|part| part.len() >= LEAST_BYTES).map(Secret::new);
-        self.endpoint.credential.iter().cloned().chain(parts).collect()
+        self.blot.error(error.with_asked(format!("{method} {}", shown(&self.base_url, path))))
     }
 }
 
@@ -443,41 +431,6 @@ fn not_in_the_open(origin: &Origin, endpoint: &Endpoint, what: &str) -> Result<(
              routes `plain_key = true`, for the program loquat `--plain-key`"
         ),
     ))
-}
-
-/// An address to be shown: without a user's name and password, and without its query, which may hold a key.
-fn shown(base_url: &str, path: &str) -> String {
-    let before_query = |text: &str| text.find(['?', '#']).unwrap_or(text.len());
-    let base_url = &base_url[..before_query(base_url)];
-    let (scheme, rest) = base_url.split_once("://").unwrap_or(("", base_url));
-    let (authority, folder) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{folder}{}", &path[..before_query(path)])
-}
-
-/// The calls that are made under the same base: who gives the address of one in place of the base has most likely one of these. Those
-/// of one word may be anything else, except behind `/v1`.
-const CALLS: [&[&str]; 3] = [
-    &["chat/completions", "completions", "responses", "embeddings", "models"],
-    &["messages", "models"],
-    &["api/chat", "api/generate"],
-];
-
-/// The base of an address that ends in the path of a call, as examples of curl have it. An address that ends in the path of another
-/// format's call is a base: a gateway's prefix may be called `/api/chat`.
-fn base_of<'a>(base_url: &'a str, format: &dyn Format) -> Option<&'a str> {
-    let address = base_url.trim_end_matches('/');
-    let base = |call: &&str| {
-        let base = address.strip_suffix(*call)?.strip_suffix('/')?;
-        let is_meant = call.contains('/') || base.ends_with("/v1");
-        (is_meant && base.contains("://")).then_some(base)
-    };
-    if !CALLS.iter().copied().flatten().any(|call| base(call).is_some()) {
-        return None;
-    }
-    let asked = format.encode(&ChatRequest::new("").with_user("?"), "model").ok()?.path;
-    let of_format = CALLS.iter().filter(|calls| calls.contains(&asked.as_str()));
-    of_format.copied().flatten().find_map(base)
 }
 
 /// The error with the time that its head names as a date, where the response has no `Date` for the format to count from: counted from
@@ -502,55 +455,5 @@ impl fmt::Debug for HttpModel {
             .field("format", &self.0.format.name())
             .field("endpoint", &self.0.endpoint)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_of_a_call_is_told_from_a_base() {
-        use loquat_provider::{
-            ANTHROPIC_MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_RESPONSES,
-        };
-        let formats: [(&str, &dyn Format); 5] = [
-            ("chat", &OPENAI_CHAT),
-            ("responses", &OPENAI_RESPONSES),
-            ("messages", &ANTHROPIC_MESSAGES),
-            ("ollama", &OLLAMA_CHAT),
-            ("generate", &OLLAMA_GENERATE),
-        ];
-        for (address, base, of) in [
-            ("http://host/v1/chat/completions", "http://host/v1", &["chat", "responses"][..]),
-            ("http://host/v1/chat/completions/", "http://host/v1", &["chat", "responses"]),
-            ("http://host/v1/responses", "http://host/v1", &["chat", "responses"]),
-            ("http://host/v1/messages", "http://host/v1", &["messages"]),
-            ("http://host/v1/models", "http://host/v1", &["chat", "responses", "messages"]),
-            ("http://host/api/chat", "http://host", &["ollama", "generate"]),
-            ("http://host/x/api/generate/", "http://host/x", &["ollama", "generate"]),
-            ("http://host/v1", "", &[]),
-            ("http://host/models", "", &[]),
-            ("http://host/my-messages", "", &[]),
-            ("http://chat/completions", "", &[]),
-            ("http://chat/completions.example", "", &[]),
-        ] {
-            for (name, format) in formats {
-                let expected = of.contains(&name).then_some(base);
-                assert_eq!(base_of(address, format), expected, "{address} for {name}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_address_is_shown_without_what_may_be_secret() {
-        for (base_url, path, address) in [
-            ("https://me:planted@host:1/v1/", "chat?key=planted", "https://host:1/v1/chat"),
-            ("https://host/v1?key=planted#/", "", "https://host/v1"),
-            ("http://host/", "models", "http://host/models"),
-            ("http://host", "", "http://host"),
-        ] {
-            assert_eq!(shown(base_url, path), address);
-        }
     }
 }

@@ -12,13 +12,14 @@ use std::{
     time::Duration,
 };
 
-use loquat_core::{ChatRequest, Delivery, Delta, Ending, Error, ErrorKind, Secret, Source, Step};
+use loquat_core::{ChatRequest, Delivery, Delta, Error, ErrorKind, Source, Step};
 use loquat_provider::{Advance, Decoder};
 use loquat_transport::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     GenerationLimits,
+    blot::Blot,
     pace::{Pace, WINDOW},
 };
 
@@ -206,13 +207,13 @@ pub(crate) struct BodySource {
     body: Option<Body>,
     watch: Watch,
     /// Blotted out of whatever a peer says in an error.
-    secret: Option<Secret>,
+    blot: Blot,
 }
 
 impl BodySource {
-    pub(crate) fn new(body: Body, decoder: Decoder, watch: Watch, secret: Option<Secret>) -> Self {
+    pub(crate) fn new(body: Body, decoder: Decoder, watch: Watch, blot: Blot) -> Self {
         let timer = Timer::new(watch.due(Stage::default()).at);
-        Self { body: Some(body), decoder, watch, timer, secret, arrived: None }
+        Self { body: Some(body), decoder, watch, timer, blot, arrived: None }
     }
 
     fn end_body(&mut self, cause: Option<Error>) {
@@ -337,7 +338,7 @@ impl Source for BodySource {
                         // The terminal event came before the end of the body: the connection may be of use yet.
                         body.finish();
                     }
-                    return Poll::Ready(Step::End(redacted(ending, self.secret.as_ref())));
+                    return Poll::Ready(Step::End(self.blot.ending(ending)));
                 }
                 Advance::NeedBytes => task::ready!(self.poll_bytes(cx)),
             }
@@ -358,26 +359,5 @@ impl Source for BodySource {
 
     fn arrived(&self) -> Option<std::time::Instant> {
         self.arrived.map(Instant::into_std)
-    }
-}
-
-/// The error without the credential, and without each part of one that has several: those that sign are lines.
-pub(crate) fn without(error: Error, secret: &Secret) -> Error {
-    /// Of those parts, a region is no secret.
-    const LEAST_BYTES: usize = 16;
-    // The first is the key, however short it is.
-    let parts = (0..).zip(secret.expose().lines());
-    let parts = parts.filter(|(number, part)| *number == 0 || part.len() >= LEAST_BYTES);
-    parts.map(|(_, part)| part).fold(error.redact(secret), |error, part| error.redact(&Secret::new(part)))
-}
-
-/// Blots the credential out of what a peer said.
-fn redacted(ending: Ending, secret: Option<&Secret>) -> Ending {
-    match (ending, secret) {
-        (Ending::Failed(error), Some(secret)) => Ending::Failed(without(error, secret)),
-        (Ending::Truncated { cause: Some(cause) }, Some(secret)) => {
-            Ending::Truncated { cause: Some(without(cause, secret)) }
-        }
-        (ending, _) => ending,
     }
 }

@@ -560,26 +560,32 @@ async fn a_header_takes_the_place_of_ours_and_a_requests_own_that_of_both() {
 }
 
 #[tokio::test]
-async fn the_value_of_a_secret_header_is_blotted_where_a_peer_repeats_it() {
-    const TOKEN: &str = "planted-gateway-token";
+async fn secrets_are_blotted_where_a_peer_repeats_them() {
     let asking = |address: SocketAddr| {
-        let mut value = http::HeaderValue::try_from(format!("Bearer {TOKEN}")).expect("valid");
-        value.set_sensitive(true);
-        model(address, quick()).with_header(http::HeaderName::from_static("x-gateway"), value).expect("here")
+        let headers =
+            [("x-gateway", "Bearer planted-gateway-token"), ("x-team", "sk-plan7"), ("x-short", "pl8")];
+        headers.into_iter().fold(model(address, quick()), |model, (name, value)| {
+            let mut value = http::HeaderValue::from_static(value);
+            value.set_sensitive(true);
+            model.with_header(http::HeaderName::from_static(name), value).expect("here")
+        })
     };
-    let repeated = format!("{{\"error\":{{\"message\":\"who is {TOKEN} with {KEY}?\"}}}}");
+    let repeated = format!(
+        "{{\"error\":{{\"message\":\"who is planted-gateway-token with {KEY} of sk-plan7 at pl8?\"}}}}"
+    );
+    let blotted = "who is [redacted] with [redacted] of [redacted] at pl8?";
     let refused = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n{repeated}", repeated.len());
     let (address, _) = peer(vec![Do::Send(refused)]).await;
     let request = Arc::new(ChatRequest::new("").with_user("hello"));
     let error = asking(address).infer(&Context::new(), request.clone()).await.expect_err("refused");
     let shown = format!("{error} {error:?}");
-    assert!(shown.contains("who is [redacted] with [redacted]?"), "{shown}");
+    assert!(shown.contains(blotted), "{shown}");
 
     let script = vec![head(), chunk("x"), Do::Send(format!("data: {repeated}\n\n"))];
     let (address, _) = peer(script).await;
     let answer = asking(address).infer(&Context::new(), request).await.expect("accepted");
     let shown = format!("{:?}", ended(answer).await.1);
-    assert!(shown.contains("who is [redacted] with [redacted]?"), "{shown}");
+    assert!(shown.contains(blotted), "{shown}");
 }
 
 #[tokio::test]

@@ -279,15 +279,13 @@ impl Error {
     }
 
     /// Blots a credential out of everything this error shows. A peer may repeat what it was sent, so whoever sent a
-    /// credential calls this on what came back. [`raw_body`](Self::raw_body) stays as it came.
+    /// credential calls this on what came back. How short it may be, [`Secret::redact`] says. [`raw_body`](Self::raw_body) stays as it
+    /// came.
     #[must_use]
     pub fn redact(self, secret: &Secret) -> Self {
-        let shows = |text: &str| {
-            !secret.is_empty() && (text.contains(secret.expose()) || secret.cut_in(text).is_some())
-        };
         let inner = &*self.0;
         let shown = [&inner.asked, &inner.code, &inner.request_id, &inner.parameter].map(Option::as_deref);
-        if ![Some(&*inner.message)].into_iter().chain(shown).flatten().any(shows) {
+        if ![Some(&*inner.message)].into_iter().chain(shown).flatten().any(|text| secret.is_in(text)) {
             return self;
         }
         self.change(|inner| {

@@ -7,6 +7,9 @@ use std::{fmt, sync::Arc};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
+/// The fewest bytes that are taken for a credential, or the beginning of one, wherever they stand.
+const LEAST_ANYWHERE_BYTES: usize = 8;
+
 impl Secret {
     /// Wraps a credential; surrounding white space (a shell's trailing newline) is cut off.
     pub fn new(text: impl AsRef<str>) -> Self {
@@ -25,22 +28,47 @@ impl Secret {
 
     /// `text` with every occurrence of this credential blotted out; for messages that came from a peer, which may
     /// repeat what it was sent.
+    ///
+    /// One of eight bytes or more is found wherever it stands. One of four to seven is, too, but as a word by itself, with neither letter
+    /// nor digit beside it: a gateway's `sk-1234` is a secret, a `test` inside of `latest` is none. One of less than four stays: it is
+    /// guessed in no time, and messages full of holes would only say what it is.
     pub fn redact(&self, text: &str) -> String {
-        if self.0.is_empty() {
-            return text.to_owned();
-        }
-        let whole = match self.cut_in(text) {
-            Some(start) => &format!("{}[redacted]…", &text[..start]),
-            None => text,
+        const BLOT: &str = "[redacted]";
+        let (text, cut) = match self.cut_in(text) {
+            Some(start) => (&text[..start], Some("…")),
+            None => (text, None),
         };
-        whole.replace(&*self.0, "[redacted]")
+        let (mut blotted, mut seen) = (String::with_capacity(text.len()), 0);
+        for start in self.places_in(text) {
+            blotted.extend([&text[seen..start], BLOT]);
+            seen = start + self.0.len();
+        }
+        blotted += &text[seen..];
+        blotted.extend(cut.into_iter().flat_map(|cut| [BLOT, cut]));
+        blotted
+    }
+
+    /// Whether that text shows it: [`redact`](Self::redact) would change it.
+    pub fn is_in(&self, text: &str) -> bool {
+        self.places_in(text).next().is_some() || self.cut_in(text).is_some()
+    }
+
+    fn places_in<'a>(&'a self, text: &'a str) -> impl Iterator<Item = usize> + 'a {
+        const LEAST_BYTES: usize = 4;
+        let length = self.0.len();
+        let found = (length >= LEAST_BYTES).then(|| text.match_indices(&*self.0)).into_iter().flatten();
+        let is_word = move |start: usize| {
+            let beside = [text[..start].chars().next_back(), text[start + length..].chars().next()];
+            !beside.into_iter().flatten().any(char::is_alphanumeric)
+        };
+        found.map(|(start, _)| start).filter(move |start| length >= LEAST_ANYWHERE_BYTES || is_word(*start))
     }
 
     /// Where its beginning is, if that is the end of a text that was cut, as `…` says: eight bytes of it, or more.
-    pub(crate) fn cut_in(&self, text: &str) -> Option<usize> {
-        const LEAST_BYTES: usize = 8;
+    fn cut_in(&self, text: &str) -> Option<usize> {
         let rest = text.strip_suffix('…')?;
-        let mut beginnings = (LEAST_BYTES..self.0.len()).rev().filter_map(|length| self.0.get(..length));
+        let mut beginnings =
+            (LEAST_ANYWHERE_BYTES..self.0.len()).rev().filter_map(|length| self.0.get(..length));
         beginnings.find(|beginning| rest.ends_with(beginning)).map(|found| rest.len() - found.len())
     }
 }
@@ -74,5 +102,24 @@ mod tests {
         assert!(!format!("{secret:?} {:#?}", Some(&secret)).contains("very"));
         assert_eq!(secret.redact("bad key sk-very-secret!"), "bad key [redacted]!");
         assert_eq!(Secret::new("").redact("text"), "text");
+    }
+
+    #[test]
+    fn a_short_one_is_blotted_out_where_it_is_a_word() {
+        for (secret, text, blotted) in [
+            ("12345678", "a12345678b", "a[redacted]b"),
+            ("sk-1234", "the key sk-1234, not (sk-1234)", "the key [redacted], not ([redacted])"),
+            ("sk-1234", "sk-12345 xsk-1234 ésk-1234", "sk-12345 xsk-1234 ésk-1234"),
+            ("test", "test: the latest test", "[redacted]: the latest [redacted]"),
+            ("key", "no key", "no key"),
+            ("é12", "é12é12", "é12é12"),
+            ("é12", "é12 é12", "[redacted] [redacted]"),
+            ("planted-key", "planted-key of planted-…", "[redacted] of [redacted]…"),
+            ("test", "the te…", "the te…"),
+        ] {
+            let secret = Secret::new(secret);
+            assert_eq!(secret.redact(text), blotted, "{text}");
+            assert_eq!(secret.is_in(text), text != blotted, "{text}");
+        }
     }
 }

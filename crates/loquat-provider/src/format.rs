@@ -81,6 +81,18 @@ pub trait Format: Send + Sync + fmt::Debug {
     fn decode_models(&self, body: &[u8]) -> Result<Vec<ModelInfo>>;
 }
 
+/// What of a credential is secret by itself, for who blots it out of messages: all of it; of a key pair that signs
+/// (`AwsCredentials`) the id, the key and the token, without the region.
+pub fn secrets_in(credential: &Secret) -> Vec<Secret> {
+    #[cfg(feature = "sigv4")]
+    if let Some(pair) = crate::AwsCredentials::read(credential) {
+        let secrets =
+            [Some(Secret::from(pair.access_key_id)), Some(pair.secret_access_key), pair.session_token];
+        return secrets.into_iter().flatten().collect();
+    }
+    vec![credential.clone()]
+}
+
 /// A request as it is about to be sent, for what signs it. `Debug` shows the body's size only.
 #[derive(Clone, Copy)]
 #[non_exhaustive]

@@ -73,7 +73,7 @@ pub use cohere::{COHERE_CHAT, CohereChat};
 pub use completions::{OLLAMA_GENERATE, OPENAI_COMPLETIONS, OllamaGenerate, OpenAiCompletions};
 pub use dashscope::{DASHSCOPE, DASHSCOPE_CUMULATIVE, DashScope};
 pub use decoder::{Advance, Decoder};
-pub use format::{Encoded, Format, Outgoing, by_name, format_names};
+pub use format::{Encoded, Format, Outgoing, by_name, format_names, secrets_in};
 pub use gemini::{GEMINI, GEMINI_VERTEX, Gemini};
 pub use head::Head;
 /// The types of `http` that appear in this crate's own.

@@ -3,8 +3,9 @@
 //! A new one is a line here, a line in `tests/profiles.rs` and a recording. Whether a listed address answers is for `doctor` to find out.
 
 use crate::{
-    ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, Format, GEMINI, GEMINI_INTERACTIONS,
-    OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE, OPENAI_COMPLETIONS, OPENAI_RESPONSES,
+    ANTHROPIC_MESSAGES, AZURE_OPENAI, AZURE_OPENAI_DEPLOYMENT, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE,
+    Format, GEMINI, GEMINI_INTERACTIONS, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE,
+    OPENAI_COMPLETIONS, OPENAI_RESPONSES,
     openai::{DEEPSEEK_CHAT, GEMINI_OPENAI_CHAT, MISTRAL_CHAT, OPENAI_LIKE_CHAT, OPENROUTER_CHAT, QWEN_CHAT},
 };
 
@@ -14,7 +15,8 @@ use crate::{
 pub struct Profile {
     /// The short name, the part before the colon in `openai:gpt-4o`.
     pub name: &'static str,
-    /// Scheme, host and path prefix, without a slash at its end; a path of the format is put behind it with one between.
+    /// Scheme, host and path prefix, without a slash at its end; a path of the format is put behind it with one between. Empty where
+    /// each customer has an address of their own, which has to be given.
     pub base_url: &'static str,
     /// The environment variable that holds the key; `None` for servers that ask for none.
     pub key_variable: Option<&'static str>,
@@ -71,6 +73,8 @@ impl Profile {
 const OPENAI: Profile = Profile::new("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", &OPENAI_CHAT);
 const ANTHROPIC: Profile =
     Profile::new("anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", &ANTHROPIC_MESSAGES);
+/// Its listing is of models that could be deployed, not of those that can be asked.
+const AZURE: Profile = Profile::new("azure", "", "AZURE_OPENAI_API_KEY", &AZURE_OPENAI).without_listing();
 const GOOGLE: Profile =
     Profile::new("gemini", "https://generativelanguage.googleapis.com/v1beta", "GEMINI_API_KEY", &GEMINI);
 const OLLAMA: Profile = Profile::local("ollama", "http://127.0.0.1:11434", &OLLAMA_CHAT);
@@ -87,6 +91,8 @@ static PROFILES: &[Profile] = &[
     Profile::variant("openai-responses", &OPENAI, OPENAI.base_url, &OPENAI_RESPONSES),
     Profile::variant("openai-completions", &OPENAI, OPENAI.base_url, &OPENAI_COMPLETIONS),
     ANTHROPIC,
+    AZURE,
+    Profile::variant("azure-deployment", &AZURE, "", &AZURE_OPENAI_DEPLOYMENT),
     GOOGLE,
     Profile::variant("gemini-interactions", &GOOGLE, GOOGLE.base_url, &GEMINI_INTERACTIONS),
     Profile::variant(
@@ -161,7 +167,9 @@ mod tests {
         for (position, known) in PROFILES.iter().enumerate() {
             assert!(PROFILES[..position].iter().all(|other| other.name != known.name), "{}", known.name);
             assert!(!known.base_url.ends_with('/'), "{}", known.name);
-            assert_eq!(known.base_url.starts_with("https://"), !known.is_local(), "{}", known.name);
+            if !known.base_url.is_empty() {
+                assert_eq!(known.base_url.starts_with("https://"), !known.is_local(), "{}", known.name);
+            }
             assert!(std::ptr::eq(profile(known.name).expect("listed"), known));
             if let Some(first) = known.variant_of {
                 assert_eq!(

@@ -287,6 +287,17 @@ mod tests {
     }
 
     #[test]
+    fn the_parts_of_a_key_pair_are_secrets_and_the_region_is_none() {
+        let pair = AwsCredentials::new("id", "secret").with_region("eu-west-1");
+        let secrets = |key: Secret| {
+            crate::secrets_in(&key).iter().map(|part| part.expose().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(secrets(pair.clone().into()), ["id", "secret"]);
+        assert_eq!(secrets(pair.with_session_token("token").into()), ["id", "secret", "token"]);
+        assert_eq!(secrets(Secret::new("a-bearers-key")), ["a-bearers-key"]);
+    }
+
+    #[test]
     fn the_address_tells_the_region() {
         assert_eq!(region_of("bedrock-runtime.eu-central-1.amazonaws.com"), Some("eu-central-1"));
         assert_eq!(region_of("bedrock-runtime-fips.us-east-1.amazonaws.com"), Some("us-east-1"));

@@ -7,12 +7,19 @@ use loquat_provider::{
     GEMINI_VERTEX, OPENAI_CHAT, operations, profile, profiles,
 };
 
-/// Name, address of a streamed request, variable of the key, header that carries it.
+/// Name, address of a streamed request (its path where the rest is a customer's own), variable of the key, header that carries it.
 const TABLE: &[(&str, &str, &str, &str)] = &[
     ("openai", "https://api.openai.com/v1/chat/completions", "OPENAI_API_KEY", "authorization"),
     ("openai-responses", "https://api.openai.com/v1/responses", "OPENAI_API_KEY", "authorization"),
     ("openai-completions", "https://api.openai.com/v1/completions", "OPENAI_API_KEY", "authorization"),
     ("anthropic", "https://api.anthropic.com/v1/messages", "ANTHROPIC_API_KEY", "x-api-key"),
+    ("azure", "/chat/completions", "AZURE_OPENAI_API_KEY", "api-key"),
+    (
+        "azure-deployment",
+        "/deployments/m/chat/completions?api-version=2024-10-21",
+        "AZURE_OPENAI_API_KEY",
+        "api-key",
+    ),
     (
         "gemini",
         "https://generativelanguage.googleapis.com/v1beta/models/m:streamGenerateContent?alt=sse",

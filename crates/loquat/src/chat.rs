@@ -214,22 +214,8 @@ impl Chat {
     /// # Errors
     /// What kept the answer from starting; later failures are its [`Ending`](crate::Ending).
     pub async fn stream(self) -> Result<Answer> {
-        #[cfg(feature = "client")]
-        let client = match &self.whom {
-            Whom::Client(client) => Some(client.clone()),
-            Whom::Model(_) => None,
-        };
         let (model, context, request) = self.resolve().await?;
-        let request = Arc::new(request);
-        let begun = model.infer(&context, request.clone()).await;
-        // Who was believed to list it does not have it: the next one to ask for it looks again.
-        #[cfg(feature = "client")]
-        if let (Some(client), Err(error)) = (client, &begun)
-            && error.kind() == loquat_core::ErrorKind::NotFound
-        {
-            client.0.listed.forget(&request.model);
-        }
-        begun
+        model.infer(&context, Arc::new(request)).await
     }
 
     /// Sends it and waits for the whole answer. On the wire it is streamed all the same, unless

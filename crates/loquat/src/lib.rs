@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `engine`, `engine:PATH.gguf` | the embedded engine (feature `engine`): no key, no network |
 //! | `openai:gpt-4o`, `anthropic:…`, `ollama:…`, `qwen:…` | that provider, with the key its environment variable holds |
+//! | `azure:NAME` | that deployment at the resource in `AZURE_OPENAI_ENDPOINT` |
 //! | `gpt-4o` | the one configured provider that lists it; an error where several or none do |
 //!
 //! # Several models
@@ -23,6 +24,8 @@
 
 #[cfg(feature = "client")]
 mod aws;
+#[cfg(feature = "client")]
+mod azure;
 mod chat;
 #[cfg(feature = "otlp")]
 mod collecting;
@@ -110,7 +113,7 @@ pub use runtime::watch_runtime;
 pub mod router {
     pub use loquat_router::*;
 
-    pub use crate::route_file::{plan_from_file, plan_without_keys, reload};
+    pub use crate::route_file::{find_key, plan_from_file, plan_without_keys, reload};
 }
 #[cfg(feature = "schedule")]
 pub use loquat_schedule as schedule;

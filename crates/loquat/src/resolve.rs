@@ -8,7 +8,9 @@ use std::{
 
 use futures_util::future::join_all;
 use loquat_client::HttpModel;
-use loquat_core::{Context, Endpoint, Error, ErrorKind, Model, ModelInfo, Result};
+use loquat_core::{
+    Answer, BoxFuture, ChatRequest, Context, Endpoint, Error, ErrorKind, Model, ModelInfo, Result,
+};
 use loquat_provider::{Format, Profile};
 
 use crate::{Client, wiring::Server};
@@ -53,8 +55,9 @@ impl Client {
     /// The model of that name, and its name at the endpoint.
     ///
     /// A name without a provider costs a listing of each configured provider, asked side by side within
-    /// [`GenerationLimits::listing`](loquat_client::GenerationLimits::listing); who lists it is then believed for ten minutes, of up to
-    /// 256 names, where no other one was late or failed for a reason that may pass, and until a chat there finds no such model.
+    /// [`GenerationLimits::listing`](loquat_client::GenerationLimits::listing); who lists it is then believed for ten minutes, or for one
+    /// where another one was late or failed for a reason that may pass; of up to 256 names, and until the model that this gives is asked
+    /// there and is not found.
     ///
     /// # Errors
     /// [`ErrorKind::NotConfigured`] where nothing or several things go by that name, or a key is missing; the
@@ -158,8 +161,14 @@ impl Client {
         }
     }
 
+    /// That model of the provider that is believed to list it.
+    fn believed(&self, model: HttpModel, name: &str) -> Arc<dyn Model> {
+        let model = self.0.scheduled(model, name);
+        Arc::new(Believed { model, client: self.clone(), name: name.to_owned() })
+    }
+
     /// The one configured provider that lists a bare name. All of them are asked for their listing, side by side; who it was is believed
-    /// for ten minutes.
+    /// for a while.
     async fn by_listing(&self, context: &Context, name: &str) -> Result<(Arc<dyn Model>, String)> {
         if name.is_empty() {
             return Err(Error::new(
@@ -171,7 +180,7 @@ impl Client {
             && let Some(profile) = loquat_provider::profile(&provider)
         {
             let model = self.http_model(profile, name)?;
-            return Ok((self.0.scheduled(model, name), name.to_owned()));
+            return Ok((self.believed(model, name), name.to_owned()));
         }
         let configured: Vec<_> = loquat_provider::profiles()
             .iter()
@@ -191,10 +200,10 @@ impl Client {
         match (found.pop(), found.as_slice()) {
             (Some(model), []) => {
                 // Who was merely late may list it, too.
-                if listings.iter().all(|listing| listing.as_ref().err().is_none_or(is_settled)) {
-                    self.0.listed.keep(name, &model.endpoint().provider, Instant::now());
-                }
-                Ok((self.0.scheduled(model.clone(), name), name.to_owned()))
+                let all_said = listings.iter().all(|listing| listing.as_ref().err().is_none_or(is_settled));
+                let life = if all_said { MAX_AGE } else { MAX_AGE_IN_DOUBT };
+                self.0.listed.keep(name, &model.endpoint().provider, Instant::now() + life);
+                Ok((self.believed(model.clone(), name), name.to_owned()))
             }
             (Some(last), others) => {
                 let who: Vec<_> =
@@ -268,7 +277,26 @@ impl Client {
     }
 }
 
-/// Which provider lists a bare name, as far as that was asked lately.
+/// A model that was found by a bare name. Where it is not there after all, the next one to ask for that name looks again.
+struct Believed {
+    model: Arc<dyn Model>,
+    client: Client,
+    name: String,
+}
+
+impl Model for Believed {
+    fn infer<'a>(&'a self, context: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
+        Box::pin(async move {
+            let begun = self.model.infer(context, request).await;
+            if begun.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+                self.client.0.listed.forget(&self.name);
+            }
+            begun
+        })
+    }
+}
+
+/// Which provider lists a bare name, and until when that is believed.
 #[derive(Debug, Default)]
 pub(crate) struct Listed(Mutex<HashMap<String, (String, Instant)>>);
 
@@ -278,20 +306,22 @@ const MAX_LISTED: usize = 256;
 const MAX_NAME_BYTES: usize = 256;
 /// How long a listing is believed: models come and go by the week, and who moved one will not wait longer.
 const MAX_AGE: Duration = Duration::from_secs(600);
+/// How long it is where somebody did not say whether they list it, too: one that is always late costs its wait once a minute.
+const MAX_AGE_IN_DOUBT: Duration = Duration::from_secs(60);
 
 impl Listed {
     fn find(&self, name: &str, now: Instant) -> Option<String> {
         let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (provider, asked) = listed.get(name)?;
-        (now.saturating_duration_since(*asked) < MAX_AGE).then(|| provider.clone())
+        let (provider, until) = listed.get(name)?;
+        (now < *until).then(|| provider.clone())
     }
 
     /// Nobody is believed to have it any more.
-    pub(crate) fn forget(&self, name: &str) {
+    fn forget(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    fn keep(&self, name: &str, provider: &str, now: Instant) {
+    fn keep(&self, name: &str, provider: &str, until: Instant) {
         if name.len() > MAX_NAME_BYTES {
             return;
         }
@@ -299,7 +329,7 @@ impl Listed {
         if listed.len() >= MAX_LISTED && !listed.contains_key(name) {
             listed.clear(); // what is forgotten is asked for again
         }
-        listed.insert(name.to_owned(), (provider.to_owned(), now));
+        listed.insert(name.to_owned(), (provider.to_owned(), until));
     }
 }
 
@@ -422,10 +452,17 @@ mod tests {
     fn every_profile_makes_a_model() {
         for profile in loquat_provider::profiles() {
             let owner = profile.variant_of.unwrap_or(profile.name);
-            let client = Client::builder().key(owner, "k").build().expect("a client");
+            let (builder, place) = match profile.base_url {
+                "" => (
+                    Client::builder().provider_url(profile.name, "https://own.example"),
+                    "https://own.example",
+                ),
+                known => (Client::builder(), known),
+            };
+            let client = builder.key(owner, "k").build().expect("a client");
             let model = client.http_model(profile, "m").expect(profile.name);
             let endpoint = model.endpoint();
-            assert_eq!((endpoint.base_url.as_str(), endpoint.model.as_str()), (profile.base_url, "m"));
+            assert_eq!((endpoint.base_url.as_str(), endpoint.model.as_str()), (place, "m"));
             assert!(endpoint.credential.is_some(), "{}", profile.name);
         }
         let client = Client::builder().key("openai", "k").build().expect("a client");
@@ -467,14 +504,14 @@ mod tests {
     fn a_listing_is_believed_for_a_while_and_boundedly() {
         let (listed, now) = (Listed::default(), Instant::now());
         assert_eq!(listed.find("gpt-4o", now), None);
-        listed.keep("gpt-4o", "openai", now);
+        listed.keep("gpt-4o", "openai", now + MAX_AGE);
         assert_eq!(listed.find("gpt-4o", now + Duration::from_secs(599)).as_deref(), Some("openai"));
         assert_eq!(listed.find("gpt-4o", now + Duration::from_secs(600)), None);
         listed.forget("gpt-4o");
         assert_eq!(listed.find("gpt-4o", now), None);
-        listed.keep(&"x".repeat(257), "openai", now);
+        listed.keep(&"x".repeat(257), "openai", now + MAX_AGE);
         for n in 0..1000 {
-            listed.keep(&n.to_string(), "openai", now);
+            listed.keep(&n.to_string(), "openai", now + MAX_AGE);
         }
         assert!(listed.0.lock().expect("not poisoned").len() <= MAX_LISTED);
         assert_eq!(listed.find(&"x".repeat(257), now), None);

@@ -28,21 +28,12 @@ pub fn plan_without_keys(path: impl AsRef<Path>) -> Result<Plan> {
     read_config(path.as_ref())?.plan(|_| Ok(Secret::new("")))
 }
 
-/// Reads the file again. The old routes stay where the new ones are refused; what is known of endpoints that stay is kept.
+/// The key that a file of routes refers to, in the variable or the file that it names: for
+/// [`Config::plan`](loquat_router::config::Config::plan) of one that was read in another way than by [`plan_from_file`].
 ///
 /// # Errors
-/// As [`plan_from_file`] and [`Router::replace`].
-pub fn reload(router: &Router, path: impl AsRef<Path>) -> Result<()> {
-    router.replace(&plan_from_file(path)?)
-}
-
-fn read_config(path: &Path) -> Result<Config> {
-    let text = read(path, MAX_CONFIG_BYTES)?;
-    let config = Config::parse(&text, Syntax::of(&path.to_string_lossy()));
-    config.map_err(|error| error.map_message(|message| format!("{}: {message}", path.display())))
-}
-
-fn find_key(reference: &KeyReference) -> Result<Secret> {
+/// [`ErrorKind::NotConfigured`] where it is not there or empty, [`ErrorKind::Local`] for a file that cannot be read.
+pub fn find_key(reference: &KeyReference) -> Result<Secret> {
     let missing = |message: String| Error::new(ErrorKind::NotConfigured, message);
     let key = match reference {
         KeyReference::Env(name) => std::env::var(name).map_err(|_| {
@@ -55,6 +46,20 @@ fn find_key(reference: &KeyReference) -> Result<Secret> {
         "" => Err(missing("its key is empty".to_owned())),
         key => Ok(Secret::new(key)),
     }
+}
+
+/// Reads the file again. The old routes stay where the new ones are refused; what is known of endpoints that stay is kept.
+///
+/// # Errors
+/// As [`plan_from_file`] and [`Router::replace`].
+pub fn reload(router: &Router, path: impl AsRef<Path>) -> Result<()> {
+    router.replace(&plan_from_file(path)?)
+}
+
+fn read_config(path: &Path) -> Result<Config> {
+    let text = read(path, MAX_CONFIG_BYTES)?;
+    let config = Config::parse(&text, Syntax::of(&path.to_string_lossy()));
+    config.map_err(|error| error.map_message(|message| format!("{}: {message}", path.display())))
 }
 
 /// A text file of at most that size, also where it grows while it is read.

@@ -1,32 +1,25 @@
 //! `loquat route`: whether a file of routes can be used, which endpoint it would choose and why, and how it would fare.
 
+mod file;
 mod plot;
 mod simulate;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use clap::{Args, Subcommand};
 use loquat::{
     Error, ErrorKind, Result,
     core::model_fn,
-    router::{
-        Abilities, Asked, Connected, EndpointSpec, Plan, Router,
-        config::{self, MAX_CONFIG_BYTES},
-        plan_from_file, plan_without_keys,
-    },
+    router::{Abilities, Asked, Connected, EndpointSpec, Plan, Router, config},
 };
 
 use crate::{
     console::{Console, write_out},
     exit::{EXIT_CODES, Exit},
-    input,
     json::to_json,
     neutral,
 };
+use file::RouteFile;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +40,7 @@ pub(crate) struct RouteArgs {
 enum RouteCommand {
     /// Say whether a file can be used, keys included, and all that is wrong with it
     Check {
-        /// TOML, or YAML by its name's end
+        /// TOML, or YAML by its name's end; - for stdin, as TOML
         file: PathBuf,
         /// Do not look for the keys that it names
         #[arg(long)]
@@ -55,7 +48,7 @@ enum RouteCommand {
     },
     /// Say which endpoint a request would go to, and what speaks for and against each
     Explain {
-        /// TOML, or YAML by its name's end
+        /// TOML, or YAML by its name's end; - for stdin, as TOML
         file: PathBuf,
         /// The model's name that the request would ask for
         model: String,
@@ -86,8 +79,9 @@ enum RouteCommand {
 pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
     match &args.command {
         RouteCommand::Check { file, without_keys } => {
-            readable(file)?;
-            let plan = if *without_keys { plan_without_keys(file)? } else { plan_from_file(file)? };
+            let file = RouteFile::read(file)?;
+            let plan = if *without_keys { file.plan()? } else { file.plan_with_keys()? };
+            file.of(nowhere(&plan))?;
             // What an endpoint speaks, and whether its address is one, is known once it is connected.
             let client = loquat::Client::builder().env().build()?;
             if !*without_keys {
@@ -98,8 +92,8 @@ pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
             write_out(&format!("{}, {}\n", count(endpoints, "endpoint"), count(routes, "route")))?;
         }
         RouteCommand::Explain { file, model, needs, prompt_tokens, output_tokens } => {
-            readable(file)?;
-            let router = nowhere(&plan_without_keys(file)?)?;
+            let file = RouteFile::read(file)?;
+            let router = file.of(nowhere(&file.plan()?))?;
             let needs = needs.iter().fold(Abilities::NONE, |all, ability| all.and(*ability));
             let asked = Asked::nothing()
                 .with_abilities(needs)
@@ -117,15 +111,6 @@ pub(crate) fn run(args: &RouteArgs, console: &Console) -> Result<Exit> {
         }
     }
     Ok(Exit::Finished)
-}
-
-/// Looks whether a named file of routes can be read, and is text. One that is a pipe can be read once, and is not looked at.
-fn readable(file: &Path) -> Result<()> {
-    input::readable(file, MAX_CONFIG_BYTES as u64)?;
-    if file.is_file() {
-        input::text(Some(file), MAX_CONFIG_BYTES as u64)?;
-    }
-    Ok(())
 }
 
 /// A router that decides and asks nobody.

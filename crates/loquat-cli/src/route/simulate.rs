@@ -6,22 +6,24 @@ use clap::Args;
 use loquat::{
     Error, ErrorKind, Result,
     router::{
-        config::{MAX_CONFIG_BYTES, ScriptConfig, Syntax},
-        plan_without_keys,
+        config::{ScriptConfig, Syntax},
         simulate::{Chooser, Line, Ours, Report, run as live},
     },
 };
 
-use super::{nowhere, plot, readable};
+use super::{
+    file::{RouteFile, contents},
+    nowhere, plot,
+};
 use crate::{
     console::{Console, write_out},
-    input,
+    input, neutral,
 };
 
 /// What is simulated.
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
-    /// The routes: TOML, or YAML by the name's end
+    /// The routes: TOML, or YAML by the name's end; - for stdin, as TOML
     file: PathBuf,
     /// Traffic, servers and what happens to them, in the same forms; without it, twenty requests a second for two minutes
     #[arg(long)]
@@ -32,21 +34,24 @@ pub(crate) struct SimulateArgs {
 }
 
 pub(crate) fn run(args: &SimulateArgs, console: &Console) -> Result<()> {
-    readable(&args.file)?;
-    let plan = plan_without_keys(&args.file)?;
-    let router = nowhere(&plan)?;
-    let config = match &args.script {
-        Some(path) => {
-            let text = input::text(Some(path), MAX_CONFIG_BYTES as u64)?;
-            ScriptConfig::parse(&text, Syntax::of(&path.to_string_lossy()))?
-        }
-        None => ScriptConfig::parse("", Syntax::Toml)?,
+    let file = RouteFile::read(&args.file)?;
+    let plan = file.plan()?;
+    let router = file.of(nowhere(&plan))?;
+    let (text, syntax) = match &args.script {
+        Some(path) => contents(path)?,
+        None => (String::new(), Syntax::Toml),
     };
+    let name =
+        args.script.as_deref().map_or_else(String::new, |path| neutral::line(&path.display().to_string()));
+    let unusable = |error: Error| input::unusable(&name, &error);
+    let config = ScriptConfig::parse(&text, syntax).map_err(unusable)?;
     let table = router.table();
     let route = config.route.as_deref().or_else(|| table.route_names().next()).unwrap_or_default().to_owned();
-    let ours = Ours::new(&router, &route)
-        .ok_or_else(|| Error::new(ErrorKind::NotConfigured, format!("there is no route `{route}`")))?;
-    let script = config.script(plan.endpoints.iter().map(|endpoint| endpoint.name.as_str()))?;
+    let ours = Ours::new(&router, &route).ok_or_else(|| {
+        unusable(Error::new(ErrorKind::NotConfigured, format!("there is no route `{route}`")))
+    })?;
+    let script =
+        config.script(plan.endpoints.iter().map(|endpoint| endpoint.name.as_str())).map_err(unusable)?;
     let report = live(&script, &mut [Box::new(ours) as Box<dyn Chooser>], router.epoch());
     write_out(&shown(&report))?;
     if let Some(path) = &args.plot {
