@@ -137,14 +137,14 @@ pub(crate) fn read(text: &str) -> Result<Conversation> {
         None => return Err(invalid(format!("no saved conversation: no version under {MARK:?}"))),
     }
     let known = |kind: &str| invalid(format!("a saved conversation that was damaged: {kind}"));
-    let count = document.get("messages").and_then(Value::as_array).map_or(0, Vec::len);
+    // Taken for none, they would be none from the next saving on.
+    let messages = document.get("messages").and_then(Value::as_array);
+    let messages = messages.ok_or_else(|| known("its messages are no list"))?;
     // One by one, so that an error names the message and quotes none.
     let head: Option<u32> = Option::deserialize(document.get("head").unwrap_or(&Value::Null))
         .map_err(|_| known("its head is no number"))?;
-    let mut conversation = Conversation { nodes: Vec::with_capacity(count), head: head.map(NodeId) };
-    for (position, saved) in
-        document.get("messages").and_then(Value::as_array).into_iter().flatten().enumerate()
-    {
+    let mut conversation = Conversation { nodes: Vec::with_capacity(messages.len()), head: head.map(NodeId) };
+    for (position, saved) in messages.iter().enumerate() {
         let damaged = || known(&format!("messages[{position}]"));
         let saved = SavedNode::deserialize(saved).map_err(|_| damaged())?;
         if saved.parent.is_some_and(|parent| parent as usize >= position) {
@@ -310,6 +310,13 @@ mod tests {
                 "version 2",
             ),
             (r#"{"messages":[]}"#.to_owned(), ErrorKind::InvalidRequest, "no version"),
+            (r#"{"loquat_conversation":1}"#.to_owned(), ErrorKind::InvalidRequest, "no list"),
+            (
+                r#"{"loquat_conversation":1,"messages":{"private":1}}"#.to_owned(),
+                ErrorKind::InvalidRequest,
+                "no list",
+            ),
+            (r#"{"loquat_conversation":1,"messages":null}"#.to_owned(), ErrorKind::InvalidRequest, "no list"),
             ("private".to_owned(), ErrorKind::InvalidRequest, "not valid JSON at line 1"),
             (
                 r#"{"loquat_conversation":1,"messages":[{"role":"private"}]}"#.to_owned(),

@@ -60,7 +60,7 @@ impl Ask for Dns {
                 Ok(Err(cause)) => return Err(unresolved(&self.host).with_source(cause)),
                 Err(_) => return Err(unresolved(&self.host)),
             };
-            let most = self.policy.max_endpoints + 1;
+            let most = self.policy.max_endpoints.saturating_add(1);
             let found = addresses.into_iter().take(most);
             let admitted = found.map(|address| self.template.at(address.ip(), self.port, &self.policy));
             self.policy.listing(admitted.collect()).map(Some)

@@ -10,48 +10,68 @@
 
 use loquat_core::{Discovered, Endpoint, Listing, Result};
 use loquat_json::document::{Document, Value};
-use serde::Deserialize;
 
 use crate::{
     Policy,
     policy::{called, unusable},
 };
 
-#[derive(Deserialize)]
-struct Entry {
-    name: Option<String>,
-    provider: Option<String>,
-    #[serde(alias = "url", alias = "address")]
-    base_url: String,
-    model: String,
-    #[serde(default)]
-    tags: Vec<String>,
-    #[serde(alias = "health")]
-    healthy: Option<Health>,
-    weight: Option<u32>,
-    context_window: Option<u32>,
-    key: Option<String>,
-}
+/// An object's members. What is `null` is not there.
+struct Entry<'v, 'd>(&'v Value<'d>);
 
-/// Whether it is well, as registries say it: by a flag or by a word.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Health {
-    Flag(bool),
-    Word(String),
-}
-
-impl Health {
-    fn is_up(&self) -> Option<bool> {
-        match self {
-            Self::Flag(is_up) => Some(*is_up),
-            Self::Word(word) => match word.to_ascii_lowercase().as_str() {
-                "up" | "healthy" | "passing" | "ok" | "ready" | "serving" => Some(true),
-                "down" | "unhealthy" | "critical" | "failing" | "not_ready" | "draining" => Some(false),
-                _ => None,
-            },
-        }
+impl<'d> Entry<'_, 'd> {
+    /// The first of these names that is there.
+    fn member(&self, names: &[&str]) -> Option<Value<'d>> {
+        names.iter().find_map(|name| self.0.get(name).filter(|value| !value.is_null()))
     }
+
+    fn text(&self, names: &[&str]) -> Result<Option<String>, String> {
+        let text = |value: Value<'_>| value.as_str().map(str::to_owned);
+        self.member(names).map(|value| text(value).ok_or_else(|| wrong(names, "a text"))).transpose()
+    }
+
+    fn needed(&self, names: &[&str]) -> Result<String, String> {
+        self.text(names)?.ok_or_else(|| format!("an endpoint has no `{}`", names.join("` or `")))
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<String>, String> {
+        let Some(value) = self.member(&[name]) else { return Ok(Vec::new()) };
+        let texts = value.as_array().into_iter().flatten().map(|text| text.as_str().map(str::to_owned));
+        let all = value.as_array().and_then(|_| texts.collect());
+        all.ok_or_else(|| wrong(&[name], "a list of texts"))
+    }
+
+    /// A whole number, also one that is written `2.0`, as who keeps numbers as floats does.
+    fn number(&self, name: &str) -> Result<Option<u32>, String> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "both are seen to before"
+        )]
+        let whole = |value: f64| {
+            (value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value)).then_some(value as u32)
+        };
+        let number = |value: Value<'_>| {
+            let exact = value.as_u64().and_then(|value| u32::try_from(value).ok());
+            exact.or_else(|| whole(value.as_f64()?))
+        };
+        let Some(value) = self.member(&[name]) else { return Ok(None) };
+        number(value).map(Some).ok_or_else(|| wrong(&[name], "a whole number"))
+    }
+
+    /// Whether it is well, as registries say it: by a flag or by a word. What else they say is not known here.
+    fn is_up(&self) -> Option<bool> {
+        let value = self.member(&["healthy", "health"])?;
+        value.as_bool().or_else(|| match value.as_str()?.to_ascii_lowercase().as_str() {
+            "up" | "healthy" | "passing" | "ok" | "ready" | "serving" => Some(true),
+            "down" | "unhealthy" | "critical" | "failing" | "not_ready" | "draining" => Some(false),
+            _ => None,
+        })
+    }
+}
+
+fn wrong(names: &[&str], what: &str) -> String {
+    format!("an endpoint cannot be read: its `{}` is not {what}", names.join("` or `"))
 }
 
 /// Fields that would hold a key itself.
@@ -67,7 +87,8 @@ pub fn parse_entries(text: &[u8], policy: &Policy) -> Result<Listing> {
     let entries = root.as_array().or_else(|| root.get("endpoints").and_then(|entries| entries.as_array()));
     let entries = entries.ok_or_else(|| unusable("it is neither an array nor an object with `endpoints`"))?;
     // One more than may be, so that too many are seen to be too many.
-    let admitted = entries.take(policy.max_endpoints + 1).map(|entry| admit(&entry, policy, None));
+    let admitted =
+        entries.take(policy.max_endpoints.saturating_add(1)).map(|entry| admit(&entry, policy, None));
     policy.listing(admitted.collect())
 }
 
@@ -89,15 +110,16 @@ fn admit(value: &Value<'_>, policy: &Policy, name: Option<&str>) -> Result<Disco
     if members.any(|(name, _)| LITERAL_KEYS.iter().any(|literal| name.eq_ignore_ascii_case(literal))) {
         return Err("an endpoint holds a key: it shall name one (`key`) that is known here".to_owned());
     }
-    let entry: Entry = value.deserialize().map_err(|error| format!("an endpoint cannot be read: {error}"))?;
-    let own = entry.name.or_else(|| name.map(str::to_owned));
-    let name = own.unwrap_or_else(|| called(&entry.model, &entry.base_url));
-    let provider = entry.provider.unwrap_or_else(|| "openai".to_owned());
-    let mut found = Discovered::new(name, Endpoint::new(provider, entry.base_url, entry.model));
-    found.tags = entry.tags;
-    found.is_up = entry.healthy.and_then(|health| health.is_up());
-    (found.weight, found.context_window) = (entry.weight, entry.context_window);
-    policy.admit(found, entry.key.as_deref())
+    let entry = Entry(value);
+    let (base_url, model) = (entry.needed(&["base_url", "url", "address"])?, entry.needed(&["model"])?);
+    let own = entry.text(&["name"])?.or_else(|| name.map(str::to_owned));
+    let name = own.unwrap_or_else(|| called(&model, &base_url));
+    let provider = entry.text(&["provider"])?.unwrap_or_else(|| "openai".to_owned());
+    let mut found = Discovered::new(name, Endpoint::new(provider, base_url, model));
+    found.tags = entry.texts("tags")?;
+    found.is_up = entry.is_up();
+    (found.weight, found.context_window) = (entry.number("weight")?, entry.number("context_window")?);
+    policy.admit(found, entry.text(&["key"])?.as_deref())
 }
 
 #[cfg(test)]
@@ -116,6 +138,21 @@ mod tests {
                 0,
             ),
             (r#"[{"base_url":"https://a.example.com","model":"m","key":"k"},{"model":"m"},7]"#, 1, 2),
+            (
+                r#"[{"name":null,"base_url":"https://a.example.com","address":"10.0.0.1","model":"m","tags":null,"weight":2.0,"health":{"status":"up"},"key":null}]"#,
+                1,
+                0,
+            ),
+            (
+                r#"[{"base_url":null,"url":"https://a.example.com","model":"m","context_window":8.192e3}]"#,
+                1,
+                0,
+            ),
+            (
+                r#"[{"url":"https://a.example.com","model":"m"},{"url":"https://b.example.com","model":"m","weight":1.5},{"url":"https://c.example.com","model":"m","weight":-1},{"url":7,"model":"m"},{"url":"https://d.example.com","model":"m","tags":[1]},{"url":"https://e.example.com","model":"m","tags":"h100"}]"#,
+                1,
+                5,
+            ),
             (
                 r#"[{"base_url":"https://a.example.com","model":"m"},{"base_url":"https://b.example.com","model":"m","API_KEY":"x"}]"#,
                 1,
@@ -154,5 +191,9 @@ mod tests {
         let one =
             parse_entry(br#"{"base_url":"https://a.example.com","model":"m","healthy":false}"#, "n", &policy);
         assert_eq!(one.map(|found| (found.name, found.is_up)), Ok(("n".to_owned(), Some(false))));
+        let go = br#"{"address":"10.0.0.1","base_url":"https://a.example.com","model":"m","weight":2.0,"tags":["x","y"]}"#;
+        let found = parse_entry(go, "n", &policy).expect("good");
+        assert_eq!((found.endpoint.base_url.as_str(), found.weight), ("https://a.example.com", Some(2)));
+        assert_eq!(found.tags, ["x", "y"]);
     }
 }

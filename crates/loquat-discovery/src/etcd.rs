@@ -118,20 +118,26 @@ impl Keys {
 
     fn put(&self, kv: &Value<'_>, table: &mut Table) -> Result<()> {
         let key = self.key(kv)?;
-        let name = key.strip_prefix(&self.prefix).unwrap_or(&key).to_owned();
         let value = kv.get("value").and_then(|value| value.as_str()).unwrap_or_default();
-        let value =
-            STANDARD.decode(value).map_err(|cause| unusable("a value is not base64").with_source(cause))?;
-        table.insert(key, vec![parse_entry(&value, &name, &self.policy)]);
+        let entry = match (std::str::from_utf8(&key), STANDARD.decode(value)) {
+            (Ok(name), Ok(value)) => {
+                parse_entry(&value, name.strip_prefix(&self.prefix).unwrap_or(name), &self.policy)
+            }
+            (Err(_), _) => Err("a key is not UTF-8".to_owned()),
+            (_, Err(_)) => Err("a value is not base64".to_owned()),
+        };
+        // Whoever may write below the prefix may write anything: that costs its own entry, and no other.
+        table.insert(in_table(&key), vec![entry]);
         Ok(())
     }
 
-    fn key(&self, kv: &Value<'_>) -> Result<String> {
+    fn key(&self, kv: &Value<'_>) -> Result<Vec<u8>> {
         let key = kv.get("key").and_then(|key| key.as_str()).ok_or_else(|| unusable("a key is missing"))?;
         let key = STANDARD.decode(key).map_err(|cause| unusable("a key is not base64").with_source(cause))?;
-        let key =
-            String::from_utf8(key).map_err(|cause| unusable("a key is not UTF-8").with_source(cause))?;
-        if key.starts_with(&self.prefix) { Ok(key) } else { Err(unusable("a key is not of the prefix")) }
+        match key.starts_with(self.prefix.as_bytes()) {
+            true => Ok(key),
+            false => Err(unusable("a key is not of the prefix")),
+        }
     }
 }
 
@@ -151,7 +157,8 @@ impl Protocol for Keys {
     }
 
     fn list(&self) -> Result<Request> {
-        let body = format!(r#"{{{},"limit":"{}"}}"#, self.range(), self.policy.max_endpoints + 1);
+        let body =
+            format!(r#"{{{},"limit":"{}"}}"#, self.range(), self.policy.max_endpoints.saturating_add(1));
         Ok(Request::post(format!("{}/v3/kv/range", self.address), body)?.with_replayable(true))
     }
 
@@ -195,13 +202,18 @@ impl Protocol for Keys {
             let kv = event.get("kv").ok_or_else(|| unusable("a change has no key"))?;
             match event.get("type").and_then(|kind| kind.as_str()) {
                 None | Some("PUT") => self.put(&kv, table)?,
-                Some("DELETE") => drop(table.remove(&self.key(&kv)?)),
+                Some("DELETE") => drop(table.remove(&in_table(&self.key(&kv)?))),
                 Some(_) => continue,
             }
             line = Line::Changed;
         }
         Ok(line)
     }
+}
+
+/// What a key's entry is kept by. One that is not UTF-8 names no endpoint: that two of those may be one there is no loss.
+fn in_table(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).into_owned()
 }
 
 /// A JSON string (RFC 8259 §7).
@@ -242,6 +254,28 @@ fn after(prefix: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_rogue_puts_below_the_prefix_costs_no_other_entry() {
+        let policy = Policy::new();
+        let address = "http://127.0.0.1:2379".to_owned();
+        let keys = Keys { address, prefix: "/e/".to_owned(), login: None, policy };
+        let good = STANDARD.encode(r#"{"base_url":"https://a.example.com/v1","model":"m"}"#);
+        let kv =
+            |key: &[u8], value: &str| format!(r#"{{"key":"{}","value":"{value}"}}"#, STANDARD.encode(key));
+        let all = [kv(b"/e/a", &good), kv(b"/e/\xff", &good), kv(b"/e/b", "no base64 at all")].join(",");
+        let body = format!(r#"{{"header":{{"revision":"7"}},"kvs":[{all}]}}"#);
+        let (mut table, mut revision) = keys.listed(body.as_bytes()).expect("listed");
+        let judged: Vec<_> = table.values().flatten().map(Result::is_ok).collect();
+        assert_eq!(judged, [true, false, false]);
+        let line = format!(
+            r#"{{"result":{{"events":[{{"type":"DELETE","kv":{}}},{{"kv":{}}}]}}}}"#,
+            kv(b"/e/\xff", ""),
+            kv(b"/e/\xfe\xff", "")
+        );
+        assert_eq!(keys.line(&line, &mut table, &mut revision), Ok(Line::Changed));
+        assert_eq!(table.values().flatten().filter(|entry| entry.is_ok()).count(), 1);
+    }
 
     #[test]
     fn ranges_end_after_the_prefix() {

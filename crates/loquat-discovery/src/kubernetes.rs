@@ -136,7 +136,7 @@ impl Slices {
         let endpoints =
             slice.get("endpoints").and_then(|endpoints| endpoints.as_array()).into_iter().flatten();
         let mut found = Vec::new();
-        for endpoint in endpoints.take(self.policy.max_endpoints + 1) {
+        for endpoint in endpoints.take(self.policy.max_endpoints.saturating_add(1)) {
             let condition = |name: &str| endpoint.pointer(&format!("/conditions/{name}"))?.as_bool();
             // By the API's words: an unknown `ready` is to be taken for true, an unknown `serving` for what `ready` is.
             let ready = condition("ready").unwrap_or(true);

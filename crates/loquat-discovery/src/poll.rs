@@ -9,16 +9,25 @@ use crate::{
     keep::Keeper,
 };
 
+/// No interval is longer: as good as never, and an instant all the same.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 /// Something that can be asked for a listing.
 pub(crate) trait Ask: Send {
     /// The present listing; `None` where it is known to be the same as before.
     fn ask<'a>(&'a mut self, context: &'a Context) -> BoxFuture<'a, Result<Option<Listing>>>;
+    /// Whether some of what was given out last may not be so, and is to be asked about again soon.
+    fn is_in_doubt(&self) -> bool {
+        false
+    }
 }
 
 /// A source that is asked at intervals.
 pub struct Polled {
     ask: Box<dyn Ask>,
     every: Duration,
+    /// The time until it is asked again after a failure, or in doubt.
+    soon: Duration,
     backoff: Backoff,
     keeper: Keeper,
     /// When it may be asked next.
@@ -28,11 +37,13 @@ pub struct Polled {
 impl Polled {
     pub(crate) fn new(ask: impl Ask + 'static, every: Duration, accept_empty: bool) -> Self {
         // After failures it is asked sooner at first: most are short.
-        let first = (every / 8).max(Duration::from_millis(10));
+        let every = every.min(LONGEST);
+        let soon = (every / 8).max(Duration::from_millis(10));
         Self {
             ask: Box::new(ask),
             every,
-            backoff: Backoff::new(first),
+            soon,
+            backoff: Backoff::new(soon),
             keeper: Keeper::new(accept_empty),
             due: None,
         }
@@ -47,7 +58,12 @@ impl Polled {
         let asked = self.ask.ask(context).await;
         let news = asked.and_then(|listing| listing.map_or(Ok(None), |listing| self.keeper.news(listing)));
         match &news {
-            Ok(_) => self.backoff.succeeded(),
+            Ok(_) => {
+                self.backoff.succeeded();
+                if self.ask.is_in_doubt() {
+                    self.due = Some(tokio::time::Instant::now() + spread(self.soon.min(self.every)));
+                }
+            }
             Err(_) => self.due = Some(tokio::time::Instant::now() + self.backoff.failed()),
         }
         news

@@ -2,7 +2,7 @@
 //!
 //! One endpoint for each model of each server. vLLM says how long a context may be (`max_model_len`), llama.cpp likewise
 //! (`meta.n_ctx`, `meta.n_ctx_train`). An Ollama too old for `/v1` has `/api/tags`. A server that does not answer keeps the
-//! models it had and is listed as not well; nothing is ever generated to find out.
+//! models it had, is asked again sooner, and is listed as not well after three times; nothing is ever generated to find out.
 
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ use crate::{
     poll::Ask,
 };
 
+/// Failures in a row after which a server is not well: one late answer of a busy one says nothing, and its load would make the
+/// others late, too. As many as a router's own checks.
+const FAILURES: u32 = 3;
 /// Servers asked at once.
 const AT_ONCE: usize = 8;
 
@@ -68,7 +71,7 @@ impl Probe {
 
     /// What they serve, followed.
     pub fn follow(&self) -> Polled {
-        let known = vec![Vec::new(); self.servers.len()];
+        let known = vec![Known::default(); self.servers.len()];
         Polled::new(Probing { of: self.clone(), known }, self.every, self.fetcher.policy.accept_empty)
     }
 }
@@ -87,8 +90,16 @@ impl Probe {
 
 struct Probing {
     of: Probe,
-    /// What each server served when it last answered.
-    known: Vec<Vec<Discovered>>,
+    known: Vec<Known>,
+}
+
+/// What is known of a server.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// What it served when it last answered.
+    models: Vec<Discovered>,
+    /// How often it has not since.
+    failures: u32,
 }
 
 impl Ask for Probing {
@@ -115,14 +126,17 @@ impl Ask for Probing {
                 let Ok((at, answer)) = done else { continue };
                 let Some(known) = self.known.get_mut(at) else { continue };
                 match answer {
-                    Ok(found) => *known = found,
+                    Ok(models) => *known = Known { models, failures: 0 },
                     Err(error) => {
-                        known.iter_mut().for_each(|found| found.is_up = Some(false));
+                        known.failures = known.failures.saturating_add(1);
+                        if known.failures >= FAILURES {
+                            known.models.iter_mut().for_each(|found| found.is_up = Some(false));
+                        }
                         last = Some(error);
                     }
                 }
             }
-            let all: Vec<_> = self.known.iter().flatten().cloned().collect();
+            let all: Vec<_> = self.known.iter().flat_map(|known| &known.models).cloned().collect();
             match last {
                 Some(error) if all.is_empty() => Err(error),
                 _ => {
@@ -132,6 +146,10 @@ impl Ask for Probing {
                 }
             }
         })
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.known.iter().any(|known| !known.models.is_empty() && (1..FAILURES).contains(&known.failures))
     }
 }
 
@@ -178,7 +196,7 @@ fn read(
     let listed = document.root().get(list).and_then(|models| models.as_array());
     let listed =
         listed.ok_or_else(|| unusable(format!("a server's list of models has no `{}`", short(list))))?;
-    let found = listed.take(most + 1).filter_map(|model| {
+    let found = listed.take(most.saturating_add(1)).filter_map(|model| {
         let id = model.get("id").or_else(|| model.get("name"))?.as_str()?;
         let endpoint = Endpoint::new(provider, base_url, id);
         let mut found = Discovered::new(called(id, server), endpoint);

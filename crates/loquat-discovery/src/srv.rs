@@ -85,7 +85,7 @@ impl Srv {
     fn listing(&self, records: &[SRV]) -> Result<Listing> {
         let lowest = records.iter().map(|record| record.priority).min();
         let wanted = records.iter().filter(|record| self.all_priorities || Some(record.priority) == lowest);
-        let admitted = wanted.take(self.policy.max_endpoints + 1).map(|record| {
+        let admitted = wanted.take(self.policy.max_endpoints.saturating_add(1)).map(|record| {
             let target = record.target.to_ascii();
             let mut found = self.template.found(&format!("{}:{}", target.trim_end_matches('.'), record.port));
             // RFC 2782: a weight of 0 still takes a little.

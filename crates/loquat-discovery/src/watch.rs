@@ -16,6 +16,7 @@ use crate::{
     fetch::{Fetcher, Token, authorize, unexpected},
     keep::Keeper,
     policy::unusable,
+    poll::LONGEST,
 };
 
 /// What is known, by the source's own key. An entry of the source may hold several endpoints.
@@ -95,7 +96,7 @@ impl Watched {
             protocol: Box::new(protocol),
             fetcher,
             token,
-            relist,
+            relist: relist.min(LONGEST),
             table: Table::new(),
             revision: String::new(),
             stream: None,
@@ -145,7 +146,7 @@ impl Watched {
             let mut input = &stream.rest[..];
             while let Some(event) = stream.lines.next(&mut input).map_err(garbled)? {
                 match self.protocol.line(event.data, &mut self.table, &mut self.revision)? {
-                    Line::Changed if self.table.len() > self.fetcher.policy.max_endpoints => {
+                    Line::Changed if endpoints(&self.table) > self.fetcher.policy.max_endpoints => {
                         return Err(unusable("it lists more endpoints than may be"));
                     }
                     Line::Changed => drop(stream.gather.get_or_insert(Instant::now() + GATHER)),
@@ -217,6 +218,23 @@ impl fmt::Debug for Watched {
     }
 }
 
+/// How many there are: an entry may hold as many as a whole source.
+fn endpoints(table: &Table) -> usize {
+    table.values().map(Vec::len).sum()
+}
+
 fn garbled(cause: loquat_json::Error) -> loquat_core::Error {
     unusable("its stream of changes cannot be read").with_source(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_bounded_and_not_what_holds_them() {
+        let slice = || vec![Err("no".to_owned()); 700];
+        let table = Table::from([("a".to_owned(), slice()), ("b".to_owned(), slice())]);
+        assert_eq!(endpoints(&table), 1_400);
+    }
 }

@@ -278,8 +278,10 @@ async fn a_silent_registry_is_waited_for_no_longer_than_said() {
 async fn servers_are_asked_for_their_models() {
     let is_down = Arc::new(AtomicUsize::new(0));
     let down = is_down.clone();
-    let vllm = Server::start(move |asked| match (down.load(SeqCst), asked.what.as_str()) {
-        (0, "GET /v1/models") => ok(r#"{"object":"list","data":[{"id":"llama","max_model_len":4096}]}"#),
+    // How often it hangs up before it answers again.
+    let hangs_up = move || down.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+    let vllm = Server::start(move |asked| match (hangs_up(), asked.what.as_str()) {
+        (false, "GET /v1/models") => ok(r#"{"object":"list","data":[{"id":"llama","max_model_len":4096}]}"#),
         _ => Reply::Hangup,
     })
     .await;
@@ -307,7 +309,10 @@ async fn servers_are_asked_for_their_models() {
     let expected = [("llama", "openai", Some(4096), Some(true)), ("qwen:7b", "ollama", None, Some(true))];
     assert_eq!(found, expected);
     assert_eq!(listing.endpoints[0].endpoint.base_url, vllm.url("/v1"));
-    is_down.store(1, SeqCst);
+    is_down.store(2, SeqCst);
+    assert!(is_quiet(&mut source, TICK * 12).await, "twice is no more than busy");
+    assert_eq!(is_down.load(SeqCst), 0, "and it was asked");
+    is_down.store(usize::MAX, SeqCst);
     let listing = next_good(&mut source).await;
     assert_eq!(listing.endpoints[0].is_up, Some(false), "what it served stays listed, as not well");
     assert_eq!(listing.endpoints[1].is_up, Some(true));

@@ -2,14 +2,15 @@
 //!
 //! Q4_0, Q4_1 and Q8_0 are computed with as they are. Everything else (K-quants, Q5, halves) is turned into Q8_0, which takes
 //! seconds for a larger model; so the result is kept as a GGUF of its own in the user's cache, under a name made of the
-//! source's size, time, header and this converter's version. It is written beside its name and renamed when complete, and ends
+//! source's size, time, header and this converter's version. It is written beside its name, under one that nobody else writes under, and renamed when complete, and ends
 //! in a SHA-256 of itself: one that is cut short or altered is made anew. Where the cache cannot be written, nothing is lost
 //! but the time.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -24,6 +25,10 @@ const VERSION: u32 = 1;
 /// Converted files kept; the one unused for longest goes first.
 const MAX_KEPT: usize = 4;
 const SUM_BYTES: usize = 32;
+/// What a file under way is called at its end.
+const PART: &str = ".part";
+/// One that nobody has written to for so long is what a process left that was killed. Writing takes seconds.
+const LEFT_AFTER: Duration = Duration::from_secs(3_600);
 
 /// The file to load instead of `source`: itself where nothing needs converting.
 pub(crate) fn prepared(source: Gguf, folder: Option<&Path>) -> Gguf {
@@ -42,19 +47,46 @@ fn kept(source: &Gguf, folder: &Path) -> Result<Gguf> {
         && let Ok(converted) = Gguf::open(&path)
     {
         // Its time says when it was last used.
-        drop(File::open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now())));
+        drop(File::open(&path).and_then(|file| file.set_modified(SystemTime::now())));
         return Ok(converted);
     }
     let failed = |e| local(format!("cannot write {}", path.display()), e);
     fs::create_dir_all(folder).map_err(failed)?;
-    let temporary = folder.join(format!(".{}.part", std::process::id()));
-    let written = write(source, &temporary).and_then(|()| fs::rename(&temporary, &path).map_err(failed));
+    let (file, temporary) = begun(folder).map_err(failed)?;
+    let written =
+        write(source, file, &temporary).and_then(|()| fs::rename(&temporary, &path).map_err(failed));
     if written.is_err() {
         drop(fs::remove_file(&temporary));
     }
     written?;
     evict(folder, &path);
     Gguf::open(&path)
+}
+
+/// A file to write, which is this call's alone: another load of this process, or of one with the same id in another container,
+/// has its own.
+fn begun(folder: &Path) -> std::io::Result<(File, PathBuf)> {
+    sweep(folder);
+    let mut number = RandomState::new().hash_one(std::process::id());
+    loop {
+        let path = folder.join(format!(".{number:016x}{PART}"));
+        match File::create_new(&path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => number = number.wrapping_add(1),
+            created => return created.map(|file| (file, path)),
+        }
+    }
+}
+
+/// Removes what was left half written.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let is_part = path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(PART.as_bytes()));
+        let modified = || fs::metadata(&path).and_then(|found| found.modified()).ok()?.elapsed().ok();
+        if is_part && modified().is_some_and(|age| age > LEFT_AFTER) {
+            drop(fs::remove_file(&path));
+        }
+    }
 }
 
 fn name(source: &Gguf) -> Result<String> {
@@ -71,7 +103,7 @@ fn name(source: &Gguf) -> Result<String> {
     Ok(format!("{}.gguf", hex(&hash.finalize()[..16])))
 }
 
-fn write(source: &Gguf, path: &Path) -> Result<()> {
+fn write(source: &Gguf, file: File, path: &Path) -> Result<()> {
     let failed = |e| local(format!("cannot convert {}", source.path().display()), e);
     let mut from = File::open(source.path()).map_err(|e| local("cannot open the model", e))?;
     let mut tensors = Vec::new();
@@ -94,7 +126,7 @@ fn write(source: &Gguf, path: &Path) -> Result<()> {
     metadata.sort_by_key(|(key, _)| *key);
     let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
     let io = |e| local(format!("cannot write {}", path.display()), e);
-    let mut to = BufWriter::new(File::create(path).map_err(io)?);
+    let mut to = BufWriter::new(file);
     gguf_file::write(&mut to, &metadata, &tensors).map_err(failed)?;
     let end = to.seek(SeekFrom::End(0)).map_err(io)?;
     to.write_all(&vec![0; usize::try_from(end.next_multiple_of(32) - end).unwrap_or(0)]).map_err(io)?;
@@ -127,7 +159,7 @@ fn sum_of(path: &Path, length: u64) -> std::io::Result<[u8; 32]> {
 /// Removes what is too much: the longest unused first, never `newest`.
 fn evict(folder: &Path, newest: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut files: Vec<(std::time::SystemTime, PathBuf)> = entries
+    let mut files: Vec<(SystemTime, PathBuf)> = entries
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path != newest && path.extension().is_some_and(|extension| extension == "gguf"))
@@ -200,6 +232,55 @@ mod tests {
             assert_eq!(open().path(), path);
             assert_eq!(fs::read(&path).unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn who_converts_at_once_does_not_write_into_anothers_file() {
+        let mut other = Recipe::new();
+        let at = |name: &str| other.tensors.iter().position(|(known, _)| known == name).unwrap();
+        let (one, two) = (at("blk.0.ffn_up.weight"), at("blk.1.ffn_up.weight"));
+        (other.tensors[one].0, other.tensors[two].0) =
+            ("blk.1.ffn_up.weight".into(), "blk.0.ffn_up.weight".into());
+        let sources = [Recipe::new().write(), other.write()];
+        let convert = |source: &Path, folder: &Path| {
+            let converted = prepared(Gguf::open(source).unwrap(), Some(folder));
+            assert!(converted.path().starts_with(folder), "it fell back on {}", source.display());
+            fs::read(converted.path()).unwrap()
+        };
+        let alone = sources.each_ref().map(|source| {
+            let folder = tempfile::tempdir().unwrap();
+            convert(&source.path, folder.path())
+        });
+        assert_ne!(alone[0], alone[1]);
+        for round in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let start = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                // Two of each: the same model may be loaded twice, too.
+                for (source, alone) in sources.iter().zip(&alone).cycle().take(4) {
+                    let (start, folder) = (&start, folder.path());
+                    scope.spawn(move || {
+                        start.wait();
+                        assert!(convert(&source.path, folder) == *alone, "round {round}");
+                    });
+                }
+            });
+            assert_eq!(files(folder.path()).len(), 2, "nothing is left over");
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes() {
+        let source = Recipe::new().write();
+        let folder = tempfile::tempdir().unwrap();
+        let [old, new] = [".4711.part", ".00ff.part"].map(|name| folder.path().join(name));
+        for path in [&old, &new] {
+            fs::write(path, b"half").unwrap();
+        }
+        let long_ago = SystemTime::now() - 2 * LEFT_AFTER;
+        File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+        prepared(Gguf::open(&source.path).unwrap(), Some(folder.path()));
+        assert!(!old.exists() && new.exists(), "another process may be at the newer one");
     }
 
     #[test]

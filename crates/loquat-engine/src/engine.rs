@@ -310,6 +310,12 @@ fn check_supported(request: &ChatRequest) -> Result<()> {
             "the embedded engine answers in free text only; leave response_format as Text",
         ));
     }
+    if request.choices.is_some_and(|choices| choices > 1) {
+        return Err(unsupported("the embedded engine gives one answer; leave choices empty"));
+    }
+    if request.top_logprobs.is_some() {
+        return Err(unsupported("the embedded engine tells no probabilities; leave top_logprobs empty"));
+    }
     if !request.extra_body.is_empty() {
         return Err(unsupported("the embedded engine has no request body; leave extra_body empty"));
     }

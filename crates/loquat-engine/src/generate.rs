@@ -120,10 +120,10 @@ impl Generation<'_, '_, '_> {
             }
             count += 1;
             if self.job.filter.push(self.model.tokenizer.text(token), &mut text) {
-                self.job.outlet.send(&mut text, &self.job.context)?;
+                self.send(&mut text)?;
                 return Ok((FinishReason::Stop, count));
             }
-            self.job.outlet.send(&mut text, &self.job.context)?;
+            self.send(&mut text)?;
             if count >= self.job.max_tokens as u64 || self.tokens.len() >= self.model.context_tokens {
                 break FinishReason::Length;
             }
@@ -131,8 +131,13 @@ impl Generation<'_, '_, '_> {
             self.tokens.push(token);
         };
         self.job.filter.finish(&mut text);
-        self.job.outlet.send(&mut text, &self.job.context)?;
+        self.send(&mut text)?;
         Ok((reason, count))
+    }
+
+    /// Hands text over. Where nobody takes it, those who wait for the next answer still fail in time.
+    fn send(&self, text: &mut String) -> Result<(), Error> {
+        self.job.outlet.send(text, &self.job.context, || self.queue.sweep())
     }
 
     /// Between two steps: is this still wanted, and are those who wait?

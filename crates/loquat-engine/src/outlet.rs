@@ -67,11 +67,11 @@ impl Outlet {
         self.bridge.lock().abandoned
     }
 
-    /// Hands text over and clears `text`, waiting while the buffer is full.
+    /// Hands text over and clears `text`, waiting while the buffer is full; `look` is called now and then meanwhile.
     ///
     /// # Errors
     /// The caller is gone, cancelled, out of time, or has not read for too long.
-    pub(crate) fn send(&self, text: &mut String, context: &Context) -> Result<(), Error> {
+    pub(crate) fn send(&self, text: &mut String, context: &Context, look: impl Fn()) -> Result<(), Error> {
         if text.is_empty() {
             return Ok(());
         }
@@ -84,7 +84,14 @@ impl Outlet {
                 let what = format!("nobody read the answer for {} s", MAX_STALL.as_secs());
                 return Err(Error::new(ErrorKind::Timeout, what));
             }
-            state = self.bridge.taken.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+            let (waited, timeout) =
+                self.bridge.taken.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner);
+            state = waited;
+            if timeout.timed_out() {
+                drop(state);
+                look();
+                state = self.bridge.lock();
+            }
         }
         if state.abandoned {
             return Err(Error::new(ErrorKind::Cancelled, "the answer was dropped"));
@@ -200,5 +207,24 @@ impl Drop for Inlet {
     fn drop(&mut self) {
         self.bridge.lock().abandoned = true;
         self.bridge.taken.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stalled_engine_looks_after_those_who_wait() {
+        let (outlet, inlet) = bridge(String::new(), "m".into(), &CancellationToken::new());
+        let looks = std::cell::Cell::new(0);
+        let context = Context::new().with_timeout(6 * LOOK);
+        let send = |bytes| {
+            outlet.send(&mut "x".repeat(bytes), &context, || looks.set(looks.get() + 1)).map_err(|e| e.kind())
+        };
+        assert_eq!((send(MAX_WAITING_BYTES), looks.get()), (Ok(()), 0));
+        assert_eq!(send(1), Err(ErrorKind::Timeout));
+        assert!(looks.get() >= 2, "looked {} times", looks.get());
+        drop(inlet);
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Job>,
+    /// Whether the working thread is at a job.
+    busy: bool,
     closed: bool,
 }
 
@@ -37,7 +39,8 @@ impl Queue {
         if state.closed {
             return Err(Error::new(ErrorKind::Internal, "the engine's thread has stopped"));
         }
-        if state.waiting.len() >= self.max_waiting {
+        // With nothing at work the first does not wait.
+        if state.waiting.len() >= self.max_waiting.saturating_add(usize::from(!state.busy)) {
             let what =
                 format!("the engine's queue is full: {} requests are waiting already", self.max_waiting);
             let hint = RetryHint::after(std::time::Duration::from_secs(1));
@@ -54,8 +57,10 @@ impl Queue {
     /// The next job; `None` once the queue is closed and empty.
     pub(crate) fn pop(&self) -> Option<Job> {
         let mut state = self.lock();
+        state.busy = false;
         loop {
             if let Some(job) = state.waiting.pop_front() {
+                state.busy = true;
                 return Some(job);
             }
             if state.closed {

@@ -250,6 +250,11 @@ pub(crate) fn word(text: &str) -> Box<str> {
     text.get(..text.floor_char_boundary(MAX_WORD_BYTES)).unwrap_or(text).into()
 }
 
+/// A label, at a bounded length: who chooses it may be a caller.
+pub(crate) fn bounded(text: Arc<str>) -> Arc<str> {
+    if text.len() <= MAX_WORD_BYTES { text } else { word(&text).into() }
+}
+
 impl Probe for Call {
     fn report(&self, event: &Event<'_>) {
         self.series.event(event);

@@ -19,7 +19,7 @@ use crate::capture::Gather;
 
 use crate::{
     Observer, Outcome, Place,
-    call::{Call, End},
+    call::{Call, End, word},
     pace::{Pace, Rare},
     series::Series,
     ticks::Ticks,
@@ -47,7 +47,7 @@ impl<M> Observed<M> {
         let bound = if request.model.is_empty() || *request.model == *self.place.model {
             (self.series.clone(), self.place.clone())
         } else {
-            let place = Place { model: request.model.as_str().into(), ..(*self.place).clone() };
+            let place = Place { model: word(&request.model).into(), ..(*self.place).clone() };
             (shared.series(&place), Arc::new(place))
         };
         let call = Call::begin(shared, bound, context, request);

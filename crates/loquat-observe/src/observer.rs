@@ -17,7 +17,7 @@ use crate::export::Exporter;
 use crate::profile::{AskHeap, HeapStack};
 use crate::{
     Attempted, CacheState, Conventions, Keep, Observed, Place, Price, Sampling, TextFormat, cache,
-    call::Call,
+    call::{Call, bounded},
     locks::Locks,
     metric::{About, Kind, Registry, text},
     names::{self, Names},
@@ -27,6 +27,9 @@ use crate::{
     tasks::Tasks,
     ticks::Ticks,
 };
+
+/// Most circuit breakers shown: as many endpoints as a client keeps the state of.
+const MAX_ENDPOINTS: usize = 1_024;
 
 /// Watches operations and attempts. Cheap to clone; clones are one. Nothing of it is global: a program may have several.
 ///
@@ -82,16 +85,19 @@ impl Observer {
         text::write(&self.0.registry.read(), format)
     }
 
-    /// Shows an endpoint's circuit breaker as `loquat_breaker_state`. The word is read when somebody scrapes.
+    /// Shows an endpoint's circuit breaker as `loquat_breaker_state`. The word is read when somebody scrapes, and shown while
+    /// somebody else holds it. At most 1,024 of them are shown; of a name the first 256 bytes are.
     pub fn watch_endpoint(&self, name: impl Into<Arc<str>>, availability: &Arc<Availability>) {
         let (word, clock) = (Arc::downgrade(availability), self.0.clock.clone());
-        let state = move || match word.upgrade().map(|word| word.standing(clock.now())) {
-            None => f64::NAN,
-            Some(Standing::Available) => 0.0,
-            Some(Standing::Ejected { .. }) => 1.0,
-            Some(_) => 2.0,
+        let state = move || {
+            Some(match word.upgrade()?.standing(clock.now()) {
+                Standing::Available => 0.0,
+                Standing::Ejected { .. } => 1.0,
+                _ => 2.0,
+            })
         };
-        self.0.registry.asked(names::BREAKER, Kind::Gauge, vec![("endpoint", name.into())], state);
+        let labels = vec![("endpoint", bounded(name.into()))];
+        self.0.registry.asked_while(names::BREAKER, Kind::Gauge, labels, MAX_ENDPOINTS, state);
     }
 
     /// Shows a tier of a prompt cache, such as `l2`: `loquat_cache_requests_total`, `loquat_cache_read_bytes_total`, and how long
@@ -107,6 +113,9 @@ impl Observer {
 
     /// One more gauge, asked for when somebody scrapes. The name is dotted (`loquat.pool.connections`), the unit as
     /// OpenTelemetry writes it (`s`, `By`, or empty).
+    ///
+    /// `ask` is called by whoever scrapes, with no lock of the observer's held; while it is at it the scrape waits. Where it panics,
+    /// the gauge is `NaN`.
     pub fn gauge(
         &self,
         (name, unit, help): (&'static str, &'static str, &'static str),

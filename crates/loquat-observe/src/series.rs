@@ -9,6 +9,7 @@ use std::{
 use loquat_core::{Event, Usage};
 
 use crate::{
+    call::bounded,
     metric::{Counter, DURATION, Exemplar, Gauge, Histogram, Labels, RESPONSE, Registry, SHORT, TOKENS},
     names::{self, Names},
     price::Price,
@@ -200,16 +201,16 @@ impl Catalog {
 
     /// The handles of that provider and model. A model too many shares those of `_other`.
     pub(crate) fn at(&self, provider: &Arc<str>, model: &Arc<str>) -> Arc<Series> {
-        let key = (provider.clone(), model.clone());
+        let key = (bounded(provider.clone()), bounded(model.clone()));
         if let Some(series) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return series.clone();
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let listed = self.models.as_ref().is_none_or(|models| models.contains(model));
+        let listed = self.models.as_ref().is_none_or(|models| models.contains(&key.1));
         let key = match listed && known.len() < self.max_models {
             true => key,
             // Providers are configured, and so few; but somebody may configure by what callers say.
-            false if known.len() < self.max_models.saturating_mul(2) => (provider.clone(), OTHER.into()),
+            false if known.len() < self.max_models.saturating_mul(2) => (key.0, OTHER.into()),
             false => (OTHER.into(), OTHER.into()),
         };
         known.entry(key).or_insert_with_key(|(provider, model)| self.make(provider, model)).clone()

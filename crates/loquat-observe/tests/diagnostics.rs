@@ -148,3 +148,37 @@ fn a_contended_lock_is_named_and_a_quiet_one_is_not() {
     assert!(number(hot[3]) >= 1.0 && number(hot[4]) >= 1.0 && number(hot[6]) > 50.0, "{page}");
     assert_eq!((quiet[8], quiet[7], quiet[0], quiet[1]), ("quiet one", "ok", "1", "0"), "{page}");
 }
+
+/// Eight clients that read a little now and then must not keep Prometheus out for hours.
+#[test]
+fn a_response_that_is_read_too_slowly_is_given_up() {
+    let observer = Observer::new();
+    let long = "x".repeat(1 << 20);
+    for number in 0..24 {
+        let labels = [("number", &*number.to_string()), ("text", &*long)];
+        observer.gauge(("test.large", "", "long labels"), &labels, || 1.0);
+    }
+    let mut config = ServerConfig::default();
+    (config.max_connections, config.request_timeout) = (1, Duration::from_secs(1));
+    let server = Server::bind(&observer, ([127, 0, 0, 1], 0).into(), config).expect("listens");
+    let address = server.address().expect("an address");
+    let ask = || {
+        let mut stream = TcpStream::connect(address).expect("connects");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+        write!(stream, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").and_then(|()| {
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| !answer.is_empty())
+        })
+    };
+    let mut slow = TcpStream::connect(address).expect("connects");
+    write!(slow, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("writes");
+    let mut piece = vec![0; 256 << 10];
+    let (began, mut read) = (Instant::now(), 0);
+    while !ask().unwrap_or(false) {
+        // Some bytes in every second, so that no single write ever waits for as long.
+        read += slow.read(&mut piece).unwrap_or(0);
+        assert!(read < 8 << 20, "it may take all it likes, {:?} long", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(60), "nobody else is let in");
+        thread::sleep(Duration::from_millis(200));
+    }
+}

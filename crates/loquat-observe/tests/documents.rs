@@ -25,7 +25,8 @@ fn folder() -> PathBuf {
 async fn names() -> BTreeSet<String> {
     let builder = Observer::builder().prices("USD", [("gpt-5", Price::per_million(1.0, 1.0))]);
     let observer = builder.build();
-    observer.watch_endpoint("e", &Arc::new(Availability::new(Instant::now())));
+    let word = Arc::new(Availability::new(Instant::now()));
+    observer.watch_endpoint("e", &word);
     observer.watch_cache("l1", CacheState::default);
     let happens = |context: &Context| {
         let error = Error::new(ErrorKind::Connect, "no");

@@ -426,3 +426,36 @@ async fn lines_that_cannot_be_written_are_counted() {
     assert_eq!(common::sample(&shown, "loquat_observe_dropped_total{reason=\"undelivered\"}"), 3.0);
     assert!(Exporter::json_lines("/no/such/folder/calls.jsonl", config()).is_err());
 }
+
+/// What panics on the exporter's thread is what was asked then, not all that comes later.
+#[tokio::test]
+async fn a_panic_of_the_programs_own_does_not_end_the_export() {
+    /// Panics over the first body of either kind.
+    struct Panics(Vec<Signal>);
+
+    impl Deliver for Panics {
+        fn deliver(&mut self, signal: Signal, _: &[u8]) -> Result<Vec<u8>, Undelivered> {
+            if !self.0.contains(&signal) {
+                self.0.push(signal);
+                panic!("somebody else's way to a collector");
+            }
+            Ok(Vec::new())
+        }
+    }
+
+    let mut config = config();
+    // Pauses without end, too.
+    (config.flush_every, config.metrics_every) = (Duration::MAX, Some(Duration::MAX));
+    config.max_attempts = 1;
+    let exporter = Exporter::otlp(Panics(Vec::new()), config).expect("starts");
+    let sampling = Sampling::all();
+    let observer = Observer::builder().sampling(sampling).export(exporter.clone()).build();
+    observer.gauge(("test.panics", "", "panics"), &[], || panic!("the program's own"));
+    let server = (0..2).fold(Scripted::new(), |server, _| server.then(Ok(finished(&["x"], 1, 1))));
+    let model = observer.operation(server, place());
+    for expected in [(0, 1), (1, 1)] {
+        drain(ask(&model, "gpt-5").await.expect("answered")).await;
+        assert!(exporter.flush(Duration::from_secs(20)), "the thread is gone");
+        assert_eq!((exporter.exported(), exporter.dropped()), expected);
+    }
+}

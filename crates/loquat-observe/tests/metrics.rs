@@ -96,6 +96,13 @@ async fn callers_do_not_make_labels_without_end() {
         "gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\",gen_ai_request_model=\"_other\"";
     assert_eq!(sample(&shown, &format!("gen_ai_client_operation_duration_seconds_count{{{other}}}")), 97.0);
 
+    let observer = Observer::new();
+    let model = observer.operation(Scripted::new(), place());
+    for index in 0..3 {
+        assert!(ask(&model, &format!("{index}{}", "m".repeat(1 << 20))).await.is_err());
+    }
+    assert!(text(&observer).len() < 1 << 20, "{}", text(&observer).len());
+
     let only = Observer::builder().models(["gpt-5"]).build();
     let model = only.operation(Scripted::new(), place());
     assert!(ask(&model, "made-up").await.is_err());
@@ -148,7 +155,54 @@ fn a_breaker_is_read_when_somebody_looks() {
     clock.advance(Duration::from_secs(6));
     assert_eq!(state(), 2.0);
     drop(word);
-    assert!(state().is_nan());
+    assert!(!text(&observer).contains("loquat_breaker_state{"), "nobody has it any more");
+}
+
+/// Endpoints come and go, and callers name models: neither makes labels without end.
+#[test]
+fn breakers_that_are_gone_are_not_shown_and_not_kept() {
+    let observer = Observer::new();
+    let words = || {
+        let now = std::time::Instant::now();
+        std::iter::repeat_with(move || Arc::new(Availability::new(now)))
+    };
+    let count = || text(&observer).matches("loquat_breaker_state{").count();
+    for round in 0..5 {
+        let kept: Vec<_> = words().take(1_000).collect();
+        for (index, word) in kept.iter().enumerate() {
+            observer.watch_endpoint(format!("{round}/{index}"), word);
+        }
+        assert!((1_000..=1_024).contains(&count()), "{}", count());
+    }
+    assert_eq!(count(), 0);
+    let kept: Vec<_> = words().take(3_000).collect();
+    for (index, word) in kept.iter().enumerate() {
+        observer.watch_endpoint(format!("{index}{}", "x".repeat(10_000)), word);
+    }
+    assert_eq!(count(), 1_024, "no more than that");
+    assert!(text(&observer).len() < 1_024 * 400, "nor longer ones");
+    drop(kept);
+    let new = words().take(1).collect::<Vec<_>>();
+    observer.watch_endpoint("new", &new[0]);
+    assert_eq!(sample(&text(&observer), "loquat_breaker_state{endpoint=\"new\"}"), 0.0);
+}
+
+#[test]
+fn a_gauge_may_use_the_observer_and_may_panic() {
+    let observer = Observer::new();
+    let about = |name| (name, "", "what a program counts");
+    let (own, (told, read)) = (observer.clone(), std::sync::mpsc::channel());
+    observer.gauge(about("test.panics"), &[], || panic!("the program's own"));
+    observer.gauge(about("test.makes"), &[], move || {
+        own.gauge(about("test.made"), &[], || 7.0);
+        1.0
+    });
+    let reads = observer.clone();
+    std::thread::spawn(move || (0..2).for_each(|_| drop(told.send(text(&reads)))));
+    let read = || read.recv_timeout(Duration::from_secs(10)).expect("it is not locked");
+    let (first, second) = (read(), read());
+    assert!(sample(&first, "test_panics").is_nan(), "{first}");
+    assert_eq!((sample(&first, "test_makes"), sample(&second, "test_made")), (1.0, 7.0));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Begun {
     pub(crate) parts: Parts,
     pub(crate) ticket: Option<Ticket>,
     pub(crate) decision: Decision,
+    /// When the canary was told that it had.
+    pub(crate) answered: Instant,
 }
 
 /// An answer, taken apart at its first content.
@@ -76,6 +78,17 @@ pub(crate) async fn begin(answer: Answer) -> Result<Parts> {
     }
 }
 
+/// What broke an answer off, if anything did. One that just stops says nothing of it itself.
+fn broken(ending: &Ending) -> Option<Error> {
+    match ending {
+        Ending::Finished { .. } => None,
+        Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => Some(error.clone()),
+        Ending::Truncated { cause: None } => {
+            Some(Error::new(ErrorKind::Truncated, "the answer stopped before its end"))
+        }
+    }
+}
+
 /// Stands where a source was taken out.
 struct Nothing;
 
@@ -102,6 +115,7 @@ pub(crate) struct Routed {
     first: Option<Step>,
     ticket: Option<Ticket>,
     decision: Decision,
+    answered: Instant,
     /// Away while the answer is gone on with elsewhere.
     operation: Option<Box<Operation>>,
     going_on: Option<GoingOn>,
@@ -117,7 +131,7 @@ pub(crate) struct Routed {
 impl Routed {
     pub(crate) fn wrap(operation: Operation, begun: Begun) -> Answer {
         let policy = operation.fallback().map_or(AfterDelivery::Fail, |fallback| fallback.after_delivery);
-        let Begun { parts: Parts { shell, source, held, first }, ticket, decision } = begun;
+        let Begun { parts: Parts { shell, source, held, first }, ticket, decision, answered } = begun;
         shell.map_source(|_| Self {
             source,
             held,
@@ -125,6 +139,7 @@ impl Routed {
             first,
             ticket,
             decision,
+            answered,
             operation: Some(Box::new(operation)),
             going_on: None,
             policy,
@@ -168,7 +183,7 @@ impl Routed {
                 Ok(true)
             }
             // A second beginning, and what was said beside the text that has come already.
-            (Delta::Start { .. } | Delta::Detail { .. }, Some(_)) => Ok(false),
+            (Delta::Start { .. } | Delta::Raw { .. } | Delta::Detail { .. }, Some(_)) => Ok(false),
             (Delta::Start { .. } | Delta::Raw { .. } | Delta::Detail { .. } | Delta::ChoiceEnd { .. }, _) => {
                 Ok(true)
             }
@@ -180,8 +195,9 @@ impl Routed {
         }
     }
 
+    /// The second answer is given up; its endpoint did nothing wrong.
     fn differs(&mut self) -> Ending {
-        self.source = None;
+        (self.source, self.ticket) = (None, None);
         let cause = self.broke_of.take().map(|error| {
             error.map_message(|text| format!("{text}; asked again, another endpoint answered differently"))
         });
@@ -190,26 +206,16 @@ impl Routed {
 
     fn settle(&mut self, ending: &Ending) {
         let (Some(ticket), Some(operation)) = (self.ticket.take(), &self.operation) else { return };
-        let outcome = match ending {
-            Ending::Finished { .. } => Outcome::Success,
-            Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => {
-                operation.failed(error, &self.decision);
-                operation.outcome(error)
-            }
-            Ending::Truncated { cause: None } => Outcome::Failure { retry_after: None, is_busy: false },
-        };
+        let outcome = broken(ending).map_or(Outcome::Success, |error| {
+            operation.failed(&error, &self.decision, Some(self.answered));
+            operation.outcome(&error)
+        });
         ticket.settle(outcome, operation.context.now());
     }
 
     /// Whether what broke off is gone on with elsewhere, and if so, begins that.
     fn go_on(&mut self, ending: &Ending) -> bool {
-        let error = match ending {
-            Ending::Finished { .. } => return false,
-            Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => error.clone(),
-            Ending::Truncated { cause: None } => {
-                Error::new(ErrorKind::Truncated, "the answer stopped before its end")
-            }
-        };
+        let Some(error) = broken(ending) else { return false };
         // One attempt that breaks off while it repeats is enough.
         let (Some(delivered), None) = (&self.delivered, self.repeated) else { return false };
         let allowed =
@@ -237,10 +243,10 @@ impl Routed {
         self.going_on = None;
         self.operation = Some(operation);
         match begun {
-            Ok(Begun { parts, ticket, decision }) => {
+            Ok(Begun { parts, ticket, decision, answered }) => {
                 // What came before the first content came once already.
-                (self.source, self.first, self.ticket, self.decision) =
-                    (parts.source, parts.first, ticket, decision);
+                (self.source, self.first, self.ticket) = (parts.source, parts.first, ticket);
+                (self.decision, self.answered) = (decision, answered);
                 Poll::Ready(None)
             }
             Err(error) => {

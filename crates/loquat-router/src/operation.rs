@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     sync::{Arc, OnceLock},
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Error, ErrorKind, Event, Result};
@@ -15,7 +15,7 @@ use crate::{
     canary::Sample,
     decide::{Decision, MAX_TRIED, Tried},
     fallback::Class,
-    load::Outcome,
+    load::{Outcome, Ticket},
     router::{Inner, refused},
     table::{Route, Table},
 };
@@ -235,6 +235,7 @@ impl Operation {
             return Err(Failure { error, decision });
         };
         let ticket = node.live.enter(self.asked.prompt_tokens, self.context.now());
+        let mut waiting = Waiting { ticket: Some(ticket), context: &self.context };
         let begun = match node.connected.model.infer(&self.context, self.request.clone()).await {
             Ok(answer) => begin(answer).await,
             Err(error) => Err(error),
@@ -242,15 +243,20 @@ impl Operation {
         let now = self.context.now();
         match begun {
             Ok(parts) => {
-                let mut ticket = ticket;
-                ticket.first_token(now);
-                let took = now.saturating_duration_since(ticket.started());
-                self.report(&Sample::answered(decision.is_canary, self.asked.stable_key, took));
-                Ok(Begun { parts, ticket: Some(ticket), decision })
+                let mut ticket = waiting.ticket.take();
+                if let Some(ticket) = &mut ticket {
+                    ticket.first_token(now);
+                    let took = now.saturating_duration_since(ticket.started());
+                    self.report(&Sample::answered(decision.is_canary, self.asked.stable_key, took));
+                }
+                Ok(Begun { parts, ticket, decision, answered: now })
             }
             Err(error) => {
-                ticket.settle(self.outcome(&error), now);
-                self.failed(&error, &decision);
+                // Where the caller had enough it is as if it had been dropped.
+                if let Some(ticket) = waiting.ticket.take_if(|_| !self.is_callers(&error)) {
+                    ticket.settle(self.outcome(&error), now);
+                }
+                self.failed(&error, &decision, None);
                 Err(Failure { error, decision })
             }
         }
@@ -260,14 +266,22 @@ impl Operation {
     /// caller's own deadline is not its failure.
     pub(crate) fn outcome(&self, error: &Error) -> Outcome {
         let is_ours = error.code().is_some_and(|code| code.starts_with("loquat_"));
-        let is_callers = error.kind() == ErrorKind::Timeout && self.context.check().is_err();
-        if is_ours || is_callers { Outcome::Neutral } else { Outcome::of(error) }
+        if is_ours || self.is_callers(error) { Outcome::Neutral } else { Outcome::of(error) }
     }
 
-    /// Tells the canary of a failure that is its endpoint's.
-    pub(crate) fn failed(&self, error: &Error, decision: &Decision) {
+    /// Whether it was the caller who had enough: by its own deadline, or by cancelling.
+    fn is_callers(&self, error: &Error) -> bool {
+        matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Cancelled) && self.context.check().is_err()
+    }
+
+    /// Tells the canary of a failure that is its endpoint's; where it had `answered` before, then.
+    pub(crate) fn failed(&self, error: &Error, decision: &Decision, answered: Option<Instant>) {
         if matches!(self.outcome(error), Outcome::Failure { .. }) {
-            self.report(&Sample::failed(decision.is_canary, self.asked.stable_key, error));
+            let (is_canary, key) = (decision.is_canary, self.asked.stable_key);
+            self.report(&match answered {
+                Some(at) => Sample::broke_off(is_canary, key, error, at),
+                None => Sample::failed(is_canary, key, error),
+            });
         }
     }
 
@@ -335,6 +349,20 @@ impl Operation {
         match self.attempts {
             0 | 1 => error,
             count => error.map_message(|text| format!("{text} (the last of {count} endpoints)")),
+        }
+    }
+}
+
+/// An attempt of which nothing has come yet. Dropped so, it lost a race or its caller gave up: its endpoint was no faster.
+struct Waiting<'a> {
+    ticket: Option<Ticket>,
+    context: &'a Context,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.give_up(self.context.now());
         }
     }
 }

@@ -26,15 +26,20 @@ const GOOD: Version = Version { error_rate: 0.001, median: 307.5 };
 const LIMIT: Version = Version { error_rate: 0.003, median: 373.5 };
 /// Beyond what it may be: 1 % errors, a 95th percentile of 1.1 s.
 const BAD: Version = Version { error_rate: 0.01, median: 483.3 };
+/// Down.
+const DEAD: Version = Version { error_rate: 1.0, ..GOOD };
 /// Requests a second of both sides together: 100 of the canary's at a share of 10 %.
 const RATE: u64 = 1_000;
 
 /// A release beside what was there before it.
+#[derive(Clone, Copy)]
 struct Case {
     baseline: Version,
     release: Version,
     /// How long the baseline is known before the release begins to be asked. Seconds.
     known: u64,
+    /// Requests a second of both sides together.
+    rate: u64,
     /// The canary's share, held still so that evidence comes at a steady rate; `None` lets it move by the defaults.
     percent: Option<f64>,
     /// How long it lives. Seconds.
@@ -45,7 +50,8 @@ struct Case {
 
 /// Two minutes of a release that is as good as its baseline.
 fn healthy(version: Version) -> Case {
-    Case { baseline: version, release: version, known: 30, percent: Some(10.0), end: 120, fault: None }
+    let (baseline, release, percent) = (version, version, Some(10.0));
+    Case { baseline, release, known: 30, rate: RATE, percent, end: 120, fault: None }
 }
 
 /// Half a minute of one that is not.
@@ -62,10 +68,10 @@ fn live(seed: u64, case: &Case) -> Option<Limit> {
     let error = Error::new(ErrorKind::Server, "internal error");
     let mut draw = Draw::seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut uniform = move || ((draw.bits() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-    for step in 0..(case.known + case.end) * RATE {
-        let at = Duration::from_millis(step * 1_000 / RATE);
+    for step in 0..(case.known + case.end) * case.rate {
+        let at = Duration::from_millis(step * 1_000 / case.rate);
         let key = loquat_router::hash(seed, &step.to_le_bytes());
-        let is_canary = step >= case.known * RATE && canary.takes(key);
+        let is_canary = step >= case.known * case.rate && canary.takes(key);
         let version = if is_canary { case.release } else { case.baseline };
         let sample = if uniform() < version.error_rate {
             Sample::failed(is_canary, key, &error)
@@ -136,6 +142,38 @@ fn slower_releases_go_within_thirty_seconds() {
 fn failing_releases_go_also_beside_an_unknown_baseline() {
     let case = Case { known: 0, ..bad(Version { error_rate: 0.01, ..GOOD }, Limit::Errors) };
     check("1 % errors beside a baseline that was not known before", &case);
+}
+
+/// The baseline's counts fade: at one request a second there are never 200 of them at once.
+#[test]
+fn few_requests_take_longer_and_show_it_all_the_same() {
+    let few = Case { rate: 2, percent: Some(50.0), end: 1_800, ..healthy(GOOD) };
+    check("down, at a request a second", &Case { release: DEAD, fault: Some(Limit::Errors), ..few });
+    check("healthy, at a request a second", &few);
+    check("as bad as its baseline, at a request a second", &Case { baseline: BAD, release: BAD, ..few });
+    let moving = Case { rate: 3, percent: None, end: 3_600, ..few };
+    check("down, while few are asked", &Case { release: DEAD, fault: Some(Limit::Errors), ..moving });
+    check("healthy, while few are asked", &moving);
+}
+
+/// Of answers that break off each is one request, and one that failed.
+#[test]
+fn an_answer_that_breaks_off_counts_once() {
+    let start = Instant::now();
+    let canary = Canary::new("next", CanaryPolicy::default(), start);
+    let (took, error) = (Duration::from_millis(100), Error::new(ErrorKind::Truncated, "cut"));
+    (0..1_000).for_each(|key| drop(canary.record(Sample::answered(false, key, took), start)));
+    for key in 0..200 {
+        let event = canary.record(Sample::answered(true, key, took), start);
+        assert!(key == 199 || event.is_none(), "{event:?}");
+        let event = event.or_else(|| canary.record(Sample::broke_off(true, key, &error, start), start));
+        let Some(event) = event else { continue };
+        let Change::RolledBack { breach: Some(breach) } = event.change else { panic!("{event:?}") };
+        assert_eq!((key, event.sample, breach.limit), (199, 200, Limit::Errors));
+        assert!(breach.share >= 0.995, "{breach:?}");
+        return;
+    }
+    panic!("it stays");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use loquat_core::{BoxFuture, Context, ErrorKind, Model, Probe};
+use loquat_core::{BoxFuture, Clock, Context, ErrorKind, Model, Probe};
 use loquat_router::{Class, FallbackPolicy, Fan, GroupSpec, Plan, RouteSpec, Strategy, Timer};
 use support::{Act, Servers, Told, ask, endpoint, fail, hi, with_budget};
 
@@ -16,6 +16,44 @@ struct TokioTimer;
 impl Timer for TokioTimer {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// The clock that those timers go by.
+#[derive(Debug)]
+struct TokioClock;
+
+impl Clock for TokioClock {
+    fn now(&self) -> std::time::Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
+
+/// One that hangs never fails and is never answered: what is known of it is how long others waited for it.
+#[tokio::test(start_paused = true)]
+async fn one_that_hangs_is_not_forgotten() {
+    let second = Duration::from_secs(1);
+    for fan in [Fan::Hedge(Duration::from_millis(200)), Fan::One] {
+        let mut first = vec![Act::Say(&["a"]); 20];
+        first.push(Act::Hang);
+        let servers = Servers::new(&[("a", &first), ("b", &[Act::Say(&["b"])])]);
+        let route = RouteSpec::new("chat").with_group(GroupSpec::of(["a", "b"])).with_fan(fan);
+        let plan = Plan::new().with_endpoint(endpoint("a")).with_endpoint(endpoint("b")).with_route(route);
+        let router = servers.builder().timer(Arc::new(TokioTimer)).build(&plan).expect("valid");
+        let context = Context::new().with_clock(Arc::new(TokioClock));
+        let mut asked = 0;
+        while servers.of("a").count() < 20 {
+            drop(router.infer(&context, Arc::new(hi("chat"))).await.expect("both answer"));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            asked += 1;
+            assert!(asked < 1_000, "a was asked {} times", servers.of("a").count());
+        }
+        for _ in 0..200 {
+            drop(tokio::time::timeout(second, router.infer(&context, Arc::new(hi("chat")))).await);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let count = servers.of("a").count();
+        assert!(count < 40, "{fan:?}: a was asked {count} times");
     }
 }
 

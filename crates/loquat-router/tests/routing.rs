@@ -6,11 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use loquat_core::{
     ChatRequest, Context, ContextLength, Error, ErrorKind, Media, Message, Model, Part, Probe, RetryHint,
-    Role,
+    Role, test_util::ManualClock,
 };
 use loquat_router::{
     Abilities, CanarySpec, Class, FallbackPolicy, Fan, GroupSpec, Members, Plan, RouteSpec, StableKey,
-    canary::CanaryPolicy,
+    canary::{CanaryPolicy, Change, Limit},
 };
 use support::{Act, Servers, Told, ask, endpoint, fail, hi, two, with_budget};
 
@@ -230,6 +230,39 @@ async fn a_caller_stays_on_one_side_of_a_canary() {
             news += u32::from(sides[0] == "new");
         }
         assert!((35..85).contains(&news), "by {name} {news} of 200 at 30 %");
+    }
+}
+
+/// A release is rolled back for what becomes of its answers after their first token, too.
+#[tokio::test]
+async fn a_canary_whose_answers_are_cut_or_break_is_rolled_back() {
+    for act in [Act::Cut(&["new"]), Act::Break(&["new"], ErrorKind::Server), Act::Say(&["new"])] {
+        let servers = Servers::new(&[("old", &[Act::Say(&["old"])]), ("new", std::slice::from_ref(&act))]);
+        let mut canary = CanarySpec::new("next", GroupSpec::of(["new"]));
+        canary.policy = CanaryPolicy::default().with_shares(50.0, 10.0, 50.0);
+        // Its share stays, so that it is asked all the time.
+        canary.policy = canary.policy.with_dwell(Duration::from_secs(1_000_000));
+        canary.policy.min_sample = 20;
+        let route = RouteSpec::new("chat").with_group(GroupSpec::of(["old"])).with_canary(canary);
+        let plan =
+            Plan::new().with_endpoint(endpoint("old")).with_endpoint(endpoint("new")).with_route(route);
+        let router = servers.router(&plan).expect("valid");
+        // Slowly enough that whoever failed is not spared any more.
+        let clock = Arc::new(ManualClock::new());
+        for at in 0..300 {
+            clock.advance(Duration::from_secs(40));
+            let context = Context::new().with_clock(clock.clone());
+            let request = ChatRequest::new("chat").with_user(format!("c{at}"));
+            let answer = router.infer(&context, Arc::new(request)).await.expect("all begin an answer");
+            drop(answer.collect().await);
+        }
+        let events = router.canary("chat").expect("there is one").events();
+        let breaches = events.iter().filter_map(|event| match event.change {
+            Change::RolledBack { breach } => breach.map(|breach| (breach.limit, breach.share > 0.9)),
+            _ => None,
+        });
+        let expected = (!matches!(act, Act::Say(_))).then_some((Limit::Errors, true));
+        assert_eq!(breaches.collect::<Vec<_>>(), Vec::from_iter(expected), "{events:?}");
     }
 }
 

@@ -88,6 +88,14 @@ fn load_moves_the_choice_of_those_that_go_by_it() {
     }
 }
 
+/// Whoever comes after one that is out does not get its turns beside their own.
+#[test]
+fn the_turns_of_one_that_is_out_go_to_all_others() {
+    let fleet = Fleet::new(Strategy::round_robin(), &[(1.0, 40), (1.0, 40), (1.0, 40), (1.0, 40), (1.0, 40)]);
+    fleet.router.table().nodes()[1].live.set_out(true, fleet.now);
+    assert_eq!(fleet.counts(), [50, 0, 50, 50, 50]);
+}
+
 /// Takes out who is not of even number.
 struct Even;
 

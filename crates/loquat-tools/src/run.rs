@@ -234,9 +234,15 @@ impl Run {
         })
     }
 
-    /// Everything said since the request, whole answers and results only.
+    /// Everything said since the request, whole answers and results only: an answer that asks for tools is among them when all of
+    /// its calls have a result, as providers want it. Of one that was cut ([`FinishReason::Length`] and the like) it is what it said;
+    /// its calls are in the [response](RunEvent::Turn) alone.
     pub fn messages(&self) -> &[Message] {
-        self.request.messages.get(self.asked..).unwrap_or_default()
+        let said = self.request.messages.get(self.asked..).unwrap_or_default();
+        match (&self.state, said.split_last()) {
+            (State::Executing(_), Some((_asks, before))) => before,
+            _ => said,
+        }
     }
 
     /// How it ended; `None` while it has not.
@@ -342,16 +348,30 @@ impl Run {
             return false;
         };
         self.usage += *usage;
-        let message =
+        let mut message =
             response.message().cloned().unwrap_or_else(|| Message::new(Role::Assistant, Vec::new()));
         let calls: Vec<ToolCall> = message.tool_calls().cloned().collect();
-        Arc::make_mut(&mut self.request).messages.push(message);
-        // Cut by the limit of tokens or by a filter, the last call may be half of what was meant.
-        let is_cut = matches!(reason, FinishReason::Length | FinishReason::ContentFilter);
+        // Cut by the limit of tokens, by a filter or by whoever declined, the last call may be half of what was meant.
+        let is_cut =
+            matches!(reason, FinishReason::Length | FinishReason::ContentFilter | FinishReason::Refusal);
         self.response = response;
+        if !calls.is_empty() && is_cut {
+            // Half a call can be neither answered nor said again.
+            message.parts.retain(|part| !matches!(part, Part::ToolCall(_)));
+        }
+        let messages = &mut Arc::make_mut(&mut self.request).messages;
+        if calls.is_empty() || message.parts.iter().any(|part| !matches!(part, Part::Reasoning(_))) {
+            messages.push(message);
+        }
         if calls.is_empty() || is_cut {
             self.end(ending);
         } else if self.turns >= self.limits.max_turns {
+            let refused = |call: &ToolCall| {
+                let words =
+                    format!("not executed: at most {} answers may ask for tools", self.limits.max_turns);
+                Part::ToolResult(ToolResult::new(call, words).with_error())
+            };
+            messages.push(Message::new(Role::Tool, calls.iter().map(refused).collect()));
             let error = Error::new(
                 ErrorKind::TooLarge,
                 format!(

@@ -50,7 +50,8 @@ impl Toolbox {
         let failed = |message: String| ToolResult::new(call, message).with_error();
         let Some(Entry { function, .. }) = self.0.get(&call.name) else {
             let names = self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            return failed(format!("there is no tool of that name; there are: {names}"));
+            let message = format!("there is no tool of that name; there are: {names}");
+            return failed(cut(message, limits.max_result_bytes));
         };
         let limit = context.remaining().map_or(limits.call, |left| left.min(limits.call));
         // `invoke` itself may panic before it gives a future, so both are inside.

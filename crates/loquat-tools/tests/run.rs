@@ -163,13 +163,17 @@ async fn broken_answers_are_never_executed() {
         (Some(OwnedDelta::End(Ending::Failed(lost))), Some(ErrorKind::Connection)),
         (Some(finished(FinishReason::Length)), None),
         (Some(finished(FinishReason::ContentFilter)), None),
+        (Some(finished(FinishReason::Refusal)), None),
     ] {
         let deltas: Vec<_> = call(0, "touch", "null").into_iter().chain(last).collect();
         let model = Arc::new(Scripted::new().then(Ok(deltas)));
         let request = ChatRequest::new("m").with_user("touch");
         let outcome = Run::new(model, Context::new(), request, toolbox.clone()).finish().await;
         match (outcome, kind) {
-            (Ok(outcome), None) => assert_eq!(outcome.turns, 1),
+            (Ok(outcome), None) => {
+                assert_eq!((outcome.turns, outcome.response.tool_calls().count()), (1, 1));
+                assert!(outcome.messages.is_empty(), "a call without a result: {:?}", outcome.messages);
+            }
             (Err(error), Some(kind)) => {
                 assert_eq!(error.kind(), kind);
                 assert_eq!(error.partial().map(|partial| partial.tool_calls().count()), Some(1));
@@ -178,6 +182,45 @@ async fn broken_answers_are_never_executed() {
         }
     }
     assert_eq!(count.load(Ordering::Relaxed), 0);
+}
+
+/// Whenever a run is left, what it says may be appended: no provider takes a call without its result.
+#[tokio::test(start_paused = true)]
+async fn every_call_among_the_messages_has_a_result() {
+    let naps = || asks(&[("nap", r#"{"milliseconds":5}"#), ("nap", r#"{"milliseconds":9}"#)]);
+    let mut cut = naps();
+    *cut.last_mut().expect("an end") = finished(FinishReason::Length);
+    for (last, roles) in [
+        (naps(), [Role::Assistant, Role::Tool].repeat(3)),
+        (cut, [[Role::Assistant, Role::Tool].repeat(2), vec![Role::Assistant]].concat()),
+    ] {
+        let model = Arc::new(Scripted::new().then(Ok(naps())).then(Ok(naps())).then(Ok(last)));
+        let mut limits = RunLimits::default();
+        limits.max_turns = 3;
+        let mut run = run(&model).with_limits(limits);
+        loop {
+            let is_over = run.next().await.is_none();
+            let ids = |of: fn(&Part) -> Option<&str>| -> Vec<String> {
+                let parts = run.messages().iter().flat_map(|message| &message.parts);
+                parts.filter_map(of).map(str::to_owned).collect()
+            };
+            let asked = ids(|part| match part {
+                Part::ToolCall(call) => Some(&*call.id),
+                _ => None,
+            });
+            let answered = ids(|part| match part {
+                Part::ToolResult(result) => Some(&*result.call_id),
+                _ => None,
+            });
+            assert_eq!(asked, answered);
+            if is_over {
+                break;
+            }
+        }
+        let said: Vec<_> = run.messages().iter().map(|message| message.role).collect();
+        assert_eq!(said, roles);
+        assert_eq!(run.messages()[4].text(), "let me see. ", "what it said stays");
+    }
 }
 
 #[tokio::test(start_paused = true)]

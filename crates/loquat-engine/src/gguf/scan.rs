@@ -57,13 +57,20 @@ pub(super) fn scan(head: &[u8], length: u64) -> Result<(u64, Vec<Named>), Stop> 
         )));
     }
     let mut alignment = 32u64;
+    let mut seen = HashSet::new();
     for _ in 0..keys {
-        let key = bytes.string()?;
+        let key = bytes.name()?;
         let kind = bytes.u32()?;
-        if key == b"general.alignment" && kind == 4 {
-            alignment = u64::from(u32::from_le_bytes(bytes.array()?));
-        } else {
+        if !seen.insert(key) {
+            return Err(Stop::Wrong(format!("key {} occurs twice", String::from_utf8_lossy(key))));
+        }
+        if key != b"general.alignment" {
             bytes.skip_value(kind, &String::from_utf8_lossy(key), 0)?;
+        } else if kind == 4 {
+            alignment = bytes.u32()?.into();
+        } else {
+            // The format has it of this type alone; candle would believe others, too.
+            return Err(Stop::Wrong(format!("general.alignment has the type {kind}, it must be 4 (u32)")));
         }
     }
     if !alignment.is_power_of_two() || alignment > 1 << 20 {
@@ -72,7 +79,7 @@ pub(super) fn scan(head: &[u8], length: u64) -> Result<(u64, Vec<Named>), Stop> 
     let mut places = Vec::new();
     let mut seen = HashSet::new();
     for _ in 0..tensors {
-        let name = String::from_utf8_lossy(bytes.string()?).into_owned();
+        let name = String::from_utf8_lossy(bytes.name()?).into_owned();
         if !seen.insert(name.clone()) {
             return Err(Stop::Wrong(format!("tensor {name} occurs twice")));
         }
@@ -87,6 +94,16 @@ pub(super) fn scan(head: &[u8], length: u64) -> Result<(u64, Vec<Named>), Stop> 
                 "cut short: tensor {name} needs {size} bytes at {start} + {at}, the file has {length}"
             );
             return Err(Stop::Wrong(what));
+        }
+    }
+    let mut by_offset: Vec<_> = places.iter().collect();
+    by_offset.sort_unstable_by_key(|named| named.place.offset);
+    // Each is read into memory of its own: a small file whose tensors share their bytes would be a large model.
+    for pair in by_offset.windows(2) {
+        if let [one, next] = pair
+            && one.place.offset.saturating_add(one.place.bytes as u64) > next.place.offset
+        {
+            return Err(Stop::Wrong(format!("tensors {} and {} overlap", one.name, next.name)));
         }
     }
     if start > head.len() as u64 {
@@ -129,6 +146,15 @@ impl<'a> Walk<'a> {
     fn string(&mut self) -> Result<&'a [u8], Stop> {
         let length = self.u64()?;
         self.take(length)
+    }
+
+    /// A key or a tensor's name, which candle takes without zeros at its end: what differs in those alone is one.
+    fn name(&mut self) -> Result<&'a [u8], Stop> {
+        let mut name = self.string()?;
+        while let [start @ .., 0] = name {
+            name = start;
+        }
+        Ok(name)
     }
 
     fn skip_value(&mut self, kind: u32, key: &str, depth: usize) -> Result<(), Stop> {

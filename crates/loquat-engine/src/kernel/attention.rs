@@ -3,9 +3,10 @@
 //! Written with explicit vectors: left to the compiler, 32 running sums become 32 scalars. Up to three heads go together, so
 //! that each key and value is loaded once for all of them and there are enough independent sums to keep the adders busy.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::float::{Fma, Kernel, dispatch, exp};
+use super::matrix::ROWS;
 
 /// Positions of one cached block.
 pub(crate) const BLOCK: usize = 32;
@@ -48,11 +49,23 @@ pub(crate) fn attend_block(
         let mut scores = [[0.0; BLOCK]; GROUP];
         let heads = queries.len() / dim;
         let scores = &mut scores[..heads];
-        let arch = Arch::new();
-        arch.dispatch(Scores { queries, dim, keys, scores });
+        explicit(Scores { queries, dim, keys, scores });
         dispatch(Softmax { scores, valid, records, record });
-        arch.dispatch(Mix { scores, values, dim, records });
+        explicit(Mix { scores, values, dim, records });
     }
+}
+
+/// Runs the kernel with vectors of eight at most. `Arch` would take sixteen where another crate has turned that on in `pulp`: a
+/// tile would be longer than a block then, and a head's last columns shorter than a vector.
+#[inline]
+fn explicit<K: WithSimd<Output = ()>>(kernel: K) {
+    #[cfg(target_arch = "x86_64")]
+    match pulp::x86::V3::try_new() {
+        Some(simd) => Simd::vectorize(simd, kernel),
+        None => Simd::vectorize(pulp::Scalar, kernel),
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    pulp::Arch::new().dispatch(kernel);
 }
 
 /// `scores[head][position] = query · key`.
@@ -80,6 +93,7 @@ impl Scores<'_> {
     #[inline(always)]
     fn tiles<S: Simd, const H: usize>(self, simd: S) {
         let Self { queries, dim, keys, scores } = self;
+        const { assert!(BLOCK.is_multiple_of(TILE * S::F32_LANES), "a block is whole tiles") };
         let width = TILE * S::F32_LANES;
         for at in (0..BLOCK).step_by(width) {
             let mut sums = [[simd.splat_f32s(0.0); TILE]; H];
@@ -163,6 +177,8 @@ impl WithSimd for Mix<'_> {
 impl Mix<'_> {
     #[inline(always)]
     fn all<S: Simd, const H: usize>(&mut self, simd: S) {
+        // Of which a head's width is a multiple.
+        const { assert!(ROWS.is_multiple_of(S::F32_LANES), "a head is whole vectors") };
         let (tile, lanes) = (TILE * S::F32_LANES, S::F32_LANES);
         let mut at = 0;
         while at + tile <= self.dim {

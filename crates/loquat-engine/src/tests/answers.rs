@@ -132,13 +132,38 @@ async fn what_cannot_be_served_is_refused_before_any_work() {
     tools.tools.push(Tool::new("t", "", "{}"));
     let mut stops = greedy("x", 1);
     stops.stop = vec![String::new()];
+    let (mut three, mut probable) = (greedy("x", 1), greedy("x", 1));
+    (three.choices, probable.top_logprobs) = (Some(3), Some(0));
     let expected = [
         (tools, ErrorKind::Unsupported),
+        (three, ErrorKind::Unsupported),
+        (probable, ErrorKind::Unsupported),
         (stops, ErrorKind::InvalidRequest),
         (greedy("x", 0), ErrorKind::InvalidRequest),
     ];
     for (request, kind) in expected {
         assert_eq!(start(&engine, &request).await.unwrap_err().kind(), kind);
+    }
+    let mut one = greedy("x", 1);
+    one.choices = Some(1);
+    assert!(ask(&engine, &one).await.is_ok());
+}
+
+#[tokio::test]
+async fn where_none_may_wait_one_is_served() {
+    let (engine, _file) = engine(|config| config.with_max_queued_requests(0));
+    let mut first = start(&engine, &greedy("x", 300)).await.unwrap();
+    let error = start(&engine, &greedy("x", 1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert!(first.next().await.is_some());
+    assert_eq!(start(&engine, &greedy("x", 1)).await.unwrap_err().kind(), ErrorKind::Overloaded);
+    first.collect().await.unwrap();
+    // The working thread is through a moment after its last word.
+    let mut tries = 0;
+    while ask(&engine, &greedy("x", 1)).await.is_err() {
+        tries += 1;
+        assert!(tries < 100, "an idle engine refuses");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

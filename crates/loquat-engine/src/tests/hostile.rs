@@ -56,6 +56,18 @@ fn lies_are_named() {
         "architecture mamba; supported is: llama",
     );
     check(&set("general.alignment", number(0)), "general.alignment is 0");
+    for value in [Value::U8(0), Value::U16(0), Value::I32(0), Value::U8(64), Value::I64(32)] {
+        check(&set("general.alignment", value), "general.alignment has the type");
+    }
+    for again in ["general.alignment", "general.alignment\0"] {
+        let mut twice = Recipe::new().set("general.alignment", number(32));
+        twice.metadata.push((again.into(), Value::U8(0)));
+        check(&twice.bytes(), "key general.alignment occurs twice");
+    }
+    let mut twice = Recipe::new();
+    let (name, _) = &mut twice.tensors[1];
+    *name = "token_embd.weight\0".into();
+    check(&twice.bytes(), "tensor token_embd.weight occurs twice");
     check(&set("llama.embedding_length", number(0)), "llama.embedding_length is 0");
     check(
         &set("llama.embedding_length", number(128)),
@@ -91,6 +103,28 @@ fn lies_are_named() {
         nested = Value::Array(vec![nested]);
     }
     check(&set("deep", nested), "arrays nested deeper than 4");
+}
+
+/// Where each tensor is read into memory of its own, a few bytes of a file would be as many gigabytes as it likes.
+#[test]
+fn tensors_that_share_their_bytes_are_refused() {
+    let tensors = |offsets: [u64; 3]| {
+        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+        bytes.extend([3u64, 0].map(u64::to_le_bytes).as_flattened());
+        for (at, offset) in (b'a'..).zip(offsets) {
+            bytes.extend(1u64.to_le_bytes());
+            bytes.push(at);
+            bytes.extend(1u32.to_le_bytes());
+            bytes.extend(8u64.to_le_bytes());
+            bytes.extend(0u32.to_le_bytes());
+            bytes.extend(offset.to_le_bytes());
+        }
+        bytes.resize(bytes.len().next_multiple_of(32) + 96, 0);
+        bytes
+    };
+    check(&tensors([64, 0, 0]), "overlap");
+    check(&tensors([0, 64, 60]), "tensors c and b overlap");
+    check(&tensors([64, 0, 32]), "tokenizer none");
 }
 
 #[test]

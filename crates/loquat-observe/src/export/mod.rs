@@ -15,6 +15,7 @@ mod spans;
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::Arc,
     thread,
@@ -289,7 +290,8 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        let mut metrics_due = self.config.metrics_every.map(|every| Instant::now() + every);
+        let after = |now: Instant, every: Duration| now + every.min(LONGEST_PAUSE);
+        let mut metrics_due = self.config.metrics_every.map(|every| after(Instant::now(), every));
         loop {
             let mut wait = self.config.flush_every;
             if let Some(due) = metrics_due {
@@ -305,7 +307,7 @@ impl Worker {
             let now = Instant::now();
             let is_last = flushing.is_some() && calls.len() < self.config.max_batch;
             if metrics_due.is_some_and(|due| now >= due || is_last || closed) {
-                metrics_due = self.config.metrics_every.map(|every| now + every);
+                metrics_due = self.config.metrics_every.map(|every| after(now, every));
                 self.metrics();
             }
             if is_last && let Some(flush) = flushing {
@@ -360,7 +362,7 @@ impl Worker {
         let resource_metrics = vec![proto::ResourceMetrics { resource, scope_metrics }];
         let body = proto::MetricsRequest { resource_metrics }.encode_to_vec();
         if let Sink::Otlp(deliver) = &mut self.sink {
-            let _ = deliver.deliver(Signal::Metrics, &body);
+            let _ = delivered(&mut **deliver, Signal::Metrics, &body);
         }
     }
 
@@ -383,7 +385,7 @@ impl Worker {
         let mut wait = Duration::from_secs(1);
         for attempt in 1.. {
             let Sink::Otlp(deliver) = &mut self.sink else { break };
-            match deliver.deliver(signal, body) {
+            match delivered(&mut **deliver, signal, body) {
                 Err(Undelivered::Later(after)) if attempt < self.config.max_attempts => {
                     if self.queue.pause(after.unwrap_or(wait).min(LONGEST_WAIT)) {
                         break; // closed
@@ -396,6 +398,14 @@ impl Worker {
         Err(Undelivered::Later(None))
     }
 }
+
+/// What one that panics was given is lost; what comes later may still go out.
+fn delivered(deliver: &mut dyn Deliver, signal: Signal, body: &[u8]) -> Result<Vec<u8>, Undelivered> {
+    catch_unwind(AssertUnwindSafe(|| deliver.deliver(signal, body))).unwrap_or(Err(Undelivered::Later(None)))
+}
+
+/// No pause is longer: as good as none ever ending, and an instant all the same.
+const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// Most bytes of content in one request: half of what a collector over gRPC takes as it comes.
 #[cfg(feature = "capture")]

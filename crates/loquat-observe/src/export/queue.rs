@@ -83,7 +83,7 @@ impl Queue {
 
     /// Waits for a batch, a flush, the end, or so long; takes what is there, a batch at most.
     pub(super) fn take(&self, wait: Duration) -> Woken {
-        let due = Instant::now() + wait;
+        let due = Instant::now() + wait.min(super::LONGEST_PAUSE);
         let mut state = self.lock();
         loop {
             let left = due.saturating_duration_since(Instant::now());

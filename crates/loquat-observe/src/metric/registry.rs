@@ -4,6 +4,7 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -53,14 +54,18 @@ pub(crate) struct Family {
     pub(crate) points: Vec<Point>,
 }
 
+#[derive(Clone)]
 enum Reading {
     /// A counter, and how many of what is counted make one of what is shown.
     Counter(Arc<Counter>, f64),
     Gauge(Arc<Gauge>),
     Histogram(Arc<Histogram>),
     /// Asked when somebody reads.
-    Asked(Box<dyn Fn() -> f64 + Send + Sync>),
+    Asked(Ask),
 }
+
+/// A program's own. `None` when there is nothing to be asked any more.
+type Ask = Arc<dyn Fn() -> Option<f64> + Send + Sync>;
 
 struct Entry {
     family: Family,
@@ -126,13 +131,37 @@ impl Registry {
         labels: Labels,
         ask: impl Fn() -> f64 + Send + Sync + 'static,
     ) {
+        self.put(about, kind, labels, usize::MAX, Arc::new(move || Some(ask())));
+    }
+
+    /// The same of something that comes and goes: once `ask` gives `None`, the series is gone. Nothing where the family has `max`
+    /// series that have not.
+    pub(crate) fn asked_while(
+        &self,
+        about: About,
+        kind: Kind,
+        labels: Labels,
+        max: usize,
+        ask: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) {
+        let ask: Ask = Arc::new(ask);
+        if !self.put(about, kind, labels.clone(), max, ask.clone()) {
+            drop(self.read_of(|family| family.name == about.name));
+            self.put(about, kind, labels, max, ask);
+        }
+    }
+
+    /// Whether there was room for it.
+    fn put(&self, about: About, kind: Kind, labels: Labels, max: usize, ask: Ask) -> bool {
         let mut entries = self.lock();
-        let Some(entry) = entry(&mut entries, about, kind) else { return };
-        let reading = Reading::Asked(Box::new(ask));
+        let Some(entry) = entry(&mut entries, about, kind) else { return true };
+        let (reading, is_full) = (Reading::Asked(ask), entry.series.len() >= max);
         match entry.series.iter_mut().find(|(known, _)| *known == labels) {
             Some((_, old)) => *old = reading,
+            None if is_full => return false,
             None => entry.series.push((labels, reading)),
         }
+        true
     }
 
     /// The series with these labels as `of` finds it; `fresh` takes its place where there is none, and gives `None`.
@@ -155,14 +184,43 @@ impl Registry {
 
     /// What all stand at, in the order of their making.
     pub(crate) fn read(&self) -> Vec<Family> {
-        let entries = self.lock();
-        let read =
-            |(labels, reading): &(Labels, Reading)| Point { labels: labels.clone(), value: reading.read() };
-        let family = |entry: &Entry| Family {
-            points: entry.series.iter().map(read).collect(),
-            ..entry.family.clone()
+        self.read_of(|_| true)
+    }
+
+    /// The same of some families. A program's own are asked without the lock: they may take long, or make series themselves.
+    fn read_of(&self, wanted: impl Fn(&Family) -> bool) -> Vec<Family> {
+        let copied = |entry: &Entry| (entry.family.clone(), entry.series.clone());
+        let copies: Vec<_> = self.lock().iter().filter(|entry| wanted(&entry.family)).map(copied).collect();
+        let mut gone = Vec::new();
+        let mut point = |(labels, reading): (Labels, Reading)| {
+            let value = reading.read();
+            if let (None, Reading::Asked(ask)) = (&value, reading) {
+                gone.push(ask);
+            }
+            Some(Point { labels, value: value? })
         };
-        entries.iter().map(family).collect()
+        let families = copies.into_iter().map(|(family, series)| Family {
+            points: series.into_iter().filter_map(&mut point).collect(),
+            ..family
+        });
+        let families = families.collect();
+        if !gone.is_empty() {
+            self.forget(&gone);
+        }
+        families
+    }
+
+    /// Unless another has taken its place meanwhile.
+    fn forget(&self, gone: &[Ask]) {
+        let is_gone = |reading: &Reading| matches!(reading, Reading::Asked(ask) if gone.iter().any(|gone| Arc::ptr_eq(gone, ask)));
+        let mut entries = self.lock();
+        let forgotten: Vec<_> = entries
+            .iter_mut()
+            .flat_map(|entry| entry.series.extract_if(.., |(_, reading)| is_gone(reading)))
+            .collect();
+        // What is dropped with them is the program's.
+        drop(entries);
+        drop(forgotten);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -183,13 +241,16 @@ fn entry(entries: &mut Vec<Entry>, about: About, kind: Kind) -> Option<&mut Entr
 
 impl Reading {
     #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
-    fn read(&self) -> Value {
-        match self {
+    fn read(&self) -> Option<Value> {
+        Some(match self {
             Self::Counter(counter, scale) => Value::Number(counter.value() as f64 / scale),
             Self::Gauge(gauge) => Value::Number(gauge.value() as f64),
             Self::Histogram(histogram) => histogram.read(),
-            Self::Asked(ask) => Value::Number(ask()),
-        }
+            // One that panics says nothing, and takes neither the others nor the thread with it.
+            Self::Asked(ask) => {
+                Value::Number(catch_unwind(AssertUnwindSafe(|| ask())).unwrap_or(Some(f64::NAN))?)
+            }
+        })
     }
 }
 

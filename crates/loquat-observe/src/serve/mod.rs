@@ -259,16 +259,14 @@ impl Drop for Connection {
 impl Connection {
     fn answer<S: Stream>(&self, mut stream: S) {
         let timeout = self.0.config.request_timeout;
-        let due = Instant::now() + timeout.min(Duration::from_secs(3600));
+        let due = after(timeout);
         // A client that goes away before it has its answer is no error of ours.
         let _ = read(&mut stream, due).and_then(|head| {
             let page = match head {
                 Some(head) => self.page(&head),
                 None => pages::Page::error(400, "this is no request that is understood here"),
             };
-            stream.limit(timeout)?;
-            stream.write_all(&page.into_bytes())?;
-            stream.flush()
+            write(&mut stream, &page.into_bytes(), after(timeout))
         });
     }
 
@@ -285,6 +283,28 @@ impl Connection {
         }
         pages::page(head, &self.0.observer, config.debug)
     }
+}
+
+fn after(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(Duration::from_secs(3600))
+}
+
+/// All of it by then: a client that takes a little now and then would keep its connection for hours.
+fn write<S: Stream>(stream: &mut S, mut bytes: &[u8], due: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.limit(left)?;
+        match stream.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    stream.flush()
 }
 
 /// The request's head; `None` for what is none.

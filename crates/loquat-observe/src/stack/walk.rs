@@ -36,19 +36,17 @@ struct File {
 impl Loaded {
     pub(super) fn read() -> Self {
         let mut loaded = Self::default();
-        let mut mapped: BTreeMap<String, Vec<(Range<u64>, u64)>> = BTreeMap::new();
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        for (path, range, offset) in maps.lines().filter_map(mapping) {
-            mapped.entry(path.to_owned()).or_default().push((range, offset));
-        }
-        for (path, ranges) in &mapped {
+        for (path, ranges) in &code(&maps) {
             let _ = loaded.add(path, ranges); // what cannot be read shows as addresses
         }
         loaded
     }
 
     fn add(&mut self, path: &str, ranges: &[(Range<u64>, u64)]) -> Option<()> {
-        if fs::metadata(path).ok()?.len() > MAX_FILE_BYTES {
+        let about = fs::metadata(path).ok()?;
+        // A device may be mapped, too, and one to be read for ever.
+        if !about.is_file() || about.len() > MAX_FILE_BYTES {
             return None;
         }
         let bytes = fs::read(path).ok()?;
@@ -148,14 +146,29 @@ impl Loaded {
     }
 }
 
-/// A line of the list of what is mapped: path, addresses, offset in the file.
-fn mapping(line: &str) -> Option<(&str, Range<u64>, u64)> {
+/// Where a file is mapped, and from which offset in it on.
+type Mappings = Vec<(Range<u64>, u64)>;
+
+/// The files with code in them and all their mappings. Others, which may be data of any size, are not read.
+fn code(maps: &str) -> BTreeMap<&str, Mappings> {
+    let mut mapped: BTreeMap<&str, (bool, Mappings)> = BTreeMap::new();
+    for (path, range, offset, is_code) in maps.lines().filter_map(mapping) {
+        let (has_code, mappings) = mapped.entry(path).or_default();
+        *has_code |= is_code;
+        mappings.push((range, offset));
+    }
+    mapped.into_iter().filter_map(|(path, (has_code, all))| has_code.then_some((path, all))).collect()
+}
+
+/// A line of the list of what is mapped: path, addresses, offset in the file, and whether it is code.
+fn mapping(line: &str) -> Option<(&str, Range<u64>, u64, bool)> {
     let mut words = line.split_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
     let number = |text| u64::from_str_radix(text, 16).ok();
-    let offset = number(words.nth(1)?)?;
+    let is_code = words.next()?.contains('x');
+    let offset = number(words.next()?)?;
     let path = line.get(line.find('/')?..)?;
-    Some((path, number(start)?..number(end)?, offset))
+    Some((path, number(start)?..number(end)?, offset, is_code))
 }
 
 #[cfg(test)]
@@ -165,12 +178,19 @@ mod tests {
     #[test]
     fn lines_of_the_map_good_and_bad() {
         let line = "7f00-7fff r-xp 00001000 08:01 42    /usr/lib/a b.so";
-        assert_eq!(mapping(line), Some(("/usr/lib/a b.so", 0x7f00..0x7fff, 0x1000)));
+        assert_eq!(mapping(line), Some(("/usr/lib/a b.so", 0x7f00..0x7fff, 0x1000, true)));
         for bad in
             ["", "7f00 r-xp", "7f00-7fff r-xp 0 0:0 0", "x-y r-xp 0 0:0 0 /a", "7f00-7fff r-xp zz 0:0 0 /a"]
         {
             assert_eq!(mapping(bad), None, "{bad}");
         }
+        let maps = "1000-2000 r--p 00000000 08:01 42 /bin/program\n\
+            2000-3000 r-xp 00001000 08:01 42 /bin/program\n\
+            5000-9000 rw-s 00000000 08:01 43 /data/weights.bin\n\
+            9000-a000 rw-s 00000000 00:05 44 /dev/dri/renderD128\n\
+            a000-b000 r-xp 00000000 00:00 0 [vdso]\n";
+        let program = vec![(0x1000..0x2000, 0), (0x2000..0x3000, 0x1000)];
+        assert_eq!(Vec::from_iter(code(maps)), [("/bin/program", program)], "no data, no device");
     }
 
     #[test]

@@ -20,18 +20,23 @@ pub(super) struct Excess {
 impl Excess {
     /// One more of the canary's. `expected` is the baseline's share, `limit` the share that is allowed.
     pub(super) fn record(&mut self, is_bad: bool, expected: f64, limit: f64) {
-        // What would be worth noticing: twice what is allowed, and twice what the baseline does.
-        // Where the baseline is mostly bad itself, halfway to always.
-        let expected = expected.clamp(1e-6, 1.0 - 1e-6);
-        let excess = (2.0 * limit).max(2.0 * expected).min((1.0 + expected) / 2.0);
-        let step = if is_bad { (excess / expected).ln() } else { ((1.0 - excess) / (1.0 - expected)).ln() };
-        self.sum = (self.sum + step).max(0.0);
+        let (bad, good) = steps(expected, limit);
+        self.sum = (self.sum + if is_bad { bad } else { good }).max(0.0);
         if self.sum == 0.0 {
             (self.bad, self.seen) = (0, 0);
         } else {
             self.seen += 1;
             self.bad += u64::from(is_bad);
         }
+    }
+
+    /// One that was recorded as good is not. `is_of_before` where that was before the sum was last zero: it is not among those
+    /// seen then. What it had lowered the sum by is taken back, or a little more, where zero stopped it.
+    pub(super) fn turns_bad(&mut self, is_of_before: bool, expected: f64, limit: f64) {
+        let (bad, good) = steps(expected, limit);
+        self.sum += bad - good;
+        self.bad += 1;
+        self.seen = (self.seen + u64::from(is_of_before)).max(self.bad);
     }
 
     /// The evidence: the natural logarithm of how much likelier the excess is than chance.
@@ -50,6 +55,15 @@ impl Excess {
     }
 }
 
+/// How far a bad one raises the sum, and how far a good one lowers it (a negative number).
+fn steps(expected: f64, limit: f64) -> (f64, f64) {
+    // What would be worth noticing: twice what is allowed, and twice what the baseline does.
+    // Where the baseline is mostly bad itself, halfway to always.
+    let expected = expected.clamp(1e-6, 1.0 - 1e-6);
+    let excess = (2.0 * limit).max(2.0 * expected).min((1.0 + expected) / 2.0);
+    ((excess / expected).ln(), ((1.0 - excess) / (1.0 - expected)).ln())
+}
+
 /// The baseline's share of the same, of the last minutes: old counts fade.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Share {
@@ -61,6 +75,11 @@ impl Share {
     pub(super) fn record(&mut self, is_bad: bool) {
         self.seen += 1.0;
         self.bad += f64::from(u8::from(is_bad));
+    }
+
+    /// One that was recorded as good is not.
+    pub(super) fn turns_bad(&mut self) {
+        self.bad = (self.bad + 1.0).min(self.seen);
     }
 
     /// What is left of the counts after that share of their half-life.
@@ -80,7 +99,8 @@ impl Share {
         share + LUCK * error * (compared as f64 / known).min(1.0).sqrt()
     }
 
-    pub(super) fn seen(&self) -> f64 {
+    #[cfg(test)]
+    fn seen(&self) -> f64 {
         self.seen
     }
 }
@@ -101,10 +121,21 @@ mod tests {
         }
         assert!(needed < 600, "two percent are noticed after {needed}");
         assert!(excess.share() > 0.01);
+        let (sum, count, bad) = (excess.evidence(), excess.seen(), excess.bad);
+        excess.record(false, 0.001, 0.003);
+        excess.turns_bad(false, 0.001, 0.003);
+        let mut whole = Excess { sum, seen: count, bad };
+        whole.record(true, 0.001, 0.003);
+        assert!((excess.evidence() - whole.evidence()).abs() < 1e-9, "it is as if it had been bad at once");
+        assert_eq!((excess.seen(), excess.bad), (count + 1, bad + 1));
+        excess.turns_bad(true, 0.001, 0.003);
+        assert_eq!((excess.seen(), excess.bad), (count + 2, bad + 2), "one of before is one more");
         let mut share = Share::default();
         assert!((share.expected(0.05, 0) - 0.05).abs() < 1e-9, "unknown: the limit");
         (0..1000).for_each(|at| share.record(at % 10 == 0));
         assert!((share.expected(0.05, 0) - 0.1).abs() < 0.005);
+        share.turns_bad();
+        assert!((share.expected(0.05, 0) - 0.1).abs() < 0.006 && share.seen() == 1000.0);
         share.fade(1.0);
         assert!((share.seen() - 500.0).abs() < 1e-9);
     }

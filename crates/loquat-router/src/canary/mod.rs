@@ -64,6 +64,8 @@ pub struct Sample<'a> {
     pub first_token: Option<Duration>,
     /// What it failed of, where that is the endpoint's doing.
     pub error: Option<&'a Error>,
+    /// When it was recorded as answered, where it has broken off since.
+    pub answered: Option<Instant>,
     /// The trace it belongs to.
     pub trace_id: [u8; 16],
 }
@@ -71,12 +73,25 @@ pub struct Sample<'a> {
 impl<'a> Sample<'a> {
     /// A request that was answered.
     pub fn answered(is_canary: bool, key: u64, first_token: Duration) -> Self {
-        Self { is_canary, key, first_token: Some(first_token), error: None, trace_id: [0; 16] }
+        Self {
+            is_canary,
+            key,
+            first_token: Some(first_token),
+            error: None,
+            answered: None,
+            trace_id: [0; 16],
+        }
     }
 
     /// A request that failed.
     pub fn failed(is_canary: bool, key: u64, error: &'a Error) -> Self {
-        Self { is_canary, key, first_token: None, error: Some(error), trace_id: [0; 16] }
+        Self { is_canary, key, first_token: None, error: Some(error), answered: None, trace_id: [0; 16] }
+    }
+
+    /// A request that was recorded as answered at that time, when its first token came, and failed later: from now on it counts
+    /// as one that failed, and still as one.
+    pub fn broke_off(is_canary: bool, key: u64, error: &'a Error, answered: Instant) -> Self {
+        Self { answered: Some(answered), ..Self::failed(is_canary, key, error) }
     }
 
     /// Of that trace.
@@ -90,6 +105,8 @@ impl<'a> Sample<'a> {
 #[derive(Debug)]
 struct Trial {
     baseline: Side,
+    /// Requests of each side since the beginning.
+    baseline_seen: u64,
     canary_seen: u64,
     errors: Excess,
     late: Excess,
@@ -119,6 +136,7 @@ impl Canary {
             share_ppm: AtomicU32::new(ppm(policy.first_percent)),
             trial: Mutex::new(Trial {
                 baseline: Side::default(),
+                baseline_seen: 0,
                 canary_seen: 0,
                 errors: Excess::default(),
                 late: Excess::default(),
@@ -159,17 +177,24 @@ impl Canary {
         let failed = sample.error.is_some();
         let late = sample.first_token.map(|took| took > self.policy.max_first_token);
         trial.fade(now);
+        // One that breaks off was counted when it was answered.
+        let more = u64::from(sample.answered.is_none());
         if !sample.is_canary {
-            trial.baseline.errors.record(failed);
+            trial.baseline_seen += more;
+            match sample.answered {
+                Some(_) => trial.baseline.errors.turns_bad(),
+                None => trial.baseline.errors.record(failed),
+            }
             late.into_iter().for_each(|late| trial.baseline.late.record(late));
             return None;
         }
-        trial.canary_seen += 1;
+        trial.canary_seen += more;
         if failed && trial.affected.len() < KEYS {
             trial.affected.insert(mix(sample.key ^ self.salt));
         }
-        // Without a baseline there is nothing to exceed.
-        if trial.baseline.errors.seen() < f64::from(self.policy.min_sample) {
+        // Without a baseline there is nothing to exceed. What is expected of it fades with few requests, and is taken for the
+        // limit then; how many there have been does not.
+        if trial.baseline_seen < self.policy.min_sample.into() {
             return None;
         }
         let expected = [
@@ -177,7 +202,13 @@ impl Canary {
             trial.baseline.late.expected(limits[1], trial.late.seen()),
         ];
         let was = trial.evidence();
-        trial.errors.record(failed, expected[0], limits[0]);
+        match sample.answered {
+            Some(answered) => {
+                let is_of_before = answered < trial.began;
+                trial.errors.turns_bad(is_of_before, expected[0], limits[0]);
+            }
+            None => trial.errors.record(failed, expected[0], limits[0]),
+        }
         late.into_iter().for_each(|late| trial.late.record(late, expected[1], limits[1]));
         if was == 0.0 {
             trial.began = now;

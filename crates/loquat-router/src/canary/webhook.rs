@@ -8,7 +8,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use loquat_core::Secret;
 use ring::hmac;
 
@@ -60,7 +63,7 @@ pub fn payload(event: &CanaryEvent) -> String {
     json
 }
 
-/// That event, signed now. A secret that begins with `whsec_` is base64 after that, any other is taken as it is.
+/// That event, signed now. A secret that begins with `whsec_` is base64 after that, padded or not, any other is taken as it is.
 pub fn sign(event: &CanaryEvent, secret: &Secret, now: SystemTime) -> Signed {
     let began = event.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let name: String = event.canary.chars().filter(char::is_ascii_alphanumeric).take(32).collect();
@@ -101,7 +104,8 @@ fn signed(id: &str, timestamp: u64, body: &str) -> String {
 
 fn key(secret: &Secret) -> hmac::Key {
     let text = secret.expose();
-    let bytes = text.strip_prefix("whsec_").and_then(|encoded| STANDARD.decode(encoded).ok());
+    let decode = |encoded: &str| STANDARD_NO_PAD.decode(encoded.trim_end_matches('=')).ok();
+    let bytes = text.strip_prefix("whsec_").and_then(decode);
     hmac::Key::new(hmac::HMAC_SHA256, &bytes.unwrap_or_else(|| text.as_bytes().to_vec()))
 }
 
@@ -188,6 +192,10 @@ mod tests {
         let made =
             signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#, &secret);
         assert_eq!(made, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let [padded, bare] = ["whsec_c2VjcmV0cw==", "whsec_c2VjcmV0cw"]
+            .map(|secret| signature("msg", 7, "{}", &Secret::new(secret)));
+        assert_eq!(padded, bare);
+        assert_ne!(bare, signature("msg", 7, "{}", &Secret::new("c2VjcmV0cw")));
     }
 
     #[test]

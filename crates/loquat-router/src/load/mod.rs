@@ -250,8 +250,11 @@ impl Live {
     /// What an active check found: `GET /health` or `/v1/models`, never a generation.
     pub fn checked(&self, is_well: bool, now: Instant) {
         if self.hot.health.checked(is_well, millis(self.epoch, now)) {
-            // Back from the dead: what was known of it is no longer so, and its breaker need not wait out its time.
+            // Back from the dead: what was known of it is no longer so, and neither its rest nor its breaker need be
+            // waited out.
             self.hot.estimate.forget();
+            self.hot.rests_until_ms.store(0, Relaxed);
+            self.hot.health.succeeded();
             self.availability.uneject(now);
         }
     }
@@ -306,6 +309,15 @@ impl Live {
         self.percentiles.record(prompt_tokens, took, now_ms);
     }
 
+    /// No first token in all that time, with so much work before it: it is no faster than that. Never makes it look faster.
+    fn waited(&self, work: u64, began: Instant, now: Instant) {
+        let now_ms = millis(self.epoch, now);
+        let least = micros(now.saturating_duration_since(began)) * UNIT_TOKENS / work.max(1) as f32;
+        if least > self.measured_us(now_ms).unwrap_or_else(|| self.seed_us()) {
+            self.hot.estimate.record(least, wrapped(now_ms), self.hot.fade_ms);
+        }
+    }
+
     fn failed(&self, retry_after: Option<Duration>, is_busy: bool, ticket: &Ticket, now: Instant) {
         let (started_ms, now_ms) = (millis(self.epoch, ticket.started), millis(self.epoch, now));
         let most = self.policy.max_sparing.min(LONGEST_SPARING);
@@ -331,7 +343,8 @@ const ANSWER_TOKENS: u32 = 16;
 /// What the moving average is of: this many tokens of work.
 pub(crate) const UNIT_TOKENS: f32 = 1_000.0;
 
-/// A request on its way. Dropped without a verdict it says nothing about the endpoint: the caller gave up.
+/// A request on its way. Dropped without a verdict it says nothing about the endpoint; where a caller gave it up,
+/// [`give_up`](Self::give_up) says for how long nothing came.
 #[derive(Debug)]
 #[must_use = "dropping a ticket ends its request"]
 pub struct Ticket {
@@ -366,6 +379,14 @@ impl Ticket {
                 self.live.failed(retry_after, is_busy, &self, now);
             }
             Outcome::Neutral => {}
+        }
+    }
+
+    /// Nobody waits for it any more. Where its first token had not come by then, the endpoint is taken for no faster than that:
+    /// one that hangs would otherwise be forgotten, since whoever is hedged against gets no other verdict.
+    pub fn give_up(self, now: Instant) {
+        if !self.answered {
+            self.live.waited(self.work, self.started, now);
         }
     }
 
@@ -453,6 +474,33 @@ mod tests {
     }
 
     #[test]
+    fn who_is_given_up_is_no_faster_than_that() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let live = Arc::new(Live::new(start, start, false, LoadPolicy::default(), None));
+        let give_up = |from, until| live.enter(1_000 - REQUEST_TOKENS, at(from)).give_up(at(until));
+        live.enter(1_000 - REQUEST_TOKENS, start).give_up(start + Duration::from_millis(100));
+        assert_eq!(live.first_token(start), None, "a short wait says nothing of one that nobody knows");
+        give_up(0, 2);
+        assert_eq!(live.first_token(at(2)), Some(Duration::from_secs(2)));
+        give_up(2, 3);
+        assert!(
+            live.first_token(at(3)) > Some(Duration::from_millis(1_800)),
+            "a shorter wait takes nothing back"
+        );
+        give_up(31, 32);
+        assert!(
+            live.first_token(at(32)) >= Some(Duration::from_millis(999)),
+            "what had faded is known again"
+        );
+        let mut answered = live.enter(1_000 - REQUEST_TOKENS, at(32));
+        answered.first_token(at(33));
+        let known = live.first_token(at(100));
+        answered.give_up(at(100));
+        assert_eq!(live.first_token(at(100)), known, "the end of an answer is no first token");
+    }
+
+    #[test]
     fn an_open_breaker_says_until_when() {
         let now = Instant::now();
         let live = Live::new(now, now, false, LoadPolicy::default(), None);
@@ -482,9 +530,15 @@ mod tests {
         assert!(live.availability().eject(live.availability().generation(), now + Duration::from_secs(60)));
         live.checked(true, now);
         assert!(!live.takes(now, 0), "one good check is not enough");
+        let live = Arc::new(live);
+        let failure = Outcome::Failure { retry_after: Some(Duration::from_secs(200)), is_busy: false };
+        (0..FAILURES_TO_REST - 1).for_each(|_| live.enter(1, now).settle(failure, now));
         live.checked(true, now);
         assert_eq!(live.availability().standing(now), Standing::ProbeDue);
-        assert!(live.takes(now, 0));
+        assert!(live.takes(now, 0), "nor does it rest");
+        let failure = Outcome::Failure { retry_after: None, is_busy: false };
+        live.enter(1, now).settle(failure, now);
+        assert!(live.takes(now, 0), "its failures in a row are over");
     }
 
     /// A word of milliseconds that wraps ends after 49 days; a router may run for longer.

@@ -21,6 +21,8 @@ use crate::random::Draw;
 
 /// Most events of one run: some hours of busy traffic.
 const MAX_EVENTS: usize = 20_000_000;
+/// No answer takes longer, however many spells slow its server down at once.
+const SLOWEST: Duration = Duration::from_secs(86_400);
 
 /// Traffic and servers, as data.
 #[derive(Debug, Clone)]
@@ -274,7 +276,8 @@ impl World<'_> {
         let spec = &self.script.servers[server];
         let reading = spec.base.as_secs_f64() + f64::from(tokens) / spec.tokens_per_second.max(1.0);
         // A tenth of it is chance: the network's, the scheduler's.
-        let took = Duration::from_secs_f64(reading * slowness * (0.95 + 0.1 * self.uniform()));
+        let took = Duration::try_from_secs_f64(reading * slowness * (0.95 + 0.1 * self.uniform()));
+        let took = took.unwrap_or(SLOWEST).min(SLOWEST);
         let begins = self.free_at[server].max(at);
         self.free_at[server] = begins + took;
         self.push(begins + took, Event::FirstToken { request });

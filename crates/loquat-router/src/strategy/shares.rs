@@ -42,7 +42,7 @@ impl Pick for Weighted {
     }
 }
 
-/// One after the other.
+/// One after the other, of those in question: while one is not, all others take over its turns.
 #[derive(Debug, Default)]
 pub struct Turns(AtomicUsize);
 
@@ -51,8 +51,9 @@ impl Pick for Turns {
         "turns"
     }
 
-    fn pick(&self, view: &View<'_>, mask: &Mask, _: &dyn Score, _: &mut Draw) -> Option<Picked> {
-        let turn = self.0.fetch_add(1, Relaxed) % view.pool.members().len().max(1);
-        mask.next_from(turn).map(Picked::alone)
+    fn pick(&self, _: &View<'_>, mask: &Mask, _: &dyn Score, _: &mut Draw) -> Option<Picked> {
+        let (sums, count) = mask.sums();
+        let rank = self.0.fetch_add(1, Relaxed).checked_rem(count)?;
+        mask.select_by(&sums, rank).map(Picked::alone)
     }
 }
