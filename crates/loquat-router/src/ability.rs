@@ -48,6 +48,10 @@ impl Abilities {
     /// What nearly every chat server can do: tools, streaming, JSON objects.
     pub const COMMON: Self = Self(Self::TOOL_USE.0 | Self::STREAMING.0 | Self::JSON_OBJECT.0);
 
+    /// What a model is taken for of which nothing is known but its name: all but [`PREFILL`](Self::PREFILL), which a server may take for
+    /// a message like others. It is asked, and its refusal is another's turn.
+    pub const ASSUMED: Self = Self(((1 << NAMES.len()) - 1) & !Self::PREFILL.0);
+
     /// How many there are.
     pub(crate) const COUNT: usize = NAMES.len();
 
@@ -326,5 +330,7 @@ mod tests {
         }
         assert_eq!(Abilities::named("flight"), None);
         assert_eq!(Abilities::COMMON.without(Abilities::STREAMING).to_string(), "tool_use, json_object");
+        let names = Abilities::names().iter().filter(|name| **name != "prefill");
+        assert_eq!(Abilities::ASSUMED.to_string(), names.copied().collect::<Vec<_>>().join(", "));
     }
 }

@@ -122,13 +122,26 @@ impl Operation {
                 Err(failures) => failures,
             };
             for Failure { error, decision } in failures {
-                if !self.fallback().is_some_and(|policy| policy.allows(&error)) {
+                if !self.goes_on(&error, &decision) {
                     return Err(self.note(error));
                 }
                 self.learn(&error, &decision);
                 last = Some(error);
             }
         }
+    }
+
+    /// Whether another endpoint is asked after that.
+    fn goes_on(&self, error: &Error, decision: &Decision) -> bool {
+        let Some(policy) = self.fallback() else { return false };
+        // Refused by who was only taken for able: it cannot do what was asked.
+        let is_unable = || {
+            let node = self.table.nodes.get(decision.endpoint as usize);
+            error.kind() == ErrorKind::InvalidRequest
+                && node.is_some_and(|node| node.spec.abilities == Abilities::ASSUMED)
+                && !Abilities::COMMON.has(self.asked.abilities)
+        };
+        policy.allows(error) || (policy.classes.contains(&Class::Unsupported) && is_unable())
     }
 
     /// Who is asked next, by the present table where all have left who were there before.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use loquat_core::Endpoint;
 
-use crate::{EndpointSpec, FallbackPolicy, Strategy, canary::CanaryPolicy, decide::MAX_TRIED};
+use crate::{Abilities, EndpointSpec, FallbackPolicy, Strategy, canary::CanaryPolicy, decide::MAX_TRIED};
 
 /// All endpoints and routes. It replaces another as a whole, or not at all.
 #[derive(Debug, Clone, Default)]
@@ -41,9 +41,9 @@ impl Plan {
     /// ([`FallbackPolicy::max_attempts`]).
     ///
     /// A name that the plan has an endpoint of by then is that endpoint. Another one that is written as `openai:gpt-4o` becomes an
-    /// endpoint of that name: the provider's model, at no address, which whoever connects it takes for the provider's own. It has
-    /// common abilities ([`Abilities::COMMON`](crate::Abilities::COMMON)): what a model can beyond these, such as looking at
-    /// pictures, is said by an endpoint of one's own.
+    /// endpoint of that name: the provider's model, at no address, which whoever connects it takes for the provider's own. What
+    /// it can is not known, and so it is asked ([`Abilities::ASSUMED`](crate::Abilities::ASSUMED)): where it refuses a request with more
+    /// in it than text and tools as malformed, the next one is asked, as one that is said to be able to less is passed over at once.
     ///
     /// ```
     /// use loquat_router::Plan;
@@ -63,7 +63,7 @@ impl Plan {
             let is_new = self.endpoints.iter().all(|spec| spec.name != name);
             if let (true, Some((provider, model))) = (is_new, name.split_once(':')) {
                 let endpoint = Endpoint::new(provider, "", model);
-                self.endpoints.push(EndpointSpec::new(&name, endpoint));
+                self.endpoints.push(EndpointSpec::new(&name, endpoint).with_abilities(Abilities::ASSUMED));
             }
             route.groups.push(GroupSpec::of([name]));
         }

@@ -86,6 +86,21 @@ async fn a_chain_is_gone_down() {
     assert!(!Plan::new().with_chain("none", [""; 0]).problems().is_empty());
 }
 
+/// Of a model that has only been named nobody knows what it can.
+#[tokio::test]
+async fn a_chain_of_names_is_asked_for_more_than_text() {
+    let malformed = [fail(ErrorKind::InvalidRequest)];
+    let servers = Servers::new(&[("p:blind", &malformed), ("p:eyes", &[Act::Say(&["ok"])])]);
+    let router = servers.router(&Plan::new().with_chain("chat", ["p:blind", "p:eyes"])).expect("valid");
+    let picture = Message::new(Role::User, vec![Part::Image(Media::url("http://x"))]);
+    assert_eq!(ask(&router, hi("chat").with_message(picture)).await, ("ok".to_owned(), Ok(())));
+    assert_eq!((servers.of("p:blind").count(), servers.of("p:eyes").count()), (1, 1));
+    // What is malformed without any of that is malformed for all.
+    let error = ask(&router, hi("chat")).await.1.expect_err("malformed");
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    assert_eq!((servers.of("p:blind").count(), servers.of("p:eyes").count()), (2, 1));
+}
+
 #[tokio::test]
 async fn what_nobody_would_do_better_is_not_asked_twice() {
     for kind in [ErrorKind::InvalidRequest, ErrorKind::ContentFiltered, ErrorKind::Cancelled] {
