@@ -9,6 +9,7 @@
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -77,13 +78,20 @@ fn begun(folder: &Path) -> std::io::Result<(File, PathBuf)> {
     }
 }
 
+/// Whether that file goes by a name that is given here: so many digits between these. Somebody may keep files of their own in the same
+/// folder.
+fn is_ours(path: &Path, before: &str, digits: RangeInclusive<usize>, behind: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let number = name.strip_prefix(before).and_then(|name| name.strip_suffix(behind)).unwrap_or_default();
+    digits.contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Removes what was left half written.
 fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
-        let is_part = path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(PART.as_bytes()));
         let modified = || fs::metadata(&path).and_then(|found| found.modified()).ok()?.elapsed().ok();
-        if is_part && modified().is_some_and(|age| age > LEFT_AFTER) {
+        if is_ours(&path, ".", 1..=16, PART) && modified().is_some_and(|age| age > LEFT_AFTER) {
             drop(fs::remove_file(&path));
         }
     }
@@ -162,7 +170,7 @@ fn evict(folder: &Path, newest: &Path) {
     let mut files: Vec<(SystemTime, PathBuf)> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path != newest && path.extension().is_some_and(|extension| extension == "gguf"))
+        .filter(|path| path != newest && is_ours(path, "", 32..=32, ".gguf"))
         .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
         .collect();
     files.sort();
@@ -286,11 +294,18 @@ mod tests {
     #[test]
     fn a_changed_source_is_converted_anew_and_old_copies_go() {
         let folder = tempfile::tempdir().unwrap();
+        let long_ago = SystemTime::now() - 2 * LEFT_AFTER;
+        let others =
+            ["my-model.gguf", "face.gguf", "big.gguf.part", ".part"].map(|name| folder.path().join(name));
+        for path in &others {
+            File::create(path).unwrap().set_modified(long_ago).unwrap();
+        }
         for seed in 0..6 {
             let source = Recipe::new().set("general.name", Value::String(format!("model {seed}"))).write();
             prepared(Gguf::open(&source.path).unwrap(), Some(folder.path()));
         }
-        assert_eq!(files(folder.path()).len(), MAX_KEPT);
+        assert!(others.iter().all(|path| path.exists()), "somebody else's");
+        assert_eq!(files(folder.path()).len(), MAX_KEPT + others.len());
     }
 
     #[test]

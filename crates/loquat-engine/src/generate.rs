@@ -74,6 +74,7 @@ fn run(model: &Loaded, queue: &Queue, sessions: &mut Sessions, mut job: Job) {
         usage.output_tokens = count;
         Ok(reason)
     });
+    queue.done();
     match result {
         Ok(reason) => job.outlet.finish(Ending::Finished { reason, usage }),
         // A broken team may have left its part of the cache unwritten.

@@ -54,6 +54,11 @@ impl Queue {
         Ok(())
     }
 
+    /// The job at work is as good as done: who asks next, because it has been told so, does not wait.
+    pub(crate) fn done(&self) {
+        self.lock().busy = false;
+    }
+
     /// The next job; `None` once the queue is closed and empty.
     pub(crate) fn pop(&self) -> Option<Job> {
         let mut state = self.lock();

@@ -446,7 +446,6 @@ async fn a_panic_of_the_programs_own_does_not_end_the_export() {
     let mut config = config();
     // Pauses without end, too.
     (config.flush_every, config.metrics_every) = (Duration::MAX, Some(Duration::MAX));
-    config.max_attempts = 1;
     let exporter = Exporter::otlp(Panics(Vec::new()), config).expect("starts");
     let sampling = Sampling::all();
     let observer = Observer::builder().sampling(sampling).export(exporter.clone()).build();

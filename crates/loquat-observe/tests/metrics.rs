@@ -205,6 +205,31 @@ fn a_gauge_may_use_the_observer_and_may_panic() {
     assert_eq!((sample(&first, "test_makes"), sample(&second, "test_made")), (1.0, 7.0));
 }
 
+/// What the first one held is let go of where another lock may be taken, the observer's own too.
+#[test]
+fn a_gauge_that_another_replaces_is_dropped_outside_of_our_lock() {
+    struct Looks(Observer);
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            drop(text(&self.0));
+        }
+    }
+
+    let observer = Observer::new();
+    let (told, replaced) = std::sync::mpsc::channel();
+    let own = observer.clone();
+    std::thread::spawn(move || {
+        let looks = Looks(own.clone());
+        let gauge = |ask: Box<dyn Fn() -> f64 + Send + Sync>| own.gauge(("test.own", "", "one"), &[], ask);
+        gauge(Box::new(move || if looks.0.metrics(TextFormat::Prometheus).is_empty() { 0.0 } else { 1.0 }));
+        gauge(Box::new(|| 2.0));
+        let _ = told.send(());
+    });
+    replaced.recv_timeout(Duration::from_secs(10)).expect("it is not locked");
+    assert_eq!(sample(&text(&observer), "test_own"), 2.0);
+}
+
 #[test]
 fn models_stay_models() {
     fn takes(_: impl Model + 'static) {}

@@ -151,19 +151,17 @@ async fn what_cannot_be_served_is_refused_before_any_work() {
 
 #[tokio::test]
 async fn where_none_may_wait_one_is_served() {
-    let (engine, _file) = engine(|config| config.with_max_queued_requests(0));
-    let mut first = start(&engine, &greedy("x", 300)).await.unwrap();
-    let error = start(&engine, &greedy("x", 1)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    let (busy, _file) = endless(|config| config.with_max_queued_requests(0));
+    let mut first = start(&busy, &greedy("x", 1 << 19)).await.unwrap();
+    let refused = async || start(&busy, &greedy("x", 1)).await.unwrap_err().kind();
+    assert_eq!(refused().await, ErrorKind::Overloaded);
     assert!(first.next().await.is_some());
-    assert_eq!(start(&engine, &greedy("x", 1)).await.unwrap_err().kind(), ErrorKind::Overloaded);
-    first.collect().await.unwrap();
-    // The working thread is through a moment after its last word.
-    let mut tries = 0;
-    while ask(&engine, &greedy("x", 1)).await.is_err() {
-        tries += 1;
-        assert!(tries < 100, "an idle engine refuses");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(refused().await, ErrorKind::Overloaded);
+
+    // Who has been told of the end is served at once.
+    let (engine, _file) = engine(|config| config.with_max_queued_requests(0));
+    for _ in 0..100 {
+        ask(&engine, &greedy("x", 1)).await.unwrap();
     }
 }
 
@@ -188,20 +186,20 @@ async fn a_full_queue_says_so() {
 }
 
 /// An engine that would write for minutes: none of its tokens ends an answer.
-fn endless() -> (Engine, Tiny) {
+fn endless(change: impl FnOnce(EngineConfig) -> EngineConfig) -> (Engine, Tiny) {
     let normal = Value::Array(vec![Value::I32(1); VOCABULARY]);
     let file = Recipe::new()
         .set("llama.context_length", Value::U32(1 << 20))
         .set("tokenizer.ggml.token_type", normal)
         .without("tokenizer.ggml.eos_token_id")
         .write();
-    let config = super::config().with_threads(2).with_max_context_tokens(1 << 20);
+    let config = change(super::config().with_threads(2).with_max_context_tokens(1 << 20));
     (Engine::load_with(&file.path, &config).unwrap(), file)
 }
 
 #[tokio::test]
 async fn cancellation_and_deadline_end_an_answer_with_what_there_is() {
-    let (engine, _file) = endless();
+    let (engine, _file) = endless(|config| config);
     let request = Arc::new(greedy("x", 1_000_000));
     let context = Context::new();
     let mut answer = engine.infer(&context, Arc::clone(&request)).await.unwrap();
@@ -225,7 +223,7 @@ async fn cancellation_and_deadline_end_an_answer_with_what_there_is() {
 
 #[tokio::test]
 async fn dropping_an_answer_frees_the_engine() {
-    let (engine, _file) = endless();
+    let (engine, _file) = endless(|config| config);
     for _ in 0..5 {
         let mut answer = start(&engine, &greedy("x", 1_000_000)).await.unwrap();
         assert!(answer.next().await.is_some());

@@ -385,7 +385,8 @@ impl Worker {
         let mut wait = Duration::from_secs(1);
         for attempt in 1.. {
             let Sink::Otlp(deliver) = &mut self.sink else { break };
-            match delivered(&mut **deliver, signal, body) {
+            let Some(answered) = delivered(&mut **deliver, signal, body) else { break };
+            match answered {
                 Err(Undelivered::Later(after)) if attempt < self.config.max_attempts => {
                     if self.queue.pause(after.unwrap_or(wait).min(LONGEST_WAIT)) {
                         break; // closed
@@ -399,9 +400,9 @@ impl Worker {
     }
 }
 
-/// What one that panics was given is lost; what comes later may still go out.
-fn delivered(deliver: &mut dyn Deliver, signal: Signal, body: &[u8]) -> Result<Vec<u8>, Undelivered> {
-    catch_unwind(AssertUnwindSafe(|| deliver.deliver(signal, body))).unwrap_or(Err(Undelivered::Later(None)))
+/// Nothing of one that panics. What it was given may have arrived, and is not tried again; what comes later may still go out.
+fn delivered(deliver: &mut dyn Deliver, signal: Signal, body: &[u8]) -> Option<Result<Vec<u8>, Undelivered>> {
+    catch_unwind(AssertUnwindSafe(|| deliver.deliver(signal, body))).ok()
 }
 
 /// No pause is longer: as good as none ever ending, and an instant all the same.

@@ -3,7 +3,7 @@
 //! Making a series takes a lock and happens once; who records never comes here.
 
 use std::{
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -156,11 +156,17 @@ impl Registry {
         let mut entries = self.lock();
         let Some(entry) = entry(&mut entries, about, kind) else { return true };
         let (reading, is_full) = (Reading::Asked(ask), entry.series.len() >= max);
-        match entry.series.iter_mut().find(|(known, _)| *known == labels) {
-            Some((_, old)) => *old = reading,
+        let replaced = match entry.series.iter_mut().find(|(known, _)| *known == labels) {
+            Some((_, old)) => Some(mem::replace(old, reading)),
             None if is_full => return false,
-            None => entry.series.push((labels, reading)),
-        }
+            None => {
+                entry.series.push((labels, reading));
+                None
+            }
+        };
+        // What is dropped with it is the program's.
+        drop(entries);
+        drop(replaced);
         true
     }
 
