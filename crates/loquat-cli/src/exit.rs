@@ -38,7 +38,7 @@ impl Exit {
         match error.kind() {
             K::NotConfigured => Self::NotConfigured,
             // Without a status nobody refused it: it could not be sent as it was asked for.
-            K::InvalidRequest if error.status().is_none() => Self::Usage,
+            K::InvalidRequest | K::Unsupported if error.status().is_none() => Self::Usage,
             K::InvalidRequest
             | K::Authentication
             | K::Permission

@@ -115,6 +115,9 @@ pub(crate) fn run(args: &ModelsArgs, console: &Console) -> Result<Exit> {
         None,
     )?;
 
+    // Some list what could be set up, or nothing.
+    let lists_what_can_be_asked =
+        |name: &str| loquat::provider::profile(name).is_none_or(|profile| profile.lists_models);
     let mut rows = Vec::new();
     let mut missing = Vec::new();
     let server = client.base_url().map(shown_url);
@@ -128,7 +131,7 @@ pub(crate) fn run(args: &ModelsArgs, console: &Console) -> Result<Exit> {
         (None, None) => client
             .providers()
             .iter()
-            .filter(|provider| provider.is_configured())
+            .filter(|provider| provider.is_configured() && lists_what_can_be_asked(provider.name))
             .map(|provider| provider.name.to_owned())
             .collect(),
     };

@@ -265,6 +265,10 @@ impl HttpModel {
         inner.authenticate(&mut outgoing)?;
         inner.add_context(&mut outgoing.headers, context)?;
         inner.add_headers(&mut outgoing.headers, &request.extra_headers.0)?;
+        let mut blot = inner.blot.clone();
+        if !request.extra_headers.0.is_empty() {
+            blot.set_values(outgoing.headers.values());
+        }
         // A server that answers whole sends its head when it has done everything.
         outgoing.first_byte = Some(match (request.stream, asks_to_think(request)) {
             (false, _) => inner.limits.total,
@@ -274,8 +278,7 @@ impl HttpModel {
         });
 
         let started = Instant::now();
-        let response =
-            inner.transport.send(context, outgoing).await.map_err(|error| inner.blot.error(error))?;
+        let response = inner.transport.send(context, outgoing).await.map_err(|error| blot.error(error))?;
         if context.probe().is_some() {
             context.report(&Event::Head {
                 status: response.status.as_u16(),
@@ -285,7 +288,7 @@ impl HttpModel {
             });
         }
         if !response.status.is_success() {
-            return Err(inner.refusal("POST", &path, response).await);
+            return Err(blot.error(inner.refusal("POST", &path, response).await));
         }
         let head = Head { status: response.status.as_u16(), headers: &response.headers };
         let mut meta = Meta::default();
@@ -296,7 +299,7 @@ impl HttpModel {
         let memory = inner.memory.get_or_init(DecoderMemory::new);
         let decoder = inner.format.decoder_in(&head, limits, Some(memory));
         let watch = Watch::new(inner.limits, started, context.deadline(), request);
-        let source = BodySource::new(response.body, decoder, watch, inner.blot.clone());
+        let source = BodySource::new(response.body, decoder, watch, blot);
         Ok(Answer::new(source).with_meta(meta))
     }
 }
@@ -387,6 +390,9 @@ impl Inner {
             let refused =
                 |what| Error::new(ErrorKind::InvalidRequest, format!("extra header {name:?}: {what}"));
             let parsed = HeaderName::try_from(name).map_err(|_| refused("not a header name"))?;
+            if carries_a_credential(&parsed) {
+                not_in_the_open(&self.origin, &self.endpoint, &format!("the request's header {parsed}"))?;
+            }
             let mut value =
                 HeaderValue::try_from(value).map_err(|_| refused("its value has forbidden characters"))?;
             value.set_sensitive(true);
@@ -415,6 +421,13 @@ impl Inner {
         let error = with_date(self.format.error(&head, &read), &head, received);
         self.blot.error(error.with_asked(format!("{method} {}", shown(&self.base_url, path))))
     }
+}
+
+/// Whether it does by its name: what else a caller's header may be, nobody knows.
+fn carries_a_credential(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    ["authorization", "cookie", "proxy-authorization"].contains(&name)
+        || ["api-key", "apikey", "auth-token", "secret"].iter().any(|word| name.contains(word))
 }
 
 /// Nothing that is secret goes over plain HTTP to another machine unless the endpoint allows it.

@@ -571,12 +571,14 @@ async fn secrets_are_blotted_where_a_peer_repeats_them() {
         })
     };
     let repeated = format!(
-        "{{\"error\":{{\"message\":\"who is planted-gateway-token with {KEY} of sk-plan7 at pl8?\"}}}}"
+        "{{\"error\":{{\"message\":\"who is planted-gateway-token with {KEY} of sk-plan7 at pl8 for own-7?\"}}}}"
     );
-    let blotted = "who is [redacted] with [redacted] of [redacted] at pl8?";
+    let blotted = "who is [redacted] with [redacted] of [redacted] at pl8 for [redacted]?";
     let refused = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n{repeated}", repeated.len());
     let (address, _) = peer(vec![Do::Send(refused)]).await;
-    let request = Arc::new(ChatRequest::new("").with_user("hello"));
+    let mut request = ChatRequest::new("").with_user("hello");
+    request.extra_headers.0.push(("x-tenant".to_owned(), "own-7".to_owned()));
+    let request = Arc::new(request);
     let error = asking(address).infer(&Context::new(), request.clone()).await.expect_err("refused");
     let shown = format!("{error} {error:?}");
     assert!(shown.contains(blotted), "{shown}");
@@ -586,6 +588,22 @@ async fn secrets_are_blotted_where_a_peer_repeats_them() {
     let answer = asking(address).infer(&Context::new(), request).await.expect("accepted");
     let shown = format!("{:?}", ended(answer).await.1);
     assert!(shown.contains(blotted), "{shown}");
+}
+
+/// A request's own key is kept from plain HTTP as the endpoint's is.
+#[tokio::test]
+async fn a_requests_own_credential_stays_where_others_could_read_it() {
+    for (name, is_refused) in [("Authorization", true), ("X-Api-Key", true), ("x-team", false)] {
+        let endpoint = Endpoint::new("openai", "http://192.0.2.1/v1", "m");
+        let transport = Transport::new(Config::default()).expect("valid");
+        let model = HttpModel::new(transport, &OPENAI_CHAT, endpoint).expect("no key of its own");
+        let mut request = ChatRequest::new("").with_user("hello");
+        request.extra_headers.0.push((name.to_owned(), "planted".to_owned()));
+        let context = Context::new().with_timeout(Duration::from_millis(50));
+        let error = model.infer(&context, Arc::new(request)).await.expect_err("nobody is there");
+        assert_eq!(error.kind() == ErrorKind::NotConfigured, is_refused, "{name}: {error}");
+        assert!(!format!("{error:?}").contains("planted"));
+    }
 }
 
 #[tokio::test]

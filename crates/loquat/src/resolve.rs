@@ -244,8 +244,12 @@ impl Client {
         let lacking: Vec<_> = loquat_provider::profiles()
             .iter()
             .filter(|profile| profile.variant_of.is_none())
-            .filter_map(|profile| Some((profile, self.http_model(profile, "").err()?)))
+            .filter_map(|profile| match self.http_model(profile, "") {
+                Err(error) => Some((profile, Some(error))),
+                Ok(_) => (!profile.lists_models).then_some((profile, None)),
+            })
             .map(|(&Profile { name, key_variable, .. }, error)| {
+                let Some(error) = error else { return format!("{name} (lists nothing: say {name}:NAME)") };
                 let key_variable = key_variable.filter(|_| !self.0.keys.contains_key(name));
                 match (key_variable, self.0.from_env) {
                     (Some(variable), true) => format!("{name} (set {variable})"),
