@@ -276,7 +276,6 @@ enum Kind {
     Failed,
 }
 
-#[expect(clippy::vec_box, reason = "as the site hands them out")]
 struct World {
     site: Arc<Site>,
     random: Random,
