@@ -17,6 +17,8 @@ pub mod date;
 mod directory;
 mod error;
 #[cfg(feature = "template")]
+mod held;
+#[cfg(feature = "template")]
 mod helpers;
 #[cfg(feature = "template")]
 mod limits;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::budget::{Bounded, Spending};
 use super::helpers::{Body, Each, Function, built_in};
 use super::strict::{self, strictly};
-use super::{TemplateError, TemplateErrorKind as Kind, TemplateLimits, check};
+use super::{TemplateError, TemplateErrorKind as Kind, TemplateLimits, check, held};
 use crate::tokenizer::Tokenizer;
 
 /// A compiled set of templates. Cheap to clone; clones are the same set.
@@ -85,9 +85,8 @@ impl Templates {
         data: &impl Serialize,
         to: &mut String,
     ) -> Result<(), TemplateError> {
-        let context = Context::wraps(data).map_err(|error| {
-            TemplateError::new(Kind::Data, self.shown(name), "the data cannot be shown").with_source(error)
-        })?;
+        let Prepared(context) =
+            Prepared::try_new(data).map_err(|error| error.renamed(|_| self.shown(name)))?;
         self.render_context(name, &context, to)
     }
 
@@ -279,12 +278,13 @@ impl TemplatesBuilder {
         registry.unregister_helper("log");
         registry.register_helper("each", Box::new(Each));
         strict::register(&mut registry);
+        held::register(&mut registry);
         let mut helpers: BTreeSet<String> = HANDLEBARS_OWN.iter().map(|name| (*name).to_owned()).collect();
         for (name, function) in built_in(self.tokenizer) {
             registry.register_helper(name, Box::new(function));
             helpers.insert(name.to_owned());
         }
-        helpers.extend(strict::names());
+        helpers.extend(strict::names().chain(held::names()));
         for (name, body) in self.helpers {
             registry.register_helper(&name, Box::new(Function { body, takes_missing: false, pays: false }));
             helpers.insert(name);
@@ -305,6 +305,7 @@ impl TemplatesBuilder {
             if self.strict {
                 strictly(&mut template);
             }
+            held::hold(&mut template);
             registry.register_template(name, template);
         }
         check::set(&registry, &helpers, &self.limits).map_err(|error| error.renamed(shown))?;
