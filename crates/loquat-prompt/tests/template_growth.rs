@@ -171,5 +171,6 @@ fn prompts_are_what_handlebars_makes() {
         let ours = build(&all).strict(false).build().unwrap();
         let rendered = ours.render("main", &data).unwrap();
         assert_eq!(rendered, plain(&all, &data), "{all:?}");
+        assert_eq!(ours.render_pieces("main", &data).unwrap().text(), rendered, "{all:?}");
     }
 }

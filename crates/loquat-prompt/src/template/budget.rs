@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{TemplateErrorKind, TemplateLimits};
+use super::{TemplateErrorKind, TemplateLimits, words::Words};
 
 /// The clock is looked at once in so many steps, and more often while steps take long.
 const STEPS_PER_LOOK: u64 = 64;
@@ -213,7 +213,18 @@ fn spend(on: impl FnOnce(&mut Budget) -> Result<(), TemplateErrorKind>) -> io::R
 }
 
 /// Where a prompt is written to: refuses what is over the limit while it arrives.
-pub(crate) struct Bounded<'a>(pub(crate) &'a mut Vec<u8>);
+pub(crate) struct Bounded<'a> {
+    pub(crate) to: &'a mut Vec<u8>,
+    /// Where it is wanted who writes what.
+    pub(crate) marks: Option<Marks<'a>>,
+}
+
+/// Who wrote what.
+pub(crate) struct Marks<'a> {
+    pub(crate) words: &'a Words,
+    /// Where each piece ends, and whether it is the template's.
+    pub(crate) pieces: &'a mut Vec<(usize, bool)>,
+}
 
 impl io::Write for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -223,7 +234,14 @@ impl io::Write for Bounded<'_> {
                 budget.bytes_left.checked_sub(bytes.len()).ok_or(TemplateErrorKind::TooLarge)?;
             Ok(())
         })?;
-        self.0.extend_from_slice(bytes);
+        self.to.extend_from_slice(bytes);
+        if let Some(Marks { words, pieces }) = &mut self.marks {
+            let is_words = words.hold(bytes);
+            match pieces.last_mut() {
+                Some((end, was_words)) if *was_words == is_words => *end = self.to.len(),
+                _ => pieces.push((self.to.len(), is_words)),
+            }
+        }
         Ok(bytes.len())
     }
 
