@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     Tokenizer,
     cache::{CachedTokenizer, Shelf, ShelfKey},
-    template::{TemplateError, Templates, TemplatesBuilder},
+    template::{Rendered, TemplateError, Templates, TemplatesBuilder},
 };
 
 /// A prompt to be made of data, again and again. Cheap to clone.
@@ -89,7 +89,29 @@ impl PromptTemplate {
         self.compiled.render(NAME, data)
     }
 
-    /// The prompt's tokens, as ordinary text: whatever the data say, there is no control token in it.
+    /// The prompt with who wrote what: [pieces](Rendered::pieces) of which only the template's own words may be control tokens, as
+    /// [`Templates::render_pieces`] tells them.
+    ///
+    /// # Errors
+    /// As [`Templates::render`].
+    pub fn pieces(&self, data: &impl Serialize) -> Result<Rendered, TemplateError> {
+        self.compiled.render_pieces(NAME, data)
+    }
+
+    /// The tokens of a prompt whose template writes control tokens (`<|im_start|>`), as a model reads it that is given nothing else. Those
+    /// that the data spell are ordinary text.
+    ///
+    /// # Errors
+    /// As [`PromptTemplate::tokens`].
+    pub fn prompt_tokens(&self, data: &impl Serialize) -> Result<Vec<u32>> {
+        let prompt = self.pieces(data).map_err(Error::from)?;
+        let mut tokens = Vec::with_capacity(prompt.text().len() / 3);
+        self.tokenizer.encode_prompt(&prompt.pieces(), &mut tokens)?;
+        Ok(tokens)
+    }
+
+    /// The prompt's tokens, as ordinary text: whatever the data or the template say, there is no control token in it. For a
+    /// prompt that goes into a message.
     ///
     /// # Errors
     /// As [`Templates::render`] and [`Tokenizer::encode`].

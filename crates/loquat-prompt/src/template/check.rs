@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Handlebars, Template};
 
-use super::{TemplateError, TemplateErrorKind as Kind, TemplateLimits};
+use super::{TemplateError, TemplateErrorKind as Kind, TemplateLimits, held};
 
-const PARTIAL_BLOCK: &str = "@partial-block";
+pub(super) const PARTIAL_BLOCK: &str = "@partial-block";
 
 /// A place in a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,9 @@ impl Place {
     }
 }
 
+/// Most arguments of one call. handlebars makes a copy of each where a partial sees it, before anything can count them.
+const MAX_ARGUMENTS: usize = 64;
+
 /// What a template (or an inline partial) uses.
 #[derive(Debug, Default)]
 struct Uses {
@@ -38,6 +41,8 @@ struct Uses {
     depth: usize,
     /// `{{#> name}}…{{/name}}`.
     blocks: Vec<Place>,
+    /// A call with more arguments than any may have.
+    too_many_arguments: Option<Place>,
 }
 
 /// Refuses nesting that would overflow the parser's stack, before it is parsed.
@@ -106,6 +111,10 @@ pub(crate) fn set(
     }
     let inline: BTreeSet<String> = uses.values().flat_map(|uses| uses.inline.iter().cloned()).collect();
     for used in uses.values() {
+        if let Some(place) = &used.too_many_arguments {
+            let what = format!("a call with more than {MAX_ARGUMENTS} arguments");
+            return Err(place.error(Kind::TooLarge, what));
+        }
         for (partial, place) in &used.partials {
             if !templates.contains_key(partial) && !inline.contains(partial) && partial != PARTIAL_BLOCK {
                 return Err(place.error(Kind::UnknownTemplate, format!("there is no template `{partial}`")));
@@ -220,8 +229,9 @@ fn walk(
             }
             TemplateElement::HelperBlock(call) => {
                 expression(call, &place, owner, uses);
+                let inner_depth = if held::is_between(call) { depth } else { depth + 1 };
                 for inner in [&call.template, &call.inverse].into_iter().flatten() {
-                    walk(file, inner, owner, depth + 1, uses)?;
+                    walk(file, inner, owner, inner_depth, uses)?;
                 }
             }
             TemplateElement::PartialExpression(call) | TemplateElement::PartialBlock(call) => {
@@ -253,6 +263,9 @@ fn partial(
         parameters(parameter, place, owner, uses);
     }
     let own = uses.entry(owner.to_owned()).or_default();
+    if call.params.len() + call.hash.len() > MAX_ARGUMENTS {
+        own.too_many_arguments = Some(place.clone());
+    }
     own.partials.push((name.clone(), place.clone()));
     if let Some(block) = &call.template {
         // The block of `@partial-block` is what is shown where there is none.
@@ -298,7 +311,11 @@ fn inline(
 }
 
 fn expression(call: &HelperTemplate, place: &Place, owner: &str, uses: &mut BTreeMap<String, Uses>) {
-    let is_call = call.block || !call.params.is_empty() || !call.hash.is_empty();
+    let arguments = call.params.len() + call.hash.len();
+    if let (true, Some(own)) = (arguments > MAX_ARGUMENTS, uses.get_mut(owner)) {
+        own.too_many_arguments = Some(place.clone());
+    }
+    let is_call = call.block || arguments > 0;
     match (&call.name, is_call) {
         (name, true) => {
             if let (Some(name), Some(own)) = (name.as_name(), uses.get_mut(owner)) {

@@ -23,8 +23,8 @@ use handlebars::{
 };
 use serde_json::{Map, Value};
 
-use super::budget::{self, Making, TOO_LONG};
-use super::date;
+use super::budget::{self, Making, TOO_LONG, TOO_MUCH};
+use super::{date, held::size};
 use crate::tokenizer::{Keep, Tokenizer};
 
 /// A helper as a function of values.
@@ -49,6 +49,12 @@ impl HelperDef for Function {
     ) -> Result<ScopedJson<'rc>, RenderError> {
         budget::step()?;
         let strict = registry.strict_mode() && !self.takes_missing;
+        let all = helper.params().iter().chain(helper.hash().values());
+        let most = budget::room();
+        let bytes = all
+            .fold(0, |sum: usize, given| sum.saturating_add(size(given.value(), most.saturating_sub(sum))));
+        let refused = |what| RenderErrorReason::Other(format!("{}: {what}", helper.name()));
+        budget::copy(bytes).map_err(|_| refused(TOO_MUCH.to_owned()))?;
         let value = |given: &PathAndJson<'rc>| match (given.is_value_missing(), strict) {
             (true, true) => Err(RenderError::strict_error(given.relative_path())),
             (true, false) => Ok(Value::Null),
@@ -61,10 +67,16 @@ impl HelperDef for Function {
         }
         let result = (self.body)(&arguments, &named);
         budget::look()?;
-        let refused = |what| RenderErrorReason::Other(format!("{}: {what}", helper.name()));
         let result = result.map_err(refused)?;
-        if let (Value::String(text), false) = (&result, self.pays) {
-            budget::make(text.len()).map_err(|_| refused(TOO_LONG.to_owned()))?;
+        match &result {
+            Value::String(text) if !self.pays => {
+                budget::make(text.len()).map_err(|_| refused(TOO_LONG.to_owned()))?;
+            }
+            Value::Array(_) | Value::Object(_) => {
+                let bytes = size(&result, budget::room());
+                budget::copy(bytes).map_err(|_| refused(TOO_MUCH.to_owned()))?;
+            }
+            _ => {}
         }
         Ok(ScopedJson::Derived(result))
     }

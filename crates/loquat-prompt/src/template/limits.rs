@@ -18,6 +18,10 @@ pub struct TemplateLimits {
     /// Longest prompt, bytes, and longest text that a helper makes for it; all texts that helpers make come to sixteen times that at
     /// most. Default 8 MiB: more than the largest context windows hold.
     pub max_output_bytes: usize,
+    /// Most that the partials under way at one time may copy of the data, what they are given and what is between their tags
+    /// included, and the arguments of one helper; in bytes of memory, roughly. handlebars copies what a partial sees. Default 128 MiB:
+    /// sixteen times the longest prompt.
+    pub max_held_bytes: usize,
     /// Most turns of all loops together. Default 1,000,000.
     pub max_steps: u64,
     /// Longest time of one rendering, looked at now and then. Default 1 s; usual are microseconds.
@@ -32,6 +36,7 @@ impl Default for TemplateLimits {
             max_depth: 64,
             max_inclusions: 10_000,
             max_output_bytes: 8 << 20,
+            max_held_bytes: 128 << 20,
             max_steps: 1_000_000,
             max_time: Duration::from_secs(1),
         }

@@ -17,19 +17,25 @@ pub mod date;
 mod directory;
 mod error;
 #[cfg(feature = "template")]
+mod held;
+#[cfg(feature = "template")]
 mod helpers;
 #[cfg(feature = "template")]
 mod limits;
+mod rendered;
 #[cfg(feature = "template")]
 mod set;
 #[cfg(feature = "template")]
 mod strict;
+#[cfg(feature = "template")]
+mod words;
 
 #[cfg(feature = "template")]
 pub use directory::{EXTENSION, TemplateDirectory, Watch};
 pub use error::{TemplateError, TemplateErrorKind};
 #[cfg(feature = "template")]
 pub use limits::TemplateLimits;
+pub use rendered::Rendered;
 /// The types of `serde_json` that a helper of one's own is given.
 #[cfg(feature = "template")]
 pub use serde_json::{Map, Value};

@@ -12,10 +12,10 @@ use handlebars::{Context, Handlebars, Template, html_escape, no_escape};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::budget::{Bounded, Spending};
+use super::budget::{Bounded, Marks, Spending};
 use super::helpers::{Body, Each, Function, built_in};
 use super::strict::{self, strictly};
-use super::{TemplateError, TemplateErrorKind as Kind, TemplateLimits, check};
+use super::{Rendered, TemplateError, TemplateErrorKind as Kind, TemplateLimits, check, held, words::Words};
 use crate::tokenizer::Tokenizer;
 
 /// A compiled set of templates. Cheap to clone; clones are the same set.
@@ -43,6 +43,7 @@ struct Set {
     sources: BTreeMap<String, Source>,
     limits: TemplateLimits,
     hash: [u8; 32],
+    words: Words,
 }
 
 #[derive(Clone)]
@@ -85,10 +86,22 @@ impl Templates {
         data: &impl Serialize,
         to: &mut String,
     ) -> Result<(), TemplateError> {
-        let context = Context::wraps(data).map_err(|error| {
-            TemplateError::new(Kind::Data, self.shown(name), "the data cannot be shown").with_source(error)
-        })?;
-        self.render_context(name, &context, to)
+        let Prepared(context) =
+            Prepared::try_new(data).map_err(|error| error.renamed(|_| self.shown(name)))?;
+        self.render_context(name, &context, to, None)
+    }
+
+    /// The same, with who wrote what: [pieces](Rendered::pieces) of which only the templates' own words may be control tokens. All else is
+    /// text: data, whatever a helper gives, even of the template's own literals, and what is between a partial's tags.
+    ///
+    /// # Errors
+    /// As [`Templates::render`].
+    pub fn render_pieces(&self, name: &str, data: &impl Serialize) -> Result<Rendered, TemplateError> {
+        let Prepared(context) =
+            Prepared::try_new(data).map_err(|error| error.renamed(|_| self.shown(name)))?;
+        let mut rendered = Rendered::default();
+        self.render_context(name, &context, &mut rendered.text, Some(&mut rendered.pieces))?;
+        Ok(rendered)
     }
 
     /// The same for data that are ready as JSON, which spares turning them into it: a third of the time.
@@ -96,16 +109,24 @@ impl Templates {
     /// # Errors
     /// As [`Templates::render`].
     pub fn render_prepared(&self, name: &str, data: &Prepared, to: &mut String) -> Result<(), TemplateError> {
-        self.render_context(name, &data.0, to)
+        self.render_context(name, &data.0, to, None)
     }
 
-    fn render_context(&self, name: &str, context: &Context, to: &mut String) -> Result<(), TemplateError> {
+    fn render_context(
+        &self,
+        name: &str,
+        context: &Context,
+        to: &mut String,
+        pieces: Option<&mut Vec<(usize, bool)>>,
+    ) -> Result<(), TemplateError> {
         let Some(source) = self.0.sources.get(name) else {
             return Err(TemplateError::new(Kind::UnknownTemplate, name, "there is no such template"));
         };
         let spending = Spending::begin(&self.0.limits);
         let mut bytes = Vec::with_capacity(source.text.len());
-        let rendered = self.0.registry.render_with_context_to_write(name, context, Bounded(&mut bytes));
+        let marks = pieces.map(|pieces| Marks { words: &self.0.words, pieces });
+        let out = Bounded { to: &mut bytes, marks };
+        let rendered = self.0.registry.render_with_context_to_write(name, context, out);
         rendered.map_err(|error| {
             TemplateError::of_render(&error, name, spending.exceeded()).renamed(|n| self.shown(n))
         })?;
@@ -279,12 +300,13 @@ impl TemplatesBuilder {
         registry.unregister_helper("log");
         registry.register_helper("each", Box::new(Each));
         strict::register(&mut registry);
+        held::register(&mut registry);
         let mut helpers: BTreeSet<String> = HANDLEBARS_OWN.iter().map(|name| (*name).to_owned()).collect();
         for (name, function) in built_in(self.tokenizer) {
             registry.register_helper(name, Box::new(function));
             helpers.insert(name.to_owned());
         }
-        helpers.extend(strict::names());
+        helpers.extend(strict::names().chain(held::names()));
         for (name, body) in self.helpers {
             registry.register_helper(&name, Box::new(Function { body, takes_missing: false, pays: false }));
             helpers.insert(name);
@@ -305,11 +327,13 @@ impl TemplatesBuilder {
             if self.strict {
                 strictly(&mut template);
             }
+            held::hold(&mut template);
             registry.register_template(name, template);
         }
         check::set(&registry, &helpers, &self.limits).map_err(|error| error.renamed(shown))?;
         let hash = *hasher.finalize().as_bytes();
-        Ok(Templates(Arc::new(Set { registry, sources, limits: self.limits, hash })))
+        let words = Words::of(registry.get_templates().values());
+        Ok(Templates(Arc::new(Set { registry, sources, limits: self.limits, hash, words })))
     }
 }
 

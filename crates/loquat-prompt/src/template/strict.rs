@@ -5,8 +5,8 @@
 //!
 //! handlebars itself notices a missing variable where it is written out, and in helpers that look. It renders a partial's
 //! missing argument as nothing, and comparisons say which of their arguments is missing, not its name. So, where templates are
-//! strict, each such argument is compiled as if it were the result of a helper that lets through what is there: `{{> p x=a.b}}`
-//! as `{{> p x=(given a.b)}}`.
+//! strict, each such argument is compiled as if it were the result of a helper that lets through what is there: `{{len a.b}}`
+//! as `{{len (given a.b)}}`. Partials' arguments are always such results ([`held`](super::held)).
 
 use std::collections::HashMap;
 
@@ -59,8 +59,9 @@ pub(super) fn strictly(template: &mut Template) {
                 }
             }
             TemplateElement::PartialExpression(call) | TemplateElement::PartialBlock(call) => {
+                // What they are given themselves is looked at where it is held (`held`).
                 for argument in call.params.iter_mut().chain(call.hash.values_mut()) {
-                    parameter(argument, Some(GIVEN));
+                    parameter(argument, None);
                 }
                 if let Some(block) = &mut call.template {
                     strictly(block);

@@ -1,8 +1,12 @@
 //! Whole answers to identical requests: opt-in, by wrapping a model.
 //!
 //! Identical means every byte that can change the answer, tenant and scope included (`canonical`). One caller asks; others who ask
-//! the same meanwhile wait for that answer and get it whole, as a stream. Only an answer that has finished is kept or shared: of
-//! one that is cut, fails or is dropped nothing remains, and whoever waited asks for himself.
+//! the same meanwhile wait for that answer and get it whole, as a stream. Only an answer that has finished is kept or shared.
+//!
+//! Of one that is cut, fails, is cancelled or dropped nothing remains, its error least of all: one of those who waited asks in its
+//! place, and the others wait for that one. One that finishes and cannot be kept (too long, a picture) is nothing to wait for, since the
+//! next would be no different: they all ask at once, as soon as that is seen. Nobody waits beyond its own deadline, or for longer
+//! than a minute in all, however many of those it waits for fail.
 
 use std::{
     collections::HashMap,
@@ -14,14 +18,17 @@ use std::{
 
 use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Model, Result};
 use lru::LruCache;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{self, timeout_at},
+};
 
 use super::codec::Kind;
-use super::replay::{Recording, Replay};
+use super::replay::{Outcome, Recording, Replay};
 use super::{Remote, canonical};
 use crate::cache::{CacheStats, counters::Counters, hashing_digest::Digest};
 
-/// Longest that a caller waits for another's answer before asking for itself.
+/// Longest that a caller waits for others' answers, one after another, before asking for itself.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Limits of an [`AnswerCache`].
@@ -88,8 +95,20 @@ impl Local {
     }
 }
 
-/// `None` while the answer is under way.
-type Landed = Option<Option<Arc<[u8]>>>;
+/// What those who wait see. The sender is gone without a word where there is no answer, for whatever reason.
+#[derive(Clone)]
+enum Landed {
+    /// It is under way.
+    Not,
+    Whole(Arc<[u8]>),
+    /// It cannot be shared, and neither could another one.
+    Unkept,
+}
+
+enum Turn {
+    Lead(Landing),
+    Wait(watch::Receiver<Landed>),
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -136,61 +155,68 @@ impl<M: Model> AnswerCache<M> {
         let tenant = context.tenant().unwrap_or_default();
         let key = Digest::keyed("loquat answers 1", self.shared.scope.as_bytes())
             .of(&[tenant.as_bytes(), &canonical]);
+        let mut patience = None;
         loop {
-            let kept = lock(&self.shared.local).find(&key, self.shared.limits.keep_for);
-            if let Some((bytes, answer)) = kept.as_deref().and_then(|kept| Some((kept, Replay::read(kept)?)))
-            {
-                look.hit(bytes.len());
+            if let Some((answer, bytes)) = self.kept(&key) {
+                look.hit(bytes);
                 return Ok(Answer::new(answer));
             }
-            let (sender, mut receiver) = watch::channel(None);
-            let waits_for = {
+            let turn = {
                 let mut flights = lock(&self.shared.flights);
                 match flights.get(&key) {
-                    // The sender is gone without a word where a caller was dropped: the flight is over.
-                    Some(flight) if flight.has_changed().is_ok() => Some(flight.clone()),
-                    _ => {
-                        flights.insert(key, receiver.clone());
-                        None
+                    Some(flight) => Turn::Wait(flight.clone()),
+                    // It landed between the two looks.
+                    None if self.kept(&key).is_some() => continue,
+                    None => {
+                        let (sender, flight) = watch::channel(Landed::Not);
+                        flights.insert(key, flight);
+                        Turn::Lead(Landing { shared: Arc::clone(&self.shared), key, sender: Some(sender) })
                     }
                 }
             };
-            let Some(flight) = waits_for else {
-                return self.lead(look, context, request, key, &canonical, sender).await;
+            let mut flight = match turn {
+                Turn::Wait(flight) => flight,
+                Turn::Lead(landing) => return self.lead(look, context, request, landing, &canonical).await,
             };
-            receiver = flight;
-            let patience = context.remaining().unwrap_or(MAX_WAIT).min(MAX_WAIT);
             let waits = Instant::now();
+            let patience = *patience.get_or_insert_with(|| {
+                time::Instant::now() + context.remaining().unwrap_or(MAX_WAIT).min(MAX_WAIT)
+            });
             let landed = tokio::select! {
                 biased;
                 () = context.cancellation().cancelled() => { context.check()?; continue },
-                landed = timeout(patience, receiver.wait_for(Option::is_some)) => {
+                landed = timeout_at(patience, flight.wait_for(|landed| !matches!(landed, Landed::Not))) => {
                     landed.map(|landed| landed.map(|landed| landed.clone()))
                 }
             };
             look.leave_out(waits.elapsed());
-            let Ok(landed) = landed else {
-                // A leader whose caller does not pull, or who is slow: nobody need wait for that.
-                context.check()?;
-                look.miss();
-                return self.inner.infer(context, request).await;
-            };
             match landed {
-                Ok(Some(Some(bytes))) => {
+                Ok(Ok(Landed::Whole(bytes))) => {
                     if let Some(answer) = Replay::read(&bytes) {
                         look.joined(bytes.len());
                         return Ok(Answer::new(answer));
                     }
                 }
-                // It could not be shared: not whole, too long, a picture. Whoever waited asks at once, side by side.
-                Ok(_) => {
+                Ok(Ok(_)) => {
                     look.miss();
                     return self.inner.infer(context, request).await;
                 }
-                // The leader was dropped before it had an answer: the next one leads.
-                Err(_) => {}
+                // There is no answer. Whoever comes first now leads.
+                Ok(Err(_)) => context.check()?,
+                // A leader whose caller does not pull, or who is slow: nobody need wait for that.
+                Err(_) => {
+                    context.check()?;
+                    look.miss();
+                    return self.inner.infer(context, request).await;
+                }
             }
         }
+    }
+
+    /// The answer that this process keeps, and its bytes.
+    fn kept(&self, key: &[u8; 32]) -> Option<(Replay, usize)> {
+        let bytes = lock(&self.shared.local).find(key, self.shared.limits.keep_for)?;
+        Some((Replay::read(&bytes)?, bytes.len()))
     }
 
     async fn lead(
@@ -198,12 +224,10 @@ impl<M: Model> AnswerCache<M> {
         look: Look<'_>,
         context: &Context,
         request: Arc<ChatRequest>,
-        key: [u8; 32],
+        landing: Landing,
         canonical: &[u8],
-        sender: watch::Sender<Landed>,
     ) -> Result<Answer> {
         let tenant = context.tenant().unwrap_or_default();
-        let landing = Landing { shared: Arc::clone(&self.shared), key, sender };
         let mut remote_key = None;
         if let Some(remote) = &self.shared.remote {
             let shelf = remote.shelf(Kind::Answer, tenant);
@@ -211,20 +235,24 @@ impl<M: Model> AnswerCache<M> {
             let replay = |bytes: &[u8]| Some((Replay::read(bytes)?, bytes.to_vec()));
             if let Some((answer, bytes)) = remote.read(&shelf, &name, replay).await {
                 look.hit(bytes.len());
-                landing.land(Some(bytes));
+                landing.land(bytes);
                 return Ok(Answer::new(answer));
             }
             remote_key = Some((shelf, name));
         }
         look.miss();
         let answer = self.inner.infer(context, request).await?;
-        let done = move |whole: Option<Vec<u8>>| {
-            let shared = Arc::clone(&landing.shared);
-            shared.counters.computed(whole.as_ref().map_or(0, Vec::len));
-            if let (Some(bytes), Some(remote), Some((shelf, name))) = (&whole, &shared.remote, remote_key) {
-                remote.write(&shelf, vec![remote.item(&shelf, name, bytes.clone())]);
+        let done = move |outcome: Outcome| match outcome {
+            Outcome::Whole(bytes) => {
+                let shared = Arc::clone(&landing.shared);
+                shared.counters.computed(bytes.len());
+                if let (Some(remote), Some((shelf, name))) = (&shared.remote, remote_key) {
+                    remote.write(&shelf, vec![remote.item(&shelf, name, bytes.clone())]);
+                }
+                landing.land(bytes);
             }
-            landing.land(whole);
+            Outcome::Unkept => landing.over(Some(Landed::Unkept)),
+            Outcome::Cut => drop(landing),
         };
         let max_bytes = self.shared.limits.max_answer_bytes;
         Ok(answer.map_source(|source| Recording::new(source, max_bytes, Box::new(done))))
@@ -268,18 +296,17 @@ impl Look<'_> {
 struct Landing {
     shared: Arc<Shared>,
     key: [u8; 32],
-    sender: watch::Sender<Landed>,
+    /// `None` once it has told them.
+    sender: Option<watch::Sender<Landed>>,
 }
 
 impl Landing {
-    fn land(self, whole: Option<Vec<u8>>) {
-        let whole: Option<Arc<[u8]>> = whole.map(Into::into);
-        if let Some(bytes) = &whole
-            && !self.shared.limits.keep_for.is_zero()
-        {
+    fn land(self, whole: Vec<u8>) {
+        let bytes: Arc<[u8]> = whole.into();
+        if !self.shared.limits.keep_for.is_zero() {
             let mut local = lock(&self.shared.local);
             local.bytes += bytes.len();
-            let kept = Kept { answer: Arc::clone(bytes), since: Instant::now() };
+            let kept = Kept { answer: Arc::clone(&bytes), since: Instant::now() };
             if let Some((_, old)) = local.answers.push(self.key, kept) {
                 local.bytes = local.bytes.saturating_sub(old.answer.len());
             }
@@ -290,13 +317,26 @@ impl Landing {
             }
             self.shared.counters.inserted();
         }
-        self.sender.send_replace(Some(whole));
+        self.over(Some(Landed::Whole(bytes)));
+    }
+
+    fn over(mut self, landed: Option<Landed>) {
+        self.tell(landed);
+    }
+
+    fn tell(&mut self, landed: Option<Landed>) {
+        let Some(sender) = self.sender.take() else { return };
+        // Before anybody is told: whoever asks then finds what is kept, or leads.
+        lock(&self.shared.flights).remove(&self.key);
+        if let Some(landed) = landed {
+            sender.send_replace(landed);
+        }
     }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        lock(&self.shared.flights).remove(&self.key);
+        self.tell(None);
     }
 }
 

@@ -3,61 +3,80 @@
 //! An answer is recorded only when it has finished. What was spent on it then is no usage of the replay, which cost nothing: it is
 //! told apart, as the detail `cached_usage`.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    mem,
+    task::{Context, Poll, ready},
+};
 
 use loquat_core::{Delta, Ending, FinishReason, OwnedDelta, Source, Step, Usage};
 
 use super::codec::{Reader, write_number, write_text};
 
-/// What is to be done with a whole answer.
-pub(super) type Done = Box<dyn FnOnce(Option<Vec<u8>>) + Send>;
+/// What became of an answer.
+pub(super) enum Outcome {
+    /// It has finished: this is it.
+    Whole(Vec<u8>),
+    /// It is too long or holds what cannot be kept, and may still be under way.
+    Unkept,
+    /// It ended otherwise, or was dropped.
+    Cut,
+}
+
+/// What is to be done when that is known.
+pub(super) type Done = Box<dyn FnOnce(Outcome) + Send>;
 
 /// Passes an answer on and writes it down.
 pub(super) struct Recording {
     inner: Box<dyn Source>,
-    /// `None` once it is too long or holds what cannot be kept.
-    bytes: Option<Vec<u8>>,
+    /// What has passed, until it is known what becomes of it.
+    bytes: Vec<u8>,
     max_bytes: usize,
-    /// Told when the answer has ended, or with `None` when it is dropped before.
+    /// `None` once it has been told, and then nothing is written down.
     done: Option<Done>,
 }
 
 impl Recording {
     pub(super) fn new(inner: Box<dyn Source>, max_bytes: usize, done: Done) -> Self {
-        Self { inner, bytes: Some(Vec::new()), max_bytes, done: Some(done) }
+        Self { inner, bytes: Vec::new(), max_bytes, done: Some(done) }
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        self.bytes = Vec::new();
+        if let Some(done) = self.done.take() {
+            done(outcome);
+        }
     }
 }
 
 impl Source for Recording {
     fn poll_advance(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         let step = ready!(self.inner.poll_advance(cx));
+        if self.done.is_none() {
+            return Poll::Ready(step);
+        }
         match &step {
             Step::Delta => {
-                let kept = self.bytes.take().and_then(|mut bytes| {
-                    write(self.inner.current(), &mut bytes)?;
-                    (bytes.len() <= self.max_bytes).then_some(bytes)
-                });
-                self.bytes = kept;
-            }
-            Step::End(ending) => {
-                let whole = self.bytes.take().and_then(|mut bytes| {
-                    let Ending::Finished { reason, usage } = ending else { return None };
-                    bytes.push(END);
-                    write_text(reason.as_str(), &mut bytes);
-                    let counts = [
-                        usage.input_tokens,
-                        usage.output_tokens,
-                        usage.cache_read_tokens,
-                        usage.cache_write_tokens,
-                        usage.reasoning_tokens,
-                    ];
-                    counts.into_iter().for_each(|count| write_number(count, &mut bytes));
-                    (bytes.len() <= self.max_bytes).then_some(bytes)
-                });
-                if let Some(done) = self.done.take() {
-                    done(whole);
+                let written = write(self.inner.current(), &mut self.bytes);
+                if written.is_none() || self.bytes.len() > self.max_bytes {
+                    self.tell(Outcome::Unkept);
                 }
             }
+            Step::End(Ending::Finished { reason, usage }) => {
+                self.bytes.push(END);
+                write_text(reason.as_str(), &mut self.bytes);
+                let counts = [
+                    usage.input_tokens,
+                    usage.output_tokens,
+                    usage.cache_read_tokens,
+                    usage.cache_write_tokens,
+                    usage.reasoning_tokens,
+                ];
+                counts.into_iter().for_each(|count| write_number(count, &mut self.bytes));
+                let fits = self.bytes.len() <= self.max_bytes;
+                let bytes = mem::take(&mut self.bytes);
+                self.tell(if fits { Outcome::Whole(bytes) } else { Outcome::Unkept });
+            }
+            Step::End(_) => self.tell(Outcome::Cut),
         }
         Poll::Ready(step)
     }
@@ -77,9 +96,7 @@ impl Source for Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        if let Some(done) = self.done.take() {
-            done(None);
-        }
+        self.tell(Outcome::Cut);
     }
 }
 

@@ -19,14 +19,14 @@ mod python;
 mod values;
 mod words;
 
-use std::fmt;
-
 use loquat_core::{Message, Tool};
 use serde_json::{Map, Value};
 
 use super::TemplateError;
-use crate::tokenizer::{Piece, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
+/// A conversation as text, and who wrote which part of it.
+pub use super::Rendered as RenderedChat;
 pub use fast::Format;
 use jinja::Program;
 
@@ -154,50 +154,5 @@ impl ChatTemplate {
         tokenizer: Option<&dyn Tokenizer>,
     ) -> Result<RenderedChat, TemplateError> {
         self.program.render(chat, tokenizer, &self.beginning, &self.end)
-    }
-}
-
-/// A conversation as text, and who wrote which part of it.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct RenderedChat {
-    text: String,
-    /// Where each piece ends, ascending, and whether it is the template's.
-    pieces: Vec<(usize, bool)>,
-}
-
-impl RenderedChat {
-    /// The text.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The text alone.
-    pub fn into_text(self) -> String {
-        self.text
-    }
-
-    /// The text for [`Tokenizer::encode_prompt`]: control tokens in it are the template's.
-    pub fn pieces(&self) -> Vec<Piece<'_>> {
-        let mut from = 0;
-        let piece = |(to, is_markup): &(usize, bool)| {
-            let part = self.text.get(from..*to).unwrap_or_default();
-            from = *to;
-            if *is_markup { Piece::Markup(part) } else { Piece::Text(part) }
-        };
-        self.pieces.iter().map(piece).collect()
-    }
-
-    /// What was written since the last piece is one.
-    fn end_piece(&mut self, is_markup: bool) {
-        let from = self.pieces.last().map_or(0, |(end, _)| *end);
-        if self.text.len() > from {
-            self.pieces.push((self.text.len(), is_markup));
-        }
-    }
-}
-
-impl fmt::Debug for RenderedChat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RenderedChat({} bytes, {} pieces)", self.text.len(), self.pieces.len())
     }
 }

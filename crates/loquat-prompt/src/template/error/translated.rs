@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, path::Path};
 use handlebars::{RenderError, RenderErrorReason};
 
 use super::{TemplateError, TemplateErrorKind as Kind};
-use crate::template::budget::TOO_LONG;
+use crate::template::budget::{TOO_LONG, TOO_MUCH};
 
 impl TemplateError {
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -31,7 +31,9 @@ impl TemplateError {
         let name = error.template_name.clone().unwrap_or_else(|| template.to_owned());
         let place = error.line_no.zip(error.column_no);
         let (kind, what) = match (exceeded, error.reason()) {
-            (Some(Kind::TooLarge), RenderErrorReason::Other(what)) if what.ends_with(TOO_LONG) => {
+            (Some(Kind::TooLarge), RenderErrorReason::Other(what))
+                if what.ends_with(TOO_LONG) || what.ends_with(TOO_MUCH) =>
+            {
                 (Kind::TooLarge, what.clone())
             }
             (Some(Kind::TooLarge), _) => {

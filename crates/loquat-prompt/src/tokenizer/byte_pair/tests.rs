@@ -80,6 +80,59 @@ fn long_words_take_linear_time_and_agree_on_counts() {
     }
 }
 
+/// Megabytes that other encoders choke on.
+fn megabytes() -> [(&'static str, String); 5] {
+    const MEGABYTE: usize = 1_000_000;
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    // splitmix64
+    let mut state = 20_261_130_u64;
+    let mut random = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ mixed >> 31).to_le_bytes()[0]
+    };
+    let bytes: Vec<u8> = (0..MEGABYTE).map(|_| random()).collect();
+    let base64 = bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 64)])).collect();
+    let mut noise = String::from_utf8_lossy(&bytes).into_owned();
+    noise.truncate(noise.floor_char_boundary(MEGABYTE));
+    [
+        ("one letter", "a".repeat(MEGABYTE)),
+        ("spaces", " ".repeat(MEGABYTE)),
+        ("base64", base64),
+        ("random bytes", noise),
+        ("escaped halves of characters", r"\ud800".repeat(MEGABYTE / 6)),
+    ]
+}
+
+/// How many tokens bpe-openai 0.3.2 gives of each, with the one vocabulary and the other, and FNV-1a of their bytes, little-endian.
+#[test]
+fn a_megabyte_of_anything_has_the_tokens_of_the_reference() {
+    let expected: [(&str, [(usize, u64); 2]); 5] = [
+        ("one letter", [(125_000, 0x8A52_1CA3_62FA_F865), (125_000, 0xF80B_1292_32EF_2AA5)]),
+        ("spaces", [(7_813, 0x3F79_110E_0310_2821), (7_813, 0xC521_6530_EE3D_74C6)]),
+        ("base64", [(682_631, 0x0EC5_03BF_AB12_AA1D), (717_079, 0x268E_D302_70FA_EF88)]),
+        ("random bytes", [(422_695, 0x28E3_3095_2B29_14FA), (431_573, 0xC93A_229A_D69D_7EDF)]),
+        (
+            "escaped halves of characters",
+            [(499_998, 0x9823_F205_B8CB_EB1D), (499_998, 0x6F05_8782_5C10_9925)],
+        ),
+    ];
+    for ((name, text), (expected_name, expected)) in megabytes().into_iter().zip(expected) {
+        assert_eq!(name, expected_name);
+        for (tokenizer, expected) in both().iter().zip(expected) {
+            let tokens = encode(tokenizer, &text);
+            let hash = tokens
+                .iter()
+                .flat_map(|token| token.to_le_bytes())
+                .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+                });
+            assert_eq!((tokens.len(), hash), expected, "{name}, {}", tokenizer.name());
+        }
+    }
+}
+
 /// Text of all sorts: words, scripts, spaces, marks.
 fn texts() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
