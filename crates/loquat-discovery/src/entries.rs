@@ -43,11 +43,7 @@ impl<'d> Entry<'_, 'd> {
 
     /// A whole number, also one that is written `2.0`, as who keeps numbers as floats does.
     fn number(&self, name: &str) -> Result<Option<u32>, String> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "both are seen to before"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "seen to before")]
         let whole = |value: f64| {
             (value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value)).then_some(value as u32)
         };

@@ -2,9 +2,9 @@
 //!
 //! Q4_0, Q4_1 and Q8_0 are computed with as they are. Everything else (K-quants, Q5, halves) is turned into Q8_0, which takes
 //! seconds for a larger model; so the result is kept as a GGUF of its own in the user's cache, under a name made of the
-//! source's size, time, header and this converter's version. It is written beside its name, under one that nobody else writes under, and renamed when complete, and ends
-//! in a SHA-256 of itself: one that is cut short or altered is made anew. Where the cache cannot be written, nothing is lost
-//! but the time.
+//! source's size, time, header and this converter's version. It is written beside its name, under one that nobody else writes
+//! under, and renamed when complete, and ends in a SHA-256 of itself: one that is cut short or altered is made anew. Where the
+//! cache cannot be written, nothing is lost but the time.
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
