@@ -137,6 +137,99 @@ fn formats_by_hand_write_what_the_programs_write() {
     }
 }
 
+/// Mistral's versions differ in blanks, in where a system message goes and in what they trim. Whatever a template's text, what is
+/// written by hand is what the program writes, or the program is asked.
+#[test]
+fn a_version_of_mistrals_format_is_never_guessed() {
+    let (first, third) = (include_str!("chat/mistral1.jinja"), include_str!("chat/mistral3.jinja"));
+    let changed = |source: &str, from: &str, to: &str| {
+        assert!(source.contains(from), "{from}");
+        source.replace(from, to)
+    };
+    let question = "{{ '[INST] ' + message['content'] + ' [/INST]' }}";
+    let answer = "{{ message['content'] + eos_token}}";
+    let refusal = "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}";
+    for (what, source, is_by_hand) in [
+        ("as it is", first.to_owned(), true),
+        ("as it is, the third", third.to_owned(), true),
+        (
+            "a blank before the answer",
+            changed(first, answer, "{{ ' ' + message['content'] + eos_token}}"),
+            true,
+        ),
+        (
+            "no blank before the end of a question",
+            changed(first, question, "{{ '[INST] ' + message['content'] + '[/INST]' }}"),
+            true,
+        ),
+        // Tekken's third version.
+        (
+            "no blanks at all",
+            changed(first, question, "{{ '[INST]' + message['content'] + '[/INST]' }}"),
+            false,
+        ),
+        (
+            "questions trimmed",
+            changed(first, question, "{{ '[INST] ' + message['content']|trim + ' [/INST]' }}"),
+            false,
+        ),
+        ("two blanks", changed(first, question, "{{ '[INST]  ' + message['content'] + ' [/INST]' }}"), false),
+        (
+            "a line break between turns",
+            changed(first, answer, "{{ message['content'] + eos_token + '\n' }}"),
+            false,
+        ),
+        ("no end behind an answer", changed(first, answer, "{{ message['content'] }}"), false),
+        (
+            "no end behind the last answer",
+            changed(
+                first,
+                answer,
+                "{{ message['content'] }}{% if not loop.last %}{{ eos_token }}{% endif %}",
+            ),
+            false,
+        ),
+        ("a beginning each turn", changed(first, question, &format!("{{{{ bos_token }}}}{question}")), false),
+        ("no beginning", changed(first, "{{ bos_token }}", ""), false),
+        // The seventh version.
+        (
+            "a system message by itself",
+            changed(
+                &changed(
+                    &changed(first, "(message['role'] == 'user') != (loop.index0 % 2 == 0)", "false"),
+                    question,
+                    "{{ '[INST]' + message['content'] + '[/INST]' }}",
+                ),
+                refusal,
+                "{% else %}{{ '[SYSTEM_PROMPT]' + message['content'] + '[/SYSTEM_PROMPT]' }}",
+            ),
+            false,
+        ),
+        (
+            "a system message that every conversation has",
+            changed(
+                first,
+                "{{ bos_token }}",
+                "{{ bos_token + '[SYSTEM_PROMPT] Be brief.[/SYSTEM_PROMPT]' }}",
+            ),
+            false,
+        ),
+        (
+            "a word that is looked for in an answer",
+            changed(first, answer, "{{ message['content'].replace('[/THINK]', '') + eos_token}}"),
+            false,
+        ),
+    ] {
+        let format = compare(what, &source, "<s>", "</s>");
+        assert_eq!(format.is_some(), is_by_hand, "{what}: {format:?}");
+    }
+    // By hand or not, what comes out is the program's.
+    for trimmed in ["message['content'].strip()", "message['content']|trim"] {
+        let source = changed(first, answer, &format!("{{{{ {trimmed} + eos_token}}}}"));
+        let _either = compare(trimmed, &source, "<s>", "</s>");
+    }
+}
+
 #[test]
 fn original_templates_where_there_are_some() {
     let Some(folder) = env::var_os("LOQUAT_CHAT_TEMPLATES") else {
@@ -206,6 +299,32 @@ fn tools_and_results_reach_the_program() {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
     assert!(text.ends_with("<|im_start|>assistant\n<think>\n\n</think>\n\n"), "{text}");
+}
+
+/// Half of a character, escaped in JSON, stands for no text: it stays as it is written, or is refused by name, and is never lost.
+#[test]
+fn half_a_character_in_json_is_kept_as_written_or_refused() {
+    let template =
+        ChatTemplate::try_new(include_str!("chat/qwen3.jinja"), "", "<|im_end|>").expect("it compiles");
+    for half in [r"\ud800", r"\udc00", r"\ud800\ud800", r"\ude00\ud83d"] {
+        let arguments = format!(r#"{{"note": "a{half}b"}}"#);
+        let call = ToolCall::new("1", "note", arguments.clone());
+        let messages = [Message::user("Note it."), Message::new(Role::Assistant, vec![Part::ToolCall(call)])];
+        let text = template.render(&Chat::new(&messages), None).expect("it renders").into_text();
+        assert!(text.contains(&arguments), "{half}: {text}");
+        let tools = [Tool::new("note", "Notes", format!(r#"{{"type": "object", "title": "{half}"}}"#))];
+        let error = template.render(&Chat::new(&messages).with_tools(&tools), None).expect_err(half);
+        assert_eq!(error.kind(), Kind::Data);
+        assert!(error.to_string().ends_with("the schema of the tool `note` is no JSON"), "{error}");
+        let read = format!("x\n{{{{ '\"{}\"' | fromjson }}}}", half.replace('\\', "\\\\"));
+        let read = ChatTemplate::try_new(read, "", "").expect("it compiles");
+        let error = read.render(&Chat::new(&messages), None).expect_err(half);
+        assert_eq!((error.kind(), error.line()), (Kind::Data, Some(2)), "{error}");
+    }
+    let whole = ToolCall::new("1", "note", r#"{"note": "\ud83d\ude00"}"#);
+    let messages = [Message::user("Note it."), Message::new(Role::Assistant, vec![Part::ToolCall(whole)])];
+    let text = template.render(&Chat::new(&messages), None).expect("it renders").into_text();
+    assert!(text.contains(r#"{"note": "😀"}"#), "{text}");
 }
 
 #[test]

@@ -23,12 +23,18 @@ pub(super) fn format_of(template: &ChatTemplate, source: &str) -> Option<Format>
         let shapes = shapes()
             .into_iter()
             .flat_map(|roles| EDGES.iter().map(move |edge| conversation(&roles, edge, "")));
+        // A format without a system message covers none of the conversations that have one: they would tell nothing of it.
+        let orders = [&SYSTEM_FIRST[..], &SYSTEM_FIRST[1..]];
         let mut literal_probes = literals.iter().flat_map(|literal| {
             let behind = format!("x{literal}");
-            let alone = SYSTEM_FIRST.map(|role| Message::new(role, vec![Part::Text(literal.clone())]));
-            let rest = [(literal, "x"), (&behind, ""), (literal, literal.as_str())];
-            let rest = rest.map(|(before, behind)| conversation(&SYSTEM_FIRST, before, behind));
-            [alone.to_vec()].into_iter().chain(rest)
+            let around =
+                [(literal.as_str(), "x"), (behind.as_str(), ""), (literal.as_str(), literal.as_str())];
+            let probes = orders.into_iter().flat_map(|roles| {
+                let alone = roles.iter().map(|role| Message::new(*role, vec![Part::Text(literal.clone())]));
+                let around = around.map(|(before, behind)| conversation(roles, before, behind));
+                [alone.collect()].into_iter().chain(around)
+            });
+            probes.collect::<Vec<Vec<Message>>>()
         });
         let mut shapes = shapes;
         shapes.all(|messages| agrees(template, format, &messages))
