@@ -27,6 +27,9 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 /// Most questions without an answer that are asked at once; more of them wait. As many as answers are kept by default.
 const AT_ONCE: usize = 100;
 
+/// Of how many that are longest unused one is looked for that holds nothing: as many as there are by default.
+const LOOKED_AT: usize = 100;
+
 /// How long and how many answers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -38,7 +41,8 @@ pub struct CacheLimits {
     /// How long a failure is remembered where there is no answer, and an answer that lists nothing. Default 1 s: enough to keep a
     /// crowd of callers from a registry that is down, and short enough that nobody notices when it is back, or a model new.
     pub negative: Duration,
-    /// Most answers; the one longest unused goes first. Default 100.
+    /// Most answers; the one longest unused goes first, of those that list something only where nearly all do: what callers make up
+    /// takes no place from what is known. Default 100.
     pub max_entries: usize,
 }
 
@@ -169,8 +173,7 @@ impl<V: Clone + Send + 'static> Cache<V> {
     fn look(&self, question: &str) -> Found<V> {
         let mut entries = self.entries();
         if entries.get(question).is_none() {
-            let asking = Arc::default();
-            entries.put(question.to_owned(), Entry { value: None, failure: None, asking });
+            self.put(&mut entries, question, None);
         }
         let Some(entry) = entries.get(question) else { return Found::Nothing(Arc::default()) };
         let failed = entry.failure.as_ref().filter(|(_, at)| at.elapsed() < self.limits.negative);
@@ -192,12 +195,33 @@ impl<V: Clone + Send + 'static> Cache<V> {
 
     fn learn(&self, question: &str, answer: &Result<V>) {
         let mut entries = self.entries();
-        // One that was pushed out meanwhile is not wanted any more.
-        let Some(entry) = entries.get_mut(question) else { return };
+        let Some(entry) = entries.get_mut(question) else {
+            // Pushed out meanwhile. Good for whoever asks next, if it is good.
+            if let Ok(value) = answer
+                && !(self.is_nothing)(value)
+            {
+                self.put(&mut entries, question, Some((value.clone(), Instant::now())));
+            }
+            return;
+        };
         match answer {
             Ok(value) => (entry.value, entry.failure) = (Some((value.clone(), Instant::now())), None),
             Err(error) => entry.failure = Some((error.clone(), Instant::now())),
         }
+    }
+
+    /// A place for one more, by choice of one that holds nothing.
+    fn put(&self, entries: &mut LruCache<String, Entry<V>>, question: &str, value: Option<(V, Instant)>) {
+        let holds_nothing =
+            |entry: &Entry<V>| entry.value.as_ref().is_none_or(|(value, _)| (self.is_nothing)(value));
+        if entries.len() >= entries.cap().get() {
+            let mut oldest = entries.iter().rev().take(LOOKED_AT);
+            let empty = oldest.find(|(_, entry)| holds_nothing(entry)).map(|(question, _)| question.clone());
+            if let Some(question) = empty {
+                entries.pop(&question);
+            }
+        }
+        entries.put(question.to_owned(), Entry { value, failure: None, asking: Arc::default() });
     }
 
     fn entries(&self) -> MutexGuard<'_, LruCache<String, Entry<V>>> {
@@ -263,6 +287,35 @@ mod tests {
         assert_eq!(ask(&cache, Ok(4)).await, Ok(1), "one asks already, and will do");
         sleep(S(3)).await;
         assert_eq!(ask(&cache, Ok(5)).await, Ok(3), "fetched meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_callers_make_up_pushes_out_nothing_that_is_known() {
+        let cache = Cache::new(CacheLimits::default().with_max_entries(4), |value| *value == 0);
+        let get = async |question: &str, answer| cache.get(question, |_| async { answer }).await;
+        for (question, value) in [("a", 1), ("b", 2), ("c", 3)] {
+            assert_eq!(get(question, Ok(value)).await, Ok(value));
+        }
+        for number in 0..200 {
+            let answer = if number % 2 == 0 { Ok(0) } else { Err(failure()) };
+            assert_eq!(get(&format!("made up {number}"), answer.clone()).await, answer);
+        }
+        for (question, value) in [("a", 1), ("b", 2), ("c", 3)] {
+            assert_eq!(get(question, Ok(9)).await, Ok(value), "{question}");
+        }
+        // One that is asked for the first time meanwhile is known all the same.
+        let slow = cache.get("d", |_| async {
+            sleep(S(1)).await;
+            Ok(4)
+        });
+        let others = async {
+            sleep(A_LITTLE).await;
+            get("made up", Ok(0)).await
+        };
+        assert_eq!(tokio::join!(slow, others), (Ok(4), Ok(0)));
+        assert_eq!(get("d", Ok(9)).await, Ok(4));
+        assert_eq!(get("e", Ok(5)).await, Ok(5));
+        assert_eq!(get("a", Ok(9)).await, Ok(9), "of those that are known the one longest unused goes");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,9 @@
 
 mod support;
 
-use loquat_core::ErrorKind;
+use std::sync::Arc;
+
+use loquat_core::{Context, Ending, ErrorKind, Model};
 use loquat_router::{Abilities, AfterDelivery, FallbackPolicy, Fan, GroupSpec, Plan, RouteSpec};
 use support::{Act, Servers, ask, endpoint, fail, hi, two, with_budget};
 
@@ -30,6 +32,18 @@ async fn after_the_first_token_the_policy_decides() {
     let (said, ended, servers) = run(AfterDelivery::Continue, Act::Say(&["three"])).await;
     assert_eq!((said.as_str(), ended), ("one two three", Ok(())));
     assert_eq!(servers.of("b").last_words(), ["hi", "one two "], "it was given the beginning");
+}
+
+/// What was asked again and answered differently is given up at once, not when its caller lets go of it.
+#[tokio::test]
+async fn an_answer_that_differs_is_in_nobodys_hands() {
+    let fallback = FallbackPolicy::default().with_after_delivery(AfterDelivery::Restart);
+    let (_, router) = two(&[Act::Cut(&["one "])], &[Act::Say(&["two", "three"])], fallback);
+    let mut answer = router.infer(&Context::new(), Arc::new(hi("chat"))).await.expect("it begins");
+    while answer.next().await.is_some() {}
+    let load: Vec<_> = router.table().nodes().iter().map(|node| node.live.in_flight()).collect();
+    assert_eq!(load, [(0, 0), (0, 0)]);
+    assert!(matches!(answer.ending(), Some(Ending::Truncated { .. })));
 }
 
 #[tokio::test]

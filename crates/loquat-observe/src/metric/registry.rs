@@ -209,7 +209,8 @@ impl Registry {
             points: series.into_iter().filter_map(&mut point).collect(),
             ..family
         });
-        let families = families.collect();
+        // One whose series are all gone says nothing.
+        let families = families.filter(|family| !family.points.is_empty()).collect();
         if !gone.is_empty() {
             self.forget(&gone);
         }

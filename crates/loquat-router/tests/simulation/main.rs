@@ -220,3 +220,13 @@ fn tower_does_what_it_is_for() {
     let share = f64::from(asked(60, 80)) / (new.rate * 20.0 / 10.0);
     assert!(share > 0.5, "{share} of its share once it is well");
 }
+
+#[test]
+fn spells_upon_spells_are_no_longer_than_a_day() {
+    let mut script = Script::default();
+    script.duration = S(5);
+    script.servers = vec![Server::new("a")];
+    script.spells = (0..40).map(|_| Spell::new(0, S(0), S(5), Ailment::Slow(1e10))).collect();
+    let report = ours(&script);
+    assert_eq!(report.servers[0].first_tokens.first(), Some(&S(86_400)));
+}
