@@ -306,7 +306,8 @@ impl Operation {
         if self.canary().is_some_and(|canary| canary.is_late(waited)) {
             self.report(&Sample::answered(decision.is_canary, self.asked.stable_key, waited));
         }
-        ticket.give_up(now);
+        let group = self.route().and_then(|route| route.groups.get(usize::from(decision.group)));
+        ticket.give_up(group.and_then(|group| group.pool.typical()), now);
     }
 
     fn canary(&self) -> Option<&Canary> {

@@ -309,11 +309,13 @@ impl Live {
         self.percentiles.record(prompt_tokens, took, now_ms);
     }
 
-    /// No first token in all that time, with so much work before it: it is no faster than that. Never makes it look faster.
-    fn waited(&self, work: u64, began: Instant, now: Instant) {
+    /// No first token in all that time, with so much work before it: it is no faster than that. Never makes it look faster than it
+    /// was taken for, which is `typical` where nothing is known of it.
+    fn waited(&self, work: u64, began: Instant, typical: Option<Duration>, now: Instant) {
         let now_ms = millis(self.epoch, now);
         let least = micros(now.saturating_duration_since(began)) * UNIT_TOKENS / work.max(1) as f32;
-        if least > self.measured_us(now_ms).unwrap_or_else(|| self.seed_us()) {
+        let taken_for = || typical.map_or_else(|| self.seed_us(), micros);
+        if least > self.measured_us(now_ms).unwrap_or_else(taken_for) {
             self.hot.estimate.record(least, wrapped(now_ms), self.hot.fade_ms);
         }
     }
@@ -383,10 +385,12 @@ impl Ticket {
     }
 
     /// Nobody waits for it any more. Where its first token had not come by then, the endpoint is taken for no faster than that:
-    /// one that hangs would otherwise be forgotten, since whoever is hedged against gets no other verdict.
-    pub fn give_up(self, now: Instant) {
+    /// one that hangs would otherwise be forgotten, since whoever is hedged against gets no other verdict. `typical` is what its
+    /// pool takes it for while nothing is known of it ([`Pool::typical`](crate::Pool::typical)); without it that is
+    /// [`LoadPolicy::seed`].
+    pub fn give_up(self, typical: Option<Duration>, now: Instant) {
         if !self.answered {
-            self.live.waited(self.work, self.started, now);
+            self.live.waited(self.work, self.started, typical, now);
         }
     }
 
@@ -478,9 +482,15 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let live = Arc::new(Live::new(start, start, false, LoadPolicy::default(), None));
-        let give_up = |from, until| live.enter(1_000 - REQUEST_TOKENS, at(from)).give_up(at(until));
-        live.enter(1_000 - REQUEST_TOKENS, start).give_up(start + Duration::from_millis(100));
+        let give_up = |from, until| live.enter(1_000 - REQUEST_TOKENS, at(from)).give_up(None, at(until));
+        live.enter(1_000 - REQUEST_TOKENS, start).give_up(None, start + Duration::from_millis(100));
         assert_eq!(live.first_token(start), None, "a short wait says nothing of one that nobody knows");
+        let fast = Arc::new(Live::new(start, start, false, LoadPolicy::default(), None));
+        let wait = Duration::from_millis(100);
+        for (typical, is_known) in [(2 * wait, false), (wait / 2, true)] {
+            fast.enter(1_000 - REQUEST_TOKENS, start).give_up(Some(typical), start + wait);
+            assert_eq!(fast.first_token(start + wait).is_some(), is_known, "unless its like are faster");
+        }
         give_up(0, 2);
         assert_eq!(live.first_token(at(2)), Some(Duration::from_secs(2)));
         give_up(2, 3);
@@ -496,7 +506,7 @@ mod tests {
         let mut answered = live.enter(1_000 - REQUEST_TOKENS, at(32));
         answered.first_token(at(33));
         let known = live.first_token(at(100));
-        answered.give_up(at(100));
+        answered.give_up(None, at(100));
         assert_eq!(live.first_token(at(100)), known, "the end of an answer is no first token");
     }
 
