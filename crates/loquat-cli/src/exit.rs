@@ -59,7 +59,7 @@ impl Exit {
     pub(crate) fn of_reason(reason: &FinishReason) -> Self {
         match reason {
             FinishReason::Length => Self::Truncated,
-            FinishReason::ContentFilter => Self::Refused,
+            FinishReason::ContentFilter | FinishReason::Refusal => Self::Refused,
             _ => Self::Finished,
         }
     }

@@ -16,13 +16,20 @@ pub enum FinishReason {
     ToolCalls,
     /// The provider stopped it.
     ContentFilter,
-    /// It declined.
+    /// It was broken off because it, or a classifier beside it, declined to go on: what came before is a part. Words in which a model
+    /// declines by itself are an answer as any other, a [`Part::Refusal`](crate::Part::Refusal) that ends with [`Stop`](Self::Stop).
     Refusal,
     /// Anything else, in the provider's word.
     Other(String),
 }
 
 impl FinishReason {
+    /// Whether the answer may be a part, although it has [finished](crate::Ending::Finished): cut by the limit of tokens, by a filter,
+    /// or by whoever declined to go on. Calls in it may be half of what was meant.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Length | Self::ContentFilter | Self::Refusal)
+    }
+
     /// The common name: `stop`, `length`, `tool_calls`, `content_filter`, `refusal`, or the provider's word.
     pub fn as_str(&self) -> &str {
         match self {

@@ -113,13 +113,11 @@ impl Response {
         self.choices.first()?.finish_reason.as_ref()
     }
 
-    /// Whether each alternative came to its end, and none was cut by a limit of tokens or by a filter: for those two reasons an
-    /// answer may be a part although it has [finished](crate::Ending::Finished). `false` of an answer that is still coming, or was lost.
+    /// Whether each alternative came to its end, and none was [cut](FinishReason::is_cut): by a limit of tokens, by a filter, or by a
+    /// classifier that declined to go on. `false` of an answer that is still coming, or was lost. A model's own words of refusal
+    /// ([`Part::Refusal`](crate::Part::Refusal)) are complete.
     pub fn is_complete(&self) -> bool {
-        let is_whole = |choice: &Choice| {
-            let reason = choice.finish_reason.as_ref();
-            reason.is_some_and(|reason| !matches!(reason, FinishReason::Length | FinishReason::ContentFilter))
-        };
+        let is_whole = |choice: &Choice| choice.finish_reason.as_ref().is_some_and(|reason| !reason.is_cut());
         !self.choices.is_empty() && self.choices.iter().all(is_whole)
     }
 
@@ -138,6 +136,7 @@ impl Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Part;
 
     #[test]
     fn an_answer_cut_for_a_reason_is_not_complete() {
@@ -150,5 +149,9 @@ mod tests {
         assert!(with(&[stop()]) && with(&[Some(FinishReason::ToolCalls)]));
         assert!(!with(&[]) && !with(&[None]) && !with(&[Some(FinishReason::Length)]));
         assert!(!with(&[stop(), Some(FinishReason::ContentFilter)]), "each of them");
+        assert!(!with(&[Some(FinishReason::Refusal)]), "a classifier broke it off");
+        let words = Message::new(Role::Assistant, vec![Part::Refusal("I would rather not.".into())]);
+        let choice = Choice { message: words, finish_reason: stop(), ..Choice::default() };
+        assert!(Response { choices: vec![choice], ..Response::default() }.is_complete(), "its own words");
     }
 }

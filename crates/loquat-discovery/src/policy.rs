@@ -5,7 +5,11 @@
 //! operator's, and good for the hosts that the operator named with it. One entry that may not be used is left out and said so;
 //! the others stand.
 
-use std::{collections::HashMap, fmt, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    net::IpAddr,
+};
 
 use loquat_core::{Discovered, Endpoint, Error, ErrorKind, Listing, Result, Secret};
 use loquat_transport::{AddressPolicy, Network, Url};
@@ -191,17 +195,19 @@ impl Policy {
         if admitted.len() > self.max_endpoints {
             return Err(unusable(format!("it lists more than {} endpoints", self.max_endpoints)));
         }
-        let (mut endpoints, mut refused) = (Vec::new(), Vec::new());
-        let mut names = HashMap::new();
+        let (mut endpoints, mut refused): (Vec<Discovered>, Vec<String>) = (Vec::new(), Vec::new());
+        let (mut names, mut shared) = (HashMap::new(), BTreeSet::new());
         for entry in admitted {
             match entry {
-                // Names are what traffic, health and figures are kept by: two cannot share one.
-                Ok(found) => match names.get(&found.name) {
-                    Some(&at) if endpoints.get(at) == Some(&found) => {}
-                    Some(_) => {
-                        let name = short(&found.name);
-                        refused
-                            .push(format!("endpoint `{name}`: another one of that name is listed before it"));
+                // Names are what traffic, health and figures are kept by: two cannot share one. Which of them stays is not for
+                // the order to say, which may be another each time.
+                Ok(found) => match names.get(&found.name).and_then(|&at: &usize| endpoints.get_mut(at)) {
+                    Some(known) if *known == found => {}
+                    Some(known) => {
+                        shared.insert(found.name.clone());
+                        if rank(&found) < rank(known) {
+                            *known = found;
+                        }
                     }
                     None => {
                         names.insert(found.name.clone(), endpoints.len());
@@ -211,6 +217,13 @@ impl Policy {
                 Err(why) => refused.push(why),
             }
         }
+        refused.extend(shared.iter().map(|name| {
+            let name = short(name);
+            format!(
+                "endpoint `{name}`: others of that name are listed, too, of which the first by address stays"
+            )
+        }));
+        refused.sort();
         if endpoints.is_empty()
             && let Some(first) = refused.first()
         {
@@ -234,6 +247,14 @@ impl fmt::Debug for Policy {
             .field("keys", &self.keys.keys().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
+}
+
+/// By what one of several endpoints of one name is chosen: by where it is, before all that may change with time.
+fn rank(found: &Discovered) -> impl Ord + '_ {
+    let Endpoint { base_url, provider, model, credential, .. } = &found.endpoint;
+    let Discovered { tags, is_up, weight, context_window, .. } = found;
+    let credential = credential.as_ref().map(Secret::expose);
+    (base_url, provider, model, credential, tags, is_up, weight, context_window)
 }
 
 /// What a source said cannot be used.
@@ -276,6 +297,7 @@ fn is_within(host: &str, allowed: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keep::Keeper;
 
     fn judge(policy: &Policy, url: &str, key: Option<&str>) -> Result<Option<Secret>, String> {
         let found = Discovered::new("e", Endpoint::new("openai", url, "m"));
@@ -374,5 +396,32 @@ mod tests {
         assert!(policy.listing(vec![bad(), bad()]).is_err(), "nothing usable");
         assert!(policy.listing(vec![good(), good(), good()]).is_err(), "too many");
         assert!(policy.listing(vec![]).expect("nothing listed").endpoints.is_empty());
+    }
+
+    /// A registry that keeps a table may list it in another order each time.
+    #[test]
+    fn the_order_of_entries_decides_nothing() {
+        let policy = Policy::new();
+        let at = |name: &str, url: &str| Ok(Discovered::new(name, Endpoint::new("openai", url, "m")));
+        let mut entries = vec![
+            at("a", "https://2.example"),
+            at("b", "https://b.example"),
+            at("a", "https://1.example"),
+            at("a", "https://2.example"),
+            at("a", "https://3.example"),
+        ];
+        entries.extend((0..MAX_REFUSED + 5).map(|number| Err(format!("{number} is none"))));
+        let mut keeper = Keeper::new(false);
+        for turn in 0..entries.len() {
+            let listing = policy.listing(entries.clone()).expect("two are good");
+            let urls: BTreeSet<_> = listing.endpoints.iter().map(|found| &*found.endpoint.base_url).collect();
+            assert_eq!(urls, ["https://1.example", "https://b.example"].into());
+            assert_eq!(listing.refused.len(), MAX_REFUSED);
+            let news = keeper.news(listing).expect("believed");
+            assert_eq!(news.is_some(), turn == 0, "turn {turn}");
+            entries.rotate_left(1);
+        }
+        let listing = policy.listing(entries[..5].to_vec()).expect("good");
+        assert_eq!(listing.refused.len(), 1, "said once: {:?}", listing.refused);
     }
 }

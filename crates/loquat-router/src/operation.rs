@@ -12,7 +12,7 @@ use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Error, ErrorKind, Eve
 use crate::{
     Abilities, Asked, Fan,
     answer::{Begun, Routed, begin},
-    canary::Sample,
+    canary::{Canary, Sample},
     decide::{Decision, MAX_TRIED, Tried},
     fallback::Class,
     load::{Outcome, Ticket},
@@ -248,7 +248,7 @@ impl Operation {
             return Err(Failure { error, decision });
         };
         let ticket = node.live.enter(self.asked.prompt_tokens, self.context.now());
-        let mut waiting = Waiting { ticket: Some(ticket), context: &self.context };
+        let mut waiting = Waiting { ticket: Some(ticket), operation: self, decision };
         let begun = match node.connected.model.infer(&self.context, self.request.clone()).await {
             Ok(answer) => begin(answer).await,
             Err(error) => Err(error),
@@ -298,8 +298,24 @@ impl Operation {
         }
     }
 
+    /// Nobody waits for that attempt any more.
+    fn gave_up(&self, ticket: Ticket, decision: &Decision) {
+        let now = self.context.now();
+        let waited = now.saturating_duration_since(ticket.started());
+        // A shorter wait says nothing of when the first token would have come.
+        if self.canary().is_some_and(|canary| canary.is_late(waited)) {
+            self.report(&Sample::answered(decision.is_canary, self.asked.stable_key, waited));
+        }
+        let group = self.route().and_then(|route| route.groups.get(usize::from(decision.group)));
+        ticket.give_up(group.and_then(|group| group.pool.typical()), now);
+    }
+
+    fn canary(&self) -> Option<&Canary> {
+        self.route()?.canary.as_deref()
+    }
+
     fn report(&self, sample: &Sample<'_>) {
-        let Some(canary) = self.route().and_then(|route| route.canary.as_ref()) else { return };
+        let Some(canary) = self.canary() else { return };
         let sample = sample.with_trace(self.context.trace().trace_id());
         let event = canary.record(sample, self.context.now());
         if let (Some(listener), Some(event)) = (&self.inner.listener, event) {
@@ -369,13 +385,14 @@ impl Operation {
 /// An attempt of which nothing has come yet. Dropped so, it lost a race or its caller gave up: its endpoint was no faster.
 struct Waiting<'a> {
     ticket: Option<Ticket>,
-    context: &'a Context,
+    operation: &'a Operation,
+    decision: Decision,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            ticket.give_up(self.context.now());
+            self.operation.gave_up(ticket, &self.decision);
         }
     }
 }

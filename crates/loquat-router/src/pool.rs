@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -268,9 +268,21 @@ impl Pool {
     #[inline]
     pub(crate) fn slowness_of(&self, member: &Member, now_ms: u64) -> f32 {
         member.live.faded_us(now_ms).unwrap_or_else(|| {
-            let typical = f32::from_bits(self.picture.typical_us.load(Relaxed));
+            let typical = self.typical_us();
             if typical > 0.0 { typical } else { member.live.seed_us() }
         })
+    }
+
+    /// What a member is taken for of which nothing is known: the mean of what was known of the others at the last sweep, for each
+    /// 1,000 tokens of work; `None` where that was nothing.
+    pub fn typical(&self) -> Option<Duration> {
+        let typical = self.typical_us();
+        (typical > 0.0).then(|| Duration::from_secs_f32(typical / 1e6))
+    }
+
+    /// 0 where nothing is known of anybody.
+    fn typical_us(&self) -> f32 {
+        f32::from_bits(self.picture.typical_us.load(Relaxed))
     }
 
     /// As [`slowness_us`](Self::slowness_us) at the last sweep; 0 where nothing was known.

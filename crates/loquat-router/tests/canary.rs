@@ -29,7 +29,7 @@ const BAD: Version = Version { error_rate: 0.01, median: 483.3 };
 /// Down.
 const DEAD: Version = Version { error_rate: 1.0, ..GOOD };
 /// Requests a second of both sides together: 100 of the canary's at a share of 10 %.
-const RATE: u64 = 1_000;
+const RATE: f64 = 1_000.0;
 
 /// A release beside what was there before it.
 #[derive(Clone, Copy)]
@@ -39,7 +39,7 @@ struct Case {
     /// How long the baseline is known before the release begins to be asked. Seconds.
     known: u64,
     /// Requests a second of both sides together.
-    rate: u64,
+    rate: f64,
     /// The canary's share, held still so that evidence comes at a steady rate; `None` lets it move by the defaults.
     percent: Option<f64>,
     /// How long it lives. Seconds.
@@ -68,10 +68,14 @@ fn live(seed: u64, case: &Case) -> Option<Limit> {
     let error = Error::new(ErrorKind::Server, "internal error");
     let mut draw = Draw::seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut uniform = move || ((draw.bits() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-    for step in 0..(case.known + case.end) * case.rate {
-        let at = Duration::from_millis(step * 1_000 / case.rate);
+    let all = Duration::from_secs(case.known + case.end);
+    for step in 0_u64.. {
+        let at = Duration::from_secs_f64(step as f64 / case.rate);
+        if at >= all {
+            break;
+        }
         let key = loquat_router::hash(seed, &step.to_le_bytes());
-        let is_canary = step >= case.known * case.rate && canary.takes(key);
+        let is_canary = at.as_secs() >= case.known && canary.takes(key);
         let version = if is_canary { case.release } else { case.baseline };
         let sample = if uniform() < version.error_rate {
             Sample::failed(is_canary, key, &error)
@@ -144,16 +148,43 @@ fn failing_releases_go_also_beside_an_unknown_baseline() {
     check("1 % errors beside a baseline that was not known before", &case);
 }
 
-/// The baseline's counts fade: at one request a second there are never 200 of them at once.
+/// At one request a second no more than 87 would be left of the baseline's counts, if they faded by time alone.
 #[test]
 fn few_requests_take_longer_and_show_it_all_the_same() {
-    let few = Case { rate: 2, percent: Some(50.0), end: 1_800, ..healthy(GOOD) };
+    let few = Case { rate: 2.0, percent: Some(50.0), end: 1_800, ..healthy(GOOD) };
     check("down, at a request a second", &Case { release: DEAD, fault: Some(Limit::Errors), ..few });
     check("healthy, at a request a second", &few);
     check("as bad as its baseline, at a request a second", &Case { baseline: BAD, release: BAD, ..few });
-    let moving = Case { rate: 3, percent: None, end: 3_600, ..few };
+    let half_bad = Version { error_rate: 0.05, ..GOOD };
+    let beside = Case { baseline: half_bad, release: DEAD, fault: Some(Limit::Errors), ..few };
+    check("down, beside a baseline with 5 % errors, at a request a second", &beside);
+    let moving = Case { rate: 3.0, percent: None, end: 3_600, ..few };
     check("down, while few are asked", &Case { release: DEAD, fault: Some(Limit::Errors), ..moving });
     check("healthy, while few are asked", &moving);
+}
+
+/// Whatever a baseline does, however few ask: who does the same stays. Of all these lives one in a hundred may end, and of the
+/// 40 of a row two.
+#[test]
+fn releases_stay_that_are_as_bad_as_their_baseline() {
+    let seeds = 40;
+    let failing = |error_rate| Version { error_rate, ..GOOD };
+    let slow = |median| Version { median, ..GOOD };
+    let versions = [failing(0.01), failing(0.03), failing(0.05), failing(0.3), slow(600.0), slow(850.0)];
+    let (mut lives, mut ended) = (0, 0);
+    for (rate, end) in [(0.4, 7_200), (1.0, 7_200), (2.0, 3_600), (10.0, 1_800)] {
+        for version in versions {
+            let case = Case { known: 0, rate, percent: Some(50.0), end, ..healthy(version) };
+            let Version { error_rate, median } = version;
+            let count = (0..seeds).filter(|&seed| live(seed, &case).is_some()).count();
+            let row =
+                format!("{rate}/s, errors {error_rate}, median {median} ms: {count} of {seeds} rolled back");
+            println!("{row}");
+            assert!(count <= 2, "{row}");
+            (lives, ended) = (lives + seeds, ended + count);
+        }
+    }
+    assert!(ended as f64 <= lives as f64 / 100.0, "{ended} of {lives}");
 }
 
 /// Of answers that break off each is one request, and one that failed.

@@ -57,6 +57,23 @@ async fn one_that_hangs_is_not_forgotten() {
     }
 }
 
+/// Nor is one that hung from the start, beside one that answers faster than an unknown one is taken for anywhere else.
+#[tokio::test(start_paused = true)]
+async fn one_that_never_answered_is_known_beside_a_fast_one() {
+    let servers = Servers::new(&[("a", &[Act::Hang]), ("b", &[Act::Say(&["b"])])]);
+    let route = RouteSpec::new("chat").with_group(GroupSpec::of(["a", "b"]));
+    let route = route.with_fan(Fan::Hedge(Duration::from_millis(50)));
+    let plan = Plan::new().with_endpoint(endpoint("a")).with_endpoint(endpoint("b")).with_route(route);
+    let router = servers.builder().timer(Arc::new(TokioTimer)).build(&plan).expect("valid");
+    let context = Context::new().with_clock(Arc::new(TokioClock));
+    for _ in 0..200 {
+        drop(router.infer(&context, Arc::new(hi("chat"))).await.expect("b answers"));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let count = servers.of("a").count();
+    assert!(count < 40, "it was asked {count} times");
+}
+
 #[tokio::test(start_paused = true)]
 async fn races_and_hedges() {
     let run = async |fan, a: Act, b: Act| {

@@ -281,6 +281,48 @@ async fn a_canary_whose_answers_are_cut_or_break_is_rolled_back() {
     }
 }
 
+/// A release that takes requests and says nothing is rolled back, although nobody waits for long enough to see it fail.
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_hangs_is_rolled_back() {
+    /// By the timers' time.
+    #[derive(Debug)]
+    struct Paused;
+    impl loquat_core::Clock for Paused {
+        fn now(&self) -> std::time::Instant {
+            tokio::time::Instant::now().into_std()
+        }
+    }
+
+    // A wait that is shorter than the limit says nothing.
+    for (wait, late) in [(Duration::from_secs(20), true), (Duration::from_millis(800), false)] {
+        for own_deadline in [false, true] {
+            let servers = Servers::new(&[("old", &[Act::Say(&["old"])]), ("new", &[Act::Hang])]);
+            let mut canary = CanarySpec::new("next", GroupSpec::of(["new"]));
+            let policy = CanaryPolicy::default().with_shares(50.0, 10.0, 50.0);
+            canary.policy = policy.with_dwell(Duration::from_secs(1_000_000));
+            canary.policy.min_sample = 20;
+            let route = RouteSpec::new("chat").with_group(GroupSpec::of(["old"])).with_canary(canary);
+            let plan =
+                Plan::new().with_endpoint(endpoint("old")).with_endpoint(endpoint("new")).with_route(route);
+            let router = servers.router(&plan).expect("valid");
+            for at in 0..300 {
+                let context = Context::new().with_clock(Arc::new(Paused));
+                let context = if own_deadline { context.with_timeout(wait) } else { context };
+                let request = Arc::new(ChatRequest::new("chat").with_user(format!("c{at}")));
+                drop(tokio::time::timeout(wait, router.infer(&context, request)).await);
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+            let events = router.canary("chat").expect("there is one").events();
+            let breaches = events.iter().filter_map(|event| match event.change {
+                Change::RolledBack { breach } => breach.map(|breach| (breach.limit, breach.share > 0.9)),
+                _ => None,
+            });
+            let expected = late.then_some((Limit::FirstToken, true));
+            assert_eq!(breaches.collect::<Vec<_>>(), Vec::from_iter(expected), "{events:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn decisions_are_remembered_and_explained() {
     let (_, router) = two(&[fail(ErrorKind::Server)], &[Act::Say(&["b"])], FallbackPolicy::default());

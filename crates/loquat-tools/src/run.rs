@@ -16,8 +16,8 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, Error, ErrorKind, FinishReason, Message, Model,
-    Part, Response, Result, Role, ToolCall, ToolResult, Usage,
+    Answer, BoxFuture, ChatRequest, Context, Delta, Ending, Error, ErrorKind, Message, Model, Part, Response,
+    Result, Role, ToolCall, ToolResult, Usage,
 };
 
 use crate::{RunLimits, Toolbox};
@@ -235,8 +235,9 @@ impl Run {
     }
 
     /// Everything said since the request, whole answers and results only: an answer that asks for tools is among them when all of
-    /// its calls have a result, as providers want it. Of one that was cut ([`FinishReason::Length`] and the like) it is what it said;
-    /// its calls are in the [response](RunEvent::Turn) alone.
+    /// its calls have a result, as providers want it. Of one that was
+    /// [cut](loquat_core::FinishReason::is_cut) it is what it said, if it said anything; its calls, and the thoughts that nothing else
+    /// follows, are in the [response](RunEvent::Turn) alone.
     pub fn messages(&self) -> &[Message] {
         let said = self.request.messages.get(self.asked..).unwrap_or_default();
         match (&self.state, said.split_last()) {
@@ -351,16 +352,14 @@ impl Run {
         let mut message =
             response.message().cloned().unwrap_or_else(|| Message::new(Role::Assistant, Vec::new()));
         let calls: Vec<ToolCall> = message.tool_calls().cloned().collect();
-        // Cut by the limit of tokens, by a filter or by whoever declined, the last call may be half of what was meant.
-        let is_cut =
-            matches!(reason, FinishReason::Length | FinishReason::ContentFilter | FinishReason::Refusal);
+        // The last call may be half of what was meant.
+        let is_cut = reason.is_cut();
         self.response = response;
-        if !calls.is_empty() && is_cut {
-            // Half a call can be neither answered nor said again.
-            message.parts.retain(|part| !matches!(part, Part::ToolCall(_)));
+        if is_cut {
+            message.parts = what_can_be_said_again(message.parts, &calls);
         }
         let messages = &mut Arc::make_mut(&mut self.request).messages;
-        if calls.is_empty() || message.parts.iter().any(|part| !matches!(part, Part::Reasoning(_))) {
+        if !is_cut || message.parts.iter().any(|part| !matches!(part, Part::Reasoning(_) | Part::Opaque(_))) {
             messages.push(message);
         }
         if calls.is_empty() || is_cut {
@@ -429,6 +428,28 @@ impl Executing {
             Done { position, result, elapsed: started.elapsed() }
         }));
     }
+}
+
+/// What is left of an answer that was cut. Half a call can be neither answered nor said again, and so can nothing that makes sense
+/// with it alone: what a format keeps beside a call names it, and thoughts that led to it, or to nothing, are refused where
+/// nothing follows them.
+fn what_can_be_said_again(parts: Vec<Part>, calls: &[ToolCall]) -> Vec<Part> {
+    let mut kept = Vec::with_capacity(parts.len());
+    let without_thoughts = |kept: &mut Vec<Part>| {
+        while kept.pop_if(|part| matches!(part, Part::Reasoning(_))).is_some() {}
+    };
+    let names_a_call = |json: &str| {
+        calls.iter().any(|call| !call.id.is_empty() && json.contains(&format!("\"{}\"", call.id)))
+    };
+    for part in parts {
+        match part {
+            Part::ToolCall(_) => without_thoughts(&mut kept),
+            Part::Opaque(opaque) if names_a_call(opaque.json.as_str()) => {}
+            part => kept.push(part),
+        }
+    }
+    without_thoughts(&mut kept);
+    kept
 }
 
 fn concluded(ending: Ending, broken: Option<Response>) -> Result<()> {

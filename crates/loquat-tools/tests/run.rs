@@ -184,6 +184,53 @@ async fn broken_answers_are_never_executed() {
     assert_eq!(count.load(Ordering::Relaxed), 0);
 }
 
+/// What a cut answer leaves can be said again: no call, nothing that belongs to one, and no thoughts that nothing follows.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_cut_answer_can_be_said_again() {
+    let thoughts = || {
+        let seal = r#"{"type":"reasoning","id":"rs_1"}"#;
+        [
+            OwnedDelta::Reasoning { choice: 0, text: "hm".into() },
+            OwnedDelta::ReasoningSignature { choice: 0, signature: seal.into(), redacted: false },
+        ]
+    };
+    let rest = |number: u32| {
+        let json = format!(r#"{{"type":"function_call","id":"fc_{number}","call_id":"id{number}"}}"#);
+        [OwnedDelta::Opaque { choice: 0, format: "responses".into(), json }]
+    };
+    let other = || {
+        let json = r#"{"type":"web_search_call","id":"ws_1"}"#.into();
+        [OwnedDelta::Opaque { choice: 0, format: "responses".into(), json }]
+    };
+    let call = |number| call(number, "nap", r#"{"milliseconds":0}"#);
+    let words = || [text("so")];
+    for (said, left) in [
+        ([&thoughts()[..], &call(0), &rest(0)].concat(), ""),
+        ([&words()[..], &thoughts(), &call(0)].concat(), "text"),
+        ([&thoughts()[..], &words(), &call(0), &rest(0)].concat(), "reasoning text"),
+        ([&thoughts()[..], &call(0), &rest(0), &words(), &call(1), &rest(1)].concat(), "text"),
+        ([&words()[..], &other(), &call(0)].concat(), "text opaque"),
+        (thoughts().to_vec(), ""),
+        ([&words()[..], &thoughts()].concat(), "text"),
+    ] {
+        for reason in [FinishReason::Length, FinishReason::Refusal] {
+            let deltas = [&said[..], &[finished(reason)]].concat();
+            let model = Arc::new(Scripted::new().then(Ok(deltas)));
+            let outcome = run(&model).finish().await.expect("it ends well");
+            let parts = outcome.messages.iter().flat_map(|message| &message.parts);
+            let kinds: Vec<_> = parts
+                .map(|part| match part {
+                    Part::Text(_) => "text",
+                    Part::Reasoning(_) => "reasoning",
+                    Part::Opaque(_) => "opaque",
+                    _ => "another",
+                })
+                .collect();
+            assert_eq!(kinds.join(" "), left, "{said:?}");
+        }
+    }
+}
+
 /// Whenever a run is left, what it says may be appended: no provider takes a call without its result.
 #[tokio::test(start_paused = true)]
 async fn every_call_among_the_messages_has_a_result() {

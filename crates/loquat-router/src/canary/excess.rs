@@ -7,6 +7,10 @@
 
 /// How many standard errors worse the baseline is taken to be where as many of the canary's are compared with it.
 const LUCK: f64 = 1.5;
+/// What the baseline does is remembered of so many times as many requests as the limit allows one bad one in (2,000 at 0.3 %), however
+/// long ago they were: of fewer the share would be luck, and what it is taken for while nothing is known would count more
+/// than what is.
+const REMEMBERED: f64 = 6.0;
 
 /// The sum of evidence.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +68,7 @@ fn steps(expected: f64, limit: f64) -> (f64, f64) {
     ((excess / expected).ln(), ((1.0 - excess) / (1.0 - expected)).ln())
 }
 
-/// The baseline's share of the same, of the last minutes: old counts fade.
+/// The baseline's share of the same, of the last minutes, or of as many requests as are needed to tell: older counts fade.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Share {
     bad: f64,
@@ -82,19 +86,23 @@ impl Share {
         self.bad = (self.bad + 1.0).min(self.seen);
     }
 
-    /// What is left of the counts after that share of their half-life.
-    pub(super) fn fade(&mut self, half_lives: f64) {
-        let keep = 0.5_f64.powf(half_lives);
+    /// What is left of the counts after that share of their half-life. `limit` is the share that is allowed.
+    pub(super) fn fade(&mut self, half_lives: f64, limit: f64) {
+        let needed = REMEMBERED / limit;
+        if self.seen <= needed {
+            return;
+        }
+        let keep = 0.5_f64.powf(half_lives).max(needed / self.seen);
         self.bad *= keep;
         self.seen *= keep;
     }
 
-    /// The share, taken for the limit itself as far as nothing is known: one bad one in as many as the limit allows. It is
-    /// held against `compared` of the canary's: the more these are beside what was seen, the more the baseline's own luck
+    /// The share, taken for the limit itself as far as nothing is known: one bad one in as many as the limit allows, which makes
+    /// no share smaller than it was seen. It is held against `compared` of the canary's: the more these are beside what was seen, the more the baseline's own luck
     /// counts, and it is taken for so much worse.
     pub(super) fn expected(&self, limit: f64, compared: u64) -> f64 {
         let known = self.seen + 1.0 / limit;
-        let share = (self.bad + 1.0) / known;
+        let share = ((self.bad + 1.0) / known).max(self.bad / self.seen.max(1.0));
         let error = (share * (1.0 - share).max(0.0) / known).sqrt();
         share + LUCK * error * (compared as f64 / known).min(1.0).sqrt()
     }
@@ -136,7 +144,10 @@ mod tests {
         assert!((share.expected(0.05, 0) - 0.1).abs() < 0.005);
         share.turns_bad();
         assert!((share.expected(0.05, 0) - 0.1).abs() < 0.006 && share.seen() == 1000.0);
-        share.fade(1.0);
+        share.fade(1.0, 0.05);
         assert!((share.seen() - 500.0).abs() < 1e-9);
+        share.fade(100.0, 0.05);
+        assert!((share.seen() - 120.0).abs() < 1e-9, "as many as are needed stay");
+        assert!((share.expected(0.05, 0) - 0.1).abs() < 0.006, "and what is unknown makes it no better");
     }
 }

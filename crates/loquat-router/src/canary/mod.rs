@@ -38,7 +38,7 @@ const EVENTS: usize = 64;
 const KEYS: usize = 4096;
 /// Of a hundred, who must have their first token in time.
 const LATE_SHARE: f64 = 0.05;
-/// How long what the baseline did counts in full.
+/// In which time half of what the baseline did fades, where that leaves enough to tell.
 const HALF_LIFE: Duration = Duration::from_secs(60);
 
 /// A canary of a route.
@@ -60,7 +60,7 @@ pub struct Sample<'a> {
     pub is_canary: bool,
     /// The caller's stable key.
     pub key: u64,
-    /// The time to first token, where there was one.
+    /// The time to first token, where there was one; or how long it was waited for in vain, where that was longer than the limit.
     pub first_token: Option<Duration>,
     /// What it failed of, where that is the endpoint's doing.
     pub error: Option<&'a Error>,
@@ -167,6 +167,11 @@ impl Canary {
         f64::from(self.share_ppm.load(Relaxed)) / 1e4
     }
 
+    /// Whether a first token that had not come by then is late, whenever it would have come.
+    pub(crate) fn is_late(&self, waited: Duration) -> bool {
+        waited > self.policy.max_first_token
+    }
+
     /// One request's outcome; what it changed, if anything.
     pub fn record(&self, sample: Sample<'_>, now: Instant) -> Option<CanaryEvent> {
         let mut trial = self.trial();
@@ -175,8 +180,8 @@ impl Canary {
         }
         let limits = [self.policy.max_error_percent / 100.0, LATE_SHARE];
         let failed = sample.error.is_some();
-        let late = sample.first_token.map(|took| took > self.policy.max_first_token);
-        trial.fade(now);
+        let late = sample.first_token.map(|took| self.is_late(took));
+        trial.fade(now, limits);
         // One that breaks off was counted when it was answered.
         let more = u64::from(sample.answered.is_none());
         if !sample.is_canary {
@@ -192,8 +197,7 @@ impl Canary {
         if failed && trial.affected.len() < KEYS {
             trial.affected.insert(mix(sample.key ^ self.salt));
         }
-        // Without a baseline there is nothing to exceed. What is expected of it fades with few requests, and is taken for the
-        // limit then; how many there have been does not.
+        // Without a baseline there is nothing to exceed.
         if trial.baseline_seen < self.policy.min_sample.into() {
             return None;
         }
@@ -309,12 +313,12 @@ impl Trial {
     }
 
     /// Old counts of the baseline fade, second by second.
-    fn fade(&mut self, now: Instant) {
+    fn fade(&mut self, now: Instant, limits: [f64; 2]) {
         let elapsed = now.saturating_duration_since(self.faded);
         if elapsed >= Duration::from_secs(1) {
             let half_lives = elapsed.as_secs_f64() / HALF_LIFE.as_secs_f64();
-            self.baseline.errors.fade(half_lives);
-            self.baseline.late.fade(half_lives);
+            self.baseline.errors.fade(half_lives, limits[0]);
+            self.baseline.late.fade(half_lives, limits[1]);
             self.faded = now;
         }
     }

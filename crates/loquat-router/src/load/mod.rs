@@ -10,7 +10,10 @@ mod word;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::{Duration, Instant},
 };
@@ -116,6 +119,8 @@ pub struct Live {
     percentiles: Box<Percentiles>,
     /// What a circuit breaker says of it.
     availability: Arc<Availability>,
+    /// Until when it asked to be left alone, as `rests_until_ms`, which may be later for our own reasons.
+    asked_until_ms: AtomicU64,
 }
 
 /// What decisions read of every endpoint that they compare: one cache line, and nothing else of it. Other threads write to it
@@ -163,6 +168,7 @@ impl Live {
             epoch,
             policy,
             percentiles: Box::default(),
+            asked_until_ms: AtomicU64::new(0),
             availability: availability.unwrap_or_else(|| Arc::new(Availability::new(now))),
         }
     }
@@ -250,10 +256,12 @@ impl Live {
     /// What an active check found: `GET /health` or `/v1/models`, never a generation.
     pub fn checked(&self, is_well: bool, now: Instant) {
         if self.hot.health.checked(is_well, millis(self.epoch, now)) {
-            // Back from the dead: what was known of it is no longer so, and neither its rest nor its breaker need be
-            // waited out.
+            // Back from the dead: what was known of it is no longer so, and neither the rest that its failures earned it nor its
+            // breaker need be waited out. What it asked for itself is another matter: a limit of rate is not over because
+            // it is well. Acquired, so that no wish is overlooked whose rest was cleared here.
             self.hot.estimate.forget();
-            self.hot.rests_until_ms.store(0, Relaxed);
+            self.hot.rests_until_ms.swap(0, Acquire);
+            self.hot.rests_until_ms.fetch_max(self.asked_until_ms.load(Relaxed), Relaxed);
             self.hot.health.succeeded();
             self.availability.uneject(now);
         }
@@ -309,11 +317,13 @@ impl Live {
         self.percentiles.record(prompt_tokens, took, now_ms);
     }
 
-    /// No first token in all that time, with so much work before it: it is no faster than that. Never makes it look faster.
-    fn waited(&self, work: u64, began: Instant, now: Instant) {
+    /// No first token in all that time, with so much work before it: it is no faster than that. Never makes it look faster than it
+    /// was taken for, which is `typical` where nothing is known of it.
+    fn waited(&self, work: u64, began: Instant, typical: Option<Duration>, now: Instant) {
         let now_ms = millis(self.epoch, now);
         let least = micros(now.saturating_duration_since(began)) * UNIT_TOKENS / work.max(1) as f32;
-        if least > self.measured_us(now_ms).unwrap_or_else(|| self.seed_us()) {
+        let taken_for = || typical.map_or_else(|| self.seed_us(), micros);
+        if least > self.measured_us(now_ms).unwrap_or_else(taken_for) {
             self.hot.estimate.record(least, wrapped(now_ms), self.hot.fade_ms);
         }
     }
@@ -324,7 +334,8 @@ impl Live {
         self.hot.sparing.failed(ticket.is_trial, started_ms, now_ms, whole_millis(most));
         if let Some(wait) = retry_after {
             let until = now_ms.saturating_add(whole_millis(wait.min(self.policy.max_rest)));
-            self.hot.rests_until_ms.fetch_max(until, Relaxed);
+            self.asked_until_ms.fetch_max(until, Relaxed);
+            self.hot.rests_until_ms.fetch_max(until, Release);
         }
         if !is_busy && self.hot.health.failed() >= FAILURES_TO_REST {
             self.hot.rests_until_ms.fetch_max(self.hot.sparing.until_ms(), Relaxed);
@@ -383,10 +394,12 @@ impl Ticket {
     }
 
     /// Nobody waits for it any more. Where its first token had not come by then, the endpoint is taken for no faster than that:
-    /// one that hangs would otherwise be forgotten, since whoever is hedged against gets no other verdict.
-    pub fn give_up(self, now: Instant) {
+    /// one that hangs would otherwise be forgotten, since whoever is hedged against gets no other verdict. `typical` is what its
+    /// pool takes it for while nothing is known of it ([`Pool::typical`](crate::Pool::typical)); without it that is
+    /// [`LoadPolicy::seed`].
+    pub fn give_up(self, typical: Option<Duration>, now: Instant) {
         if !self.answered {
-            self.live.waited(self.work, self.started, now);
+            self.live.waited(self.work, self.started, typical, now);
         }
     }
 
@@ -478,9 +491,15 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let live = Arc::new(Live::new(start, start, false, LoadPolicy::default(), None));
-        let give_up = |from, until| live.enter(1_000 - REQUEST_TOKENS, at(from)).give_up(at(until));
-        live.enter(1_000 - REQUEST_TOKENS, start).give_up(start + Duration::from_millis(100));
+        let give_up = |from, until| live.enter(1_000 - REQUEST_TOKENS, at(from)).give_up(None, at(until));
+        live.enter(1_000 - REQUEST_TOKENS, start).give_up(None, start + Duration::from_millis(100));
         assert_eq!(live.first_token(start), None, "a short wait says nothing of one that nobody knows");
+        let fast = Arc::new(Live::new(start, start, false, LoadPolicy::default(), None));
+        let wait = Duration::from_millis(100);
+        for (typical, is_known) in [(2 * wait, false), (wait / 2, true)] {
+            fast.enter(1_000 - REQUEST_TOKENS, start).give_up(Some(typical), start + wait);
+            assert_eq!(fast.first_token(start + wait).is_some(), is_known, "unless its like are faster");
+        }
         give_up(0, 2);
         assert_eq!(live.first_token(at(2)), Some(Duration::from_secs(2)));
         give_up(2, 3);
@@ -496,7 +515,7 @@ mod tests {
         let mut answered = live.enter(1_000 - REQUEST_TOKENS, at(32));
         answered.first_token(at(33));
         let known = live.first_token(at(100));
-        answered.give_up(at(100));
+        answered.give_up(None, at(100));
         assert_eq!(live.first_token(at(100)), known, "the end of an answer is no first token");
     }
 
@@ -531,14 +550,33 @@ mod tests {
         live.checked(true, now);
         assert!(!live.takes(now, 0), "one good check is not enough");
         let live = Arc::new(live);
-        let failure = Outcome::Failure { retry_after: Some(Duration::from_secs(200)), is_busy: false };
-        (0..FAILURES_TO_REST - 1).for_each(|_| live.enter(1, now).settle(failure, now));
+        let failure = Outcome::Failure { retry_after: None, is_busy: false };
+        (0..FAILURES_TO_REST).for_each(|_| live.enter(1, now).settle(failure, now));
+        assert!(matches!(live.hot.rests_until_ms.load(Relaxed), 1..), "it has failed often enough to rest");
         live.checked(true, now);
         assert_eq!(live.availability().standing(now), Standing::ProbeDue);
         assert!(live.takes(now, 0), "nor does it rest");
-        let failure = Outcome::Failure { retry_after: None, is_busy: false };
-        live.enter(1, now).settle(failure, now);
+        (0..FAILURES_TO_REST - 1).for_each(|_| live.enter(1, now).settle(failure, now));
         assert!(live.takes(now, 0), "its failures in a row are over");
+    }
+
+    #[test]
+    fn a_check_that_brings_it_back_does_not_shorten_what_it_asked_for() {
+        let now = Instant::now();
+        let live = Arc::new(Live::new(now, now, false, LoadPolicy::default(), None));
+        let wait = Some(Duration::from_secs(10));
+        live.enter(1, now).settle(Outcome::Failure { retry_after: wait, is_busy: true }, now);
+        // Its own failures make it rest for longer than that.
+        let failure = Outcome::Failure { retry_after: None, is_busy: false };
+        let mut later = now;
+        while live.hot.rests_until_ms.load(Relaxed) <= 10_000 {
+            live.enter(1, later).settle(failure, later);
+            later += Duration::from_secs(2);
+        }
+        (0..3).for_each(|_| live.checked(false, now));
+        (0..2).for_each(|_| live.checked(true, now));
+        assert_eq!(live.state(now), State::Resting { until: now + Duration::from_secs(10) });
+        assert!(!live.takes(now, 9_999) && live.takes(now, 10_000));
     }
 
     /// A word of milliseconds that wraps ends after 49 days; a router may run for longer.
