@@ -471,6 +471,10 @@ impl Tokenizer for CachedTokenizer {
         self.owner.tokenizer.longest_control()
     }
 
+    fn is_control(&self, token: u32) -> bool {
+        self.owner.tokenizer.is_control(token)
+    }
+
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
         self.owner.tokenizer.token_bytes(token, bytes)
     }

@@ -146,6 +146,15 @@ impl BytePair {
 #[inline]
 fn run_by<P: Pattern, S: Stack>(
     vocabulary: &Vocabulary,
+    /// The rank of a number, if it has one.
+    #[inline]
+    fn rank(&self, token: u32) -> u32 {
+        match &self.numbering {
+            Some(numbering) => numbering.ranks.get(token as usize).copied().unwrap_or(u32::MAX),
+            None => token,
+        }
+    }
+
     text: &str,
     out: &mut S,
     go_on: impl FnMut(&S) -> bool,
@@ -240,11 +249,7 @@ impl Tokenizer for BytePair {
     }
 
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
-        let rank = match &self.numbering {
-            Some(numbering) => numbering.ranks.get(token as usize).copied().unwrap_or(u32::MAX),
-            None => token,
-        };
-        if let Some(found) = self.vocabulary.token_bytes(rank) {
+        if let Some(found) = self.vocabulary.token_bytes(self.rank(token)) {
             bytes.extend_from_slice(found);
         } else if let Some(written) = self.controls.written(token) {
             bytes.extend_from_slice(written.as_bytes());
@@ -286,4 +291,8 @@ impl Tokenizer for BytePair {
 }
 
 #[cfg(test)]
+    fn is_control(&self, token: u32) -> bool {
+        self.vocabulary.token_bytes(self.rank(token)).is_none() && self.controls.written(token).is_some()
+    }
+
 mod tests;

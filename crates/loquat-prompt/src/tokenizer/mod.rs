@@ -73,6 +73,14 @@ pub trait Tokenizer: fmt::Debug + Send + Sync {
     /// Appends the bytes of `token` to `bytes`; control tokens as they are written. Tokens may hold parts of characters.
     ///
     /// # Errors
+    /// Whether a token is a control token: what a model says with it is not what it would say with the same characters.
+    fn is_control(&self, token: u32) -> bool {
+        let mut bytes = Vec::new();
+        let is_there = self.token_bytes(token, &mut bytes).is_ok();
+        is_there
+            && std::str::from_utf8(&bytes).is_ok_and(|written| self.control_token(written) == Some(token))
+    }
+
     ///
     /// [`ErrorKind::InvalidRequest`] for a token that the vocabulary does not have.
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()>;
