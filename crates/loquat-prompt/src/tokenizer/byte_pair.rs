@@ -17,7 +17,7 @@ use super::{
 /// A byte-pair vocabulary with its pattern and its control tokens.
 ///
 /// Encodes in one pass, linear in the text's length whatever it holds, and without locks. Counting and cutting allocate nothing once a
-/// thread is warm, but for words of more than 4 KiB and cuts behind some 64 Ki tokens.
+/// thread is warm, but for words of more than 4 KiB, cuts behind some 64 Ki tokens, and text that has to be brought into normal form.
 #[derive(Debug)]
 pub struct BytePair {
     name: String,
@@ -79,6 +79,9 @@ const CUT_WITHIN: usize = 4096;
 impl BytePair {
     pub(crate) fn new(
         name: impl Into<String>,
+/// Text that is brought into normal form at once where it may be more than is needed, bytes.
+const BLOCK_BYTES: usize = 16 << 10;
+
         vocabulary: Vocabulary,
         pattern: Splitter,
         controls: impl IntoIterator<Item = (String, u32)>,
@@ -172,6 +175,18 @@ fn run<S: Stack>(
     mut go_on: impl FnMut(&S) -> bool,
     cut: impl Fn(&[u8], usize, &mut [usize]) -> (usize, usize),
 ) {
+    /// Up to where a text is brought into normal form at once, if perhaps not all of it is looked at.
+    fn block(&self, text: &str) -> usize {
+        let mut at = BLOCK_BYTES;
+        while at < text.len() {
+            match self.cut_within(text, at, at / 2) {
+                0 => at = at.saturating_mul(2),
+                cut => return cut,
+            }
+        }
+        text.len()
+    }
+
     let bytes = text.as_bytes();
     Memo::lend(|memo| {
         let (mut ends, mut at) = ([0; BATCH], 0);
@@ -271,7 +286,13 @@ impl Tokenizer for BytePair {
 
     fn fits(&self, text: &str, limit: usize) -> Result<Option<usize>> {
         let mut counter = Counter(0);
-        self.run(&self.normal(text), &mut counter, |counter| counter.0 <= limit);
+        let mut rest = text;
+        while !rest.is_empty() && counter.0 <= limit {
+            let (block, behind) =
+                rest.split_at(if self.is_normalizing { self.block(rest) } else { rest.len() });
+            self.run(&self.normal(block), &mut counter, |counter| counter.0 <= limit);
+            rest = behind;
+        }
         Ok((counter.0 <= limit).then_some(counter.0))
     }
 
