@@ -408,6 +408,10 @@ impl Tokenizer for CachedTokenizer {
         self.owner.tokenizer.vocabulary_size()
     }
 
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        self.owner.tokenizer.fingerprint()
+    }
+
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
         self.encode_all(text, tokens, false, None).map(drop)
     }
@@ -467,12 +471,12 @@ impl Tokenizer for CachedTokenizer {
         self.owner.tokenizer.find_control(text)
     }
 
-    fn longest_control(&self) -> Option<usize> {
-        self.owner.tokenizer.longest_control()
-    }
-
     fn is_control(&self, token: u32) -> bool {
         self.owner.tokenizer.is_control(token)
+    }
+
+    fn longest_control(&self) -> Option<usize> {
+        self.owner.tokenizer.longest_control()
     }
 
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
@@ -521,10 +525,6 @@ impl Tokenizer for CachedTokenizer {
 impl CachedTokenizer {
     /// A count alone: kept without tokens, which is about half the room.
     fn count_segment(&self, text: &str) -> Result<usize> {
-        let look = self.ask(text, |entry| Some(entry.count));
-        if let Look::Found(Some(count)) = look {
-            return Ok(Some(count));
-        }
         let counted = self.count_by(text, || self.owner.tokenizer.count(text).map(Some))?;
         Ok(counted.unwrap_or_default())
     }
@@ -541,6 +541,10 @@ impl CachedTokenizer {
     }
 
     fn count_by(&self, text: &str, count: impl FnOnce() -> Result<Option<usize>>) -> Result<Option<usize>> {
+        let look = self.ask(text, |entry| Some(entry.count));
+        if let Look::Found(Some(count)) = look {
+            return Ok(Some(count));
+        }
         self.owner.counters.miss(text.len());
         let counted = count()?;
         if let (Look::Missing(hashes), Some(count)) = (look, counted) {

@@ -28,6 +28,9 @@ pub struct BytePair {
     numbering: Option<Numbering>,
     /// Whether text is brought into normal form C.
     is_normalizing: bool,
+    /// Made when it is first asked for: that takes some milliseconds.
+    #[cfg(feature = "cache")]
+    fingerprint: std::sync::OnceLock<[u8; 32]>,
 }
 
 /// The numbers that a file gives its tokens, where they are not their ranks.
@@ -76,12 +79,12 @@ pub(crate) enum Splitter {
 /// How far [`Tokenizer::safe_cut`] looks back, bytes: beyond the longest paragraph without a space or a comma.
 const CUT_WITHIN: usize = 4096;
 
-impl BytePair {
-    pub(crate) fn new(
-        name: impl Into<String>,
 /// Text that is brought into normal form at once where it may be more than is needed, bytes.
 const BLOCK_BYTES: usize = 16 << 10;
 
+impl BytePair {
+    pub(crate) fn new(
+        name: impl Into<String>,
         vocabulary: Vocabulary,
         pattern: Splitter,
         controls: impl IntoIterator<Item = (String, u32)>,
@@ -98,7 +101,31 @@ const BLOCK_BYTES: usize = 16 << 10;
         is_normalizing: bool,
     ) -> Result<Self> {
         let controls = Controls::try_new(controls)?;
-        Ok(Self { name: name.into(), vocabulary, pattern, controls, numbering, is_normalizing })
+        Ok(Self {
+            name: name.into(),
+            vocabulary,
+            pattern,
+            controls,
+            numbering,
+            is_normalizing,
+            #[cfg(feature = "cache")]
+            fingerprint: std::sync::OnceLock::new(),
+        })
+    }
+
+    /// Of everything that decides on a text's tokens.
+    #[cfg(feature = "cache")]
+    fn fingerprint_now(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("loquat byte-pair vocabulary 1");
+        hasher.update(&[self.pattern as u8, u8::from(self.is_normalizing)]);
+        self.vocabulary.tell(&mut |bytes| {
+            hasher.update(bytes);
+        });
+        let numbers = self.numbering.as_ref().map_or(&[][..], |numbering| &numbering.by_rank);
+        for number in numbers {
+            hasher.update(&number.to_le_bytes());
+        }
+        *hasher.finalize().as_bytes()
     }
 
     /// Encodes word by word until `go_on` says no, which is asked with the place after each. Tokens are ranks.
@@ -116,6 +143,15 @@ const BLOCK_BYTES: usize = 16 << 10;
                 };
                 run(vocabulary, text, out, go_on, cut);
             }
+        }
+    }
+
+    /// The rank of a number, if it has one.
+    #[inline]
+    fn rank(&self, token: u32) -> u32 {
+        match &self.numbering {
+            Some(numbering) => numbering.ranks.get(token as usize).copied().unwrap_or(u32::MAX),
+            None => token,
         }
     }
 
@@ -139,6 +175,18 @@ const BLOCK_BYTES: usize = 16 << 10;
         0
     }
 
+    /// Up to where a text is brought into normal form at once, if perhaps not all of it is looked at.
+    fn block(&self, text: &str) -> usize {
+        let mut at = BLOCK_BYTES;
+        while at < text.len() {
+            match self.cut_within(text, at, at / 2) {
+                0 => at = at.saturating_mul(2),
+                cut => return cut,
+            }
+        }
+        text.len()
+    }
+
     /// Whether normalizing leaves the characters at these places as they are, and apart.
     fn is_apart(&self, text: &str, before: usize, place: usize) -> bool {
         let end = text.ceil_char_boundary(place + 1);
@@ -149,15 +197,6 @@ const BLOCK_BYTES: usize = 16 << 10;
 #[inline]
 fn run_by<P: Pattern, S: Stack>(
     vocabulary: &Vocabulary,
-    /// The rank of a number, if it has one.
-    #[inline]
-    fn rank(&self, token: u32) -> u32 {
-        match &self.numbering {
-            Some(numbering) => numbering.ranks.get(token as usize).copied().unwrap_or(u32::MAX),
-            None => token,
-        }
-    }
-
     text: &str,
     out: &mut S,
     go_on: impl FnMut(&S) -> bool,
@@ -175,18 +214,6 @@ fn run<S: Stack>(
     mut go_on: impl FnMut(&S) -> bool,
     cut: impl Fn(&[u8], usize, &mut [usize]) -> (usize, usize),
 ) {
-    /// Up to where a text is brought into normal form at once, if perhaps not all of it is looked at.
-    fn block(&self, text: &str) -> usize {
-        let mut at = BLOCK_BYTES;
-        while at < text.len() {
-            match self.cut_within(text, at, at / 2) {
-                0 => at = at.saturating_mul(2),
-                cut => return cut,
-            }
-        }
-        text.len()
-    }
-
     let bytes = text.as_bytes();
     Memo::lend(|memo| {
         let (mut ends, mut at) = ([0; BATCH], 0);
@@ -240,6 +267,11 @@ impl Tokenizer for BytePair {
         self.controls.iter().map(|(_, token)| token + 1).fold(words, u32::max)
     }
 
+    #[cfg(feature = "cache")]
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        Some(*self.fingerprint.get_or_init(|| self.fingerprint_now()))
+    }
+
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
         // Four bytes a token is prose; a guess that is short costs one growth.
         tokens.reserve(text.len() / 4 + 1);
@@ -261,6 +293,10 @@ impl Tokenizer for BytePair {
 
     fn longest_control(&self) -> Option<usize> {
         Some(self.controls.longest())
+    }
+
+    fn is_control(&self, token: u32) -> bool {
+        self.vocabulary.token_bytes(self.rank(token)).is_none() && self.controls.written(token).is_some()
     }
 
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
@@ -312,8 +348,4 @@ impl Tokenizer for BytePair {
 }
 
 #[cfg(test)]
-    fn is_control(&self, token: u32) -> bool {
-        self.vocabulary.token_bytes(self.rank(token)).is_none() && self.controls.written(token).is_some()
-    }
-
 mod tests;
