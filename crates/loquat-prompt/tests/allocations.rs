@@ -5,6 +5,9 @@
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and forwards")]
 #![allow(clippy::unwrap_used, reason = "tests, helpers included")]
 
+#[path = "support/byte_level.rs"]
+mod byte_level;
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
@@ -13,30 +16,34 @@ use std::{
 
 use loquat_prompt::{
     Tokenizer,
-    tokenizer::{Keep, cl100k_base, o200k_base},
+    tokenizer::{BytePair, Keep, cl100k_base, o200k_base},
 };
+use serde_json::json;
 
 struct Counting;
 
 thread_local! {
     /// Of this thread, so that tests beside each other do not count each other's.
     static COUNT: Cell<u64> = const { Cell::new(0) };
+    /// The most bytes asked for at once.
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
-fn count() {
+fn count(bytes: usize) {
     COUNT.with(|count| count.set(count.get() + 1));
+    LARGEST.with(|largest| largest.set(largest.get().max(bytes)));
 }
 
 // SAFETY: every call is forwarded unchanged to `System`, which upholds the contract; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller's promises are passed on as they are.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count();
+        count(new_size);
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, new_size) }
     }
@@ -88,5 +95,31 @@ fn counting_allocates_nothing() {
         let before = COUNT.get();
         tokenizer.encode(&texts[0], &mut Vec::new()).unwrap();
         assert!(COUNT.get() > before, "the allocator is not asked");
+    }
+}
+
+/// With a vocabulary that wants text in normal form, as Qwen's does.
+#[test]
+fn of_a_text_that_does_not_fit_little_is_normalized() {
+    let mut file = byte_level::file(&["th"], &json!(["t h"]));
+    file["normalizer"] = json!({"type": "NFC"});
+    let tokenizer = BytePair::from_tokenizer_json("small", file.to_string().as_bytes()).unwrap();
+    let normal = ["thé cafés ".repeat(2_000)];
+    let warm = count_all(&tokenizer, &normal);
+    let before = COUNT.get();
+    assert_eq!(black_box(count_all(&tokenizer, &normal)), warm);
+    assert_eq!(COUNT.get() - before, 0, "what is in that form is taken as it is");
+
+    let other = "the cafe\u{301}s ".repeat(100_000);
+    let tokens = tokenizer.count(&other).unwrap();
+    LARGEST.set(0);
+    assert_eq!(tokenizer.fits(&other, 10).unwrap(), None);
+    assert!(LARGEST.get() < 100_000, "{} bytes of {}", LARGEST.get(), other.len());
+    for limit in [tokens - 1, tokens, tokens + 1] {
+        assert_eq!(
+            tokenizer.fits(&other, limit).unwrap(),
+            Some(tokens).filter(|_| limit >= tokens),
+            "{limit}"
+        );
     }
 }

@@ -35,6 +35,28 @@ fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(scrap, 0..200).prop_map(|scraps| scraps.concat())
 }
 
+/// A megabyte that can be cut nowhere.
+#[test]
+fn what_does_not_fit_is_not_kept() {
+    let words: Arc<dyn Tokenizer> = Arc::new(Words::default());
+    let cache = TokenCache::new(CacheLimits::default());
+    let cached = cache.tokenizer("a", &words);
+    let text = "a".repeat(1 << 20);
+    assert_eq!(cached.fits(&text, 0).unwrap(), None);
+    assert!(cache.stats(None).bytes < 1 << 20, "{:?}", cache.stats(None));
+    assert_eq!(cached.fits(&text, 1).unwrap(), Some(1));
+    assert!(cache.stats(None).bytes >= 1 << 20, "what fits is: {:?}", cache.stats(None));
+}
+
+/// As large as it can be said.
+#[test]
+fn a_segment_may_be_all_of_a_text() {
+    let words: Arc<dyn Tokenizer> = Arc::new(Words::default());
+    let cached = TokenCache::new(limits(|l| l.segment_bytes = usize::MAX)).tokenizer("a", &words);
+    let text = "some words ".repeat(1000);
+    assert_eq!(full(&cached, &text), full(&*words, &text));
+}
+
 #[test]
 fn segments_encode_as_the_whole_does() {
     let config = ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() };

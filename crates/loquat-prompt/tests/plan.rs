@@ -3,7 +3,12 @@
 
 mod support;
 
-use loquat_core::{ChatRequest, JsonText, Message, ResponseFormat, Tool, Usage};
+use std::sync::Arc;
+
+use loquat_core::{
+    ChatRequest, JsonText, Media, MediaSource, Message, Opaque, Part, Reasoning, ResponseFormat, Role, Tool,
+    ToolCall, ToolChoice, ToolResult, Usage,
+};
 use loquat_prompt::plan::{CacheRules, Outcome, Planner};
 use support::Words;
 
@@ -98,6 +103,140 @@ fn a_miss_names_the_first_segment_that_differs() {
     let mut rewritten = swapped.clone();
     rewritten.messages[1] = Message::user("another question");
     named(&rewritten, "message 2 (user)");
+}
+
+/// The classic: a history that is written out anew, with other names for its calls. A provider compares bytes.
+#[test]
+fn every_field_that_is_sent_is_compared() {
+    let call = |change: fn(&mut ToolCall)| {
+        let mut call = ToolCall::new("call_a", "open", "{}");
+        change(&mut call);
+        Part::ToolCall(call)
+    };
+    let result = |change: fn(&mut ToolResult)| {
+        let mut result = ToolResult::new(&ToolCall::new("call_a", "open", "{}"), "done");
+        change(&mut result);
+        Part::ToolResult(result)
+    };
+    let thought = |change: fn(&mut Reasoning)| {
+        let mut thought = Reasoning::new("hm").with_signature("s");
+        change(&mut thought);
+        Part::Reasoning(thought)
+    };
+    let picture = |change: fn(&mut Media)| {
+        let mut media = Media::url("place");
+        media.media_type = "image/png".to_owned();
+        change(&mut media);
+        media
+    };
+    let same = |_: &mut Media| {};
+    let parts = [
+        Part::Text("hm".to_owned()),
+        Part::Refusal("hm".to_owned()),
+        call(|_| {}),
+        call(|call| call.id = "call_b".to_owned()),
+        call(|call| call.name = "shut".to_owned()),
+        call(|call| call.arguments = "{ }".to_owned()),
+        call(|call| call.signature = Some(String::new())),
+        result(|_| {}),
+        result(|result| result.call_id = "call_b".to_owned()),
+        result(|result| result.name = "shut".to_owned()),
+        result(|result| result.content = "undone".to_owned()),
+        result(|result| result.is_error = true),
+        thought(|_| {}),
+        thought(|thought| thought.text.clear()),
+        thought(|thought| thought.signature = None),
+        thought(|thought| thought.redacted = true),
+        Part::Image(picture(same)),
+        Part::Audio(picture(same)),
+        Part::File(picture(same)),
+        Part::Image(picture(|media| media.media_type.clear())),
+        Part::Image(picture(|media| media.name = Some(String::new()))),
+        Part::Image(picture(|media| media.source = MediaSource::FileId("place".to_owned()))),
+        Part::Image(picture(|media| media.source = MediaSource::Bytes(Arc::from(&b"place"[..])))),
+        Part::Opaque(Opaque::new("anthropic", "{}")),
+        Part::Opaque(Opaque::new("openai", "{}")),
+        Part::Opaque(Opaque::new("anthropic", "[]")),
+    ];
+    let (planner, words) = (Planner::default(), Words::default());
+    let rules = CacheRules::of("gpt-4o").unwrap();
+    let changed = |from: &ChatRequest, to: &ChatRequest| {
+        let plan = planner.plan("t", "c", from, &rules, &words).unwrap();
+        planner.conclude("t", "c", &plan, &usage(0));
+        let plan = planner.plan("t", "c", to, &rules, &words).unwrap();
+        match planner.conclude("t", "c", &plan, &usage(0)) {
+            Outcome::Changed { segment, .. } => segment,
+            other => format!("{other:?}"),
+        }
+    };
+    let base = request(&"be kind ".repeat(600), 5);
+    let with = |part: &Part| {
+        let mut request = base.clone();
+        request.messages[2].parts.push(part.clone());
+        request
+    };
+    for (index, one) in parts.iter().enumerate() {
+        for other in &parts[..index] {
+            assert_eq!(changed(&with(one), &with(other)), "message 3 (assistant)", "{one:?} {other:?}");
+        }
+        assert_eq!(changed(&with(one), &base), "message 3 (assistant)", "{one:?}");
+    }
+    let differs = |change: &dyn Fn(&mut ChatRequest), expected: &str| {
+        let mut request = base.clone();
+        change(&mut request);
+        assert_eq!(changed(&base, &request), expected);
+        assert_eq!(changed(&request, &base), expected);
+    };
+    differs(&|request| request.tools[1].strict = Some(false), "tool 2 (open)");
+    differs(&|request| request.tools[1].description.push('!'), "tool 2 (open)");
+    differs(&|request| request.tools[1].parameters = JsonText::new("{ }"), "tool 2 (open)");
+    for change in [
+        (|request| request.tool_choice = ToolChoice::Required) as fn(&mut ChatRequest),
+        |request| request.tool_choice = ToolChoice::Tool("open".to_owned()),
+        |request| request.parallel_tool_calls = Some(false),
+        |request| request.reasoning_effort = Some("low".to_owned()),
+        |request| request.reasoning_budget_tokens = Some(0),
+        |request| request.response_format = ResponseFormat::JsonObject,
+    ] {
+        differs(&change, "settings");
+    }
+    let mut spoken = base.clone();
+    spoken.messages[2].role = Role::User;
+    assert_eq!(changed(&base, &spoken), "message 3 (user)");
+    // How an answer is drawn is no part of the prompt.
+    let mut drawn = base.clone();
+    (drawn.temperature, drawn.seed, drawn.max_output_tokens) = (Some(1.0), Some(7), Some(10));
+    assert!(changed(&base, &drawn).starts_with("Missed"), "{}", changed(&base, &drawn));
+    // What is gone has no name any more.
+    let mut fewer = base.clone();
+    fewer.tools.pop();
+    assert_eq!(changed(&base, &fewer), "tools");
+    assert_eq!(changed(&fewer, &base), "tool 2 (open)");
+    fewer.tools = base.tools.clone();
+    fewer.messages.remove(0);
+    assert_eq!(changed(&base, &fewer), "system");
+}
+
+#[test]
+fn what_is_rewritten_late_is_told_too() {
+    let (planner, words) = (Planner::default(), Words::default());
+    let rules = CacheRules::of("gpt-4o").unwrap();
+    let base = request("be kind", 100);
+    let outcome = |place: usize| {
+        let first = planner.plan("t", "c", &base, &rules, &words).unwrap();
+        planner.conclude("t", "c", &first, &usage(0));
+        let mut rewritten = base.clone();
+        rewritten.messages[place] = Message::user("another question");
+        let plan = planner.plan("t", "c", &rewritten, &rules, &words).unwrap();
+        planner.conclude("t", "c", &plan, &usage(plan.expected_cached_tokens))
+    };
+    let is_told = |place| {
+        matches!(outcome(place), Outcome::Changed { segment, lost_tokens }
+        if segment == format!("message {} (user)", place + 1) && lost_tokens > 1024)
+    };
+    assert!(is_told(121), "{:?}", outcome(121));
+    assert!(is_told(171), "{:?}", outcome(171));
+    assert!(matches!(outcome(199), Outcome::AsPlanned { .. }), "{:?}", outcome(199));
 }
 
 /// A provider looks back over twenty blocks from a mark; an agent's turn may be longer.

@@ -10,15 +10,21 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "the figure is read there")]
 
+#[path = "support/byte_level.rs"]
+mod byte_level;
 mod grown;
 
-use std::{panic, sync::Arc};
+use std::{
+    panic,
+    sync::{Arc, LazyLock},
+};
 
 use grown::Subject;
-use loquat_prompt::tokenizer::{Tokenizer, cl100k_base, o200k_base};
+use loquat_prompt::tokenizer::{BytePair, Tokenizer, cl100k_base, o200k_base};
+use serde_json::{Value, json};
 
-/// Without the variable: a second or two.
-const CASES: usize = 20_000;
+/// Without the variable: some seconds.
+const CASES: usize = 40_000;
 /// Plans of one round, which share their caches.
 const PLANS: usize = 256;
 
@@ -66,9 +72,53 @@ impl Random {
     }
 }
 
+/// The patterns of the vocabularies that come as files, as those have them, and whether they want normal form C.
+const PATTERNS: [(&str, &[&str], bool); 5] = [
+    ("llama 3", &[byte_level::LLAMA], false),
+    ("qwen 2", &[QWEN], true),
+    ("qwen 2 as it comes", &[QWEN], false),
+    ("tekken", &[TEKKEN], false),
+    (
+        "deepseek",
+        &[
+            r"\p{N}{1,3}",
+            "[\u{4e00}-\u{9fa5}\u{3040}-\u{309f}\u{30a0}-\u{30ff}]+",
+            "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+        ],
+        false,
+    ),
+];
+const QWEN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// A vocabulary in which nearly any two bytes of a word are one: where one is cut wrongly, its tokens are others.
+fn of_pattern(name: &str, regexes: &[&str], is_normalizing: bool) -> Arc<dyn Tokenizer> {
+    let letters: Vec<char> = ('!'..='~').chain('\u{a1}'..='\u{ac}').chain('\u{ae}'..='\u{143}').collect();
+    let merges: Vec<[String; 2]> = letters
+        .iter()
+        .flat_map(|one| letters.iter().map(|other| [one.to_string(), other.to_string()]))
+        .collect();
+    let tokens: Vec<String> = merges.iter().map(|pair| pair.concat()).collect();
+    let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+    let mut file = byte_level::file(&tokens, &json!(merges));
+    file["added_tokens"][0] = json!({"id": 200_000, "content": "<|endoftext|>", "special": true});
+    if is_normalizing {
+        file["normalizer"] = json!({"type": "NFC"});
+    }
+    let split = |regex: &&str| -> Value {
+        json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false})
+    };
+    let last = file["pre_tokenizer"]["pretokenizers"][1].take();
+    file["pre_tokenizer"]["pretokenizers"] = regexes.iter().map(split).chain([last]).collect();
+    Arc::new(BytePair::from_tokenizer_json(name, file.to_string().as_bytes()).unwrap())
+}
+
 fn subjects() -> Vec<Subject> {
+    static FILES: LazyLock<[Arc<dyn Tokenizer>; PATTERNS.len()]> = LazyLock::new(|| {
+        PATTERNS.map(|(name, regexes, is_normalizing)| of_pattern(name, regexes, is_normalizing))
+    });
     let both: [Arc<dyn Tokenizer>; 2] = [o200k_base().unwrap(), cl100k_base().unwrap()];
-    both.into_iter().map(Subject::new).collect()
+    both.into_iter().chain(FILES.iter().cloned()).map(Subject::new).collect()
 }
 
 fn round(seed: u64) -> usize {

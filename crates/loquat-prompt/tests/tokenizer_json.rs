@@ -2,42 +2,16 @@
 #![cfg(feature = "tokens")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/byte_level.rs"]
+mod byte_level;
+
+use byte_level::file;
 use loquat_prompt::{
     Piece,
     tokenizer::{BytePair, Keep, Tokenizer as _},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-
-const LLAMA: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// A file with these tokens behind the bytes, numbered from 256 on, and these merges.
-fn file(tokens: &[&str], merges: &Value) -> Value {
-    let mut vocab = serde_json::Map::new();
-    let shown = |byte: &u32| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
-    let letters: Vec<u32> = (0..256)
-        .filter(shown)
-        .chain((0..256).filter(|byte| !shown(byte)).zip(256..).map(|(_, code)| code))
-        .collect();
-    for (token, code) in letters.into_iter().enumerate() {
-        vocab.insert(char::from_u32(code).unwrap().to_string(), token.into());
-    }
-    for (token, text) in (256..).zip(tokens) {
-        vocab.insert((*text).to_owned(), token.into());
-    }
-    json!({
-        "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
-        "added_tokens": [{"id": 300, "content": "<|end|>", "special": true}],
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": LLAMA}, "behavior": "Isolated", "invert": false},
-            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
-        ]},
-        "post_processor": {"type": "ByteLevel"}, "decoder": {"type": "ByteLevel"},
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "byte_fallback": false, "vocab": vocab, "merges": merges,
-        },
-    })
-}
 
 /// `th`, `he`, `the` (by either half), ` the`.
 fn small() -> Value {
@@ -85,6 +59,63 @@ fn numbers_need_not_be_ranks() {
     assert_eq!(tokenizer.vocabulary_size(), 9001);
     assert_eq!(tokenizer.truncate("thethethe", 2, Keep::Head).unwrap(), "thethe");
     assert_eq!(tokenizer.truncate("thethethe", 2, Keep::Tail).unwrap(), "thethe");
+}
+
+#[test]
+fn control_tokens_are_told_from_words() {
+    let mut shifted = small();
+    shifted["model"]["vocab"]["th"] = json!(299);
+    for file in [small(), shifted] {
+        let tokenizer = read(&file).unwrap();
+        let controls: Vec<u32> = (0..400).filter(|token| tokenizer.is_control(*token)).collect();
+        assert_eq!(controls, [300]);
+    }
+}
+
+/// What decides on tokens, and nothing else: caches are shared by it.
+#[cfg(feature = "cache")]
+#[test]
+fn fingerprints_tell_files_apart() {
+    let of = |name: &str, change: &dyn Fn(&mut Value)| {
+        let mut file = small();
+        change(&mut file);
+        let read = BytePair::from_tokenizer_json(name, file.to_string().as_bytes());
+        read.unwrap().fingerprint().unwrap()
+    };
+    let same = |_: &mut Value| {};
+    let base = of("small", &same);
+    assert_eq!(base, of("another name", &same));
+    let controls = |file: &mut Value| file["added_tokens"][0]["content"] = json!("<|fin|>");
+    assert_eq!(base, of("small", &controls), "no text has them");
+    let changes: [&dyn Fn(&mut Value); 8] = [
+        &|file| file["normalizer"] = json!({"type": "NFC"}),
+        // One late merge.
+        &|file| drop(file["model"]["merges"].as_array_mut().unwrap().pop()),
+        &|file| file["model"]["merges"].as_array_mut().unwrap().swap(0, 1),
+        &|file| file["model"]["ignore_merges"] = json!(true),
+        &|file| {
+            file["model"]["ignore_merges"] = json!(true);
+            file["model"]["vocab"]["whole"] = json!(260);
+        },
+        &|file| file["model"]["vocab"]["th"] = json!(299),
+        &|file| {
+            file["model"]["vocab"]["th"] = json!(257);
+            file["model"]["vocab"]["he"] = json!(256);
+        },
+        &|file| {
+            let qwen = byte_level::LLAMA.replace("{1,3}", "");
+            file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = json!(qwen);
+        },
+    ];
+    let mut seen = vec![base];
+    for (index, change) in changes.into_iter().enumerate() {
+        let fingerprint = of("small", change);
+        // With the first of the two no word is decided otherwise.
+        if index != 3 {
+            assert!(!seen.contains(&fingerprint), "change {index}");
+        }
+        seen.push(fingerprint);
+    }
 }
 
 #[test]

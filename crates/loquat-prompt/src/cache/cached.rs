@@ -389,7 +389,7 @@ impl CachedTokenizer {
     fn segment<'t>(&self, text: &'t str) -> &'t str {
         let mut at = self.cache.0.limits.segment_bytes.max(64);
         // A little longer than a segment is one, so that a tail is not looked up for itself.
-        while text.len() > at + at / 2 {
+        while text.len() > at.saturating_add(at / 2) {
             match self.owner.tokenizer.safe_cut(text, at) {
                 0 => at = at.saturating_mul(2),
                 cut => return text.get(..cut).unwrap_or(text),
@@ -406,6 +406,10 @@ impl Tokenizer for CachedTokenizer {
 
     fn vocabulary_size(&self) -> u32 {
         self.owner.tokenizer.vocabulary_size()
+    }
+
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        self.owner.tokenizer.fingerprint()
     }
 
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
@@ -467,6 +471,10 @@ impl Tokenizer for CachedTokenizer {
         self.owner.tokenizer.find_control(text)
     }
 
+    fn is_control(&self, token: u32) -> bool {
+        self.owner.tokenizer.is_control(token)
+    }
+
     fn longest_control(&self) -> Option<usize> {
         self.owner.tokenizer.longest_control()
     }
@@ -497,9 +505,9 @@ impl Tokenizer for CachedTokenizer {
         let (mut rest, mut count) = (text, 0);
         while !rest.is_empty() {
             let segment = self.segment(rest);
-            count += self.count_segment(segment)?;
-            if count > limit {
-                return Ok(None);
+            match self.fits_segment(segment, limit - count)? {
+                Some(more) => count += more,
+                None => return Ok(None),
             }
             rest = rest.get(segment.len()..).unwrap_or_default();
         }
@@ -517,16 +525,32 @@ impl Tokenizer for CachedTokenizer {
 impl CachedTokenizer {
     /// A count alone: kept without tokens, which is about half the room.
     fn count_segment(&self, text: &str) -> Result<usize> {
+        let counted = self.count_by(text, || self.owner.tokenizer.count(text).map(Some))?;
+        Ok(counted.unwrap_or_default())
+    }
+
+    /// A count alone, if it is no more than `limit`.
+    fn fits_segment(&self, text: &str, limit: usize) -> Result<Option<usize>> {
+        // One that can be cut nowhere may be as long as anything: what of it does not fit is neither counted nor kept.
+        let is_long = text.len() > self.cache.0.limits.segment_bytes.saturating_mul(4);
+        let tokenizer = &self.owner.tokenizer;
+        let counted = self.count_by(text, || {
+            if is_long { tokenizer.fits(text, limit) } else { tokenizer.count(text).map(Some) }
+        })?;
+        Ok(counted.filter(|count| *count <= limit))
+    }
+
+    fn count_by(&self, text: &str, count: impl FnOnce() -> Result<Option<usize>>) -> Result<Option<usize>> {
         let look = self.ask(text, |entry| Some(entry.count));
         if let Look::Found(Some(count)) = look {
-            return Ok(count);
+            return Ok(Some(count));
         }
         self.owner.counters.miss(text.len());
-        let count = self.owner.tokenizer.count(text)?;
-        if let Look::Missing(hashes) = look {
+        let counted = count()?;
+        if let (Look::Missing(hashes), Some(count)) = (look, counted) {
             self.keep(hashes, text, Entry { count, tokens: None });
         }
-        Ok(count)
+        Ok(counted)
     }
 }
 

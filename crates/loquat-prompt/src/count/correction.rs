@@ -1,48 +1,58 @@
 //! [`Correction`]: what answers say of earlier counts, so that the next range is narrower and in the right place.
 //!
 //! A running mean of actual ÷ estimated and of how far each was from it, as TCP estimates its round trips (RFC 6298 §2): the range is
-//! the mean ± 4 deviations.
+//! the mean ± 4 deviations. An exact count is one until answers contradict it, one after the other: then it is an estimate like others.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::Count;
 
-/// Answers before a range is narrowed: a first one says little about the second.
+/// Answers before a range is narrowed, or an exact count doubted: a first one says little about the second.
 const AFTER: u32 = 3;
 /// The range is never narrower than that on either side.
 const LEAST_SPREAD: f64 = 0.01;
+/// So many times more or less than the range says nothing, once: an answer to something else, or a number that is none.
+const FAR: u64 = 2;
 
 #[derive(Debug, Default)]
-pub(super) struct Correction(Mutex<State>);
+pub(super) struct Correction(Mutex<Both>);
+
+#[derive(Debug, Default)]
+struct Both {
+    estimated: State,
+    /// Of exact counts, since they were contradicted.
+    exact: State,
+}
 
 #[derive(Debug, Default, Clone, Copy)]
 struct State {
     answers: u32,
     ratio: f64,
     deviation: f64,
+    /// Answers in a row that were far off.
+    far: u32,
 }
 
 impl Correction {
     pub(super) fn learn(&self, counted: Count, actual: u64) {
-        let middle = middle(counted);
-        if counted.is_exact() || middle <= 0.0 {
+        if middle(counted) <= 0.0 {
             return;
         }
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^53")]
-        let ratio = actual as f64 / middle;
-        if state.answers == 0 {
-            (state.ratio, state.deviation) = (ratio, 0.0);
+        let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !counted.is_exact() {
+            both.estimated.learn(counted, actual);
+        } else if actual == counted.low() && both.exact.answers < AFTER {
+            both.exact = State::default();
         } else {
-            state.deviation += ((ratio - state.ratio).abs() - state.deviation) / 4.0;
-            state.ratio += (ratio - state.ratio) / 8.0;
+            both.exact.learn(counted, actual);
         }
-        state.answers = state.answers.saturating_add(1);
     }
 
     pub(super) fn apply(&self, counted: Count) -> Count {
-        let state = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counted.is_exact() || state.answers < AFTER {
+        let both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = if counted.is_exact() { both.exact } else { both.estimated };
+        drop(both);
+        if state.answers < AFTER {
             return counted;
         }
         let spread = (4.0 * state.deviation).max(LEAST_SPREAD);
@@ -54,6 +64,29 @@ impl Correction {
         )]
         let (low, high) = (at(state.ratio - spread).floor() as u64, at(state.ratio + spread).ceil() as u64);
         Count::Estimated { low, high }
+    }
+}
+
+impl State {
+    fn learn(&mut self, counted: Count, actual: u64) {
+        let (least, most) = (counted.low() / FAR, counted.high().saturating_mul(FAR));
+        if (least..=most).contains(&actual) {
+            self.far = 0;
+        } else {
+            self.far = self.far.saturating_add(1);
+            if self.far < AFTER {
+                return;
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^53")]
+        let ratio = actual.clamp(least, most) as f64 / middle(counted);
+        if self.answers == 0 {
+            (self.ratio, self.deviation) = (ratio, 0.0);
+        } else {
+            self.deviation += ((ratio - self.ratio).abs() - self.deviation) / 4.0;
+            self.ratio += (ratio - self.ratio) / 8.0;
+        }
+        self.answers = self.answers.saturating_add(1);
     }
 }
 
@@ -82,5 +115,43 @@ mod tests {
         assert!(corrected.low() <= 1100 && 1100 <= corrected.high(), "{corrected}");
         assert!(corrected.high() - corrected.low() < 100, "{corrected}");
         assert_eq!(correction.apply(Count::Exact(7)), Count::Exact(7));
+    }
+
+    #[test]
+    fn an_exact_count_that_answers_contradict_is_none() {
+        let correction = Correction::default();
+        let exact = Count::Exact(8);
+        for actual in [11, 11, 8, 11, 11] {
+            correction.learn(exact, actual);
+            assert_eq!(correction.apply(exact), exact, "not three times in a row");
+        }
+        correction.learn(exact, 11);
+        let corrected = correction.apply(exact);
+        assert!(!corrected.is_exact(), "{corrected}");
+        assert!(corrected.low() <= 11 && 11 <= corrected.high(), "{corrected}");
+        let ranged = Count::Estimated { low: 8, high: 12 };
+        assert_eq!(correction.apply(ranged), ranged, "of ranges nothing was said");
+    }
+
+    #[test]
+    fn one_number_that_cannot_be_spoils_nothing() {
+        let counted = Count::Estimated { low: 800, high: 1200 };
+        for outlier in [1_000_000_000_000_000, 0, 50] {
+            let correction = Correction::default();
+            correction.learn(counted, outlier);
+            for actual in [1100, 1110, 1090, 1105] {
+                correction.learn(counted, actual);
+            }
+            correction.learn(counted, outlier);
+            let corrected = correction.apply(counted);
+            assert!(corrected.low() >= 1000 && corrected.high() <= 1200, "{outlier}: {corrected}");
+        }
+        // Again and again it is what is meant, within bounds.
+        let correction = Correction::default();
+        for _ in 0..9 {
+            correction.learn(counted, u64::MAX);
+        }
+        let corrected = correction.apply(counted);
+        assert!(corrected.low() > 2000 && corrected.high() < 3000, "{corrected}");
     }
 }

@@ -36,21 +36,29 @@ pub enum Family {
     Other,
 }
 
-/// Beginnings of names, the more special first.
+/// Names, each by itself or with a version or a size behind it, the more special first. A family whose counts are exact has the
+/// models that are known to be of it, and no others: who calls a model something with `gpt-` need not use OpenAI's tokens, and a
+/// model that is not there yet may have others.
 const NAMES: &[(&str, Family)] = &[
     ("gpt-oss", Family::GptOss),
     ("gpt-4o", Family::Gpt4o),
-    ("gpt-4.", Family::Gpt4o),
+    ("gpt-4.1", Family::Gpt4o),
+    ("gpt-4.5", Family::Gpt4o),
     ("chatgpt-4o", Family::Gpt4o),
     ("gpt-4", Family::Gpt4),
     ("gpt-3.5", Family::Gpt4),
     ("gpt-35", Family::Gpt4),
-    ("text-embedding-", Family::Gpt4),
-    ("gpt-", Family::Gpt5),
+    ("text-embedding-3", Family::Gpt4),
+    ("text-embedding-ada", Family::Gpt4),
+    ("gpt-5", Family::Gpt5),
     ("o1", Family::Gpt5),
     ("o3", Family::Gpt5),
-    ("o4", Family::Gpt5),
-    ("codex", Family::Gpt5),
+    ("o4-mini", Family::Gpt5),
+    ("codex-mini", Family::Gpt5),
+];
+
+/// Beginnings of names whose counts are ranges, the more special first.
+const RANGED: &[(&str, Family)] = &[
     ("claude", Family::Claude),
     ("gemini", Family::Gemini),
     ("deepseek", Family::DeepSeek),
@@ -59,6 +67,10 @@ const NAMES: &[(&str, Family)] = &[
     ("qwen", Family::Qwen),
     ("qwq", Family::Qwen),
     ("mistral", Family::Mistral),
+    ("mixtral", Family::Mistral),
+    ("open-mistral", Family::Mistral),
+    ("open-mixtral", Family::Mistral),
+    ("devstral", Family::Mistral),
     ("ministral", Family::Mistral),
     ("magistral", Family::Mistral),
     ("codestral", Family::Mistral),
@@ -82,9 +94,14 @@ struct Rules {
 impl Family {
     /// The family of the model with that name; what stands before a `:` or `/`, a provider or an account, is not looked at.
     pub fn of(model: &str) -> Self {
+        let is_known = |name: &str, known: &str| {
+            // `gpt-4o-mini`, `gpt-5.1`, `o3@2025`; not `gpt-4all` nor `o365`.
+            name.strip_prefix(known).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+        };
         let of = |name: &str| {
-            let mut names = NAMES.iter();
-            names.find(|(beginning, _)| name.starts_with(beginning)).map(|(_, family)| *family)
+            let known = NAMES.iter().find(|(known, _)| is_known(name, known));
+            let ranged = || RANGED.iter().find(|(beginning, _)| name.starts_with(beginning));
+            known.or_else(ranged).map(|(_, family)| *family)
         };
         named(model, of).unwrap_or(Self::Other)
     }
@@ -216,6 +233,8 @@ impl Family {
             Self::Gpt4o | Self::Gpt5 => Pictures::OpenAi,
             Self::Claude => Pictures::Anthropic,
             Self::Gemini => Pictures::Gemini,
+            Self::Mistral => Pictures::Mistral,
+            Self::Qwen => Pictures::Qwen,
             _ => Pictures::Unknown,
         }
     }
@@ -253,6 +272,8 @@ mod tests {
             ("gpt-5-mini", patches(120, 162)),
             ("gpt-5.6-sol", Pictures::OpenAi),
             ("anthropic.claude-haiku-4-5", Pictures::Anthropic),
+            ("mistralai/pixtral-12b", Pictures::Mistral),
+            ("Qwen/Qwen2.5-VL-7B-Instruct", Pictures::Qwen),
             ("something-new", Pictures::Unknown),
         ] {
             assert_eq!(pictures(name), expected, "{name}");
@@ -272,11 +293,31 @@ mod tests {
             ("gpt-oss:20b", Family::GptOss),
             ("openai/gpt-oss-120b", Family::GptOss),
             ("anthropic/claude-sonnet-4-5", Family::Claude),
-            ("us.anthropic.claude-haiku-4-5", Family::Other),
+            ("us.anthropic.claude-haiku-4-5-20251001-v1:0", Family::Claude),
             ("anthropic.claude-haiku-4-5", Family::Claude),
             ("models/gemini-2.5-flash", Family::Gemini),
             ("Qwen/Qwen3-8B", Family::Qwen),
+            ("mistralai/Mixtral-8x7B-Instruct-v0.1", Family::Mistral),
+            ("open-mistral-nemo", Family::Mistral),
+            ("devstral-small", Family::Mistral),
             ("meta-llama/Llama-3.1-8B-Instruct", Family::Llama),
+            ("gpt-4-0613", Family::Gpt4),
+            ("gpt-4", Family::Gpt4),
+            ("gpt-35-turbo", Family::Gpt4),
+            ("gpt-5.1-codex", Family::Gpt5),
+            ("o1", Family::Gpt5),
+            ("azure:o4-mini", Family::Gpt5),
+            ("text-embedding-3-small", Family::Gpt4),
+            ("text-embedding-ada-002", Family::Gpt4),
+            // Named like OpenAI's, and nobody knows or somebody else's.
+            ("EleutherAI/gpt-j-6b", Family::Other),
+            ("gpt-neox-20b", Family::Other),
+            ("gpt-6", Family::Other),
+            ("gpt-4all", Family::Other),
+            ("gpt-55", Family::Other),
+            ("o365-copilot", Family::Other),
+            ("text-embedding-004", Family::Other),
+            ("text-embedding-v3", Family::Other),
             ("something-new", Family::Other),
             ("", Family::Other),
         ] {

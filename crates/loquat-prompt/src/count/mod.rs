@@ -212,8 +212,9 @@ impl Counter {
         Ok(RequestCount { messages, tools, overhead, total: self.correction.apply(counted) })
     }
 
-    /// What the answer to a request says of it, for the next counts. Only estimates are corrected; nothing is learnt
-    /// where the provider said nothing.
+    /// What the answer to a request says of it, for the next counts. Estimates are corrected, and exact counts that three answers in a
+    /// row contradict are estimates from then on; nothing is learnt where the provider said nothing, and little from a number that is
+    /// far from all that is possible.
     pub fn learn(&self, request: &RequestCount, usage: &Usage) {
         if usage.input_tokens > 0 {
             let counted = request.messages.iter().copied().sum::<Count>() + request.tools + request.overhead;

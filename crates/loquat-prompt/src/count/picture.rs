@@ -20,8 +20,14 @@ pub(super) enum Pictures {
     OpenAi,
     /// Scaled into 1,568², then a token for each 750 pixels (Anthropic, "Vision").
     Anthropic,
-    /// 258 for a small one and for each tile of 768² (Google, "Understand and count tokens"); the third generation up to 1,120.
+    /// 258 for a small one and for each tile, of which one and a half are as long as the shorter side (Google, "Image understanding");
+    /// the third generation up to 1,120.
     Gemini,
+    /// A patch for each 16² of at most 1,024², or for each 28² of at most 1,540², and one more for each row (Mistral's `mistral-common`,
+    /// `ImageEncoder`).
+    Mistral,
+    /// A patch for each 28² or 32², at most 16,384, between two more (Qwen's `smart_resize`); who serves it may allow less.
+    Qwen,
     Unknown,
 }
 
@@ -77,11 +83,35 @@ impl Pictures {
                 (tokens * 9 / 10, (tokens * 11 / 10).min(1700) + 10)
             }
             (Self::Gemini, Some((width, height))) if width <= 384 && height <= 384 => (256, 1120),
-            (Self::Gemini, _) => (256, 3000),
+            (Self::Gemini, Some(size)) => (256, (cropped(size) * 258).max(1120)),
+            (Self::Gemini, None) => (256, 3000),
+            (Self::Mistral, size) => {
+                let (less, more) =
+                    size.map_or((2, 64 * 65), |size| (rows(size, 1540, 28), rows(size, 1024, 16)));
+                (less.min(more), less.max(more))
+            }
+            (Self::Qwen, Some((width, height))) => {
+                let by = |side: u32| u64::from(width.div_ceil(side)) * u64::from(height.div_ceil(side));
+                ((by(32) * 3 / 4).clamp(4, 1024), by(28).clamp(4, 16_384) + 2)
+            }
+            (Self::Qwen, None) => (4, 16_386),
             (Self::Unknown, _) => (50, 4000),
         };
         Count::between(low, high.max(low))
     }
+}
+
+/// Tiles of a picture that are one and a half to its shorter side.
+fn cropped((width, height): (u32, u32)) -> u64 {
+    let (width, height) = (u64::from(width), u64::from(height));
+    let tile = (width.min(height) * 2 / 3).max(1);
+    width.div_ceil(tile) * height.div_ceil(tile)
+}
+
+/// Patches of that side in a picture scaled into `most`², and a break for each row.
+fn rows(size: (u32, u32), most: u64, patch: u64) -> u64 {
+    let (width, height) = shrunk(size, most, most);
+    (width.div_ceil(patch) + 1) * height.div_ceil(patch)
 }
 
 /// The most patches that most of OpenAI's models look at.
@@ -242,6 +272,10 @@ mod tests {
     fn no_shape_is_beyond_the_limit() {
         for size in [(1, u32::MAX), (u32::MAX, u32::MAX), (33, 49_153), (u32::MAX, 33), (1536 * 32, 32)] {
             assert!((1..=PATCHES).contains(&fitted(size)), "{size:?}: {}", fitted(size));
+            for pictures in [Pictures::Gemini, Pictures::Mistral, Pictures::Qwen, Pictures::Anthropic] {
+                let count = pictures.count(Some(size));
+                assert!(count.low() <= count.high(), "{pictures:?} {size:?}: {count}");
+            }
             let count = Pictures::OpenAi.count(Some(size));
             assert!(count.low() >= 1 && count.high() <= 2833 + 5667 * 8, "{size:?}: {count}");
         }
@@ -258,6 +292,18 @@ mod tests {
         assert_eq!(tiles.count(Some((2050, 513))).high(), 765);
         assert_eq!(fitted((1024, 1024)), 1024);
         assert_eq!(fitted((1800, 2400)), 1452);
+        // Google's guide: 960 x 540 is 6 tiles. A banner is many.
+        assert_eq!(Pictures::Gemini.count(Some((960, 540))).high(), 6 * 258);
+        assert_eq!(Pictures::Gemini.count(Some((10_000, 500))).high(), 62 * 258);
+        // `mistral-common`: 64 rows of 64 and a break, and 37 of 37 with the larger patches; 55 of what is scaled to 1,540².
+        let mistral = Pictures::Mistral.count(Some((1024, 1024)));
+        assert_eq!((mistral.low(), mistral.high()), (37 * 38, 64 * 65));
+        assert_eq!(Pictures::Mistral.count(Some((4000, 4000))).low(), 55 * 56);
+        assert_eq!(Pictures::Mistral.count(Some((200, 100))).low(), 4 * 9);
+        // Qwen: 1,036 x 644 is 37 by 23 patches, and two around them; what is larger than its largest is scaled to it.
+        let qwen = Pictures::Qwen.count(Some((1036, 644)));
+        assert!(qwen.low() <= 37 * 23 && qwen.high() == 37 * 23 + 2, "{qwen}");
+        assert_eq!(Pictures::Qwen.count(Some((10_000, 10_000))).high(), 16_386);
         let anthropic = Pictures::Anthropic.count(Some((1000, 1000)));
         assert!(anthropic.low() <= 1334 && 1334 <= anthropic.high());
     }

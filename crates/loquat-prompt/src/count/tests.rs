@@ -41,6 +41,28 @@ fn closed_vocabularies_are_ranges_that_answers_correct() {
 }
 
 #[test]
+fn names_that_only_sound_alike_are_ranges() {
+    for model in ["EleutherAI/gpt-j-6b", "gpt-neox-20b", "gpt-6", "text-embedding-004", "text-embedding-v3"] {
+        assert!(!counter(model).text("hello world").unwrap().is_exact(), "{model}");
+    }
+}
+
+#[test]
+fn what_answers_contradict_is_not_exact() {
+    let counter = counter("gpt-4o");
+    let request = ChatRequest::new("gpt-4o").with_user("hi");
+    let mut usage = Usage::default();
+    usage.input_tokens = 11;
+    for _ in 0..3 {
+        let counted = counter.request(&request).unwrap();
+        assert_eq!(counted.total, Count::Exact(8));
+        counter.learn(&counted, &usage);
+    }
+    let total = counter.request(&request).unwrap().total;
+    assert!(!total.is_exact() && total.low() <= 11 && total.high() >= 11, "{total}");
+}
+
+#[test]
 fn the_parts_are_the_whole() {
     let call = ToolCall::new("1", "weather", "{\"city\":\"Rome\"}");
     let mut request = ChatRequest::new("gpt-4o").with_system("Be brief.").with_user("Weather?");

@@ -21,7 +21,8 @@ use crate::{
 #[non_exhaustive]
 pub struct FitPolicy {
     /// A text or a tool's result longer than so many tokens loses its middle, the oldest first; `None` leaves all whole. Default
-    /// 4,000: some pages of a log, of which the ends say most. Instructions and the last message are never cut.
+    /// 4,000: some pages of a log, of which the ends say most. Instructions and the last message are never cut, nor what is shorter than
+    /// the mark of a gap, some five tokens.
     pub long_part_tokens: Option<usize>,
     /// Whether the oldest turns are left out, whole: a turn is a user's message with all that was answered to it. After them go the
     /// tool calls of the last turn with their results, the oldest first, but not the last. Default `true`.
@@ -186,15 +187,18 @@ fn without(messages: &[Message], turns: &[Range<usize>], end: usize) -> (Vec<Mes
 /// Cuts the middle out of parts longer than `longest` tokens; how many were.
 fn cut_parts(message: &mut Message, counter: &Counter, longest: usize) -> Result<usize> {
     let mut cut = 0;
+    let tokenizer = counter.tokenizer();
+    // What is no longer than the gap would become longer.
+    let gap = tokenizer.count(GAP)?;
+    let longest = longest.max(gap);
     for part in &mut message.parts {
         let text = match part {
             Part::Text(text) => text,
             Part::ToolResult(result) => &mut result.content,
             _ => continue,
         };
-        let tokenizer = counter.tokenizer();
         if tokenizer.fits(text, longest)?.is_none() {
-            let sides = longest.saturating_sub(tokenizer.count(GAP)?) / 2;
+            let sides = (longest - gap) / 2;
             let head = tokenizer.truncate(text, sides, Keep::Head)?;
             let tail = tokenizer.truncate(text, sides, Keep::Tail)?;
             *text = format!("{head}{GAP}{tail}");

@@ -1,7 +1,5 @@
 //! A fitted request fits, keeps what must stay, and has no half of a pair.
 
-use std::collections::HashSet;
-
 use loquat_core::{ChatRequest, ErrorKind, Message, Part, Role, ToolCall, ToolResult};
 use proptest::prelude::*;
 
@@ -37,6 +35,22 @@ fn long_parts_lose_their_middle_first() {
         "{}",
         text.len()
     );
+}
+
+#[test]
+fn what_is_cut_is_never_longer_than_it_was() {
+    for longest in 0..8 {
+        for length in 1..8 {
+            let mut request =
+                ChatRequest::new("m").with_user(words(length)).with_user(words(50)).with_user("last");
+            let before = request.messages[0].text();
+            let policy = FitPolicy::default().with_long_part_tokens(longest).with_drop_oldest(false);
+            fit(&mut request, &counter(), 60, &policy).unwrap();
+            let (tokens, after) = (counter(), request.messages[0].text());
+            let count = |text: &str| tokens.text(text).unwrap().high();
+            assert!(count(&after) <= count(&before), "{longest}: {before:?} became {after:?}");
+        }
+    }
 }
 
 #[test]
@@ -83,6 +97,41 @@ fn of_an_agents_long_work_the_oldest_calls_go_with_their_results() {
     assert_eq!((error.kind(), request), (ErrorKind::ContextLength, whole));
 }
 
+/// Seen from gateways and older servers: calls without ids, or with one id for all.
+#[test]
+fn calls_of_one_id_stay_with_their_results() {
+    for (id, calls) in [("x", 2), ("", 2), ("x", 3), ("", 1)] {
+        let call = ToolCall::new(id, "search", "{}");
+        let mut request = ChatRequest::new("m")
+            .with_user("old")
+            .with_message(Message::assistant("ok"))
+            .with_user("The question.");
+        for number in 0..4 {
+            let parts = vec![Part::ToolCall(call.clone()); calls];
+            request = request.with_message(Message::new(Role::Assistant, parts));
+            for result in 0..calls {
+                let result = ToolResult::new(&call, format!("{number} {result} {}", words(40)));
+                request = request.with_message(Message::tool(result));
+            }
+        }
+        for limit in (60..800).step_by(20) {
+            let mut request = request.clone();
+            let Ok(fitted) = fit(&mut request, &counter(), limit, &FitPolicy::default()) else { continue };
+            let rest = request
+                .messages
+                .iter()
+                .skip_while(|message| message.role == Role::User || message.text() == "ok");
+            let roles: Vec<Role> = rest.map(|message| message.role).collect();
+            let exchange = [&[Role::Assistant][..], &vec![Role::Tool; calls]].concat();
+            assert_eq!(
+                roles,
+                exchange.repeat(roles.len() / exchange.len()),
+                "{calls} of {id:?} in {limit}: {fitted:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_call_that_nobody_answered_holds_nothing_together() {
     let call = Part::ToolCall(ToolCall::new("lost", "search", "{}"));
@@ -116,9 +165,14 @@ fn conversations() -> impl Strategy<Value = Vec<Message>> {
                 1 | 2 => messages.push(Message::assistant(words(size / 2))),
                 3 => messages.push(Message::system("More rules.")),
                 _ => {
-                    let calls: Vec<ToolCall> = (0..kind - 3)
-                        .map(|call| ToolCall::new(format!("{number}-{call}"), "tool", "{}"))
-                        .collect();
+                    // Ids are unique, or the same for all, or there are none.
+                    let id = |call| match number % 3 {
+                        0 => format!("{number}-{call}"),
+                        1 => "x".to_owned(),
+                        _ => String::new(),
+                    };
+                    let calls: Vec<ToolCall> =
+                        (0..kind - 3).map(|call| ToolCall::new(id(call), "tool", "{}")).collect();
                     let parts = calls.iter().cloned().map(Part::ToolCall).collect();
                     messages.push(Message::new(Role::Assistant, parts));
                     messages
@@ -151,14 +205,14 @@ proptest! {
         prop_assert_eq!(request.messages.last(), messages.last());
         let system = |all: &[Message]| all.iter().filter(|one| one.role == Role::System).cloned().collect::<Vec<_>>();
         prop_assert_eq!(system(&request.messages), system(&messages));
-        let (mut calls, mut results) = (HashSet::new(), HashSet::new());
+        let (mut calls, mut results) = (Vec::new(), Vec::new());
         for part in request.messages.iter().flat_map(|message| &message.parts) {
             match part {
-                Part::ToolCall(call) => { calls.insert(call.id.clone()); }
-                Part::ToolResult(result) => { results.insert(result.call_id.clone()); }
+                Part::ToolCall(call) => calls.push(call.id.clone()),
+                Part::ToolResult(result) => results.push(result.call_id.clone()),
                 _ => {}
             }
         }
-        prop_assert_eq!(calls, results);
+        prop_assert_eq!(calls, results, "in their order, each with its own");
     }
 }

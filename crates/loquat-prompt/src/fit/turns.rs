@@ -9,7 +9,8 @@ use loquat_core::{Message, Part, Role};
 
 /// The runs of messages that can be left out, oldest first: whole turns but the last, and of the last, which may be an agent's long
 /// work, its calls with their results, but for the last of these. Instructions at the beginning stay. A turn begins with a user's
-/// message that answers no open tool call; a system message inside stays and ends a run.
+/// message that answers no open tool call; a system message inside stays and ends a run. Several calls may have one id, or none: what
+/// follows an answer and is one, too, belongs to the same calls.
 pub(super) fn droppable(messages: &[Message]) -> Vec<Range<usize>> {
     // A call that nobody ever answers holds nothing together.
     let mut answered = HashMap::new();
@@ -21,12 +22,15 @@ pub(super) fn droppable(messages: &[Message]) -> Vec<Range<usize>> {
         }
     }
     let mut starts = Vec::new();
-    let mut exchanges = Vec::new();
+    let mut exchanges: Vec<Range<usize>> = Vec::new();
     let mut open = HashSet::new();
     let mut opened = 0;
+    let mut answered_before = false;
     for (place, message) in messages.iter().enumerate().skip(beginning(messages)) {
         let answers = message.parts.iter().any(|part| matches!(part, Part::ToolResult(_)));
-        if open.is_empty() {
+        let goes_on = answers && answered_before;
+        answered_before = answers;
+        if open.is_empty() && !goes_on {
             opened = place;
             if message.role == Role::User && !answers {
                 starts.push(place);
@@ -47,7 +51,10 @@ pub(super) fn droppable(messages: &[Message]) -> Vec<Range<usize>> {
             }
         }
         if answers && open.is_empty() {
-            exchanges.push(opened..place + 1);
+            match exchanges.last_mut() {
+                Some(last) if goes_on && last.end == place => last.end = place + 1,
+                _ => exchanges.push(opened..place + 1),
+            }
         }
     }
     // What stands before the first user's message, an answer without its question, goes with the first turn.

@@ -7,13 +7,13 @@ use std::{
 
 use lru::LruCache;
 
-use super::PlannedSegment;
+use super::{PlannedSegment, segments::SegmentKind};
 
 /// Segments remembered of one prompt; a change behind them is not named.
 const MAX_SEGMENTS: usize = 512;
 
-/// Of each segment its prefix hash and the tokens up to its end.
-type Last = Vec<([u8; 32], u64)>;
+/// Of each segment its prefix hash, the tokens up to its end, and what it is.
+type Last = Vec<([u8; 32], u64, SegmentKind)>;
 
 #[derive(Debug)]
 pub(super) struct Memory(Mutex<LruCache<[u8; 32], Last>>);
@@ -56,9 +56,12 @@ impl Memory {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(last) = memory.get(&thread.key()) else { return Compared::default() };
         let mut compared = Compared::default();
-        for (segment, (hash, _)) in segments.iter().zip(last) {
+        for (segment, (hash, _, kind)) in segments.iter().zip(last) {
             if segment.prefix_hash != *hash {
-                compared.first_changed = Some(segment.name.clone());
+                // One that came before this kind stood here: it is gone, and has no name any more.
+                let is_gone = *kind < segment.kind;
+                let name = if is_gone { kind.name() } else { segment.name.as_str() };
+                compared.first_changed = Some(name.to_owned());
                 break;
             }
             compared.common_tokens = segment.tokens_to_here;
@@ -72,10 +75,10 @@ impl Memory {
         let entry: Last = segments
             .iter()
             .take(MAX_SEGMENTS)
-            .map(|segment| (segment.prefix_hash, segment.tokens_to_here))
+            .map(|segment| (segment.prefix_hash, segment.tokens_to_here, segment.kind))
             .collect();
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let last = memory.put(thread.key(), entry)?;
-        last.last().map(|(_, tokens)| *tokens)
+        last.last().map(|(_, tokens, _)| *tokens)
     }
 }

@@ -25,6 +25,9 @@ use memory::{Memory, Thread};
 pub use rules::CacheRules;
 pub use segments::PlannedSegment;
 
+/// Rewritten tokens that are worth telling, however long the prompt is; of short ones a tenth. The shortest that most providers keep.
+const LOST_TOKENS: u64 = 1024;
+
 /// What is to be expected of the provider's cache for one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,7 +64,7 @@ pub enum Outcome {
     NothingExpected,
     /// The beginning has changed since the last prompt.
     Changed {
-        /// What was the first to differ: `tools`, `tool 2 (search)`, `system`, `message 3 (user)`.
+        /// What was the first to differ: `tools` where one has gone, `tool 2 (search)`, `system`, `settings`, `message 3 (user)`.
         segment: String,
         /// Tokens that had to be paid for again.
         lost_tokens: u64,
@@ -140,7 +143,8 @@ impl Planner {
             hint.key = rules.wants_key.then(|| format!("loquat-{key:016x}"));
         }
         let compared = self.memory.compare(Thread { tenant, model: &request.model, conversation }, &segments);
-        // Where the last prompt ended, or what it has in common with this one: found however much has been added since.
+        // Where the last prompt ended, or what it has in common with this one: found however much has been added since. What stands
+        // before the messages and between them is no message.
         let before_messages = segments.len() - request.messages.len();
         if hint.keep
             && rules.keeps(compared.common_tokens)
@@ -166,12 +170,16 @@ impl Planner {
         let thread = Thread { tenant, model: &plan.model, conversation };
         let previous = self.memory.remember(thread, &plan.segments);
         let cached_tokens = usage.cache_read_tokens;
+        // Of what was there before, what had to be paid for again because it was rewritten: by our own counts of both, of which the
+        // provider's may differ by more than a change is large.
+        let lost = |previous: u64| previous.saturating_sub(cached_tokens.max(plan.expected_cached_tokens));
         // Providers round down to blocks, and our counts of the frame around messages are estimates.
         let is_near = cached_tokens.saturating_mul(10) >= plan.expected_cached_tokens.saturating_mul(8);
         match (&plan.first_changed, previous) {
             // Nothing is lost of a prompt that was too short to be kept.
             (Some(segment), Some(previous_tokens))
-                if previous_tokens >= plan.min_tokens && cached_tokens < previous_tokens / 2 =>
+                if previous_tokens >= plan.min_tokens
+                    && lost(previous_tokens) > (previous_tokens / 10).min(LOST_TOKENS) =>
             {
                 Outcome::Changed {
                     segment: segment.clone(),

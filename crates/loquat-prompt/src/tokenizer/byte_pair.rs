@@ -17,7 +17,7 @@ use super::{
 /// A byte-pair vocabulary with its pattern and its control tokens.
 ///
 /// Encodes in one pass, linear in the text's length whatever it holds, and without locks. Counting and cutting allocate nothing once a
-/// thread is warm, but for words of more than 4 KiB and cuts behind some 64 Ki tokens.
+/// thread is warm, but for words of more than 4 KiB, cuts behind some 64 Ki tokens, and text that has to be brought into normal form.
 #[derive(Debug)]
 pub struct BytePair {
     name: String,
@@ -28,6 +28,9 @@ pub struct BytePair {
     numbering: Option<Numbering>,
     /// Whether text is brought into normal form C.
     is_normalizing: bool,
+    /// Made when it is first asked for: that takes some milliseconds.
+    #[cfg(feature = "cache")]
+    fingerprint: std::sync::OnceLock<[u8; 32]>,
 }
 
 /// The numbers that a file gives its tokens, where they are not their ranks.
@@ -76,6 +79,9 @@ pub(crate) enum Splitter {
 /// How far [`Tokenizer::safe_cut`] looks back, bytes: beyond the longest paragraph without a space or a comma.
 const CUT_WITHIN: usize = 4096;
 
+/// Text that is brought into normal form at once where it may be more than is needed, bytes.
+const BLOCK_BYTES: usize = 16 << 10;
+
 impl BytePair {
     pub(crate) fn new(
         name: impl Into<String>,
@@ -95,7 +101,31 @@ impl BytePair {
         is_normalizing: bool,
     ) -> Result<Self> {
         let controls = Controls::try_new(controls)?;
-        Ok(Self { name: name.into(), vocabulary, pattern, controls, numbering, is_normalizing })
+        Ok(Self {
+            name: name.into(),
+            vocabulary,
+            pattern,
+            controls,
+            numbering,
+            is_normalizing,
+            #[cfg(feature = "cache")]
+            fingerprint: std::sync::OnceLock::new(),
+        })
+    }
+
+    /// Of everything that decides on a text's tokens.
+    #[cfg(feature = "cache")]
+    fn fingerprint_now(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("loquat byte-pair vocabulary 1");
+        hasher.update(&[self.pattern as u8, u8::from(self.is_normalizing)]);
+        self.vocabulary.tell(&mut |bytes| {
+            hasher.update(bytes);
+        });
+        let numbers = self.numbering.as_ref().map_or(&[][..], |numbering| &numbering.by_rank);
+        for number in numbers {
+            hasher.update(&number.to_le_bytes());
+        }
+        *hasher.finalize().as_bytes()
     }
 
     /// Encodes word by word until `go_on` says no, which is asked with the place after each. Tokens are ranks.
@@ -113,6 +143,15 @@ impl BytePair {
                 };
                 run(vocabulary, text, out, go_on, cut);
             }
+        }
+    }
+
+    /// The rank of a number, if it has one.
+    #[inline]
+    fn rank(&self, token: u32) -> u32 {
+        match &self.numbering {
+            Some(numbering) => numbering.ranks.get(token as usize).copied().unwrap_or(u32::MAX),
+            None => token,
         }
     }
 
@@ -134,6 +173,18 @@ impl BytePair {
             place = before;
         }
         0
+    }
+
+    /// Up to where a text is brought into normal form at once, if perhaps not all of it is looked at.
+    fn block(&self, text: &str) -> usize {
+        let mut at = BLOCK_BYTES;
+        while at < text.len() {
+            match self.cut_within(text, at, at / 2) {
+                0 => at = at.saturating_mul(2),
+                cut => return cut,
+            }
+        }
+        text.len()
     }
 
     /// Whether normalizing leaves the characters at these places as they are, and apart.
@@ -216,6 +267,11 @@ impl Tokenizer for BytePair {
         self.controls.iter().map(|(_, token)| token + 1).fold(words, u32::max)
     }
 
+    #[cfg(feature = "cache")]
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        Some(*self.fingerprint.get_or_init(|| self.fingerprint_now()))
+    }
+
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
         // Four bytes a token is prose; a guess that is short costs one growth.
         tokens.reserve(text.len() / 4 + 1);
@@ -239,12 +295,12 @@ impl Tokenizer for BytePair {
         Some(self.controls.longest())
     }
 
+    fn is_control(&self, token: u32) -> bool {
+        self.vocabulary.token_bytes(self.rank(token)).is_none() && self.controls.written(token).is_some()
+    }
+
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
-        let rank = match &self.numbering {
-            Some(numbering) => numbering.ranks.get(token as usize).copied().unwrap_or(u32::MAX),
-            None => token,
-        };
-        if let Some(found) = self.vocabulary.token_bytes(rank) {
+        if let Some(found) = self.vocabulary.token_bytes(self.rank(token)) {
             bytes.extend_from_slice(found);
         } else if let Some(written) = self.controls.written(token) {
             bytes.extend_from_slice(written.as_bytes());
@@ -266,7 +322,13 @@ impl Tokenizer for BytePair {
 
     fn fits(&self, text: &str, limit: usize) -> Result<Option<usize>> {
         let mut counter = Counter(0);
-        self.run(&self.normal(text), &mut counter, |counter| counter.0 <= limit);
+        let mut rest = text;
+        while !rest.is_empty() && counter.0 <= limit {
+            let (block, behind) =
+                rest.split_at(if self.is_normalizing { self.block(rest) } else { rest.len() });
+            self.run(&self.normal(block), &mut counter, |counter| counter.0 <= limit);
+            rest = behind;
+        }
         Ok((counter.0 <= limit).then_some(counter.0))
     }
 

@@ -25,6 +25,10 @@ impl Tokenizer for Bytes {
         257
     }
 
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        Some(*b"loquat: each byte of it a token.")
+    }
+
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
         tokens.extend(text.bytes().map(u32::from));
         Ok(())

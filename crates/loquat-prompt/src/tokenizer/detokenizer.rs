@@ -24,12 +24,28 @@ pub struct Detokenizer<T> {
     /// Bytes of a character that is not whole yet.
     waiting: Vec<u8>,
     text: String,
+    skips_controls: bool,
 }
 
 impl<'t, T: Tokenizer + ?Sized> Detokenizer<&'t T> {
     /// One for the tokens of a new text.
     pub fn new(tokenizer: &'t T) -> Self {
-        Self { tokenizer, waiting: Vec::new(), text: String::new() }
+        Self { tokenizer, waiting: Vec::new(), text: String::new(), skips_controls: false }
+    }
+
+    /// Control tokens are left out, instead of written as text that looks like them: where the text is a model's answer and goes to a
+    /// person.
+    ///
+    /// ```
+    /// use loquat_prompt::{Detokenizer, tokenizer::Bytes};
+    ///
+    /// let mut text = Detokenizer::new(&Bytes).skipping_controls();
+    /// assert_eq!(text.push(Bytes::END_OF_TEXT)?, "");
+    /// # Ok::<(), loquat_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn skipping_controls(self) -> Self {
+        Self { skips_controls: true, ..self }
     }
 
     /// The characters that are whole with this token; often one, sometimes none. Bytes that can never become UTF-8 are
@@ -40,6 +56,12 @@ impl<'t, T: Tokenizer + ?Sized> Detokenizer<&'t T> {
     /// As [`Tokenizer::token_bytes`]; the token is then left out.
     pub fn push(&mut self, token: u32) -> Result<&str> {
         self.text.clear();
+        if self.skips_controls && self.tokenizer.is_control(token) {
+            // What was waited for does not come any more.
+            let left = self.finish();
+            self.text.push_str(left);
+            return Ok(&self.text);
+        }
         let before = self.waiting.len();
         if let Err(error) = self.tokenizer.token_bytes(token, &mut self.waiting) {
             self.waiting.truncate(before);
@@ -95,6 +117,19 @@ mod tests {
             text.push_str(stream.finish());
             prop_assert_eq!(text, String::from_utf8_lossy(&bytes));
         }
+    }
+
+    #[test]
+    fn control_tokens_are_left_out_where_that_is_wanted() {
+        let mut plain = Detokenizer::new(&Bytes);
+        assert_eq!(plain.push(Bytes::END_OF_TEXT).unwrap(), "<|end|>");
+        let mut stream = Detokenizer::new(&Bytes).skipping_controls();
+        let mut text = String::new();
+        for token in b"a<|end|>".iter().map(|byte| u32::from(*byte)).chain([256, 0xC3, 256, 0x62]) {
+            text.push_str(stream.push(token).unwrap());
+        }
+        assert_eq!(text, "a<|end|>\u{FFFD}b");
+        assert!(Bytes.is_control(256) && !Bytes.is_control(60) && !Bytes.is_control(257));
     }
 
     #[test]

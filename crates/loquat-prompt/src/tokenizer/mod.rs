@@ -50,6 +50,15 @@ pub trait Tokenizer: fmt::Debug + Send + Sync {
     /// One more than the greatest token.
     fn vocabulary_size(&self) -> u32;
 
+    /// The same for all tokenizers that make the same tokens of every text, and for no others: for caches that several programs share,
+    /// which keep nothing for a tokenizer that has none. A name is not enough, nor a version: of two files of one name one may have
+    /// another merge, or normalize.
+    ///
+    /// Those of this crate have one where the feature `cache` is on: BLAKE3 of what decides on tokens.
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        None
+    }
+
     /// Appends the tokens of `text` to `tokens`. It is ordinary text throughout: `<|endoftext|>` in it is thirteen
     /// characters, not a control token. Linear in the length of the text, whatever it holds.
     ///
@@ -63,6 +72,14 @@ pub trait Tokenizer: fmt::Debug + Send + Sync {
 
     /// The first control token written out in `text`: where, and which. The longest of those that begin at one place.
     fn find_control(&self, text: &str) -> Option<(Range<usize>, u32)>;
+
+    /// Whether a token is a control token: what a model says with it is not what it would say with the same characters.
+    fn is_control(&self, token: u32) -> bool {
+        let mut bytes = Vec::new();
+        let is_there = self.token_bytes(token, &mut bytes).is_ok();
+        is_there
+            && std::str::from_utf8(&bytes).is_ok_and(|written| self.control_token(written) == Some(token))
+    }
 
     /// Bytes of the longest control token as it is written, where it is known: what follows a place by more than that does not change
     /// which one is found there.

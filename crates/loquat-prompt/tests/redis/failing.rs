@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use loquat_core::ErrorKind;
 use loquat_prompt::cache::remote::Remote;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -66,7 +67,7 @@ async fn a_question_without_an_answer_takes_its_budget_and_no_longer() {
         let node = Node::new(config, "a").await;
         server.pause();
         tokio::time::pause();
-        let (began, before) = (tokio::time::Instant::now(), node.remote.costs());
+        let (began, before) = (tokio::time::Instant::now(), node.tokens.costs());
         assert_eq!(node.check(&asked).await, bytes(&asked));
         let took = began.elapsed();
         // Timers count whole milliseconds.
@@ -75,10 +76,129 @@ async fn a_question_without_an_answer_takes_its_budget_and_no_longer() {
         assert_eq!((stats.asked, stats.failures, stats.misses), (1, 1, 5), "{stats:?}");
         assert_eq!(stats.time, took);
         // And what it cost is learnt: who asks in vain for long asks less.
-        let after = node.remote.costs();
+        let after = node.tokens.costs();
         assert!(after.ask > before.ask && after.pays_from_bytes > before.pays_from_bytes, "{after:?}");
         tokio::time::resume();
         server.resume();
+    }
+}
+
+/// However many questions a prompt is.
+#[tokio::test]
+async fn many_questions_without_answers_take_one_budget() {
+    let server = RedisServer::start(&[]);
+    // Three questions and a half.
+    let asked = texts(0, 1800);
+    let budget = Duration::from_millis(40);
+    let mut config = standalone(server.url());
+    (config.budget, config.failures_to_open) = (budget, 100);
+    let node = Node::new(config, "a").await;
+    server.pause();
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    // Texts that meet in the doorkeeper's table may be computed once more.
+    let computed = node.check(&asked).await;
+    assert!((bytes(&asked)..bytes(&asked) * 5 / 4).contains(&computed), "{computed}");
+    let took = began.elapsed();
+    assert!(took >= budget && took <= budget + Duration::from_millis(1), "{took:?}");
+    assert_eq!(node.remote.stats().asked, 1);
+    tokio::time::resume();
+    server.resume();
+}
+
+#[tokio::test]
+async fn an_outage_says_nothing_of_what_redis_has() {
+    let (mut server, _) = filled(&texts(0, 20)).await;
+    let mut config = standalone(server.url());
+    config.open_for = NEVER;
+    let node = Node::new(config, "a").await;
+    node.check(&texts(0, 20)).await;
+    let before = node.tokens.costs();
+    server.kill();
+    for n in 1..200 {
+        node.check_within(&texts(n * 100, n * 100 + 1)).await;
+    }
+    let (after, stats) = (node.tokens.costs(), node.remote.stats());
+    assert!(stats.refused > 150, "{stats:?}");
+    assert_eq!((after.found, after.ask), (before.found, before.ask), "{stats:?}");
+}
+
+/// What is kept on this side takes a microsecond, and what is written nobody waits for.
+#[tokio::test]
+async fn what_else_is_in_redis_says_nothing_of_tokens() {
+    let (server, _) = filled(&texts(0, 3)).await;
+    let node = Node::new(standalone(server.url()), "a").await;
+    node.check(&texts(0, 3)).await;
+    let before = node.tokens.costs();
+    node.remote.put_fragment("a", "system", 1, "Be kind.");
+    node.remote.flush().await;
+    for _ in 0..200 {
+        assert_eq!(node.remote.fragment("a", "system", 1).await.as_deref(), Some("Be kind."));
+    }
+    assert_eq!(node.tokens.costs(), before);
+    // Another tokenizer or tenant has texts of its own.
+    let other = Node::of(node.remote.clone(), "b");
+    other.check(&texts(100, 120)).await;
+    assert_eq!(node.tokens.costs(), before);
+    assert_ne!(other.tokens.costs().found, before.found);
+}
+
+/// A server that greets and then says nothing more to anybody.
+#[tokio::test]
+async fn who_counts_or_clears_waits_within_the_budget() {
+    let server = RedisServer::start(&[]);
+    let silent: fn(usize, &mut Vec<u8>) = |_, chunk| chunk.clear();
+    let spoiling = Arc::new(Spoiling::default());
+    let port = proxy(server.port, silent, Arc::clone(&spoiling)).await;
+    let mut config = standalone(format!("redis://127.0.0.1:{port}"));
+    config.budget = Duration::from_millis(100);
+    let remote = Remote::try_new(config).unwrap();
+    remote.connect().await.unwrap();
+    spoiling.begun.store(true, Relaxed);
+    let within = |what| tokio::time::timeout(NEVER, what);
+    let error = within(remote.inventory()).await.expect("it ends").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let cleared = tokio::time::timeout(NEVER, remote.clear()).await.expect("it ends");
+    assert_eq!(cleared.unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+/// What waits to be written takes no more memory than was said, and leaves it when it is written.
+#[tokio::test]
+async fn what_waits_to_be_written_is_bounded() {
+    let server = RedisServer::start(&[]);
+    let mut config = standalone(server.url());
+    config.max_write_bytes = 10_000;
+    let node = Node::new(config, "a").await;
+    let text = "x".repeat(3000);
+    for round in 1..4 {
+        for version in 0..10 {
+            node.remote.put_fragment("a", "system", version, &text);
+        }
+        node.remote.flush().await;
+        let stats = node.remote.stats();
+        assert_eq!((stats.written, stats.unwritten), (3 * round, 7 * round), "{stats:?}");
+    }
+}
+
+#[test]
+fn without_a_runtime_nothing_is_written_and_nothing_panics() {
+    let server = RedisServer::start(&[]);
+    let remote = Remote::try_new(standalone(server.url())).unwrap();
+    remote.put_fragment("a", "system", 1, "Be kind.");
+    remote.put_bought_count("a", "m", b"request", 7);
+    assert_eq!(remote.stats().unwritten, 2);
+}
+
+#[tokio::test]
+async fn what_is_to_be_kept_for_ever_is_kept() {
+    let server = RedisServer::start(&[]);
+    for keep_for in [Duration::MAX, Duration::from_secs(u64::MAX / 4000), Duration::ZERO] {
+        let mut config = standalone(server.url());
+        config.keep_for = keep_for;
+        let node = Node::new(config, "a").await;
+        node.remote.put_fragment("a", "system", 1, "Be kind.");
+        node.remote.flush().await;
+        assert_eq!(node.remote.stats().written, 1, "{keep_for:?}");
     }
 }
 
@@ -129,7 +249,7 @@ async fn a_full_server_keeps_what_it_can() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let stats = node.remote.stats();
-    assert!(!stats.is_open && stats.failures == 0, "full is not down: {stats:?}");
+    assert!(!stats.is_open && stats.failures == 0 && stats.errors > 0, "full is not down: {stats:?}");
     let other = Node::new(standalone(server.url()), "a").await;
     other.check(&long[..20]).await;
 }

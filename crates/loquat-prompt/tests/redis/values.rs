@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loquat_core::Result;
+use loquat_core::{ErrorKind, Result};
 
 use loquat_prompt::{
     Tokenizer,
@@ -118,16 +118,16 @@ async fn only_what_is_ours_is_counted_and_removed() {
 async fn what_redis_has_says_nothing_of_the_cost_of_computing() {
     let (server, _) = filled(&texts(0, 20)).await;
     let two = Node::new(standalone(server.url()), "a").await;
-    let before = two.remote.costs();
+    let before = two.tokens.costs();
     for from in 0..20 {
         assert_eq!(two.check(&texts(from, from + 1)).await, 0);
     }
-    let after = two.remote.costs();
+    let after = two.tokens.costs();
     assert_eq!(after.compute_per_kilobyte, before.compute_per_kilobyte, "nothing was computed");
     assert!(after.found > before.found && after.ask != before.ask, "{after:?}");
     // Of the next one is learned what it costs: Redis does not have it.
     two.check(&texts(19, 21)).await;
-    assert_ne!(two.remote.costs().compute_per_kilobyte, before.compute_per_kilobyte);
+    assert_ne!(two.tokens.costs().compute_per_kilobyte, before.compute_per_kilobyte);
 }
 
 #[tokio::test]
@@ -166,6 +166,45 @@ async fn values_that_were_tampered_with_are_not_believed() {
     assert_eq!(Node::new(standalone(server.url()), "a").await.check(&all).await, bytes(&all));
 }
 
+/// Its tokens are somebody's, nobody knows whose.
+#[derive(Debug)]
+struct Nameless;
+
+impl Tokenizer for Nameless {
+    fn name(&self) -> &'static str {
+        "words"
+    }
+
+    fn vocabulary_size(&self) -> u32 {
+        u32::MAX
+    }
+
+    fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
+        Words::default().encode(text, tokens)
+    }
+
+    fn control_token(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn find_control(&self, _: &str) -> Option<(Range<usize>, u32)> {
+        None
+    }
+
+    fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
+        Words::default().token_bytes(token, bytes)
+    }
+}
+
+#[test]
+fn a_tokenizer_that_nothing_tells_from_others_shares_nothing() {
+    let remote = Remote::try_new(standalone("redis://127.0.0.1:1".into())).unwrap();
+    let tokenizer: Arc<dyn Tokenizer> = Arc::new(Nameless);
+    let local = TokenCache::new(CacheLimits::default()).tokenizer("a", &tokenizer);
+    let error = RemoteTokens::try_new(local, remote).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+}
+
 /// Like [`Words`] but for one text, of which it makes more tokens than there are bytes.
 #[derive(Debug)]
 struct Lavish(Words);
@@ -177,6 +216,10 @@ impl Tokenizer for Lavish {
 
     fn vocabulary_size(&self) -> u32 {
         self.0.vocabulary_size()
+    }
+
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        self.0.fingerprint()
     }
 
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {

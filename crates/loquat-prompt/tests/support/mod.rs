@@ -54,6 +54,10 @@ impl Tokenizer for Words {
         u32::MAX
     }
 
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        Some(*b"words, each of them by its hash.")
+    }
+
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
         self.encoded.fetch_add(text.len(), Relaxed);
         Self::each(text, |word| {

@@ -14,6 +14,8 @@ pub(super) struct Breaker {
     /// How often it has opened since the last success.
     openings: u32,
     open_until: Option<Instant>,
+    /// Whether somebody was let through since it opened, of whom nothing has been heard yet.
+    is_probing: bool,
     failures_to_open: u32,
     open_for: Duration,
 }
@@ -24,6 +26,7 @@ impl Breaker {
             failures: 0,
             openings: 0,
             open_until: None,
+            is_probing: false,
             failures_to_open: failures_to_open.max(1),
             open_for,
         }
@@ -36,6 +39,7 @@ impl Breaker {
             None => true,
             Some(until) if now < until => false,
             Some(_) => {
+                self.is_probing = true;
                 self.open(now);
                 true
             }
@@ -43,13 +47,15 @@ impl Breaker {
     }
 
     pub(super) fn succeeded(&mut self) {
-        (self.failures, self.openings, self.open_until) = (0, 0, None);
+        (self.failures, self.openings, self.open_until, self.is_probing) = (0, 0, None, false);
     }
 
     /// `true` where this opens it, or leaves it open.
     pub(super) fn failed(&mut self, now: Instant) -> bool {
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= self.failures_to_open && self.open_until.is_none_or(|until| until <= now) {
+        let is_over = self.open_until.is_none_or(|until| until <= now);
+        // Who was let through fails long before the time is over that the others wait for it.
+        if self.failures >= self.failures_to_open && (is_over || std::mem::take(&mut self.is_probing)) {
             self.openings = self.openings.saturating_add(1);
             self.open(now);
         }
@@ -82,10 +88,31 @@ mod tests {
         assert!(breaker.admits(at(102)), "one");
         assert!(!breaker.admits(at(103)), "alone");
         assert!(breaker.failed(at(110)));
-        assert!(breaker.admits(at(250)));
-        breaker.failed(at(350));
-        assert!(!breaker.admits(at(450)), "longer each time");
+        assert!(!breaker.admits(at(250)) && breaker.admits(at(310)), "longer each time");
         breaker.succeeded();
         assert!(breaker.admits(at(451)) && breaker.admits(at(451)));
+    }
+
+    /// As with the defaults: one that is let through fails within a hundredth of the time that it is left alone for.
+    #[test]
+    fn it_is_left_alone_for_longer_each_time() {
+        let start = Instant::now();
+        let mut breaker = Breaker::new(1, Duration::from_millis(100));
+        let mut now = start;
+        breaker.failed(now);
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let opened = now;
+            while !breaker.admits(now) {
+                now += Duration::from_millis(1);
+            }
+            waits.push((now - opened).as_millis());
+            now += Duration::from_millis(5);
+            assert!(breaker.failed(now) && breaker.failed(now), "who was asked before fails, too");
+        }
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000, 30_000]);
+        breaker.succeeded();
+        assert!(!breaker.is_open(now) && breaker.failed(now) && !breaker.admits(now));
+        assert!(breaker.admits(now + Duration::from_millis(100)), "from the beginning");
     }
 }

@@ -89,18 +89,16 @@ fn message(message: &Message, to: &mut Vec<u8>) -> Option<()> {
             Part::Audio(media) => self::media(3, media, to)?,
             Part::File(media) => self::media(4, media, to)?,
             Part::ToolCall(call) => {
-                tagged(
-                    5,
-                    &[&call.id, &call.name, &call.arguments, call.signature.as_deref().unwrap_or("\0none")],
-                    to,
-                );
+                tagged(5, &[&call.id, &call.name, &call.arguments], to);
+                maybe(call.signature.as_deref(), to);
             }
             Part::ToolResult(result) => {
                 tagged(6, &[&result.call_id, &result.name, &result.content], to);
                 to.push(u8::from(result.is_error));
             }
             Part::Reasoning(reasoning) => {
-                tagged(7, &[&reasoning.text, reasoning.signature.as_deref().unwrap_or("\0none")], to);
+                tagged(7, &[&reasoning.text], to);
+                maybe(reasoning.signature.as_deref(), to);
                 to.push(u8::from(reasoning.redacted));
             }
             Part::Opaque(opaque) => tagged(8, &[&opaque.format, opaque.json.as_str()], to),
@@ -115,8 +113,14 @@ fn tagged(tag: u8, texts: &[&str], to: &mut Vec<u8>) {
     texts.iter().for_each(|text| write_text(text, to));
 }
 
+fn maybe(text: Option<&str>, to: &mut Vec<u8>) {
+    to.push(u8::from(text.is_some()));
+    text.iter().for_each(|text| write_text(text, to));
+}
+
 fn media(tag: u8, media: &Media, to: &mut Vec<u8>) -> Option<()> {
-    tagged(tag, &[&media.media_type, media.name.as_deref().unwrap_or("\0none")], to);
+    tagged(tag, &[&media.media_type], to);
+    maybe(media.name.as_deref(), to);
     match &media.source {
         MediaSource::Bytes(bytes) => {
             to.push(0);
@@ -174,6 +178,11 @@ mod tests {
     fn what_changes_the_answer_changes_the_bytes() {
         let base = || ChatRequest::new("m").with_user("hi");
         let call = ToolCall::new("1", "t", "{}");
+        let signed = |signature: Option<&str>| {
+            let mut signed = ToolCall::new("2", "t", "{}");
+            signed.signature = signature.map(str::to_owned);
+            Part::ToolCall(signed)
+        };
         let mut all: Vec<ChatRequest> = vec![
             base(),
             ChatRequest::new("n").with_user("hi"),
@@ -186,6 +195,9 @@ mod tests {
             base().with_message(Message::new(Role::User, vec![Part::Image(Media::url("u"))])),
             base().with_message(Message::new(Role::User, vec![Part::Image(Media::bytes("image/png", [1]))])),
             base().with_message(Message::new(Role::User, vec![Part::Image(Media::bytes("image/png", [2]))])),
+            base().with_message(Message::new(Role::Assistant, vec![signed(None)])),
+            base().with_message(Message::new(Role::Assistant, vec![signed(Some(""))])),
+            base().with_message(Message::new(Role::Assistant, vec![signed(Some("\0none"))])),
             base().with_tool(Tool::new("t", "", "{}")),
             base().with_tool(Tool::new("", "t", "{}")),
             base().with_temperature(0.0),

@@ -58,10 +58,11 @@ pub struct RemoteConfig {
     pub seal: Secret,
     /// Before every key. Default `loquat`.
     pub prefix: String,
-    /// Longest that a caller waits for Redis, connecting never included. Default 5 ms: sixty round trips on a good network.
+    /// Longest that a caller waits for Redis in one call, however many questions that are, connecting never included. Default 5 ms:
+    /// sixty round trips on a good network.
     pub budget: Duration,
-    /// How long a value is kept. Default a day; up to a tenth more or less, so that what was written together does not
-    /// go together.
+    /// How long a value is kept, up to ten years. Default a day; up to a tenth more or less, so that what was written together does
+    /// not go together.
     pub keep_for: Duration,
     /// Longest value, bytes; larger ones are not written, and not believed. Default 1 MiB.
     pub max_value_bytes: usize,
@@ -74,6 +75,8 @@ pub struct RemoteConfig {
     pub open_for: Duration,
     /// Writes under way at once; more are left out, since a cache need not be complete. Default 64.
     pub max_writes: usize,
+    /// Bytes of values that wait to be written, all together; more are left out. Default 32 MiB.
+    pub max_write_bytes: usize,
     /// Certificates that are trusted for `rediss://`, PEM; the system's where there are none.
     pub trusted_pem: Option<Vec<u8>>,
     /// When Redis is asked for tokens. Default: where that is worth it.
@@ -94,6 +97,7 @@ impl RemoteConfig {
             failures_to_open: 3,
             open_for: Duration::from_millis(500),
             max_writes: 64,
+            max_write_bytes: 32 << 20,
             trusted_pem: None,
             ask: Ask::WhereItPays,
         }

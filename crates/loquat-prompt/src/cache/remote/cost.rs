@@ -1,7 +1,8 @@
 //! What asking costs, what computing costs, and whether asking is worth it.
 //!
-//! Both are learned while running: a round trip of the network, and nanoseconds for a byte of text under one's tokenizer. With p, the
-//! share of texts that Redis was found to have, asking is worth it where p × computing exceeds asking. One look in 256 asks all the
+//! Both are learned while running, by each [`RemoteTokens`](super::RemoteTokens) for itself: what an answer takes that has tokens in it,
+//! and nanoseconds for a byte of text under one's tokenizer. What is written, and what else is kept in Redis, says nothing of these. With p,
+//! the share of texts that Redis was found to have where it answered, asking is worth it where p × computing exceeds asking. One look in 256 asks all the
 //! same, so that a change is noticed.
 
 use std::{

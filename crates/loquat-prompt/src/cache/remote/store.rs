@@ -9,7 +9,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::Poll,
     time::Duration,
@@ -17,15 +17,15 @@ use std::{
 
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::{
+    runtime::Handle,
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
 
+use super::RemoteConfig;
 use super::breaker::Breaker;
 use super::codec::{Kind, Lock, Places, Reader, Sealer, Shelf, write_number};
-use super::cost::CostModel;
 use super::link::{self, Link};
-use super::{Costs, RemoteConfig};
 
 /// Most values asked for at once; the rest of a larger question is a miss.
 pub(super) const MAX_BATCH: usize = 512;
@@ -33,6 +33,8 @@ pub(super) const MAX_BATCH: usize = 512;
 const MIN_SEAL_BYTES: usize = 16;
 /// Longest budget that is kept to; what is longer is meant as none.
 const MAX_BUDGET: Duration = Duration::from_secs(24 * 3600);
+/// Longest that a value is kept: ten years, which Redis can still write down.
+const MAX_KEEP: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Redis as a cache that cannot hurt. Cheap to clone; clones share connection, breaker and what was learned.
 #[derive(Clone)]
@@ -43,8 +45,9 @@ struct Inner {
     sealer: Sealer,
     state: Mutex<State>,
     connecting: AtomicBool,
-    costs: CostModel,
     writes: Arc<Semaphore>,
+    /// Of values that wait to be written.
+    waiting_bytes: AtomicUsize,
     chance: RandomState,
     counters: Counters,
 }
@@ -62,6 +65,7 @@ struct Counters {
     hit_bytes: AtomicU64,
     misses: AtomicU64,
     failures: AtomicU64,
+    errors: AtomicU64,
     refused: AtomicU64,
     disbelieved: AtomicU64,
     written: AtomicU64,
@@ -84,6 +88,8 @@ pub struct RemoteStats {
     pub misses: u64,
     /// Questions that failed or took too long.
     pub failures: u64,
+    /// Questions that Redis answered with an error, such as that it is full or loading.
+    pub errors: u64,
     /// Questions not asked, since the breaker was open or there was no connection.
     pub refused: u64,
     /// Values found that were not believed: cut, changed, of another version, tenant or key.
@@ -94,6 +100,25 @@ pub struct RemoteStats {
     pub unwritten: u64,
     /// Whether Redis is being left alone now.
     pub is_open: bool,
+}
+
+/// What came of a question for several values.
+pub(super) struct ReadAll<T> {
+    /// What was made of each, in order.
+    pub(super) made: Vec<Option<T>>,
+    /// What opens each.
+    pub(super) locks: Vec<Lock>,
+    /// Whether Redis answered.
+    pub(super) is_answered: bool,
+    pub(super) wait: Wait,
+}
+
+/// How long a question took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wait {
+    pub(super) took: Duration,
+    /// Whether that says something of the next time: it was an answer, or all the time that there was.
+    pub(super) is_telling: bool,
 }
 
 /// What is to be written.
@@ -125,8 +150,8 @@ impl Remote {
                 breaker: Breaker::new(config.failures_to_open, config.open_for),
             }),
             connecting: AtomicBool::new(false),
-            costs: CostModel::new(),
             writes: Arc::new(Semaphore::new(config.max_writes.min(Semaphore::MAX_PERMITS))),
+            waiting_bytes: AtomicUsize::new(0),
             chance: RandomState::new(),
             counters: Counters::default(),
             config,
@@ -141,15 +166,6 @@ impl Remote {
         let link = link::connect(&self.0.config).await?;
         lock(&self.0.state).link = Some(link);
         Ok(())
-    }
-
-    /// What was learned of costs.
-    pub fn costs(&self) -> Costs {
-        self.0.costs.costs()
-    }
-
-    pub(super) fn cost_model(&self) -> &CostModel {
-        &self.0.costs
     }
 
     pub(super) fn config(&self) -> &RemoteConfig {
@@ -183,6 +199,7 @@ impl Remote {
             hit_bytes: counters.hit_bytes.load(Relaxed),
             misses: counters.misses.load(Relaxed),
             failures: counters.failures.load(Relaxed),
+            errors: counters.errors.load(Relaxed),
             refused: counters.refused.load(Relaxed),
             disbelieved: counters.disbelieved.load(Relaxed),
             written: counters.written.load(Relaxed),
@@ -233,21 +250,22 @@ impl Remote {
 
     /// Runs a command within the budget.
     async fn run<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Option<T> {
-        self.run_beside(command, || ()).await.0
+        self.run_beside(command, self.0.config.budget, || ()).await.0
     }
 
-    /// Runs a command within the budget, and works while the answer is under way. Whatever is not needed for asking is done then.
+    /// Runs a command within a budget, and works while the answer is under way. Whatever is not needed for asking is done then.
     async fn run_beside<T: redis::FromRedisValue, W>(
         &self,
         command: &redis::Cmd,
+        budget: Duration,
         work: impl FnOnce() -> W,
-    ) -> (Option<T>, W) {
+    ) -> (Option<T>, W, Wait) {
         let began = Instant::now();
-        let Some(mut link) = self.link(began) else { return (None, work()) };
+        let Some(mut link) = self.link(began) else { return (None, work(), Wait::default()) };
         self.0.counters.asked.fetch_add(1, Relaxed);
         // Its timer is armed before this task waits for the first time: the runtime then sleeps until no later than that anyway, and need
         // not be woken to be told, which is a write and a look at the sockets in vain.
-        let until = began + self.0.config.budget.min(MAX_BUDGET);
+        let until = began + budget.min(MAX_BUDGET);
         let mut question = pin!(timeout_at(until, link.query(command)));
         let (answered, worked) = match poll_fn(|cx| Poll::Ready(question.as_mut().poll(cx))).await {
             Poll::Ready(answered) => (answered, work()),
@@ -261,32 +279,30 @@ impl Remote {
         let took = began.elapsed();
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.0.counters.waited_nanos.fetch_add(nanos, Relaxed);
-        let value = match answered {
+        match answered {
             Ok(Ok(value)) => {
                 lock(&self.0.state).breaker.succeeded();
-                self.0.costs.asked(took);
-                Some(value)
+                (Some(value), worked, Wait { took, is_telling: true })
             }
             // Full, read-only, loading: Redis is well, and has nothing for us.
             Ok(Err(error))
                 if matches!(error.kind(), redis::ErrorKind::Server(_) | redis::ErrorKind::Extension)
                     && !is_moved(&error) =>
             {
-                None
+                self.0.counters.errors.fetch_add(1, Relaxed);
+                (None, worked, Wait { took, is_telling: false })
             }
             Ok(Err(_)) => {
                 self.failed();
                 lock(&self.0.state).link = None;
-                None
+                (None, worked, Wait { took, is_telling: false })
             }
             Err(_) => {
-                // It has cost its caller that long.
-                self.0.costs.asked(took);
                 self.failed();
-                None
+                // It has cost its caller that long.
+                (None, worked, Wait { took, is_telling: true })
             }
-        };
-        (value, worked)
+        }
     }
 
     /// What is made of the content under a key.
@@ -297,41 +313,44 @@ impl Remote {
         make: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Option<T> {
         let mut command = redis::cmd("GET");
-        let (value, lock) = self.run_beside(command.arg(key), || self.lock(shelf, key, &[])).await;
+        let budget = self.0.config.budget;
+        let (value, lock, _) = self.run_beside(command.arg(key), budget, || self.lock(shelf, key, &[])).await;
         let value: Option<Vec<u8>> = value.flatten();
         let made = value.and_then(|value| self.open(shelf, &lock, &value, make));
         self.count(u64::from(made.is_some()), 1);
         made
     }
 
-    /// What is made of the contents under these keys, in their order, asked for at once, and what opens each, found out meanwhile.
+    /// What is made of the contents under these keys, asked for at once and within that time, and what opens each, found out meanwhile.
     pub(super) async fn read_all<T>(
         &self,
         shelf: &Shelf,
         keys: &[String],
+        budget: Duration,
         locks: impl FnOnce() -> Vec<Lock>,
         mut make: impl FnMut(usize, &[u8]) -> Option<T>,
-    ) -> (Vec<Option<T>>, Vec<Lock>) {
+    ) -> ReadAll<T> {
         let asked = keys.get(..keys.len().min(MAX_BATCH)).unwrap_or_default();
-        let (values, locks) = if let [key] = asked {
+        let (values, locks, wait) = if let [key] = asked {
             let mut command = redis::cmd("GET");
-            let (value, locks) = self.run_beside(command.arg(key), locks).await;
+            let (value, locks, wait) = self.run_beside(command.arg(key), budget, locks).await;
             let value: Option<Option<Vec<u8>>> = value;
-            (vec![value.flatten()], locks)
+            (value.map(|value| vec![value]), locks, wait)
         } else {
             let mut command = redis::cmd("MGET");
-            let (values, locks) = self.run_beside(command.arg(asked), locks).await;
+            let (values, locks, wait) = self.run_beside(command.arg(asked), budget, locks).await;
             let values: Option<Vec<Option<Vec<u8>>>> = values;
-            (values.filter(|values| values.len() == asked.len()).unwrap_or_default(), locks)
+            (values.filter(|values| values.len() == asked.len()), locks, wait)
         };
-        let opened = values.into_iter().zip(&locks).enumerate();
+        let is_answered = values.is_some();
+        let opened = values.into_iter().flatten().zip(&locks).enumerate();
         let mut made: Vec<Option<T>> = opened
             .map(|(index, (value, lock))| self.open(shelf, lock, &value?, |content| make(index, content)))
             .collect();
         made.resize_with(keys.len(), || None);
         let hits = made.iter().flatten().count();
         self.count(hits as u64, made.len() as u64);
-        (made, locks)
+        ReadAll { made, locks, is_answered, wait }
     }
 
     fn count(&self, hits: u64, of: u64) {
@@ -363,7 +382,7 @@ impl Remote {
         Item { lock: self.lock(shelf, &key, &[]), key, content }
     }
 
-    /// Writes contents beside the caller; what cannot be written now is left out.
+    /// Writes contents beside the caller; what cannot be written now, or where no runtime would do it, is left out.
     pub(super) fn write(&self, shelf: &Shelf, items: Vec<Item>) {
         let given = items.len();
         let items: Vec<(String, Vec<u8>)> = items
@@ -375,13 +394,15 @@ impl Remote {
         if items.is_empty() {
             return;
         }
-        let Ok(permit) = Arc::clone(&self.0.writes).try_acquire_owned() else {
+        let waiting = Waiting::new(self, items.iter().map(|(_, value)| value.len()).sum());
+        let permit = Arc::clone(&self.0.writes).try_acquire_owned();
+        let (Some(mut waiting), Ok(permit), Ok(runtime)) = (waiting, permit, Handle::try_current()) else {
             self.0.counters.unwritten.fetch_add(items.len() as u64, Relaxed);
             return;
         };
-        let this = self.clone();
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             for (key, value) in items {
+                let (this, bytes) = (&waiting.remote, value.len());
                 let keep_for = this.keep_for(&key);
                 let millis = u64::try_from(keep_for.as_millis()).unwrap_or(u64::MAX).max(1);
                 let mut command = redis::cmd("SET");
@@ -389,6 +410,7 @@ impl Remote {
                 let done = this.run::<()>(&command).await;
                 let counters = &this.0.counters;
                 if done.is_some() { &counters.written } else { &counters.unwritten }.fetch_add(1, Relaxed);
+                waiting.written(bytes);
             }
             drop(permit);
         });
@@ -397,7 +419,7 @@ impl Remote {
     /// A tenth more or less, by chance.
     fn keep_for(&self, key: &str) -> Duration {
         let chance = self.0.chance.hash_one((key, Instant::now())) % 2001;
-        self.0.config.keep_for.mul_f64(0.9 + chance as f64 / 10_000.0)
+        self.0.config.keep_for.min(MAX_KEEP).mul_f64(0.9 + chance as f64 / 10_000.0)
     }
 
     /// A prompt fragment of that name and version, if the fleet has it. Versions never change: a new text is a new version.
@@ -407,7 +429,7 @@ impl Remote {
         self.read(&shelf, &key, |content| String::from_utf8(content.to_vec()).ok()).await
     }
 
-    /// Gives the fleet a prompt fragment.
+    /// Gives the fleet a prompt fragment, beside the caller. Outside of a runtime it is left out.
     pub fn put_fragment(&self, tenant: &str, name: &str, version: u64, text: &str) {
         let shelf = self.shelf(Kind::Fragment, tenant);
         let key = self.key(&shelf, &[name.as_bytes(), &version.to_le_bytes()]);
@@ -425,7 +447,7 @@ impl Remote {
         self.read(&shelf, &key, number).await
     }
 
-    /// Remembers such a count for the fleet.
+    /// Remembers such a count for the fleet, beside the caller. Outside of a runtime it is left out.
     pub fn put_bought_count(&self, tenant: &str, model: &str, request: &[u8], tokens: u64) {
         let shelf = self.shelf(Kind::Count, tenant);
         let key = self.key(&shelf, &[model.as_bytes(), request]);
@@ -439,6 +461,32 @@ impl Remote {
         let all = u32::try_from(self.0.config.max_writes).unwrap_or(u32::MAX);
         // Closed never; and what is acquired is given back at once.
         drop(self.0.writes.acquire_many(all).await);
+    }
+}
+
+/// Values that wait to be written, as long as they do; also where their task is dropped.
+struct Waiting {
+    remote: Remote,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// `None` where so much waits already that these find no place.
+    fn new(remote: &Remote, bytes: usize) -> Option<Self> {
+        let waiting = Self { remote: remote.clone(), bytes };
+        let before = remote.0.waiting_bytes.fetch_add(bytes, Relaxed);
+        (before.saturating_add(bytes) <= remote.0.config.max_write_bytes).then_some(waiting)
+    }
+
+    fn written(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.remote.0.waiting_bytes.fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.remote.0.waiting_bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
 

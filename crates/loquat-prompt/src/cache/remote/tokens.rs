@@ -1,47 +1,50 @@
 //! Tokens from the fleet, where that is cheaper than computing them.
 
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use loquat_core::Result;
+use loquat_core::{Error, ErrorKind, Result};
 
-use super::Remote;
 use super::codec::{Lock, Places};
+use super::cost::CostModel;
 use super::packing::{pack, unpack};
-use super::store::{Item, MAX_BATCH};
+use super::store::{Item, MAX_BATCH, ReadAll};
+use super::{Costs, Remote};
 use crate::{
     Tokenizer,
     cache::cached::{CachedTokenizer, Missing},
 };
 
-/// What the tokens of a probe text tell of a tokenizer: two vocabularies of one name, or two versions of one, differ in it.
-const PROBE: &str = "The quick brown fox can't jump over 12345 lazy dogs; naïve café, 漢字かな 한국어 العربية 😀👩‍👩‍👧 \
-    fn main() { println!(\"{:?}\", x+=1); }\n\n\t  <|endoftext|> https://example.com/a?b=c&d=%20 ÀÉÎõü ßẞ ﬁ \u{200d}\r\n";
-
 /// Up to so many bytes are digested and copied while Redis answers, which takes less time than the way there and back. With more that is
 /// done before, since the time of an answer is bounded, and learnt from.
 const MAX_BESIDE_BYTES: usize = 32 << 10;
 
-/// A cached tokenizer with Redis behind it.
+/// A cached tokenizer with Redis behind it. Clones share what was learned of costs.
 #[derive(Debug, Clone)]
 pub struct RemoteTokens {
     local: CachedTokenizer,
     remote: Remote,
     places: Places,
+    costs: Arc<CostModel>,
 }
 
 impl RemoteTokens {
     /// Puts Redis behind a cached tokenizer.
     ///
+    /// The first one for a tokenizer takes some milliseconds, in which its fingerprint is made.
+    ///
     /// # Errors
-    /// As [`Tokenizer::encode`]: the tokenizer is tried on a text.
+    /// [`ErrorKind::Unsupported`] for a tokenizer without a [fingerprint](Tokenizer::fingerprint), which nothing tells from others.
     pub fn try_new(local: CachedTokenizer, remote: Remote) -> Result<Self> {
-        let mut tokens = Vec::new();
-        local.inner().encode(PROBE, &mut tokens)?;
-        let mut fingerprint = local.name().as_bytes().to_vec();
-        fingerprint.extend_from_slice(&local.vocabulary_size().to_le_bytes());
-        tokens.iter().for_each(|token| fingerprint.extend_from_slice(&token.to_le_bytes()));
-        let places = remote.places(local.tenant(), blake3::hash(&fingerprint).as_bytes());
-        Ok(Self { local, remote, places })
+        let Some(fingerprint) = local.fingerprint() else {
+            let what = format!("the tokenizer {} has no fingerprint that tells it from others", local.name());
+            return Err(Error::new(ErrorKind::Unsupported, what));
+        };
+        let places = remote.places(local.tenant(), &fingerprint);
+        Ok(Self { local, remote, places, costs: Arc::new(CostModel::new()) })
     }
 
     /// The tokenizer in front.
@@ -49,9 +52,15 @@ impl RemoteTokens {
         &self.local
     }
 
+    /// What was learned of costs, for this tokenizer and tenant.
+    pub fn costs(&self) -> Costs {
+        self.costs.costs()
+    }
+
     /// Sees to it that the tokens of these texts are in the local cache: asks Redis for all that are missing at once, where that
     /// pays, computes the rest, and gives Redis what it did not have. Long texts go by their segments, there as here, so that of
-    /// one that has grown only the new end is missing. Afterwards [`CachedTokenizer::tokens`] answers.
+    /// one that has grown only the new end is missing. Afterwards [`CachedTokenizer::tokens`] answers. More than 512 segments are several
+    /// questions, which together wait for Redis no longer than [`RemoteConfig::budget`](super::RemoteConfig::budget).
     ///
     /// # Errors
     /// As [`Tokenizer::encode`]; never for what Redis does.
@@ -71,24 +80,29 @@ impl RemoteTokens {
         }
         let mut seen = HashSet::new();
         missing.retain(|missing: &Missing<'_>| seen.insert(missing.text));
+        let budget = self.remote.config().budget;
+        let mut waited = Duration::ZERO;
         for some in missing.chunks(MAX_BATCH) {
-            self.fetch(some).await?;
+            // With less than half of it left an answer would come too late from a Redis that is well, and be held against it.
+            let left = Some(budget.saturating_sub(waited)).filter(|left| *left >= budget / 2);
+            waited += self.fetch(some, left).await?;
         }
         long.into_iter().try_for_each(|text| self.local.put_together(text))
     }
 
-    /// Sees to it that these are in the local cache.
-    async fn fetch(&self, missing: &[Missing<'_>]) -> Result<()> {
+    /// Sees to it that these are in the local cache, and says how long Redis was waited for. Without time left it is not asked.
+    async fn fetch(&self, missing: &[Missing<'_>], left: Option<Duration>) -> Result<Duration> {
         let bytes: usize = missing.iter().map(|missing| missing.text.len()).sum();
         if bytes == 0 {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
-        if !self.remote.cost_model().pays(self.remote.config().ask, bytes) {
-            return self.compute(missing.iter().map(|missing| missing.text), bytes);
-        }
-        let wanted = self.ask(missing, bytes).await;
+        let Some(left) = left.filter(|_| self.costs.pays(self.remote.config().ask, bytes)) else {
+            self.compute(missing.iter().map(|missing| missing.text), bytes)?;
+            return Ok(Duration::ZERO);
+        };
+        let (wanted, waited) = self.ask(missing, bytes, left).await;
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(waited);
         }
         let bytes = wanted.iter().map(|wanted| wanted.text.len()).sum();
         self.compute(wanted.iter().map(|wanted| wanted.text), bytes)?;
@@ -98,7 +112,7 @@ impl RemoteTokens {
         });
         let items = items.collect::<Result<Vec<_>>>()?;
         self.remote.write(self.places.shelf(), items);
-        Ok(())
+        Ok(waited)
     }
 
     /// Sees to it that these texts, so many bytes, are in the local cache, and learns what that costs.
@@ -107,12 +121,17 @@ impl RemoteTokens {
         for text in texts {
             self.local.prepare(text)?;
         }
-        self.remote.cost_model().computed(bytes, began.elapsed());
+        self.costs.computed(bytes, began.elapsed());
         Ok(())
     }
 
-    /// Those of these texts, so many bytes, that Redis did not have.
-    async fn ask<'t>(&self, missing: &[Missing<'t>], bytes: usize) -> Vec<Wanted<'t>> {
+    /// Those of these texts, so many bytes, that Redis did not have, and how long that took.
+    async fn ask<'t>(
+        &self,
+        missing: &[Missing<'t>],
+        bytes: usize,
+        left: Duration,
+    ) -> (Vec<Wanted<'t>>, Duration) {
         let shelf = self.places.shelf();
         let keys: Vec<String> = missing.iter().map(|missing| self.places.key(missing.text)).collect();
         let prepare = || {
@@ -132,7 +151,11 @@ impl RemoteTokens {
         let tokens = |index: usize, content: &[u8]| {
             unpack(content, self.local.vocabulary_size(), missing.get(index)?.text.len())
         };
-        let (found, locks) = self.remote.read_all(shelf, &keys, locks, tokens).await;
+        let ReadAll { made: found, locks, is_answered, wait } =
+            self.remote.read_all(shelf, &keys, left, locks, tokens).await;
+        if wait.is_telling {
+            self.costs.asked(wait.took);
+        }
         let mut wanted = Vec::new();
         let places = keys.into_iter().zip(locks).zip(copies);
         for ((missing, tokens), ((key, lock), copy)) in missing.iter().zip(found).zip(places) {
@@ -141,8 +164,10 @@ impl RemoteTokens {
                 None => wanted.push(Wanted { text: missing.text, key, lock }),
             }
         }
-        self.remote.cost_model().found(missing.len() - wanted.len(), missing.len());
-        wanted
+        if is_answered {
+            self.costs.found(missing.len() - wanted.len(), missing.len());
+        }
+        (wanted, wait.took)
     }
 }
 

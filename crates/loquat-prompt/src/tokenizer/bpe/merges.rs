@@ -46,6 +46,13 @@ fn place(key: u64, shift: u32) -> usize {
 }
 
 impl Merges {
+    /// Tells what tokens are made of, and in which order.
+    #[cfg(feature = "cache")]
+    pub(super) fn tell(&self, tell: &mut dyn FnMut(&[u8])) {
+        tell(&(self.halves.len() as u64).to_le_bytes());
+        self.halves.iter().flatten().chain(&self.early).for_each(|token| tell(&token.to_le_bytes()));
+    }
+
     /// All tokens by the two they were made of. At most 2²⁰ of them, of which the first 256 are these bytes. In `early`, in order,
     /// those within which a merge comes before one that it needs.
     pub(super) fn new(first: &[u8; 256], halves: Vec<[Token; 2]>, early: Vec<Token>) -> Self {

@@ -134,6 +134,16 @@ impl Vocabulary {
         self.bytes.get(start as usize..end as usize)
     }
 
+    /// Tells all that decides on a word's tokens: their bytes, what they are made of, and which are whole words alone.
+    #[cfg(feature = "cache")]
+    pub(crate) fn tell(&self, tell: &mut dyn FnMut(&[u8])) {
+        tell(&(self.starts.len() as u64).to_le_bytes());
+        self.starts.iter().for_each(|start| tell(&start.to_le_bytes()));
+        tell(&self.bytes);
+        tell(&[u8::from(self.whole.is_empty())]);
+        self.merges.tell(tell);
+    }
+
     /// Encodes up to [`BATCH`](super::BATCH) words one after the other from `at` on, where `ends` says that they end. `go_on` is
     /// asked behind the last of them at least, and behind a long one; whether to go on is the answer.
     #[inline]

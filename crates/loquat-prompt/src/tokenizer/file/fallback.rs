@@ -1,19 +1,25 @@
 //! Any other `tokenizer.json`, by Hugging Face's own `tokenizers`: the slower engine, for what ours refuses (SentencePiece's
 //! vocabularies as in Gemma and Llama 2, Unigram, WordPiece, other patterns).
 //!
-//! The library would take control tokens out of any text, and a user's words must not become such: so it is built again without
-//! the file's added tokens, which are looked for in markup alone. White space among them is text and stays. Stands on 0.23 and not
-//! on the release candidate of 1.0, which can read a file but not be built from parts (its README of rc.3: "the `Tokenizer` object
-//! model and `from_pretrained`" are still absent).
+//! The library would take control tokens out of any text, and a user's words must not become such: so it is built from the file's
+//! parts without them, neither added to the model nor in it (`model`), and they are looked for in markup alone. White space among
+//! the added tokens is text and stays. Stands on 0.23 and not on the release candidate of 1.0, which can read a file but not be
+//! built from parts (its README of rc.3: "the `Tokenizer` object model and `from_pretrained`" are still absent).
+
+mod model;
 
 use std::{fmt, ops::Range, sync::Arc};
 
 use loquat_core::{Error, ErrorKind, Result};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokenizers::{AddedToken, Tokenizer as Library};
+use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, Tokenizer as Library};
 
-use super::{MAX_ADDED, MAX_ADDED_BYTES, MAX_FILE_BYTES, MAX_TOKENS, letters, quoted, refused};
+use super::{
+    MAX_ADDED, MAX_ADDED_BYTES, MAX_FILE_BYTES, MAX_TOKENS,
+    json::{Added, Setting},
+    letters, quoted, refused,
+};
 use crate::tokenizer::{Controls, Tokenizer, unknown_token};
 
 /// A `tokenizer.json` by the library.
@@ -23,6 +29,8 @@ pub(super) struct Fallback {
     controls: Controls,
     spelling: Spelling,
     size: u32,
+    #[cfg(feature = "cache")]
+    fingerprint: [u8; 32],
 }
 
 /// How a token's text says its bytes.
@@ -36,12 +44,19 @@ enum Spelling {
     Words,
 }
 
+/// The file. What it truncates, pads and puts around a text is not this module's business.
 #[derive(Deserialize)]
-struct Outline {
+struct File<'j> {
     #[serde(default)]
-    decoder: Value,
-    #[serde(rename = "model")]
-    _model: IgnoredAny,
+    added_tokens: Vec<Added>,
+    #[serde(borrow, default)]
+    normalizer: Setting<'j>,
+    #[serde(borrow, default)]
+    pre_tokenizer: Setting<'j>,
+    #[serde(borrow, default)]
+    decoder: Setting<'j>,
+    #[serde(borrow)]
+    model: model::Model<'j>,
 }
 
 impl Fallback {
@@ -49,50 +64,66 @@ impl Fallback {
         if json.len() > MAX_FILE_BYTES {
             return Err(refused("it is larger than 128 MiB"));
         }
-        let outline: Outline = serde_json::from_slice(json).map_err(|error| super::json::unread(&error))?;
-        let spelling = spelling(&outline.decoder)?;
-        let read = Library::from_bytes(json).map_err(|error| refused(&cut(&error.to_string())))?;
-        let mut library = Library::new(read.get_model().clone());
-        library
-            .with_normalizer(read.get_normalizer().cloned())
-            .map_err(|error| refused(&cut(&error.to_string())))?;
-        library.with_pre_tokenizer(read.get_pre_tokenizer().cloned());
-        let is_normalizing = read.get_normalizer().is_some();
-        let (mut texts, mut controls) = (Vec::new(), Vec::new());
-        for (id, token) in read.get_added_tokens_decoder() {
-            check(&token, is_normalizing)?;
-            if token.content.chars().all(|letter| letter.is_whitespace() || letter == '▁') {
-                texts.push((id, token));
-            } else {
-                controls.push((token.content, id));
-            }
-        }
-        // In an order of their own: new ones get numbers by it.
-        texts.sort_by_key(|(id, _)| *id);
-        if texts.len() + controls.len() > MAX_ADDED * 4 {
+        let file: File<'_> = serde_json::from_slice(json).map_err(|error| super::json::unread(&error))?;
+        let spelling = spelling(&file.decoder.read()?)?;
+        let normalizer: Option<NormalizerWrapper> = read(&file.normalizer, "normalizer")?;
+        let pre_tokenizer: Option<PreTokenizerWrapper> = read(&file.pre_tokenizer, "pre-tokenizer")?;
+        if file.added_tokens.len() > MAX_ADDED * 4 {
             return Err(refused("it has more than 16,384 added tokens"));
         }
-        let added: Vec<AddedToken> = texts.iter().map(|(_, token)| token.clone()).collect();
+        for token in &file.added_tokens {
+            check(token, normalizer.is_some())?;
+        }
+        let is_text =
+            |token: &&Added| token.content.chars().all(|letter| letter.is_whitespace() || letter == '▁');
+        let (mut texts, controls): (Vec<&Added>, Vec<&Added>) = file.added_tokens.iter().partition(is_text);
+        let added = model::AddedTokens {
+            all: &file.added_tokens,
+            controls: controls.iter().map(|token| token.content.as_str()).collect(),
+        };
+        let mut library = Library::new(file.model.build(&added)?);
+        library.with_normalizer(normalizer).map_err(|error| refused(&cut(&error.to_string())))?;
+        library.with_pre_tokenizer(pre_tokenizer);
+        // In an order of their own: new ones get numbers by it.
+        texts.sort_by_key(|token| token.id);
+        let added = texts
+            .iter()
+            .map(|token| AddedToken::from(token.content.as_str(), false).normalized(token.normalized));
         library
-            .add_tokens(added)
+            .add_tokens(added.collect::<Vec<_>>())
             .map_err(|error| refused(&format!("its added tokens: {}", cut(&error.to_string()))))?;
-        if let Some((_, token)) =
-            texts.iter().find(|(id, token)| library.token_to_id(&token.content) != Some(*id))
+        if let Some(token) = texts.iter().find(|token| library.token_to_id(&token.content) != Some(token.id))
         {
             return Err(refused(&format!("its added token {} is numbered anew", quoted(&token.content))));
         }
         let vocabulary = library.get_vocab(true);
-        let greatest = vocabulary.values().chain(controls.iter().map(|(_, id)| id)).max();
+        let greatest = vocabulary.values().copied().chain(controls.iter().map(|token| token.id)).max();
         let size = greatest.map_or(0, |id| id.saturating_add(1));
         if size as usize > MAX_TOKENS {
             return Err(refused("a token has a number above a million"));
         }
-        Ok(Self { name: name.to_owned(), library, controls: Controls::try_new(controls)?, spelling, size })
+        let controls = Controls::try_new(controls.iter().map(|token| (token.content.clone(), token.id)))?;
+        Ok(Self {
+            name: name.to_owned(),
+            library,
+            controls,
+            spelling,
+            size,
+            // Which parts of it decide is the library's business.
+            #[cfg(feature = "cache")]
+            fingerprint: blake3::derive_key("loquat tokenizer.json by tokenizers 0.23", json),
+        })
     }
 }
 
+/// A part of the library, if the file asks for it.
+fn read<T: DeserializeOwned>(setting: &Setting<'_>, what: &str) -> Result<Option<T>> {
+    serde_json::from_value(setting.read()?)
+        .map_err(|error| refused(&format!("its {what} is not understood: {}", cut(&error.to_string()))))
+}
+
 /// Whether an added token is as simple as control tokens are.
-fn check(token: &AddedToken, is_normalizing: bool) -> Result<()> {
+fn check(token: &Added, is_normalizing: bool) -> Result<()> {
     let named = |what: &str| Err(refused(&format!("its added token {} {what}", quoted(&token.content))));
     if token.content.is_empty() || token.content.len() > MAX_ADDED_BYTES {
         return named("is empty or longer than 256 bytes");
@@ -148,6 +179,11 @@ impl Tokenizer for Fallback {
         self.size
     }
 
+    #[cfg(feature = "cache")]
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        Some(self.fingerprint)
+    }
+
     fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<()> {
         if text.is_empty() {
             return Ok(());
@@ -166,6 +202,10 @@ impl Tokenizer for Fallback {
 
     fn find_control(&self, text: &str) -> Option<(Range<usize>, u32)> {
         self.controls.find(text)
+    }
+
+    fn is_control(&self, token: u32) -> bool {
+        self.controls.written(token).is_some()
     }
 
     fn token_bytes(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
@@ -205,6 +245,6 @@ impl fmt::Debug for Fallback {
 }
 
 /// Read by the library, whatever ours would say.
-pub(super) fn read(name: &str, json: &[u8]) -> Result<Arc<dyn Tokenizer>> {
+pub(super) fn tokenizer(name: &str, json: &[u8]) -> Result<Arc<dyn Tokenizer>> {
     Ok(Arc::new(Fallback::read(name, json)?))
 }

@@ -10,30 +10,53 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{MAX_MERGES, MAX_TOKENS, quoted, refused};
 
+/// Longest of a file's settings, bytes. The longest in use, a table of characters in SentencePiece's normalizers, has half a megabyte.
+const MAX_SETTING_BYTES: usize = 2 << 20;
+
+/// A part of the file whose form is its own, as it is written: read as a [`Value`] it may take twenty times as much memory.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Setting<'j>(#[serde(borrow)] Option<&'j RawValue>);
+
+impl Setting<'_> {
+    pub(super) fn read(&self) -> Result<Value> {
+        let Some(raw) = self.0 else { return Ok(Value::Null) };
+        if raw.get().len() > MAX_SETTING_BYTES {
+            return Err(refused("one of its settings is longer than 2 MiB"));
+        }
+        serde_json::from_str(raw.get()).map_err(|error| unread(&error))
+    }
+}
+
 /// All but the model.
+#[derive(Debug)]
+pub(super) struct Outline {
+    pub(super) added_tokens: Vec<Added>,
+    pub(super) normalizer: Value,
+    pub(super) pre_tokenizer: Value,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Outline {
+struct File<'j> {
     #[serde(default, rename = "version")]
     _version: IgnoredAny,
+    truncation: Option<IgnoredAny>,
+    padding: Option<IgnoredAny>,
     #[serde(default)]
-    truncation: Value,
-    #[serde(default)]
-    padding: Value,
-    #[serde(default)]
-    pub(super) added_tokens: Vec<Added>,
-    #[serde(default)]
-    pub(super) normalizer: Value,
-    #[serde(default)]
-    pub(super) pre_tokenizer: Value,
+    added_tokens: Vec<Added>,
+    #[serde(borrow, default)]
+    normalizer: Setting<'j>,
+    #[serde(borrow, default)]
+    pre_tokenizer: Setting<'j>,
     #[serde(default, rename = "post_processor")]
     _post_processor: IgnoredAny,
-    #[serde(default)]
-    decoder: Value,
+    #[serde(borrow, default)]
+    decoder: Setting<'j>,
     model: Kind,
 }
 
@@ -63,20 +86,23 @@ pub(super) struct Added {
 
 impl Outline {
     pub(super) fn read(json: &[u8]) -> Result<Self> {
-        let outline: Self = serde_json::from_slice(json).map_err(|error| unread(&error))?;
-        match &outline.model.kind {
+        let file: File<'_> = serde_json::from_slice(json).map_err(|error| unread(&error))?;
+        match &file.model.kind {
             Some(kind) if kind != "BPE" => {
                 return Err(refused(&format!("its model is {}, not BPE", quoted(kind))));
             }
             _ => {}
         }
-        for (name, value) in [("truncation", &outline.truncation), ("padding", &outline.padding)] {
-            if !value.is_null() {
+        for (name, is_asked_for) in
+            [("truncation", file.truncation.is_some()), ("padding", file.padding.is_some())]
+        {
+            if is_asked_for {
                 return Err(refused(&format!("it asks for `{name}`, which is not supported")));
             }
         }
-        match outline.decoder.get("type").and_then(Value::as_str) {
-            None if outline.decoder.is_null() => {}
+        let decoder = file.decoder.read()?;
+        match decoder.get("type").and_then(Value::as_str) {
+            None if decoder.is_null() => {}
             Some("ByteLevel") => {}
             other => {
                 return Err(refused(&format!(
@@ -85,7 +111,8 @@ impl Outline {
                 )));
             }
         }
-        Ok(outline)
+        let (normalizer, pre_tokenizer) = (file.normalizer.read()?, file.pre_tokenizer.read()?);
+        Ok(Self { added_tokens: file.added_tokens, normalizer, pre_tokenizer })
     }
 }
 
@@ -110,8 +137,7 @@ impl<'j> Model<'j> {
         struct Fields<'j> {
             #[serde(default, rename = "type")]
             _kind: IgnoredAny,
-            #[serde(default)]
-            dropout: Value,
+            dropout: Option<IgnoredAny>,
             /// For what has no token. Every byte has one here, so it never comes up, fused or not.
             #[serde(default, rename = "unk_token")]
             _unk_token: IgnoredAny,
@@ -133,7 +159,7 @@ impl<'j> Model<'j> {
         let File { model } = serde_json::from_slice(json).map_err(|error| unread(&error))?;
         let is_there = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
         let asked_for = [
-            ("dropout", !model.dropout.is_null()),
+            ("dropout", model.dropout.is_some()),
             ("continuing_subword_prefix", is_there(&model.continuing_subword_prefix)),
             ("end_of_word_suffix", is_there(&model.end_of_word_suffix)),
             ("byte_fallback", model.byte_fallback),
@@ -178,7 +204,7 @@ impl<'de: 'j, 'j> Deserialize<'de> for Text<'j> {
 }
 
 #[derive(Debug)]
-struct Vocab<'j>(Vec<(Text<'j>, u32)>);
+pub(super) struct Vocab<'j>(pub(super) Vec<(Text<'j>, u32)>);
 
 impl<'de: 'j, 'j> Deserialize<'de> for Vocab<'j> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -204,7 +230,7 @@ impl<'de: 'j, 'j> Deserialize<'de> for Vocab<'j> {
 }
 
 #[derive(Debug)]
-struct Merges<'j>(Vec<[Text<'j>; 2]>);
+pub(super) struct Merges<'j>(pub(super) Vec<[Text<'j>; 2]>);
 
 impl<'de: 'j, 'j> Deserialize<'de> for Merges<'j> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

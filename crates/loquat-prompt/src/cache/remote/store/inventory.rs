@@ -4,20 +4,22 @@
 use std::collections::BTreeMap;
 
 use loquat_core::{Error, ErrorKind, Result};
+use tokio::time::timeout;
 
 use super::{
     super::{
         codec::Kind,
         link::{self, Link},
     },
-    Remote, lock,
+    MAX_BUDGET, Remote, lock,
 };
 
 impl Remote {
     /// Removes every value below the prefix from a standalone or sentinel-led server; how many. For `loquat cache clear`.
     ///
     /// # Errors
-    /// Redis cannot be asked, or is a cluster, whose nodes are cleared by its own tools.
+    /// Redis cannot be asked, does not answer within [`RemoteConfig::budget`](super::RemoteConfig::budget), which each of the questions
+    /// has, or is a cluster, whose nodes are cleared by its own tools.
     pub async fn clear(&self) -> Result<u64> {
         let mut link = self.whole_link().await?;
         let (mut cursor, mut removed) = (0, 0);
@@ -29,7 +31,7 @@ impl Remote {
                 for (_, key) in &keys {
                     unlink.arg(key);
                 }
-                removed += link.query::<u64>(&unlink).await.map_err(unasked)?;
+                removed += self.told::<u64>(&mut link, &unlink).await?;
             }
             if cursor == 0 {
                 return Ok(removed);
@@ -62,9 +64,21 @@ impl Remote {
         let prefix = self.0.config.prefix.as_str();
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(format!("{}:*", literal(prefix))).arg("COUNT").arg(512);
-        let (cursor, keys): (u64, Vec<Vec<u8>>) = link.query(&scan).await.map_err(unasked)?;
+        let (cursor, keys): (u64, Vec<Vec<u8>>) = self.told(link, &scan).await?;
         let ours = keys.into_iter().filter_map(|key| Some((kind(&key, prefix)?, key)));
         Ok((cursor, ours.collect()))
+    }
+
+    /// What the server says to one question, within the budget.
+    async fn told<T: redis::FromRedisValue>(&self, link: &mut Link, command: &redis::Cmd) -> Result<T> {
+        let budget = self.0.config.budget.min(MAX_BUDGET);
+        let Ok(told) = timeout(budget, link.query(command)).await else {
+            let what = format!("the remote cache has said nothing for {budget:?}");
+            return Err(Error::new(ErrorKind::Timeout, what));
+        };
+        told.map_err(|error| {
+            Error::new(ErrorKind::Connection, "the remote cache cannot be asked").with_source(error)
+        })
     }
 
     /// A connection to a server that holds everything, made now if there is none.
@@ -96,10 +110,6 @@ fn kind(key: &[u8], prefix: &str) -> Option<Kind> {
     let (name, tenant, item) = (parts.next()?, parts.next()?, parts.next()?);
     let is_ours = tenant.len() == 16 && item.len() == 64 && parts.next().is_none();
     Kind::ALL.into_iter().find(|kind| is_ours && kind.name().as_bytes() == name)
-}
-
-fn unasked(error: redis::RedisError) -> Error {
-    Error::new(ErrorKind::Connection, "the remote cache cannot be asked").with_source(error)
 }
 
 #[cfg(test)]
