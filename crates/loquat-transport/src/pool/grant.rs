@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use loquat_core::Error;
 
 use super::{
-    queue::{Failure, Turn},
+    queue::{Attempt, Failure},
     site::{Shared, Site, State},
 };
 use crate::{ConnectionInfo, Protocol, http2::Http2};
@@ -71,9 +71,9 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// For a connection that its site counts already.
-    pub(super) fn new(site: &Arc<Site>, begun_after: Turn) -> Self {
+    pub(super) fn new(site: &Arc<Site>, attempt: Attempt) -> Self {
         Self {
-            making: Making { site: Arc::clone(site), begun_after, failure: None },
+            making: Making { site: Arc::clone(site), attempt, failure: None },
             permit: Permit { site: Arc::clone(site), protocol: None, is_free: false },
         }
     }
@@ -83,7 +83,7 @@ impl Ticket {
 #[derive(Debug)]
 pub(crate) struct Making {
     site: Arc<Site>,
-    begun_after: Turn,
+    attempt: Attempt,
     failure: Option<Failure>,
 }
 
@@ -116,7 +116,7 @@ impl Making {
 
     /// It could not be made: those who counted on it look for another one, or fail with the same error.
     pub(crate) fn failed(mut self, error: &Error) {
-        self.failure = Some(Failure { error: error.clone(), begun_after: self.begun_after });
+        self.failure = Some(Failure { error: error.clone(), attempt: self.attempt });
     }
 }
 

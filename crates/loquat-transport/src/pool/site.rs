@@ -220,8 +220,9 @@ impl Site {
     /// After a change: those who wait get what there is now, in turn.
     ///
     /// Who counted on a connection that could not be made counts on the others that are being made, or has one made, as if that
-    /// attempt had not been: that was another's. But it has had an attempt of its own in one that was begun after it came. So what
-    /// happens to one connection alone fails one request alone, and all who wait at a host that is gone know after two attempts.
+    /// attempt had not been: that was another's. But it has had an attempt of its own in one that was begun while it waited, since its
+    /// last try if it had one. So what happens to one connection alone fails one request alone, and all who wait at a host that is gone
+    /// know after two attempts.
     fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>, failure: Option<&Failure>) {
         let mut later = Later::default();
         if !state.queue.is_empty() {
@@ -333,7 +334,7 @@ impl Site {
     fn ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
         state.connecting += 1;
         state.open += 1;
-        Ticket::new(self, state.queue.last())
+        Ticket::new(self, state.queue.begin())
     }
 
     /// The permission to make a connection that nobody has asked for yet, until so many are there or coming.
