@@ -673,10 +673,10 @@ impl World {
         let has_stream = self.connections().any(|connection| self.held(&connection) < connection.limit());
         assert!(!has_stream, "a stream is free, and {} waits", self.waiters[0].number);
         let counts = pool::counts(&self.site);
-        // Those for whom a connection that others are making has room.
-        let (waiting_for_it, others) =
-            self.waiters.split_at(self.waiters.len().min(self.room(self.coming())));
-        for waiter in waiting_for_it.iter().chain(others.first()) {
+        // All but those for whom a connection that others are making has room.
+        let others = &self.waiters[self.waiters.len().min(self.room(self.coming()))..];
+        // Also behind one who needs a place and has none.
+        for waiter in &self.waiters {
             assert!(waiter.wants.fresh || counts.idle == 0, "one is idle, and {} waits", waiter.number);
         }
         if let Some(first) = others.first() {

@@ -61,8 +61,8 @@ impl Queue {
         }
     }
 
-    /// A place behind those who came before. Whether there may be something for it: not where somebody before it has no place, then
-    /// whoever comes after has none either.
+    /// A place behind those who came before. Whether there may be a stream or a place among the connections for it: not where somebody
+    /// before it has none, then whoever comes after has none either.
     pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants, turn: Turn) -> (Place, bool) {
         let (sender, receiver) = oneshot::channel();
         let ahead = self.waiters.partition_point(|waiter| waiter.turn < turn);
@@ -131,6 +131,13 @@ impl Queue {
     /// The one behind so many others has nothing to count on, and so those behind it have not.
     pub(super) fn counts_not(&mut self, ahead: usize) {
         self.counting = self.counting.min(ahead);
+    }
+
+    /// The first from there on who may use an idle connection, of those who may send twice if only they can: how many are before it.
+    pub(super) fn next_for_idle(&self, from: usize, only_replayable: bool) -> Option<(usize, Wants)> {
+        let mut behind =
+            self.waiters.iter().enumerate().skip(from).map(|(ahead, waiter)| (ahead, waiter.wants));
+        behind.find(|(_, wants)| !wants.fresh && (wants.replayable || !only_replayable))
     }
 
     /// Whether others may have waited because that one did.

@@ -204,8 +204,10 @@ impl Site {
                     left.give_back(&mut state);
                 }
                 let (place, has_more) = state.queue.join(self, wants, turn);
+                // Something may be idle that those who wait cannot use.
+                let has_idle = !wants.fresh && !state.idle.is_empty();
                 // Asked in turn with those who wait, and not by itself: something may be there that they have not been told of.
-                if has_more || left.is_some() {
+                if has_more || has_idle || left.is_some() {
                     self.serve(state, None);
                 }
                 place
@@ -242,6 +244,7 @@ impl Site {
                     Err(Wait::Making { places }) => ahead = state.queue.counts(ahead, places),
                     Err(Wait::Place) => {
                         state.queue.counts_not(ahead);
+                        self.serve_idle(&mut state, ahead + 1, now, &mut later);
                         break;
                     }
                 }
@@ -249,6 +252,26 @@ impl Site {
         }
         drop(state);
         later.now(self);
+    }
+
+    /// There is no place for those from there on; but what is idle, and of no use to who is before them, they get.
+    fn serve_idle(&self, state: &mut State, mut from: usize, now: Instant, later: &mut Later) {
+        let mut only_replayable = false;
+        while !state.idle.is_empty()
+            && let Some((ahead, wants)) = state.queue.next_for_idle(from, only_replayable)
+        {
+            match self.find_idle(state, wants, now, later) {
+                Some(checkout) => {
+                    state.queue.hand_over(ahead, checkout, later);
+                    from = ahead;
+                }
+                // Too old for it, and so for all who are like it.
+                None => {
+                    only_replayable = true;
+                    from = ahead + 1;
+                }
+            }
+        }
     }
 
     /// Changes the state by that, and serves who waits.
@@ -290,24 +313,10 @@ impl Site {
             let connection = Arc::clone(&shared.connection);
             return Ok(Checkout::Http2(Slot::new(connection, Arc::clone(self), true)));
         }
-        if !wants.fresh {
-            let mut index = state.idle.len();
-            while index > 0 {
-                index -= 1;
-                let connection = &mut state.idle[index];
-                let idle = connection.idle_for(now);
-                if idle >= self.lifetime(connection, state.early_close, now) {
-                    later.dead.push(state.idle.remove(index));
-                } else if !(connection.is_settled() && idle < TRUSTED_FOR || connection.is_usable()) {
-                    state.early_close = self.lowered(idle, state.early_close, now);
-                    later.dead.push(state.idle.remove(index));
-                } else if wants.replayable || idle < self.config.reuse_within {
-                    self.counters.reused.fetch_add(1, Relaxed);
-                    return Ok(Checkout::Http1(state.idle.remove(index)));
-                } else {
-                    break; // those before it have been idle for longer
-                }
-            }
+        if !wants.fresh
+            && let Some(checkout) = self.find_idle(state, wants, now, later)
+        {
+            return Ok(checkout);
         }
         let places = state.places();
         if ahead < places {
@@ -329,6 +338,31 @@ impl Site {
             later.dead.push(state.idle.remove(0));
         }
         Ok(Checkout::Connect(self.ticket(state)))
+    }
+
+    /// The idle connection that was used last, if it is alive, and young enough for these wants.
+    fn find_idle(
+        &self,
+        state: &mut State,
+        wants: Wants,
+        now: Instant,
+        later: &mut Later,
+    ) -> Option<Checkout> {
+        while let Some(connection) = state.idle.last_mut() {
+            let idle = connection.idle_for(now);
+            if idle < self.lifetime(connection, state.early_close, now) {
+                if !(connection.is_settled() && idle < TRUSTED_FOR || connection.is_usable()) {
+                    state.early_close = self.lowered(idle, state.early_close, now);
+                } else if wants.replayable || idle < self.config.reuse_within {
+                    self.counters.reused.fetch_add(1, Relaxed);
+                    return state.idle.pop().map(Checkout::Http1);
+                } else {
+                    return None; // those before it have been idle for longer
+                }
+            }
+            later.dead.extend(state.idle.pop());
+        }
+        None
     }
 
     fn ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
