@@ -151,10 +151,17 @@ impl Inner {
         let checkout = match looked {
             Some(checkout) => Ok(checkout),
             None => {
-                let began = Instant::now();
-                let waited = within(Some(limit), trail.deadline, waited).await;
-                self.pool.counters.waited(began.elapsed());
-                waited
+                let mut waited = pin!(waited);
+                // Who looked for nothing before may be given something at once, and has not waited then.
+                match poll_fn(|cx| Poll::Ready(waited.as_mut().poll(cx))).await {
+                    Poll::Ready(checkout) => Ok(checkout),
+                    Poll::Pending => {
+                        let began = Instant::now();
+                        let waited = within(Some(limit), trail.deadline, waited).await;
+                        self.pool.counters.waited(began.elapsed());
+                        waited
+                    }
+                }
             }
         };
         match checkout.map_err(|expired| trail.expired(expired, "connect + tls"))? {
