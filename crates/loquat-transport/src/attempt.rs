@@ -20,7 +20,7 @@ use crate::{
     buffers::Buffers,
     connect::{Connector, Link, unauthorized},
     http1::{Head, Http1},
-    http2::{self, Http2},
+    http2::{self, Greeted, Http2},
     pool::{Checkout, Making, Permit, Pool, Slot, Ticket, Turn, Wants},
     timer::Timer,
     trail::{Expired, Stage, Trail, earlier, within},
@@ -196,15 +196,20 @@ impl Inner {
             Protocol::Http2 => {
                 let greeting = Http2::greet(link, &self.http2, &self.head);
                 match within(Some(self.limits.tls), trail.deadline, greeting).await {
-                    Ok(Ok(greeted)) => {
-                        let connection = Http2::new(greeted, &self.http2, permit);
-                        Ok(Ready::Http2(making.made_http2(connection)))
-                    }
+                    Ok(Ok(greeted)) => Ok(Ready::Http2(self.share(greeted, making, permit))),
                     Ok(Err(error)) => Err(give_up(making, http2::failure(error, trail), trail)),
                     Err(expired) => Err(give_up(making, trail.expired(expired, "tls"), trail)),
                 }
             }
         }
+    }
+
+    /// Its driver may end at once, and gives the place back then: so it begins when nobody counts on a connection being made any more.
+    pub(crate) fn share(&self, greeted: Greeted, making: Making, permit: Permit) -> Slot {
+        let (connection, driver) = Http2::new(greeted, &self.http2, permit);
+        let slot = making.made_http2(connection);
+        tokio::spawn(driver);
+        slot
     }
 
     async fn exchange_http1(

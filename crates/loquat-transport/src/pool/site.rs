@@ -168,6 +168,12 @@ impl Site {
         self.counters.locks.lock(&self.state)
     }
 
+    /// Whether somebody has panicked under the lock, wherever that panic went.
+    #[cfg(test)]
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.state.is_poisoned()
+    }
+
     /// What can be had without waiting: nothing, where others wait. Who has not come before has from here.
     pub(crate) fn look(self: &Arc<Self>, wants: Wants, turn: &mut Turn, now: Instant) -> Option<Checkout> {
         let mut later = Later::default();
@@ -282,7 +288,7 @@ impl Site {
     }
 
     /// A connection is no longer being made.
-    pub(super) fn made(self: &Arc<Self>, failure: Option<&Failure>) {
+    pub(super) fn not_made(self: &Arc<Self>, failure: Option<&Failure>) {
         let mut state = self.lock();
         state.connecting -= 1;
         self.serve(state, failure);
