@@ -290,6 +290,8 @@ struct World {
     /// What connections will speak, or either.
     will_speak: Option<Protocol>,
     came: usize,
+    /// Runs ahead, for a peer that pauses is tried in time.
+    clock: Instant,
     /// Attempts to connect so far.
     begun: usize,
     /// In the order in which they came.
@@ -313,10 +315,20 @@ impl World {
         let mut random = Random::new(seed);
         let (max_open, max_connecting, own_limit) =
             (1 + random.below(4), 1 + random.below(3), 1 + random.below(5));
-        let mut config = PoolConfig::default().with_max_connections_per_origin(max_open);
-        config.max_connecting_per_origin = max_connecting;
         let will_speak = [Some(Protocol::Http1), Some(Protocol::Http2), Some(Protocol::Http2), None];
         let will_speak = will_speak[random.below(4)];
+        Self::with(random, max_open, max_connecting, own_limit, will_speak)
+    }
+
+    fn with(
+        random: Random,
+        max_open: usize,
+        max_connecting: usize,
+        own_limit: usize,
+        will_speak: Option<Protocol>,
+    ) -> Self {
+        let mut config = PoolConfig::default().with_max_connections_per_origin(max_open).with_max_age(None);
+        config.max_connecting_per_origin = max_connecting;
         let site = pool::site(config, &Http2Limits::default().with_max_streams(own_limit));
         Self {
             site,
@@ -328,6 +340,7 @@ impl World {
             speaks: None,
             will_speak,
             came: 0,
+            clock: Instant::now(),
             begun: 0,
             waiters: Vec::new(),
             tickets: Vec::new(),
@@ -482,6 +495,23 @@ impl World {
         }
     }
 
+    /// So much time has passed, and somebody says that they wait still: where a peer pauses, one of them tries another connection.
+    fn probe(&mut self) {
+        self.clock += Duration::from_secs(8);
+        let counts = pool::counts(&self.site);
+        let is_tried = self.is_paused()
+            && self.waiters.len() > self.room(self.coming())
+            && counts.connecting < self.max_connecting
+            && (counts.open < self.max_open || counts.idle > 0);
+        let tickets = self.tickets.len() + usize::from(is_tried);
+        // Others say so, too.
+        for _ in 0..2 {
+            self.site.probe(self.clock);
+            self.settle();
+            assert_eq!(self.tickets.len(), tickets, "one more connection is made where a peer pauses");
+        }
+    }
+
     /// A stream is refused, or all of a connection that closes: who had one looks again, in the turn that it has.
     fn refuse(&mut self, index: usize, closes: bool) {
         let refusing = Arc::clone(&self.slots[index].1);
@@ -515,7 +545,8 @@ impl World {
         let (drivers, waiters) = (self.drivers.len(), self.waiters.len());
         let what = self.random.below(100);
         match what {
-            0..35 => self.arrive(),
+            0..34 => self.arrive(),
+            34 => self.probe(),
             35..45 if waiters > 0 => {
                 let index = self.random.below(waiters);
                 drop(self.waiters.remove(index));
@@ -768,6 +799,50 @@ impl Drop for Named {
                 eprintln!("seed {}", self.0);
             }
         }
+    }
+}
+
+/// However long the pause.
+#[test]
+fn a_peer_that_pauses_is_tried_over_few_connections() {
+    for under_way in 0..3 {
+        let mut world = World::with(Random::new(0), 100, 3, 1, Some(Protocol::Http2));
+        // Those streams end late.
+        for index in 0..under_way {
+            world.arrive();
+            world.check();
+            world.connected(0);
+            world.allow(index, 1);
+            world.check();
+        }
+        for index in 0..under_way {
+            world.allow(index, 0);
+        }
+        world.arrive();
+        world.check();
+        for _ in 0..20 {
+            if world.tickets.is_empty() {
+                world.probe();
+                world.check();
+            }
+            world.connected(0);
+            world.allow(world.drivers.len() - 1, 0);
+            world.settle();
+            world.check();
+            world.refuse(world.slots.len() - 1, false);
+            world.settle();
+            world.check();
+            let connections = world.connections().count();
+            assert!(connections <= under_way + 2, "{connections} for {under_way} streams");
+        }
+        // Once one takes streams, all is as before.
+        world.probe();
+        world.check();
+        world.connected(0);
+        world.allow(world.drivers.len() - 1, 1);
+        world.settle();
+        world.check();
+        world.drain();
     }
 }
 

@@ -154,6 +154,11 @@ impl Http2 {
         self.limit() == 0 && (in_use == 0 || !self.shared.has_allowed.load(Relaxed))
     }
 
+    /// Whether the peer says that it takes no stream for now.
+    pub(crate) fn is_pausing(&self) -> bool {
+        self.limit() == 0
+    }
+
     /// Whether the peer has said its limit.
     pub(crate) fn is_settled(&self) -> bool {
         self.shared.peer_limit.load(Relaxed) != UNSETTLED

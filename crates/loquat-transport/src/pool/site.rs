@@ -22,6 +22,11 @@ use crate::{Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats
 /// writes, and a close that is found then has cost nothing of the request. A look costs a tenth of a small request.
 const TRUSTED_FOR: Duration = Duration::from_millis(1);
 
+/// While a peer pauses, another connection is tried after that time, for who has waited as long...
+pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(1);
+/// ...and then after twice as long each time, up to this: within the 20 s that a request waits by default there are four or five.
+const MOST_BETWEEN_PROBES: Duration = Duration::from_secs(8);
+
 /// See the [module](self).
 pub(crate) struct Site {
     state: Mutex<State>,
@@ -47,8 +52,34 @@ pub(super) struct State {
     pub(super) streams: usize,
     /// The idle time that the peer did not grant lately, and when it was learnt.
     pub(super) early_close: Option<(Duration, Instant)>,
+    /// When a peer that pauses was tried, since one last took streams.
+    probes: Probes,
     /// The pool is gone: nothing is kept any more.
     pub(super) shut: bool,
+}
+
+/// Connections that are made to see whether a peer pauses still.
+#[derive(Default)]
+struct Probes {
+    /// None before that.
+    next: Option<Instant>,
+    /// How long after the last one that is.
+    wait: Duration,
+    /// Whether one may be made now.
+    is_due: bool,
+}
+
+impl Probes {
+    /// Whether one is due, and then none for a while.
+    fn begin(&mut self, now: Instant) -> bool {
+        if self.next.is_some_and(|next| now < next) {
+            return false;
+        }
+        self.wait = (self.wait * 2).clamp(PROBE_AFTER, MOST_BETWEEN_PROBES);
+        self.next = now.checked_add(self.wait);
+        self.is_due = true;
+        true
+    }
 }
 
 pub(super) struct Shared {
@@ -76,7 +107,8 @@ impl State {
 
     /// Whether the peer allows no streams for a while, which it may (RFC 9113 §6.5.2), and would not on another connection either. One
     /// may be led elsewhere, to who takes some, and a connection that says so with streams under way may mean itself; so one is
-    /// tried for each that takes streams, and one more as long as none has taken nothing at all.
+    /// tried for each that takes streams, and one more as long as none has taken nothing at all. Others follow in time, see
+    /// [`Site::probe`]: two that let their streams end before they close may be two of many behind one name.
     fn is_paused(&self) -> bool {
         let (mut pausing, mut taking, mut takes_none) = (0, 0, false);
         for Shared { connection, in_use, .. } in &self.http2 {
@@ -85,6 +117,18 @@ impl State {
             takes_none |= connection.takes_none(*in_use);
         }
         pausing > taking + usize::from(!takes_none)
+    }
+
+    /// One that is of no use, where the peer pauses by what the others say, too.
+    fn spare_paused(&mut self) -> Option<Shared> {
+        let is_spare = |shared: &Shared| shared.in_use == 0 && shared.connection.limit() == 0;
+        let index = self.http2.iter().position(is_spare)?;
+        let spare = self.http2.remove(index);
+        if self.is_paused() {
+            return Some(spare);
+        }
+        self.http2.push(spare);
+        None
     }
 
     /// How many may count on the connections that are being made, without those who make them.
@@ -159,6 +203,7 @@ impl Site {
             speaks,
             streams: http2.max_streams.max(1),
             early_close: None,
+            probes: Probes::default(),
             shut: false,
         };
         Arc::new(Self { state: Mutex::new(state), config, http2: http2.clone(), counters })
@@ -256,6 +301,7 @@ impl Site {
                 }
             }
         }
+        state.probes.is_due = false;
         drop(state);
         later.now(self);
     }
@@ -328,7 +374,7 @@ impl Site {
         if ahead < places {
             return Err(Wait::Making { places });
         }
-        if state.is_paused() {
+        if state.is_paused() && !std::mem::take(&mut state.probes.is_due) {
             return Err(Wait::Place);
         }
         // The dead ones are still counted: their permits are dropped after the lock.
@@ -389,6 +435,19 @@ impl Site {
         has_room.then(|| self.ticket(&mut state))
     }
 
+    /// Somebody has waited for a while. Where the peer pauses, one of those who wait may try another connection, now and then. What those
+    /// before it left without any use goes: however long the pause, there are no more of them than have streams under way, and two.
+    pub(crate) fn probe(self: &Arc<Self>, now: Instant) {
+        let mut state = self.lock();
+        state.prune(now);
+        if state.queue.is_empty() || !state.is_paused() || !state.probes.begin(now) {
+            return;
+        }
+        let spare = state.spare_paused();
+        self.serve(state, None);
+        drop(spare); // its driver is woken outside the lock
+    }
+
     /// One of the HTTP/2 connections here learns by that, under the lock, how many streams its peer allows, or that it is gone. Nobody
     /// who comes finds it out before those who wait are told.
     pub(crate) fn learnt(self: &Arc<Self>, learn: impl FnOnce() -> Option<usize>) {
@@ -396,6 +455,7 @@ impl Site {
             // None at all is what it takes for a while, and not what another connection will take.
             if let Some(streams) = learn().filter(|streams| *streams > 0) {
                 state.streams = streams;
+                state.probes = Probes::default();
             }
         });
     }
