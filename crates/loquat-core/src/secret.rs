@@ -63,7 +63,10 @@ impl Secret {
         };
         let mut from = 0;
         std::iter::from_fn(move || {
-            while length >= LEAST_BYTES {
+            if length < LEAST_BYTES {
+                return None;
+            }
+            loop {
                 let start = from + text[from..].find(&*self.0)?;
                 let counts = length >= LEAST_ANYWHERE_BYTES || is_word(start);
                 // One that is no word may reach into one that is: `xab-ab-ab` for `ab-ab`.
@@ -72,7 +75,6 @@ impl Secret {
                     return Some(start);
                 }
             }
-            None
         })
     }
 
@@ -124,7 +126,7 @@ mod tests {
             ("sk-1234", "sk-12345 xsk-1234 ésk-1234", "sk-12345 xsk-1234 ésk-1234"),
             ("test", "test: the latest test", "[redacted]: the latest [redacted]"),
             ("ab-ab", "xab-ab-ab ab-ab-ab", "xab-[redacted] [redacted]-ab"),
-            ("é-é-é", "aé-é-é-é é-é-éa", "aé-[redacted] é-é-éa"),
+            ("é-é", "aé-é-é é-éa", "aé-[redacted] é-éa"),
             ("key", "no key", "no key"),
             ("é12", "é12é12", "é12é12"),
             ("é12", "é12 é12", "[redacted] [redacted]"),
