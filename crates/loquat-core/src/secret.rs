@@ -56,12 +56,26 @@ impl Secret {
     fn places_in<'a>(&'a self, text: &'a str) -> impl Iterator<Item = usize> + 'a {
         const LEAST_BYTES: usize = 4;
         let length = self.0.len();
-        let found = (length >= LEAST_BYTES).then(|| text.match_indices(&*self.0)).into_iter().flatten();
+        let first = self.0.chars().next().map_or(1, char::len_utf8);
         let is_word = move |start: usize| {
             let beside = [text[..start].chars().next_back(), text[start + length..].chars().next()];
             !beside.into_iter().flatten().any(char::is_alphanumeric)
         };
-        found.map(|(start, _)| start).filter(move |start| length >= LEAST_ANYWHERE_BYTES || is_word(*start))
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            if length < LEAST_BYTES {
+                return None;
+            }
+            loop {
+                let start = from + text[from..].find(&*self.0)?;
+                let counts = length >= LEAST_ANYWHERE_BYTES || is_word(start);
+                // One that is no word may reach into one that is: `xab-ab-ab` for `ab-ab`.
+                from = start + if counts { length } else { first };
+                if counts {
+                    return Some(start);
+                }
+            }
+        })
     }
 
     /// Where its beginning is, if that is the end of a text that was cut, as `…` says: eight bytes of it, or more.
@@ -111,6 +125,8 @@ mod tests {
             ("sk-1234", "the key sk-1234, not (sk-1234)", "the key [redacted], not ([redacted])"),
             ("sk-1234", "sk-12345 xsk-1234 ésk-1234", "sk-12345 xsk-1234 ésk-1234"),
             ("test", "test: the latest test", "[redacted]: the latest [redacted]"),
+            ("ab-ab", "xab-ab-ab ab-ab-ab", "xab-[redacted] [redacted]-ab"),
+            ("é-é", "aé-é-é é-éa", "aé-[redacted] é-éa"),
             ("key", "no key", "no key"),
             ("é12", "é12é12", "é12é12"),
             ("é12", "é12 é12", "[redacted] [redacted]"),

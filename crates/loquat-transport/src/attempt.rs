@@ -6,7 +6,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
@@ -20,8 +20,8 @@ use crate::{
     buffers::Buffers,
     connect::{Connector, Link, unauthorized},
     http1::{Head, Http1},
-    http2::{self, Http2},
-    pool::{Checkout, Making, Permit, Pool, Slot, Ticket, Turn, Wants},
+    http2::{self, Greeted, Http2},
+    pool::{Checkout, Making, PROBE_AFTER, Permit, Pool, Site, Slot, Ticket, Turn, Wants},
     timer::Timer,
     trail::{Expired, Stage, Trail, earlier, within},
     upload::Outgoing,
@@ -31,6 +31,9 @@ use crate::{DecompressLimits, decode};
 
 /// Most connections passed over for one request because they were closing. More than a pool holds of them in practice.
 const MAX_STALE: usize = 64;
+/// Most refusals by a peer that pauses. More than there are tries while one waits, by default; but one that closes each time might be asked
+/// without a wait.
+const MAX_PAUSES: usize = 8;
 
 /// What every attempt of a transport shares.
 pub(crate) struct Inner {
@@ -60,6 +63,8 @@ enum Again {
     Once,
     /// The connection was on its way out before the request came, and is out of the pool now.
     Surely,
+    /// The request went out before it was known that the peer takes none for a while. Who tries that for the others pays nothing for it.
+    Paused,
 }
 
 impl From<Error> for Failed {
@@ -100,7 +105,7 @@ impl Inner {
         let origin = request.url.origin();
         let site = self.pool.site(origin, self.connector.protocol(origin), trail.started);
         let mut wants = Wants { replayable: request.replayable, fresh: false };
-        let mut stale = 0;
+        let (mut stale, mut pauses) = (0, 0);
         let mut now = trail.started;
         let mut turn = Turn::default();
         let mut left = None;
@@ -113,7 +118,7 @@ impl Inner {
                 Some(Checkout::Http2(slot)) => (Ready::Http2(slot), now),
                 looked => {
                     let waited = site.checkout(wants, turn, left.take());
-                    (self.checkout(looked, waited, trail).await?, Instant::now())
+                    (self.checkout(&site, looked, waited, trail).await?, Instant::now())
                 }
             };
             let tried = match ready {
@@ -127,6 +132,10 @@ impl Inner {
                     return Err(failed.error);
                 }
                 Err(Failed { again: Again::Surely, .. }) if stale < MAX_STALE => stale += 1,
+                Err(Failed { again: Again::Paused, .. }) if pauses < MAX_PAUSES => {
+                    pauses += 1;
+                    self.pool.count_replaced();
+                }
                 Err(Failed { again: Again::Once, left: place, .. }) if !wants.fresh => {
                     wants.fresh = true;
                     left = place;
@@ -142,6 +151,7 @@ impl Inner {
     /// A connection where none was there at once: what was found instead, or a wait.
     async fn checkout(
         &self,
+        site: &Arc<Site>,
         looked: Option<Checkout>,
         waited: impl Future<Output = Checkout>,
         trail: &mut Trail,
@@ -151,10 +161,17 @@ impl Inner {
         let checkout = match looked {
             Some(checkout) => Ok(checkout),
             None => {
-                let began = Instant::now();
-                let waited = within(Some(limit), trail.deadline, waited).await;
-                self.pool.counters.waited(began.elapsed());
-                waited
+                let mut waited = pin!(waited);
+                // Who looked for nothing before may be given something at once, and has not waited then.
+                match poll_fn(|cx| Poll::Ready(waited.as_mut().poll(cx))).await {
+                    Poll::Ready(checkout) => Ok(checkout),
+                    Poll::Pending => {
+                        let began = Instant::now();
+                        let waited = wait(site, waited, limit, trail.deadline).await;
+                        self.pool.counters.waited(began.elapsed());
+                        waited
+                    }
+                }
             }
         };
         match checkout.map_err(|expired| trail.expired(expired, "connect + tls"))? {
@@ -189,15 +206,20 @@ impl Inner {
             Protocol::Http2 => {
                 let greeting = Http2::greet(link, &self.http2, &self.head);
                 match within(Some(self.limits.tls), trail.deadline, greeting).await {
-                    Ok(Ok(greeted)) => {
-                        let connection = Http2::new(greeted, &self.http2, permit);
-                        Ok(Ready::Http2(making.made_http2(connection)))
-                    }
+                    Ok(Ok(greeted)) => Ok(Ready::Http2(self.share(greeted, making, permit))),
                     Ok(Err(error)) => Err(give_up(making, http2::failure(error, trail), trail)),
                     Err(expired) => Err(give_up(making, trail.expired(expired, "tls"), trail)),
                 }
             }
         }
+    }
+
+    /// Its driver may end at once, and gives the place back then: so it begins when nobody counts on a connection being made any more.
+    pub(crate) fn share(&self, greeted: Greeted, making: Making, permit: Permit) -> Slot {
+        let (connection, driver) = Http2::new(greeted, &self.http2, permit);
+        let slot = making.made_http2(connection);
+        tokio::spawn(driver);
+        slot
     }
 
     async fn exchange_http1(
@@ -319,7 +341,11 @@ impl Inner {
                 if http2::ends_connection(&failure) {
                     slot.connection().retire();
                 }
-                let again = if refused { Again::Once } else { Again::No };
+                let again = match (refused, slot.connection().is_pausing()) {
+                    (false, _) => Again::No,
+                    (true, false) => Again::Once,
+                    (true, true) => Again::Paused,
+                };
                 Err(Failed { error: http2::failure(failure, trail), again, left: None })
             }
             Err(expired) => {
@@ -335,6 +361,28 @@ impl Inner {
     fn first_byte(&self, request: &Request) -> Option<Duration> {
         request.first_byte.or(self.limits.first_byte)
     }
+}
+
+/// For what others make or have, so long at most. Who waits for long sees to it that a peer that pauses is tried again.
+async fn wait<T>(
+    site: &Arc<Site>,
+    mut waited: Pin<&mut impl Future<Output = T>>,
+    limit: Duration,
+    deadline: Option<Instant>,
+) -> Result<T, Expired> {
+    let mut left = limit;
+    while left > PROBE_AFTER {
+        match within(Some(PROBE_AFTER), deadline, waited.as_mut()).await {
+            Err(Expired::Limit(_)) => site.probe(Instant::now()),
+            done => return done,
+        }
+        left -= PROBE_AFTER;
+    }
+    let done = within(Some(left), deadline, waited).await;
+    done.map_err(|expired| match expired {
+        Expired::Limit(_) => Expired::Limit(limit),
+        Expired::Deadline => Expired::Deadline,
+    })
 }
 
 /// Once round the run queue before the write: tasks that are ready together read first and then write together.

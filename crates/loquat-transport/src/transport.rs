@@ -276,7 +276,13 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::{ConnectionInfo, Http2Mode, Protocol, connect::Link, io::Stream};
+    use crate::{
+        ConnectionInfo, Http2Mode, Protocol,
+        connect::Link,
+        http2::Http2,
+        io::Stream,
+        pool::{Checkout, Ticket, Turn, Wants},
+    };
 
     /// Else who comes at that moment is given the place, while others count on the connection still. The site looks at that itself.
     #[tokio::test]
@@ -296,5 +302,32 @@ mod tests {
             let error = ready.map(|_| ()).expect_err("nobody is there");
             assert_eq!(error.kind(), ErrorKind::Connection);
         }
+    }
+
+    /// As one does whose runtime is gone: spawning drops it. The panic that this was went no further than tokio.
+    #[test]
+    fn a_driver_that_never_begins_gives_its_place_back_when_nobody_counts_on_it_any_more() {
+        let config = Config::default().with_http2(Http2Mode::PriorKnowledge);
+        let transport = Transport::new(config).expect("a valid configuration");
+        let url = Url::parse("http://model.example").expect("valid");
+        let site = transport.0.pool.site(url.origin(), None, Instant::now());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (greeted, _peer) = runtime.block_on(async {
+            let info = ConnectionInfo { peer: None, local: None, protocol: Protocol::Http2, reused: false };
+            let (peer, socket) = UnixStream::pair().expect("a pair");
+            let link = Link { stream: Stream::unix(socket), info, forward: None };
+            let greeted = Http2::greet(link, &transport.0.http2, &transport.0.head).await;
+            (greeted.expect("it is only written"), peer)
+        });
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _entered = handle.enter();
+        let Ticket { making, permit } = site.spare(1).expect("a place");
+        let slot = transport.0.share(greeted, making, permit);
+        assert!(!site.is_poisoned(), "somebody counted on it");
+        assert!(slot.connection().is_closing(), "nobody drives it");
+        let wants = Wants { replayable: false, fresh: false };
+        let next = site.look(wants, &mut Turn::default(), Instant::now());
+        assert!(matches!(next, Some(Checkout::Connect(_))), "{next:?}");
     }
 }

@@ -247,14 +247,16 @@ struct Caller {
 struct Attempt {
     caller: Caller,
     ticket: Ticket,
-    /// How many had come when it was begun.
-    came: usize,
+    /// Which one it is, of all.
+    number: usize,
 }
 
 struct Waiter {
     number: usize,
     wants: Wants,
     turn: Turn,
+    /// How many attempts had been begun when it began to wait.
+    begun: usize,
     checking: Checking,
     woken: Arc<Woken>,
 }
@@ -288,11 +290,15 @@ struct World {
     /// What connections will speak, or either.
     will_speak: Option<Protocol>,
     came: usize,
+    /// Runs ahead, for a peer that pauses is tried in time.
+    clock: Instant,
+    /// Attempts to connect so far.
+    begun: usize,
     /// In the order in which they came.
     waiters: Vec<Waiter>,
     tickets: Vec<Attempt>,
     http1: Vec<(Caller, Box<Http1>)>,
-    slots: Vec<(Arc<Http2>, Slot)>,
+    slots: Vec<(Caller, Arc<Http2>, Slot)>,
     drivers: Vec<Driver>,
     /// Who was given what since it was last looked at.
     given: Vec<(usize, Wants, Kind)>,
@@ -309,10 +315,20 @@ impl World {
         let mut random = Random::new(seed);
         let (max_open, max_connecting, own_limit) =
             (1 + random.below(4), 1 + random.below(3), 1 + random.below(5));
-        let mut config = PoolConfig::default().with_max_connections_per_origin(max_open);
-        config.max_connecting_per_origin = max_connecting;
         let will_speak = [Some(Protocol::Http1), Some(Protocol::Http2), Some(Protocol::Http2), None];
         let will_speak = will_speak[random.below(4)];
+        Self::with(random, max_open, max_connecting, own_limit, will_speak)
+    }
+
+    fn with(
+        random: Random,
+        max_open: usize,
+        max_connecting: usize,
+        own_limit: usize,
+        will_speak: Option<Protocol>,
+    ) -> Self {
+        let mut config = PoolConfig::default().with_max_connections_per_origin(max_open).with_max_age(None);
+        config.max_connecting_per_origin = max_connecting;
         let site = pool::site(config, &Http2Limits::default().with_max_streams(own_limit));
         Self {
             site,
@@ -324,6 +340,8 @@ impl World {
             speaks: None,
             will_speak,
             came: 0,
+            clock: Instant::now(),
+            begun: 0,
             waiters: Vec::new(),
             tickets: Vec::new(),
             http1: Vec::new(),
@@ -339,10 +357,11 @@ impl World {
     fn arrive(&mut self) {
         self.came += 1;
         let wants = Wants { replayable: self.random.percent(50), fresh: self.random.percent(15) };
-        let mut turn = Turn::default();
-        let looked = self.site.look(wants, &mut turn, Instant::now());
-        let caller = Caller { number: self.came, wants, turn };
-        match looked {
+        self.look(Caller { number: self.came, wants, turn: Turn::default() });
+    }
+
+    fn look(&mut self, mut caller: Caller) {
+        match self.site.look(caller.wants, &mut caller.turn, Instant::now()) {
             Some(checkout) => self.take(caller, checkout),
             None => self.wait(caller, None),
         }
@@ -355,7 +374,7 @@ impl World {
         let checking: Checking = Box::pin(async move { site.checkout(wants, turn, left).await });
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         let index = self.waiters.partition_point(|waiter| waiter.number < number);
-        self.waiters.insert(index, Waiter { number, wants, turn, checking, woken });
+        self.waiters.insert(index, Waiter { number, wants, turn, begun: self.begun, checking, woken });
         self.poll(index);
     }
 
@@ -369,11 +388,12 @@ impl World {
                 let connection = pool::whose(&self.site, &slot).expect("one that takes streams");
                 let (held, limit) = (self.held(&connection) + 1, connection.limit());
                 assert!(held <= limit, "{held} streams where {limit} are allowed");
-                self.slots.push((connection, slot));
+                self.slots.push((caller, connection, slot));
                 Kind::Http2
             }
             Checkout::Connect(ticket) => {
-                self.tickets.push(Attempt { caller, ticket, came: self.came });
+                self.begun += 1;
+                self.tickets.push(Attempt { caller, ticket, number: self.begun });
                 Kind::Connect
             }
             Checkout::Failed(error) => {
@@ -470,8 +490,52 @@ impl World {
                     permit,
                 };
                 self.drivers.push(driver);
-                self.slots.push((connection, slot));
+                self.slots.push((caller, connection, slot));
             }
+        }
+    }
+
+    /// So much time has passed, and somebody says that they wait still: where a peer pauses, one of them tries another connection.
+    fn probe(&mut self) {
+        self.clock += Duration::from_secs(8);
+        let counts = pool::counts(&self.site);
+        let is_tried = self.is_paused()
+            && self.waiters.len() > self.room(self.coming())
+            && counts.connecting < self.max_connecting
+            && (counts.open < self.max_open || counts.idle > 0);
+        let tickets = self.tickets.len() + usize::from(is_tried);
+        // Others say so, too.
+        for _ in 0..2 {
+            self.site.probe(self.clock);
+            self.settle();
+            assert_eq!(self.tickets.len(), tickets, "one more connection is made where a peer pauses");
+        }
+    }
+
+    /// A stream is refused, or all of a connection that closes: who had one looks again, in the turn that it has.
+    fn refuse(&mut self, index: usize, closes: bool) {
+        let refusing = Arc::clone(&self.slots[index].1);
+        let refused: Vec<_> = if closes {
+            refusing.retire();
+            self.slots.extract_if(.., |(_, connection, _)| Arc::ptr_eq(connection, &refusing)).collect()
+        } else {
+            vec![self.slots.remove(index)]
+        };
+        drop(refusing);
+        let mut callers = Vec::new();
+        for (mut caller, _, mut slot) in refused {
+            slot.settle();
+            drop(slot);
+            // Those of a connection that closes may not even have begun, and have their second try still.
+            caller.wants.fresh |= !closes || self.random.percent(50);
+            callers.push(caller);
+        }
+        self.settle();
+        self.check_order();
+        for caller in callers {
+            self.look(caller);
+            self.settle();
+            self.check_order();
         }
     }
 
@@ -481,7 +545,8 @@ impl World {
         let (drivers, waiters) = (self.drivers.len(), self.waiters.len());
         let what = self.random.below(100);
         match what {
-            0..35 => self.arrive(),
+            0..34 => self.arrive(),
+            34 => self.probe(),
             35..45 if waiters > 0 => {
                 let index = self.random.below(waiters);
                 drop(self.waiters.remove(index));
@@ -492,8 +557,8 @@ impl World {
             }
             58..63 if tickets > 0 => {
                 let index = self.random.below(tickets);
-                let Attempt { ticket: Ticket { permit, making }, came, .. } = self.tickets.remove(index);
-                self.failing = self.those_without_hope(came);
+                let Attempt { ticket: Ticket { permit, making }, number, .. } = self.tickets.remove(index);
+                self.failing = self.those_without_hope(number);
                 making.failed(&Error::new(ErrorKind::Connect, "no way"));
                 drop(permit);
             }
@@ -516,9 +581,13 @@ impl World {
                 caller.wants.fresh = true;
                 self.wait(caller, Some(connection.permit));
             }
-            79..87 if slots > 0 => {
+            79..82 if slots > 0 => {
+                let (index, closes) = (self.random.below(slots), self.random.percent(50));
+                self.refuse(index, closes);
+            }
+            82..87 if slots > 0 => {
                 let index = self.random.below(slots);
-                let (_, mut slot) = self.slots.remove(index);
+                let (.., mut slot) = self.slots.remove(index);
                 if self.random.percent(70) {
                     slot.settle();
                 }
@@ -535,7 +604,7 @@ impl World {
             // Who holds a stream finds its connection closing, and says so; somebody comes before the stream is given back.
             99 if slots > 0 => {
                 let index = self.random.below(slots);
-                let (connection, slot) = self.slots.remove(index);
+                let (_, connection, slot) = self.slots.remove(index);
                 connection.retire();
                 self.arrive();
                 self.settle();
@@ -587,7 +656,7 @@ impl World {
     }
 
     fn held(&self, connection: &Arc<Http2>) -> usize {
-        self.slots.iter().filter(|(other, _)| Arc::ptr_eq(other, connection)).count()
+        self.slots.iter().filter(|(_, other, _)| Arc::ptr_eq(other, connection)).count()
     }
 
     /// How many may wait for the connections that others are making, where so many are.
@@ -600,16 +669,16 @@ impl World {
         }
     }
 
-    /// After the attempt failed that was begun when so many had come, and is no longer among those that are being made: who counted on
-    /// it, finds no room in what others make, and was there all the while that it was tried.
-    fn those_without_hope(&self, came: usize) -> Vec<usize> {
+    /// After that attempt failed, which is no longer among those that are being made: who counted on it, finds no room in what others
+    /// make, and waited all the while that it was tried.
+    fn those_without_hope(&self, attempt: usize) -> Vec<usize> {
         if self.connections().next().is_some() {
             return Vec::new();
         }
         let coming = self.coming();
         let (room, had_room) = (self.room(coming), self.room(coming + 1));
         let counted = self.waiters.iter().take(had_room).skip(room);
-        counted.map(|waiter| waiter.number).filter(|number| *number <= came).collect()
+        counted.filter(|waiter| waiter.begun < attempt).map(|waiter| waiter.number).collect()
     }
 
     fn coming(&self) -> usize {
@@ -635,10 +704,10 @@ impl World {
         let has_stream = self.connections().any(|connection| self.held(&connection) < connection.limit());
         assert!(!has_stream, "a stream is free, and {} waits", self.waiters[0].number);
         let counts = pool::counts(&self.site);
-        // Those for whom a connection that others are making has room.
-        let (waiting_for_it, others) =
-            self.waiters.split_at(self.waiters.len().min(self.room(self.coming())));
-        for waiter in waiting_for_it.iter().chain(others.first()) {
+        // All but those for whom a connection that others are making has room.
+        let others = &self.waiters[self.waiters.len().min(self.room(self.coming()))..];
+        // Also behind one who needs a place and has none.
+        for waiter in &self.waiters {
             assert!(waiter.wants.fresh || counts.idle == 0, "one is idle, and {} waits", waiter.number);
         }
         if let Some(first) = others.first() {
@@ -730,6 +799,50 @@ impl Drop for Named {
                 eprintln!("seed {}", self.0);
             }
         }
+    }
+}
+
+/// However long the pause.
+#[test]
+fn a_peer_that_pauses_is_tried_over_few_connections() {
+    for under_way in 0..3 {
+        let mut world = World::with(Random::new(0), 100, 3, 1, Some(Protocol::Http2));
+        // Those streams end late.
+        for index in 0..under_way {
+            world.arrive();
+            world.check();
+            world.connected(0);
+            world.allow(index, 1);
+            world.check();
+        }
+        for index in 0..under_way {
+            world.allow(index, 0);
+        }
+        world.arrive();
+        world.check();
+        for _ in 0..20 {
+            if world.tickets.is_empty() {
+                world.probe();
+                world.check();
+            }
+            world.connected(0);
+            world.allow(world.drivers.len() - 1, 0);
+            world.settle();
+            world.check();
+            world.refuse(world.slots.len() - 1, false);
+            world.settle();
+            world.check();
+            let connections = world.connections().count();
+            assert!(connections <= under_way + 2, "{connections} for {under_way} streams");
+        }
+        // Once one takes streams, all is as before.
+        world.probe();
+        world.check();
+        world.connected(0);
+        world.allow(world.drivers.len() - 1, 1);
+        world.settle();
+        world.check();
+        world.drain();
     }
 }
 

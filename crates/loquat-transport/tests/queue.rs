@@ -133,6 +133,55 @@ async fn a_peer_that_allows_no_stream_for_a_while_is_waited_for() {
     assert_eq!(peer.connections(), 1);
 }
 
+/// Refused by each that it tries, which say so only when its stream is on the way, it waits on as the others do.
+#[tokio::test]
+async fn who_tries_a_peer_that_pauses_for_the_others_does_not_fail_by_that() {
+    let refuses = [Step::Preface(Some(0)), Step::Until(HEADERS, 1), Step::Write(reset(1, 7))];
+    let goes_on = [
+        Step::Wait(Duration::from_millis(100)),
+        Step::Write(max_streams(10)),
+        Step::Until(HEADERS, 1),
+        Step::Write(answer(3, "hi")),
+        Step::Hold,
+    ];
+    let peer = play(vec![[&refuses[..], &[Step::Hold]].concat(), [&refuses[..], &goes_on].concat()]).await;
+    let transport: Transport = with(Config::default().with_http2(Http2Mode::PriorKnowledge));
+    let context = Context::new().with_timeout(Duration::from_secs(10));
+    let response = transport.send(&context, post(peer.address)).await.expect("answered");
+    assert_eq!(text(response).await.expect("body"), "hi");
+    assert_eq!((peer.connections(), transport.stats().replaced), (2, 2));
+}
+
+/// As backends do behind one name when they are replaced: what is under way ends there, and others take what is new.
+#[tokio::test]
+async fn those_who_pause_with_streams_under_way_are_not_waited_for_where_another_takes_some() {
+    let pauses = Arc::new(Notify::new());
+    let draining = vec![
+        Step::Preface(Some(1)),
+        Step::Until(HEADERS, 1),
+        Step::Write(head(1)),
+        Step::Gate(Arc::clone(&pauses)),
+        Step::Write([max_streams(0), frame(DATA, 0, 1, b"x")].concat()),
+        Step::Hold,
+    ];
+    let taking =
+        vec![Step::Preface(Some(100)), Step::Until(HEADERS, 1), Step::Write(answer(1, "hi")), Step::Hold];
+    let peer = play(vec![draining.clone(), draining, taking]).await;
+    let transport: Transport = with(Config::default().with_http2(Http2Mode::PriorKnowledge));
+    let mut under_way = Vec::new();
+    for _ in 0..2 {
+        under_way.push(send(&transport, post(peer.address)).await.expect("head"));
+    }
+    for response in &mut under_way {
+        pauses.notify_one();
+        assert_eq!(response.body.chunk().await.expect("a chunk").expect("fine"), "x");
+    }
+    let context = Context::new().with_timeout(Duration::from_secs(10));
+    let response = transport.send(&context, post(peer.address)).await.expect("the third takes it");
+    assert_eq!(text(response).await.expect("body"), "hi");
+    assert_eq!(peer.connections(), 3);
+}
+
 /// One that has streams under way and takes no more, on this connection and on each that is made since. All who come wait, within their
 /// own time, and are served once it goes on.
 #[tokio::test]

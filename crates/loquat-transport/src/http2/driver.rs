@@ -75,23 +75,26 @@ impl Shared {
 
 /// See the [module](self).
 pub(super) struct Driver {
-    pub(super) shared: Arc<Shared>,
-    pub(super) meter: Arc<Meter>,
-    pub(super) limits: Http2Limits,
-    pub(super) permit: Permit,
+    /// Also where the runtime goes away, or is gone before this has begun: then nothing below is reached, but this is dropped.
+    leaving: Leaving,
+    meter: Arc<Meter>,
+    limits: Http2Limits,
 }
 
 impl Driver {
+    pub(super) fn new(shared: Arc<Shared>, meter: Arc<Meter>, limits: Http2Limits, permit: Permit) -> Self {
+        Self { leaving: Leaving { shared, permit }, meter, limits }
+    }
+
     /// Until the connection ends, or nobody wants it any more.
     pub(super) async fn run(
         self,
         connection: Connection<io::Stream, Bytes>,
         mut unwanted: oneshot::Receiver<()>,
     ) {
-        let Self { shared, meter, limits, permit } = self;
+        let Self { leaving, meter, limits } = self;
+        let shared = Arc::clone(&leaving.shared);
         let own_limit = limits.max_streams.max(1);
-        // Also where the runtime goes away under it: then nothing below is reached, but this is dropped.
-        let leaving = Leaving { shared: Arc::clone(&shared), permit };
         let mut connection = connection; // declared after it, and so closed before it
         let mut watch = Watch::new(&limits, &mut connection);
         let turn = (limits.frame_budget() / CHARGE_PER_BYTE / 8).clamp(4096, MAX_TURN) as u64;

@@ -22,6 +22,7 @@ mod parts {
 
 use std::{
     fmt,
+    future::Future,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -111,16 +112,18 @@ impl Http2 {
         Ok(Greeted { sender, connection, info: link.info, meter, connection_window })
     }
 
-    /// Spawns its driver, which keeps the permit until the socket is closed.
-    pub(crate) fn new(greeted: Greeted, limits: &Http2Limits, permit: Permit) -> Self {
+    /// With its driver, which is to be spawned. That keeps the permit until the socket is closed.
+    pub(crate) fn new(
+        greeted: Greeted,
+        limits: &Http2Limits,
+        permit: Permit,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let Greeted { sender, connection, info, meter, connection_window } = greeted;
         let shared = Shared::new();
         let (unwanted_sender, unwanted) = oneshot::channel();
         let own_limit = limits.max_streams.max(1);
-        let driver =
-            Driver { shared: Arc::clone(&shared), meter: Arc::clone(&meter), limits: limits.clone(), permit };
-        tokio::spawn(driver.run(connection, unwanted));
-        Self {
+        let driver = Driver::new(Arc::clone(&shared), Arc::clone(&meter), limits.clone(), permit);
+        let this = Self {
             sender,
             shared,
             info,
@@ -128,7 +131,8 @@ impl Http2 {
             own_limit,
             most_owed: MOST_OWED.min(connection_window as usize / 4 / own_limit),
             _unwanted: unwanted_sender,
-        }
+        };
+        (this, driver.run(connection, unwanted))
     }
 
     pub(crate) fn meter(&self) -> &Meter {
@@ -148,6 +152,11 @@ impl Http2 {
     /// connection alone.
     pub(crate) fn takes_none(&self, in_use: usize) -> bool {
         self.limit() == 0 && (in_use == 0 || !self.shared.has_allowed.load(Relaxed))
+    }
+
+    /// Whether the peer says that it takes no stream for now.
+    pub(crate) fn is_pausing(&self) -> bool {
+        self.limit() == 0
     }
 
     /// Whether the peer has said its limit.

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use loquat_core::Error;
 
 use super::{
-    queue::{Failure, Turn},
+    queue::{Attempt, Failure},
     site::{Shared, Site, State},
 };
 use crate::{ConnectionInfo, Protocol, http2::Http2};
@@ -47,7 +47,10 @@ impl Permit {
             self.site.counters.closed(protocol);
         }
         state.open -= 1;
-        debug_assert!(state.connecting <= state.open, "somebody counts on a connection that has no place");
+        // Tests are to see it in release builds, too.
+        if cfg!(any(test, debug_assertions)) {
+            assert!(state.connecting <= state.open, "somebody counts on a connection that has no place");
+        }
     }
 }
 
@@ -71,9 +74,9 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// For a connection that its site counts already.
-    pub(super) fn new(site: &Arc<Site>, begun_after: Turn) -> Self {
+    pub(super) fn new(site: &Arc<Site>, attempt: Attempt) -> Self {
         Self {
-            making: Making { site: Arc::clone(site), begun_after, failure: None },
+            making: Making { site: Arc::clone(site), attempt, failure: None, is_over: false },
             permit: Permit { site: Arc::clone(site), protocol: None, is_free: false },
         }
     }
@@ -83,46 +86,59 @@ impl Ticket {
 #[derive(Debug)]
 pub(crate) struct Making {
     site: Arc<Site>,
-    begun_after: Turn,
+    attempt: Attempt,
     failure: Option<Failure>,
+    /// Whether it is counted no more.
+    is_over: bool,
 }
 
 impl Making {
     /// It speaks HTTP/1.1.
     pub(crate) fn made_http1(self) {
-        self.site.lock().speaks = Some(Protocol::Http1);
+        self.made(|state| state.speaks = Some(Protocol::Http1));
     }
 
-    /// It speaks HTTP/2 and is shared from here; the first stream is the maker's.
+    /// It speaks HTTP/2 and is shared from here; the first stream is the maker's. Whoever may give its place back begins after this.
     pub(crate) fn made_http2(self, connection: Http2) -> Slot {
         let connection = Arc::new(connection);
         let site = Arc::clone(&self.site);
-        let mut state = site.lock();
-        state.speaks = Some(Protocol::Http2);
-        if !state.shut {
-            let now = Instant::now();
-            state.http2.push(Shared {
-                connection: Arc::clone(&connection),
-                in_use: 1,
-                idle_since: now,
-                retire_at: site.retire_at(),
-                resets: 0,
-                resets_since: now,
-            });
-        }
-        drop(state);
+        self.made(|state| {
+            state.speaks = Some(Protocol::Http2);
+            if !state.shut {
+                let now = Instant::now();
+                state.http2.push(Shared {
+                    connection: Arc::clone(&connection),
+                    in_use: 1,
+                    idle_since: now,
+                    retire_at: site.retire_at(),
+                    resets: 0,
+                    resets_since: now,
+                });
+            }
+        });
         Slot::new(connection, site, false)
+    }
+
+    /// Nobody counts on its being made any more, under the lock under which they can count on what it is now.
+    fn made(mut self, change: impl FnOnce(&mut State)) {
+        self.is_over = true;
+        self.site.change(|state| {
+            state.connecting -= 1;
+            change(state);
+        });
     }
 
     /// It could not be made: those who counted on it look for another one, or fail with the same error.
     pub(crate) fn failed(mut self, error: &Error) {
-        self.failure = Some(Failure { error: error.clone(), begun_after: self.begun_after });
+        self.failure = Some(Failure { error: error.clone(), attempt: self.attempt });
     }
 }
 
 impl Drop for Making {
     fn drop(&mut self) {
-        self.site.made(self.failure.as_ref());
+        if !self.is_over {
+            self.site.not_made(self.failure.as_ref());
+        }
     }
 }
 

@@ -21,22 +21,29 @@ pub(super) struct Queue {
     came: u64,
     /// So many of them, from the front, count on a connection that another request is making. The others have no place.
     counting: usize,
+    /// How many attempts to connect have been begun.
+    begun: u64,
 }
 
 /// When somebody came, among all who did: theirs for as long as they try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Turn(u64);
 
+/// An attempt to connect, among all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Attempt(u64);
+
 /// Why a connection could not be made.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: Error,
-    /// Who had come last when the attempt was begun.
-    pub(super) begun_after: Turn,
+    pub(super) attempt: Attempt,
 }
 
 struct Waiter {
     turn: Turn,
+    /// The last attempt that was begun before this one waited. Their turn does not tell: who tries again has it from before.
+    after: Attempt,
     wants: Wants,
     sender: oneshot::Sender<Checkout>,
 }
@@ -54,12 +61,12 @@ impl Queue {
         }
     }
 
-    /// A place behind those who came before. Whether there may be something for it: not where somebody before it has no place, then
-    /// whoever comes after has none either.
+    /// A place behind those who came before. Whether there may be a stream or a place among the connections for it: not where somebody
+    /// before it has none, then whoever comes after has none either.
     pub(super) fn join(&mut self, site: &Arc<Site>, wants: Wants, turn: Turn) -> (Place, bool) {
         let (sender, receiver) = oneshot::channel();
         let ahead = self.waiters.partition_point(|waiter| waiter.turn < turn);
-        self.waiters.insert(ahead, Waiter { turn, wants, sender });
+        self.waiters.insert(ahead, Waiter { turn, after: Attempt(self.begun), wants, sender });
         let has_more = ahead <= self.counting;
         // Who comes among those who count does, too; it is the last of them for whom there may be nothing now.
         self.counting += usize::from(ahead < self.counting);
@@ -79,23 +86,28 @@ impl Queue {
         }
     }
 
-    /// The last who has come.
-    pub(super) fn last(&self) -> Turn {
-        Turn(self.came)
+    /// Another attempt is begun.
+    pub(super) fn begin(&mut self) -> Attempt {
+        self.begun += 1;
+        Attempt(self.begun)
     }
 
-    /// Who counted on a connection being made, has no place any more where there are so many, and came before that attempt was begun,
-    /// learns why there is none.
+    /// Who counted on a connection being made, has no place any more where there are so many, and waited already when that attempt was
+    /// begun, learns why there is none.
     pub(super) fn fail(&mut self, places: usize, failure: &Failure, later: &mut Later) {
-        let before = self.waiters.partition_point(|waiter| waiter.turn <= failure.begun_after);
-        let (begin, end) = (places.min(self.counting), before.min(self.counting));
-        if begin < end {
-            let failed = self.waiters.drain(begin..end);
-            later
-                .handed
-                .extend(failed.map(|waiter| (waiter.sender, Checkout::Failed(failure.error.clone()))));
-            self.counting -= end - begin;
+        if places >= self.counting {
+            return;
         }
+        let behind = self.waiters.split_off(self.counting);
+        for waiter in self.waiters.split_off(places) {
+            if waiter.after < failure.attempt {
+                later.handed.push((waiter.sender, Checkout::Failed(failure.error.clone())));
+            } else {
+                self.waiters.push_back(waiter);
+            }
+        }
+        self.counting = self.waiters.len();
+        self.waiters.extend(behind);
     }
 
     /// The one behind so many others has a connection being made to count on, as those before it have. How many are before the next
@@ -119,6 +131,13 @@ impl Queue {
     /// The one behind so many others has nothing to count on, and so those behind it have not.
     pub(super) fn counts_not(&mut self, ahead: usize) {
         self.counting = self.counting.min(ahead);
+    }
+
+    /// The first from there on who may use an idle connection, of those who may send twice if only they can: how many are before it.
+    pub(super) fn next_for_idle(&self, from: usize, only_replayable: bool) -> Option<(usize, Wants)> {
+        let mut behind =
+            self.waiters.iter().enumerate().skip(from).map(|(ahead, waiter)| (ahead, waiter.wants));
+        behind.find(|(_, wants)| !wants.fresh && (wants.replayable || !only_replayable))
     }
 
     /// Whether others may have waited because that one did.

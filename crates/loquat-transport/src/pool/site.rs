@@ -22,6 +22,11 @@ use crate::{Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats
 /// writes, and a close that is found then has cost nothing of the request. A look costs a tenth of a small request.
 const TRUSTED_FOR: Duration = Duration::from_millis(1);
 
+/// While a peer pauses, another connection is tried after that time, for who has waited as long...
+pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(1);
+/// ...and then after twice as long each time, up to this: within the 20 s that a request waits by default there are four or five.
+const MOST_BETWEEN_PROBES: Duration = Duration::from_secs(8);
+
 /// See the [module](self).
 pub(crate) struct Site {
     state: Mutex<State>,
@@ -47,8 +52,34 @@ pub(super) struct State {
     pub(super) streams: usize,
     /// The idle time that the peer did not grant lately, and when it was learnt.
     pub(super) early_close: Option<(Duration, Instant)>,
+    /// When a peer that pauses was tried, since one last took streams.
+    probes: Probes,
     /// The pool is gone: nothing is kept any more.
     pub(super) shut: bool,
+}
+
+/// Connections that are made to see whether a peer pauses still.
+#[derive(Default)]
+struct Probes {
+    /// None before that.
+    next: Option<Instant>,
+    /// How long after the last one that is.
+    wait: Duration,
+    /// Whether one may be made now.
+    is_due: bool,
+}
+
+impl Probes {
+    /// Whether one is due, and then none for a while.
+    fn begin(&mut self, now: Instant) -> bool {
+        if self.next.is_some_and(|next| now < next) {
+            return false;
+        }
+        self.wait = (self.wait * 2).clamp(PROBE_AFTER, MOST_BETWEEN_PROBES);
+        self.next = now.checked_add(self.wait);
+        self.is_due = true;
+        true
+    }
 }
 
 pub(super) struct Shared {
@@ -76,7 +107,8 @@ impl State {
 
     /// Whether the peer allows no streams for a while, which it may (RFC 9113 §6.5.2), and would not on another connection either. One
     /// may be led elsewhere, to who takes some, and a connection that says so with streams under way may mean itself; so one is
-    /// tried for each that takes streams, and one more as long as none has taken nothing at all.
+    /// tried for each that takes streams, and one more as long as none has taken nothing at all. Others follow in time, see
+    /// [`Site::probe`]: two that let their streams end before they close may be two of many behind one name.
     fn is_paused(&self) -> bool {
         let (mut pausing, mut taking, mut takes_none) = (0, 0, false);
         for Shared { connection, in_use, .. } in &self.http2 {
@@ -85,6 +117,18 @@ impl State {
             takes_none |= connection.takes_none(*in_use);
         }
         pausing > taking + usize::from(!takes_none)
+    }
+
+    /// One that is of no use, where the peer pauses by what the others say, too.
+    fn spare_paused(&mut self) -> Option<Shared> {
+        let is_spare = |shared: &Shared| shared.in_use == 0 && shared.connection.limit() == 0;
+        let index = self.http2.iter().position(is_spare)?;
+        let spare = self.http2.remove(index);
+        if self.is_paused() {
+            return Some(spare);
+        }
+        self.http2.push(spare);
+        None
     }
 
     /// How many may count on the connections that are being made, without those who make them.
@@ -159,6 +203,7 @@ impl Site {
             speaks,
             streams: http2.max_streams.max(1),
             early_close: None,
+            probes: Probes::default(),
             shut: false,
         };
         Arc::new(Self { state: Mutex::new(state), config, http2: http2.clone(), counters })
@@ -166,6 +211,12 @@ impl Site {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.counters.locks.lock(&self.state)
+    }
+
+    /// Whether somebody has panicked under the lock, wherever that panic went.
+    #[cfg(test)]
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.state.is_poisoned()
     }
 
     /// What can be had without waiting: nothing, where others wait. Who has not come before has from here.
@@ -204,8 +255,10 @@ impl Site {
                     left.give_back(&mut state);
                 }
                 let (place, has_more) = state.queue.join(self, wants, turn);
+                // Something may be idle that those who wait cannot use.
+                let has_idle = !wants.fresh && !state.idle.is_empty();
                 // Asked in turn with those who wait, and not by itself: something may be there that they have not been told of.
-                if has_more || left.is_some() {
+                if has_more || has_idle || left.is_some() {
                     self.serve(state, None);
                 }
                 place
@@ -220,8 +273,9 @@ impl Site {
     /// After a change: those who wait get what there is now, in turn.
     ///
     /// Who counted on a connection that could not be made counts on the others that are being made, or has one made, as if that
-    /// attempt had not been: that was another's. But it has had an attempt of its own in one that was begun after it came. So what
-    /// happens to one connection alone fails one request alone, and all who wait at a host that is gone know after two attempts.
+    /// attempt had not been: that was another's. But it has had an attempt of its own in one that was begun while it waited, since its
+    /// last try if it had one. So what happens to one connection alone fails one request alone, and all who wait at a host that is gone
+    /// know after two attempts.
     fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>, failure: Option<&Failure>) {
         let mut later = Later::default();
         if !state.queue.is_empty() {
@@ -241,13 +295,35 @@ impl Site {
                     Err(Wait::Making { places }) => ahead = state.queue.counts(ahead, places),
                     Err(Wait::Place) => {
                         state.queue.counts_not(ahead);
+                        self.serve_idle(&mut state, ahead + 1, now, &mut later);
                         break;
                     }
                 }
             }
         }
+        state.probes.is_due = false;
         drop(state);
         later.now(self);
+    }
+
+    /// There is no place for those from there on; but what is idle, and of no use to who is before them, they get.
+    fn serve_idle(&self, state: &mut State, mut from: usize, now: Instant, later: &mut Later) {
+        let mut only_replayable = false;
+        while !state.idle.is_empty()
+            && let Some((ahead, wants)) = state.queue.next_for_idle(from, only_replayable)
+        {
+            match self.find_idle(state, wants, now, later) {
+                Some(checkout) => {
+                    state.queue.hand_over(ahead, checkout, later);
+                    from = ahead;
+                }
+                // Too old for it, and so for all who are like it.
+                None => {
+                    only_replayable = true;
+                    from = ahead + 1;
+                }
+            }
+        }
     }
 
     /// Changes the state by that, and serves who waits.
@@ -258,7 +334,7 @@ impl Site {
     }
 
     /// A connection is no longer being made.
-    pub(super) fn made(self: &Arc<Self>, failure: Option<&Failure>) {
+    pub(super) fn not_made(self: &Arc<Self>, failure: Option<&Failure>) {
         let mut state = self.lock();
         state.connecting -= 1;
         self.serve(state, failure);
@@ -289,30 +365,16 @@ impl Site {
             let connection = Arc::clone(&shared.connection);
             return Ok(Checkout::Http2(Slot::new(connection, Arc::clone(self), true)));
         }
-        if !wants.fresh {
-            let mut index = state.idle.len();
-            while index > 0 {
-                index -= 1;
-                let connection = &mut state.idle[index];
-                let idle = connection.idle_for(now);
-                if idle >= self.lifetime(connection, state.early_close, now) {
-                    later.dead.push(state.idle.remove(index));
-                } else if !(connection.is_settled() && idle < TRUSTED_FOR || connection.is_usable()) {
-                    state.early_close = self.lowered(idle, state.early_close, now);
-                    later.dead.push(state.idle.remove(index));
-                } else if wants.replayable || idle < self.config.reuse_within {
-                    self.counters.reused.fetch_add(1, Relaxed);
-                    return Ok(Checkout::Http1(state.idle.remove(index)));
-                } else {
-                    break; // those before it have been idle for longer
-                }
-            }
+        if !wants.fresh
+            && let Some(checkout) = self.find_idle(state, wants, now, later)
+        {
+            return Ok(checkout);
         }
         let places = state.places();
         if ahead < places {
             return Err(Wait::Making { places });
         }
-        if state.is_paused() {
+        if state.is_paused() && !std::mem::take(&mut state.probes.is_due) {
             return Err(Wait::Place);
         }
         // The dead ones are still counted: their permits are dropped after the lock.
@@ -330,10 +392,35 @@ impl Site {
         Ok(Checkout::Connect(self.ticket(state)))
     }
 
+    /// The idle connection that was used last, if it is alive, and young enough for these wants.
+    fn find_idle(
+        &self,
+        state: &mut State,
+        wants: Wants,
+        now: Instant,
+        later: &mut Later,
+    ) -> Option<Checkout> {
+        while let Some(connection) = state.idle.last_mut() {
+            let idle = connection.idle_for(now);
+            if idle < self.lifetime(connection, state.early_close, now) {
+                if !(connection.is_settled() && idle < TRUSTED_FOR || connection.is_usable()) {
+                    state.early_close = self.lowered(idle, state.early_close, now);
+                } else if wants.replayable || idle < self.config.reuse_within {
+                    self.counters.reused.fetch_add(1, Relaxed);
+                    return state.idle.pop().map(Checkout::Http1);
+                } else {
+                    return None; // those before it have been idle for longer
+                }
+            }
+            later.dead.extend(state.idle.pop());
+        }
+        None
+    }
+
     fn ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
         state.connecting += 1;
         state.open += 1;
-        Ticket::new(self, state.queue.last())
+        Ticket::new(self, state.queue.begin())
     }
 
     /// The permission to make a connection that nobody has asked for yet, until so many are there or coming.
@@ -348,6 +435,19 @@ impl Site {
         has_room.then(|| self.ticket(&mut state))
     }
 
+    /// Somebody has waited for a while. Where the peer pauses, one of those who wait may try another connection, now and then. What those
+    /// before it left without any use goes: however long the pause, there are no more of them than have streams under way, and two.
+    pub(crate) fn probe(self: &Arc<Self>, now: Instant) {
+        let mut state = self.lock();
+        state.prune(now);
+        if state.queue.is_empty() || !state.is_paused() || !state.probes.begin(now) {
+            return;
+        }
+        let spare = state.spare_paused();
+        self.serve(state, None);
+        drop(spare); // its driver is woken outside the lock
+    }
+
     /// One of the HTTP/2 connections here learns by that, under the lock, how many streams its peer allows, or that it is gone. Nobody
     /// who comes finds it out before those who wait are told.
     pub(crate) fn learnt(self: &Arc<Self>, learn: impl FnOnce() -> Option<usize>) {
@@ -355,6 +455,7 @@ impl Site {
             // None at all is what it takes for a while, and not what another connection will take.
             if let Some(streams) = learn().filter(|streams| *streams > 0) {
                 state.streams = streams;
+                state.probes = Probes::default();
             }
         });
     }

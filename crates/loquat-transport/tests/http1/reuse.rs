@@ -75,6 +75,7 @@ async fn a_reused_connection_that_dies_on_the_request_is_retried_only_where_that
         let second = send(&transport, post(address).with_replayable(replayable)).await;
         assert_eq!(transport.stats().http1_opened, opened);
         assert_eq!(transport.stats().replaced, u64::from(replayable));
+        assert_eq!(transport.stats().waits, 0, "a connection of its own is nothing to wait for");
         if replayable {
             assert_eq!(text(second.expect("retried")).await.expect("body"), "hi");
             assert_eq!(seen.load(SeqCst), 3);
