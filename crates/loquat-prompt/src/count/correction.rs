@@ -1,7 +1,8 @@
 //! [`Correction`]: what answers say of earlier counts, so that the next range is narrower and in the right place.
 //!
 //! A running mean of actual ÷ estimated and of how far each was from it, as TCP estimates its round trips (RFC 6298 §2): the range is
-//! the mean ± 4 deviations. An exact count is one until answers contradict it, one after the other: then it is an estimate like others.
+//! the mean ± 4 deviations. An exact count is one until answers contradict it, one after the other: then a mean of what is missing is
+//! added to it, since a vocabulary is not wrong by a share, but a gateway may put its own words before each prompt.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -20,8 +21,21 @@ pub(super) struct Correction(Mutex<Both>);
 #[derive(Debug, Default)]
 struct Both {
     estimated: State,
-    /// Of exact counts, since they were contradicted.
-    exact: State,
+    exact: Offset,
+}
+
+/// What exact counts lack, since answers contradicted them.
+#[derive(Debug, Default, Clone, Copy)]
+struct Offset {
+    /// That contradicted; in a row, until there are enough.
+    answers: u32,
+    /// That did not, in a row, since then.
+    equal: u32,
+    /// Tokens.
+    mean: f64,
+    deviation: f64,
+    /// Answers in a row that were far off.
+    far: u32,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -39,19 +53,20 @@ impl Correction {
             return;
         }
         let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !counted.is_exact() {
-            both.estimated.learn(counted, actual);
-        } else if actual == counted.low() && both.exact.answers < AFTER {
-            both.exact = State::default();
+        if counted.is_exact() {
+            both.exact.learn(counted.low(), actual)
         } else {
-            both.exact.learn(counted, actual);
+            both.estimated.learn(counted, actual)
         }
     }
 
     pub(super) fn apply(&self, counted: Count) -> Count {
         let both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = if counted.is_exact() { both.exact } else { both.estimated };
+        let (state, offset) = (both.estimated, both.exact);
         drop(both);
+        if counted.is_exact() {
+            return offset.apply(counted.low());
+        }
         if state.answers < AFTER {
             return counted;
         }
@@ -64,6 +79,59 @@ impl Correction {
         )]
         let (low, high) = (at(state.ratio - spread).floor() as u64, at(state.ratio + spread).ceil() as u64);
         Count::Estimated { low, high }
+    }
+}
+
+impl Offset {
+    /// So many tokens more than were counted are as many as any context window has.
+    const MOST: u64 = 2_000_000;
+    /// What a gateway may well say before each prompt. Tokens.
+    const USUAL: u64 = 4_096;
+
+    fn learn(&mut self, counted: u64, actual: u64) {
+        if actual == counted {
+            self.equal = self.equal.saturating_add(1);
+            if self.answers < AFTER || self.equal >= AFTER {
+                *self = Self::default();
+            }
+            return;
+        }
+        self.equal = 0;
+        let usual = counted / FAR..=counted.saturating_mul(FAR).saturating_add(Self::USUAL);
+        if usual.contains(&actual) {
+            self.far = 0;
+        } else {
+            self.far = self.far.saturating_add(1);
+            if self.far < AFTER {
+                return;
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^53")]
+        let offset = actual.min(counted.saturating_add(Self::MOST)) as f64 - counted as f64;
+        if self.answers == 0 {
+            (self.mean, self.deviation) = (offset, 0.0);
+        } else {
+            self.deviation += ((offset - self.mean).abs() - self.deviation) / 4.0;
+            self.mean += (offset - self.mean) / 8.0;
+        }
+        self.answers = self.answers.saturating_add(1);
+    }
+
+    /// A range that what was counted is in, too.
+    fn apply(&self, counted: u64) -> Count {
+        if self.answers < AFTER {
+            return Count::Exact(counted);
+        }
+        let spread = (4.0 * self.deviation).max(1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "not below 0, and far below 2^53; the cast saturates"
+        )]
+        let at = |offset: f64| (counted as f64 + offset).max(0.0) as u64;
+        let (low, high) = (at(self.mean - spread), at(self.mean + spread).saturating_add(1));
+        Count::Estimated { low: low.min(counted), high: high.max(counted) }
     }
 }
 
@@ -131,6 +199,30 @@ mod tests {
         assert!(corrected.low() <= 11 && 11 <= corrected.high(), "{corrected}");
         let ranged = Count::Estimated { low: 8, high: 12 };
         assert_eq!(correction.apply(ranged), ranged, "of ranges nothing was said");
+        // Three tokens are missing, and not a third.
+        let long = correction.apply(Count::Exact(10_000));
+        assert!(long.low() == 10_000 && (10_003..10_010).contains(&long.high()), "{long}");
+        // Until they are no longer.
+        for _ in 0..2 {
+            correction.learn(exact, 8);
+            assert!(!correction.apply(exact).is_exact());
+        }
+        correction.learn(exact, 8);
+        assert_eq!(correction.apply(exact), exact);
+    }
+
+    #[test]
+    fn a_gateways_own_words_are_added_and_not_multiplied() {
+        let correction = Correction::default();
+        for counted in [20, 35, 20, 50, 1_000] {
+            correction.learn(Count::Exact(counted), counted + 500);
+        }
+        let long = correction.apply(Count::Exact(50_000));
+        assert!(long.low() >= 50_000 && (50_500..50_600).contains(&long.high()), "{long}");
+        for outlier in [u64::MAX, 0] {
+            correction.learn(Count::Exact(20), outlier);
+            assert_eq!(correction.apply(Count::Exact(50_000)), long, "{outlier}");
+        }
     }
 
     #[test]

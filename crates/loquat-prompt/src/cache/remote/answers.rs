@@ -180,7 +180,9 @@ impl<M: Model> AnswerCache<M> {
             };
             let waits = Instant::now();
             let patience = *patience.get_or_insert_with(|| {
-                time::Instant::now() + context.remaining().unwrap_or(MAX_WAIT).min(MAX_WAIT)
+                // Half of the time, so that who has waited for others in vain can still ask.
+                let most = context.remaining().map_or(MAX_WAIT, |remaining| remaining / 2);
+                time::Instant::now() + most.min(MAX_WAIT)
             });
             let landed = tokio::select! {
                 biased;

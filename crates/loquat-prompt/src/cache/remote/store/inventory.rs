@@ -18,7 +18,7 @@ impl Remote {
     /// Removes every value below the prefix from a standalone or sentinel-led server; how many. For `loquat cache clear`.
     ///
     /// # Errors
-    /// Redis cannot be asked, does not answer within [`RemoteConfig::budget`](super::RemoteConfig::budget), which each of the questions
+    /// Redis cannot be asked, does not answer within 5 s or, where that is longer, the budget, which each of the questions
     /// has, or is a cluster, whose nodes are cleared by its own tools.
     pub async fn clear(&self) -> Result<u64> {
         let mut link = self.whole_link().await?;
@@ -69,9 +69,10 @@ impl Remote {
         Ok((cursor, ours.collect()))
     }
 
-    /// What the server says to one question, within the budget.
+    /// What the server says to one question. Who looks through a cache has more time than who looks a value up.
     async fn told<T: redis::FromRedisValue>(&self, link: &mut Link, command: &redis::Cmd) -> Result<T> {
-        let budget = self.0.config.budget.min(MAX_BUDGET);
+        const LEAST: std::time::Duration = std::time::Duration::from_secs(5);
+        let budget = self.0.config.budget.clamp(LEAST, MAX_BUDGET);
         let Ok(told) = timeout(budget, link.query(command)).await else {
             let what = format!("the remote cache has said nothing for {budget:?}");
             return Err(Error::new(ErrorKind::Timeout, what));
