@@ -80,6 +80,7 @@ pub(crate) struct Begin<'a> {
 pub(crate) type Said = (Box<str>, Control);
 
 /// What the template of that prompt says first, a few short pieces and what is behind the control tokens in them.
+#[cfg(feature = "cache")]
 pub(crate) fn said(tokenizer: &dyn Tokenizer, pieces: &[Piece<'_>]) -> Vec<Said> {
     let mut said: Vec<Said> = Vec::new();
     let markup = pieces.iter().filter(|piece| piece.is_markup() && piece.text().len() <= KNOWN_BYTES);
