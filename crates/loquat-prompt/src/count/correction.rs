@@ -54,9 +54,9 @@ impl Correction {
         }
         let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counted.is_exact() {
-            both.exact.learn(counted.low(), actual)
+            both.exact.learn(counted.low(), actual);
         } else {
-            both.estimated.learn(counted, actual)
+            both.estimated.learn(counted, actual);
         }
     }
 
