@@ -20,28 +20,25 @@ pub(super) struct Correction(Mutex<Both>);
 
 #[derive(Debug, Default)]
 struct Both {
-    estimated: State,
+    /// Actual ÷ estimated.
+    estimated: Running,
     exact: Offset,
 }
 
 /// What exact counts lack, since answers contradicted them.
 #[derive(Debug, Default, Clone, Copy)]
 struct Offset {
-    /// That contradicted; in a row, until there are enough.
-    answers: u32,
-    /// That did not, in a row, since then.
+    /// Tokens; of the answers that contradicted, in a row until there are enough.
+    lacking: Running,
+    /// Answers that did not, in a row, since then.
     equal: u32,
-    /// Tokens.
-    mean: f64,
-    deviation: f64,
-    /// Answers in a row that were far off.
-    far: u32,
 }
 
+/// A running mean, and how far off its values are.
 #[derive(Debug, Default, Clone, Copy)]
-struct State {
+struct Running {
     answers: u32,
-    ratio: f64,
+    mean: f64,
     deviation: f64,
     /// Answers in a row that were far off.
     far: u32,
@@ -56,28 +53,28 @@ impl Correction {
         if counted.is_exact() {
             both.exact.learn(counted.low(), actual);
         } else {
-            both.estimated.learn(counted, actual);
+            let (least, most) = (counted.low() / FAR, counted.high().saturating_mul(FAR));
+            #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^53")]
+            let ratio = actual.clamp(least, most) as f64 / middle(counted);
+            both.estimated.add(ratio, !(least..=most).contains(&actual));
         }
     }
 
     pub(super) fn apply(&self, counted: Count) -> Count {
         let both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, offset) = (both.estimated, both.exact);
+        let (ratio, offset) = (both.estimated.range(LEAST_SPREAD), both.exact);
         drop(both);
         if counted.is_exact() {
             return offset.apply(counted.low());
         }
-        if state.answers < AFTER {
-            return counted;
-        }
-        let spread = (4.0 * state.deviation).max(LEAST_SPREAD);
+        let Some((least, most)) = ratio else { return counted };
         let at = |ratio: f64| middle(counted) * ratio.max(0.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "not below 0; the cast saturates"
         )]
-        let (low, high) = (at(state.ratio - spread).floor() as u64, at(state.ratio + spread).ceil() as u64);
+        let (low, high) = (at(least).floor() as u64, at(most).ceil() as u64);
         Count::Estimated { low, high }
     }
 }
@@ -91,38 +88,21 @@ impl Offset {
     fn learn(&mut self, counted: u64, actual: u64) {
         if actual == counted {
             self.equal = self.equal.saturating_add(1);
-            if self.answers < AFTER || self.equal >= AFTER {
+            if self.lacking.answers < AFTER || self.equal >= AFTER {
                 *self = Self::default();
             }
             return;
         }
         self.equal = 0;
         let usual = counted / FAR..=counted.saturating_mul(FAR).saturating_add(Self::USUAL);
-        if usual.contains(&actual) {
-            self.far = 0;
-        } else {
-            self.far = self.far.saturating_add(1);
-            if self.far < AFTER {
-                return;
-            }
-        }
         #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^53")]
         let offset = actual.min(counted.saturating_add(Self::MOST)) as f64 - counted as f64;
-        if self.answers == 0 {
-            (self.mean, self.deviation) = (offset, 0.0);
-        } else {
-            self.deviation += ((offset - self.mean).abs() - self.deviation) / 4.0;
-            self.mean += (offset - self.mean) / 8.0;
-        }
-        self.answers = self.answers.saturating_add(1);
+        self.lacking.add(offset, !usual.contains(&actual));
     }
 
     /// A range that what was counted is in, too.
     fn apply(&self, counted: u64) -> Count {
-        if self.answers < AFTER {
-            return Count::Exact(counted);
-        }
-        let spread = (4.0 * self.deviation).max(1.0);
+        let Some((least, most)) = self.lacking.range(1.0) else { return Count::Exact(counted) };
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_precision_loss,
@@ -130,31 +110,31 @@ impl Offset {
             reason = "not below 0, and far below 2^53; the cast saturates"
         )]
         let at = |offset: f64| (counted as f64 + offset).max(0.0) as u64;
-        let (low, high) = (at(self.mean - spread), at(self.mean + spread).saturating_add(1));
+        let (low, high) = (at(least), at(most).saturating_add(1));
         Count::Estimated { low: low.min(counted), high: high.max(counted) }
     }
 }
 
-impl State {
-    fn learn(&mut self, counted: Count, actual: u64) {
-        let (least, most) = (counted.low() / FAR, counted.high().saturating_mul(FAR));
-        if (least..=most).contains(&actual) {
-            self.far = 0;
-        } else {
-            self.far = self.far.saturating_add(1);
-            if self.far < AFTER {
-                return;
-            }
+impl Running {
+    /// One more. What is far off counts where that is so again and again.
+    fn add(&mut self, value: f64, is_far: bool) {
+        self.far = if is_far { self.far.saturating_add(1) } else { 0 };
+        if is_far && self.far < AFTER {
+            return;
         }
-        #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^53")]
-        let ratio = actual.clamp(least, most) as f64 / middle(counted);
         if self.answers == 0 {
-            (self.ratio, self.deviation) = (ratio, 0.0);
+            (self.mean, self.deviation) = (value, 0.0);
         } else {
-            self.deviation += ((ratio - self.ratio).abs() - self.deviation) / 4.0;
-            self.ratio += (ratio - self.ratio) / 8.0;
+            self.deviation += ((value - self.mean).abs() - self.deviation) / 4.0;
+            self.mean += (value - self.mean) / 8.0;
         }
         self.answers = self.answers.saturating_add(1);
+    }
+
+    /// Where the next one is likely to be, no narrower than that on either side; `None` while too little is known.
+    fn range(&self, least_spread: f64) -> Option<(f64, f64)> {
+        let spread = (4.0 * self.deviation).max(least_spread);
+        (self.answers >= AFTER).then_some((self.mean - spread, self.mean + spread))
     }
 }
 
