@@ -6,11 +6,10 @@
 use std::num::NonZeroU64;
 use std::{fmt, ptr};
 
-use crate::compact::Counts;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Mark};
 use crate::found::{Found, Likeness};
-use crate::pass::{Bounds, Pass};
+use crate::pass::{Bounds, Counts, Pass};
 use crate::pointer::Fields;
 use crate::predict::Predictor;
 use crate::shape::{Drawn, MAX_SLOTS, Shape};
@@ -183,13 +182,11 @@ impl Extractor {
         }
     }
 
-    /// Validates a text that no template fits, without its outline if it has no white space. Whether it has a known shape, and so what
+    /// Validates a text that no template fits, without its outline if it is of one line. Whether it has a known shape, and so what
     /// is found in it is known to the predictor; otherwise the pass knows.
     fn look_through(&mut self, json: &str, predicts: bool) -> Result<bool, Error> {
         if self.pass.attempts.is_due() {
-            let text = json.as_bytes();
-            let compact = &mut self.pass.compact;
-            let is_drawn = if predicts { compact.draw::<true>(text) } else { compact.draw::<false>(text) };
+            let is_drawn = self.pass.compact.draw(json.as_bytes());
             let looked = if is_drawn { self.look_along(json, predicts) } else { None };
             self.pass.attempts.note(looked.is_some());
             if let Some(is_adapted) = looked {
@@ -217,24 +214,27 @@ impl Extractor {
         Ok(false)
     }
 
-    /// [`look_through`](Self::look_through) for a text without white space, once that was drawn, and counted if `predicts`. `None`
-    /// when its outline has to be drawn.
+    /// [`look_through`](Self::look_through) for a text of one line, once that was drawn. `None` when its outline has to be drawn.
     #[inline]
     fn look_along(&mut self, json: &str, predicts: bool) -> Option<bool> {
         let Self { pass, predictor, fields, max_depth, max_matches, .. } = self;
         let bounds = Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: false };
         if !predicts {
-            return pass.run_compact(json.as_bytes(), bounds).then_some(false);
+            return pass.run_compact::<false>(json.as_bytes(), bounds).then_some(false);
         }
-        let Counts { tokens, strings, names, scalars } = pass.compact.counts();
+        let strings = pass.compact.strings();
         let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
-        if predictor.adapt(json, Drawn::Compact(tokens), fields.shapes(), is_allowed) {
+        if predictor.adapt(json, Drawn::Compact(strings), fields.shapes(), is_allowed) {
             return Some(true);
         }
+        if !pass.run_compact::<true>(json.as_bytes(), bounds) {
+            return None;
+        }
+        let Counts { names, scalars, containers } = pass.counts;
         // What has more strings will never be learned.
-        let is_studied = predictor.is_studying() && strings <= MAX_SLOTS;
-        if !is_studied || !fields.shapes().recurs([tokens, strings, names, scalars]) {
-            return pass.run_compact(json.as_bytes(), bounds).then_some(false);
+        let is_studied = predictor.is_studying() && strings - names <= MAX_SLOTS;
+        if !is_studied || !fields.shapes().recurs([strings, names, scalars, containers]) {
+            return Some(false);
         }
         // Few are learned. Of those it has to be known where each token is.
         let bounds = Bounds { has_tokens: true, ..bounds };
@@ -365,9 +365,9 @@ impl Extractor {
         let bounds = Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: false };
         let mut compact = None;
         if pass.attempts.is_due() {
-            compact = vector::draw_compact_line::<false>(&mut pass.compact, input).and_then(|json| {
+            compact = vector::draw_compact_line(&mut pass.compact, input).and_then(|json| {
                 let accepted = accept(json.len())?;
-                pass.run_compact(json.as_bytes(), bounds).then_some((json, accepted, *mark))
+                pass.run_compact::<false>(json.as_bytes(), bounds).then_some((json, accepted, *mark))
             });
             pass.attempts.note(compact.is_some());
         }
@@ -389,7 +389,7 @@ impl Extractor {
         self.predictor.forget_ruled_out();
     }
 
-    /// The JSON text at the front of `input` up to its line end that no template fits, if it has no white space and nothing wrong, and
+    /// The JSON text at the front of `input` up to its line end that no template fits, if it has nothing wrong, and
     /// `accept` takes its length; what that makes of it; and the event's mark. It is adapted to, passed or learned as it would be
     /// alone, in one go with finding its end.
     pub(crate) fn look_through_line<'i, A>(
@@ -400,7 +400,7 @@ impl Extractor {
         if !self.pass.attempts.is_due() {
             return None;
         }
-        let looked = vector::draw_compact_line::<true>(&mut self.pass.compact, input).and_then(|json| {
+        let looked = vector::draw_compact_line(&mut self.pass.compact, input).and_then(|json| {
             let accepted = accept(json.len())?;
             self.predictor.settle(self.fields.shapes());
             let is_adapted = self.look_along(json, true)?;

@@ -22,7 +22,7 @@ use crate::pattern::Content;
 use crate::pointer::Fields;
 use crate::shape::{MAX_SLOTS, Token};
 use crate::state::State;
-use compact::Level;
+pub(crate) use compact::Counts;
 
 /// What may be found, and how much of it.
 #[derive(Clone, Copy)]
@@ -58,12 +58,13 @@ pub(crate) struct Pass {
     frames_opened: u64,
     pub(crate) outline: Outline,
     pub(crate) compact: Compact,
-    /// For texts without white space, and whether the next one is looked at as if it were one.
+    /// What there is in the text that was walked along that.
+    pub(crate) counts: Counts,
+    /// For texts of one line, and whether the next one is looked at as if it were one.
     pub(crate) attempts: Attempts,
-    levels: Vec<Level>,
 }
 
-/// Whether texts are looked at as if they had no white space: after one that had, some are not, twice as many each time.
+/// Whether texts are looked at as if they were of one line: after one that was not, some are not, twice as many each time.
 #[derive(Default)]
 pub(crate) struct Attempts {
     /// How many texts from now on are not.
@@ -160,11 +161,12 @@ impl Pass {
         Ok(())
     }
 
-    /// Walks the text without white space that was drawn. `false` when it has to be drawn and [`run`](Self::run) through.
+    /// Walks the text of one line that was drawn; with `COUNTS`, what there is in it is known then. `false` when it has to be drawn as an
+    /// outline, and [`run`](Self::run) through.
     #[inline]
-    pub(crate) fn run_compact(&mut self, json: &[u8], bounds: Bounds<'_>) -> bool {
+    pub(crate) fn run_compact<const COUNTS: bool>(&mut self, json: &[u8], bounds: Bounds<'_>) -> bool {
         self.hits.begin(bounds.fields.len());
-        compact::walk(self, json, &bounds).is_some()
+        compact::walk::<COUNTS>(self, json, &bounds).is_some()
     }
 
     /// Its memory, for other texts, if it is not much: it is of no more use itself.
@@ -184,8 +186,7 @@ impl Pass {
         let tokens = self.tokens.capacity() * size_of::<Token>();
         let frames = self.stack.capacity() * size_of::<Frame>();
         let latest = self.latest.capacity() * size_of::<Latest>();
-        let levels = self.levels.capacity() * size_of::<Level>();
-        self.hits.bytes() + tokens + frames + latest + levels + self.outline.bytes() + self.compact.bytes()
+        self.hits.bytes() + tokens + frames + latest + self.outline.bytes() + self.compact.bytes()
     }
 
     /// An array or object begins at `at`.

@@ -367,9 +367,8 @@ impl Predictor {
         }
         self.refresh(store);
         let Self { templates, shared, shifts, .. } = self;
-        let count = drawn.tokens();
-        let fitting = shared.shapes.iter().position(|Known { shape, tokens }| {
-            *tokens == count
+        let fitting = shared.shapes.iter().position(|Known { shape, size }| {
+            size.is_of(drawn)
                 && !templates.iter().any(|template| Arc::ptr_eq(&template.shape, shape))
                 && is_allowed(shape)
                 && shape.fits(json, drawn, shifts)

@@ -57,16 +57,24 @@ pub(crate) struct Token {
 pub(crate) enum Drawn<'o> {
     /// Where all its tokens are.
     Outline(&'o Outline),
-    /// How many tokens it has, and that there is no white space around them.
+    /// How many strings it has that is of one line.
     Compact(usize),
 }
 
-impl Drawn<'_> {
-    /// How many tokens there are.
-    pub(crate) fn tokens(self) -> usize {
-        match self {
-            Self::Outline(outline) => outline.places().len(),
-            Self::Compact(tokens) => tokens,
+/// How many tokens and strings the documents of a shape have: another number means another shape, which tells most apart without a look
+/// at them.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    tokens: usize,
+    /// Names included.
+    strings: usize,
+}
+
+impl Size {
+    pub(crate) fn is_of(self, drawn: Drawn<'_>) -> bool {
+        match drawn {
+            Drawn::Outline(outline) => self.tokens == outline.places().len(),
+            Drawn::Compact(strings) => self.strings == strings,
         }
     }
 }
@@ -76,8 +84,7 @@ pub(crate) struct Shape {
     pub(crate) pattern: Pattern,
     /// For each hole, which token of the outline begins it: the opening quote, the number, the bracket after the spaces.
     anchors: Vec<usize>,
-    /// How many tokens there are: another number means another shape.
-    tokens: usize,
+    size: Size,
     /// White space between its values has line ends.
     pub(crate) has_line_ends: bool,
     /// How deep it nests and how many values the full pass found: the limits of whoever uses the shape must allow them.
@@ -141,7 +148,10 @@ impl Shape {
             pattern,
             anchors,
             has_line_ends,
-            tokens: outline.places().len(),
+            size: Size {
+                tokens: outline.places().len(),
+                strings: outline.places().iter().filter(|at| is_quote(json, **at)).count() / 2,
+            },
             depth,
             matches: hits.len(),
             changing: Default::default(),
@@ -172,7 +182,7 @@ impl Shape {
 
     /// Whether the document that was drawn has this shape; its `shifts` then.
     pub(crate) fn fits(&self, json: &str, drawn: Drawn<'_>, shifts: &mut Vec<Shift>) -> bool {
-        self.tokens == drawn.tokens()
+        self.size.is_of(drawn)
             && match drawn {
                 Drawn::Outline(outline) => self.shift(json.as_bytes(), outline, shifts).is_some(),
                 Drawn::Compact(_) => self
@@ -242,12 +252,15 @@ impl Shape {
     }
 }
 
+fn is_quote(json: &str, at: u32) -> bool {
+    json.as_bytes().get(at as usize) == Some(&b'"')
+}
+
 /// A shape that is shared.
 #[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) shape: Arc<Shape>,
-    /// How many tokens its documents have: tells most shapes apart without a look at them.
-    pub(crate) tokens: usize,
+    pub(crate) size: Size,
 }
 
 /// The shape that comes after another one: a hint.
@@ -386,7 +399,7 @@ impl Shapes {
             latest.iter().rposition(|known| known.shape.changing() == 0).unwrap_or(latest.len() - 1)
         });
         let kept = latest.iter().enumerate().filter(|(position, _)| Some(*position) != gone);
-        let known = Known { shape: Arc::clone(&shape), tokens: shape.tokens };
+        let known = Known { shape: Arc::clone(&shape), size: shape.size };
         *latest = iter::once(&known).chain(kept.map(|(_, known)| known)).cloned().collect();
         self.version.fetch_add(1, Ordering::Release);
         shape

@@ -230,12 +230,12 @@ impl Decoder {
         }
         let predicts = json.predicts();
         let was_between = self.is_between;
-        self.begin()?;
-        if !self.bom.is_done() {
+        if !was_between {
+            self.begin()?;
             self.skip_bom(input);
+            self.skip_lf(input);
+            self.is_between = self.is_at_event();
         }
-        self.skip_lf(input);
-        self.is_between = self.is_at_event();
         if !predicts {
             if self.is_between
                 && may_be_whole(input)

@@ -72,6 +72,8 @@ struct Ending {
     mask: u64,
     /// The name's first eight bytes, if it has as many, and its length.
     head: u64,
+    /// A bit of its own, if it is among the first sixty-four of its object, or none.
+    bit: u64,
     length: u32,
     state: u32,
 }
@@ -136,9 +138,10 @@ impl Numbers {
 }
 
 impl Ending {
-    fn of(name: &str, state: u32) -> Self {
+    fn of(name: &str, number: usize, state: u32) -> Self {
+        let bit = u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number)).unwrap_or(0);
         if is_written_with_escapes(name) {
-            return Self { last: 1, mask: Self::NEVER, head: 0, length: 0, state };
+            return Self { last: 1, mask: Self::NEVER, head: 0, bit, length: 0, state };
         }
         let quoted = [b"\"", name.as_bytes()].concat();
         let mut last = [0; 8];
@@ -149,6 +152,7 @@ impl Ending {
             last: u64::from_le_bytes(last),
             mask: u64::MAX << (64 - 8 * quoted.len().min(8)),
             head: name.as_bytes().first_chunk().map_or(0, |head| u64::from_le_bytes(*head)),
+            bit,
             length: u32::try_from(name.len()).unwrap_or(u32::MAX),
             state,
         }
@@ -215,7 +219,7 @@ impl State {
                     }
                 }
                 state.endings |= hints;
-                state.names.push(Ending::of(name, number));
+                state.names.push(Ending::of(name, state.names.len(), number));
                 state.members.push(Member {
                     head: head(name.as_bytes()),
                     tail: name.as_bytes().last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail)),
@@ -289,10 +293,10 @@ impl State {
         self.endings
     }
 
-    /// A number for the member whose name's closing quote is at `end`, and what it is, if it is asked for; its [`ending`] is that of one
-    /// that is. There are no escapes in the name, and something is before its quotes.
+    /// A bit for the member whose name's closing quote is at `end`, none for one of very many, and what it is, if it is asked for; its
+    /// [`ending`] is that of one that is. There are no escapes in the name, and something is before its quotes.
     #[inline(always)]
-    pub(crate) fn member_before(&self, json: &[u8], end: usize, two: [u8; 2]) -> Option<(usize, u32)> {
+    pub(crate) fn member_before(&self, json: &[u8], end: usize, two: [u8; 2]) -> Option<(u64, u32)> {
         let number = usize::from(self.firsts[ending(two) as usize % HINTS]);
         let name = self.names.get(number)?;
         let last: &[u8; 8] = match json.get(end.wrapping_sub(8)..end).and_then(<[u8]>::first_chunk) {
@@ -302,7 +306,7 @@ impl State {
         // No quote is in this name, and none in one without escapes, so that the one found is where it begins.
         if u64::from_le_bytes(*last) & name.mask == name.last {
             if name.length < 8 {
-                return Some((number, name.state));
+                return Some((name.bit, name.state));
             }
             let start = end.wrapping_sub(name.length as usize);
             let quoted = json.get(start.wrapping_sub(1)..).and_then(<[u8]>::first_chunk::<9>);
@@ -310,7 +314,7 @@ impl State {
                 && u64::from_le_bytes(*head) == name.head
                 && name.length <= 16
             {
-                return Some((number, name.state));
+                return Some((name.bit, name.state));
             }
         }
         // Another name may have that ending, too, or this one is long.
@@ -320,16 +324,16 @@ impl State {
     /// [`member_before`](Self::member_before) for any name, wherever in the text.
     #[cold]
     #[inline(never)]
-    fn any_member_before(&self, json: &[u8], end: usize) -> Option<(usize, u32)> {
-        let mut members = self.members.iter().zip(&self.names).enumerate();
+    fn any_member_before(&self, json: &[u8], end: usize) -> Option<(u64, u32)> {
+        let mut members = self.members.iter().zip(&self.names);
         let is_it = |member: &Member, name: &Ending| {
             let start = end.wrapping_sub(member.length);
             name.mask != Ending::NEVER
                 && json.get(start.wrapping_sub(1)) == Some(&b'"')
                 && json.get(start..end) == Some(member.name.as_bytes())
         };
-        let (number, (member, _)) = members.find(|(_, (member, name))| is_it(member, name))?;
-        Some((number, member.state))
+        let (_, name) = members.find(|(member, name)| is_it(member, name))?;
+        Some((name.bit, name.state))
     }
 
     #[inline(never)]
@@ -354,11 +358,6 @@ impl State {
         let Ok(written) = std::str::from_utf8(written) else { return NOTHING };
         let mut members = self.members.iter();
         members.find(|member| escape::equals(written, &member.name)).map_or(NOTHING, |member| member.state)
-    }
-
-    /// Whether any element is asked for.
-    pub(crate) fn has_elements(&self) -> bool {
-        self.others != NOTHING || !self.elements.is_empty()
     }
 
     /// What an element is.

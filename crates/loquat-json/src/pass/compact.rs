@@ -1,32 +1,43 @@
-//! The way of a pass through a text without white space: from landmark to landmark, over all strings that nobody asks for.
+//! The way of a pass through a text of one line: from the end of a string to that of the next, and what is between them.
 //!
-//! What of the grammar is a matter of neighbours has been checked when the landmarks were found ([`Compact`]), but for what stands
-//! around brackets. It gives up at whatever is wrong or unusual, a second member of the same name included: then
-//! [`walk`](super::walk) has to look.
+//! Where its strings end is known ([`Compact`]), and that they are sound. It gives up at whatever is wrong or unusual, a second member of
+//! the same name included: then [`walk`](super::walk) has to look.
+
+use std::hint::cold_path;
+use std::ops::Range;
+
+use arrayvec::ArrayVec;
 
 use super::{Bounds, Pass, indices_of};
 use crate::compact::Compact;
 use crate::found::{Hit, Hits, Indices, Kind};
 use crate::scan;
-use crate::state::{self, NOTHING, ROOT, State};
-use crate::vector::{Colon, Cursor, Opening, Place};
+use crate::state::{self, NOTHING, ROOT, State, States};
+use crate::vector::{Closing, Ends, Place};
 
 /// How deep a text may nest. Of 20,000 recorded events of thirty providers the deepest nests 12 levels.
-const MAX_LEVELS: usize = 16;
+const MAX_LEVELS: usize = 15;
 
 /// An array or object that is open.
-#[derive(Default, Clone)]
-pub(super) struct Level {
+struct Level<'f> {
     /// What it is.
-    state: u32,
-    /// Position of the current element of an array.
-    index: u32,
-    /// What names of its members end with that are asked for.
-    endings: u64,
+    state: &'f State,
     /// A bit for each member that is asked for and was there.
     seen: u64,
+    /// Position of the current element of an array.
+    index: u32,
     /// Which hits it is itself: they wait for its end.
     hits: (u32, u32),
+}
+
+/// What there is in a text beside its strings: tells most shapes of texts apart before anybody looks at their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    pub(crate) names: usize,
+    /// Numbers and literals.
+    pub(crate) scalars: usize,
+    /// Arrays and objects.
+    pub(crate) containers: usize,
 }
 
 /// What a walk needs in its hands.
@@ -34,234 +45,287 @@ struct Walk<'w, 'f> {
     json: &'w [u8],
     compact: &'w Compact,
     bounds: &'w Bounds<'f>,
+    states: &'f States,
     hits: &'w mut Hits,
-    /// What is open, the first one outside of all.
-    levels: &'w mut [Level; MAX_LEVELS],
+    /// What is open, the innermost one last.
+    levels: ArrayVec<Level<'f>, MAX_LEVELS>,
 }
 
-/// Walks the whole text. `None` when somebody else has to; what was noted is of no use then.
-pub(super) fn walk(pass: &mut Pass, json: &[u8], bounds: &Bounds<'_>) -> Option<()> {
-    let Pass { hits, levels, compact, .. } = pass;
-    let (mut opening, mut places) = Cursor::new(json, compact)?;
-    if levels.len() < MAX_LEVELS {
-        levels.resize(MAX_LEVELS, Level::default());
-    }
-    let levels = levels.first_chunk_mut()?;
-    let mut walk = Walk { json, compact, bounds, hits, levels };
-    let max_depth = bounds.max_depth.min(MAX_LEVELS - 1);
+/// Walks the whole text. `None` when somebody else has to; what was noted is of no use then. With `COUNTS`, says what there is in it.
+pub(super) fn walk<const COUNTS: bool>(pass: &mut Pass, json: &[u8], bounds: &Bounds<'_>) -> Option<()> {
+    let Pass { hits, compact, counts: counted, .. } = pass;
+    let (mut at, mut ends) = Ends::new(json, compact)?;
+    let states = bounds.fields.states();
+    let mut walk = Walk { json, compact, bounds, states, hits, levels: ArrayVec::new() };
+    let has_escapes = compact.has_escapes();
+    let mut counts = Counts::default();
     // A bit for each array or object that is open, one if it is an object, the innermost one lowest.
     let mut open: u32 = 0;
-    let mut depth = 0;
-    // What the opening bracket opens.
-    let mut wanted = ROOT;
-    'brackets: loop {
-        if depth >= max_depth {
-            return None;
-        }
-        depth += 1;
-        open = open << 1 | u32::from(opening.is_object());
-        let mut endings = walk.enter(depth, opening, wanted)?;
+    // What the array or object at hand is, or the one that begins next.
+    let mut state = states.get(ROOT);
+    'containers: loop {
+        let (is_object, inside) = match at.after::<b'{'>() {
+            Some(inside) => (true, inside),
+            None => (false, at.after::<b'['>()?),
+        };
+        walk.enter(state, at, is_object)?;
+        open = open << 1 | u32::from(is_object);
+        counts.containers += usize::from(COUNTS);
+        at = inside.past_spaces();
+        let mut is_empty = matches!(at.byte(), b'}' | b']');
         loop {
-            let place = places.next()?;
-            if let Some(colon) = place.colon() {
-                // Before it there is a name.
-                if open & 1 == 0 {
-                    return None;
-                }
-                wanted = NOTHING;
-                if endings >> state::ending(colon.ending()) & 1 != 0 {
-                    wanted = walk.member(depth, colon)?;
-                }
-                match colon.after() {
-                    b'"' => {}
-                    b'{' | b'[' => {
-                        opening = places.next()?.opening()?;
-                        continue 'brackets;
+            if !is_empty && open & 1 != 0 {
+                let endings = state.endings();
+                loop {
+                    if at.byte() != b'"' {
+                        cold_path();
+                        at = at.past_spaces();
+                        if at.byte() != b'"' {
+                            return None;
+                        }
                     }
-                    // One that is asked for has been seen.
-                    _ if wanted == NOTHING => {
-                        scalar(json, colon.place().index(json) + 1)?;
+                    let end = ends.next()?;
+                    // Names with escapes are somebody else's matter.
+                    if has_escapes {
+                        cold_path();
+                        if walk.is_escaped(at, end) {
+                            return None;
+                        }
                     }
-                    _ => {}
+                    counts.names += usize::from(COUNTS);
+                    let mut value = match end.behind().after::<b':'>() {
+                        Some(value) => value,
+                        None => {
+                            cold_path();
+                            end.behind().past_spaces().after::<b':'>()?
+                        }
+                    };
+                    let mut wanted = None;
+                    if endings >> state::ending(end.before()) & 1 != 0 {
+                        wanted = walk.member(state, end)?;
+                    }
+                    loop {
+                        let first = value.byte();
+                        if first == b'"' {
+                            let end = ends.next()?;
+                            at = end.behind();
+                            if let Some(wanted) = wanted {
+                                walk.string(wanted, value, end)?;
+                            }
+                        } else if is_opening(first) {
+                            (state, at) = (wanted.unwrap_or(states.get(NOTHING)), value);
+                            continue 'containers;
+                        } else if first == b' ' {
+                            cold_path();
+                            value = value.past_spaces();
+                            continue;
+                        } else {
+                            at = walk.scalar(wanted, value)?;
+                            counts.scalars += usize::from(COUNTS);
+                        }
+                        break;
+                    }
+                    match after_comma(at) {
+                        Some(next) => at = next,
+                        None => break,
+                    }
                 }
-                continue;
+            } else if !is_empty {
+                loop {
+                    at = at.past_spaces();
+                    let wanted = walk.element(state);
+                    let first = at.byte();
+                    if first == b'"' {
+                        let (start, end) = (at, ends.next()?);
+                        at = end.behind();
+                        if let Some(wanted) = wanted {
+                            walk.string(wanted, start, end)?;
+                        }
+                    } else if is_opening(first) {
+                        state = wanted.unwrap_or(states.get(NOTHING));
+                        continue 'containers;
+                    } else {
+                        at = walk.scalar(wanted, at)?;
+                        counts.scalars += usize::from(COUNTS);
+                    }
+                    match after_comma(at) {
+                        Some(next) => at = next,
+                        None => break,
+                    }
+                    walk.count();
+                }
             }
-            let byte = place.byte();
-            if let b'}' | b']' = byte {
-                if (open & 1 != 0) != (byte == b'}') || place.before() == b',' {
-                    return None;
+            // A bracket ends the innermost array or object, and perhaps those around it.
+            loop {
+                let bracket = if open & 1 != 0 { b'}' } else { b']' };
+                if at.byte() != bracket {
+                    cold_path();
+                    at = at.past_spaces();
+                    if at.byte() != bracket {
+                        return None;
+                    }
                 }
-                walk.leave(depth, place);
+                walk.leave(at)?;
                 open >>= 1;
-                depth -= 1;
-                let after = place.index(json) + 1;
-                if depth == 0 {
-                    return (after == json.len()).then_some(());
+                let Some(outer) = walk.levels.last() else {
+                    if COUNTS {
+                        *counted = counts;
+                    }
+                    return ends.behind(at).is_none().then_some(());
+                };
+                state = outer.state;
+                at = ends.behind(at)?;
+                if let Some(next) = after_comma(at) {
+                    at = next;
+                    break;
                 }
-                if !is_value_end(*json.get(after)?) {
-                    return None;
-                }
-                endings = walk.level(depth).endings;
-                continue;
             }
-            // An element of an array, or what is in the place of one.
-            if open & 1 != 0 {
-                return None;
-            }
-            match place.opening() {
-                Some(element) => {
-                    (opening, wanted) = (element, walk.element(depth, place)?);
-                    continue 'brackets;
-                }
-                None => walk.plain_element(depth, place)?,
+            is_empty = false;
+            if open & 1 == 0 {
+                walk.count();
             }
         }
     }
 }
 
-impl<'f> Walk<'_, 'f> {
-    #[inline(always)]
-    fn level(&mut self, depth: usize) -> &mut Level {
-        &mut self.levels[depth % MAX_LEVELS]
-    }
-
-    #[inline(always)]
-    fn state(&self, number: u32) -> &'f State {
-        self.bounds.fields.states().get(number)
-    }
-
-    /// An array or object begins. What names of its members end with that are asked for.
-    #[inline(always)]
-    fn enter(&mut self, depth: usize, opening: Opening<'_>, wanted: u32) -> Option<u64> {
-        let (is_object, next) = (opening.is_object(), opening.after());
-        let mut level = Level { state: wanted, ..Level::default() };
-        if wanted != NOTHING {
-            let state = self.state(wanted);
-            level.endings = state.endings();
-            if !state.fields.is_empty() {
-                level.hits = self.container(state, opening)?;
-            }
+/// What follows a comma, if there is one.
+#[inline(always)]
+fn after_comma(at: Place<'_>) -> Option<Place<'_>> {
+    match at.after::<b','>() {
+        Some(next) => Some(next),
+        None if at.byte() == b' ' => {
+            cold_path();
+            at.past_spaces().after::<b','>()
         }
-        let endings = level.endings;
-        *self.level(depth) = level;
-        match next {
-            b'"' => {}
-            b'}' if is_object => {}
-            b']' | b'{' | b'[' if !is_object => {}
-            _ if is_object => return None,
-            _ => self.first_element(depth, opening.index(self.json) + 1)?,
+        None => None,
+    }
+}
+
+impl<'w, 'f> Walk<'w, 'f> {
+    /// An array or object begins.
+    #[inline(always)]
+    fn enter(&mut self, state: &'f State, at: Place<'_>, is_object: bool) -> Option<()> {
+        if self.levels.len() >= self.bounds.max_depth {
+            return None;
         }
-        Some(endings)
+        let hits = if state.fields.is_empty() { (0, 0) } else { self.container(state, at, is_object)? };
+        self.levels.try_push(Level { state, seen: 0, index: 0, hits }).ok()
     }
 
     /// Notes an array or object that is asked for.
     #[inline(never)]
-    fn container(&mut self, state: &State, opening: Opening<'_>) -> Option<(u32, u32)> {
-        let (at, first) = (opening.index(self.json), self.hits.all.len());
-        self.note(state, at, at, if opening.is_object() { Kind::Object } else { Kind::Array })?;
+    fn container(&mut self, state: &State, at: Place<'_>, is_object: bool) -> Option<(u32, u32)> {
+        let (at, first) = (at.index(self.json), self.hits.all.len());
+        self.note(state, at, at, if is_object { Kind::Object } else { Kind::Array })?;
         Some((u32::try_from(first).ok()?, u32::try_from(self.hits.all.len()).ok()?))
     }
 
-    /// The innermost array or object ends.
+    /// The innermost array or object ends with the bracket at `at`.
     #[inline(always)]
-    fn leave(&mut self, depth: usize, place: Place<'_>) {
-        let (first, behind) = self.level(depth).hits;
+    fn leave(&mut self, at: Place<'_>) -> Option<()> {
+        let Level { hits: (first, behind), .. } = self.levels.pop()?;
         if first != behind {
-            let end = place.index(self.json) + 1;
+            let end = at.index(self.json) + 1;
             for hit in self.hits.all.get_mut(first as usize..behind as usize).unwrap_or_default() {
                 hit.end = end;
             }
         }
+        Some(())
     }
 
-    /// A member that may be asked for, and its value if that is no array or object. What it is.
+    /// What a member of the innermost object is that may be asked for, by the end of its name.
     #[inline(never)]
-    fn member(&mut self, depth: usize, colon: Colon<'_>) -> Option<u32> {
-        let at = colon.place().index(self.json);
-        let object = self.level(depth).state;
-        let Some((number, member)) = self.state(object).member_before(self.json, at - 1, colon.ending())
-        else {
-            return Some(NOTHING);
-        };
-        let seen = &mut self.level(depth).seen;
-        let bit = 1_u64.checked_shl(u32::try_from(number).ok()?)?;
-        // There was one of that name.
-        if *seen & bit != 0 {
+    fn member(&mut self, object: &'f State, end: Closing<'_>) -> Option<Option<&'f State>> {
+        let found = object.member_before(self.json, end.place().index(self.json), end.before());
+        let Some((bit, member)) = found else { return Some(None) };
+        let seen = &mut self.levels.last_mut()?.seen;
+        // There was one of that name, or nobody would know.
+        if *seen & bit != 0 || bit == 0 {
             return None;
         }
         *seen |= bit;
-        let (state, start) = (self.state(member), at + 1);
-        match colon.after() {
-            b'{' | b'[' => {}
-            b'"' => {
-                if !state.fields.is_empty() {
-                    let end = self.compact.closing(start)? + 1;
-                    let is_escaped = self.compact.may_have_escapes(&(start..end))
-                        && scan::has_backslash(self.json.get(start..end)?);
-                    self.note(state, start, end, if is_escaped { Kind::EscapedStr } else { Kind::PlainStr })?;
-                }
-            }
-            _ => {
-                let (end, kind) = scalar(self.json, start)?;
-                if !state.fields.is_empty() {
-                    self.note(state, start, end, kind)?;
-                }
-            }
-        }
-        Some(member)
+        Some(Some(self.states.get(member)))
     }
 
-    /// What the array or object at a place is that is an element of the innermost array.
+    /// Whether there is an escape in the string that begins and ends there.
+    #[inline(always)]
+    fn is_escaped(&self, start: Place<'w>, end: Closing<'w>) -> bool {
+        let string = start.index(self.json)..end.place().index(self.json);
+        self.compact.may_have_escapes(&string) && self.has_backslash(string)
+    }
+
+    #[cold]
     #[inline(never)]
-    fn element(&mut self, depth: usize, place: Place<'_>) -> Option<u32> {
-        match place.before() {
-            b',' => self.count(depth),
-            b'[' => {}
+    fn has_backslash(&self, string: Range<usize>) -> bool {
+        self.json.get(string).is_none_or(scan::has_backslash)
+    }
+
+    /// A string that may be asked for.
+    #[inline(never)]
+    fn string(&mut self, wanted: &State, start: Place<'w>, end: Closing<'w>) -> Option<()> {
+        if wanted.fields.is_empty() {
+            return Some(());
+        }
+        let kind = if self.is_escaped(start, end) { Kind::EscapedStr } else { Kind::PlainStr };
+        self.note(wanted, start.index(self.json), end.place().index(self.json) + 1, kind)
+    }
+
+    /// A number or literal, which may be asked for. What is behind it.
+    #[inline(always)]
+    fn scalar(&mut self, wanted: Option<&State>, start: Place<'w>) -> Option<Place<'w>> {
+        let (end, kind) = match start.byte() {
+            b'n' => (start.after::<b'n'>()?.after::<b'u'>()?.after::<b'l'>()?.after::<b'l'>()?, Kind::Null),
+            b't' => (start.after::<b't'>()?.after::<b'r'>()?.after::<b'u'>()?.after::<b'e'>()?, Kind::True),
+            b'f' => {
+                let end = start.after::<b'f'>()?.after::<b'a'>()?.after::<b'l'>()?;
+                (end.after::<b's'>()?.after::<b'e'>()?, Kind::False)
+            }
+            b'-' | b'0'..=b'9' => (self.number_end(start)?, Kind::Number),
             _ => return None,
+        };
+        match wanted {
+            Some(state) if !state.fields.is_empty() => {
+                self.note(state, start.index(self.json), end.index(self.json), kind)?;
+            }
+            _ => {}
         }
-        Some(self.next_element(depth))
+        Some(end)
     }
 
-    /// An element of the innermost array that follows a comma, and is no array or object.
-    #[inline(never)]
-    fn plain_element(&mut self, depth: usize, place: Place<'_>) -> Option<()> {
-        if place.byte() == b'"' {
-            // A string's closing quote. How many there are is not counted.
-            let array = self.level(depth).state;
-            return (!self.state(array).has_elements()).then_some(());
+    #[inline(always)]
+    fn number_end(&self, start: Place<'w>) -> Option<Place<'w>> {
+        // Most are one digit alone.
+        match start.after_digit() {
+            Some(end) if matches!(end.byte(), b',' | b'}' | b']') => Some(end),
+            _ => self.long_number_end(start),
         }
-        self.count(depth);
-        self.first_element(depth, place.index(self.json))
     }
 
-    /// A number or literal that is an element of the innermost array.
     #[inline(never)]
-    fn first_element(&mut self, depth: usize, at: usize) -> Option<()> {
-        let (end, kind) = scalar(self.json, at)?;
-        let element = self.next_element(depth);
-        let state = self.state(element);
-        if !state.fields.is_empty() {
-            self.note(state, at, end, kind)?;
-        }
-        Some(())
+    fn long_number_end(&self, start: Place<'w>) -> Option<Place<'w>> {
+        Place::new(self.json, scan::number(self.json, start.index(self.json)).ok()?)
     }
 
     /// The innermost array has one element more.
     #[inline(always)]
-    fn count(&mut self, depth: usize) {
-        let index = &mut self.level(depth).index;
-        *index = index.saturating_add(1);
+    fn count(&mut self) {
+        if let Some(level) = self.levels.last_mut() {
+            level.index = level.index.saturating_add(1);
+        }
     }
 
-    /// What the innermost array's current element is.
+    /// What the current element of the innermost array is.
     #[inline(always)]
-    fn next_element(&mut self, depth: usize) -> u32 {
-        let (state, index) = (self.level(depth).state, self.level(depth).index);
-        if state == NOTHING { NOTHING } else { self.state(state).element(index) }
+    fn element(&self, array: &State) -> Option<&'f State> {
+        if array.number == NOTHING {
+            return None;
+        }
+        let element = array.element(self.levels.last()?.index);
+        (element != NOTHING).then(|| self.states.get(element))
     }
 
     /// Notes a value for every field that it is.
-    #[inline(always)]
+    #[inline(never)]
     fn note(&mut self, state: &State, start: usize, end: usize, kind: Kind) -> Option<()> {
         let Some(field) = state.plain else { return self.note_all(state, start, end, kind) };
         if self.hits.all.len() >= self.bounds.max_matches {
@@ -278,8 +342,7 @@ impl<'f> Walk<'_, 'f> {
             if self.hits.all.len() >= self.bounds.max_matches {
                 return None;
             }
-            // The document is at no level, and what is at the first one is in it.
-            let index = |depth: usize| self.levels.get(depth + 1).map(|array| array.index);
+            let index = |depth: usize| self.levels.get(depth).map(|array| array.index);
             let indices = indices_of(&self.bounds.fields.field(field).wildcard_depths, index);
             self.hits.add(Hit { start, end, field, indices, kind, holes_before: 0, holes_until: 0 });
         }
@@ -287,30 +350,16 @@ impl<'f> Walk<'_, 'f> {
     }
 }
 
-/// Where the number or literal ends that begins there and is in an array or object, and what it is.
 #[inline(always)]
-fn scalar(json: &[u8], at: usize) -> Option<(usize, Kind)> {
-    let (end, kind) = match *json.get(at)? {
-        b'n' if scan::is_word(json, at, b"null") => (at + 4, Kind::Null),
-        b't' if scan::is_word(json, at, b"true") => (at + 4, Kind::True),
-        b'f' if scan::is_word(json, at, b"false") => (at + 5, Kind::False),
-        b'-' | b'0'..=b'9' => (scan::number_end(json, at)?, Kind::Number),
-        _ => return None,
-    };
-    is_value_end(*json.get(end)?).then_some((end, kind))
-}
-
-/// What may follow a value that is in an array or object.
-#[inline(always)]
-fn is_value_end(byte: u8) -> bool {
-    matches!(byte, b',' | b'}' | b']')
+fn is_opening(byte: u8) -> bool {
+    // The bit 0x20 makes brackets braces, and nothing else.
+    byte | 0x20 == b'{'
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Fields;
-    use crate::compact::Counts;
     use crate::outline::Outline;
     use crate::pass::Bounds;
     use crate::vector::BLOCK;
@@ -345,13 +394,13 @@ mod tests {
         (found.collect(), format!("{:?}", hits.known()))
     }
 
-    /// What there is in a text that was drawn, by its outline.
-    fn counted(json: &str, outline: &Outline) -> Counts {
+    /// What there is in a text that was drawn, by its outline, and how many strings.
+    fn counted(json: &str, outline: &Outline) -> (Counts, usize) {
         let bytes = outline.places().iter().map(|place| json.as_bytes()[*place as usize]);
         let count = |wanted: &str| bytes.clone().filter(|byte| wanted.as_bytes().contains(byte)).count();
         let (tokens, quotes, marks) = (outline.places().len(), count("\""), count("{}[]:,"));
-        let names = count(":");
-        Counts { tokens, strings: quotes / 2 - names, names, scalars: tokens - quotes - marks }
+        let scalars = tokens - quotes - marks;
+        (Counts { names: count(":"), scalars, containers: count("{[") }, quotes / 2)
     }
 
     /// Whether a text is walked through, as a text and as a line. What is walked through has to be what the outline's walk says it is.
@@ -360,27 +409,27 @@ mod tests {
         let (mut pass, mut oracle) = (Pass::default(), Pass::default());
         let is_sound =
             oracle.draw(json.as_bytes(), bounds).is_ok() && oracle.run(json.as_bytes(), bounds).is_ok();
-        let is_walked =
-            pass.compact.draw::<true>(json.as_bytes()) && pass.run_compact(json.as_bytes(), bounds);
-        if is_walked {
+        let counts = |pass: &mut Pass| {
+            let is_walked = pass.run_compact::<true>(json.as_bytes(), bounds);
+            is_walked.then(|| (pass.counts, pass.compact.strings()))
+        };
+        let walked = if pass.compact.draw(json.as_bytes()) { counts(&mut pass) } else { None };
+        if let Some(counts) = walked {
             assert!(is_sound, "{json}");
             assert_eq!(found(&pass.hits), found(&oracle.hits), "{json}");
-            assert_eq!(pass.compact.counts(), counted(json, &oracle.outline), "{json}");
+            assert_eq!(counts, counted(json, &oracle.outline), "{json}");
         }
         for behind in ["\n", "\r\n: next"] {
             let line = [json, behind].concat();
-            let length = pass.compact.draw_line::<true>(line.as_bytes()).map(|(length, _)| length);
-            let is_line = length == Some(json.len()) && pass.run_compact(json.as_bytes(), bounds);
-            assert_eq!(is_line, is_walked, "{json}");
-            if is_line {
+            let length = pass.compact.draw_line(line.as_bytes());
+            let as_line = if length == Some(json.len()) { counts(&mut pass) } else { None };
+            assert_eq!(as_line, walked, "{json}");
+            if as_line.is_some() {
                 assert_eq!(found(&pass.hits), found(&oracle.hits), "{json}");
-                assert_eq!(pass.compact.counts(), counted(json, &oracle.outline), "{json}");
             }
         }
-        assert!(
-            pass.compact.draw_line::<false>(json.as_bytes()).is_none_or(|(length, _)| length < json.len())
-        );
-        is_walked
+        assert!(pass.compact.draw_line(json.as_bytes()).is_none_or(|length| length < json.len()));
+        walked.is_some()
     }
 
     const TEXTS: &[&str] = &[
@@ -394,7 +443,12 @@ mod tests {
         r#"{"c":"x","s":1,"u":[{"t":1,"s":2}],"x":"a long name it is","t":1}"#,
         r#"{"c":"a long name it is","s":1}"#,
         r#"{"t":1,"s":2}"#,
+        r#"{"c":["x"],"u":["y","z"],"deep":["a",["b",[["c"]]]]}"#,
+        r#"{"c":[1,"x"]}"#,
+        r#"{ "c" : [ {"index": 0, "d": {"t": "a \"b\" ", "f" :null} }  ] , "use": null, "u": [ 1 , "x",2 ,[ ] , { } ] }"#,
         "[0]",
+        "{}",
+        "[]",
     ];
 
     /// Texts that lie among the blocks in all ways.
@@ -417,8 +471,6 @@ mod tests {
         let fields = Fields::compile(FIELDS).unwrap();
         for text in [
             "",
-            "{}",
-            "[]",
             " ",
             "1",
             r#""x""#,
@@ -429,16 +481,14 @@ mod tests {
             "]",
             ":",
             ",",
-            r#"{"a": 1}"#,
-            "[1 ]",
             " {}",
+            "[1\t]",
+            "{\"a\":\n1}",
             "{} ",
             "{}{}",
             "{},",
             "[],[]",
             r#"{"s":1,"s":2}"#,
-            r#"{"c":["x"]}"#,
-            r#"{"c":[1,"x"]}"#,
             r#"{"\u0073":1}"#,
             "[[[[[[[[[[[[[]]]]]]]]]]]]]",
             r#"{"c":[{"f":1},{"f":1},{"f":1},{"f":1},{"f":1},{"f":1},{"f":1},{"f":1},{"f":1},{"f":1},{"f":1},{"f":1}]}"#,

@@ -11,9 +11,9 @@ use crate::shape::Shapes;
 pub(super) const HELD_BACK: u32 = 48;
 
 /// What it costs, beside the full pass, in what a template saves of one event: a thousand cycles where recorded streams were measured on
-/// Zen 3, each read as cold as it comes; of texts without white space, as nearly all are.
+/// Zen 3, each read as cold as it comes; of texts of one line, as nearly all are.
 pub(super) mod cost {
-    /// To count the tokens of a document and look for its shape.
+    /// To count the strings of a document and look for its shape.
     pub(in crate::predict) const LOOK: i32 = 1;
     /// To make a template.
     pub(in crate::predict) const TEMPLATE: i32 = 2;

@@ -5,13 +5,13 @@
 //! what `--cfg loquat_scalar` leaves. Text is checked to be UTF-8 by looking for bytes that are not ASCII; the standard library
 //! alone decides about those.
 //!
-//! AVX-512 draws outlines and does nothing else: there one compression of 64 places by the mask of tokens takes the place of a loop over
+//! AVX-512 draws outlines and finds where strings end, and does nothing else: for outlines one compression of 64 places by the mask of tokens takes the place of a loop over
 //! its bits, in half of the time. Prediction with it was written and measured too (Sapphire Rapids), 1 to 2 % slower than with
 //! AVX2: events are too few blocks to make up for its masks' way into registers. NEON was run under an emulator only (`cargo
 //! xtask sanitize aarch64`): that it is right is known, how fast it is is not.
 #![allow(unsafe_code, reason = "text that has just been checked becomes a `str` without a second check")]
 
-mod landmarks;
+mod ends;
 #[cfg(all(target_arch = "aarch64", target_endian = "little", not(loquat_scalar)))]
 mod neon;
 mod tokens;
@@ -33,11 +33,11 @@ cfg_select! {
     _ => { use words::Words as Always; }
 }
 
-use crate::compact::{Compact, Landmarks};
+use crate::compact::{Compact, Quotes};
 use crate::outline::{Classes, Outline};
 use crate::pattern::{Content, Pattern, Shift};
 use crate::scan;
-pub(crate) use landmarks::{Colon, Cursor, Opening, Place};
+pub(crate) use ends::{Closing, Ends, Place};
 pub(crate) use tokens::{AHEAD, Tokens};
 
 /// What a machine can do to many bytes at a time. A bit mask has bit n for byte n.
@@ -73,34 +73,27 @@ pub(crate) trait Vector: Copy {
         }
     }
 
-    /// Which bytes are what to a text without white space.
-    fn landmarks(self, block: &[u8; BLOCK]) -> Landmarks;
+    /// Where the quotes are.
+    fn quotes(self, block: &[u8; BLOCK]) -> Quotes;
 
-    /// [`landmarks`](Self::landmarks) for the block that begins at `at`, before the text's end; what of it is behind that is nothing.
+    /// [`quotes`](Self::quotes) for the block that begins at `at`, before the text's end; what of it is behind that is nothing.
     #[inline(always)]
-    fn landmarks_at(self, text: &[u8], at: usize) -> Landmarks {
+    fn quotes_at(self, text: &[u8], at: usize) -> Quotes {
         let rest = text.get(at..).unwrap_or_default();
         if let Some(block) = rest.first_chunk() {
-            return self.landmarks(block);
+            return self.quotes(block);
         }
         let before = BLOCK - rest.len();
-        let landmarks = match text.last_chunk() {
+        let Quotes { quotes, rare } = match text.last_chunk() {
             // Reaches back into what was looked at.
-            Some(block) => self.landmarks(block),
+            Some(block) => self.quotes(block),
             None => {
-                let mut block = [0; BLOCK];
+                let mut block = [b' '; BLOCK];
                 block[before..].copy_from_slice(rest);
-                self.landmarks(&block)
+                self.quotes(&block)
             }
         };
-        Landmarks {
-            quotes: landmarks.quotes >> before,
-            colons: landmarks.colons >> before,
-            commas: landmarks.commas >> before,
-            marks: landmarks.marks >> before,
-            // Also because of what is not there.
-            has_rare: true,
-        }
+        Quotes { quotes: quotes >> before, rare: rare >> before }
     }
 
     /// In each bit, the parity of all bits up to it.
@@ -218,14 +211,11 @@ pub(crate) fn draw_line<'i>(outline: &mut Outline, input: &'i [u8]) -> Option<&'
     Some(unsafe { std::str::from_utf8_unchecked(line) })
 }
 
-/// [`draw_line`] for a text without white space: [`Compact::draw_line`].
+/// [`draw_line`] for a text of one line: [`Compact::draw_line`].
 #[inline]
-pub(crate) fn draw_compact_line<'i, const COUNTS: bool>(
-    compact: &mut Compact,
-    input: &'i [u8],
-) -> Option<&'i str> {
-    let (length, others) = compact.draw_line::<COUNTS>(input)?;
-    let line = input.get(..length)?;
+pub(crate) fn draw_compact_line<'i>(compact: &mut Compact, input: &'i [u8]) -> Option<&'i str> {
+    let line = input.get(..compact.draw_line(input)?)?;
+    let others = compact.highs();
     if !others.is_empty() && !is_utf8(line.get(others)?) {
         return None;
     }

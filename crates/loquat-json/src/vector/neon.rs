@@ -10,7 +10,7 @@ use std::arch::aarch64::{
 };
 
 use super::Vector;
-use crate::compact::Landmarks;
+use crate::compact::Quotes;
 use crate::outline::Classes;
 
 /// Sixteen bytes at a time.
@@ -28,9 +28,9 @@ impl Vector for Neon {
     }
 
     #[inline(always)]
-    fn landmarks(self, block: &[u8; 64]) -> Landmarks {
+    fn quotes(self, block: &[u8; 64]) -> Quotes {
         // SAFETY: as above.
-        unsafe { landmarks(block) }
+        unsafe { quotes(block) }
     }
 
     #[inline(always)]
@@ -74,21 +74,14 @@ fn classify(block: &[u8; 64]) -> Classes {
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn landmarks(block: &[u8; 64]) -> Landmarks {
+fn quotes(block: &[u8; 64]) -> Quotes {
     let bytes = load64(block);
-    let (mut marks, mut rare) = (bytes, vdupq_n_u8(0));
-    for mark in &mut marks {
-        let others = vorrq_u8(vcgeq_u8(*mark, vdupq_n_u8(0x80)), vcleq_u8(*mark, vdupq_n_u8(0x1f)));
-        rare = vorrq_u8(rare, vorrq_u8(others, vceqq_u8(*mark, vdupq_n_u8(b'\\'))));
-        *mark = marks16(*mark);
+    let mut rare = bytes;
+    for bytes in &mut rare {
+        let others = vorrq_u8(vcgeq_u8(*bytes, vdupq_n_u8(0x80)), vcleq_u8(*bytes, vdupq_n_u8(0x1f)));
+        *bytes = vorrq_u8(others, vceqq_u8(*bytes, vdupq_n_u8(b'\\')));
     }
-    Landmarks {
-        quotes: equal64(bytes, b'"'),
-        colons: equal64(bytes, b':'),
-        commas: equal64(bytes, b','),
-        marks: bits64(marks),
-        has_rare: vmaxvq_u8(rare) != 0,
-    }
+    Quotes { quotes: equal64(bytes, b'"'), rare: bits64(rare) }
 }
 
 /// Which of 64 bytes are not ASCII.

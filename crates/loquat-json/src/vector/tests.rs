@@ -40,7 +40,7 @@ fn missing_levels() -> Vec<&'static str> {
 struct Look<'b>(&'b [u8; BLOCK]);
 
 impl Task for Look<'_> {
-    type Output = (Classes, Vec<Classes>, Vec<Landmarks>, u64, (u32, u32), bool, bool, Vec<u32>);
+    type Output = (Classes, Vec<Classes>, Vec<Quotes>, u64, (u32, u32), bool, bool, Vec<u32>);
 
     fn run<V: Vector>(self, vector: V) -> Self::Output {
         let (chunks, _) = self.0.as_chunks();
@@ -50,14 +50,9 @@ impl Task for Look<'_> {
         let whole = [self.0.as_slice(), self.0.as_slice()].concat();
         let ends = [1, 37].into_iter();
         let last = ends.flat_map(|end| [(&whole[..BLOCK + end], BLOCK), (&self.0[..end], 0)]);
-        let (last, landmarks): (Vec<_>, Vec<_>) = last
+        let (last, quotes): (Vec<_>, Vec<_>) = last
             .chain([(&whole[..], 0)])
-            .map(|(text, at)| {
-                let mut landmarks = vector.landmarks_at(text, at);
-                // What control characters are called does not matter.
-                landmarks.marks &= !vector.classify_at(text, at).controls;
-                (vector.classify_at(text, at), landmarks)
-            })
+            .map(|(text, at)| (vector.classify_at(text, at), vector.quotes_at(text, at)))
             .unzip();
         let parities = vector.parities(classes.quotes ^ classes.spaces);
         let bits = classes.quotes | classes.marks | classes.controls;
@@ -67,7 +62,7 @@ impl Task for Look<'_> {
         (
             classes,
             last,
-            landmarks,
+            quotes,
             parities,
             vector.stops_and_highs(&chunks[0]),
             vector.is_ascii(self.0),

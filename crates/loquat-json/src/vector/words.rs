@@ -1,7 +1,7 @@
 //! The scalar twin: eight bytes at a time in a machine word, for every machine, and the oracle of the others.
 
 use super::Vector;
-use crate::compact::Landmarks;
+use crate::compact::Quotes;
 use crate::outline::Classes;
 
 /// One bit in each byte of a word.
@@ -33,11 +33,9 @@ impl Vector for Words {
     }
 
     #[inline(always)]
-    fn landmarks(self, block: &[u8; 64]) -> Landmarks {
-        let equal = |byte: u8| gather(block, |word| zeros(word ^ (ONES * u64::from(byte))));
-        let Classes { quotes, marks, backslashes, controls, highs, .. } = self.classify(block);
-        let has_rare = (backslashes | controls | highs) != 0;
-        Landmarks { quotes, colons: equal(b':'), commas: equal(b','), marks, has_rare }
+    fn quotes(self, block: &[u8; 64]) -> Quotes {
+        let Classes { quotes, backslashes, controls, highs, .. } = self.classify(block);
+        Quotes { quotes, rare: backslashes | controls | highs }
     }
 
     #[inline(always)]
@@ -108,14 +106,8 @@ mod tests {
                     highs: plain(|byte| byte >= 0x80),
                 };
                 assert_eq!(Words.classify(&block), classes, "{block:?}");
-                let landmarks = Landmarks {
-                    quotes: classes.quotes,
-                    colons: plain(|byte| byte == b':'),
-                    commas: plain(|byte| byte == b','),
-                    marks: classes.marks,
-                    has_rare: classes.backslashes | classes.controls | classes.highs != 0,
-                };
-                assert_eq!(Words.landmarks(&block), landmarks, "{block:?}");
+                let rare = classes.backslashes | classes.controls | classes.highs;
+                assert_eq!(Words.quotes(&block), Quotes { quotes: classes.quotes, rare }, "{block:?}");
                 let half = block.first_chunk().unwrap();
                 let highs = plain(|byte| byte >= 0x80);
                 let low = |bits: u64| bits & 0xffff_ffff;

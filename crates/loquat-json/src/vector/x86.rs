@@ -15,7 +15,7 @@ use std::arch::x86_64::{
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::{Part, Vector};
-use crate::compact::Landmarks;
+use crate::compact::Quotes;
 use crate::outline::Classes;
 use crate::pattern::{Pattern, Shift};
 
@@ -153,31 +153,22 @@ impl Vector for Sse2 {
     }
 
     #[inline(always)]
-    fn landmarks(self, block: &[u8; 64]) -> Landmarks {
+    fn quotes(self, block: &[u8; 64]) -> Quotes {
         let (chunks, _) = block.as_chunks::<16>();
-        let mut landmarks = Landmarks::default();
+        let (mut quotes, mut rare) = (0, 0);
         for (position, chunk) in chunks.iter().enumerate() {
-            let place = |bits: __m128i| {
-                // SAFETY: SSE2 belongs to every x86-64.
-                u64::from(unsafe { _mm_movemask_epi8(bits) } as u32) << (16 * position)
-            };
-            // SAFETY: as above.
+            // SAFETY: SSE2 belongs to every x86-64.
             unsafe {
                 let bytes = load16(chunk);
                 let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8));
-                let any = |a, b| _mm_or_si128(a, b);
-                let (colons, commas) = (is(b':'), is(b','));
-                let brackets = any(any(is(b'{'), is(b'}')), any(is(b'['), is(b']')));
-                landmarks.quotes |= place(is(b'"'));
-                landmarks.colons |= place(colons);
-                landmarks.commas |= place(commas);
-                landmarks.marks |= place(any(brackets, any(colons, commas)));
                 // As a signed number, a byte that is not ASCII is less than a control character.
                 let others = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20));
-                landmarks.has_rare |= place(any(is(b'\\'), others)) != 0;
+                let others = _mm_or_si128(is(b'\\'), others);
+                rare |= u64::from(_mm_movemask_epi8(others) as u32) << (16 * position);
+                quotes |= u64::from(_mm_movemask_epi8(is(b'"')) as u32) << (16 * position);
             }
         }
-        landmarks
+        Quotes { quotes, rare }
     }
 
     #[inline(always)]
@@ -274,20 +265,12 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    fn landmarks(self, block: &[u8; 64]) -> Landmarks {
-        let Some((low, high)) = halves(block) else { return Landmarks::default() };
+    fn quotes(self, block: &[u8; 64]) -> Quotes {
+        let Some((low, high)) = halves(block) else { return Quotes::default() };
         // SAFETY: `self` says that the machine has AVX2.
         unsafe {
             let (low, high) = (load32(low), load32(high));
-            let rare = _mm256_or_si256(rare32(low), rare32(high));
-            Landmarks {
-                quotes: equal64(low, high, b'"'),
-                colons: equal64(low, high, b':'),
-                commas: equal64(low, high, b','),
-                // Control characters, which may be among them, are rare.
-                marks: bits64(marks32(low), marks32(high)),
-                has_rare: _mm256_movemask_epi8(rare) != 0,
-            }
+            Quotes { quotes: equal64(low, high, b'"'), rare: bits64(rare32(low), rare32(high)) }
         }
     }
 
@@ -400,21 +383,15 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    fn landmarks(self, block: &[u8; 64]) -> Landmarks {
+    fn quotes(self, block: &[u8; 64]) -> Quotes {
         // SAFETY: the load is of the block's 64 bytes, at any address; `self` says that the machine has AVX-512.
         unsafe {
             let bytes = _mm512_loadu_si512(block.as_ptr().cast());
-            // As `marks32` does it.
-            let table = _mm512_broadcast_i64x4(load32(&MARKS_BY_LOW_HALF));
-            let braces = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
             // As a signed number, a byte that is not ASCII is less than a control character.
             let others = _mm512_cmplt_epi8_mask(bytes, _mm512_set1_epi8(0x20));
-            Landmarks {
+            Quotes {
                 quotes: _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x22)),
-                colons: _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x3a)),
-                commas: _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x2c)),
-                marks: _mm512_cmpeq_epi8_mask(braces, _mm512_shuffle_epi8(table, bytes)),
-                has_rare: others | _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x5c)) != 0,
+                rare: others | _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x5c)),
             }
         }
     }

@@ -151,7 +151,7 @@ pub fn unpredicted() -> Extractor {
     extractor().with_prediction(false)
 }
 
-/// [`check`] by the way that texts without white space go, however many broken ones came before: after one in vain the next is not tried.
+/// [`check`] by the way that texts of one line go, however many broken ones came before: after one in vain the next is not tried.
 pub fn check_unpredicted(json: &[u8], unpredicted: &mut Extractor) {
     for _ in 0..2 {
         assert!(unpredicted.extract(b"[0]").is_ok());
