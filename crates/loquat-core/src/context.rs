@@ -25,6 +25,8 @@ pub struct Context {
     idempotency_key: Option<Arc<str>>,
     /// Whether the trace began elsewhere, so that the next hop has a use for it.
     joined: bool,
+    /// Whether somebody else can be asked where this one fails.
+    has_alternative: bool,
     cancellation: CancellationToken,
     /// The system's, where there is none: a context is made for each request.
     clock: Option<Arc<dyn Clock>>,
@@ -41,6 +43,7 @@ impl Context {
             deadline: None,
             idempotency_key: None,
             joined: false,
+            has_alternative: false,
             cancellation: CancellationToken::new(),
             clock: None,
             probe: None,
@@ -109,6 +112,12 @@ impl Context {
         self
     }
 
+    /// Says whether somebody else can be asked at once where this one fails, as a route says it to its endpoints. Who would wait before
+    /// asking the same one again then fails instead, where the wait is long.
+    pub fn set_alternative(&mut self, there_is: bool) {
+        self.has_alternative = there_is;
+    }
+
     /// Stands at that position of the trace, which is sent on if it [is recorded](TraceContext::is_sampled) or had
     /// begun elsewhere: for a span around a part of this operation.
     pub fn with_span(mut self, span: TraceContext) -> Self {
@@ -157,6 +166,11 @@ impl Context {
         if let Some(probe) = &self.probe {
             probe.report(event);
         }
+    }
+
+    /// Whether somebody else can be asked at once where this one fails. `false` where nobody said so.
+    pub fn has_alternative(&self) -> bool {
+        self.has_alternative
     }
 
     /// The name of this operation for a peer that deduplicates.

@@ -114,6 +114,29 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Whether a route has somebody who is well at this moment, can do what is asked, and was not tried. The canary is asked for nobody else's
+    /// sake.
+    pub(crate) fn has_others(
+        &self,
+        route: usize,
+        asked: &Asked,
+        tried: &Tried,
+        (now, now_ms): (Instant, u64),
+    ) -> bool {
+        let Some(found) = self.routes.get(route) else { return false };
+        groups(found, false).any(|(_, group)| {
+            let (mut mask, panics) = group.pool.well_at(now, now_ms);
+            group.pool.keep_able(asked, &mut mask);
+            let view = View { pool: &group.pool, asked, now, now_ms, eligible: 0 };
+            group.strategy.filters().iter().for_each(|filter| filter.filter(&view, &mut mask));
+            let members = group.pool.members();
+            let mut others = mask.iter().filter(|&index| !tried.contains(members[index].index));
+            !panics && others.any(|index| group.pool.takes(index, now, now_ms))
+        })
+    }
+}
+
 fn decision(
     route: usize,
     number: usize,

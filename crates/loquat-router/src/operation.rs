@@ -38,6 +38,8 @@ pub(crate) struct Operation {
     attempts: u32,
     /// Where the request ends in the beginning of its own answer: the tokens that this added to it.
     begun_tokens: Option<u32>,
+    /// Whether somebody beside this route can be asked.
+    had_alternative: bool,
     trace: u64,
 }
 
@@ -59,7 +61,7 @@ impl Operation {
             let mut own = Arc::unwrap_or_clone(request);
             (std::mem::take(&mut own.model), Arc::new(own))
         };
-        let tried = Tried::default();
+        let (tried, had_alternative) = (Tried::default(), context.has_alternative());
         Self {
             inner,
             table,
@@ -71,6 +73,7 @@ impl Operation {
             tried,
             attempts: 0,
             begun_tokens: None,
+            had_alternative,
             trace,
         }
     }
@@ -112,7 +115,12 @@ impl Operation {
             }
             self.claim(&decision, None);
             // By the table that it was chosen from.
-            let result = match self.route().map_or(Fan::One, |route| route.fan) {
+            let fan = self.route().map_or(Fan::One, |route| route.fan);
+            // Those of a race are asked at the same time as others, and may be as patient as they are.
+            let races = matches!(fan, Fan::Race(_)) && self.attempts == 1;
+            let there_is = self.had_alternative || (!races && self.has_alternative());
+            self.context.set_alternative(there_is);
+            let result = match fan {
                 Fan::Race(count) if self.attempts == 1 => self.race(decision, count).await,
                 Fan::Hedge(delay) if self.attempts == 1 => self.hedge(decision, delay).await,
                 _ => self.attempt(decision).await.map_err(|failure| vec![failure]),
@@ -161,6 +169,16 @@ impl Operation {
 
     fn has_attempts_left(&self) -> bool {
         self.attempts < self.fallback().map_or(1, |policy| policy.max_attempts.min(MAX_TRIED))
+    }
+
+    /// Whether somebody else would be asked now, whatever of what a retry is good for goes wrong.
+    fn has_alternative(&self) -> bool {
+        const RETRIED: [Class; 4] = [Class::Overload, Class::Timeout, Class::Connection, Class::Server];
+        let allowed =
+            |policy: &crate::FallbackPolicy| RETRIED.iter().all(|class| policy.classes.contains(class));
+        self.has_attempts_left()
+            && self.fallback().is_some_and(allowed)
+            && self.inner.has_others(&self.table, self.route, &self.asked, &self.tried, self.context.now())
     }
 
     fn choose(&self) -> Result<Decision> {

@@ -186,6 +186,18 @@ impl Inner {
         self.ring.write(number, now_ms, trace, &decision);
         Ok(decision)
     }
+
+    /// See [`Table::has_others`].
+    pub(crate) fn has_others(
+        &self,
+        table: &Table,
+        route: usize,
+        asked: &Asked,
+        tried: &Tried,
+        now: Instant,
+    ) -> bool {
+        table.has_others(route, asked, tried, (now, millis(self.epoch, now)))
+    }
 }
 
 impl Model for Router {

@@ -249,3 +249,42 @@ fn whatever_fails_only_the_able_are_asked_within_budget_and_nothing_cut_passes_f
     // Or these worlds show nothing.
     assert!(shares[0] > 150 && shares[1] > 100 && shares[2] > 1, "of a thousand: {shares:?}");
 }
+
+/// By that it knows whether to try again by itself.
+#[tokio::test]
+async fn an_endpoint_is_told_whether_another_one_would_be_asked() {
+    let policy = FallbackPolicy::default;
+    let blind = |name| endpoint(name).with_abilities(Abilities::NONE);
+    let three = || ["a", "b", "c"].map(endpoint);
+    let chain = || RouteSpec::new("r").with_group(GroupSpec::of(["a"])).with_group(GroupSpec::of(["b", "c"]));
+    for (what, specs, route, expected) in [
+        ("a chain", three(), chain(), [Some(true), Some(true), Some(false)]),
+        (
+            "two of three",
+            three(),
+            chain().with_fallback(policy().with_max_attempts(2)),
+            [Some(true), Some(false), None],
+        ),
+        (
+            "none after some failures",
+            three(),
+            chain().with_fallback(policy().with_classes([Class::Overload, Class::Server])),
+            [Some(false); 3],
+        ),
+        ("the others cannot", [endpoint("a"), blind("b"), blind("c")], chain(), [Some(false), None, None]),
+        ("all at once", three(), chain().with_fan(Fan::Race(3)), [Some(false); 3]),
+    ] {
+        let fails = [fail(ErrorKind::Overloaded)];
+        let servers = Servers::new(&["a", "b", "c"].map(|name| (name, &fails[..])));
+        let plan = specs.into_iter().fold(Plan::new(), Plan::with_endpoint).with_route(route);
+        let router = servers.router(&plan).expect("a plan");
+        let request = ChatRequest::new("r").with_user("hi");
+        assert!(ask(&router, request).await.1.is_err());
+        let mut told: Vec<_> = ["a", "b", "c"]
+            .map(|name| servers.of(name).alternatives.lock().expect("no panic").first().copied())
+            .into();
+        // Which of the second group is asked first is the strategy's to say.
+        told[1..].sort_by_key(|told| std::cmp::Reverse(*told));
+        assert_eq!(told, expected, "{what}");
+    }
+}

@@ -49,6 +49,20 @@ async fn two_retries_after_one_and_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_another_endpoint_can_be_asked_it_is_not_waited_for_this_one() {
+    let fake = Fake::new([Act::Fail(MS(0), busy()), Act::Fail(MS(0), busy())]);
+    let mut context = context();
+    context.set_alternative(true);
+    let (took, answer) =
+        timed(retrying(fake.clone(), RetryPolicy::default()).infer(&context, request())).await;
+    assert_eq!((took, fake.asked()), (0, 1));
+    assert_eq!(
+        answer.expect_err("another one's turn").to_string(),
+        "as told (not tried again: another endpoint can be asked before a wait of 1.00 s is over) (HTTP status 529)"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hint_that_fits_is_waited_for_and_one_that_does_not_fails_now() {
     let hinted = |s| busy().with_retry_hint(RetryHint::after(Duration::from_secs(s)));
     let context = context().with_timeout(Duration::from_secs(10));

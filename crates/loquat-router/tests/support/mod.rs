@@ -57,6 +57,8 @@ impl Act {
 pub(crate) struct Server {
     script: Mutex<VecDeque<Act>>,
     pub(crate) asked: Mutex<Vec<Arc<ChatRequest>>>,
+    /// Whether somebody else could be asked, as it was told each time.
+    pub(crate) alternatives: Mutex<Vec<bool>>,
     /// When it was first asked, among all servers.
     pub(crate) turn: AtomicU64,
 }
@@ -76,8 +78,9 @@ impl Server {
 }
 
 impl Model for Server {
-    fn infer<'a>(&'a self, _: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
+    fn infer<'a>(&'a self, context: &'a Context, request: Arc<ChatRequest>) -> BoxFuture<'a, Result<Answer>> {
         Box::pin(async move {
+            self.alternatives.lock().expect("no panic").push(context.has_alternative());
             assert!(request.model.is_empty(), "an endpoint is asked for its own model");
             self.asked.lock().expect("no panic").push(request);
             let turn = TURNS.fetch_add(1, SeqCst) + 1;

@@ -66,6 +66,7 @@ pub(crate) async fn repeat<T, F: Future<Output = Result<T>>>(
     random: &Random,
     attempt: impl Fn() -> F,
 ) -> Result<T> {
+    operation = operation.with_alternative(context.has_alternative());
     // Of the attempts so far, one that may have run.
     let mut ran = None;
     loop {

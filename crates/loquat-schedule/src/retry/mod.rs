@@ -31,6 +31,7 @@ pub use operation::{Decision, Operation, Stop};
 /// | `share_percent` | 70 | a retry that starts later has too little time left to succeed |
 /// | `timeout` | 600 s | a generation's total limit, for operations without a deadline |
 /// | `max_retry_after` | 60 s | a peer that wants more is out of service as far as this operation goes, and so is one whose breaker stays open |
+/// | `max_wait_beside` | 500 ms | room for the waits after refused connections; where another endpoint can be asked, it answers before a second is over |
 /// | `deduplicates` | no | most providers accept an `Idempotency-Key` and ignore it |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -58,6 +59,10 @@ pub struct RetryPolicy {
     /// How long an operation waits, in all, for an endpoint whose breaker is open; the first wait may be as long as the breaker says.
     /// Default 60 s. That counts as no retry, since the endpoint is not asked. Zero where somebody else can be asked meanwhile, as by a route: then it fails at once.
     pub max_breaker_wait: Duration,
+    /// The longest wait where another endpoint can be asked meanwhile, as a route says
+    /// ([`Context::has_alternative`](loquat_core::Context::has_alternative)): a longer one is not begun, whoever chose it, and the call
+    /// fails at once. Default 500 ms.
+    pub max_wait_beside: Duration,
     /// Whether the endpoint is known to run requests with the same `Idempotency-Key` once. Default `false`. Then
     /// each operation gets a key, and is sent again even where it may have arrived.
     pub deduplicates: bool,
@@ -75,6 +80,7 @@ impl Default for RetryPolicy {
             timeout: Duration::from_secs(600),
             max_retry_after: Duration::from_secs(60),
             max_breaker_wait: Duration::from_secs(60),
+            max_wait_beside: Duration::from_millis(500),
             deduplicates: false,
         }
     }
@@ -111,6 +117,13 @@ impl RetryPolicy {
     #[must_use]
     pub fn with_max_breaker_wait(mut self, wait: Duration) -> Self {
         self.max_breaker_wait = wait;
+        self
+    }
+
+    /// With that longest wait where another endpoint can be asked.
+    #[must_use]
+    pub fn with_max_wait_beside(mut self, wait: Duration) -> Self {
+        self.max_wait_beside = wait;
         self
     }
 

@@ -52,6 +52,8 @@ pub enum Stop {
     BudgetSpent,
     /// The endpoint's breaker has been waited for that long, and is open yet.
     Shut(Duration),
+    /// That is too long to wait while another endpoint can be asked.
+    Elsewhere(Duration),
 }
 
 impl fmt::Display for Stop {
@@ -79,6 +81,9 @@ impl fmt::Display for Stop {
             Self::BudgetSpent => f.write_str("the endpoint's retry budget is spent"),
             Self::Shut(Duration::ZERO) => write!(f, "its breaker is open"),
             Self::Shut(waited) => write!(f, "its breaker has been waited for {:.1} s", s(waited)),
+            Self::Elsewhere(wait) => {
+                write!(f, "another endpoint can be asked before a wait of {:.2} s is over", s(wait))
+            }
         }
     }
 }
@@ -112,6 +117,7 @@ pub struct Operation {
     timeout: Duration,
     /// Whether it may run twice: an idempotent method, or a key at an endpoint that deduplicates.
     repeatable: bool,
+    has_alternative: bool,
     retries: u32,
     /// How long it has waited for open breakers.
     shut: Duration,
@@ -124,13 +130,28 @@ impl Operation {
     /// An operation that begins now and has until `deadline`, or [`RetryPolicy::timeout`] without one.
     pub fn new(policy: RetryPolicy, now: Instant, deadline: Option<Instant>) -> Self {
         let timeout = deadline.map_or(policy.timeout, |deadline| deadline.saturating_duration_since(now));
-        Self { policy, started: now, timeout, repeatable: false, retries: 0, shut: Duration::ZERO }
+        Self {
+            policy,
+            started: now,
+            timeout,
+            repeatable: false,
+            has_alternative: false,
+            retries: 0,
+            shut: Duration::ZERO,
+        }
     }
 
     /// May run twice without harm.
     #[must_use]
     pub fn with_repeatable(mut self, repeatable: bool) -> Self {
         self.repeatable = repeatable;
+        self
+    }
+
+    /// Another endpoint can be asked where this one fails: [`RetryPolicy::max_wait_beside`].
+    #[must_use]
+    pub fn with_alternative(mut self, there_is: bool) -> Self {
+        self.has_alternative = there_is;
         self
     }
 
@@ -178,6 +199,9 @@ impl Operation {
         let is_over = !self.shut.is_zero() && self.shut.saturating_add(wait) > most_shut;
         if is_shut && (most_shut.is_zero() || is_over) {
             return Err(Stop::Shut(self.shut));
+        }
+        if self.has_alternative && wait > self.policy.max_wait_beside {
+            return Err(Stop::Elsewhere(wait));
         }
         let left = self.share().saturating_sub(now.saturating_duration_since(self.started));
         if wait > left {
@@ -331,6 +355,33 @@ mod tests {
         let forever = Duration::from_secs(1_000_000_000);
         assert_eq!(check(&hinted(forever), false), Decision::Stop(Stop::WaitTooLong(forever)));
         assert_eq!(check(&hinted(Duration::MAX), false), Decision::Stop(Stop::WaitTooLong(Duration::MAX)));
+    }
+
+    #[test]
+    fn nobody_waits_long_while_another_endpoint_can_be_asked() {
+        use {Delivery as D, ErrorKind as K};
+        let now = Instant::now();
+        let budget = Budget::new(BudgetPolicy::new(0, 1), now);
+        let hinted = |ms| error(K::RateLimited, D::MaybeSent).with_retry_hint(RetryHint::after(MS(ms)));
+        let elsewhere = |ms| Decision::Stop(Stop::Elsewhere(MS(ms)));
+        let decide = |error: &Error, policy: RetryPolicy| {
+            let mut operation = Operation::new(policy, now, None).with_alternative(true);
+            operation.decide(error, now, &budget, &Random::seeded(1))
+        };
+        for (error, expected) in [
+            (error(K::Overloaded, D::MaybeSent).with_status(503), elsewhere(1000)),
+            (hinted(501), elsewhere(501)),
+            (error(K::Authentication, D::MaybeSent), Decision::Stop(Stop::Pointless)),
+            // Paid for by the one retry that there is: those before have cost nothing.
+            (hinted(500), Decision::Retry { wait: MS(500) }),
+        ] {
+            assert_eq!(decide(&error, steady()), expected, "{error:?}");
+        }
+        let none = steady().with_max_wait_beside(MS(49));
+        assert_eq!(decide(&error(K::Connect, D::NotSent), none), elsewhere(50));
+        let most = steady().with_max_retries(3).with_jitter_percent(20);
+        let longest = most.fast_base * 4 / 100 * 120;
+        assert!(longest <= most.max_wait_beside, "a refused connection is tried again at once");
     }
 
     #[test]
