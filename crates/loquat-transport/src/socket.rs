@@ -358,9 +358,22 @@ mod tests {
 
     const EVERY: Duration = Duration::from_millis(50);
     const LONG: Duration = Duration::from_secs(20);
+    const TICK: Duration = Duration::from_millis(1);
+
+    /// From here time passes a millisecond after the other, and only while nobody on this thread has anything to do: a machine that
+    /// stands still for as long as the clock does is not noticed. What has been written has the millisecond to cross.
+    fn tick() {
+        tokio::spawn(async {
+            loop {
+                sleep(TICK).await;
+                std::thread::sleep(TICK);
+            }
+        });
+    }
 
     /// A socket that may be read on a clock, and its peer.
     async fn pair() -> (Socket, TcpStream) {
+        tick();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let tcp = TcpStream::connect(listener.local_addr().expect("address")).await.expect("connect");
         let (peer, _) = listener.accept().await.expect("accept");
@@ -389,7 +402,7 @@ mod tests {
         (socket, peer)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_trickle_is_read_in_few_pieces_and_whole() {
         const BYTES: u8 = 200;
         let (mut socket, mut peer) = pair().await;
@@ -418,7 +431,7 @@ mod tests {
         assert_eq!(timeout(LONG, socket.read_u8()).await.expect("woken").expect("open"), b'!');
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_is_no_trickle_stops_the_clock() {
         const BYTES: usize = 8 << 20;
         let (mut socket, mut peer) = clocked().await;
@@ -435,7 +448,7 @@ mod tests {
     }
 
     /// By one task, as a connection's driver is: it reads first, then writes, and waits for either.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_write_that_has_to_wait_lets_no_read_sleep() {
         let (mut socket, mut peer) = clocked().await;
         let driver = poll_fn(|cx| {
@@ -460,7 +473,7 @@ mod tests {
         timeout(LONG, both).await.expect("woken, though the peer reads nothing");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn where_it_is_for_many_no_more_the_clock_stops() {
         let (mut socket, mut peer) = clocked().await;
         peer.write_all(b"!").await.expect("open");
@@ -469,14 +482,14 @@ mod tests {
         assert_eq!(timeout(LONG, socket.read_u8()).await.expect("woken").expect("open"), b'!');
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_end_is_seen_on_the_clock() {
         let (mut socket, peer) = clocked().await;
         drop(peer);
         assert_eq!(timeout(LONG, socket.read(&mut [0; 8])).await.expect("in time").expect("no error"), 0);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_write_that_has_to_wait_goes_back_to_the_runtime() {
         let (mut socket, mut peer) = clocked().await;
         let piece = vec![b'x'; 64 * 1024];
