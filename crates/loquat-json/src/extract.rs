@@ -20,8 +20,7 @@ use crate::vector;
 /// Nesting allowed by default. Of 20,000 recorded events of thirty providers the deepest nests 12 levels.
 pub(crate) const DEFAULT_MAX_DEPTH: usize = 64;
 
-/// Values allowed by default. A wildcard over an embedding of 3,072 numbers passes twenty times; what an extractor keeps
-/// for reuse stays at 3 MiB.
+/// Values allowed by default. A wildcard over an embedding of 3,072 numbers passes twenty times; all of them take 3 MiB.
 const DEFAULT_MAX_MATCHES: usize = 65_536;
 
 /// Finds a fixed set of fields in JSON texts, one after the other.
@@ -91,7 +90,7 @@ impl Extractor {
     }
 
     /// How many values may be found in one text, those that a later member of the same name supersedes included. Default
-    /// 65,536; only wildcards and hostile texts ever come near. Costs 48 bytes a value, kept for reuse.
+    /// 65,536; only wildcards and hostile texts ever come near. Costs 48 bytes a value, of which 48 KiB are kept for reuse.
     #[must_use]
     pub fn with_max_matches(mut self, max_matches: usize) -> Self {
         self.max_matches = max_matches;

@@ -49,6 +49,9 @@ struct Summary {
     is_mixed: bool,
 }
 
+/// Hits kept for reuse: a list of embeddings is asked for more, an event of a stream for a few.
+const MAX_KEPT: usize = 1024;
+
 /// Hits, and fields, whose memory another extractor may have: 99 of 100 recorded text events are asked for less, and the largest format
 /// has 75 fields.
 const MAX_SMALL: usize = 64;
@@ -63,6 +66,9 @@ impl Hits {
     }
 
     pub(crate) fn clear(&mut self) {
+        if self.all.capacity() > MAX_KEPT {
+            self.all = Vec::new();
+        }
         self.all.clear();
         self.summary = Summary::default();
         (self.varies, self.likeness) = (0, None);

@@ -112,6 +112,14 @@ impl Framer {
         }
     }
 
+    /// How many bytes of the stream are behind it; see [`sse::Decoder::offset`].
+    pub fn offset(&self) -> u64 {
+        match self {
+            Self::Sse(decoder) => decoder.offset(),
+            Self::Ndjson(decoder) => decoder.offset(),
+        }
+    }
+
     /// Lines that were no SSE field; see [`sse::Decoder::stray`]. Always empty for NDJSON, where every line that is not
     /// blank is an event.
     pub fn stray(&self) -> &[u8] {

@@ -204,6 +204,12 @@ impl Decoder {
         Event { name: "message", data: line.data, id: None, retry: None, found_by, found_in: line.data }
     }
 
+    /// How many bytes of the stream are behind it: after an event, where in the stream that ends, line ends included. An error's
+    /// [`offset`](Error::offset) counts from the same place.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// At the end of the body: the last line, if it had no line end. Unlike in SSE this is the ordinary end of many
     /// streams; whether the line is whole shows when it is parsed.
     ///

@@ -331,6 +331,12 @@ impl Decoder {
         &self.stray
     }
 
+    /// How many bytes of the stream are behind it: after an event, where in the stream that ends, line ends included. An error's
+    /// [`offset`](Error::offset) counts from the same place.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// The id of the last event that was ended by its blank line, as [`Event::id`] has it, with or without data: what a request that
     /// goes on with this stream says in `Last-Event-ID` (WHATWG HTML §9.2.3). That of an event that was cut, also of one that
     /// [`finish`](Self::finish) gives, is none: the event is still to come.

@@ -243,6 +243,21 @@ fn the_buffer_shrinks_after_a_huge_event() {
     assert!(HELD.get() - held <= 64 * 1024, "{} B held", HELD.get() - held);
 }
 
+/// What a text of very many values took is given back with the next one.
+#[test]
+fn memory_shrinks_after_a_text_of_very_many_values() {
+    let held = HELD.get();
+    let mut json = Extractor::new(Fields::compile(&["/e/*"]).unwrap());
+    let many = format!(r#"{{"e":[{}0]}}"#, "0,".repeat(50_000));
+    for text in [many.as_bytes(), br#"{"e":[1]}"#] {
+        json.extract(text).unwrap();
+    }
+    drop(many);
+    let left = HELD.get() - held;
+    println!("{left} B left");
+    assert!(left < 32 * 1024, "{left} B");
+}
+
 /// What a text in pieces shows is not gathered, and the text is held once, however it grows.
 #[test]
 fn a_text_in_pieces_is_held_once_and_nothing_else() {

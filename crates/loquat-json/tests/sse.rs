@@ -4,7 +4,7 @@
 
 mod oracle;
 
-use loquat_json::{ErrorKind, Framer, Limits, sse};
+use loquat_json::{ErrorKind, Extractor, Fields, Framer, Limits, sse};
 use oracle::{cut, transcribe};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -250,5 +250,30 @@ fn the_last_id_is_known_between_events_and_from_the_stream_before() {
     assert_eq!(decoder.last_event_id(), None);
     for id in ["a\0b", &"x".repeat(65_537)] {
         assert_eq!(sse::Decoder::new(Limits::default()).with_last_event_id(id).last_event_id(), None);
+    }
+}
+
+#[test]
+fn it_says_where_in_the_stream_an_event_ends() {
+    let stream = b"\xef\xbb\xbf: hi\r\ndata: {\"a\":1}\n\ndata: {\"a\":2}\n\nevent: e\ndata: \"a\ndata: b\"\n\ndata: {\"a\":3}\r\n\r\n";
+    let ends = [24, 39, 67, 84];
+    let mut json = Extractor::new(Fields::compile(&["/a"]).unwrap());
+    for read in 1..=stream.len() {
+        let mut decoder = sse::Decoder::new(Limits::default());
+        let mut framer = Framer::from(sse::Decoder::new(Limits::default()));
+        let (mut alone, mut with_json) = (Vec::new(), Vec::new());
+        for read in stream.chunks(read) {
+            let (mut input, mut again) = (read, read);
+            while decoder.next(&mut input).unwrap().is_some() {
+                alone.push(decoder.offset());
+            }
+            while framer.next_for(&mut again, &mut json).unwrap().is_some() {
+                with_json.push(framer.offset());
+            }
+        }
+        // Whether an LF follows a CR only the next byte says.
+        let crlf = |ends: &[u64]| ends.iter().map(|end| end + u64::from(*end == 83)).collect::<Vec<_>>();
+        assert_eq!((crlf(&alone), crlf(&with_json)), (ends.to_vec(), ends.to_vec()), "reads of {read}");
+        assert_eq!((decoder.offset(), framer.offset()), (84, 84));
     }
 }
