@@ -11,19 +11,18 @@
 use std::{
     collections::HashMap,
     fmt,
-    num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use loquat_core::{Answer, BoxFuture, ChatRequest, Context, Model, Result};
-use lru::LruCache;
 use tokio::{
     sync::watch,
     time::{self, timeout_at},
 };
 
 use super::codec::Kind;
+use super::kept::KeptAnswers;
 use super::replay::{Outcome, Recording, Replay};
 use super::{Remote, canonical};
 use crate::cache::{CacheStats, counters::Counters, hashing_digest::Digest};
@@ -35,7 +34,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AnswerLimits {
-    /// Answers kept in this process. Default 1,024.
+    /// Answers kept in this process, of all tenants; room is made by the tenant that holds the most. Default 1,024.
     pub max_answers: usize,
     /// Bytes of all of them. Default 64 MiB.
     pub max_bytes: usize,
@@ -67,32 +66,9 @@ struct Shared {
     scope: String,
     limits: AnswerLimits,
     remote: Option<Remote>,
-    local: Mutex<Local>,
+    local: Mutex<KeptAnswers>,
     flights: Mutex<HashMap<[u8; 32], watch::Receiver<Landed>>>,
     counters: Counters,
-}
-
-struct Local {
-    answers: LruCache<[u8; 32], Kept>,
-    bytes: usize,
-}
-
-struct Kept {
-    answer: Arc<[u8]>,
-    since: Instant,
-}
-
-impl Local {
-    /// The answer under that key; one that has been kept for too long is taken out.
-    fn find(&mut self, key: &[u8; 32], keep_for: Duration) -> Option<Arc<[u8]>> {
-        let kept = self.answers.get(key)?;
-        if kept.since.elapsed() < keep_for {
-            return Some(Arc::clone(&kept.answer));
-        }
-        let old = self.answers.pop(key)?;
-        self.bytes = self.bytes.saturating_sub(old.answer.len());
-        None
-    }
 }
 
 /// What those who wait see. The sender is gone without a word where there is no answer, for whatever reason.
@@ -118,11 +94,10 @@ impl<M: Model> AnswerCache<M> {
     /// Wraps a model. `scope` names what answers: two models that would answer differently must not share one. With a remote
     /// tier, the fleet shares the answers.
     pub fn new(inner: M, scope: impl Into<String>, remote: Option<Remote>, limits: AnswerLimits) -> Self {
-        let room = NonZeroUsize::new(limits.max_answers).unwrap_or(NonZeroUsize::MIN);
         let shared = Shared {
             scope: scope.into(),
             remote,
-            local: Mutex::new(Local { answers: LruCache::new(room), bytes: 0 }),
+            local: Mutex::default(),
             flights: Mutex::new(HashMap::new()),
             counters: Counters::default(),
             limits,
@@ -133,18 +108,15 @@ impl<M: Model> AnswerCache<M> {
     /// What happened so far. Bytes are those of the answers. Each look-up is timed: from the request to a kept answer, another caller's
     /// included, or to knowing that there is none; what the model takes, for this caller or for the one that is waited for, is not the cache's.
     pub fn stats(&self) -> CacheStats {
-        let local = lock(&self.shared.local);
-        let (entries, bytes) = (local.answers.len() as u64, local.bytes as u64);
-        let mut stats = CacheStats { entries, bytes, ..CacheStats::default() };
+        let (entries, bytes) = lock(&self.shared.local).size();
+        let mut stats = CacheStats { entries: entries as u64, bytes: bytes as u64, ..CacheStats::default() };
         self.shared.counters.add_to(&mut stats);
         stats
     }
 
     /// Takes out what is kept in this process.
     pub fn clear(&self) {
-        let mut local = lock(&self.shared.local);
-        local.answers.clear();
-        local.bytes = 0;
+        lock(&self.shared.local).clear();
     }
 
     async fn answer(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
@@ -157,7 +129,7 @@ impl<M: Model> AnswerCache<M> {
             .of(&[tenant.as_bytes(), &canonical]);
         let mut patience = None;
         loop {
-            if let Some((answer, bytes)) = self.kept(&key) {
+            if let Some((answer, bytes)) = self.kept(tenant, &key) {
                 look.hit(bytes);
                 return Ok(Answer::new(answer));
             }
@@ -166,11 +138,12 @@ impl<M: Model> AnswerCache<M> {
                 match flights.get(&key) {
                     Some(flight) => Turn::Wait(flight.clone()),
                     // It landed between the two looks.
-                    None if self.kept(&key).is_some() => continue,
+                    None if self.kept(tenant, &key).is_some() => continue,
                     None => {
                         let (sender, flight) = watch::channel(Landed::Not);
                         flights.insert(key, flight);
-                        Turn::Lead(Landing { shared: Arc::clone(&self.shared), key, sender: Some(sender) })
+                        let shared = Arc::clone(&self.shared);
+                        Turn::Lead(Landing { shared, tenant: tenant.into(), key, sender: Some(sender) })
                     }
                 }
             };
@@ -216,8 +189,8 @@ impl<M: Model> AnswerCache<M> {
     }
 
     /// The answer that this process keeps, and its bytes.
-    fn kept(&self, key: &[u8; 32]) -> Option<(Replay, usize)> {
-        let bytes = lock(&self.shared.local).find(key, self.shared.limits.keep_for)?;
+    fn kept(&self, tenant: &str, key: &[u8; 32]) -> Option<(Replay, usize)> {
+        let bytes = lock(&self.shared.local).find(tenant, key, &self.shared.limits)?;
         Some((Replay::read(&bytes)?, bytes.len()))
     }
 
@@ -297,6 +270,7 @@ impl Look<'_> {
 /// The duty to tell those who wait; dropped, it tells them that there is nothing.
 struct Landing {
     shared: Arc<Shared>,
+    tenant: Box<str>,
     key: [u8; 32],
     /// `None` once it has told them.
     sender: Option<watch::Sender<Landed>>,
@@ -306,17 +280,9 @@ impl Landing {
     fn land(self, whole: Vec<u8>) {
         let bytes: Arc<[u8]> = whole.into();
         if !self.shared.limits.keep_for.is_zero() {
-            let mut local = lock(&self.shared.local);
-            local.bytes += bytes.len();
-            let kept = Kept { answer: Arc::clone(&bytes), since: Instant::now() };
-            if let Some((_, old)) = local.answers.push(self.key, kept) {
-                local.bytes = local.bytes.saturating_sub(old.answer.len());
-            }
-            while local.bytes > self.shared.limits.max_bytes {
-                let Some((_, old)) = local.answers.pop_lru() else { break };
-                local.bytes = local.bytes.saturating_sub(old.answer.len());
-                self.shared.counters.evicted();
-            }
+            let answer = Arc::clone(&bytes);
+            let gone = lock(&self.shared.local).keep(&self.tenant, self.key, answer, &self.shared.limits);
+            (0..gone).for_each(|_| self.shared.counters.evicted());
             self.shared.counters.inserted();
         }
         self.over(Some(Landed::Whole(bytes)));

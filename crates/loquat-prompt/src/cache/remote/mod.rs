@@ -15,6 +15,7 @@ mod canonical;
 mod codec;
 mod config;
 mod cost;
+mod kept;
 mod link;
 mod packing;
 mod replay;
