@@ -101,10 +101,11 @@ impl Pictures {
     }
 }
 
-/// Tiles of a picture that are one and a half to its shorter side.
-fn cropped((width, height): (u32, u32)) -> u64 {
-    let (width, height) = (u64::from(width), u64::from(height));
-    let tile = (width.min(height) * 2 / 3).max(1);
+/// Tiles of a picture that are one and a half to its shorter side, once it fits into 3,072² (Firebase, "Input files and requirements").
+fn cropped(size: (u32, u32)) -> u64 {
+    let (width, height) = shrunk(size, 3072, 3072);
+    // No tile is smaller (Vertex AI, "Image understanding").
+    let tile = (width.min(height) * 2 / 3).max(256);
     width.div_ceil(tile) * height.div_ceil(tile)
 }
 
@@ -227,6 +228,29 @@ mod tests {
         }
         assert_eq!(size(b"\xFF\xD8\xFF\xE0\0\0\xFF"), None);
         assert_eq!(size(b"text"), None);
+    }
+
+    /// The largest and thinnest there can be by their heads.
+    #[test]
+    fn no_picture_is_more_than_a_window_holds() {
+        let kinds = [
+            Pictures::Tiles { base: 2833, tile: 5667 },
+            Pictures::Patches { hundredths: (246, 246) },
+            Pictures::OpenAi,
+            Pictures::Anthropic,
+            Pictures::Gemini,
+            Pictures::Mistral,
+            Pictures::Qwen,
+            Pictures::Unknown,
+        ];
+        for kind in kinds {
+            for (width, height) in
+                [(u32::MAX, u32::MAX), (u32::MAX, 1), (1, u32::MAX), (16_711_424, 12_979), (1, 1)]
+            {
+                let count = kind.count(Some((width, height)));
+                assert!(count.high() < 1 << 20, "{kind:?} of {width} by {height}: {count:?}");
+            }
+        }
     }
 
     #[test]
