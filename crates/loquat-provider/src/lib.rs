@@ -55,6 +55,7 @@ mod limits;
 mod list;
 mod losses;
 mod media;
+mod merge;
 mod outbox;
 mod pool;
 mod rate;
