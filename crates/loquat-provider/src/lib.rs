@@ -59,6 +59,7 @@ mod merge;
 mod outbox;
 mod pool;
 mod rate;
+mod seal;
 #[cfg(feature = "sigv4")]
 mod sigv4;
 mod window;

@@ -5,7 +5,10 @@ mod support;
 use bytes::Bytes;
 use http::HeaderMap;
 use loquat_core::{Assembler, ChatRequest, Message, Part, Role, ToolCall, ToolResult};
-use loquat_provider::{ANTHROPIC_MESSAGES, Advance, DecodeLimits, Format, Head, OPENAI_RESPONSES, profile};
+use loquat_provider::{
+    ANTHROPIC_MESSAGES, Advance, BEDROCK_CONVERSE, DecodeLimits, Format, GEMINI, GEMINI_INTERACTIONS, Head,
+    OPENAI_CHAT, OPENAI_RESPONSES, profile,
+};
 use serde_json::{Value, json};
 
 /// The message in a whole answer.
@@ -89,6 +92,97 @@ fn streamed_and_whole_responses_leave_the_same_message() {
         outcome.response.message().cloned().expect("a message")
     };
     assert_eq!(message(support::SSE, &stream), message(support::JSON, &whole));
+}
+
+/// A conversation goes on with another provider: Anthropic and Google both refuse seals that they did not make, and write theirs alike.
+#[test]
+fn seals_go_back_to_who_made_them_and_to_nobody_else() {
+    const SEAL: &str = "c2VhbA==";
+    let call = json!({"name": "f", "args": {}});
+    let detail = json!({"type": "reasoning.encrypted", "data": SEAL});
+    let anthropic = json!({"type": "message", "stop_reason": "end_turn", "content": [
+        {"type": "thinking", "thinking": "hm", "signature": SEAL},
+        {"type": "redacted_thinking", "data": SEAL},
+        {"type": "text", "text": "done"},
+    ]});
+    let made: &[(&str, &dyn Format, Value, &[&str])] = &[
+        ("anthropic", &ANTHROPIC_MESSAGES, anthropic, &["anthropic", "bedrock"]),
+        (
+            "gemini",
+            &GEMINI,
+            json!({"candidates": [{"finishReason": "STOP", "content": {"parts": [
+                {"text": "hm", "thought": true, "thoughtSignature": SEAL},
+                {"text": "done", "thoughtSignature": SEAL},
+            ]}}]}),
+            &["gemini", "interactions"],
+        ),
+        (
+            "a call of gemini's",
+            &GEMINI,
+            json!({"candidates": [{"finishReason": "STOP", "content": {"parts": [
+                {"functionCall": call, "thoughtSignature": SEAL},
+            ]}}]}),
+            &["gemini", "gemini-openai", "interactions"],
+        ),
+        (
+            "interactions",
+            &GEMINI_INTERACTIONS,
+            json!({"status": "completed", "steps": [
+                {"type": "thought", "signature": SEAL, "summary": [{"type": "text", "text": "hm"}]},
+                {"type": "model_output", "content": [{"type": "text", "text": "done"}]},
+            ]}),
+            &["gemini", "interactions"],
+        ),
+        (
+            "bedrock",
+            &BEDROCK_CONVERSE,
+            json!({"stopReason": "end_turn", "output": {"message": {"role": "assistant", "content": [
+                {"reasoningContent": {"reasoningText": {"text": "hm", "signature": SEAL}}},
+                {"text": "done"},
+            ]}}}),
+            &["anthropic", "bedrock"],
+        ),
+        (
+            "responses",
+            &OPENAI_RESPONSES,
+            json!({"object": "response", "status": "completed", "output": [
+                {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": SEAL},
+            ]}),
+            &["responses"],
+        ),
+        (
+            "openrouter",
+            profile("openrouter").expect("known").format,
+            json!({"choices": [{"finish_reason": "stop", "message": {"content": "done", "reasoning_details": [detail]}}]}),
+            &["openrouter"],
+        ),
+    ];
+    let sent_to: &[(&str, &dyn Format)] = &[
+        ("anthropic", &ANTHROPIC_MESSAGES),
+        ("bedrock", &BEDROCK_CONVERSE),
+        ("gemini", &GEMINI),
+        ("gemini-openai", profile("gemini-openai").expect("known").format),
+        ("interactions", &GEMINI_INTERACTIONS),
+        ("responses", &OPENAI_RESPONSES),
+        ("openrouter", profile("openrouter").expect("known").format),
+        ("openai", &OPENAI_CHAT),
+    ];
+    for (maker, format, answer, takers) in made {
+        let message = said(*format, answer);
+        for (name, format) in sent_to {
+            let results = message.tool_calls().map(|call| Message::tool(ToolResult::new(call, "5")));
+            let body = sent(*format, std::iter::once(message.clone()).chain(results)).to_string();
+            assert_eq!(body.contains(SEAL), takers.contains(name), "{maker} to {name}: {body}");
+        }
+    }
+    // Of a conversation that was saved before anybody noted whose its seals are.
+    let mut message = said(&ANTHROPIC_MESSAGES, &made[0].2);
+    for part in &mut message.parts {
+        if let Part::Reasoning(thoughts) = part {
+            thoughts.format = None;
+        }
+    }
+    assert!(sent(&ANTHROPIC_MESSAGES, [message]).to_string().contains(SEAL));
 }
 
 /// Mistral's chunks, its own names for calls, and others' names sent to it.

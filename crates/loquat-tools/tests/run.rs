@@ -191,7 +191,12 @@ async fn what_is_left_of_a_cut_answer_can_be_said_again() {
         let seal = r#"{"type":"reasoning","id":"rs_1"}"#;
         [
             OwnedDelta::Reasoning { choice: 0, text: "hm".into() },
-            OwnedDelta::ReasoningSignature { choice: 0, signature: seal.into(), redacted: false },
+            OwnedDelta::ReasoningSignature {
+                choice: 0,
+                signature: seal.into(),
+                redacted: false,
+                format: "openai-responses".into(),
+            },
         ]
     };
     let rest = |number: u32| {

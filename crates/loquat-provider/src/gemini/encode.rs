@@ -18,6 +18,7 @@ use crate::{
         Body, arguments, base64, check, checked, has_tools, invalid, media_type, parameters, path_segment,
         unsupported,
     },
+    seal::Family,
 };
 
 const FORMAT: &str = "the Gemini format";
@@ -247,10 +248,7 @@ fn parts<'a>(message: &'a Message, position: usize, into: &mut Vec<WirePart<'a>>
                 WirePart::Said(Said { what, thought: false, signature: call.signature.as_deref() })
             }
             (Role::Assistant, Part::Reasoning(thoughts)) => {
-                let signature = thoughts
-                    .signature
-                    .as_deref()
-                    .filter(|signature| !thoughts.redacted && !signature.starts_with('{'));
+                let signature = Family::Google.own(thoughts).filter(|_| !thoughts.redacted);
                 if thoughts.text.is_empty() {
                     let Some(signature) = signature else { continue };
                     // The seal of an answer comes after its text, and belongs to the same part.

@@ -18,6 +18,7 @@ use crate::{
     encode::{
         Body, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type, unsupported,
     },
+    seal::Family,
 };
 
 const FORMAT: &str = "the chat completions format";
@@ -373,7 +374,8 @@ fn file<'a>(media: &'a Media, place: &str) -> Result<WirePart<'a>> {
 
 /// The element of `reasoning_details` that a seal of this format is, with its text in it again.
 fn sealed(thoughts: &Reasoning) -> Option<Value> {
-    let Ok(mut detail @ Value::Object(_)) = serde_json::from_str(thoughts.signature.as_deref()?) else {
+    let Ok(mut detail @ Value::Object(_)) = serde_json::from_str(Family::ReasoningDetails.own(thoughts)?)
+    else {
         return None;
     };
     let kind = detail.get("type").and_then(Value::as_str)?;

@@ -22,6 +22,7 @@ use crate::{
     encode::{
         Body, check, checked, data_url, has_tools, invalid, media_type, one_choice, parameters, unsupported,
     },
+    seal::Family,
 };
 
 const FORMAT: &str = "the Responses format";
@@ -268,7 +269,7 @@ fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>
                 let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
                 Item::Tagged(Tagged::FunctionCall { call_id: &call.id, name: &call.name, arguments })
             }
-            Part::Reasoning(thoughts) => match thoughts.signature.as_deref().and_then(sealed) {
+            Part::Reasoning(thoughts) => match Family::Responses.own(thoughts).and_then(sealed) {
                 Some(item) => Item::Whole(item),
                 None => continue,
             },
