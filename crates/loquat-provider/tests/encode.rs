@@ -132,7 +132,7 @@ fn parameters() {
         &request,
         concat!(
             r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"#,
-            r#""response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"b":1,"a":2},"strict":true}},"#,
+            r#""response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"b":1,"a":2},"strict":false}},"#,
             r#""max_completion_tokens":9,"temperature":0.7,"top_p":0.5,"stop":["a","b"],"seed":7,"reasoning_effort":"low","#,
             r#""stream":true,"stream_options":{"include_usage":true},"new":[1, 2]}"#
         ),
