@@ -32,6 +32,9 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
     match &request.response_format {
         ResponseFormat::Text => {}
         ResponseFormat::JsonObject => body.set("response_format", json!({"type": "json_object"}))?,
+        ResponseFormat::JsonSchema { .. } if !format.json_schema => {
+            return Err(unsupported("response_format", "a schema to this server", FORMAT));
+        }
         ResponseFormat::JsonSchema { name, schema } => {
             let schema = checked(schema, || "response_format.schema".to_owned())?;
             // Asked for by schema, an answer is to follow it and not merely to be inspired by it.
