@@ -59,7 +59,14 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
         body.set_some("prompt_cache_key", request.cache.key.as_deref())?;
         body.set_some("prompt_cache_retention", request.cache.long.then_some("24h"))?;
     }
-    body.set_some("reasoning_effort", request.reasoning_effort.as_deref())?;
+    match (format.budget, request.reasoning_effort.as_deref()) {
+        (_, None) => {}
+        (BudgetField::ThinkingBudget, Some("none" | "off")) => body.set("enable_thinking", false)?,
+        (BudgetField::ThinkingBudget, Some("on")) => body.set("enable_thinking", true)?,
+        // One of the two is taken, and the budget says more.
+        (BudgetField::ReasoningMaxTokens, Some(_)) if request.reasoning_budget_tokens.is_some() => {}
+        (_, Some(effort)) => body.set("reasoning_effort", effort)?,
+    }
     if let Some(budget) = request.reasoning_budget_tokens {
         match format.budget {
             BudgetField::ThinkingBudget => {
@@ -67,6 +74,9 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
                 if budget > 0 {
                     body.set("thinking_budget", budget)?;
                 }
+            }
+            BudgetField::ReasoningMaxTokens if budget == 0 => {
+                body.set("reasoning", json!({"effort": "none"}))?;
             }
             BudgetField::ReasoningMaxTokens => body.set("reasoning", json!({"max_tokens": budget}))?,
             BudgetField::None => {
