@@ -72,7 +72,8 @@ fn items_of_a_response_go_back_whole() {
     }
     let body = sent(&OPENAI_RESPONSES, [edited]);
     let changed = json!({"role": "assistant", "content": "changed"});
-    assert_eq!(body["input"][5], changed, "{body}");
+    assert_eq!(body["input"][4], changed, "{body}");
+    assert!(!body.to_string().contains("rs_1"), "thoughts that nothing follows are refused: {body}");
     assert!(!body.to_string().contains("url_citation"), "{body}");
 }
 
