@@ -186,6 +186,30 @@ fn seals_go_back_to_who_made_them_and_to_nobody_else() {
     assert!(sent(&ANTHROPIC_MESSAGES, [message]).to_string().contains(SEAL));
 }
 
+/// Pictures and sound that a model made are in the history of the next turn.
+#[test]
+fn what_chat_completions_answer_goes_back_in_them() {
+    let format = profile("openrouter").expect("known").format;
+    let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,cG5nIQ=="}});
+    let answer = json!({"content": "see", "images": [picture], "audio": {"data": "UklGRg=="}});
+    let message = said(format, &json!({"choices": [{"finish_reason": "stop", "message": answer}]}));
+    assert!(message.parts.iter().any(|part| matches!(part, Part::Image(_))), "{message:?}");
+    assert!(message.parts.iter().any(|part| matches!(part, Part::Audio(_))), "{message:?}");
+    for format in [format, &OPENAI_CHAT] {
+        let body = sent(format, [message.clone(), Message::user("more")]);
+        assert_eq!(body["messages"][1], json!({"role": "assistant", "content": "see"}));
+    }
+}
+
+/// Mistral forbids members that it does not know.
+#[test]
+fn a_refusal_of_another_goes_to_mistral_as_words() {
+    let refused = Message::new(Role::Assistant, vec![Part::Refusal("no".into())]);
+    let body = sent(profile("mistral").expect("known").format, [refused.clone(), Message::user("please")]);
+    assert_eq!(body["messages"][1], json!({"role": "assistant", "content": "no"}));
+    assert_eq!(sent(&OPENAI_CHAT, [refused])["messages"][1]["refusal"], "no");
+}
+
 /// Mistral's chunks, its own names for calls, and others' names sent to it.
 #[test]
 fn chunks_of_content_and_short_names_of_calls() {

@@ -1,7 +1,7 @@
 //! A request into the body of `POST chat/completions`.
 //!
 //! Left out where the format has no place: a `seed` never, reasoning of earlier turns unless the server takes it back
-//! ([`OpenAiChat::reasoning_field`]). A failed tool's result says so in its text, as the format has no flag for it.
+//! ([`OpenAiChat::reasoning_field`]), and pictures and sound that the model made, of which the words are there. A failed tool's result says so in its text, as the format has no flag for it.
 
 use std::borrow::Cow;
 
@@ -416,6 +416,11 @@ fn assistant<'a>(format: &OpenAiChat, message: &'a Message, position: usize) -> 
                 said.content.get_or_insert_default().push_str(text);
                 said.chunks.push(Chunk::Text { text });
             }
+            // Mistral has no such member, and refuses what it does not have.
+            Part::Refusal(text) if format.thinking_chunks => {
+                said.content.get_or_insert_default().push_str(text);
+                said.chunks.push(Chunk::Text { text });
+            }
             Part::Refusal(text) => said.refusal.get_or_insert_default().push_str(text),
             Part::ToolCall(call) => said.calls.push(WireCall::new(format, call)),
             Part::Reasoning(thoughts) => {
@@ -434,7 +439,7 @@ fn assistant<'a>(format: &OpenAiChat, message: &'a Message, position: usize) -> 
                 let place = || format!("messages[{position}].parts[{number}]");
                 said.chunks.push(Chunk::Opaque(checked(&opaque.json, place)?));
             }
-            Part::Opaque(_) => {}
+            Part::Opaque(_) | Part::Image(_) | Part::Audio(_) => {}
             _ => {
                 let place = format!("messages[{position}].parts[{number}]");
                 return Err(unsupported(place, "such a part in an assistant's message", FORMAT));
