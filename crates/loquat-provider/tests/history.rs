@@ -210,6 +210,37 @@ fn a_refusal_of_another_goes_to_mistral_as_words() {
     assert_eq!(sent(&OPENAI_CHAT, [refused])["messages"][1]["refusal"], "no");
 }
 
+/// Gemini 3 refuses a call of the present turn that has no seal: another model's, or one made by hand.
+#[test]
+fn calls_without_a_seal_are_excused() {
+    let call = |id: &str| ToolCall::new(id, "f", "{}");
+    let mut sealed = call("c");
+    sealed.signature = Some("seal".into());
+    let asks = |calls: &[ToolCall]| {
+        Message::new(Role::Assistant, calls.iter().cloned().map(Part::ToolCall).collect())
+    };
+    let result = |id: &str| Message::tool(ToolResult::new(&call(id), "5"));
+    let seals = |model: &str| -> Vec<String> {
+        let mut request = ChatRequest::new(model).with_user("hi");
+        request.messages.extend([asks(&[call("a")]), result("a"), Message::user("go on")]);
+        request.messages.extend([asks(&[call("b"), call("b2")]), result("b"), result("b2")]);
+        request.messages.extend([asks(&[sealed.clone(), call("c2")]), result("c"), result("c2")]);
+        let body = GEMINI.encode(&request, model).expect("can be said").body;
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        let contents = body["contents"].as_array().expect("a list");
+        let parts = contents.iter().flat_map(|content| content["parts"].as_array().expect("a list"));
+        let calls = parts.filter(|part| part.get("functionCall").is_some());
+        calls.map(|part| part["thoughtSignature"].as_str().unwrap_or("-").to_owned()).collect()
+    };
+    let excused = ["-", "skip_thought_signature_validator", "-", "seal", "-"];
+    for model in ["gemini-3-pro-preview", "models/gemini-3.1-flash", "gemini-10", "gemini-pro-latest"] {
+        assert_eq!(seals(model), excused, "{model}");
+    }
+    for model in ["gemini-2.5-pro", "gemma-3-27b-it", "gemini-exp"] {
+        assert_eq!(seals(model), ["-", "-", "-", "seal", "-"], "{model}");
+    }
+}
+
 /// Mistral's chunks, its own names for calls, and others' names sent to it.
 #[test]
 fn chunks_of_content_and_short_names_of_calls() {

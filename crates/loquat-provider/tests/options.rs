@@ -1,7 +1,7 @@
 //! What a request may ask for besides words, in every format: said where the format has a place for it, refused where leaving
 //! it out would change the meaning, left out where it is only a hint.
 
-use loquat_core::{CacheHint, ChatRequest, ErrorKind, JsonText, Message, Tool};
+use loquat_core::{CacheHint, ChatRequest, ErrorKind, JsonText, Media, Message, Part, Tool};
 use loquat_provider::{
     ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, Format, GEMINI, GEMINI_INTERACTIONS,
     OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE, OPENAI_COMPLETIONS, OPENAI_RESPONSES,
@@ -141,6 +141,44 @@ fn hints_about_the_prompt_cache() {
     let plain = request.clone().with_cache(CacheHint::default());
     for format in [&OPENAI_COMPATIBLE as &dyn Format, &GEMINI, &COHERE_CHAT, &DASHSCOPE, &OLLAMA_CHAT] {
         assert_eq!(written(format, &request), written(format, &plain), "{}", format.name());
+    }
+}
+
+/// Gemini 2.5 takes budgets alone, later ones levels.
+#[test]
+fn efforts_of_gemini() {
+    for (model, effort, expected) in [
+        ("gemini-2.5-flash", "high", r#"{"includeThoughts":true,"thinkingBudget":24576}"#),
+        ("models/gemini-2.5-pro", "low", r#"{"includeThoughts":true,"thinkingBudget":1024}"#),
+        ("gemini-2.5-flash", "none", r#"{"thinkingBudget":0}"#),
+        ("gemini-2.5-pro", "none", r#"{"includeThoughts":true,"thinkingBudget":128}"#),
+        ("gemini-3-pro-preview", "high", r#"{"includeThoughts":true,"thinkingLevel":"HIGH"}"#),
+        ("gemini-3-flash", "none", r#"{"thinkingBudget":0}"#),
+    ] {
+        let mut request = request();
+        request.reasoning_effort = Some(effort.into());
+        let body = GEMINI.encode(&request, model).expect("can be said").body;
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["generationConfig"]["thinkingConfig"].to_string(), expected, "{model} {effort}");
+    }
+}
+
+/// Vertex wants to know what is at an address.
+#[test]
+fn what_is_at_an_address_is_told_to_gemini() {
+    for (url, expected) in [
+        (
+            "https://a/b.c/photo.JPG?size=1.png",
+            r#"{"fileUri":"https://a/b.c/photo.JPG?size=1.png","mimeType":"image/jpeg"}"#,
+        ),
+        ("gs://a/paper.pdf", r#"{"fileUri":"gs://a/paper.pdf","mimeType":"application/pdf"}"#),
+        ("https://a.png/b", r#"{"fileUri":"https://a.png/b"}"#),
+    ] {
+        let part = Part::Image(Media::url(url));
+        let request = ChatRequest::new("m").with_message(Message::user("see").with_part(part));
+        let body = GEMINI.encode(&request, "m").expect("can be said").body;
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["contents"][0]["parts"][1]["fileData"].to_string(), expected);
     }
 }
 
