@@ -3,8 +3,9 @@
 
 use loquat_core::{CacheHint, ChatRequest, ErrorKind, JsonText, Media, Message, Part, Tool};
 use loquat_provider::{
-    ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, Format, GEMINI, GEMINI_INTERACTIONS,
-    OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE, OPENAI_COMPLETIONS, OPENAI_RESPONSES,
+    ANTHROPIC_MESSAGES, AZURE_OPENAI_DEPLOYMENT, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, Format, GEMINI,
+    GEMINI_INTERACTIONS, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE, OPENAI_COMPLETIONS,
+    OPENAI_RESPONSES,
 };
 
 fn request() -> ChatRequest {
@@ -180,6 +181,16 @@ fn what_is_at_an_address_is_told_to_gemini() {
         let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(body["contents"][0]["parts"][1]["fileData"].to_string(), expected);
     }
+}
+
+/// The version that deployments are asked in is older than its hints, which would be refused.
+#[test]
+fn a_hint_is_no_reason_for_a_refusal() {
+    let mut request = request();
+    (request.cache.key, request.cache.long) = (Some("k".into()), true);
+    let body = |format: &dyn Format| written(format, &request).expect("supported");
+    assert!(body(&OPENAI_CHAT).contains("prompt_cache_key"));
+    assert!(!body(&AZURE_OPENAI_DEPLOYMENT).contains("prompt_cache"));
 }
 
 /// Vendors' options stand inside objects that are filled from the request: one of theirs leaves ours alone.

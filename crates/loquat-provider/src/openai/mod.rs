@@ -104,6 +104,8 @@ pub static AZURE_OPENAI: OpenAiChat =
 pub static AZURE_OPENAI_DEPLOYMENT: OpenAiChat = OpenAiChat {
     name: "azure-openai-deployment",
     place: OpenAiPlace::AzureDeployment("2024-10-21"),
+    // Hints are younger than that version, and refused as arguments that it does not know.
+    prompt_cache: false,
     ..OPENAI_CHAT
 };
 
@@ -122,13 +124,13 @@ pub(crate) static OPENAI_LIKE_CHAT: OpenAiChat = OpenAiChat { prompt_cache: fals
 pub(crate) static MOONSHOT_CHAT: OpenAiChat =
     OpenAiChat { reasoning_field: Some("reasoning_content"), ..OPENAI_COMPATIBLE };
 
-/// DashScope's compatible mode.
-pub(crate) static QWEN_CHAT: OpenAiChat =
 /// So do DeepSeek and Z.ai, which know JSON and no schema of it.
 /// <https://api-docs.deepseek.com/api/create-chat-completion>
 /// <https://docs.z.ai/guides/capabilities/struct-output>
 pub(crate) static DEEPSEEK_CHAT: OpenAiChat = OpenAiChat { json_schema: false, ..MOONSHOT_CHAT };
 
+/// DashScope's compatible mode.
+pub(crate) static QWEN_CHAT: OpenAiChat =
     OpenAiChat { budget: BudgetField::ThinkingBudget, ..OPENAI_COMPATIBLE };
 
 /// Google's compatible mode.
