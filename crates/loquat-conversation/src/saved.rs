@@ -77,6 +77,8 @@ enum SavedPart {
         signature: Option<String>,
         #[serde(default)]
         redacted: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        format: Option<String>,
     },
     Opaque {
         format: String,
@@ -189,6 +191,7 @@ fn saved_part(part: &Part) -> Result<SavedPart> {
             text: thoughts.text.clone(),
             signature: thoughts.signature.clone(),
             redacted: thoughts.redacted,
+            format: thoughts.format.clone(),
         },
         Part::Opaque(opaque) => {
             SavedPart::Opaque { format: opaque.format.clone(), json: opaque.json.as_str().to_owned() }
@@ -214,9 +217,9 @@ fn part(saved: SavedPart) -> Option<Part> {
             result.is_error = is_error;
             Part::ToolResult(result)
         }
-        SavedPart::Reasoning { text, signature, redacted } => {
+        SavedPart::Reasoning { text, signature, redacted, format } => {
             let mut thoughts = Reasoning::new(text);
-            (thoughts.signature, thoughts.redacted) = (signature, redacted);
+            (thoughts.signature, thoughts.redacted, thoughts.format) = (signature, redacted, format);
             Part::Reasoning(thoughts)
         }
         SavedPart::Opaque { format, json } => Part::Opaque(Opaque::new(format, json)),
@@ -262,6 +265,7 @@ mod tests {
         call.signature = Some("s".into());
         let mut hidden = Reasoning::new("").with_signature("blob");
         hidden.redacted = true;
+        hidden.format = Some("anthropic-messages".into());
         let mut named = Media::bytes("application/pdf", vec![0, 255, 7]);
         named.name = Some("a.pdf".into());
         let by_id = Media { media_type: String::new(), source: MediaSource::FileId("f1".into()), name: None };
@@ -294,7 +298,8 @@ mod tests {
         // Written by hand, not by this build: what is out there does not change with it.
         let text = r#"{"loquat_conversation":1,"head":2,"later":"ignored","messages":[
             {"role":"user","parts":[{"type":"text","text":"hi"}]},
-            {"parent":0,"role":"assistant","parts":[{"type":"tool_call","id":"c","name":"f","arguments":"{}"}]},
+            {"parent":0,"role":"assistant","parts":[{"type":"reasoning","text":"","signature":"s"},
+                {"type":"tool_call","id":"c","name":"f","arguments":"{}"}]},
             {"parent":1,"role":"tool","parts":[{"type":"tool_result","call_id":"c","name":"f","content":"1"}]}]}"#;
         let talk = Conversation::load(text).expect("version 1");
         assert_eq!(talk.messages().len(), 3);

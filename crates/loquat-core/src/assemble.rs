@@ -78,14 +78,16 @@ impl Assembler {
                     _ => parts.push(Part::Reasoning(Reasoning::new(text))),
                 }
             }
-            Delta::ReasoningSignature { choice, signature, redacted } => {
-                let parts = self.parts(choice, signature.len())?;
+            Delta::ReasoningSignature { choice, signature, redacted, format } => {
+                let parts = self.parts(choice, signature.len() + format.len())?;
+                let format = Some(format).filter(|format| !format.is_empty()).map(str::to_owned);
                 match parts.last_mut() {
                     Some(Part::Reasoning(open)) if open.signature.is_none() && !redacted => {
-                        open.signature = Some(signature.to_owned());
+                        (open.signature, open.format) = (Some(signature.to_owned()), format);
                     }
                     _ => parts.push(Part::Reasoning(Reasoning {
                         redacted,
+                        format,
                         ..Reasoning::default().with_signature(signature)
                     })),
                 }
@@ -233,9 +235,9 @@ mod tests {
         let response = assembled(&[
             Delta::Reasoning { choice: 0, text: "one " },
             Delta::Reasoning { choice: 0, text: "two" },
-            Delta::ReasoningSignature { choice: 0, signature: "s1", redacted: false },
+            Delta::ReasoningSignature { choice: 0, signature: "s1", redacted: false, format: "f" },
             Delta::Reasoning { choice: 0, text: "three" },
-            Delta::ReasoningSignature { choice: 0, signature: "hidden", redacted: true },
+            Delta::ReasoningSignature { choice: 0, signature: "hidden", redacted: true, format: "" },
         ])
         .expect("well-formed");
         let thoughts: Vec<_> = response.choices[0]
@@ -243,13 +245,19 @@ mod tests {
             .parts
             .iter()
             .map(|part| match part {
-                Part::Reasoning(r) => (r.text.as_str(), r.signature.as_deref(), r.redacted),
+                Part::Reasoning(r) => {
+                    (r.text.as_str(), r.signature.as_deref(), r.redacted, r.format.as_deref())
+                }
                 other => panic!("{other:?}"),
             })
             .collect();
         assert_eq!(
             thoughts,
-            [("one two", Some("s1"), false), ("three", None, false), ("", Some("hidden"), true)]
+            [
+                ("one two", Some("s1"), false, Some("f")),
+                ("three", None, false, None),
+                ("", Some("hidden"), true, None)
+            ]
         );
     }
 

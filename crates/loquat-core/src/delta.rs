@@ -135,6 +135,8 @@ pub enum Delta<'a> {
         signature: &'a str,
         /// Whether it stands for thoughts that are not shown at all.
         redacted: bool,
+        /// Whose it is: see [`Reasoning::format`](crate::Reasoning::format). Empty where that is not known.
+        format: &'a str,
     },
     /// More of the model's words as it declines.
     Refusal {
@@ -256,8 +258,9 @@ impl<'a> Delta<'a> {
             Self::Start { id, model } => OwnedDelta::Start { id: id.into(), model: model.into() },
             Self::Text { choice, text } => OwnedDelta::Text { choice, text: text.into() },
             Self::Reasoning { choice, text } => OwnedDelta::Reasoning { choice, text: text.into() },
-            Self::ReasoningSignature { choice, signature, redacted } => {
-                OwnedDelta::ReasoningSignature { choice, signature: signature.into(), redacted }
+            Self::ReasoningSignature { choice, signature, redacted, format } => {
+                let (signature, format) = (signature.into(), format.into());
+                OwnedDelta::ReasoningSignature { choice, signature, redacted, format }
             }
             Self::Refusal { choice, text } => OwnedDelta::Refusal { choice, text: text.into() },
             Self::ToolCall { choice, call, id, name } => {
@@ -326,7 +329,7 @@ pub enum OwnedDelta {
     Start { id: String, model: String },
     Text { choice: u32, text: String },
     Reasoning { choice: u32, text: String },
-    ReasoningSignature { choice: u32, signature: String, redacted: bool },
+    ReasoningSignature { choice: u32, signature: String, redacted: bool, format: String },
     Refusal { choice: u32, text: String },
     ToolCall { choice: u32, call: u32, id: String, name: String },
     ToolArguments { choice: u32, call: u32, fragment: String },
@@ -346,8 +349,8 @@ impl OwnedDelta {
             Self::Start { id, model } => Delta::Start { id, model },
             Self::Text { choice, text } => Delta::Text { choice: *choice, text },
             Self::Reasoning { choice, text } => Delta::Reasoning { choice: *choice, text },
-            Self::ReasoningSignature { choice, signature, redacted } => {
-                Delta::ReasoningSignature { choice: *choice, signature, redacted: *redacted }
+            Self::ReasoningSignature { choice, signature, redacted, format } => {
+                Delta::ReasoningSignature { choice: *choice, signature, redacted: *redacted, format }
             }
             Self::Refusal { choice, text } => Delta::Refusal { choice: *choice, text },
             Self::ToolCall { choice, call, id, name } => {
@@ -385,7 +388,7 @@ mod tests {
         for (delta, expected) in [
             (Delta::Text { choice, text }, Some(4)),
             (Delta::Reasoning { choice, text }, Some(4)),
-            (Delta::ReasoningSignature { choice, signature: text, redacted: true }, Some(4)),
+            (Delta::ReasoningSignature { choice, signature: text, redacted: true, format: "f" }, Some(4)),
             (Delta::Refusal { choice, text }, Some(4)),
             (Delta::ToolCall { choice, call, id: "1", name: text }, Some(5)),
             (Delta::ToolArguments { choice, call, fragment: text }, Some(4)),

@@ -270,6 +270,9 @@ pub struct Reasoning {
     pub signature: Option<String>,
     /// Whether the provider gave only the encrypted form.
     pub redacted: bool,
+    /// Whose the signature is: the family of wire formats that it came in, and in which alone it goes back, as others refuse a whole
+    /// conversation for it. `None` where that is not known: it is then sent wherever it may be the right one.
+    pub format: Option<String>,
 }
 
 impl Reasoning {

@@ -159,7 +159,9 @@ pub struct ChatRequest {
     pub cache: CacheHint,
     /// Whether the answer shall come in pieces as it is made. Default `true`.
     pub stream: bool,
-    /// Members added to the request's JSON object as they are: whatever this type does not know.
+    /// Members added to the request's JSON object: whatever this type does not know. Where an object of that name is there already, its
+    /// members are kept but for those said here, at any depth, and lists named `tools` or `include` are put together; anything else of
+    /// that name, or an object of another `type`, is replaced.
     pub extra_body: Vec<(String, JsonText)>,
     /// Whether all events of the answer, or the whole of one that is no stream, are also told as they came: each is a
     /// [`Detail`](crate::Detail) named `raw`. For what a provider says and this library has no word for. Default `false`, as it costs a

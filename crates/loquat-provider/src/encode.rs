@@ -8,7 +8,7 @@ use loquat_core::{
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::Encoded;
+use crate::{Encoded, merge::merged};
 
 /// A JSON object in the making. Members keep the order they are set in, so that the same request gives the same bytes
 /// and a provider's prompt cache is hit.
@@ -36,11 +36,19 @@ impl Body {
         }
     }
 
-    /// Merges the request's extra members, which replace ours of the same name, and adds its extra headers.
+    /// Lays the request's extra members over ours ([`merged`]), and adds its extra headers.
     pub(crate) fn finish(mut self, path: &str, request: &ChatRequest) -> Result<Encoded> {
         for (name, value) in &request.extra_body {
-            let value = checked(value, || format!("extra_body {name:?}"))?.to_owned();
-            self.set_raw(name, value);
+            let place = || format!("extra_body {name:?}");
+            let value = checked(value, place)?;
+            match self.members.iter_mut().find(|(known, _)| known == name) {
+                Some((_, ours)) => {
+                    *ours = merged(name, ours, value).map_err(|error| {
+                        invalid(format!("{} cannot be merged", place())).with_source(error)
+                    })?;
+                }
+                None => self.members.push((name.clone(), value.to_owned())),
+            }
         }
         let body = self.text()?.into_bytes();
         let mut headers = HeaderMap::new();

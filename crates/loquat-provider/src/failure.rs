@@ -21,7 +21,10 @@ const MAX_PARSED_BYTES: usize = 1024 * 1024;
 pub(crate) fn of_response(head: &Head<'_>, body: &[u8]) -> Error {
     let parsed =
         (body.len() <= MAX_PARSED_BYTES).then(|| serde_json::from_slice::<Value>(body).ok()).flatten();
-    let said = parsed.as_ref().map(Said::read).unwrap_or_default();
+    let mut said = parsed.as_ref().map(Said::read).unwrap_or_default();
+    // Amazon names the kind in a header alone: `ExpiredTokenException:http://internal.amazon.com/…`.
+    let amazons = head.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+    said.kind = said.kind.or_else(|| Some(amazons?.split(':').next()?.into()));
     let message = match &said.message {
         Some(message) => message.to_string(),
         None => match plain_text(head, body) {
@@ -65,13 +68,14 @@ pub(crate) fn of_frame(code: &str, message: &str, payload: &str) -> Error {
         None => "the provider reported an error without explaining it".to_owned(),
     };
     let word = code.to_ascii_lowercase();
-    let kind = by_word(&word).unwrap_or(match &*word {
+    let kind = by_word(&word).or_else(|| by_message(&message, None)).unwrap_or(match &*word {
         word if word.contains("validation") => ErrorKind::InvalidRequest,
         word if word.contains("accessdenied") => ErrorKind::Permission,
         word if word.contains("timeout") => ErrorKind::Timeout,
         _ => ErrorKind::Server,
     });
-    let error = Error::new(kind, message).with_raw_body(payload.as_bytes());
+    let numbers = numbers(kind, parsed.as_ref(), &message);
+    let error = Error::new(kind, message).with_context_length(numbers).with_raw_body(payload.as_bytes());
     if code.is_empty() { error } else { error.with_code(code) }
 }
 
@@ -104,6 +108,10 @@ struct Said<'a> {
     message: Option<Cow<'a, str>>,
     code: Option<Cow<'a, str>>,
     kind: Option<Cow<'a, str>>,
+    /// Google's reason among the details, where the kind is `INVALID_ARGUMENT` for a key that is none.
+    reason: Option<&'a str>,
+    /// OpenRouter says why a filter refused.
+    is_filtered: bool,
     /// The part of the request that is objected to.
     parameter: Option<Cow<'a, str>>,
     request_id: Option<Cow<'a, str>>,
@@ -133,6 +141,10 @@ impl<'a> Said<'a> {
                     message: joined(named(inner, MESSAGE).or_else(|| named(body, MESSAGE)), detail),
                     code: named(inner, CODE),
                     kind: named(inner, &["type", "status"]),
+                    reason: reason(inner),
+                    is_filtered: inner
+                        .get("metadata")
+                        .is_some_and(|metadata| metadata.get("flagged_input").is_some()),
                     parameter: named(inner, &["param"]),
                     request_id,
                     is_error: true,
@@ -148,17 +160,23 @@ impl<'a> Said<'a> {
                     || (message.is_some() && code.is_some());
                 let kind = kind.filter(|kind| kind != "error");
                 let parameter = named(body, &["param"]);
-                Self { is_error: looks_like_one, message, code, kind, parameter, request_id }
+                let said = Self {
+                    is_error: looks_like_one,
+                    message,
+                    code,
+                    kind,
+                    parameter,
+                    request_id,
+                    ..Self::default()
+                };
+                Self { reason: reason(body), ..said }
             }
         }
     }
 
     fn error(&self, status: Option<u16>, message: String, body: Option<&Value>, raw: &[u8]) -> Error {
         let kind = self.kind(status);
-        let numbers = match kind {
-            ErrorKind::ContextLength => crate::window::numbers(body, &message),
-            _ => ContextLength::default(),
-        };
+        let numbers = numbers(kind, body, &message);
         let mut error = Error::new(kind, message).with_context_length(numbers).with_raw_body(raw);
         if let Some(code) = self.best_code() {
             error = error.with_code(code);
@@ -184,13 +202,29 @@ impl<'a> Said<'a> {
     fn kind(&self, status: Option<u16>) -> ErrorKind {
         let code = self.code.as_deref().unwrap_or_default();
         let kind = self.kind.as_deref().unwrap_or_default();
-        by_message(self.message.as_deref().unwrap_or_default(), status)
+        self.is_filtered
+            .then_some(ErrorKind::ContentFiltered)
+            .or_else(|| by_message(self.message.as_deref().unwrap_or_default(), status))
             .or_else(|| by_word(code))
             .or_else(|| by_word(kind))
+            .or_else(|| by_word(self.reason?))
             .or_else(|| by_status(status.or_else(|| code.parse().ok())?))
             // Last, as compatible servers say this of everything.
             .or_else(|| kind.contains("invalid_request").then_some(ErrorKind::InvalidRequest))
             .unwrap_or(ErrorKind::Server)
+    }
+}
+
+/// Google's `ErrorInfo` among an error's details: `"reason": "API_KEY_INVALID"`.
+fn reason(error: &Value) -> Option<&str> {
+    error.get("details")?.as_array()?.iter().find_map(|detail| detail.get("reason")?.as_str())
+}
+
+/// How much fits and how much was sent, if that is what is wrong.
+fn numbers(kind: ErrorKind, body: Option<&Value>, message: &str) -> ContextLength {
+    match kind {
+        ErrorKind::ContextLength => crate::window::numbers(body, message),
+        _ => ContextLength::default(),
     }
 }
 
@@ -226,7 +260,7 @@ fn joined<'a>(message: Option<Cow<'a, str>>, detail: Option<Cow<'a, str>>) -> Op
     }
 }
 
-/// What only the message tells: a prompt that is too long is "invalid request" to most providers.
+/// What only the message tells: a prompt that is too long is "invalid request" to most providers, a key that is none to some.
 fn by_message(message: &str, status: Option<u16>) -> Option<ErrorKind> {
     if status.is_some_and(|status| matches!(status, 401 | 403 | 404 | 429)) {
         return None;
@@ -240,6 +274,10 @@ fn by_message(message: &str, status: Option<u16>) -> Option<ErrorKind> {
         ("context length", ErrorKind::ContextLength),
         ("context limit", ErrorKind::ContextLength),
         ("prompt is too long", ErrorKind::ContextLength),
+        ("input is too long for", ErrorKind::ContextLength), // Bedrock
+        ("maximum model length", ErrorKind::ContextLength),  // vLLM
+        ("exceeded model token limit", ErrorKind::ContextLength), // Moonshot
+        ("too many tokens: ", ErrorKind::ContextLength), // Cohere; Amazon's "too many tokens, please wait" is a rate limit
         ("range of input length", ErrorKind::ContextLength),
         ("maximum number of tokens allowed", ErrorKind::ContextLength),
         ("`inputs` tokens + `max_new_tokens` must be", ErrorKind::ContextLength),
@@ -247,6 +285,12 @@ fn by_message(message: &str, status: Option<u16>) -> Option<ErrorKind> {
         ("model not found", ErrorKind::NotFound),
         ("invalid model:", ErrorKind::NotFound),
         ("is not a valid model", ErrorKind::NotFound),
+        // Gemini and xAI answer 400 for a key that is none, Anthropic for an account with nothing in it.
+        ("api key not valid", ErrorKind::Authentication),
+        ("api key not found", ErrorKind::Authentication),
+        ("api key expired", ErrorKind::Authentication),
+        ("incorrect api key", ErrorKind::Authentication),
+        ("credit balance is too low", ErrorKind::QuotaExceeded),
     ];
     PHRASES.iter().find(|(phrase, _)| message.contains(phrase)).map(|(_, kind)| *kind)
 }
@@ -280,6 +324,10 @@ fn by_word(word: &str) -> Option<ErrorKind> {
         ("authentication", K::Authentication),
         ("invalid_api_key", K::Authentication),
         ("invalidapikey", K::Authentication),
+        ("api_key_invalid", K::Authentication),
+        ("expiredtoken", K::Authentication),
+        ("unrecognizedclient", K::Authentication),
+        ("invalidsignature", K::Authentication),
         ("unauthorized", K::Authentication),
         ("permission", K::Permission),
         ("access_denied", K::Permission),
@@ -385,6 +433,107 @@ mod tests {
             Some("INVALID_ARGUMENT"),
             "bad",
         );
+    }
+
+    /// Said with the status of a bad request, or with that of a permission which nobody can grant.
+    #[test]
+    fn kinds_behind_a_status_that_says_another() {
+        use ErrorKind as K;
+        let kind = |status: u16, header: &str, body: &str| {
+            let mut headers = http::HeaderMap::new();
+            if !header.is_empty() {
+                headers.insert("x-amzn-errortype", header.parse().expect("a header"));
+            }
+            of_response(&Head { status, headers: &headers }, body.as_bytes()).kind()
+        };
+        for (status, header, body, expected) in [
+            (
+                400,
+                "",
+                r#"{"error":{"code":400,"message":"Please pass another.","status":"INVALID_ARGUMENT","details":[{"a":1},{"reason":"API_KEY_INVALID"}]}}"#,
+                K::Authentication,
+            ),
+            (
+                400,
+                "",
+                r#"{"error":{"code":400,"message":"API key expired. Please renew the API key.","status":"INVALID_ARGUMENT"}}"#,
+                K::Authentication,
+            ),
+            (
+                400,
+                "",
+                r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: gs***tF."}"#,
+                K::Authentication,
+            ),
+            (
+                400,
+                "",
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}"#,
+                K::QuotaExceeded,
+            ),
+            (
+                403,
+                "ExpiredTokenException:http://internal.amazon.com/coral/",
+                r#"{"message":"The security token included in the request is expired"}"#,
+                K::Authentication,
+            ),
+            (
+                403,
+                "UnrecognizedClientException",
+                r#"{"message":"The security token included in the request is invalid."}"#,
+                K::Authentication,
+            ),
+            (403, "AccessDeniedException", r#"{"message":"no access to the model"}"#, K::Permission),
+            (
+                403,
+                "",
+                r#"{"error":{"code":403,"message":"flagged","metadata":{"reasons":["violence"],"flagged_input":"…","provider_name":"OpenAI"}}}"#,
+                K::ContentFiltered,
+            ),
+            (400, "", r#"{"message":"Input is too long for requested model."}"#, K::ContextLength),
+            (429, "", r#"{"message":"Too many tokens: slow down"}"#, K::RateLimited),
+        ] {
+            assert_eq!(kind(status, header, body), expected, "{body}");
+        }
+        let of_frame = |code, message| of_frame(code, message, "").kind();
+        assert_eq!(
+            of_frame("validationException", "Input is too long for requested model."),
+            K::ContextLength
+        );
+        assert_eq!(of_frame("validationException", "no such member"), K::InvalidRequest);
+        assert_eq!(of_frame("throttlingException", "Too many tokens: slow down"), K::RateLimited);
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_is_told_with_its_numbers() {
+        for (message, limit, request) in [
+            (
+                "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 4292.",
+                4081,
+                4292,
+            ),
+            (
+                "The decoder prompt (length 10127) is longer than the maximum model length of 8192.",
+                8192,
+                10127,
+            ),
+            (
+                "Invalid request: Your request exceeded model token limit: 262144 (requested: 269030)",
+                262_144,
+                269_030,
+            ),
+        ] {
+            let headers = http::HeaderMap::new();
+            let body =
+                serde_json::json!({"error": {"message": message, "type": "BadRequestError", "code": 400}});
+            let error = of_response(&Head { status: 400, headers: &headers }, body.to_string().as_bytes());
+            assert_eq!(error.kind(), ErrorKind::ContextLength, "{message}");
+            assert_eq!(
+                error.context_length(),
+                Some(ContextLength::new(Some(limit), Some(request))),
+                "{message}"
+            );
+        }
     }
 
     #[test]

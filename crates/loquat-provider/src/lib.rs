@@ -55,9 +55,11 @@ mod limits;
 mod list;
 mod losses;
 mod media;
+mod merge;
 mod outbox;
 mod pool;
 mod rate;
+mod seal;
 #[cfg(feature = "sigv4")]
 mod sigv4;
 mod window;

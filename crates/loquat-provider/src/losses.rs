@@ -4,7 +4,7 @@
 //! a refusal, and a mark that is not in the body was left out. So the report is true of the code and not of a table beside
 //! it, for every format there is and every one to come.
 //!
-//! What no encoder can tell is not told: a signature of another provider's is carried, and refused by who did not sign it.
+//! What no encoder can tell is not told: a signature of which nobody said whose it is may be carried, and refused by who did not sign it.
 
 use std::fmt;
 
@@ -199,6 +199,7 @@ fn probes(part: &Part) -> Vec<Probe> {
             let mut marked = Reasoning::new(if reasoning.text.is_empty() { "" } else { MARK });
             marked.signature = reasoning.signature.as_ref().map(|_| SIGNATURE.to_owned());
             marked.redacted = reasoning.redacted;
+            marked.format.clone_from(&reasoning.format);
             let mut probes = Vec::new();
             if !reasoning.text.is_empty() {
                 probes.push(probe("reasoning", Part::Reasoning(marked.clone()), MARK));

@@ -6,7 +6,10 @@ use crate::{
     ANTHROPIC_MESSAGES, AZURE_OPENAI, AZURE_OPENAI_DEPLOYMENT, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE,
     Format, GEMINI, GEMINI_INTERACTIONS, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE,
     OPENAI_COMPLETIONS, OPENAI_RESPONSES,
-    openai::{DEEPSEEK_CHAT, GEMINI_OPENAI_CHAT, MISTRAL_CHAT, OPENAI_LIKE_CHAT, OPENROUTER_CHAT, QWEN_CHAT},
+    openai::{
+        DEEPSEEK_CHAT, GEMINI_OPENAI_CHAT, MISTRAL_CHAT, MOONSHOT_CHAT, OPENAI_LIKE_CHAT, OPENROUTER_CHAT,
+        QWEN_CHAT,
+    },
 };
 
 /// What is known of a provider before it is asked anything.
@@ -128,7 +131,7 @@ static PROFILES: &[Profile] = &[
         &OPENAI_COMPATIBLE,
     ),
     Profile::new("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", &OPENAI_LIKE_CHAT),
-    Profile::new("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", &DEEPSEEK_CHAT),
+    Profile::new("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", &MOONSHOT_CHAT),
     Profile::new("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY", &DEEPSEEK_CHAT),
     Profile::new("zhipu", "https://open.bigmodel.cn/api/paas/v4", "ZHIPU_API_KEY", &DEEPSEEK_CHAT),
     Profile::new("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", &OPENAI_COMPATIBLE)

@@ -23,6 +23,8 @@ const LIMIT_AFTER_WORDS: &[&str] = &[
     "input length should be [1, ", // DashScope
     "cannot exceed ",              // Cohere
     "large for model with ",       // Mistral
+    "maximum model length of ",    // vLLM
+    "model token limit: ",         // Moonshot
 ];
 
 /// What stands before the number of tokens that were sent.
@@ -39,6 +41,8 @@ const REQUEST_AFTER_WORDS: &[&str] = &[
     "token count (",
     "given: ",
     "received ",
+    "prompt (length ",
+    "(requested: ",
 ];
 
 /// The numbers in the error's members, where it has such, else in its message.

@@ -132,7 +132,7 @@ fn parameters() {
         &request,
         concat!(
             r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"#,
-            r#""response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"b":1,"a":2},"strict":true}},"#,
+            r#""response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"b":1,"a":2},"strict":false}},"#,
             r#""max_completion_tokens":9,"temperature":0.7,"top_p":0.5,"stop":["a","b"],"seed":7,"reasoning_effort":"low","#,
             r#""stream":true,"stream_options":{"include_usage":true},"new":[1, 2]}"#
         ),
@@ -205,6 +205,29 @@ fn choices_of_tools_and_budgets() {
     assert_eq!(member(&ANTHROPIC_MESSAGES, &request, "max_tokens"), "9192");
     let qwen = profile("qwen").expect("known").format;
     assert_eq!(member(qwen, &request, "thinking_budget"), "1000");
+    let openrouter = profile("openrouter").expect("known").format;
+    assert_eq!(member(openrouter, &request, "reasoning"), r#"{"max_tokens":1000}"#);
+    let mut both = request.clone();
+    both.reasoning_effort = Some("high".into());
+    assert_eq!(member(openrouter, &both, "reasoning_effort"), "null");
+    let mut off = ChatRequest::new("").with_user("hi");
+    off.reasoning_effort = Some("none".into());
+    assert_eq!(
+        (&*member(qwen, &off, "enable_thinking"), &*member(qwen, &off, "reasoning_effort")),
+        ("false", "null")
+    );
+    assert_eq!(member(openrouter, &off, "reasoning_effort"), r#""none""#);
+    off.reasoning_budget_tokens = Some(0);
+    assert_eq!(member(openrouter, &off, "reasoning"), r#"{"effort":"none"}"#);
+    for (provider, has_schema) in [("deepseek", false), ("zai", false), ("zhipu", false), ("moonshot", true)]
+    {
+        let mut request = ChatRequest::new("").with_user("hi");
+        request.response_format =
+            ResponseFormat::JsonSchema { name: "n".into(), schema: JsonText::new(r#"{"type":"object"}"#) };
+        let kind =
+            profile(provider).expect("known").format.encode(&request, "m").map_err(|error| error.kind());
+        assert_eq!(kind.as_ref().err(), (!has_schema).then_some(&ErrorKind::Unsupported), "{provider}");
+    }
     let message =
         "reasoning_budget_tokens: the chat completions format cannot carry a budget (say reasoning_effort)";
     refused(&OPENAI_CHAT, &request, kind, message);

@@ -5,7 +5,10 @@ mod support;
 use bytes::Bytes;
 use http::HeaderMap;
 use loquat_core::{Assembler, ChatRequest, Message, Part, Role, ToolCall, ToolResult};
-use loquat_provider::{ANTHROPIC_MESSAGES, Advance, DecodeLimits, Format, Head, OPENAI_RESPONSES, profile};
+use loquat_provider::{
+    ANTHROPIC_MESSAGES, Advance, BEDROCK_CONVERSE, DecodeLimits, Format, GEMINI, GEMINI_INTERACTIONS, Head,
+    OPENAI_CHAT, OPENAI_RESPONSES, profile,
+};
 use serde_json::{Value, json};
 
 /// The message in a whole answer.
@@ -69,7 +72,8 @@ fn items_of_a_response_go_back_whole() {
     }
     let body = sent(&OPENAI_RESPONSES, [edited]);
     let changed = json!({"role": "assistant", "content": "changed"});
-    assert_eq!(body["input"][5], changed, "{body}");
+    assert_eq!(body["input"][4], changed, "{body}");
+    assert!(!body.to_string().contains("rs_1"), "thoughts that nothing follows are refused: {body}");
     assert!(!body.to_string().contains("url_citation"), "{body}");
 }
 
@@ -89,6 +93,152 @@ fn streamed_and_whole_responses_leave_the_same_message() {
         outcome.response.message().cloned().expect("a message")
     };
     assert_eq!(message(support::SSE, &stream), message(support::JSON, &whole));
+}
+
+/// A conversation goes on with another provider: Anthropic and Google both refuse seals that they did not make, and write theirs alike.
+#[test]
+fn seals_go_back_to_who_made_them_and_to_nobody_else() {
+    const SEAL: &str = "c2VhbA==";
+    let call = json!({"name": "f", "args": {}});
+    let detail = json!({"type": "reasoning.encrypted", "data": SEAL});
+    let anthropic = json!({"type": "message", "stop_reason": "end_turn", "content": [
+        {"type": "thinking", "thinking": "hm", "signature": SEAL},
+        {"type": "redacted_thinking", "data": SEAL},
+        {"type": "text", "text": "done"},
+    ]});
+    let made: &[(&str, &dyn Format, Value, &[&str])] = &[
+        ("anthropic", &ANTHROPIC_MESSAGES, anthropic, &["anthropic", "bedrock"]),
+        (
+            "gemini",
+            &GEMINI,
+            json!({"candidates": [{"finishReason": "STOP", "content": {"parts": [
+                {"text": "hm", "thought": true, "thoughtSignature": SEAL},
+                {"text": "done", "thoughtSignature": SEAL},
+            ]}}]}),
+            &["gemini", "interactions"],
+        ),
+        (
+            "a call of gemini's",
+            &GEMINI,
+            json!({"candidates": [{"finishReason": "STOP", "content": {"parts": [
+                {"functionCall": call, "thoughtSignature": SEAL},
+            ]}}]}),
+            &["gemini", "gemini-openai", "interactions"],
+        ),
+        (
+            "interactions",
+            &GEMINI_INTERACTIONS,
+            json!({"status": "completed", "steps": [
+                {"type": "thought", "signature": SEAL, "summary": [{"type": "text", "text": "hm"}]},
+                {"type": "model_output", "content": [{"type": "text", "text": "done"}]},
+            ]}),
+            &["gemini", "interactions"],
+        ),
+        (
+            "bedrock",
+            &BEDROCK_CONVERSE,
+            json!({"stopReason": "end_turn", "output": {"message": {"role": "assistant", "content": [
+                {"reasoningContent": {"reasoningText": {"text": "hm", "signature": SEAL}}},
+                {"text": "done"},
+            ]}}}),
+            &["anthropic", "bedrock"],
+        ),
+        (
+            "responses",
+            &OPENAI_RESPONSES,
+            json!({"object": "response", "status": "completed", "output": [
+                {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": SEAL},
+            ]}),
+            &["responses"],
+        ),
+        (
+            "openrouter",
+            profile("openrouter").expect("known").format,
+            json!({"choices": [{"finish_reason": "stop", "message": {"content": "done", "reasoning_details": [detail]}}]}),
+            &["openrouter"],
+        ),
+    ];
+    let sent_to: &[(&str, &dyn Format)] = &[
+        ("anthropic", &ANTHROPIC_MESSAGES),
+        ("bedrock", &BEDROCK_CONVERSE),
+        ("gemini", &GEMINI),
+        ("gemini-openai", profile("gemini-openai").expect("known").format),
+        ("interactions", &GEMINI_INTERACTIONS),
+        ("responses", &OPENAI_RESPONSES),
+        ("openrouter", profile("openrouter").expect("known").format),
+        ("openai", &OPENAI_CHAT),
+    ];
+    for (maker, format, answer, takers) in made {
+        let message = said(*format, answer);
+        for (name, format) in sent_to {
+            let results = message.tool_calls().map(|call| Message::tool(ToolResult::new(call, "5")));
+            let body = sent(*format, std::iter::once(message.clone()).chain(results)).to_string();
+            assert_eq!(body.contains(SEAL), takers.contains(name), "{maker} to {name}: {body}");
+        }
+    }
+    // Of a conversation that was saved before anybody noted whose its seals are.
+    let mut message = said(&ANTHROPIC_MESSAGES, &made[0].2);
+    for part in &mut message.parts {
+        if let Part::Reasoning(thoughts) = part {
+            thoughts.format = None;
+        }
+    }
+    assert!(sent(&ANTHROPIC_MESSAGES, [message]).to_string().contains(SEAL));
+}
+
+/// Pictures and sound that a model made are in the history of the next turn.
+#[test]
+fn what_chat_completions_answer_goes_back_in_them() {
+    let format = profile("openrouter").expect("known").format;
+    let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,cG5nIQ=="}});
+    let answer = json!({"content": "see", "images": [picture], "audio": {"data": "UklGRg=="}});
+    let message = said(format, &json!({"choices": [{"finish_reason": "stop", "message": answer}]}));
+    assert!(message.parts.iter().any(|part| matches!(part, Part::Image(_))), "{message:?}");
+    assert!(message.parts.iter().any(|part| matches!(part, Part::Audio(_))), "{message:?}");
+    for format in [format, &OPENAI_CHAT] {
+        let body = sent(format, [message.clone(), Message::user("more")]);
+        assert_eq!(body["messages"][1], json!({"role": "assistant", "content": "see"}));
+    }
+}
+
+/// Mistral forbids members that it does not know.
+#[test]
+fn a_refusal_of_another_goes_to_mistral_as_words() {
+    let refused = Message::new(Role::Assistant, vec![Part::Refusal("no".into())]);
+    let body = sent(profile("mistral").expect("known").format, [refused.clone(), Message::user("please")]);
+    assert_eq!(body["messages"][1], json!({"role": "assistant", "content": "no"}));
+    assert_eq!(sent(&OPENAI_CHAT, [refused])["messages"][1]["refusal"], "no");
+}
+
+/// Gemini 3 refuses a call of the present turn that has no seal: another model's, or one made by hand.
+#[test]
+fn calls_without_a_seal_are_excused() {
+    let call = |id: &str| ToolCall::new(id, "f", "{}");
+    let mut sealed = call("c");
+    sealed.signature = Some("seal".into());
+    let asks = |calls: &[ToolCall]| {
+        Message::new(Role::Assistant, calls.iter().cloned().map(Part::ToolCall).collect())
+    };
+    let result = |id: &str| Message::tool(ToolResult::new(&call(id), "5"));
+    let seals = |model: &str| -> Vec<String> {
+        let mut request = ChatRequest::new(model).with_user("hi");
+        request.messages.extend([asks(&[call("a")]), result("a"), Message::user("go on")]);
+        request.messages.extend([asks(&[call("b"), call("b2")]), result("b"), result("b2")]);
+        request.messages.extend([asks(&[sealed.clone(), call("c2")]), result("c"), result("c2")]);
+        let body = GEMINI.encode(&request, model).expect("can be said").body;
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        let contents = body["contents"].as_array().expect("a list");
+        let parts = contents.iter().flat_map(|content| content["parts"].as_array().expect("a list"));
+        let calls = parts.filter(|part| part.get("functionCall").is_some());
+        calls.map(|part| part["thoughtSignature"].as_str().unwrap_or("-").to_owned()).collect()
+    };
+    let excused = ["-", "skip_thought_signature_validator", "-", "seal", "-"];
+    for model in ["gemini-3-pro-preview", "models/gemini-3.1-flash", "gemini-10", "gemini-pro-latest"] {
+        assert_eq!(seals(model), excused, "{model}");
+    }
+    for model in ["gemini-2.5-pro", "gemma-3-27b-it", "gemini-exp"] {
+        assert_eq!(seals(model), ["-", "-", "-", "seal", "-"], "{model}");
+    }
 }
 
 /// Mistral's chunks, its own names for calls, and others' names sent to it.

@@ -1,10 +1,11 @@
 //! What a request may ask for besides words, in every format: said where the format has a place for it, refused where leaving
 //! it out would change the meaning, left out where it is only a hint.
 
-use loquat_core::{CacheHint, ChatRequest, ErrorKind, Message};
+use loquat_core::{CacheHint, ChatRequest, ErrorKind, JsonText, Media, Message, Part, Tool};
 use loquat_provider::{
-    ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, Format, GEMINI, GEMINI_INTERACTIONS,
-    OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE, OPENAI_COMPLETIONS, OPENAI_RESPONSES,
+    ANTHROPIC_MESSAGES, AZURE_OPENAI_DEPLOYMENT, BEDROCK_CONVERSE, COHERE_CHAT, DASHSCOPE, Format, GEMINI,
+    GEMINI_INTERACTIONS, OLLAMA_CHAT, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPATIBLE, OPENAI_COMPLETIONS,
+    OPENAI_RESPONSES,
 };
 
 fn request() -> ChatRequest {
@@ -142,6 +143,124 @@ fn hints_about_the_prompt_cache() {
     for format in [&OPENAI_COMPATIBLE as &dyn Format, &GEMINI, &COHERE_CHAT, &DASHSCOPE, &OLLAMA_CHAT] {
         assert_eq!(written(format, &request), written(format, &plain), "{}", format.name());
     }
+}
+
+/// Gemini 2.5 takes budgets alone, later ones levels.
+#[test]
+fn efforts_of_gemini() {
+    for (model, effort, expected) in [
+        ("gemini-2.5-flash", "high", r#"{"includeThoughts":true,"thinkingBudget":24576}"#),
+        ("models/gemini-2.5-pro", "low", r#"{"includeThoughts":true,"thinkingBudget":1024}"#),
+        ("gemini-2.5-flash", "none", r#"{"thinkingBudget":0}"#),
+        ("gemini-2.5-pro", "none", r#"{"includeThoughts":true,"thinkingBudget":128}"#),
+        ("gemini-3-pro-preview", "high", r#"{"includeThoughts":true,"thinkingLevel":"HIGH"}"#),
+        ("gemini-3-flash", "none", r#"{"thinkingBudget":0}"#),
+    ] {
+        let mut request = request();
+        request.reasoning_effort = Some(effort.into());
+        let body = GEMINI.encode(&request, model).expect("can be said").body;
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["generationConfig"]["thinkingConfig"].to_string(), expected, "{model} {effort}");
+    }
+}
+
+/// Vertex wants to know what is at an address.
+#[test]
+fn what_is_at_an_address_is_told_to_gemini() {
+    for (url, expected) in [
+        (
+            "https://a/b.c/photo.JPG?size=1.png",
+            r#"{"fileUri":"https://a/b.c/photo.JPG?size=1.png","mimeType":"image/jpeg"}"#,
+        ),
+        ("gs://a/paper.pdf", r#"{"fileUri":"gs://a/paper.pdf","mimeType":"application/pdf"}"#),
+        ("https://a.png/b", r#"{"fileUri":"https://a.png/b"}"#),
+    ] {
+        let part = Part::Image(Media::url(url));
+        let request = ChatRequest::new("m").with_message(Message::user("see").with_part(part));
+        let body = GEMINI.encode(&request, "m").expect("can be said").body;
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["contents"][0]["parts"][1]["fileData"].to_string(), expected);
+    }
+}
+
+/// The version that deployments are asked in is older than its hints, which would be refused.
+#[test]
+fn a_hint_is_no_reason_for_a_refusal() {
+    let mut request = request();
+    (request.cache.key, request.cache.long) = (Some("k".into()), true);
+    let body = |format: &dyn Format| written(format, &request).expect("supported");
+    assert!(body(&OPENAI_CHAT).contains("prompt_cache_key"));
+    assert!(!body(&AZURE_OPENAI_DEPLOYMENT).contains("prompt_cache"));
+}
+
+/// Vendors' options stand inside objects that are filled from the request: one of theirs leaves ours alone.
+#[test]
+fn what_a_caller_adds_to_an_object_leaves_the_rest_of_it() {
+    let tool = Tool::new("f", "", r#"{"type":"object"}"#);
+    let mut request = request().with_tool(tool).with_max_output_tokens(7);
+    request.reasoning_effort = Some("high".into());
+    request.stop = vec!["halt".into()];
+    for (format, name, json, expected) in [
+        (
+            &GEMINI as &dyn Format,
+            "generationConfig",
+            r#"{"topK":40,"thinkingConfig":{"x":1}}"#,
+            &[
+                r#""maxOutputTokens":7,"stopSequences":["halt"]"#,
+                r#""includeThoughts":true"#,
+                r#""x":1},"topK":40}"#,
+            ] as &[&str],
+        ),
+        (
+            &OLLAMA_CHAT,
+            "options",
+            r#"{"num_predict":8,"num_ctx":9}"#,
+            &[r#""options":{"num_predict":8,"stop":["halt"],"num_ctx":9}"#],
+        ),
+        (
+            &OPENAI_RESPONSES,
+            "reasoning",
+            r#"{"summary":"auto"}"#,
+            &[r#""reasoning":{"effort":"high","summary":"auto"}"#],
+        ),
+        (
+            &OPENAI_RESPONSES,
+            "tools",
+            r#"[{"type":"web_search"}]"#,
+            &[r#""name":"f""#, r#",{"type":"web_search"}]"#],
+        ),
+        (&OPENAI_CHAT, "tools", r#"[{"type":"x"}]"#, &[r#""name":"f""#, r#",{"type":"x"}]"#]),
+        (&ANTHROPIC_MESSAGES, "tools", r#"[{"type":"x"}]"#, &[r#""name":"f""#, r#",{"type":"x"}]"#]),
+        (
+            &BEDROCK_CONVERSE,
+            "inferenceConfig",
+            r#"{"x":1}"#,
+            &[r#""maxTokens":7,"stopSequences":["halt"],"x":1}"#],
+        ),
+    ] {
+        let mut request = request.clone();
+        if format.name() == BEDROCK_CONVERSE.name() || format.name() == OPENAI_RESPONSES.name() {
+            request.reasoning_effort = request.reasoning_effort.filter(|_| name == "reasoning");
+        }
+        if format.name() == OPENAI_RESPONSES.name() {
+            request.stop.clear();
+        }
+        request.extra_body = vec![(name.into(), JsonText::new(json))];
+        let body = written(format, &request).expect("supported");
+        for part in expected {
+            assert!(body.contains(part), "{} without {part}: {body}", format.name());
+        }
+    }
+    // Its decoder counts on the increments that the encoder asked for.
+    let mut request = self::request();
+    request.extra_body = vec![("parameters".into(), JsonText::new(r#"{"enable_search":true}"#))];
+    let body = written(&DASHSCOPE, &request).expect("supported");
+    assert!(
+        body.contains(
+            r#""parameters":{"result_format":"message","incremental_output":true,"enable_search":true}"#
+        ),
+        "{body}"
+    );
 }
 
 /// A provider's cache goes by bytes: the same request is the same bytes each time, and a longer conversation begins as the

@@ -180,6 +180,9 @@ fn azure_embeds_at_either_door() {
         assert_eq!(found.vectors, [[1.0], [2.0]], "{path}");
         assert_eq!(found.usage.input_tokens, 4, "{path}");
     }
+    // Some servers have a member for what they did not count.
+    let body = br#"{"data":[{"index":0,"embedding":[1.0]}],"usage":null}"#;
+    assert!(operations::decode_embed(&OPENAI_CHAT, 1, body).is_ok());
     // No deployment judges texts: Azure has another service for that.
     let judged = operations::encode_moderation(&AZURE_OPENAI_DEPLOYMENT, &["a".to_owned()], "m");
     assert_eq!(judged.expect_err("no such path").kind(), ErrorKind::Unsupported);

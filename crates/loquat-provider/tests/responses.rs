@@ -312,7 +312,7 @@ fn a_conversation_becomes_items() {
             r#"{"type": "web_search_call"},{"type":"function_call","call_id":"a","name":"f","arguments":"{\"x\":1}"},"#,
             r#"{"type":"function_call_output","call_id":"a","output":"5"}],"#,
             r#""tools":[{"type":"function","name":"f","description":"does f","parameters":{"type":"object"},"strict":false}],"#,
-            r#""text":{"format":{"type":"json_schema","name":"n","schema":{},"strict":true}},"#,
+            r#""text":{"format":{"type":"json_schema","name":"n","schema":{},"strict":false}},"#,
             r#""reasoning":{"effort":"low"},"stream":false}"#,
         )
     );

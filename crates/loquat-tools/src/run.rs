@@ -2,7 +2,8 @@
 //!
 //! Tool calls are executed only from an answer that has finished: arguments that look complete before that may not be
 //! (vercel/ai#16838). Its results go back in the order of the calls, whatever order they came in. The ending is one of
-//! the three that every answer has; a run that stopped because of a bound has failed and says which.
+//! the three that every answer has; a run that stopped because of a bound has failed and says which. An answer that its provider
+//! paused (`pause_turn`) is no end: the model is asked to go on, within the same bound.
 
 use std::{
     collections::VecDeque,
@@ -354,6 +355,8 @@ impl Run {
         let calls: Vec<ToolCall> = message.tool_calls().cloned().collect();
         // The last call may be half of what was meant.
         let is_cut = reason.is_cut();
+        // Anthropic stops a turn in which its own tools run long, and goes on when told so far.
+        let is_paused = matches!(reason, loquat_core::FinishReason::Other(word) if word == "pause_turn");
         self.response = response;
         if is_cut {
             message.parts = what_can_be_said_again(message.parts, &calls);
@@ -362,7 +365,12 @@ impl Run {
         if !is_cut || message.parts.iter().any(|part| !matches!(part, Part::Reasoning(_) | Part::Opaque(_))) {
             messages.push(message);
         }
-        if calls.is_empty() || is_cut {
+        if is_paused && calls.is_empty() && self.turns < self.limits.max_turns {
+            match self.context.check() {
+                Ok(()) => self.ask(),
+                Err(error) => self.end(Ending::Failed(error)),
+            }
+        } else if calls.is_empty() || is_cut {
             self.end(ending);
         } else if self.turns >= self.limits.max_turns {
             let refused = |call: &ToolCall| {

@@ -3,7 +3,8 @@
 //! schemars writes whole JSON Schema 2020-12; providers take a part of it. So definitions are put where they are used
 //! (unless a type contains itself), what no provider reads (`$schema`, `title`, Rust's integer formats) is left out, and
 //! `oneOf` is said as `anyOf`, which for the alternatives of an enum means the same. The strict form, which a provider can
-//! hold a model to exactly, also closes each object and requires each property; an optional one may be `null`.
+//! hold a model to exactly, also closes each object and requires each property; an optional one may be `null`. It says a set as a
+//! list, which is read as a set all the same.
 //! <https://platform.openai.com/docs/guides/structured-outputs#supported-schemas>
 
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -55,6 +56,9 @@ fn tidy(schema: &mut Value, strict: bool) {
                 members.remove("maximum");
             }
         }
+    }
+    if strict {
+        members.remove("uniqueItems");
     }
     if let Some(alternatives) = members.remove("oneOf") {
         members.insert("anyOf".to_owned(), alternatives);
@@ -170,6 +174,7 @@ mod tests {
         small: u8,
         large: u64,
         signed: Option<i16>,
+        known: std::collections::BTreeSet<u8>,
         #[schemars(range(min = 1, max = 5))]
         stars: u8,
     }
@@ -183,6 +188,8 @@ mod tests {
         }
         assert_eq!(properties["signed"], json!({"type": ["integer", "null"]}));
         assert_eq!(properties["stars"], json!({"type": "integer", "minimum": 1, "maximum": 5}));
+        assert_eq!(properties["known"], json!({"type": "array", "items": {"type": "integer"}}));
+        assert_eq!(of::<Numbers>(false)["properties"]["known"]["uniqueItems"], true);
         assert_eq!(of::<Numbers>(false)["properties"]["small"]["maximum"], 255);
     }
 

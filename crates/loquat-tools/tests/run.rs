@@ -184,6 +184,26 @@ async fn broken_answers_are_never_executed() {
     assert_eq!(count.load(Ordering::Relaxed), 0);
 }
 
+/// A provider whose own tools run long pauses, and goes on when it is asked again with what it said so far; not for ever.
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_was_paused_goes_on() {
+    let paused = || Ok(vec![text("so far"), finished(FinishReason::Other("pause_turn".into()))]);
+    let model = Arc::new(Scripted::new().then(paused()).then(Ok(says(", done"))));
+    let mut run = run(&model);
+    let seen = events(&mut run).await;
+    assert_eq!(seen, ["text so far", "turn of 0 calls", "text , done", "turn of 0 calls", "end true"]);
+    let asked = model.asked();
+    let last = asked[1].messages.last().expect("what was said so far");
+    assert_eq!((asked.len(), last.role, last.text()), (2, Role::Assistant, "so far".to_owned()));
+
+    let model = Arc::new(Scripted::new().then(paused()).then(paused()));
+    let mut limits = RunLimits::default();
+    limits.max_turns = 1;
+    let mut run = self::run(&model).with_limits(limits);
+    events(&mut run).await;
+    assert_eq!(model.asked().len(), 1);
+}
+
 /// What a cut answer leaves can be said again: no call, nothing that belongs to one, and no thoughts that nothing follows.
 #[tokio::test(start_paused = true)]
 async fn what_is_left_of_a_cut_answer_can_be_said_again() {
@@ -191,7 +211,12 @@ async fn what_is_left_of_a_cut_answer_can_be_said_again() {
         let seal = r#"{"type":"reasoning","id":"rs_1"}"#;
         [
             OwnedDelta::Reasoning { choice: 0, text: "hm".into() },
-            OwnedDelta::ReasoningSignature { choice: 0, signature: seal.into(), redacted: false },
+            OwnedDelta::ReasoningSignature {
+                choice: 0,
+                signature: seal.into(),
+                redacted: false,
+                format: "openai-responses".into(),
+            },
         ]
     };
     let rest = |number: u32| {

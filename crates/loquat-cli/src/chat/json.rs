@@ -21,7 +21,7 @@ enum Line<'a> {
     Start { id: &'a str, model: &'a str },
     Text { choice: u32, text: &'a str },
     Reasoning { choice: u32, text: &'a str },
-    ReasoningSignature { choice: u32, signature: &'a str, redacted: bool },
+    ReasoningSignature { choice: u32, signature: &'a str, redacted: bool, format: &'a str },
     Refusal { choice: u32, text: &'a str },
     ToolCall { choice: u32, call: u32, id: &'a str, name: &'a str },
     ToolArguments { choice: u32, call: u32, fragment: &'a str },
@@ -106,8 +106,8 @@ impl Show for JsonLines {
             Delta::Start { id, model } => Line::Start { id, model },
             Delta::Text { choice, text } => Line::Text { choice, text },
             Delta::Reasoning { choice, text } => Line::Reasoning { choice, text },
-            Delta::ReasoningSignature { choice, signature, redacted } => {
-                Line::ReasoningSignature { choice, signature, redacted }
+            Delta::ReasoningSignature { choice, signature, redacted, format } => {
+                Line::ReasoningSignature { choice, signature, redacted, format }
             }
             Delta::Refusal { choice, text } => Line::Refusal { choice, text },
             Delta::ToolCall { choice, call, id, name } => Line::ToolCall { choice, call, id, name },

@@ -186,7 +186,9 @@ impl Walk<'_> {
                 Part::Reasoning(reasoning) => {
                     self.tag(3 + u8::from(reasoning.redacted));
                     self.text(&reasoning.text)?;
+                    // Whose it is decides whether it is sent.
                     self.maybe(reasoning.signature.as_deref());
+                    self.maybe(reasoning.format.as_deref());
                 }
                 Part::ToolCall(call) => {
                     self.tag(5);

@@ -15,6 +15,7 @@ use crate::{
     fields::{Pick, bits, fields},
     outbox::{Kind, Of, Outbox, Text},
     pool::Pool,
+    seal::Family,
     wire::{EventError, Incoming, Wire},
 };
 
@@ -300,7 +301,7 @@ fn delta(found: Found<'_>, data: &str, name: &str, open: &mut [Open], out: &mut 
         return Ok(());
     }
     if let Some(signature) = Field::DeltaSignature.text(found) {
-        return out.seal(0, signature, false);
+        return out.seal(0, signature, false, Family::Anthropic);
     }
     if let Some(piece) = Field::DeltaJson.get(found).and_then(|piece| piece.as_str()) {
         let index = Field::Index.get(found);
@@ -444,12 +445,12 @@ impl<'e> Block<'e> {
                 out.say(Kind::Reasoning, 0, text)?;
             }
             if let Some(signature) = self.signature {
-                out.seal(0, signature, false)?;
+                out.seal(0, signature, false, Family::Anthropic)?;
             }
         } else if self.is("redacted_thinking") {
             out.think();
             if let Some(data) = self.data {
-                out.seal(0, data, true)?;
+                out.seal(0, data, true, Family::Anthropic)?;
             }
         } else {
             return Ok(false);

@@ -8,8 +8,7 @@ use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue};
 use loquat_core::{
-    ChatRequest, Media, MediaSource, Message, Part, Reasoning, ResponseFormat, Result, Role, ToolChoice,
-    ToolResult,
+    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
 };
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
@@ -21,6 +20,7 @@ use crate::{
         Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
         one_choice, parameters, path_segment, unsupported,
     },
+    seal::Family,
 };
 
 pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("anthropic-version");
@@ -267,17 +267,13 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
                 name: &call.name,
                 input: arguments(&call.arguments, &place())?,
             },
-            // A seal that is JSON is another format's.
-            (Role::Assistant, Part::Reasoning(Reasoning { signature: Some(seal), .. }))
-                if seal.starts_with('{') =>
-            {
-                continue;
+            (Role::Assistant, Part::Reasoning(thoughts)) => {
+                match (Family::Anthropic.own(thoughts), thoughts.redacted) {
+                    (Some(data), true) => Block::RedactedThinking { data },
+                    (Some(signature), false) => Block::Thinking { thinking: &thoughts.text, signature },
+                    (None, _) => continue,
+                }
             }
-            (Role::Assistant, Part::Reasoning(thoughts)) => match (&thoughts.signature, thoughts.redacted) {
-                (Some(data), true) => Block::RedactedThinking { data },
-                (Some(signature), false) => Block::Thinking { thinking: &thoughts.text, signature },
-                (None, _) => continue,
-            },
             (Role::Assistant, Part::Opaque(opaque)) if opaque.format == OPAQUE => {
                 Block::Opaque(checked(&opaque.json, place)?)
             }

@@ -10,6 +10,7 @@ use crate::{
     fields::{Pick, fields},
     media,
     outbox::{Kind, Outbox, Text},
+    seal::Family,
     wire::{EventError, Incoming, Wire},
 };
 
@@ -148,10 +149,10 @@ fn delta(found: Found<'_>, event: Incoming<'_>, open: &mut Open, out: &mut Outbo
         out.think();
         out.say(Kind::Reasoning, 0, text)
     } else if let Some(signature) = Field::Signature.get(found).and_then(|text| text.as_str()) {
-        out.seal(0, signature, false)
+        out.seal(0, signature, false, Family::Anthropic)
     } else if let Some(redacted) = Field::Redacted.get(found).and_then(|text| text.as_str()) {
         out.think();
-        out.seal(0, redacted, true)
+        out.seal(0, redacted, true, Family::Anthropic)
     } else if let Some(citation) = Field::Citation.get(found) {
         out.detail(0, "citations", citation)
     } else if let Some(base64) = Field::Picture.text(found).and_then(|base64| base64.borrowed())
@@ -251,7 +252,7 @@ impl<'e> Part<'e> {
             return out.say(Kind::Text, 0, text);
         }
         if let Some(redacted) = self.redacted {
-            return out.seal(0, redacted, true);
+            return out.seal(0, redacted, true, Family::Anthropic);
         }
         if let Some(base64) = self.picture.and_then(|picture| picture.borrowed()) {
             let media_type = picture_type(self.picture_format).unwrap_or_else(|| media::picture_type(base64));
@@ -266,7 +267,7 @@ impl<'e> Part<'e> {
             out.say(Kind::Reasoning, 0, thought)?;
         }
         match self.signature {
-            Some(signature) => out.seal(0, signature, false),
+            Some(signature) => out.seal(0, signature, false, Family::Anthropic),
             None => Ok(()),
         }
     }

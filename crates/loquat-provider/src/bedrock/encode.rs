@@ -16,6 +16,7 @@ use crate::{
         Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
         one_choice, parameters, unsupported,
     },
+    seal::Family,
 };
 
 const FORMAT: &str = "the Converse format";
@@ -227,17 +228,13 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
                 name: &call.name,
                 input: arguments(&call.arguments, &place())?,
             },
-            (Role::Assistant, Part::Reasoning(thoughts)) => {
-                match thoughts.signature.as_deref().filter(|seal| !seal.starts_with('{')) {
-                    Some(data) if thoughts.redacted => {
-                        Block::ReasoningContent(Thought::RedactedContent(data))
-                    }
-                    Some(signature) => {
-                        Block::ReasoningContent(Thought::ReasoningText { text: &thoughts.text, signature })
-                    }
-                    None => continue,
+            (Role::Assistant, Part::Reasoning(thoughts)) => match Family::Anthropic.own(thoughts) {
+                Some(data) if thoughts.redacted => Block::ReasoningContent(Thought::RedactedContent(data)),
+                Some(signature) => {
+                    Block::ReasoningContent(Thought::ReasoningText { text: &thoughts.text, signature })
                 }
-            }
+                None => continue,
+            },
             (Role::Assistant, Part::Opaque(opaque)) if opaque.format == OPAQUE => {
                 Block::Opaque(checked(&opaque.json, place)?)
             }

@@ -18,6 +18,7 @@ use crate::{
     fields::{Pick, bits, fields},
     outbox::{Kind, Of, Outbox, Text},
     pool::Pool,
+    seal::Family,
     wire::{EventError, Incoming, Wire},
 };
 
@@ -328,7 +329,7 @@ impl<'e> Part<'e> {
             return out.opaque(choice, OPAQUE, raw());
         }
         match self.signature {
-            Some(signature) => out.seal(choice, signature, false),
+            Some(signature) => out.seal(choice, signature, false, Family::Google),
             None => Ok(()),
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! System messages go to `systemInstruction`, wherever in the conversation they stood. A call's results are matched by
 //! the tool's name and their order: ids of calls are not sent, since not every model takes them and those we make up mean
-//! nothing to it. Signatures go back on the part they came on.
+//! nothing to it. Signatures go back on the part they came on. From Gemini 3 on, a call of the present turn that has none (another
+//! model's, or one made by hand) is refused, and gets the word that Google gives out for that.
+//! <https://ai.google.dev/gemini-api/docs/thought-signatures>
 
 use loquat_core::{
     ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, Tool, ToolChoice,
@@ -18,14 +20,20 @@ use crate::{
         Body, arguments, base64, check, checked, has_tools, invalid, media_type, parameters, path_segment,
         unsupported,
     },
+    seal::Family,
 };
 
 const FORMAT: &str = "the Gemini format";
+/// In place of a signature that there is not.
+const UNSIGNED: &str = "skip_thought_signature_validator";
 
 pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
     let mut body = Body::default();
-    let (system, contents) = contents(request)?;
+    let (system, mut contents) = contents(request)?;
+    if demands_signatures(model) {
+        excuse_unsigned(&mut contents);
+    }
     if contents.is_empty() {
         return Err(invalid("messages: there are none besides those of the system".to_owned()));
     }
@@ -34,7 +42,7 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     }
     body.set("contents", contents)?;
     set_tools(&mut body, request)?;
-    set_generation(&mut body, request)?;
+    set_generation(&mut body, request, model)?;
     let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
     // A tuned model is named with its collection.
     let collection = if model.contains('/') { "" } else { "models/" };
@@ -79,7 +87,7 @@ struct Declaration<'a> {
     parameters: &'a RawValue,
 }
 
-fn set_generation(body: &mut Body, request: &ChatRequest) -> Result<()> {
+fn set_generation(body: &mut Body, request: &ChatRequest, model: &str) -> Result<()> {
     let mut config = Body::default();
     config.set_some("maxOutputTokens", request.max_output_tokens)?;
     config.set_some("temperature", request.temperature)?;
@@ -102,7 +110,10 @@ fn set_generation(body: &mut Body, request: &ChatRequest) -> Result<()> {
         }
         _ => return Err(unsupported("response_format", "this form", FORMAT)),
     }
-    match (request.reasoning_budget_tokens, request.reasoning_effort.as_deref()) {
+    // Gemini 2.5 refuses levels.
+    let as_budget = |effort: &str| budget(effort, model).filter(|_| name(model).starts_with("gemini-2.5"));
+    let effort = request.reasoning_effort.as_deref();
+    match (request.reasoning_budget_tokens.or_else(|| as_budget(effort?)), effort) {
         (Some(0), _) => config.set("thinkingConfig", json!({"thinkingBudget": 0}))?,
         (Some(budget), _) => {
             config.set("thinkingConfig", json!({"includeThoughts": true, "thinkingBudget": budget}))?;
@@ -117,6 +128,47 @@ fn set_generation(body: &mut Body, request: &ChatRequest) -> Result<()> {
         (None, None) => {}
     }
     if config.is_empty() { Ok(()) } else { body.set("generationConfig", config.into_raw()?) }
+}
+
+/// A model's name without its collection.
+fn name(model: &str) -> &str {
+    model.rsplit('/').next().unwrap_or(model)
+}
+
+/// An effort in tokens, as Google's compatible mode puts it; the pro model cannot leave it.
+/// <https://ai.google.dev/gemini-api/docs/openai#thinking>
+fn budget(effort: &str, model: &str) -> Option<u32> {
+    Some(match effort {
+        "none" if name(model).starts_with("gemini-2.5-pro") => 128,
+        "none" => 0,
+        "minimal" | "low" => 1024,
+        "medium" => 8192,
+        "high" | "xhigh" | "max" => 24576,
+        _ => return None,
+    })
+}
+
+/// Whether calls without a signature are refused.
+fn demands_signatures(model: &str) -> bool {
+    let Some(rest) = name(model).strip_prefix("gemini-") else { return false };
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().is_ok_and(|version: u32| version >= 3) || rest.ends_with("-latest")
+}
+
+/// Asked for is the signature on the first call of each step since the user's last words.
+fn excuse_unsigned(contents: &mut [Content<'_>]) {
+    let is_result =
+        |part: &WirePart<'_>| matches!(part, WirePart::Said(Said { what: What::Response(_), .. }));
+    let steps = contents.iter_mut().rev();
+    for step in steps.take_while(|step| step.role == Some("model") || step.parts.iter().all(is_result)) {
+        let first = step.parts.iter_mut().find_map(|part| match part {
+            WirePart::Said(said @ Said { what: What::Call(_), .. }) => Some(said),
+            _ => None,
+        });
+        if let Some(call) = first {
+            call.signature.get_or_insert(UNSIGNED);
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -247,10 +299,7 @@ fn parts<'a>(message: &'a Message, position: usize, into: &mut Vec<WirePart<'a>>
                 WirePart::Said(Said { what, thought: false, signature: call.signature.as_deref() })
             }
             (Role::Assistant, Part::Reasoning(thoughts)) => {
-                let signature = thoughts
-                    .signature
-                    .as_deref()
-                    .filter(|signature| !thoughts.redacted && !signature.starts_with('{'));
+                let signature = Family::Google.own(thoughts).filter(|_| !thoughts.redacted);
                 if thoughts.text.is_empty() {
                     let Some(signature) = signature else { continue };
                     // The seal of an answer comes after its text, and belongs to the same part.
@@ -282,10 +331,29 @@ fn file<'a>(media: &'a Media, place: &str) -> Result<What<'a>> {
             What::Inline(Inline { mime_type: media_type(media, place)?, data: base64(bytes) })
         }
         MediaSource::Url(uri) | MediaSource::FileId(uri) => {
-            What::File(File { mime_type: &media.media_type, file_uri: uri })
+            let mime_type = if media.media_type.is_empty() { type_of(uri) } else { &media.media_type };
+            What::File(File { mime_type, file_uri: uri })
         }
         _ => return Err(unsupported(place, "a file from there", FORMAT)),
     })
+}
+
+/// What a file is by the ending of its address, as Vertex wants to be told; nothing if that does not tell.
+fn type_of(uri: &str) -> &'static str {
+    let path = uri.split(['?', '#']).next().unwrap_or(uri);
+    let ending = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending);
+    match ending.map(str::to_ascii_lowercase).as_deref() {
+        Some("png") => "image/png",
+        Some("jpg" | "jpeg") => "image/jpeg",
+        Some("webp") => "image/webp",
+        Some("gif") => "image/gif",
+        Some("pdf") => "application/pdf",
+        Some("txt") => "text/plain",
+        Some("mp3") => "audio/mpeg",
+        Some("wav") => "audio/wav",
+        Some("mp4") => "video/mp4",
+        _ => "",
+    }
 }
 
 /// The format wants an object: a result that is one goes as it is.

@@ -14,6 +14,7 @@ use crate::{
     failure,
     fields::{Pick, fields},
     outbox::{Kind, Outbox, Text},
+    seal::Family,
     wire::{EventError, Incoming, Wire},
 };
 
@@ -278,7 +279,7 @@ impl Step {
     /// The step is complete.
     fn close(&mut self, out: &mut Outbox) -> Result<()> {
         match std::mem::take(self) {
-            Self::Thought { signature, told } => out.seal(0, &*signature, !told),
+            Self::Thought { signature, told } => out.seal(0, &*signature, !told, Family::Google),
             Self::Call { arguments, told: false, begun } => {
                 let arguments = if arguments.starts_with('{') { &arguments } else { "{}" };
                 let piece = CallPiece { arguments: Some(Text::Plain(arguments)), ..CallPiece::default() };
@@ -426,7 +427,7 @@ impl<'e> Start<'e> {
         }
         match kind {
             "thought" => match self.signature {
-                Some(seal) => out.seal(0, seal, !told),
+                Some(seal) => out.seal(0, seal, !told, Family::Google),
                 None => Ok(()),
             },
             "model_output" => Ok(()),

@@ -13,6 +13,7 @@ use crate::{
         Body, arguments, base64, check, checked, has_tools, invalid, media_type, no_logprobs, one_choice,
         parameters, unsupported,
     },
+    seal::Family,
 };
 
 const FORMAT: &str = "the Gemini interactions format";
@@ -196,8 +197,7 @@ fn one<'a>(message: &'a Message, position: usize, steps: &mut Vec<Step<'a>>) -> 
             },
             (Role::Assistant, Part::Reasoning(thoughts)) => {
                 // Without its seal, or under another format's, a thought is not taken back.
-                let seal = thoughts.signature.as_deref().filter(|seal| !seal.starts_with('{'));
-                let Some(signature) = seal else { continue };
+                let Some(signature) = Family::Google.own(thoughts) else { continue };
                 let text = Some(thoughts.text.as_str()).filter(|text| !text.is_empty());
                 let summary = text.map(|text| Content::Text { text }).into_iter().collect();
                 Step::Thought { r#type: "thought", signature, summary }

@@ -1,7 +1,7 @@
 //! A request into the body of `POST chat/completions`.
 //!
 //! Left out where the format has no place: a `seed` never, reasoning of earlier turns unless the server takes it back
-//! ([`OpenAiChat::reasoning_field`]). A failed tool's result says so in its text, as the format has no flag for it.
+//! ([`OpenAiChat::reasoning_field`]), and pictures and sound that the model made, of which the words are there. A failed tool's result says so in its text, as the format has no flag for it.
 
 use std::borrow::Cow;
 
@@ -18,6 +18,7 @@ use crate::{
     encode::{
         Body, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type, unsupported,
     },
+    seal::Family,
 };
 
 const FORMAT: &str = "the chat completions format";
@@ -31,6 +32,9 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
     match &request.response_format {
         ResponseFormat::Text => {}
         ResponseFormat::JsonObject => body.set("response_format", json!({"type": "json_object"}))?,
+        ResponseFormat::JsonSchema { .. } if !format.json_schema => {
+            return Err(unsupported("response_format", "a schema to this server", FORMAT));
+        }
         ResponseFormat::JsonSchema { name, schema } => {
             let schema = checked(schema, || "response_format.schema".to_owned())?;
             // Asked for by schema, an answer is to follow it and not merely to be inspired by it.
@@ -55,7 +59,14 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
         body.set_some("prompt_cache_key", request.cache.key.as_deref())?;
         body.set_some("prompt_cache_retention", request.cache.long.then_some("24h"))?;
     }
-    body.set_some("reasoning_effort", request.reasoning_effort.as_deref())?;
+    match (format.budget, request.reasoning_effort.as_deref()) {
+        (_, None) => {}
+        (BudgetField::ThinkingBudget, Some("none" | "off")) => body.set("enable_thinking", false)?,
+        (BudgetField::ThinkingBudget, Some("on")) => body.set("enable_thinking", true)?,
+        // One of the two is taken, and the budget says more.
+        (BudgetField::ReasoningMaxTokens, Some(_)) if request.reasoning_budget_tokens.is_some() => {}
+        (_, Some(effort)) => body.set("reasoning_effort", effort)?,
+    }
     if let Some(budget) = request.reasoning_budget_tokens {
         match format.budget {
             BudgetField::ThinkingBudget => {
@@ -63,6 +74,9 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
                 if budget > 0 {
                     body.set("thinking_budget", budget)?;
                 }
+            }
+            BudgetField::ReasoningMaxTokens if budget == 0 => {
+                body.set("reasoning", json!({"effort": "none"}))?;
             }
             BudgetField::ReasoningMaxTokens => body.set("reasoning", json!({"max_tokens": budget}))?,
             BudgetField::None => {
@@ -373,7 +387,8 @@ fn file<'a>(media: &'a Media, place: &str) -> Result<WirePart<'a>> {
 
 /// The element of `reasoning_details` that a seal of this format is, with its text in it again.
 fn sealed(thoughts: &Reasoning) -> Option<Value> {
-    let Ok(mut detail @ Value::Object(_)) = serde_json::from_str(thoughts.signature.as_deref()?) else {
+    let Ok(mut detail @ Value::Object(_)) = serde_json::from_str(Family::ReasoningDetails.own(thoughts)?)
+    else {
         return None;
     };
     let kind = detail.get("type").and_then(Value::as_str)?;
@@ -401,6 +416,11 @@ fn assistant<'a>(format: &OpenAiChat, message: &'a Message, position: usize) -> 
                 said.content.get_or_insert_default().push_str(text);
                 said.chunks.push(Chunk::Text { text });
             }
+            // Mistral has no such member, and refuses what it does not have.
+            Part::Refusal(text) if format.thinking_chunks => {
+                said.content.get_or_insert_default().push_str(text);
+                said.chunks.push(Chunk::Text { text });
+            }
             Part::Refusal(text) => said.refusal.get_or_insert_default().push_str(text),
             Part::ToolCall(call) => said.calls.push(WireCall::new(format, call)),
             Part::Reasoning(thoughts) => {
@@ -419,7 +439,7 @@ fn assistant<'a>(format: &OpenAiChat, message: &'a Message, position: usize) -> 
                 let place = || format!("messages[{position}].parts[{number}]");
                 said.chunks.push(Chunk::Opaque(checked(&opaque.json, place)?));
             }
-            Part::Opaque(_) => {}
+            Part::Opaque(_) | Part::Image(_) | Part::Audio(_) => {}
             _ => {
                 let place = format!("messages[{position}].parts[{number}]");
                 return Err(unsupported(place, "such a part in an assistant's message", FORMAT));

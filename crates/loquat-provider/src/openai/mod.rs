@@ -50,7 +50,9 @@ pub struct OpenAiChat {
     pub reasoning_details: bool,
     /// How a thinking budget is said.
     pub budget: BudgetField,
-    /// Whether hints about the prompt cache are understood (OpenAI and Azure).
+    /// Whether an answer can be asked for by a schema. Where it cannot, a schema is an `Unsupported` error.
+    pub json_schema: bool,
+    /// Whether hints about the prompt cache are understood (OpenAI, and Azure without versions).
     pub prompt_cache: bool,
     /// The member for a seed.
     pub seed_field: &'static str,
@@ -85,6 +87,7 @@ pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
     call_signatures: false,
     reasoning_details: false,
     budget: BudgetField::None,
+    json_schema: true,
     prompt_cache: true,
     seed_field: "seed",
     required_choice: "required",
@@ -101,6 +104,8 @@ pub static AZURE_OPENAI: OpenAiChat =
 pub static AZURE_OPENAI_DEPLOYMENT: OpenAiChat = OpenAiChat {
     name: "azure-openai-deployment",
     place: OpenAiPlace::AzureDeployment("2024-10-21"),
+    // Hints are younger than that version, and refused as arguments that it does not know.
+    prompt_cache: false,
     ..OPENAI_CHAT
 };
 
@@ -115,9 +120,14 @@ pub static OPENAI_COMPATIBLE: OpenAiChat = OpenAiChat {
 /// Companies that took over OpenAI's newer member names, and not its prompt cache.
 pub(crate) static OPENAI_LIKE_CHAT: OpenAiChat = OpenAiChat { prompt_cache: false, ..OPENAI_CHAT };
 
-/// DeepSeek wants the reasoning back with the tool calls it led to.
-pub(crate) static DEEPSEEK_CHAT: OpenAiChat =
+/// Moonshot wants the reasoning back with the tool calls it led to.
+pub(crate) static MOONSHOT_CHAT: OpenAiChat =
     OpenAiChat { reasoning_field: Some("reasoning_content"), ..OPENAI_COMPATIBLE };
+
+/// So do DeepSeek and Z.ai, which know JSON and no schema of it.
+/// <https://api-docs.deepseek.com/api/create-chat-completion>
+/// <https://docs.z.ai/guides/capabilities/struct-output>
+pub(crate) static DEEPSEEK_CHAT: OpenAiChat = OpenAiChat { json_schema: false, ..MOONSHOT_CHAT };
 
 /// DashScope's compatible mode.
 pub(crate) static QWEN_CHAT: OpenAiChat =

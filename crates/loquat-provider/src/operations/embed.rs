@@ -87,7 +87,7 @@ pub fn decode_embed(format: &dyn Format, inputs: usize, body: &[u8]) -> Result<E
             {
                 return Err(protocol("the embeddings are not numbered from 0".to_owned()));
             }
-            embeddings.usage.input_tokens = found.usage.prompt_tokens;
+            embeddings.usage.input_tokens = found.usage.unwrap_or_default().prompt_tokens;
             embeddings.vectors = found.data.into_iter().map(|entry| entry.embedding).collect();
         }
         Dialect::Ollama => {
@@ -119,8 +119,7 @@ pub fn decode_embed(format: &dyn Format, inputs: usize, body: &[u8]) -> Result<E
 #[derive(Deserialize)]
 struct OpenAi {
     data: Vec<Entry>,
-    #[serde(default)]
-    usage: Counted,
+    usage: Option<Counted>,
 }
 
 #[derive(Deserialize)]

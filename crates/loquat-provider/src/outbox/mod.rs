@@ -22,6 +22,7 @@ pub(crate) use slot::{Kind, Text};
 use crate::{
     DecodeLimits,
     calls::{Announced, CallPiece, Calls, Place},
+    seal::Family,
 };
 
 /// Most alternatives of one answer; the same bound as the assembler's, twice what any provider documents.
@@ -268,6 +269,7 @@ impl Outbox {
         choice: u32,
         signature: impl Into<Text<'a>>,
         redacted: bool,
+        family: Family,
     ) -> Result<()> {
         let signature = signature.into();
         if signature.is_empty() {
@@ -275,7 +277,7 @@ impl Outbox {
         }
         self.close_pairs(choice)?;
         let signature = self.span(signature)?;
-        self.queue(Slot::Signature { choice, signature, redacted });
+        self.queue(Slot::Signature { choice, signature, redacted, format: family.name() });
         Ok(())
     }
 

@@ -88,7 +88,7 @@ pub(super) type Span = Range<usize>;
 pub(super) enum Slot {
     Start { id: Span, model: Span },
     Running { kind: Kind, choice: u32, text: Span },
-    Signature { choice: u32, signature: Span, redacted: bool },
+    Signature { choice: u32, signature: Span, redacted: bool, format: &'static str },
     ToolCall { choice: u32, call: u32, id: Span, name: Span },
     ToolArguments { choice: u32, call: u32, fragment: Span },
     ToolSignature { choice: u32, call: u32, signature: Span },
@@ -117,9 +117,12 @@ impl Slot {
         match self {
             Self::Start { id, model } => Delta::Start { id: text(id), model: text(model) },
             Self::Running { kind, choice, text: span } => kind.delta(*choice, text(span)),
-            Self::Signature { choice, signature, redacted } => {
-                Delta::ReasoningSignature { choice: *choice, signature: text(signature), redacted: *redacted }
-            }
+            Self::Signature { choice, signature, redacted, format } => Delta::ReasoningSignature {
+                choice: *choice,
+                signature: text(signature),
+                redacted: *redacted,
+                format,
+            },
             Self::ToolCall { choice, call, id, name } => {
                 Delta::ToolCall { choice: *choice, call: *call, id: text(id), name: text(name) }
             }

@@ -22,6 +22,7 @@ use crate::{
     encode::{
         Body, check, checked, data_url, has_tools, invalid, media_type, one_choice, parameters, unsupported,
     },
+    seal::Family,
 };
 
 const FORMAT: &str = "the Responses format";
@@ -247,6 +248,7 @@ fn result<'a>(result: &'a ToolResult, items: &[Item<'a>]) -> Tagged<'a> {
 fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>) -> Result<()> {
     let mut said = Vec::new();
     let role = "assistant";
+    let first = items.len();
     let flush = |said: &mut Vec<WirePart<'a>>, items: &mut Vec<Item<'a>>| {
         if !said.is_empty() {
             items.push(Item::Message { role, content: without_name(std::mem::take(said)) });
@@ -268,7 +270,7 @@ fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>
                 let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
                 Item::Tagged(Tagged::FunctionCall { call_id: &call.id, name: &call.name, arguments })
             }
-            Part::Reasoning(thoughts) => match thoughts.signature.as_deref().and_then(sealed) {
+            Part::Reasoning(thoughts) => match Family::Responses.own(thoughts).and_then(sealed) {
                 Some(item) => Item::Whole(item),
                 None => continue,
             },
@@ -280,7 +282,13 @@ fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>
                             said.clear();
                             Item::Whole(item)
                         }
-                        None => continue,
+                        None => {
+                            // Thoughts with a name are refused where what they led to has none.
+                            while items.len() > first && items.last().is_some_and(is_reasoning) {
+                                items.pop();
+                            }
+                            continue;
+                        }
                     },
                     Some(Kept::Call(rest)) => {
                         restore(rest, items);
@@ -298,6 +306,10 @@ fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>
     }
     flush(&mut said, items);
     Ok(())
+}
+
+fn is_reasoning(item: &Item<'_>) -> bool {
+    matches!(item, Item::Whole(item) if item.get("type").is_some_and(|kind| kind == "reasoning"))
 }
 
 /// The content of an assistant's message that has no name: text alone goes as such, as parts are for messages that have one.

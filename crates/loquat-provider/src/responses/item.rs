@@ -15,6 +15,7 @@ use crate::{
     calls::CallPiece,
     fields::{Pick, fields},
     outbox::{Kind, Outbox, Text},
+    seal::Family,
     wire::EventError,
 };
 
@@ -286,7 +287,7 @@ fn reasoning(found: Found<'_>, raw: &str, rest: &Rest<'_>, out: &mut Outbox) -> 
             out.say(Kind::Reasoning, 0, text)?;
         }
     }
-    out.seal(0, raw, !any)
+    out.seal(0, raw, !any, Family::Responses)
 }
 
 /// What stands between two parts of a summary.

@@ -110,7 +110,7 @@ fn line(delta: Delta<'_>) -> (String, String) {
         Delta::Start { id, model } => ("start: ".into(), format!("{id} {model}")),
         Delta::Text { choice, text } => (numbered("text", choice), text.into()),
         Delta::Reasoning { choice, text } => (numbered("reasoning", choice), text.into()),
-        Delta::ReasoningSignature { choice, signature, redacted } => {
+        Delta::ReasoningSignature { choice, signature, redacted, .. } => {
             (numbered(if redacted { "redacted" } else { "signature" }, choice), signature.into())
         }
         Delta::Refusal { choice, text } => (numbered("refusal", choice), text.into()),

@@ -100,6 +100,7 @@ fn message(message: &Message, to: &mut Vec<u8>) -> Option<()> {
                 tagged(7, &[&reasoning.text], to);
                 maybe(reasoning.signature.as_deref(), to);
                 to.push(u8::from(reasoning.redacted));
+                maybe(reasoning.format.as_deref(), to);
             }
             Part::Opaque(opaque) => tagged(8, &[&opaque.format, opaque.json.as_str()], to),
             _ => return None,

@@ -112,8 +112,8 @@ fn write(delta: Delta<'_>, to: &mut Vec<u8>) -> Option<()> {
         Delta::Start { id, model } => put(0, &[], &[id, model]),
         Delta::Text { choice, text } => put(1, &[choice], &[text]),
         Delta::Reasoning { choice, text } => put(2, &[choice], &[text]),
-        Delta::ReasoningSignature { choice, signature, redacted } => {
-            put(3, &[choice, u32::from(redacted)], &[signature]);
+        Delta::ReasoningSignature { choice, signature, redacted, format } => {
+            put(12, &[choice, u32::from(redacted)], &[signature, format]);
         }
         Delta::Refusal { choice, text } => put(4, &[choice], &[text]),
         Delta::ToolCall { choice, call, id, name } => put(5, &[choice, call], &[id, name]),
@@ -185,10 +185,6 @@ fn read(tag: u8, reader: &mut Reader<'_>) -> Option<OwnedDelta> {
         0 => OwnedDelta::Start { id: text(reader)?, model: text(reader)? },
         1 => OwnedDelta::Text { choice: number(reader)?, text: text(reader)? },
         2 => OwnedDelta::Reasoning { choice: number(reader)?, text: text(reader)? },
-        3 => {
-            let (choice, redacted) = (number(reader)?, number(reader)? != 0);
-            OwnedDelta::ReasoningSignature { choice, redacted, signature: text(reader)? }
-        }
         4 => OwnedDelta::Refusal { choice: number(reader)?, text: text(reader)? },
         5 => OwnedDelta::ToolCall {
             choice: number(reader)?,
@@ -210,6 +206,12 @@ fn read(tag: u8, reader: &mut Reader<'_>) -> Option<OwnedDelta> {
         9 => OwnedDelta::Detail { choice: number(reader)?, name: text(reader)?, json: text(reader)? },
         10 => OwnedDelta::ChoiceEnd { choice: number(reader)?, reason: reason(reader.text()?) },
         11 => OwnedDelta::Raw { event: text(reader)?, data: text(reader)? },
+        // 3 was the same without the format.
+        3 | 12 => {
+            let (choice, redacted, signature) = (number(reader)?, number(reader)? != 0, text(reader)?);
+            let format = if tag == 12 { text(reader)? } else { String::new() };
+            OwnedDelta::ReasoningSignature { choice, signature, redacted, format }
+        }
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@ use super::{super::OPAQUE, Field, elsewhere, member, text};
 use crate::{
     calls::CallPiece,
     outbox::{Kind, Outbox, Text},
+    seal::Family,
 };
 
 /// How a list is to be read.
@@ -111,7 +112,7 @@ fn seal(detail: Value<'_>, index: u32, out: &mut Outbox) -> Result<()> {
         members.remove("text");
         members.remove("summary");
         members.retain(|_, value| !value.is_null());
-        out.seal(index, &*Owned::Object(members).to_string(), encrypted)?;
+        out.seal(index, &*Owned::Object(members).to_string(), encrypted, Family::ReasoningDetails)?;
     }
     Ok(())
 }
