@@ -2,7 +2,7 @@
 //!
 //! System messages go to the top-level `system`, wherever in the conversation they stood. Results of tools and the
 //! user's words that follow them are one message, as the format demands. Left out: a `seed`, which the format does not
-//! have; thoughts without Anthropic's signature, which it refuses; empty texts, which it refuses likewise.
+//! have; thoughts without Anthropic's signature, which it refuses; texts of white space alone, which it refuses likewise.
 
 use std::borrow::Cow;
 
@@ -255,8 +255,8 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
     for (number, part) in message.parts.iter().enumerate() {
         let place = || format!("messages[{position}].parts[{number}]");
         let block = match (message.role, part) {
-            (_, Part::Text(text)) if text.is_empty() => continue,
-            (_, Part::Text(text)) => Block::Text { text },
+            (_, Part::Text(text) | Part::Refusal(text)) if text.trim().is_empty() => continue,
+            (_, Part::Text(text)) | (Role::Assistant, Part::Refusal(text)) => Block::Text { text },
             (Role::User, Part::Image(media)) => Block::Image { source: image(media, &place())? },
             (Role::User, Part::File(media)) => {
                 Block::Document { source: document(media, &place())?, title: media.name.as_deref() }
@@ -282,8 +282,6 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
                 Block::Opaque(checked(&opaque.json, place)?)
             }
             (Role::Assistant, Part::Opaque(_)) => continue,
-            (Role::Assistant, Part::Refusal(text)) if text.is_empty() => continue,
-            (Role::Assistant, Part::Refusal(text)) => Block::Text { text },
             _ => return Err(unsupported(place(), "such a part in a message of this role", FORMAT)),
         };
         into.push(block);

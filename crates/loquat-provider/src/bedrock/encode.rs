@@ -1,7 +1,7 @@
 //! A request into the body of `POST model/MODEL/converse-stream`, or `…/converse`.
 //!
-//! Left out: a `seed`, which the format does not have, and thoughts without their seal, which it refuses. A budget for
-//! thoughts goes where Anthropic's models look for it.
+//! Left out: a `seed`, which the format does not have; thoughts without their seal and texts of white space alone, which it
+//! refuses. A budget for thoughts goes where Anthropic's models look for it.
 
 use loquat_core::{
     ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, Tool, ToolChoice,
@@ -207,7 +207,7 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
     for (number, part) in message.parts.iter().enumerate() {
         let place = || format!("messages[{position}].parts[{number}]");
         into.push(match (message.role, part) {
-            (_, Part::Text(text) | Part::Refusal(text)) if text.is_empty() => continue,
+            (_, Part::Text(text) | Part::Refusal(text)) if text.trim().is_empty() => continue,
             (_, Part::Text(text)) | (Role::Assistant, Part::Refusal(text)) => Block::Text(text),
             (Role::User | Role::Assistant, Part::Image(media)) => {
                 let (format, source) = file(media, "image/", &place())?;
