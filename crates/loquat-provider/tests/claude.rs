@@ -1,6 +1,6 @@
 //! The formats in which Claude is spoken to: what of a conversation they leave out, word differently or refuse.
 
-use loquat_core::{ChatRequest, Message, Part, Role, ToolCall, ToolResult};
+use loquat_core::{ChatRequest, ErrorKind, Message, Part, Role, ToolCall, ToolResult};
 use loquat_provider::{ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, Format};
 use serde_json::{Value, json};
 
@@ -53,4 +53,74 @@ fn texts_of_white_space_are_left_out() {
             ]},
         ])
     );
+}
+
+/// Each generation in its own way: a budget is refused by all since Opus 4.7, an effort by those before Opus 4.5, an end of
+/// thinking by Opus 5.5. The words that are no efforts of Claude's are never sent.
+#[test]
+fn each_model_is_told_to_think_in_its_own_way() {
+    let adaptive = json!({"type": "adaptive", "display": "summarized"});
+    let enabled = |budget: u32| json!({"type": "enabled", "budget_tokens": budget});
+    let none = Value::Null;
+    let low = json!("low");
+    for (model, effort, budget, thinking, said, max_tokens) in [
+        ("claude-opus-4-8", Some("medium"), None, &adaptive, json!("medium"), 8192 + 4096),
+        ("claude-opus-4-7", Some("xhigh"), None, &adaptive, json!("xhigh"), 8192 + 16_384),
+        ("claude-sonnet-4-6", Some("xhigh"), None, &adaptive, json!("high"), 8192 + 16_384),
+        ("claude-opus-4-8", None, Some(1000), &adaptive, json!("low"), 9192),
+        ("claude-opus-4-8", None, Some(8000), &adaptive, json!("medium"), 16_192),
+        ("claude-opus-4-8", None, Some(9000), &adaptive, json!("high"), 17_192),
+        ("claude-opus-4-8", Some("max"), Some(9000), &adaptive, json!("max"), 17_192),
+        ("claude-opus-4-8", None, None, &none, none.clone(), 8192),
+        ("claude-opus-4-8", Some("none"), None, &none, none.clone(), 8192),
+        ("claude-opus-5", Some("minimal"), None, &json!({"type": "disabled"}), none.clone(), 8192),
+        ("claude-sonnet-5-5", None, Some(0), &json!({"type": "between_tools"}), none.clone(), 8192),
+        ("claude-opus-5-5", Some("off"), None, &none, low.clone(), 8192),
+        ("claude-fable-5", Some("low"), None, &adaptive, low.clone(), 9216),
+        ("a-deployment", Some("low"), None, &adaptive, low.clone(), 9216),
+        ("claude-haiku-4-5-20251001", Some("low"), None, &enabled(1024), none.clone(), 9216),
+        ("claude-sonnet-4-5", Some("high"), None, &enabled(16_384), none.clone(), 8192 + 16_384),
+        ("claude-sonnet-4-5", None, Some(5000), &enabled(5000), none.clone(), 13_192),
+        ("claude-sonnet-4-5", Some("none"), None, &none, none.clone(), 8192),
+        ("claude-3-5-haiku-20241022", Some("high"), None, &none, none.clone(), 8192),
+        ("deepseek-chat", Some("high"), None, &none, json!("high"), 8192),
+        ("deepseek-chat", None, Some(0), &json!({"type": "disabled"}), none.clone(), 8192),
+    ] {
+        let mut request = request();
+        request.reasoning_effort = effort.map(str::to_owned);
+        request.reasoning_budget_tokens = budget;
+        let body = sent(&ANTHROPIC_MESSAGES, &request, model);
+        let seen = (&body["thinking"], &body["output_config"]["effort"], &body["max_tokens"]);
+        assert_eq!(seen, (thinking, &said, &json!(max_tokens)), "{model} {effort:?} {budget:?}");
+        if !model.starts_with("claude") {
+            continue;
+        }
+        let body = sent(&BEDROCK_CONVERSE, &request, &format!("eu.anthropic.{model}"));
+        let fields = &body["additionalModelRequestFields"];
+        let seen = (&fields["thinking"], &fields["output_config"]["effort"]);
+        assert_eq!(seen, (thinking, &said), "{model} {effort:?} {budget:?}");
+        assert_eq!(fields.is_null(), thinking.is_null() && said.is_null(), "{fields}");
+    }
+}
+
+/// A budget that stands for an effort stays below the caller's limit, which Anthropic demands; one the caller named is theirs.
+#[test]
+fn a_budget_nobody_named_leaves_room_for_words() {
+    let budget = |effort: Option<&str>, budget, most| {
+        let mut request = request().with_max_output_tokens(most);
+        request.reasoning_effort = effort.map(str::to_owned);
+        request.reasoning_budget_tokens = budget;
+        sent(&ANTHROPIC_MESSAGES, &request, "claude-haiku-4-5")["thinking"]["budget_tokens"].clone()
+    };
+    assert_eq!(budget(Some("high"), None, 8000), 4000);
+    assert_eq!(budget(Some("high"), None, 2047), Value::Null);
+    assert_eq!(budget(None, Some(8000), 4000), 8000);
+}
+
+#[test]
+fn no_effort_is_said_to_others_at_converse() {
+    let mut request = request();
+    request.reasoning_effort = Some("high".to_owned());
+    let error = BEDROCK_CONVERSE.encode(&request, "us.amazon.nova-pro-v1:0").expect_err("no place for it");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
 }

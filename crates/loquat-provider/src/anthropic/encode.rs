@@ -12,11 +12,12 @@ use loquat_core::{
     ToolResult,
 };
 use serde::Serialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{AnthropicMessages, AnthropicPlace, decode::OPAQUE};
 use crate::{
     Encoded,
+    claude::thinking,
     encode::{
         Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
         one_choice, parameters, path_segment, unsupported,
@@ -38,10 +39,10 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
         AnthropicPlace::Bedrock => body.set("anthropic_version", "bedrock-2023-05-31")?,
         AnthropicPlace::Vertex => body.set("anthropic_version", "vertex-2023-10-16")?,
     }
-    let budget = request.reasoning_budget_tokens.filter(|budget| *budget > 0);
+    let thinking = thinking(request, model);
     let max_tokens = request
         .max_output_tokens
-        .unwrap_or_else(|| format.default_max_tokens.saturating_add(budget.unwrap_or(0)));
+        .unwrap_or_else(|| format.default_max_tokens.saturating_add(thinking.tokens));
     body.set("max_tokens", max_tokens)?;
     let (mut system, mut messages) = messages(request)?;
     if request.cache.keep {
@@ -57,11 +58,7 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
     }
     body.set("messages", messages)?;
     set_tools(&mut body, request)?;
-    match request.reasoning_budget_tokens {
-        Some(0) => body.set("thinking", json!({"type": "disabled"}))?,
-        Some(budget) => body.set("thinking", Thinking { kind: "enabled", budget_tokens: budget })?,
-        None => {}
-    }
+    body.set_some("thinking", thinking.mode)?;
     let output_format = match &request.response_format {
         ResponseFormat::Text => None,
         ResponseFormat::JsonSchema { schema, .. } => {
@@ -70,7 +67,7 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
         }
         _ => return Err(unsupported("response_format", "JSON without a schema", FORMAT)),
     };
-    let effort = request.reasoning_effort.as_deref();
+    let effort = thinking.effort;
     if output_format.is_some() || effort.is_some() {
         body.set("output_config", OutputConfig { effort, format: output_format })?;
     }
@@ -99,13 +96,6 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
             body.finish(&format!("models/{}:rawPredict", path_segment(model)), request)
         }
     }
-}
-
-#[derive(Serialize)]
-struct Thinking {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    budget_tokens: u32,
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,7 @@
 //! A request into the body of `POST model/MODEL/converse-stream`, or `…/converse`.
 //!
 //! Left out: a `seed`, which the format does not have; thoughts without their seal and texts of white space alone, which it
-//! refuses. A budget for thoughts goes where Anthropic's models look for it.
+//! refuses. How to think is said where Anthropic's models look for it.
 
 use loquat_core::{
     ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, Tool, ToolChoice,
@@ -11,7 +11,7 @@ use serde_json::{json, value::RawValue};
 
 use super::decode::OPAQUE;
 use crate::{
-    Encoded,
+    Encoded, claude,
     encode::{
         Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
         one_choice, parameters, unsupported,
@@ -29,8 +29,8 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     if request.response_format != ResponseFormat::Text {
         return Err(unsupported("response_format", "a form of the answer", FORMAT));
     }
-    if request.reasoning_effort.is_some() {
-        return Err(unsupported("reasoning_effort", "an effort (say reasoning_budget_tokens)", FORMAT));
+    if request.reasoning_effort.is_some() && claude::is_other(model) {
+        return Err(unsupported("reasoning_effort", "an effort to this model", FORMAT));
     }
     let mut body = Body::default();
     let (mut system, mut messages) = messages(request)?;
@@ -62,13 +62,12 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
         body.set("inferenceConfig", config.into_raw()?)?;
     }
     set_tools(&mut body, request)?;
-    match request.reasoning_budget_tokens {
-        None => {}
-        Some(0) => body.set("additionalModelRequestFields", json!({"thinking": {"type": "disabled"}}))?,
-        Some(budget) => body.set(
-            "additionalModelRequestFields",
-            json!({"thinking": {"type": "enabled", "budget_tokens": budget}}),
-        )?,
+    let thinking = claude::thinking(request, model);
+    let mut fields = Body::default();
+    fields.set_some("thinking", thinking.mode)?;
+    fields.set_some("output_config", thinking.effort.map(|effort| json!({"effort": effort})))?;
+    if !fields.is_empty() {
+        body.set("additionalModelRequestFields", fields.into_raw()?)?;
     }
     let method = if request.stream { "converse-stream" } else { "converse" };
     body.finish(&format!("model/{}/{method}", escaped(model)), request)
