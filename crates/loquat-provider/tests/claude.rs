@@ -1,6 +1,8 @@
 //! The formats in which Claude is spoken to: what of a conversation they leave out, word differently or refuse.
 
-use loquat_core::{ChatRequest, ErrorKind, Message, Part, Role, ToolCall, ToolResult};
+use loquat_core::{
+    ChatRequest, ErrorKind, JsonText, Message, Part, ResponseFormat, Role, ToolCall, ToolResult,
+};
 use loquat_provider::{ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, Format};
 use serde_json::{Value, json};
 
@@ -123,4 +125,51 @@ fn no_effort_is_said_to_others_at_converse() {
     request.reasoning_effort = Some("high".to_owned());
     let error = BEDROCK_CONVERSE.encode(&request, "us.amazon.nova-pro-v1:0").expect_err("no place for it");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+/// What Anthropic takes no schema for is refused before anything is sent, which is what makes a caller say it in words.
+#[test]
+fn schemas_are_closed_or_cannot_be_said() {
+    let asked = |schema: &str| {
+        let mut request = request();
+        let schema = JsonText::new(schema);
+        request.response_format = ResponseFormat::JsonSchema { name: "n".into(), schema };
+        ANTHROPIC_MESSAGES
+            .encode(&request, "m")
+            .map(|encoded| String::from_utf8(encoded.body).expect("UTF-8"))
+    };
+    for (schema, expected) in [
+        (
+            r#"{"type":"object","properties":{"z":{"type":"object","properties":{}},"a":{"type":["object","null"],"properties":{"x":{"type":"string","format":"uuid"}}}},"required":["z"]}"#,
+            r#"{"type":"object","properties":{"z":{"type":"object","properties":{},"additionalProperties":false},"a":{"type":["object","null"],"properties":{"x":{"type":"string","format":"uuid"}},"additionalProperties":false}},"required":["z"],"additionalProperties":false}"#,
+        ),
+        (
+            r##"{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"enum":["minimum"],"description":"d"}},"anyOf":[{"$ref":"#/$defs/a"},{"type":"array","items":{"$ref":"#/$defs/b"},"minItems":1}]}"##,
+            r##"{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"enum":["minimum"],"description":"d"}},"anyOf":[{"$ref":"#/$defs/a"},{"type":"array","items":{"$ref":"#/$defs/b"},"minItems":1}]}"##,
+        ),
+    ] {
+        let body = asked(schema).expect("can be said");
+        assert!(body.contains(&format!(r#""schema":{expected}}}"#)), "{body}");
+    }
+    let deep = format!("{}{{\"type\":\"null\"}}{}", "{\"items\":".repeat(500), "}".repeat(500));
+    for schema in [
+        // A map, any value, a set, a tuple, an array of three, a `char`, a bound, a tree.
+        r#"{"type":"object","additionalProperties":{"type":"number"}}"#,
+        r#"{"type":"object"}"#,
+        r#"{"type":"object","properties":{"any":true}}"#,
+        r#"{"type":"object","properties":{"any":{"description":"d"}}}"#,
+        r#"{"type":"array","uniqueItems":true,"items":{"type":"string"}}"#,
+        r#"{"type":"array","prefixItems":[{"type":"string"}],"minItems":1}"#,
+        r#"{"type":"array","items":{"type":"number"},"minItems":3}"#,
+        r#"{"type":"string","minLength":1,"maxLength":1}"#,
+        r#"{"type":"integer","minimum":1}"#,
+        r#"{"type":"string","format":"regex"}"#,
+        r##"{"$defs":{"a":{"type":"array","items":{"$ref":"#/$defs/b"}},"b":{"anyOf":[{"$ref":"#/$defs/a"}]}},"$ref":"#/$defs/a"}"##,
+        r##"{"type":"object","properties":{"next":{"$ref":"#"}}}"##,
+        r#"{"$ref":"https://example.org/schema"}"#,
+        &deep,
+    ] {
+        let error = asked(schema).expect_err("cannot be said");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{schema}: {error}");
+    }
 }

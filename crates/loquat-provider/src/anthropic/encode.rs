@@ -14,7 +14,7 @@ use loquat_core::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{AnthropicMessages, AnthropicPlace, decode::OPAQUE};
+use super::{AnthropicMessages, AnthropicPlace, decode::OPAQUE, schema::fitted};
 use crate::{
     Encoded,
     claude::thinking,
@@ -27,7 +27,7 @@ use crate::{
 pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("anthropic-version");
 pub(super) const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
-const FORMAT: &str = "the Anthropic Messages format";
+pub(super) const FORMAT: &str = "the Anthropic Messages format";
 
 pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
@@ -63,7 +63,7 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
         ResponseFormat::Text => None,
         ResponseFormat::JsonSchema { schema, .. } => {
             let schema = checked(schema, || "response_format.schema".to_owned())?;
-            Some(OutputFormat { kind: "json_schema", schema })
+            Some(OutputFormat { kind: "json_schema", schema: fitted(schema)? })
         }
         _ => return Err(unsupported("response_format", "JSON without a schema", FORMAT)),
     };
@@ -103,14 +103,14 @@ struct OutputConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     effort: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<OutputFormat<'a>>,
+    format: Option<OutputFormat>,
 }
 
 #[derive(Serialize)]
-struct OutputFormat<'a> {
+struct OutputFormat {
     #[serde(rename = "type")]
     kind: &'static str,
-    schema: &'a RawValue,
+    schema: Box<RawValue>,
 }
 
 #[derive(Serialize)]

@@ -5,6 +5,7 @@
 
 mod decode;
 mod encode;
+mod schema;
 
 use std::time::SystemTime;
 
