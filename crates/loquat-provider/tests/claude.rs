@@ -1,7 +1,7 @@
 //! The formats in which Claude is spoken to: what of a conversation they leave out, word differently or refuse.
 
 use loquat_core::{
-    ChatRequest, ErrorKind, JsonText, Message, Part, ResponseFormat, Role, ToolCall, ToolResult,
+    ChatRequest, ErrorKind, JsonText, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolResult,
 };
 use loquat_provider::{ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, Format};
 use serde_json::{Value, json};
@@ -171,5 +171,28 @@ fn schemas_are_closed_or_cannot_be_said() {
     ] {
         let error = asked(schema).expect_err("cannot be said");
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{schema}: {error}");
+    }
+}
+
+/// An error of nothing is refused by Anthropic, any result of nothing by Converse, in every turn from then on.
+#[test]
+fn results_of_nothing_say_so() {
+    for (content, is_error, anthropic, bedrock) in [
+        ("", true, "(no output)", "(no output)"),
+        (" ", true, "(no output)", "(no output)"),
+        ("", false, "", "(no output)"),
+        ("5", true, "5", "5"),
+    ] {
+        let call = ToolCall::new("c", "f", "{}");
+        let mut result = ToolResult::new(&call, content);
+        result.is_error = is_error;
+        let request = request()
+            .with_tool(Tool::new("f", "", "{}"))
+            .with_message(Message::new(Role::Assistant, vec![Part::ToolCall(call)]))
+            .with_message(Message::tool(result));
+        let body = sent(&ANTHROPIC_MESSAGES, &request, "m");
+        assert_eq!(body["messages"][2]["content"][0]["content"], anthropic);
+        let body = sent(&BEDROCK_CONVERSE, &request, "m");
+        assert_eq!(body["messages"][2]["content"][0]["toolResult"]["content"], json!([{"text": bedrock}]));
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     claude::thinking,
     encode::{
         Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
-        one_choice, parameters, path_segment, unsupported,
+        one_choice, parameters, path_segment, said, unsupported,
     },
 };
 
@@ -297,7 +297,9 @@ fn mark(block: Option<&mut Block<'_>>, long: bool) -> Result<()> {
 
 fn tool_result(result: &ToolResult) -> Block<'_> {
     let tool_use_id = call_id(&result.call_id);
-    Block::ToolResult { tool_use_id, content: &result.content, is_error: result.is_error }
+    // Of an error there must be something.
+    let content = if result.is_error { said(&result.content) } else { &result.content };
+    Block::ToolResult { tool_use_id, content, is_error: result.is_error }
 }
 
 /// A call's name as the format takes it, `^[a-zA-Z0-9_-]+$`: others' names have dots and colons in them.

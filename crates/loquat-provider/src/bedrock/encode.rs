@@ -14,7 +14,7 @@ use crate::{
     Encoded, claude,
     encode::{
         Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
-        one_choice, parameters, unsupported,
+        one_choice, parameters, said, unsupported,
     },
 };
 
@@ -218,7 +218,7 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
             }
             (Role::User | Role::Tool, Part::ToolResult(result)) => Block::ToolResult {
                 tool_use_id: &result.call_id,
-                content: [ResultText { text: &result.content }],
+                content: [ResultText { text: said(&result.content) }],
                 status: result.is_error.then_some("error"),
             },
             (Role::Assistant, Part::ToolCall(call)) => Block::ToolUse {
