@@ -1,7 +1,7 @@
 //! The formats in which Claude is spoken to: what of a conversation they leave out, word differently or refuse.
 
 use loquat_core::{
-    ChatRequest, ErrorKind, JsonText, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolResult,
+    ChatRequest, ErrorKind, JsonText, Media, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolResult,
 };
 use loquat_provider::{ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, Format};
 use serde_json::{Value, json};
@@ -195,4 +195,49 @@ fn results_of_nothing_say_so() {
         let body = sent(&BEDROCK_CONVERSE, &request, "m");
         assert_eq!(body["messages"][2]["content"][0]["toolResult"]["content"], json!([{"text": bedrock}]));
     }
+}
+
+/// Converse refuses a document with a dot in its name, and two of one name anywhere in the conversation.
+#[test]
+fn documents_have_names_that_converse_takes() {
+    let names = [
+        Some("a.pdf"),
+        Some("A.txt"),
+        None,
+        Some("分期.pdf"),
+        Some("  my_own  [first]   (draft) - v1.2.pdf"),
+        Some(".pdf"),
+    ];
+    let file = |name: &Option<&str>| {
+        let mut media = Media::bytes("application/pdf", *b"%PDF-1.7");
+        media.name = name.map(str::to_owned);
+        Part::File(media)
+    };
+    let mut request = request();
+    let (first, rest) = names.split_at(2);
+    for some in [first, rest] {
+        request.messages.push(Message::new(Role::User, some.iter().map(file).collect()));
+        request.messages.push(Message::assistant("yes"));
+    }
+    let long = "x".repeat(500);
+    request.messages.push(Message::new(Role::User, vec![file(&Some(&long)), file(&Some(&long))]));
+    request.messages.push(Message::new(
+        Role::User,
+        vec![Part::Image(Media::bytes("image/jpg", [1])), Part::Image(Media::bytes("image/jpeg", [1]))],
+    ));
+    let body = sent(&BEDROCK_CONVERSE, &request, "m");
+    let blocks = || {
+        body["messages"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .flat_map(|message| message["content"].as_array().expect("a list"))
+    };
+    let seen: Vec<&str> = blocks().filter_map(|block| block["document"]["name"].as_str()).collect();
+    let cut = "x".repeat(190);
+    let expected =
+        ["a", "A 2", "file", "file 2", "my own [first] (draft) - v1 2", "file 3", &cut, &format!("{cut} 2")];
+    assert_eq!(seen, expected);
+    let formats: Vec<&str> = blocks().filter_map(|block| block["image"]["format"].as_str()).collect();
+    assert_eq!(formats, ["jpeg", "jpeg"]);
 }

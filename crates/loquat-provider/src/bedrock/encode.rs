@@ -133,7 +133,7 @@ enum Block<'a> {
     },
     Document {
         format: &'a str,
-        name: &'a str,
+        name: String,
         source: Source,
     },
     #[serde(rename_all = "camelCase")]
@@ -178,10 +178,11 @@ enum Thought<'a> {
 fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_>>)> {
     let mut system = Vec::new();
     let mut wire: Vec<WireMessage<'_>> = Vec::new();
+    let mut names = Names::default();
     for (position, message) in request.messages.iter().enumerate() {
         let role = match message.role {
             Role::System => {
-                blocks(message, position, &mut system)?;
+                blocks(message, position, &mut names, &mut system)?;
                 continue;
             }
             Role::User | Role::Tool => "user",
@@ -189,7 +190,7 @@ fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_
             _ => return Err(unsupported(format!("messages[{position}].role"), "this role", FORMAT)),
         };
         let mut content = Vec::with_capacity(message.parts.len());
-        blocks(message, position, &mut content)?;
+        blocks(message, position, &mut names, &mut content)?;
         if request.cache.is_marked(position) && !content.is_empty() {
             content.push(POINT);
         }
@@ -202,7 +203,12 @@ fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_
     Ok((system, wire))
 }
 
-fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) -> Result<()> {
+fn blocks<'a>(
+    message: &'a Message,
+    position: usize,
+    names: &mut Names,
+    into: &mut Vec<Block<'a>>,
+) -> Result<()> {
     for (number, part) in message.parts.iter().enumerate() {
         let place = || format!("messages[{position}].parts[{number}]");
         into.push(match (message.role, part) {
@@ -214,7 +220,7 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
             }
             (Role::User, Part::File(media)) => {
                 let (format, source) = file(media, "", &place())?;
-                Block::Document { format, name: media.name.as_deref().unwrap_or("file"), source }
+                Block::Document { format, name: names.next(media.name.as_deref()), source }
             }
             (Role::User | Role::Tool, Part::ToolResult(result)) => Block::ToolResult {
                 tool_use_id: &result.call_id,
@@ -247,6 +253,33 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
     Ok(())
 }
 
+/// The names that documents have had.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl Names {
+    /// What is left of a name in letters, digits, single spaces, hyphens and brackets, which is all that there may be, with a
+    /// number where another document of the conversation has it already.
+    fn next(&mut self, name: Option<&str>) -> String {
+        // As many as the format takes, less the number.
+        const MAX_LEN: usize = 190;
+        let name = name.unwrap_or_default();
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let is_fit = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '(' | ')' | '[' | ']');
+        let kept: String = stem.chars().map(|c| if is_fit(&c) { c } else { ' ' }).take(MAX_LEN).collect();
+        let words: Vec<&str> = kept.split_whitespace().collect();
+        let base = if words.is_empty() { "file".to_owned() } else { words.join(" ") };
+        let mut name = base.clone();
+        let mut number = 2_u32;
+        while self.0.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+            name = format!("{base} {number}");
+            number += 1;
+        }
+        self.0.push(name.clone());
+        name
+    }
+}
+
 /// The format's own name for a file's kind, and its bytes.
 fn file<'a>(media: &'a Media, prefix: &str, place: &str) -> Result<(&'a str, Source)> {
     let MediaSource::Bytes(bytes) = &media.source else {
@@ -258,6 +291,7 @@ fn file<'a>(media: &'a Media, prefix: &str, place: &str) -> Result<(&'a str, Sou
         return Err(invalid(format!("{place}: {kind} is no {}", prefix.trim_end_matches('/'))));
     }
     let format = match subtype {
+        "jpg" => "jpeg",
         "plain" => "txt",
         "markdown" => "md",
         "msword" => "doc",
