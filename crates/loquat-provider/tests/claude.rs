@@ -1,7 +1,8 @@
 //! The formats in which Claude is spoken to: what of a conversation they leave out, word differently or refuse.
 
 use loquat_core::{
-    ChatRequest, ErrorKind, JsonText, Media, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolResult,
+    ChatRequest, ErrorKind, JsonText, Media, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
+    ToolResult,
 };
 use loquat_provider::{ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, Format};
 use serde_json::{Value, json};
@@ -27,6 +28,7 @@ fn texts_of_white_space_are_left_out() {
             vec![Part::Text("\n\n".into()), Part::Refusal("\t".into()), Part::ToolCall(call.clone())],
         ))
         .with_message(Message::tool(ToolResult::new(&call, "5")))
+        .with_tool(Tool::new("f", "", "{}"))
         .with_message(Message::assistant("\n"))
         .with_user(" so? ");
     let body = sent(&ANTHROPIC_MESSAGES, &request, "m");
@@ -240,4 +242,41 @@ fn documents_have_names_that_converse_takes() {
     assert_eq!(seen, expected);
     let formats: Vec<&str> = blocks().filter_map(|block| block["image"]["format"].as_str()).collect();
     assert_eq!(formats, ["jpeg", "jpeg"]);
+}
+
+/// Converse takes calls and results only beside tools, and has no word for tools that may not be called.
+#[test]
+fn without_tools_converse_is_told_of_calls_in_words() {
+    let call = ToolCall::new("c", "f", r#"{"x":1}"#);
+    let asked = request()
+        .with_message(Message::new(
+            Role::Assistant,
+            vec![Part::ToolCall(call.clone()), Part::ToolCall(call.clone())],
+        ))
+        .with_message(Message::tool(ToolResult::new(&call, "5")))
+        .with_message(Message::tool(ToolResult::new(&call, "").with_error()))
+        .with_user("sum up");
+    let mut forbidden = asked.clone().with_tool(Tool::new("f", "", "{}"));
+    forbidden.tool_choice = ToolChoice::None;
+    for request in [&asked, &forbidden] {
+        let body = sent(&BEDROCK_CONVERSE, request, "m");
+        assert_eq!(body["toolConfig"], Value::Null);
+        assert_eq!(
+            body["messages"],
+            json!([
+                {"role": "user", "content": [{"text": "hi"}]},
+                {"role": "assistant", "content": [
+                    {"text": r#"[Called f with {"x":1}]"#},
+                    {"text": r#"[Called f with {"x":1}]"#},
+                ]},
+                {"role": "user", "content": [
+                    {"text": "[Result of f: 5]"},
+                    {"text": "[Error of f: (no output)]"},
+                    {"text": "sum up"},
+                ]},
+            ])
+        );
+    }
+    let body = sent(&BEDROCK_CONVERSE, &asked.with_tool(Tool::new("f", "", "{}")), "m");
+    assert!(body["messages"][1]["content"][0]["toolUse"].is_object(), "{body}");
 }

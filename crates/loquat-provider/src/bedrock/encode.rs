@@ -1,7 +1,10 @@
 //! A request into the body of `POST model/MODEL/converse-stream`, or `…/converse`.
 //!
 //! Left out: a `seed`, which the format does not have; thoughts without their seal and texts of white space alone, which it
-//! refuses. How to think is said where Anthropic's models look for it.
+//! refuses. Where no tool may be called, calls and results of before are said in words: the format takes them as such only beside
+//! tools. How to think is said where Anthropic's models look for it.
+
+use std::borrow::Cow;
 
 use loquat_core::{
     ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, Tool, ToolChoice,
@@ -73,8 +76,13 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     body.finish(&format!("model/{}/{method}", escaped(model)), request)
 }
 
+/// Whether the model may call tools. The format has no word for tools that may not be called.
+fn offers_tools(request: &ChatRequest) -> bool {
+    !request.tools.is_empty() && request.tool_choice != ToolChoice::None
+}
+
 fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
-    if !has_tools(request)? || request.tool_choice == ToolChoice::None {
+    if !has_tools(request)? || !offers_tools(request) {
         return Ok(());
     }
     if request.parallel_tool_calls == Some(false) {
@@ -126,7 +134,7 @@ struct WireMessage<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Block<'a> {
-    Text(&'a str),
+    Text(Cow<'a, str>),
     Image {
         format: &'a str,
         source: Source,
@@ -179,10 +187,11 @@ fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_
     let mut system = Vec::new();
     let mut wire: Vec<WireMessage<'_>> = Vec::new();
     let mut names = Names::default();
+    let in_words = !offers_tools(request);
     for (position, message) in request.messages.iter().enumerate() {
         let role = match message.role {
             Role::System => {
-                blocks(message, position, &mut names, &mut system)?;
+                blocks(message, position, in_words, &mut names, &mut system)?;
                 continue;
             }
             Role::User | Role::Tool => "user",
@@ -190,7 +199,7 @@ fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_
             _ => return Err(unsupported(format!("messages[{position}].role"), "this role", FORMAT)),
         };
         let mut content = Vec::with_capacity(message.parts.len());
-        blocks(message, position, &mut names, &mut content)?;
+        blocks(message, position, in_words, &mut names, &mut content)?;
         if request.cache.is_marked(position) && !content.is_empty() {
             content.push(POINT);
         }
@@ -206,6 +215,7 @@ fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_
 fn blocks<'a>(
     message: &'a Message,
     position: usize,
+    in_words: bool,
     names: &mut Names,
     into: &mut Vec<Block<'a>>,
 ) -> Result<()> {
@@ -213,7 +223,7 @@ fn blocks<'a>(
         let place = || format!("messages[{position}].parts[{number}]");
         into.push(match (message.role, part) {
             (_, Part::Text(text) | Part::Refusal(text)) if text.trim().is_empty() => continue,
-            (_, Part::Text(text)) | (Role::Assistant, Part::Refusal(text)) => Block::Text(text),
+            (_, Part::Text(text)) | (Role::Assistant, Part::Refusal(text)) => Block::Text(text.into()),
             (Role::User | Role::Assistant, Part::Image(media)) => {
                 let (format, source) = file(media, "image/", &place())?;
                 Block::Image { format, source }
@@ -221,6 +231,14 @@ fn blocks<'a>(
             (Role::User, Part::File(media)) => {
                 let (format, source) = file(media, "", &place())?;
                 Block::Document { format, name: names.next(media.name.as_deref()), source }
+            }
+            (Role::User | Role::Tool, Part::ToolResult(result)) if in_words => {
+                let what = if result.is_error { "Error" } else { "Result" };
+                Block::Text(format!("[{what} of {}: {}]", result.name, said(&result.content)).into())
+            }
+            (Role::Assistant, Part::ToolCall(call)) if in_words => {
+                let arguments = arguments(&call.arguments, &place())?;
+                Block::Text(format!("[Called {} with {}]", call.name, arguments.get()).into())
             }
             (Role::User | Role::Tool, Part::ToolResult(result)) => Block::ToolResult {
                 tool_use_id: &result.call_id,
