@@ -146,9 +146,11 @@ pub struct ChatRequest {
     pub stop: Vec<String>,
     /// Makes sampling repeatable, where the provider can.
     pub seed: Option<u64>,
-    /// How hard to think: `low`, `medium`, `high`, or a provider's own word.
+    /// How hard to think: `low`, `medium`, `high`, or a provider's own word; `none` for not at all. Models of Claude's that
+    /// count a budget instead get one of that size, and those that cannot stop thinking the least effort.
     pub reasoning_effort: Option<String>,
-    /// Tokens the model may spend on thinking, where the provider counts them.
+    /// Tokens the model may spend on thinking, where the provider counts them; 0 for not at all. Claude's models since 4.6
+    /// take no number: they get an effort of that size.
     pub reasoning_budget_tokens: Option<u32>,
     /// How many alternatives; `None` for one.
     pub choices: Option<u32>,

@@ -195,6 +195,11 @@ pub(crate) fn arguments<'a>(text: &'a str, place: &str) -> Result<&'a RawValue> 
     }
 }
 
+/// A tool's result where a format takes none that says nothing.
+pub(crate) fn said(content: &str) -> &str {
+    if content.trim().is_empty() { "(no output)" } else { content }
+}
+
 /// The media type, which bytes need; guessed for pictures whose first bytes are unmistakable.
 pub(crate) fn media_type<'a>(media: &'a Media, place: &str) -> Result<&'a str> {
     if !media.media_type.is_empty() {

@@ -44,6 +44,7 @@ mod openai;
 mod responses;
 
 mod calls;
+mod claude;
 mod closed;
 mod decoder;
 mod encode;

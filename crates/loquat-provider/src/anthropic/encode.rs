@@ -2,7 +2,7 @@
 //!
 //! System messages go to the top-level `system`, wherever in the conversation they stood. Results of tools and the
 //! user's words that follow them are one message, as the format demands. Left out: a `seed`, which the format does not
-//! have; thoughts without Anthropic's signature, which it refuses; empty texts, which it refuses likewise.
+//! have; thoughts without Anthropic's signature, which it refuses; texts of white space alone, which it refuses likewise.
 
 use std::borrow::Cow;
 
@@ -11,14 +11,15 @@ use loquat_core::{
     ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
 };
 use serde::Serialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 
-use super::{AnthropicMessages, AnthropicPlace, decode::OPAQUE};
+use super::{AnthropicMessages, AnthropicPlace, decode::OPAQUE, schema::fitted};
 use crate::{
     Encoded,
+    claude::thinking,
     encode::{
         Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
-        one_choice, parameters, path_segment, unsupported,
+        one_choice, parameters, path_segment, said, unsupported,
     },
     seal::Family,
 };
@@ -26,7 +27,7 @@ use crate::{
 pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("anthropic-version");
 pub(super) const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
-const FORMAT: &str = "the Anthropic Messages format";
+pub(super) const FORMAT: &str = "the Anthropic Messages format";
 
 pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &str) -> Result<Encoded> {
     check(request, model)?;
@@ -38,10 +39,10 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
         AnthropicPlace::Bedrock => body.set("anthropic_version", "bedrock-2023-05-31")?,
         AnthropicPlace::Vertex => body.set("anthropic_version", "vertex-2023-10-16")?,
     }
-    let budget = request.reasoning_budget_tokens.filter(|budget| *budget > 0);
+    let thinking = thinking(request, model);
     let max_tokens = request
         .max_output_tokens
-        .unwrap_or_else(|| format.default_max_tokens.saturating_add(budget.unwrap_or(0)));
+        .unwrap_or_else(|| format.default_max_tokens.saturating_add(thinking.tokens));
     body.set("max_tokens", max_tokens)?;
     let (mut system, mut messages) = messages(request)?;
     if request.cache.keep {
@@ -57,20 +58,16 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
     }
     body.set("messages", messages)?;
     set_tools(&mut body, request)?;
-    match request.reasoning_budget_tokens {
-        Some(0) => body.set("thinking", json!({"type": "disabled"}))?,
-        Some(budget) => body.set("thinking", Thinking { kind: "enabled", budget_tokens: budget })?,
-        None => {}
-    }
+    body.set_some("thinking", thinking.mode)?;
     let output_format = match &request.response_format {
         ResponseFormat::Text => None,
         ResponseFormat::JsonSchema { schema, .. } => {
             let schema = checked(schema, || "response_format.schema".to_owned())?;
-            Some(OutputFormat { kind: "json_schema", schema })
+            Some(OutputFormat { kind: "json_schema", schema: fitted(schema)? })
         }
         _ => return Err(unsupported("response_format", "JSON without a schema", FORMAT)),
     };
-    let effort = request.reasoning_effort.as_deref();
+    let effort = thinking.effort;
     if output_format.is_some() || effort.is_some() {
         body.set("output_config", OutputConfig { effort, format: output_format })?;
     }
@@ -102,25 +99,18 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
 }
 
 #[derive(Serialize)]
-struct Thinking {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    budget_tokens: u32,
-}
-
-#[derive(Serialize)]
 struct OutputConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     effort: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<OutputFormat<'a>>,
+    format: Option<OutputFormat>,
 }
 
 #[derive(Serialize)]
-struct OutputFormat<'a> {
+struct OutputFormat {
     #[serde(rename = "type")]
     kind: &'static str,
-    schema: &'a RawValue,
+    schema: Box<RawValue>,
 }
 
 #[derive(Serialize)]
@@ -255,8 +245,8 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
     for (number, part) in message.parts.iter().enumerate() {
         let place = || format!("messages[{position}].parts[{number}]");
         let block = match (message.role, part) {
-            (_, Part::Text(text)) if text.is_empty() => continue,
-            (_, Part::Text(text)) => Block::Text { text },
+            (_, Part::Text(text) | Part::Refusal(text)) if text.trim().is_empty() => continue,
+            (_, Part::Text(text)) | (Role::Assistant, Part::Refusal(text)) => Block::Text { text },
             (Role::User, Part::Image(media)) => Block::Image { source: image(media, &place())? },
             (Role::User, Part::File(media)) => {
                 Block::Document { source: document(media, &place())?, title: media.name.as_deref() }
@@ -278,8 +268,6 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
                 Block::Opaque(checked(&opaque.json, place)?)
             }
             (Role::Assistant, Part::Opaque(_)) => continue,
-            (Role::Assistant, Part::Refusal(text)) if text.is_empty() => continue,
-            (Role::Assistant, Part::Refusal(text)) => Block::Text { text },
             _ => return Err(unsupported(place(), "such a part in a message of this role", FORMAT)),
         };
         into.push(block);
@@ -305,7 +293,9 @@ fn mark(block: Option<&mut Block<'_>>, long: bool) -> Result<()> {
 
 fn tool_result(result: &ToolResult) -> Block<'_> {
     let tool_use_id = call_id(&result.call_id);
-    Block::ToolResult { tool_use_id, content: &result.content, is_error: result.is_error }
+    // Of an error there must be something.
+    let content = if result.is_error { said(&result.content) } else { &result.content };
+    Block::ToolResult { tool_use_id, content, is_error: result.is_error }
 }
 
 /// A call's name as the format takes it, `^[a-zA-Z0-9_-]+$`: others' names have dots and colons in them.

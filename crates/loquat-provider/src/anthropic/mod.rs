@@ -5,6 +5,7 @@
 
 mod decode;
 mod encode;
+mod schema;
 
 use std::time::SystemTime;
 
@@ -23,7 +24,8 @@ pub struct AnthropicMessages {
     /// See [`Format::name`].
     pub name: &'static str,
     /// `max_tokens` for requests that say nothing, as the format demands one: 8,192, which every model still served
-    /// accepts. With a thinking budget it is added to the budget, which counts against it.
+    /// accepts. What the model may spend on thinking counts against it and is added to it: the request's budget, or what
+    /// stands for its effort (`low` 1,024, `medium` 4,096, anything else 16,384).
     pub default_max_tokens: u32,
     /// Whose front door it is asked at.
     pub place: AnthropicPlace,

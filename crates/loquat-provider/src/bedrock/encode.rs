@@ -1,7 +1,10 @@
 //! A request into the body of `POST model/MODEL/converse-stream`, or `…/converse`.
 //!
-//! Left out: a `seed`, which the format does not have, and thoughts without their seal, which it refuses. A budget for
-//! thoughts goes where Anthropic's models look for it.
+//! Left out: a `seed`, which the format does not have; thoughts without their seal and texts of white space alone, which it
+//! refuses. Where no tool may be called, calls and results of before are said in words: the format takes them as such only beside
+//! tools. How to think is said where Anthropic's models look for it.
+
+use std::borrow::Cow;
 
 use loquat_core::{
     ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, Tool, ToolChoice,
@@ -11,10 +14,10 @@ use serde_json::{json, value::RawValue};
 
 use super::decode::OPAQUE;
 use crate::{
-    Encoded,
+    Encoded, claude,
     encode::{
         Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
-        one_choice, parameters, unsupported,
+        one_choice, parameters, said, unsupported,
     },
     seal::Family,
 };
@@ -30,8 +33,8 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     if request.response_format != ResponseFormat::Text {
         return Err(unsupported("response_format", "a form of the answer", FORMAT));
     }
-    if request.reasoning_effort.is_some() {
-        return Err(unsupported("reasoning_effort", "an effort (say reasoning_budget_tokens)", FORMAT));
+    if request.reasoning_effort.is_some() && claude::is_other(model) {
+        return Err(unsupported("reasoning_effort", "an effort to this model", FORMAT));
     }
     let mut body = Body::default();
     let (mut system, mut messages) = messages(request)?;
@@ -63,20 +66,24 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
         body.set("inferenceConfig", config.into_raw()?)?;
     }
     set_tools(&mut body, request)?;
-    match request.reasoning_budget_tokens {
-        None => {}
-        Some(0) => body.set("additionalModelRequestFields", json!({"thinking": {"type": "disabled"}}))?,
-        Some(budget) => body.set(
-            "additionalModelRequestFields",
-            json!({"thinking": {"type": "enabled", "budget_tokens": budget}}),
-        )?,
+    let thinking = claude::thinking(request, model);
+    let mut fields = Body::default();
+    fields.set_some("thinking", thinking.mode)?;
+    fields.set_some("output_config", thinking.effort.map(|effort| json!({"effort": effort})))?;
+    if !fields.is_empty() {
+        body.set("additionalModelRequestFields", fields.into_raw()?)?;
     }
     let method = if request.stream { "converse-stream" } else { "converse" };
     body.finish(&format!("model/{}/{method}", escaped(model)), request)
 }
 
+/// Whether the model may call tools. The format has no word for tools that may not be called.
+fn offers_tools(request: &ChatRequest) -> bool {
+    !request.tools.is_empty() && request.tool_choice != ToolChoice::None
+}
+
 fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
-    if !has_tools(request)? || request.tool_choice == ToolChoice::None {
+    if !has_tools(request)? || !offers_tools(request) {
         return Ok(());
     }
     if request.parallel_tool_calls == Some(false) {
@@ -128,14 +135,14 @@ struct WireMessage<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Block<'a> {
-    Text(&'a str),
+    Text(Cow<'a, str>),
     Image {
         format: &'a str,
         source: Source,
     },
     Document {
         format: &'a str,
-        name: &'a str,
+        name: String,
         source: Source,
     },
     #[serde(rename_all = "camelCase")]
@@ -180,10 +187,12 @@ enum Thought<'a> {
 fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_>>)> {
     let mut system = Vec::new();
     let mut wire: Vec<WireMessage<'_>> = Vec::new();
+    let mut names = Names::default();
+    let in_words = !offers_tools(request);
     for (position, message) in request.messages.iter().enumerate() {
         let role = match message.role {
             Role::System => {
-                blocks(message, position, &mut system)?;
+                blocks(message, position, in_words, &mut names, &mut system)?;
                 continue;
             }
             Role::User | Role::Tool => "user",
@@ -191,7 +200,7 @@ fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_
             _ => return Err(unsupported(format!("messages[{position}].role"), "this role", FORMAT)),
         };
         let mut content = Vec::with_capacity(message.parts.len());
-        blocks(message, position, &mut content)?;
+        blocks(message, position, in_words, &mut names, &mut content)?;
         if request.cache.is_marked(position) && !content.is_empty() {
             content.push(POINT);
         }
@@ -204,23 +213,37 @@ fn messages(request: &ChatRequest) -> Result<(Vec<Block<'_>>, Vec<WireMessage<'_
     Ok((system, wire))
 }
 
-fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) -> Result<()> {
+fn blocks<'a>(
+    message: &'a Message,
+    position: usize,
+    in_words: bool,
+    names: &mut Names,
+    into: &mut Vec<Block<'a>>,
+) -> Result<()> {
     for (number, part) in message.parts.iter().enumerate() {
         let place = || format!("messages[{position}].parts[{number}]");
         into.push(match (message.role, part) {
-            (_, Part::Text(text) | Part::Refusal(text)) if text.is_empty() => continue,
-            (_, Part::Text(text)) | (Role::Assistant, Part::Refusal(text)) => Block::Text(text),
+            (_, Part::Text(text) | Part::Refusal(text)) if text.trim().is_empty() => continue,
+            (_, Part::Text(text)) | (Role::Assistant, Part::Refusal(text)) => Block::Text(text.into()),
             (Role::User | Role::Assistant, Part::Image(media)) => {
                 let (format, source) = file(media, "image/", &place())?;
                 Block::Image { format, source }
             }
             (Role::User, Part::File(media)) => {
                 let (format, source) = file(media, "", &place())?;
-                Block::Document { format, name: media.name.as_deref().unwrap_or("file"), source }
+                Block::Document { format, name: names.next(media.name.as_deref()), source }
+            }
+            (Role::User | Role::Tool, Part::ToolResult(result)) if in_words => {
+                let what = if result.is_error { "Error" } else { "Result" };
+                Block::Text(format!("[{what} of {}: {}]", result.name, said(&result.content)).into())
+            }
+            (Role::Assistant, Part::ToolCall(call)) if in_words => {
+                let arguments = arguments(&call.arguments, &place())?;
+                Block::Text(format!("[Called {} with {}]", call.name, arguments.get()).into())
             }
             (Role::User | Role::Tool, Part::ToolResult(result)) => Block::ToolResult {
                 tool_use_id: &result.call_id,
-                content: [ResultText { text: &result.content }],
+                content: [ResultText { text: said(&result.content) }],
                 status: result.is_error.then_some("error"),
             },
             (Role::Assistant, Part::ToolCall(call)) => Block::ToolUse {
@@ -245,6 +268,33 @@ fn blocks<'a>(message: &'a Message, position: usize, into: &mut Vec<Block<'a>>) 
     Ok(())
 }
 
+/// The names that documents have had.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl Names {
+    /// What is left of a name in letters, digits, single spaces, hyphens and brackets, which is all that there may be, with a
+    /// number where another document of the conversation has it already.
+    fn next(&mut self, name: Option<&str>) -> String {
+        // As many as the format takes, less the number.
+        const MAX_LEN: usize = 190;
+        let name = name.unwrap_or_default();
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let is_fit = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '(' | ')' | '[' | ']');
+        let kept: String = stem.chars().map(|c| if is_fit(&c) { c } else { ' ' }).take(MAX_LEN).collect();
+        let words: Vec<&str> = kept.split_whitespace().collect();
+        let base = if words.is_empty() { "file".to_owned() } else { words.join(" ") };
+        let mut name = base.clone();
+        let mut number = 2_u32;
+        while self.0.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+            name = format!("{base} {number}");
+            number += 1;
+        }
+        self.0.push(name.clone());
+        name
+    }
+}
+
 /// The format's own name for a file's kind, and its bytes.
 fn file<'a>(media: &'a Media, prefix: &str, place: &str) -> Result<(&'a str, Source)> {
     let MediaSource::Bytes(bytes) = &media.source else {
@@ -256,6 +306,7 @@ fn file<'a>(media: &'a Media, prefix: &str, place: &str) -> Result<(&'a str, Sou
         return Err(invalid(format!("{place}: {kind} is no {}", prefix.trim_end_matches('/'))));
     }
     let format = match subtype {
+        "jpg" => "jpeg",
         "plain" => "txt",
         "markdown" => "md",
         "msword" => "doc",

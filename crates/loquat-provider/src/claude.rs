@@ -1,0 +1,205 @@
+//! How Claude is told to think. Which of the ways a model takes goes by its name:
+//!
+//! | models | to think | not to think |
+//! |---|---|---|
+//! | before 3.7 | cannot: nothing is said | nothing is said |
+//! | 3.7 to 4.5 | `enabled`, with a budget | nothing is said |
+//! | 4.6 to 4.8 | `adaptive`, with an effort | nothing is said |
+//! | Opus 5, Sonnet 5, Haiku 5 and 5.5 | `adaptive`, with an effort | `disabled` |
+//! | Sonnet 5.5 | `adaptive`, with an effort | `between_tools` |
+//! | Opus 5.5, Fable, Mythos, every later and every unknown one | `adaptive`, with an effort | cannot be told: the effort `low` |
+//! | other vendors' | `enabled`, with a budget; an effort as it is | `disabled` |
+//!
+//! What a model is not told in its own way is refused, a budget by all since Opus 4.7. An unknown name (an inference profile,
+//! a deployment) is read as the newest model's. Efforts and budgets stand for each other: `low` is 1,024 tokens or a budget up
+//! to 2,048, `medium` 4,096 or a budget up to 8,192, every other word 16,384 and every larger budget `high`. `none`,
+//! `off` and `minimal` are no efforts of Claude's and mean not to think, as a budget of nothing does.
+//!
+//! Follows <https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking>, `…/effort` and the models' migration
+//! guides, as of November 2026.
+
+use loquat_core::ChatRequest;
+use serde::Serialize;
+
+/// What goes out.
+#[derive(Default)]
+pub(crate) struct Thinking<'a> {
+    pub(crate) mode: Option<Mode>,
+    /// The member of `output_config`.
+    pub(crate) effort: Option<&'a str>,
+    /// Tokens the thoughts may take, which a limit for the whole answer has to have besides.
+    pub(crate) tokens: u32,
+}
+
+/// The member `thinking`.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Mode {
+    Enabled {
+        budget_tokens: u32,
+    },
+    /// Since Opus 4.7 thoughts come without their text unless it is asked for.
+    Adaptive {
+        display: &'static str,
+    },
+    Disabled,
+    BetweenTools,
+}
+
+/// How the request's wishes are said to that model.
+pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a> {
+    let effort = request.reasoning_effort.as_deref();
+    let budget = request.reasoning_budget_tokens;
+    let kind = Kind::of(model);
+    if budget == Some(0) || matches!(effort, Some("none" | "minimal" | "off")) {
+        let (mode, effort) = match kind {
+            Kind::Thoughtless | Kind::Budget | Kind::Adaptive { off: Off::Silence, .. } => (None, None),
+            Kind::Adaptive { off: Off::Disabled, .. } | Kind::Other => (Some(Mode::Disabled), None),
+            Kind::Adaptive { off: Off::BetweenTools, .. } => (Some(Mode::BetweenTools), None),
+            Kind::Adaptive { off: Off::Never, .. } => (None, Some("low")),
+        };
+        return Thinking { mode, effort, tokens: 0 };
+    }
+    let tokens = match (budget, effort) {
+        (Some(budget), _) => budget,
+        (None, Some("low")) => 1024,
+        (None, Some("medium")) => 4096,
+        (None, Some(_)) => 16_384,
+        (None, None) => return Thinking::default(),
+    };
+    match kind {
+        Kind::Thoughtless => Thinking::default(),
+        Kind::Budget => {
+            // A budget must be smaller than the limit of the whole answer. One that nobody named leaves half of that for
+            // words, or is none at all where that is less than the smallest there is.
+            let most =
+                request.max_output_tokens.filter(|_| budget.is_none()).map_or(u32::MAX, |most| most / 2);
+            let tokens = tokens.min(most);
+            if budget.is_none() && tokens < 1024 {
+                return Thinking::default();
+            }
+            Thinking { mode: Some(Mode::Enabled { budget_tokens: tokens }), effort: None, tokens }
+        }
+        Kind::Adaptive { knows_xhigh, .. } => {
+            let effort = match effort {
+                Some("xhigh") if !knows_xhigh => "high",
+                Some(word) => word,
+                None if tokens <= 2048 => "low",
+                None if tokens <= 8192 => "medium",
+                None => "high",
+            };
+            Thinking { mode: Some(Mode::Adaptive { display: "summarized" }), effort: Some(effort), tokens }
+        }
+        Kind::Other => Thinking {
+            mode: budget.map(|budget_tokens| Mode::Enabled { budget_tokens }),
+            effort,
+            tokens: budget.unwrap_or(0),
+        },
+    }
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Thoughtless,
+    Budget,
+    Adaptive { knows_xhigh: bool, off: Off },
+    Other,
+}
+
+/// How such a model is told not to think.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Off {
+    /// It does not unless told to.
+    Silence,
+    Disabled,
+    BetweenTools,
+    Never,
+}
+
+/// Whether the model is known to be no Claude.
+pub(crate) fn is_other(model: &str) -> bool {
+    Kind::of(model) == Kind::Other
+}
+
+impl Kind {
+    fn of(model: &str) -> Self {
+        let newest = Self::Adaptive { knows_xhigh: true, off: Off::Never };
+        let model = model.to_ascii_lowercase();
+        let Some((_, name)) = model.split_once("claude") else {
+            let is_other = |word: &str| OTHERS.iter().any(|other| word.starts_with(other));
+            return if words(&model).any(is_other) { Self::Other } else { newest };
+        };
+        let Some(version) = version(name) else { return newest };
+        let family = ["opus", "sonnet", "haiku"].into_iter().find(|family| name.contains(family));
+        match (family, version) {
+            _ if version < (3, 7) => Self::Thoughtless,
+            _ if version < (4, 6) => Self::Budget,
+            (_, (4, minor)) => Self::Adaptive { knows_xhigh: minor > 6, off: Off::Silence },
+            (Some("opus" | "sonnet"), (5, 0)) | (Some("haiku"), (5, _)) => {
+                Self::Adaptive { knows_xhigh: true, off: Off::Disabled }
+            }
+            (Some("sonnet"), (5, 5)) => Self::Adaptive { knows_xhigh: true, off: Off::BetweenTools },
+            _ => newest,
+        }
+    }
+}
+
+/// How names of models begin that others offer in these formats.
+const OTHERS: [&str; 16] = [
+    "ai21", "amazon", "cohere", "deepseek", "gemma", "glm", "gpt", "kimi", "llama", "mimo", "minimax",
+    "mistral", "nova", "nvidia", "qwen", "writer",
+];
+
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    name.split(|c: char| !c.is_ascii_alphanumeric())
+}
+
+/// The first number and the one right after it: `-opus-4-6-v1`, `-3-7-sonnet-20250219`, `-sonnet-4@20250514`, `/opus-4.8`.
+fn version(name: &str) -> Option<(u32, u32)> {
+    // What is longer is a date.
+    let number = |word: &str| word.parse().ok().filter(|_| word.len() <= 2);
+    let mut words = words(name).skip_while(|word| number(word).is_none());
+    let major = number(words.next()?)?;
+    Some((major, words.next().and_then(number).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_all_doors() {
+        let adaptive = |knows_xhigh, off| Kind::Adaptive { knows_xhigh, off };
+        let newest = adaptive(true, Off::Never);
+        for (name, expected) in [
+            ("anthropic.claude-3-5-sonnet-20241022-v2:0", Kind::Thoughtless),
+            ("anthropic.claude-v2:1", Kind::Thoughtless),
+            ("claude-3-7-sonnet-20250219", Kind::Budget),
+            ("claude-sonnet-4@20250514", Kind::Budget),
+            ("claude-opus-4-20250514", Kind::Budget),
+            ("us.anthropic.claude-haiku-4-5-20251001-v1:0", Kind::Budget),
+            ("anthropic/claude-opus-4.5", Kind::Budget),
+            ("global.anthropic.claude-opus-4-6-v1", adaptive(false, Off::Silence)),
+            ("claude-sonnet-4-6", adaptive(false, Off::Silence)),
+            ("claude-opus-4-7", adaptive(true, Off::Silence)),
+            ("Claude-Opus-4.8", adaptive(true, Off::Silence)),
+            ("claude-opus-5", adaptive(true, Off::Disabled)),
+            ("claude-sonnet-5-20260630", adaptive(true, Off::Disabled)),
+            ("claude-haiku-5-5", adaptive(true, Off::Disabled)),
+            ("claude-sonnet-5-5", adaptive(true, Off::BetweenTools)),
+            ("claude-opus-5-5", newest),
+            ("claude-sonnet-6", newest),
+            ("claude-fable-5", newest),
+            ("anthropic.claude-mythos-preview", newest),
+            ("claude-opus-latest", newest),
+            ("arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1b2", newest),
+            ("m", newest),
+            ("us.amazon.nova-pro-v1:0", Kind::Other),
+            ("deepseek-chat", Kind::Other),
+            ("zai-org/GLM-4.6", Kind::Other),
+        ] {
+            assert_eq!(Kind::of(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The formats in which Claude is spoken to: what of a conversation they leave out, word differently or refuse.
+
+use loquat_core::{
+    ChatRequest, ErrorKind, JsonText, Media, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
+    ToolResult,
+};
+use loquat_provider::{ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, Format};
+use serde_json::{Value, json};
+
+fn request() -> ChatRequest {
+    ChatRequest::new("").with_user("hi")
+}
+
+/// The body for that model.
+fn sent(format: &dyn Format, request: &ChatRequest, model: &str) -> Value {
+    let encoded = format.encode(request, model).expect("can be said");
+    serde_json::from_slice(&encoded.body).expect("JSON")
+}
+
+/// Both refuse a conversation with such a text in it, for ever after; models say them between thoughts and a call.
+#[test]
+fn texts_of_white_space_are_left_out() {
+    let call = ToolCall::new("c", "f", "{}");
+    let request = request()
+        .with_system(" ")
+        .with_message(Message::new(
+            Role::Assistant,
+            vec![Part::Text("\n\n".into()), Part::Refusal("\t".into()), Part::ToolCall(call.clone())],
+        ))
+        .with_message(Message::tool(ToolResult::new(&call, "5")))
+        .with_tool(Tool::new("f", "", "{}"))
+        .with_message(Message::assistant("\n"))
+        .with_user(" so? ");
+    let body = sent(&ANTHROPIC_MESSAGES, &request, "m");
+    assert_eq!(body["system"], Value::Null);
+    assert_eq!(
+        body["messages"],
+        json!([
+            {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "c", "content": "5"},
+                {"type": "text", "text": " so? "},
+            ]},
+        ])
+    );
+    let body = sent(&BEDROCK_CONVERSE, &request, "m");
+    assert_eq!(body["system"], Value::Null);
+    assert_eq!(
+        body["messages"],
+        json!([
+            {"role": "user", "content": [{"text": "hi"}]},
+            {"role": "assistant", "content": [{"toolUse": {"toolUseId": "c", "name": "f", "input": {}}}]},
+            {"role": "user", "content": [
+                {"toolResult": {"toolUseId": "c", "content": [{"text": "5"}]}},
+                {"text": " so? "},
+            ]},
+        ])
+    );
+}
+
+/// Each generation in its own way: a budget is refused by all since Opus 4.7, an effort by those before Opus 4.5, an end of
+/// thinking by Opus 5.5. The words that are no efforts of Claude's are never sent.
+#[test]
+fn each_model_is_told_to_think_in_its_own_way() {
+    let adaptive = json!({"type": "adaptive", "display": "summarized"});
+    let enabled = |budget: u32| json!({"type": "enabled", "budget_tokens": budget});
+    let none = Value::Null;
+    let low = json!("low");
+    for (model, effort, budget, thinking, said, max_tokens) in [
+        ("claude-opus-4-8", Some("medium"), None, &adaptive, json!("medium"), 8192 + 4096),
+        ("claude-opus-4-7", Some("xhigh"), None, &adaptive, json!("xhigh"), 8192 + 16_384),
+        ("claude-sonnet-4-6", Some("xhigh"), None, &adaptive, json!("high"), 8192 + 16_384),
+        ("claude-opus-4-8", None, Some(1000), &adaptive, json!("low"), 9192),
+        ("claude-opus-4-8", None, Some(8000), &adaptive, json!("medium"), 16_192),
+        ("claude-opus-4-8", None, Some(9000), &adaptive, json!("high"), 17_192),
+        ("claude-opus-4-8", Some("max"), Some(9000), &adaptive, json!("max"), 17_192),
+        ("claude-opus-4-8", None, None, &none, none.clone(), 8192),
+        ("claude-opus-4-8", Some("none"), None, &none, none.clone(), 8192),
+        ("claude-opus-5", Some("minimal"), None, &json!({"type": "disabled"}), none.clone(), 8192),
+        ("claude-sonnet-5-5", None, Some(0), &json!({"type": "between_tools"}), none.clone(), 8192),
+        ("claude-opus-5-5", Some("off"), None, &none, low.clone(), 8192),
+        ("claude-fable-5", Some("low"), None, &adaptive, low.clone(), 9216),
+        ("a-deployment", Some("low"), None, &adaptive, low.clone(), 9216),
+        ("claude-haiku-4-5-20251001", Some("low"), None, &enabled(1024), none.clone(), 9216),
+        ("claude-sonnet-4-5", Some("high"), None, &enabled(16_384), none.clone(), 8192 + 16_384),
+        ("claude-sonnet-4-5", None, Some(5000), &enabled(5000), none.clone(), 13_192),
+        ("claude-sonnet-4-5", Some("none"), None, &none, none.clone(), 8192),
+        ("claude-3-5-haiku-20241022", Some("high"), None, &none, none.clone(), 8192),
+        ("deepseek-chat", Some("high"), None, &none, json!("high"), 8192),
+        ("deepseek-chat", None, Some(0), &json!({"type": "disabled"}), none.clone(), 8192),
+    ] {
+        let mut request = request();
+        request.reasoning_effort = effort.map(str::to_owned);
+        request.reasoning_budget_tokens = budget;
+        let body = sent(&ANTHROPIC_MESSAGES, &request, model);
+        let seen = (&body["thinking"], &body["output_config"]["effort"], &body["max_tokens"]);
+        assert_eq!(seen, (thinking, &said, &json!(max_tokens)), "{model} {effort:?} {budget:?}");
+        if !model.starts_with("claude") {
+            continue;
+        }
+        let body = sent(&BEDROCK_CONVERSE, &request, &format!("eu.anthropic.{model}"));
+        let fields = &body["additionalModelRequestFields"];
+        let seen = (&fields["thinking"], &fields["output_config"]["effort"]);
+        assert_eq!(seen, (thinking, &said), "{model} {effort:?} {budget:?}");
+        assert_eq!(fields.is_null(), thinking.is_null() && said.is_null(), "{fields}");
+    }
+}
+
+/// A budget that stands for an effort stays below the caller's limit, which Anthropic demands; one the caller named is theirs.
+#[test]
+fn a_budget_nobody_named_leaves_room_for_words() {
+    let budget = |effort: Option<&str>, budget, most| {
+        let mut request = request().with_max_output_tokens(most);
+        request.reasoning_effort = effort.map(str::to_owned);
+        request.reasoning_budget_tokens = budget;
+        sent(&ANTHROPIC_MESSAGES, &request, "claude-haiku-4-5")["thinking"]["budget_tokens"].clone()
+    };
+    assert_eq!(budget(Some("high"), None, 8000), 4000);
+    assert_eq!(budget(Some("high"), None, 2047), Value::Null);
+    assert_eq!(budget(None, Some(8000), 4000), 8000);
+}
+
+#[test]
+fn no_effort_is_said_to_others_at_converse() {
+    let mut request = request();
+    request.reasoning_effort = Some("high".to_owned());
+    let error = BEDROCK_CONVERSE.encode(&request, "us.amazon.nova-pro-v1:0").expect_err("no place for it");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+/// What Anthropic takes no schema for is refused before anything is sent, which is what makes a caller say it in words.
+#[test]
+fn schemas_are_closed_or_cannot_be_said() {
+    let asked = |schema: &str| {
+        let mut request = request();
+        let schema = JsonText::new(schema);
+        request.response_format = ResponseFormat::JsonSchema { name: "n".into(), schema };
+        ANTHROPIC_MESSAGES
+            .encode(&request, "m")
+            .map(|encoded| String::from_utf8(encoded.body).expect("UTF-8"))
+    };
+    for (schema, expected) in [
+        (
+            r#"{"type":"object","properties":{"z":{"type":"object","properties":{}},"a":{"type":["object","null"],"properties":{"x":{"type":"string","format":"uuid"}}}},"required":["z"]}"#,
+            r#"{"type":"object","properties":{"z":{"type":"object","properties":{},"additionalProperties":false},"a":{"type":["object","null"],"properties":{"x":{"type":"string","format":"uuid"}},"additionalProperties":false}},"required":["z"],"additionalProperties":false}"#,
+        ),
+        (
+            r##"{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"enum":["minimum"],"description":"d"}},"anyOf":[{"$ref":"#/$defs/a"},{"type":"array","items":{"$ref":"#/$defs/b"},"minItems":1}]}"##,
+            r##"{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"enum":["minimum"],"description":"d"}},"anyOf":[{"$ref":"#/$defs/a"},{"type":"array","items":{"$ref":"#/$defs/b"},"minItems":1}]}"##,
+        ),
+    ] {
+        let body = asked(schema).expect("can be said");
+        assert!(body.contains(&format!(r#""schema":{expected}}}"#)), "{body}");
+    }
+    let deep = format!("{}{{\"type\":\"null\"}}{}", "{\"items\":".repeat(500), "}".repeat(500));
+    for schema in [
+        // A map, any value, a set, a tuple, an array of three, a `char`, a bound, a tree.
+        r#"{"type":"object","additionalProperties":{"type":"number"}}"#,
+        r#"{"type":"object"}"#,
+        r#"{"type":"object","properties":{"any":true}}"#,
+        r#"{"type":"object","properties":{"any":{"description":"d"}}}"#,
+        r#"{"type":"array","uniqueItems":true,"items":{"type":"string"}}"#,
+        r#"{"type":"array","prefixItems":[{"type":"string"}],"minItems":1}"#,
+        r#"{"type":"array","items":{"type":"number"},"minItems":3}"#,
+        r#"{"type":"string","minLength":1,"maxLength":1}"#,
+        r#"{"type":"integer","minimum":1}"#,
+        r#"{"type":"string","format":"regex"}"#,
+        r##"{"$defs":{"a":{"type":"array","items":{"$ref":"#/$defs/b"}},"b":{"anyOf":[{"$ref":"#/$defs/a"}]}},"$ref":"#/$defs/a"}"##,
+        r##"{"type":"object","properties":{"next":{"$ref":"#"}}}"##,
+        r#"{"$ref":"https://example.org/schema"}"#,
+        &deep,
+    ] {
+        let error = asked(schema).expect_err("cannot be said");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{schema}: {error}");
+    }
+}
+
+/// An error of nothing is refused by Anthropic, any result of nothing by Converse, in every turn from then on.
+#[test]
+fn results_of_nothing_say_so() {
+    for (content, is_error, anthropic, bedrock) in [
+        ("", true, "(no output)", "(no output)"),
+        (" ", true, "(no output)", "(no output)"),
+        ("", false, "", "(no output)"),
+        ("5", true, "5", "5"),
+    ] {
+        let call = ToolCall::new("c", "f", "{}");
+        let mut result = ToolResult::new(&call, content);
+        result.is_error = is_error;
+        let request = request()
+            .with_tool(Tool::new("f", "", "{}"))
+            .with_message(Message::new(Role::Assistant, vec![Part::ToolCall(call)]))
+            .with_message(Message::tool(result));
+        let body = sent(&ANTHROPIC_MESSAGES, &request, "m");
+        assert_eq!(body["messages"][2]["content"][0]["content"], anthropic);
+        let body = sent(&BEDROCK_CONVERSE, &request, "m");
+        assert_eq!(body["messages"][2]["content"][0]["toolResult"]["content"], json!([{"text": bedrock}]));
+    }
+}
+
+/// Converse refuses a document with a dot in its name, and two of one name anywhere in the conversation.
+#[test]
+fn documents_have_names_that_converse_takes() {
+    let names = [
+        Some("a.pdf"),
+        Some("A.txt"),
+        None,
+        Some("分期.pdf"),
+        Some("  my_own  [first]   (draft) - v1.2.pdf"),
+        Some(".pdf"),
+    ];
+    let file = |name: &Option<&str>| {
+        let mut media = Media::bytes("application/pdf", *b"%PDF-1.7");
+        media.name = name.map(str::to_owned);
+        Part::File(media)
+    };
+    let mut request = request();
+    let (first, rest) = names.split_at(2);
+    for some in [first, rest] {
+        request.messages.push(Message::new(Role::User, some.iter().map(file).collect()));
+        request.messages.push(Message::assistant("yes"));
+    }
+    let long = "x".repeat(500);
+    request.messages.push(Message::new(Role::User, vec![file(&Some(&long)), file(&Some(&long))]));
+    request.messages.push(Message::new(
+        Role::User,
+        vec![Part::Image(Media::bytes("image/jpg", [1])), Part::Image(Media::bytes("image/jpeg", [1]))],
+    ));
+    let body = sent(&BEDROCK_CONVERSE, &request, "m");
+    let blocks = || {
+        body["messages"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .flat_map(|message| message["content"].as_array().expect("a list"))
+    };
+    let seen: Vec<&str> = blocks().filter_map(|block| block["document"]["name"].as_str()).collect();
+    let cut = "x".repeat(190);
+    let expected =
+        ["a", "A 2", "file", "file 2", "my own [first] (draft) - v1 2", "file 3", &cut, &format!("{cut} 2")];
+    assert_eq!(seen, expected);
+    let formats: Vec<&str> = blocks().filter_map(|block| block["image"]["format"].as_str()).collect();
+    assert_eq!(formats, ["jpeg", "jpeg"]);
+}
+
+/// Converse takes calls and results only beside tools, and has no word for tools that may not be called.
+#[test]
+fn without_tools_converse_is_told_of_calls_in_words() {
+    let call = ToolCall::new("c", "f", r#"{"x":1}"#);
+    let asked = request()
+        .with_message(Message::new(
+            Role::Assistant,
+            vec![Part::ToolCall(call.clone()), Part::ToolCall(call.clone())],
+        ))
+        .with_message(Message::tool(ToolResult::new(&call, "5")))
+        .with_message(Message::tool(ToolResult::new(&call, "").with_error()))
+        .with_user("sum up");
+    let mut forbidden = asked.clone().with_tool(Tool::new("f", "", "{}"));
+    forbidden.tool_choice = ToolChoice::None;
+    for request in [&asked, &forbidden] {
+        let body = sent(&BEDROCK_CONVERSE, request, "m");
+        assert_eq!(body["toolConfig"], Value::Null);
+        assert_eq!(
+            body["messages"],
+            json!([
+                {"role": "user", "content": [{"text": "hi"}]},
+                {"role": "assistant", "content": [
+                    {"text": r#"[Called f with {"x":1}]"#},
+                    {"text": r#"[Called f with {"x":1}]"#},
+                ]},
+                {"role": "user", "content": [
+                    {"text": "[Result of f: 5]"},
+                    {"text": "[Error of f: (no output)]"},
+                    {"text": "sum up"},
+                ]},
+            ])
+        );
+    }
+    let body = sent(&BEDROCK_CONVERSE, &asked.with_tool(Tool::new("f", "", "{}")), "m");
+    assert!(body["messages"][1]["content"][0]["toolUse"].is_object(), "{body}");
+}
