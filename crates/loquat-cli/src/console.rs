@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     env,
     error::Error as _,
+    fmt,
     io::{self, IsTerminal as _, Write as _},
 };
 
@@ -136,18 +137,39 @@ pub(crate) fn causes(error: &Error) -> Vec<String> {
     said
 }
 
-/// Writes a command's whole output to stdout. A reader that went away has what it wanted.
+/// Writes to stdout.
 ///
 /// # Errors
-/// [`ErrorKind::Local`] where it cannot be written.
+/// [`ErrorKind::Local`] where it cannot be written. That the reader went away is such an error, too, so that no command goes on
+/// for nobody; the program tells it by [`is_reader_gone`] and ends well, since the reader has what it wanted.
 pub(crate) fn write_out(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::new(ErrorKind::Local, "cannot write to stdout").with_source(cause))
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|cause| {
+        let error = Error::new(ErrorKind::Local, "cannot write to stdout");
+        if cause.kind() == io::ErrorKind::BrokenPipe {
+            error.with_source(ReaderGone)
+        } else {
+            error.with_source(cause)
         }
-        _ => Ok(()),
+    })
+}
+
+/// The cause of an error of [`write_out`]: a type of its own, because a server's connection may be a broken pipe as well.
+#[derive(Debug)]
+struct ReaderGone;
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("its reader went away")
     }
+}
+
+impl std::error::Error for ReaderGone {}
+
+/// Whether nothing is wrong but that nobody reads stdout any more.
+pub(crate) fn is_reader_gone(error: &Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<ReaderGone>())
 }
 
 /// Writes to stderr; a stderr that cannot be written to leaves nobody to tell.

@@ -39,7 +39,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use loquat::{Error, ErrorKind, Result};
 
-use console::Console;
+use console::{Console, is_reader_gone};
 use exit::{EXIT_CODES, Exit};
 
 const EXAMPLES: &str = "\
@@ -105,6 +105,9 @@ fn main() -> ExitCode {
         Command::Completions(args) => completions::run(args, Cli::command()),
     };
     exit.unwrap_or_else(|error| {
+        if is_reader_gone(&error) {
+            return Exit::Finished;
+        }
         console.error(&error);
         Exit::of(&error)
     })

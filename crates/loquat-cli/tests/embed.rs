@@ -6,7 +6,7 @@ mod support;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use support::{Program, Server, response};
+use support::{Program, Server, after_a_line, response};
 
 /// Gives each text the vector of its length and 0.5.
 fn server() -> Server {
@@ -71,4 +71,14 @@ fn what_is_no_text_is_a_mistake_of_the_callers() {
     assert!(server.received().is_empty());
     let refusing = Server::saying(response("401 Unauthorized", "", r#"{"error":{"message":"no key"}}"#));
     embed(&refusing, &["a"]).run().check(4, "", &["no key"]);
+}
+
+#[test]
+fn a_reader_that_leaves_is_paid_for_no_further() {
+    let server = server();
+    let texts: String = (0..2000).map(|n| format!("{n}\n")).collect();
+    let child = embed(&server, &["--batch", "2"]).stdin(texts);
+    after_a_line(child.spawn()).check(0, "", &[]);
+    // The batch that was read, and those that were asked for before the pipe was closed.
+    assert!(server.received().len() < 500, "{}", server.received().len());
 }
