@@ -11,7 +11,7 @@ use std::{
     process::{Child, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -248,6 +248,40 @@ fn a_conversation_is_kept_and_left() {
     let history = program.home.path().join(".local/share/loquat/chat-history");
     assert!(std::fs::read_to_string(&history).unwrap().contains("hello"));
     assert_eq!(std::fs::metadata(&history).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_retry_that_fails_keeps_what_there_was() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |_, stream| {
+        let answer = match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => openai(&["First answer."]),
+            1 => support::response("400 Bad Request", "", r#"{"error":{"message":"not now"}}"#),
+            2 => openai(&["Second answer."]),
+            _ => openai(&["Third answer."]),
+        };
+        drop(stream.write_all(answer.as_bytes()));
+    });
+    let mut terminal = Terminal::start(&Program::chat(&server, &[]));
+    for (prompt, keys, shown) in [
+        (1, "hello\r", "First answer."),
+        (2, "/retry\r", "[no answer: the earlier one is kept]"),
+        (3, "/retry\r", "Second answer."),
+        (4, "more\r", "Third answer."),
+        (5, "/quit\r", ""),
+    ] {
+        terminal.wait_for_prompt(prompt);
+        terminal.type_in(keys);
+        terminal.wait_for(shown);
+    }
+    assert_eq!(terminal.end().0, Some(0));
+    let said = |n: usize| -> Vec<String> {
+        let request = server.received()[n].json();
+        let messages = request["messages"].as_array().unwrap().iter();
+        messages.map(|message| message["content"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!([said(1), said(2)], [["hello"], ["hello"]]);
+    assert_eq!(said(3), ["hello", "Second answer.", "more"]);
 }
 
 #[test]
