@@ -35,6 +35,15 @@ impl Neutralizer {
     }
 }
 
+/// A whole text of any lines.
+pub(crate) fn text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut neutralizer = Neutralizer::default();
+    neutralizer.push(text, &mut out);
+    neutralizer.finish(&mut out);
+    out
+}
+
 /// A text of one line: line ends and tabs are shown, too, so that nothing can be forged below it.
 pub(crate) fn line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -45,12 +54,8 @@ pub(crate) fn line(text: &str) -> String {
 }
 
 /// A text of several lines, the second and later ones set in, so that none can pass for a line of ours.
-pub(crate) fn paragraph(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut neutralizer = Neutralizer::default();
-    neutralizer.push(text.trim_end(), &mut out);
-    neutralizer.finish(&mut out);
-    out.replace('\n', "\n    ")
+pub(crate) fn paragraph(said: &str) -> String {
+    text(said.trim_end()).replace('\n', "\n    ")
 }
 
 /// Whether a terminal acts on that character, or a reader is misled by it.

@@ -131,6 +131,17 @@ fn a_terminal_is_not_obeying_the_model() {
 }
 
 #[test]
+fn a_terminal_is_not_obeying_what_is_rendered() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.hbs"), "Dear {{x}}\n").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let render = Program::new(["prompt", "render", path, "a", "--set", "x=\u{1b}[31m"]);
+    render.run().check(0, "Dear \u{1b}[31m\n", &[]);
+    let (code, screen) = Terminal::start(&render).end();
+    assert_eq!((code, screen.as_str()), (Some(0), "Dear ␛[31m\r\n"));
+}
+
+#[test]
 fn an_error_of_a_peer_is_not_obeyed_either() {
     let body = "{\"error\":{\"message\":\"no \\u001b[2J way\",\"code\":\"\\u009bx\"}}";
     let server = Server::saying(support::response("400 Bad Request", "", body));

@@ -65,18 +65,16 @@ pub(crate) fn run(args: &SimulateArgs, console: &Console) -> Result<()> {
 
 fn shown(report: &Report) -> String {
     let total: u32 = report.servers.iter().map(|line| line.asked).sum();
-    let width = report.servers.iter().map(|line| line.name.chars().count()).chain([8]).max().unwrap_or(8);
+    let names: Vec<_> = report.servers.iter().map(|line| neutral::line(&line.name)).collect();
+    let width = names.iter().map(|name| name.chars().count()).chain([8]).max().unwrap_or(8);
     let mut text = format!(
         "{:width$}  {:>6}  {:>8}  {:>8}  {:>8}  {:>7}\n",
         "endpoint", "share", "P50", "P95", "P99", "errors"
     );
-    for line in &report.servers {
+    for (name, line) in names.iter().zip(&report.servers) {
         let share = 100.0 * f64::from(line.asked) / f64::from(total.max(1));
         let [p50, p95, p99] = [50.0, 95.0, 99.0].map(|percent| time(Line::percentile(line, percent)));
-        text += &format!(
-            "{:width$}  {share:>5.1}%  {p50:>8}  {p95:>8}  {p99:>8}  {:>7}\n",
-            line.name, line.failed
-        );
+        text += &format!("{name:width$}  {share:>5.1}%  {p50:>8}  {p95:>8}  {p99:>8}  {:>7}\n", line.failed);
     }
     let [p50, p95, p99] = [50.0, 95.0, 99.0].map(|percent| time(report.percentile(percent)));
     text += &format!("{:width$}  {:>6}  {p50:>8}  {p95:>8}  {p99:>8}  {:>7}\n", "callers", "", report.lost);
