@@ -100,7 +100,7 @@ pub(super) struct OutputArgs {
     ///
     /// Types: start, text, reasoning, reasoning_signature, refusal, tool_call, tool_arguments, choice_end, raw, and
     /// always last, exactly once: {"type":"end","ending":"finished"|"truncated"|"failed",…} with the reason and the
-    /// usage, or with the error.
+    /// usage, or with the error. Of a command line that cannot be understood nothing is printed.
     #[arg(long)]
     pub(super) json: bool,
 
