@@ -104,11 +104,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if !grafana.is_ready() {
             say("missing: the Python environment with Grafana's types");
         }
+        let has_modules = modules.as_ref().is_none_or(tools::Modules::is_ready);
+        if !has_modules {
+            say("missing: the official clients for JavaScript");
+        }
         if !has_model {
             say("missing: the model SmolLM2-135M-Instruct");
         }
         let environments = [&venv, &clients, &collector, &grafana];
-        if !missing.is_empty() || !has_model || !environments.iter().all(|one| one.is_ready()) {
+        if !missing.is_empty() || !has_modules || !has_model || !environments.iter().all(|one| one.is_ready())
+        {
             bail!("something is missing; `cargo xtask setup` installs it");
         }
         say("setup: everything is there");
