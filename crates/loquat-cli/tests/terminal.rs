@@ -215,6 +215,27 @@ fn a_second_ctrl_c_ends_a_program_that_is_stuck() {
 }
 
 #[test]
+fn ctrl_c_ends_a_look_that_hangs() {
+    // Until the program hangs up.
+    let server = Server::start(|_, stream| drop(stream.read(&mut [0; 16])));
+    let address = server.address.to_string();
+    for (arguments, code) in [(&["top", &address][..], 0), (&["top", "--once", &address], 130)] {
+        let asked = server.received().len();
+        let child = Program::new(arguments).spawn();
+        wait_until("the question", || server.received().len() > asked);
+        interrupt(&child);
+        let ran = finish(child);
+        assert!(ran.took < Duration::from_secs(3), "{ran:#?}");
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(code), ""), "{ran:#?}");
+    }
+    let terminal = Terminal::start(&Program::new(["top", &address]));
+    wait_until("the question", || server.received().len() > 2);
+    interrupt(&terminal.child);
+    let (code, screen) = terminal.end();
+    assert_eq!((code, screen.as_str()), (Some(0), "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?25h\u{1b}[?1049l"));
+}
+
+#[test]
 fn a_conversation_is_kept_and_left() {
     let server = Server::start(|request, stream| {
         let answer = match request.json()["messages"].as_array().unwrap().len() {
