@@ -58,7 +58,8 @@ pub(crate) fn paragraph(said: &str) -> String {
     text(said.trim_end()).replace('\n', "\n    ")
 }
 
-/// Whether a terminal acts on that character, or a reader is misled by it.
+/// Whether a terminal acts on that character, or a reader is misled by it. The marks U+061C, U+200E and U+200F stay: they stand in
+/// ordinary Arabic and Hebrew, and none turns a whole span of text round.
 pub(crate) fn is_active(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
