@@ -127,7 +127,7 @@ pub(super) struct OutputArgs {
     #[arg(long, value_name = "URL|off")]
     pub(super) otlp: Option<String>,
 
-    /// Print to stderr what the model thinks before it answers [default: only where stderr is a terminal]
+    /// Print to stderr what the model thinks before it answers [default: only where stdout and stderr are terminals]
     #[arg(long, overrides_with = "no_reasoning")]
     pub(super) reasoning: bool,
 
