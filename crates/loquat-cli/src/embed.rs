@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, IsTerminal as _, Read as _},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -15,7 +16,7 @@ use loquat::{
 use serde::Serialize;
 
 use crate::{
-    connect::{Connection, NetworkArgs, ServerArgs},
+    connect::{Connection, NetworkArgs, ServerArgs, seconds},
     console::{Console, write_out},
     exit::{EXIT_CODES, Exit},
     input,
@@ -62,6 +63,10 @@ pub(crate) struct EmbedArgs {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=2048))]
     batch: u16,
 
+    /// Seconds that each request has [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+
     /// Print one JSON object per text: {"index":0,"embedding":[…]}, and with --file its name
     #[arg(long)]
     json: bool,
@@ -106,7 +111,9 @@ pub(crate) fn run(args: &EmbedArgs, console: &Console) -> Result<Exit> {
     let connection = Connection {
         network: &args.network,
         server: &args.server,
-        limits: GenerationLimits::default(),
+        limits: args
+            .timeout
+            .map_or_else(GenerationLimits::default, |limit| GenerationLimits::default().with_total(limit)),
         provider: args.model.split_once(':').map(|(provider, _)| provider),
     };
     let client = connection.client(

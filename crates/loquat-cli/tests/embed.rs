@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use serde_json::{Value, json};
 use support::{Program, Server, after_a_line, response};
@@ -81,4 +81,12 @@ fn a_reader_that_leaves_is_paid_for_no_further() {
     after_a_line(child.spawn()).check(0, "", &[]);
     // The batch that was read, and those that were asked for before the pipe was closed.
     assert!(server.received().len() < 500, "{}", server.received().len());
+}
+
+#[test]
+fn a_server_that_is_silent_is_waited_for_as_long_as_is_said() {
+    // Until the program hangs up.
+    let silent = Server::start(|_, stream| drop(stream.read(&mut [0; 16])));
+    let ran = embed(&silent, &["--timeout", "0.2", "a"]).run();
+    ran.check(5, "", &["hint: `--timeout` changes how long is waited"]);
 }
