@@ -99,3 +99,12 @@ fn no_terminal_obeys_a_name() {
     let ran = Program::new(["route", "simulate", "-"]).stdin(routes).run();
     assert!(ran.stdout.contains("\nfar␛]0;owned␇  "), "{ran:#?}");
 }
+
+#[test]
+fn a_file_without_routes_is_named() {
+    Program::new(["route", "simulate", "-"]).stdin("").run().check(
+        2,
+        "",
+        &["error: -: there is no route in it"],
+    );
+}

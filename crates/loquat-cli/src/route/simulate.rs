@@ -41,12 +41,17 @@ pub(crate) fn run(args: &SimulateArgs, console: &Console) -> Result<()> {
         Some(path) => contents(path)?,
         None => (String::new(), Syntax::Toml),
     };
-    let name =
-        args.script.as_deref().map_or_else(String::new, |path| neutral::line(&path.display().to_string()));
-    let unusable = |error: Error| input::unusable(&name, &error);
+    // Without a script there is nothing but the routes that could be wrong.
+    let unusable = |error: Error| match &args.script {
+        Some(path) => input::unusable(&neutral::line(&path.display().to_string()), &error),
+        None => file.unusable(&error),
+    };
     let config = ScriptConfig::parse(&text, syntax).map_err(unusable)?;
     let table = router.table();
-    let route = config.route.as_deref().or_else(|| table.route_names().next()).unwrap_or_default().to_owned();
+    let route = config.route.as_deref().or_else(|| table.route_names().next());
+    let route = route
+        .ok_or_else(|| file.unusable(&Error::new(ErrorKind::NotConfigured, "there is no route in it")))?;
+    let route = route.to_owned();
     let ours = Ours::new(&router, &route).ok_or_else(|| {
         unusable(Error::new(ErrorKind::NotConfigured, format!("there is no route `{route}`")))
     })?;
