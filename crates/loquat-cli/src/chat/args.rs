@@ -29,6 +29,9 @@ Examples:
 ///
 /// The answer goes to stdout, all else to stderr. Ctrl-C ends the request; a second one ends the program. On a
 /// terminal, control characters in the answer are shown instead of obeyed; into a file or pipe it goes as it came.
+///
+/// What is typed in a conversation is kept for the Up key, in loquat/chat-history below XDG_DATA_HOME (or ~/.local/share),
+/// which its owner alone can read; a line that begins with a space is not.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct ChatArgs {
