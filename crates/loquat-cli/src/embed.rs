@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, IsTerminal as _, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     exit::{EXIT_CODES, Exit},
     input,
     json::to_json,
+    neutral,
 };
 
 const EXAMPLES: &str = "\
@@ -47,7 +48,7 @@ pub(crate) struct EmbedArgs {
     #[arg(short, long, value_name = "MODEL")]
     model: String,
 
-    /// A file that is a text; may be repeated
+    /// A file that is a text, or (-) stdin; may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     file: Vec<PathBuf>,
 
@@ -177,9 +178,13 @@ fn texts(args: &EmbedArgs) -> Result<Vec<String>> {
             .file
             .iter()
             .map(|path| {
-                let shown = path.display().to_string();
-                let opened = fs::File::open(path).map_err(|cause| input::unreadable(&shown, cause))?;
-                let text = bounded(opened, &mut room, &shown)?;
+                let shown = neutral::line(&path.display().to_string());
+                let text = if path == Path::new("-") {
+                    bounded(io::stdin().lock(), &mut room, &shown)?
+                } else {
+                    let opened = fs::File::open(path).map_err(|cause| input::unreadable(&shown, cause))?;
+                    bounded(opened, &mut room, &shown)?
+                };
                 if text.trim().is_empty() {
                     return Err(Error::new(ErrorKind::InvalidRequest, format!("{shown} has no text in it")));
                 }

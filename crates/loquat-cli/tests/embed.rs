@@ -60,6 +60,8 @@ fn files_are_texts_and_named() {
     let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows[0]["file"], a.to_str().unwrap());
     assert_eq!([&rows[0]["embedding"], &rows[1]["embedding"]], [&json!([7.0, 0.5]), &json!([5.0, 0.5])]);
+    let both = ["--file", a.to_str().unwrap(), "--file", "-"];
+    embed(&server, &both).stdin("all\nof it").run().check(0, "7 0.5\n9 0.5\n", &[]);
 }
 
 #[test]
