@@ -104,7 +104,7 @@ fn bench(group: &str, args: &Args) -> Result<()> {
 
     let mut figures = read::criterion(&criterion)?;
     figures.extend(read::side(&fs::read_to_string(&side)?)?);
-    let rows = read::rows(figures);
+    let (rows, without_ours) = read::rows(figures);
     if rows.is_empty() {
         bail!("the bench `{group}` measured nothing");
     }
@@ -116,6 +116,10 @@ fn bench(group: &str, args: &Args) -> Result<()> {
         file.display(),
         if args.quick { " (quick: not for a claim)" } else { "" }
     ));
+    // Arguments may have asked for a peer alone.
+    if args.rest.is_empty() && !without_ours.is_empty() {
+        bail!("no figure of ours in {}", without_ours.join(", "));
+    }
     match rows.iter().find(|row| row.peers.is_empty()) {
         Some(row) => bail!("`{}` has no peer beside it", row.case),
         None => Ok(()),

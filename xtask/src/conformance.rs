@@ -41,6 +41,8 @@ enum Suite {
     Sse,
     /// Recorded provider streams against loquat-provider
     Transcripts,
+    /// Recorded refusals against loquat-provider's errors
+    Refusals,
     /// Counts of recorded requests against the usage of their answers
     Usage,
     /// Tokens of much text against Python's tiktoken, Hugging Face's tokenizers and mistral-common
@@ -49,7 +51,7 @@ enum Suite {
 
 impl Suite {
     /// Those that need no more than the data.
-    const ALL: [Self; 4] = [Self::Json, Self::Sse, Self::Transcripts, Self::Usage];
+    const ALL: [Self; 5] = [Self::Json, Self::Sse, Self::Transcripts, Self::Refusals, Self::Usage];
 
     /// The package, and the integration test in it.
     fn test(self) -> (&'static str, &'static str) {
@@ -57,6 +59,7 @@ impl Suite {
             Self::Json => ("loquat-json", "json_suite"),
             Self::Sse => ("loquat-json", "sse_cases"),
             Self::Transcripts => ("loquat-provider", "transcripts"),
+            Self::Refusals => ("loquat-provider", "refusals"),
             Self::Usage => ("loquat-prompt", "usage"),
             Self::Tokens => ("loquat-prompt", "reference"),
         }

@@ -5,6 +5,7 @@
 //! line, a panic's message, a span, a profile. A test's own name has underscores around the word and is not meant.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{Read, Write},
     path::Path,
@@ -79,11 +80,15 @@ impl Leaks {
                     term::say(String::from_utf8_lossy(line));
                 }
             })?;
-            match ended {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => bail!("`{}` ended with {status}", shell::show(command)),
-                None => thread::sleep(Duration::from_millis(100)),
+            let Some(status) = ended else {
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            };
+            passed.tell_skipped();
+            if !status.success() {
+                bail!("`{}` ended with {status}", shell::show(command));
             }
+            return Ok(());
         }
     }
 
@@ -157,10 +162,15 @@ impl Growing {
     }
 }
 
-/// The part of a test program's output that shows what passed tests printed: from `successes:` to its result or failures.
+/// The part of a test program's output that shows what passed tests printed: from `successes:` to its result or failures. It is not
+/// shown, but a test that passed because it skipped something has said so there, and that is told at the end.
 #[derive(Debug, Default)]
 struct Passed {
     is_in_it: bool,
+    /// Whose output follows.
+    test: String,
+    /// What each skipped.
+    skipped: BTreeMap<String, Vec<String>>,
 }
 
 impl Passed {
@@ -169,8 +179,29 @@ impl Passed {
             self.is_in_it = true;
         } else if line == b"failures:" || line.starts_with(b"test result:") {
             self.is_in_it = false;
+        } else if self.is_in_it {
+            self.look_for_skipped(&String::from_utf8_lossy(line));
         }
         !self.is_in_it
+    }
+
+    fn look_for_skipped(&mut self, line: &str) {
+        if let Some(test) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            test.clone_into(&mut self.test);
+        } else if let Some(what) = line.strip_prefix("skipped: ") {
+            self.skipped.entry(self.test.clone()).or_default().push(what.to_owned());
+        }
+    }
+
+    fn tell_skipped(&self) {
+        if !self.skipped.is_empty() {
+            term::say(format!("\n{} tests passed and skipped something:", self.skipped.len()));
+        }
+        for (test, skipped) in &self.skipped {
+            let more = skipped.len().saturating_sub(1);
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            term::say(format!("  {test}: {}{more}", skipped.first().map_or("", String::as_str)));
+        }
     }
 }
 
@@ -221,9 +252,11 @@ mod tests {
 
     #[test]
     fn what_passed_tests_printed_is_not_shown() {
-        let output = "running 1 test\nsuccesses:\n\n---- a stdout ----\nx\n\nsuccesses:\n    a\n\nfailures:\ny\ntest result: ok";
+        let output = "running 1 test\nsuccesses:\n\n---- a stdout ----\nx\nskipped: no node\n\nsuccesses:\n    a\n\nfailures:\ny\ntest result: ok";
         let mut passed = Passed::default();
         let shown: Vec<&str> = output.lines().filter(|line| passed.is_shown(line.as_bytes())).collect();
         assert_eq!(shown, ["running 1 test", "failures:", "y", "test result: ok"]);
+        let skipped = BTreeMap::from([("a".to_owned(), vec!["no node".to_owned()])]);
+        assert_eq!(passed.skipped, skipped, "what they skipped is told all the same");
     }
 }

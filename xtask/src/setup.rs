@@ -73,13 +73,21 @@ const NEEDS: &[Need] = &[
     },
 ];
 
+/// No need of the tests': node brings hundreds of packages, and the same clients are there for Python.
+const NO_NODE: &str = "setup: node and npm are not here (Debian: nodejs, npm), so that tests skip what needs them: the \
+official clients for JavaScript, and aimock";
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
     let venv = peers::h2_venv()?;
     let clients = peers::clients_venv()?;
     let collector = peers::otlp_venv()?;
     let grafana = peers::grafana_venv()?;
+    let modules = peers::clients_modules()?;
     let has_model = peers::smollm2_file()?.is_file();
+    if modules.is_none() {
+        say(NO_NODE);
+    }
     if args.check {
         for need in &missing {
             say(format!("missing: {} ({})", need.what, need.why));
@@ -96,11 +104,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if !grafana.is_ready() {
             say("missing: the Python environment with Grafana's types");
         }
+        let has_modules = modules.as_ref().is_none_or(tools::Modules::is_ready);
+        if !has_modules {
+            say("missing: the official clients for JavaScript");
+        }
         if !has_model {
             say("missing: the model SmolLM2-135M-Instruct");
         }
         let environments = [&venv, &clients, &collector, &grafana];
-        if !missing.is_empty() || !has_model || !environments.iter().all(|one| one.is_ready()) {
+        if !missing.is_empty() || !has_modules || !has_model || !environments.iter().all(|one| one.is_ready())
+        {
             bail!("something is missing; `cargo xtask setup` installs it");
         }
         say("setup: everything is there");
@@ -125,7 +138,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         term::step("setup: Grafana's types of dashboards (grafana-foundation-sdk, from PyPI)");
         grafana.ensure()?;
     }
-    if let Some(modules) = peers::clients_modules()?.filter(|modules| !modules.is_ready()) {
+    if let Some(modules) = modules.filter(|modules| !modules.is_ready()) {
         term::step("setup: the same clients for JavaScript (openai, @anthropic-ai/sdk, from npm)");
         modules.ensure()?;
     }

@@ -19,7 +19,7 @@ use crate::{leaks::Leaks, peers, setup, shell, term, tools, workspace};
 /// Python that has the HTTP/2 test server, LOQUAT_CLIENTS_PYTHON to the one that has the providers' official clients,
 /// LOQUAT_CLIENTS_NODE to those for JavaScript where there is node, LOQUAT_OTLP_PYTHON to the one that has an OpenTelemetry
 /// collector, LOQUAT_GRAFANA_PYTHON to the one that has Grafana's types of dashboards, LOQUAT_GO to the command whose `pprof` reads profiles, LOQUAT_GGUF (unless it is set) to the model that the engine's
-/// tests run.
+/// tests run. What tests skipped for want of any of these is listed at the end, unless arguments are passed on.
 /// What the tests print and leave in files is looked through for the words that they planted as keys and prompts, unless
 /// arguments are passed on; before that, tests that leak on purpose have to be caught.
 /// loquat-json is tested twice, the second time with its vector code left out, as on machines that it has none for.

@@ -8,7 +8,12 @@
 //!       target/release/deps/cache-HASH --bench day/novel
 //! ```
 
-use std::{hint::black_box, num::NonZeroUsize, sync::Arc};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    hint::black_box,
+    num::NonZeroUsize,
+    sync::Arc,
+};
 
 use loquat_benches::{cpu::thread_nanos, is_quick, machine, side};
 use loquat_prompt::{
@@ -50,14 +55,17 @@ pub fn measure(is_wanted: impl Fn(&str) -> bool) {
         }
         if let Ok(wanted) = std::env::var("LOQUAT_BENCH_COUNT") {
             if let Some(who) = WAYS.iter().position(|way| *way == wanted) {
-                day(traffic, who);
+                let _ = day(traffic, who);
             }
             continue;
         }
         let mut times = [const { Vec::new() }; 3];
         for _ in 0..if is_quick() { 3 } else { 9 } {
+            let mut same = None;
             for (who, times) in times.iter_mut().enumerate() {
-                times.push(day(traffic, who));
+                let (time, tokens) = day(traffic, who);
+                times.push(time);
+                assert_eq!(tokens, *same.get_or_insert(tokens), "{case}, {}: other tokens", WAYS[who]);
             }
         }
         for (who, times) in WAYS.into_iter().zip(&mut times) {
@@ -66,8 +74,8 @@ pub fn measure(is_wanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// Nanoseconds of processor time for a prompt.
-fn day(traffic: Traffic, who: usize) -> f64 {
+/// Nanoseconds of processor time for a prompt, and the hash of all tokens, which is the same for each way.
+fn day(traffic: Traffic, who: usize) -> (f64, u64) {
     let plain: Arc<dyn Tokenizer> = o200k_base().expect("it is built in");
     let mut nodes: Vec<Node> = (0..trace::NODES)
         .map(|_| Node {
@@ -76,6 +84,7 @@ fn day(traffic: Traffic, who: usize) -> f64 {
         })
         .collect();
     let (mut spent, mut prompts, mut tokens) = (0.0, 0_u32, Vec::new());
+    let mut all = DefaultHasher::new();
     let mut serve = |node: usize, messages: &[String]| {
         let mut pieces = Vec::new();
         for message in messages {
@@ -100,7 +109,7 @@ fn day(traffic: Traffic, who: usize) -> f64 {
         });
         spent += (thread_nanos() - began) - (began - empty);
         prompts += 1;
-        black_box(&tokens);
+        black_box(&tokens).hash(&mut all);
     };
     match traffic {
         Traffic::Day => trace::day(SEED, 100, |asked| serve(asked.node, asked.messages)),
@@ -109,7 +118,7 @@ fn day(traffic: Traffic, who: usize) -> f64 {
             (0..2_000).for_each(|_| serve(0, &[chance.words(200)]));
         }
     }
-    spent / f64::from(prompts)
+    (spent / f64::from(prompts), all.finish())
 }
 
 /// What callgrind is told to collect.

@@ -88,7 +88,6 @@ impl Reqwest {
         let builder = reqwest::Client::builder().no_proxy();
         let builder = match protocol {
             Protocol::Http1 => builder.http1_only(),
-            // The window of the other contenders.
             Protocol::Http2 => builder.http2_prior_knowledge(),
         };
         let client = builder.build().expect("a client");

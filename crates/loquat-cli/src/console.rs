@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     env,
     error::Error as _,
+    fmt,
     io::{self, IsTerminal as _, Write as _},
 };
 
@@ -40,13 +41,15 @@ pub(crate) struct Console {
     err_color: bool,
     /// Whether the command line says which proxy is used.
     proxy_is_said: bool,
+    /// The flags of the command that runs, without their dashes: none other is hinted at.
+    flags: Vec<String>,
     secrets: Vec<Secret>,
 }
 
 impl Console {
     /// Reads the terminals and the environment (`NO_COLOR`, `CLICOLOR_FORCE`, `TERM`; and which keys there are).
-    /// `key_variable` names one more variable that holds a key.
-    pub(crate) fn new(verbose: bool, key_variable: Option<&str>) -> Self {
+    /// `key_variable` names one more variable that holds a key, `flags` are those of the command that runs.
+    pub(crate) fn new(verbose: bool, key_variable: Option<&str>, flags: Vec<String>) -> Self {
         let color = |choice| choice != anstream::ColorChoice::Never;
         Self {
             out_is_terminal: io::stdout().is_terminal(),
@@ -57,6 +60,7 @@ impl Console {
             proxy_is_said: env::args_os().any(|word| {
                 word.to_str().is_some_and(|word| word == "--proxy" || word.starts_with("--proxy="))
             }),
+            flags,
             secrets: secrets(key_variable),
         }
     }
@@ -99,7 +103,8 @@ impl Console {
         }
         let unused = (!self.proxy_is_said).then(|| unused_proxy(error, |name| env::var(name).ok())).flatten();
         let unused = unused.map(|variable| format!("{variable} is set and not used; `--proxy env` uses it"));
-        for hint in hint(error).map(str::to_owned).into_iter().chain(unused) {
+        let has_flag = |name: &str| self.flags.iter().any(|flag| flag == name);
+        for hint in hint(error, has_flag).map(str::to_owned).into_iter().chain(unused) {
             text += &format!("{} {hint}\n", self.err_paint(BOLD, "hint:"));
         }
         write_err(&text);
@@ -136,18 +141,39 @@ pub(crate) fn causes(error: &Error) -> Vec<String> {
     said
 }
 
-/// Writes a command's whole output to stdout. A reader that went away has what it wanted.
+/// Writes to stdout.
 ///
 /// # Errors
-/// [`ErrorKind::Local`] where it cannot be written.
+/// [`ErrorKind::Local`] where it cannot be written. That the reader went away is such an error, too, so that no command goes on
+/// for nobody; the program tells it by [`is_reader_gone`] and ends well, since the reader has what it wanted.
 pub(crate) fn write_out(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::new(ErrorKind::Local, "cannot write to stdout").with_source(cause))
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|cause| {
+        let error = Error::new(ErrorKind::Local, "cannot write to stdout");
+        if cause.kind() == io::ErrorKind::BrokenPipe {
+            error.with_source(ReaderGone)
+        } else {
+            error.with_source(cause)
         }
-        _ => Ok(()),
+    })
+}
+
+/// The cause of an error of [`write_out`]: a type of its own, because a server's connection may be a broken pipe as well.
+#[derive(Debug)]
+struct ReaderGone;
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("its reader went away")
     }
+}
+
+impl std::error::Error for ReaderGone {}
+
+/// Whether nothing is wrong but that nobody reads stdout any more.
+pub(crate) fn is_reader_gone(error: &Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<ReaderGone>())
 }
 
 /// Writes to stderr; a stderr that cannot be written to leaves nobody to tell.
@@ -158,8 +184,8 @@ pub(crate) fn write_err(text: &str) {
 /// Of an answer that no API gives.
 const BASE: &str = "does the address end in /v1? Most do that speak like OpenAI; redirects are not followed, and `-v` shows what came";
 
-/// What a person may do about it, where that is not in the message.
-fn hint(error: &Error) -> Option<&'static str> {
+/// What a person may do about it, where that is not in the message and the command has the flag for it.
+fn hint(error: &Error, has_flag: impl Fn(&str) -> bool) -> Option<&'static str> {
     let first = error.raw_body().and_then(|body| body.trim_ascii_start().first().copied());
     let is_page = first == Some(b'<');
     let is_json = matches!(first, Some(b'{' | b'['));
@@ -181,10 +207,13 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorKind::QuotaExceeded => "waiting does not help: see the plan and the bill at the provider",
         ErrorKind::ContextLength => "shorten the prompt; in a conversation, /clear begins anew",
         ErrorKind::Connect => "is the server running, and is the address right?",
-        ErrorKind::Tls => "`--ca-cert FILE` trusts a certificate authority of your own",
-        ErrorKind::Timeout => {
-            "`--timeout` changes how long is waited, and in chat `--first-token-timeout`, `--thinking-timeout`, `--idle-timeout`"
+        ErrorKind::Tls if has_flag("ca-cert") => {
+            "`--ca-cert FILE` trusts a certificate authority of your own"
         }
+        ErrorKind::Timeout if has_flag("idle-timeout") => {
+            "`--timeout`, `--first-token-timeout`, `--thinking-timeout` and `--idle-timeout` change how long is waited"
+        }
+        ErrorKind::Timeout if has_flag("timeout") => "`--timeout` changes how long is waited",
         _ => return None,
     })
 }
@@ -246,6 +275,7 @@ mod tests {
             out_color: false,
             err_color: true,
             proxy_is_said: false,
+            flags: Vec::new(),
             secrets: secrets.iter().map(Secret::new).collect(),
         }
     }
@@ -292,10 +322,29 @@ mod tests {
             (400, "no such model", false),
         ] {
             let error = Error::new(ErrorKind::NotFound, "no model").with_status(status);
-            assert_eq!(hint(&error.with_raw_body(body.as_bytes())) == Some(BASE), doubted, "{status} {body}");
+            assert_eq!(
+                hint(&error.with_raw_body(body.as_bytes()), |_| true) == Some(BASE),
+                doubted,
+                "{status} {body}"
+            );
         }
         let error = Error::new(ErrorKind::NotFound, "Not Found").with_status(404);
-        assert_eq!(hint(&error.with_raw_body(br#"{"detail":"Not Found"}"#)), Some(BASE));
+        assert_eq!(hint(&error.with_raw_body(br#"{"detail":"Not Found"}"#), |_| true), Some(BASE));
+    }
+
+    #[test]
+    fn a_flag_that_the_command_has_not_is_no_hint() {
+        for (kind, flags, hinted) in [
+            (ErrorKind::Timeout, &["timeout", "idle-timeout"][..], Some("--idle-timeout")),
+            (ErrorKind::Timeout, &["timeout"], Some("--timeout")),
+            (ErrorKind::Timeout, &[], None),
+            (ErrorKind::Tls, &["ca-cert"], Some("--ca-cert")),
+            (ErrorKind::Tls, &["timeout"], None),
+        ] {
+            let hint = hint(&Error::new(kind, ""), |name| flags.contains(&name));
+            assert_eq!(hint.is_some(), hinted.is_some(), "{kind:?} {flags:?}");
+            assert!(hint.unwrap_or_default().contains(hinted.unwrap_or_default()), "{hint:?}");
+        }
     }
 
     #[test]

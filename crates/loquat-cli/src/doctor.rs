@@ -83,7 +83,19 @@ impl Check {
     fn that_answers(self) -> Self {
         Self { answers: true, ..self }
     }
+
+    /// Without keys in what others say; a row's name is our own word, but that of a server is its address.
+    fn redacted(mut self, console: &Console) -> Self {
+        if self.group == SERVER {
+            self.name = console.redact(&self.name).into_owned();
+        }
+        self.says = console.redact(&self.says).into_owned();
+        self
+    }
 }
+
+/// The group of the server in LOQUAT_BASE_URL.
+const SERVER: &str = "server";
 
 /// Runs the command.
 ///
@@ -111,7 +123,8 @@ pub(crate) fn run(args: &DoctorArgs, console: &Console) -> Result<Exit> {
     checks.append(&mut environment_checks(args.network.proxy.is_some()));
     let healthy =
         checks.iter().all(|check| check.state != State::Bad) && checks.iter().any(|check| check.answers);
-    let text = if args.json { json(&checks, console)? } else { table(&checks, healthy, console) };
+    let checks: Vec<_> = checks.into_iter().map(|check| check.redacted(console)).collect();
+    let text = if args.json { json(&checks)? } else { table(&checks, healthy, console) };
     write_out(&text)?;
     Ok(if healthy { Exit::Finished } else { Exit::Other })
 }
@@ -164,14 +177,11 @@ fn server_checks(client: &Client, offline: bool) -> Result<Vec<Check>> {
         let url = shown_url(url);
         if offline {
             return Ok(vec![
-                Check::new("server", &url, State::Good, "LOQUAT_BASE_URL, not asked").that_answers(),
+                Check::new(SERVER, &url, State::Good, "LOQUAT_BASE_URL, not asked").that_answers(),
             ]);
         }
         let listings = list(client, vec![String::new()])?;
-        return Ok(listings
-            .iter()
-            .map(|listing| reached("server", &url, &url, listing, State::Bad))
-            .collect());
+        return Ok(listings.iter().map(|listing| reached(SERVER, &url, &url, listing, State::Bad)).collect());
     }
     let providers = client.providers();
     let asked: Vec<_> = providers
@@ -276,13 +286,12 @@ fn cache_folder() -> Option<PathBuf> {
     set.or_else(|| Some(etcetera::base_strategy::choose_native_strategy().ok()?.cache_dir().join("loquat")))
 }
 
-fn json(checks: &[Check], console: &Console) -> Result<String> {
+fn json(checks: &[Check]) -> Result<String> {
     let mut text = String::new();
     for check in checks {
         let line = to_json(check)
             .map_err(|cause| Error::new(ErrorKind::Internal, "a check is no JSON").with_source(cause))?;
-        text += &console.redact(&line);
-        text.push('\n');
+        text += &(line + "\n");
     }
     Ok(text)
 }
@@ -302,7 +311,7 @@ fn table(checks: &[Check], healthy: bool, console: &Console) -> String {
             State::Absent => console.out_paint(DIM, "–"),
         };
         let name = neutral::line(&check.name);
-        let says = neutral::line(&console.redact(&check.says));
+        let says = neutral::line(&check.says);
         text += &format!("  {sign} {name:width$}  {says}\n");
     }
     text += match (healthy, checks.iter().any(|check| check.answers)) {

@@ -3,7 +3,8 @@
 use std::{
     fs,
     io::{self, IsTerminal as _, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -15,11 +16,12 @@ use loquat::{
 use serde::Serialize;
 
 use crate::{
-    connect::{Connection, NetworkArgs, ServerArgs},
+    connect::{Connection, NetworkArgs, ServerArgs, seconds},
     console::{Console, write_out},
     exit::{EXIT_CODES, Exit},
     input,
     json::to_json,
+    neutral,
 };
 
 const EXAMPLES: &str = "\
@@ -46,7 +48,7 @@ pub(crate) struct EmbedArgs {
     #[arg(short, long, value_name = "MODEL")]
     model: String,
 
-    /// A file that is a text; may be repeated
+    /// A file that is a text, or (-) stdin; may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     file: Vec<PathBuf>,
 
@@ -61,6 +63,10 @@ pub(crate) struct EmbedArgs {
     /// Texts in one request; providers take up to some hundred
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=2048))]
     batch: u16,
+
+    /// Seconds that each request has [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
 
     /// Print one JSON object per text: {"index":0,"embedding":[…]}, and with --file its name
     #[arg(long)]
@@ -106,7 +112,9 @@ pub(crate) fn run(args: &EmbedArgs, console: &Console) -> Result<Exit> {
     let connection = Connection {
         network: &args.network,
         server: &args.server,
-        limits: GenerationLimits::default(),
+        limits: args
+            .timeout
+            .map_or_else(GenerationLimits::default, |limit| GenerationLimits::default().with_total(limit)),
         provider: args.model.split_once(':').map(|(provider, _)| provider),
     };
     let client = connection.client(
@@ -170,9 +178,13 @@ fn texts(args: &EmbedArgs) -> Result<Vec<String>> {
             .file
             .iter()
             .map(|path| {
-                let shown = path.display().to_string();
-                let opened = fs::File::open(path).map_err(|cause| input::unreadable(&shown, cause))?;
-                let text = bounded(opened, &mut room, &shown)?;
+                let shown = neutral::line(&path.display().to_string());
+                let text = if path == Path::new("-") {
+                    bounded(io::stdin().lock(), &mut room, &shown)?
+                } else {
+                    let opened = fs::File::open(path).map_err(|cause| input::unreadable(&shown, cause))?;
+                    bounded(opened, &mut room, &shown)?
+                };
                 if text.trim().is_empty() {
                     return Err(Error::new(ErrorKind::InvalidRequest, format!("{shown} has no text in it")));
                 }

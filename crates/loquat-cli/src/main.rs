@@ -36,10 +36,10 @@ mod size;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use loquat::{Error, ErrorKind, Result};
 
-use console::Console;
+use console::{Console, is_reader_gone};
 use exit::{EXIT_CODES, Exit};
 
 const EXAMPLES: &str = "\
@@ -79,7 +79,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let flags = flags(&Cli::command(), &matches);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let key_variable = match &cli.command {
         Command::Chat(args) => args.key_variable(),
         Command::Models(args) => args.key_variable(),
@@ -88,7 +90,7 @@ fn main() -> ExitCode {
         Command::Embed(args) => args.key_variable(),
         _ => None,
     };
-    let console = Console::new(cli.verbose, key_variable);
+    let console = Console::new(cli.verbose, key_variable, flags);
     let exit = match &cli.command {
         Command::Chat(args) => chat::run(args, &console),
         Command::Models(args) => models::run(args, &console),
@@ -105,10 +107,25 @@ fn main() -> ExitCode {
         Command::Completions(args) => completions::run(args, Cli::command()),
     };
     exit.unwrap_or_else(|error| {
+        if is_reader_gone(&error) {
+            return Exit::Finished;
+        }
         console.error(&error);
         Exit::of(&error)
     })
     .into()
+}
+
+/// The long flags of the command that was named, and of those above it.
+fn flags(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
+    let mut flags: Vec<String> =
+        command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned).collect();
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(command) = command.find_subcommand(name)
+    {
+        flags.extend(self::flags(command, matches));
+    }
+    flags
 }
 
 /// A runtime of one thread: every command waits for one thing at a time, or for sockets alone.
@@ -135,6 +152,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_flags_are_those_of_the_command() {
+        for (line, has_timeout, has_certificate) in [
+            (&["loquat", "chat", "hi"][..], true, true),
+            (&["loquat", "embed", "-m", "m", "hi"], true, true),
+            (&["loquat", "top"], false, false),
+            (&["loquat", "prompt", "lint", "x"], false, false),
+        ] {
+            let flags = flags(&Cli::command(), &Cli::command().get_matches_from(line));
+            let has = |name: &str| flags.iter().any(|flag| flag == name);
+            assert_eq!((has("timeout"), has("ca-cert")), (has_timeout, has_certificate), "{line:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ Examples:
   loquat models                                        all that is configured, and the engine
   loquat models openai                                 one provider
   loquat models --base-url http://127.0.0.1:8080/v1    a server of your own
-  loquat models --json | jq -r .name";
+  loquat models --json | jq -r 'select(.name).name'    the names alone";
 
 /// List the models that can be asked, by the names that `loquat chat --model` takes
 ///

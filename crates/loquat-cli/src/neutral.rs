@@ -35,6 +35,15 @@ impl Neutralizer {
     }
 }
 
+/// A whole text of any lines.
+pub(crate) fn text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut neutralizer = Neutralizer::default();
+    neutralizer.push(text, &mut out);
+    neutralizer.finish(&mut out);
+    out
+}
+
 /// A text of one line: line ends and tabs are shown, too, so that nothing can be forged below it.
 pub(crate) fn line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -45,15 +54,12 @@ pub(crate) fn line(text: &str) -> String {
 }
 
 /// A text of several lines, the second and later ones set in, so that none can pass for a line of ours.
-pub(crate) fn paragraph(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut neutralizer = Neutralizer::default();
-    neutralizer.push(text.trim_end(), &mut out);
-    neutralizer.finish(&mut out);
-    out.replace('\n', "\n    ")
+pub(crate) fn paragraph(said: &str) -> String {
+    text(said.trim_end()).replace('\n', "\n    ")
 }
 
-/// Whether a terminal acts on that character, or a reader is misled by it.
+/// Whether a terminal acts on that character, or a reader is misled by it. The marks U+061C, U+200E and U+200F stay: they stand in
+/// ordinary Arabic and Hebrew, and none turns a whole span of text round.
 pub(crate) fn is_active(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -19,6 +19,8 @@ use crate::{
     console::{Console, write_out},
     exit::{EXIT_CODES, Exit},
     input,
+    json::to_json,
+    neutral,
 };
 
 /// Longest data that are read, bytes.
@@ -42,6 +44,8 @@ pub(crate) struct PromptArgs {
 #[derive(Debug, Subcommand)]
 enum PromptCommand {
     /// Print the prompt that a template makes of data
+    ///
+    /// On a terminal, control characters are shown instead of obeyed; into a file or pipe it goes as it is.
     Render {
         /// The folder of `.hbs` files
         directory: PathBuf,
@@ -86,7 +90,7 @@ pub(crate) fn run(args: &PromptArgs, console: &Console) -> Result<Exit> {
         PromptCommand::Render { directory, template, data, set, model } => {
             let data = read(data.as_deref(), set)?;
             let text = open(directory, model)?.render(template, &data)?;
-            write_out(&text)?;
+            write_out(&if console.out_is_terminal { neutral::text(&text) } else { text })?;
         }
         PromptCommand::Lint { directory } => {
             let templates = open(directory, "gpt-4o")?;
@@ -97,9 +101,11 @@ pub(crate) fn run(args: &PromptArgs, console: &Console) -> Result<Exit> {
             for name in templates.names() {
                 let variables: Vec<String> = templates.variables(name).into_iter().collect();
                 let line = if *json {
-                    serde_json::json!({"name": name, "variables": variables}).to_string()
+                    let no_json =
+                        |cause| Error::new(ErrorKind::Internal, "a template is no JSON").with_source(cause);
+                    to_json(&serde_json::json!({"name": name, "variables": variables})).map_err(no_json)?
                 } else {
-                    format!("{name}  {}", variables.join(", ")).trim_end().to_owned()
+                    neutral::line(format!("{name}  {}", variables.join(", ")).trim_end())
                 };
                 write_out(&format!("{line}\n"))?;
             }

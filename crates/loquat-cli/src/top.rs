@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -73,24 +74,23 @@ impl TopArgs {
 pub(crate) fn run(args: &TopArgs, console: &Console) -> Result<Exit> {
     let address: Address = args.address.parse()?;
     let token = args.token()?;
-    let look =
-        || fetch(&address, "/metrics", token.as_ref(), Duration::from_secs(5)).map(|page| Look::parse(&page));
     let ended = CancellationToken::new();
     Interrupts::listen()?.cancel(&ended);
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(110);
     let screen =
         (console.out_is_terminal && !args.once).then(Screen::open).transpose().map_err(unwritable)?;
 
-    let (mut before, mut since) = (look()?, Instant::now());
+    let look = || look(&address, token.as_ref(), &ended);
+    // What was to be seen until Ctrl-C has been seen; a table that was asked for has not.
+    let interrupted = if args.once { Exit::Interrupted } else { Exit::Finished };
+    let Some(mut before) = look()? else { return Ok(interrupted) };
+    let mut since = Instant::now();
     loop {
         let due = Instant::now() + args.every;
         while !ended.is_cancelled() && Instant::now() < due {
-            thread::sleep(Duration::from_millis(50).min(args.every));
+            thread::sleep(TICK.min(args.every));
         }
-        if ended.is_cancelled() {
-            return Ok(Exit::Finished);
-        }
-        let now = look()?;
+        let Some(now) = look()? else { return Ok(interrupted) };
         let table = now.since(&before, since.elapsed(), columns);
         (before, since) = (now, Instant::now());
         let title = format!("loquat top   {address}   every {:.1} s", args.every.as_secs_f64());
@@ -102,6 +102,31 @@ pub(crate) fn run(args: &TopArgs, console: &Console) -> Result<Exit> {
             return Ok(Exit::Finished);
         }
     }
+}
+
+/// How long a look may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often Ctrl-C is looked for: sooner than a person notices.
+const TICK: Duration = Duration::from_millis(50);
+
+/// One look; `None` after Ctrl-C. It is had by a thread of its own: a name server or a program that hangs would hold this one, and
+/// with it the screen that has to be left.
+fn look(address: &Address, token: Option<&Secret>, ended: &CancellationToken) -> Result<Option<Look>> {
+    let (sender, page) = mpsc::channel();
+    let (address, token) = (address.clone(), token.cloned());
+    thread::Builder::new()
+        .spawn(move || drop(sender.send(fetch(&address, "/metrics", token.as_ref(), PATIENCE))))
+        .map_err(|cause| Error::new(ErrorKind::Local, "cannot start a thread").with_source(cause))?;
+    while !ended.is_cancelled() {
+        match page.recv_timeout(TICK) {
+            Ok(page) => return page.map(|page| Some(Look::parse(&page))),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::new(ErrorKind::Internal, "the thread that looks is gone"));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn unwritable(cause: io::Error) -> Error {

@@ -102,6 +102,24 @@ fn json_lines_end_in_the_ending() {
 }
 
 #[test]
+fn json_ends_also_where_nothing_was_asked() {
+    let server = Server::saying(openai(&["hi"]));
+    for (flags, code, kind) in
+        [(&[][..], 2, "invalid_request"), (&["--key-env", "UNSET", "hi"], 3, "not_configured")]
+    {
+        let ran = Program::chat(&server, &[&["--json"], flags].concat()).stdin("").run();
+        let end: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(
+            (ran.code, &end["type"], &end["ending"]),
+            (Some(code), &json!("end"), &json!("failed")),
+            "{ran:#?}"
+        );
+        assert_eq!(end["error"]["kind"], kind, "{ran:#?}");
+    }
+    assert!(server.received().is_empty());
+}
+
+#[test]
 fn stats_go_to_stderr() {
     let server = Server::start(|_, stream| {
         use std::io::Write as _;

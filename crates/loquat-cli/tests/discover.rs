@@ -15,7 +15,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Program, Server, response};
+use support::{Program, Server, after_a_line, response};
 
 const ONE: &str = r#"{"name":"one","base_url":"https://one.example.com/v1?k=planted","model":"m","tags":["eu","h100"],"healthy":true}"#;
 
@@ -223,6 +223,26 @@ fn changes_are_told_as_they_come() {
     let told = [next(), next(), next()];
     let words = |change: &str, name: &str| (Some(change.to_owned()), name.to_owned());
     assert_eq!(told, [words("left", "leaves"), words("joined", "joins"), words("changed", "stays")]);
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_watch() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("endpoints.json");
+    fs::write(&file, format!("[{}]", entry("first", ""))).unwrap();
+    let child = Program::new(["discover", file.to_str().unwrap(), "--watch"]).spawn();
+    let ended = std::thread::spawn(|| after_a_line(child));
+    // Each change is a line that nobody reads.
+    for n in 0.. {
+        if ended.is_finished() {
+            break;
+        }
+        let new = folder.path().join("new");
+        fs::write(&new, format!("[{}]", entry(&format!("later{n}"), ""))).unwrap();
+        fs::rename(new, &file).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    ended.join().unwrap().check(0, "", &[]);
 }
 
 #[test]

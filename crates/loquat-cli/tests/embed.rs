@@ -3,10 +3,10 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use serde_json::{Value, json};
-use support::{Program, Server, response};
+use support::{Program, Server, after_a_line, response};
 
 /// Gives each text the vector of its length and 0.5.
 fn server() -> Server {
@@ -60,6 +60,8 @@ fn files_are_texts_and_named() {
     let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows[0]["file"], a.to_str().unwrap());
     assert_eq!([&rows[0]["embedding"], &rows[1]["embedding"]], [&json!([7.0, 0.5]), &json!([5.0, 0.5])]);
+    let both = ["--file", a.to_str().unwrap(), "--file", "-"];
+    embed(&server, &both).stdin("all\nof it").run().check(0, "7 0.5\n9 0.5\n", &[]);
 }
 
 #[test]
@@ -71,4 +73,22 @@ fn what_is_no_text_is_a_mistake_of_the_callers() {
     assert!(server.received().is_empty());
     let refusing = Server::saying(response("401 Unauthorized", "", r#"{"error":{"message":"no key"}}"#));
     embed(&refusing, &["a"]).run().check(4, "", &["no key"]);
+}
+
+#[test]
+fn a_reader_that_leaves_is_paid_for_no_further() {
+    let server = server();
+    let texts: String = (0..2000).map(|n| format!("{n}\n")).collect();
+    let child = embed(&server, &["--batch", "2"]).stdin(texts);
+    after_a_line(child.spawn()).check(0, "", &[]);
+    // The batch that was read, and those that were asked for before the pipe was closed.
+    assert!(server.received().len() < 500, "{}", server.received().len());
+}
+
+#[test]
+fn a_server_that_is_silent_is_waited_for_as_long_as_is_said() {
+    // Until the program hangs up.
+    let silent = Server::start(|_, stream| drop(stream.read(&mut [0; 16])));
+    let ran = embed(&silent, &["--timeout", "0.2", "a"]).run();
+    ran.check(5, "", &["hint: `--timeout` changes how long is waited"]);
 }

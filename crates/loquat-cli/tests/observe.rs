@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use support::{OPENAI_END, Program, Server, openai, response, stream_head, text_event};
+use support::{OPENAI_END, Program, Server, after_a_line, openai, response, stream_head, text_event};
 
 #[test]
 fn a_trace_shows_the_retry_and_keeps_the_answer_clean() {
@@ -70,6 +70,13 @@ fn top_looks_into_a_chat_that_runs() {
 
     Program::new(["top", "--once", &address]).run().check(5, "", &["error: no page from 127.0.0.1:"]);
     Program::new(["top", "nonsense"]).run().check(2, "", &["HOST:PORT, http://HOST:PORT or unix:PATH"]);
+}
+
+#[test]
+fn top_ends_with_its_reader() {
+    let server = Server::saying(response("200 OK", "", "loquat_pool_connections 1\n"));
+    let top = Program::new(["top", "--every", "0.05", &server.address.to_string()]);
+    after_a_line(top.spawn()).check(0, "", &[]);
 }
 
 /// The pages of a program that has asked and waits: its task, its runtime and the locks of its pool are there.

@@ -51,6 +51,15 @@ fn templates_are_rendered_with_data_from_everywhere() {
 }
 
 #[test]
+fn no_terminal_obeys_a_name() {
+    let hostile = folder(&[("x\u{1b}]0;owned\u{7}", "{{[a\u{9b}b]}}")]);
+    let list = ["list", hostile.path().to_str().unwrap()];
+    prompt(&list).run().check(0, "x␛]0;owned␇  [a\\u{9b}b]\n", &[]);
+    let json = "{\"name\":\"x\\u001b]0;owned\\u0007\",\"variables\":[\"[a\\u009bb]\"]}\n";
+    prompt(&[&list[..], &["--json"]].concat()).run().check(0, json, &[]);
+}
+
+#[test]
 fn a_folder_is_checked_and_listed() {
     let good = folder(&[("b", "{{one}} {{two.three}}{{#if one}}{{@root.one}}{{/if}}"), ("a", "nothing")]);
     let path = good.path().to_str().unwrap();

@@ -92,3 +92,19 @@ fn what_is_wrong_is_said_whole() {
     let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
     assert!(schema["properties"]["endpoints"].is_object());
 }
+
+#[test]
+fn no_terminal_obeys_a_name() {
+    let routes = ROUTES.replace("<far>", "far\\u001b]0;owned\\u0007");
+    let ran = Program::new(["route", "simulate", "-"]).stdin(routes).run();
+    assert!(ran.stdout.contains("\nfar␛]0;owned␇  "), "{ran:#?}");
+}
+
+#[test]
+fn a_file_without_routes_is_named() {
+    Program::new(["route", "simulate", "-"]).stdin("").run().check(
+        2,
+        "",
+        &["error: -: there is no route in it"],
+    );
+}

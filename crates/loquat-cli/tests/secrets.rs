@@ -163,3 +163,19 @@ fn no_command_shows_a_key() {
     ran.check(5, "", &["127.0.0.1:9"]);
     assert!(!format!("{ran:?}").contains("planted"), "{ran:#?}");
 }
+
+#[test]
+fn a_key_that_is_a_word_of_ours_leaves_the_doctors_words() {
+    // What Ollama's documentation tells people to set, and words of the format.
+    for key in ["ollama", "good", "name", "absent"] {
+        let ran = Program::new(["doctor", "--offline", "--json"]).variable("OPENAI_API_KEY", key).run();
+        let rows = ran.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let rows: Vec<_> = rows.filter(|row| row["name"] == "ollama" && row["state"] == "absent").collect();
+        assert_eq!(rows.len(), 1, "{key}: {ran:#?}");
+    }
+    // One that JSON writes otherwise is found, too.
+    let key = "sk-\"quoted\\0123456789";
+    let program = Program::new(["doctor", "--offline", "--json"]).variable("OPENAI_API_KEY", key);
+    let ran = program.variable("LOQUAT_MODEL", key).run();
+    assert!(ran.stdout.contains("[redacted]") && !ran.stdout.contains("quoted"), "{ran:#?}");
+}

@@ -11,7 +11,7 @@ use std::{
     process::{Child, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -131,6 +131,17 @@ fn a_terminal_is_not_obeying_the_model() {
 }
 
 #[test]
+fn a_terminal_is_not_obeying_what_is_rendered() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.hbs"), "Dear {{x}}\n").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let render = Program::new(["prompt", "render", path, "a", "--set", "x=\u{1b}[31m"]);
+    render.run().check(0, "Dear \u{1b}[31m\n", &[]);
+    let (code, screen) = Terminal::start(&render).end();
+    assert_eq!((code, screen.as_str()), (Some(0), "Dear ␛[31m\r\n"));
+}
+
+#[test]
 fn an_error_of_a_peer_is_not_obeyed_either() {
     let body = "{\"error\":{\"message\":\"no \\u001b[2J way\",\"code\":\"\\u009bx\"}}";
     let server = Server::saying(support::response("400 Bad Request", "", body));
@@ -204,6 +215,27 @@ fn a_second_ctrl_c_ends_a_program_that_is_stuck() {
 }
 
 #[test]
+fn ctrl_c_ends_a_look_that_hangs() {
+    // Until the program hangs up.
+    let server = Server::start(|_, stream| drop(stream.read(&mut [0; 16])));
+    let address = server.address.to_string();
+    for (arguments, code) in [(&["top", &address][..], 0), (&["top", "--once", &address], 130)] {
+        let asked = server.received().len();
+        let child = Program::new(arguments).spawn();
+        wait_until("the question", || server.received().len() > asked);
+        interrupt(&child);
+        let ran = finish(child);
+        assert!(ran.took < Duration::from_secs(3), "{ran:#?}");
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(code), ""), "{ran:#?}");
+    }
+    let terminal = Terminal::start(&Program::new(["top", &address]));
+    wait_until("the question", || server.received().len() > 2);
+    interrupt(&terminal.child);
+    let (code, screen) = terminal.end();
+    assert_eq!((code, screen.as_str()), (Some(0), "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?25h\u{1b}[?1049l"));
+}
+
+#[test]
 fn a_conversation_is_kept_and_left() {
     let server = Server::start(|request, stream| {
         let answer = match request.json()["messages"].as_array().unwrap().len() {
@@ -248,6 +280,40 @@ fn a_conversation_is_kept_and_left() {
     let history = program.home.path().join(".local/share/loquat/chat-history");
     assert!(std::fs::read_to_string(&history).unwrap().contains("hello"));
     assert_eq!(std::fs::metadata(&history).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_retry_that_fails_keeps_what_there_was() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |_, stream| {
+        let answer = match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => openai(&["First answer."]),
+            1 => support::response("400 Bad Request", "", r#"{"error":{"message":"not now"}}"#),
+            2 => openai(&["Second answer."]),
+            _ => openai(&["Third answer."]),
+        };
+        drop(stream.write_all(answer.as_bytes()));
+    });
+    let mut terminal = Terminal::start(&Program::chat(&server, &[]));
+    for (prompt, keys, shown) in [
+        (1, "hello\r", "First answer."),
+        (2, "/retry\r", "[no answer: the earlier one is kept]"),
+        (3, "/retry\r", "Second answer."),
+        (4, "more\r", "Third answer."),
+        (5, "/quit\r", ""),
+    ] {
+        terminal.wait_for_prompt(prompt);
+        terminal.type_in(keys);
+        terminal.wait_for(shown);
+    }
+    assert_eq!(terminal.end().0, Some(0));
+    let said = |n: usize| -> Vec<String> {
+        let request = server.received()[n].json();
+        let messages = request["messages"].as_array().unwrap().iter();
+        messages.map(|message| message["content"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!([said(1), said(2)], [["hello"], ["hello"]]);
+    assert_eq!(said(3), ["hello", "Second answer.", "more"]);
 }
 
 #[test]

@@ -67,19 +67,26 @@ pub(crate) fn side(text: &str) -> Result<Vec<Figure>> {
         .collect()
 }
 
-/// Figures by case, in order of case; a case without a figure of ours is left out.
-pub(crate) fn rows(figures: Vec<Figure>) -> Vec<Row> {
+/// Figures by case, in order of case; and the cases without a figure of ours, which make no row.
+pub(crate) fn rows(figures: Vec<Figure>) -> (Vec<Row>, Vec<String>) {
     let mut cases: BTreeMap<String, Vec<Figure>> = BTreeMap::new();
     for figure in figures {
         cases.entry(figure.case.clone()).or_default().push(figure);
     }
-    cases.into_iter().filter_map(|(case, figures)| row(case, figures)).collect()
+    let (mut rows, mut without_ours) = (Vec::new(), Vec::new());
+    for (case, figures) in cases {
+        match row(&case, figures) {
+            Some(row) => rows.push(row),
+            None => without_ours.push(case),
+        }
+    }
+    (rows, without_ours)
 }
 
-fn row(case: String, figures: Vec<Figure>) -> Option<Row> {
+fn row(case: &str, figures: Vec<Figure>) -> Option<Row> {
     let ours = figures.iter().find(|figure| figure.who == "ours" && figure.value.is_some())?;
     let mut row = Row {
-        case,
+        case: case.to_owned(),
         unit: ours.unit.clone().unwrap_or_else(|| "ns/op".to_owned()),
         ours: ours.value?,
         peers: BTreeMap::new(),
@@ -150,8 +157,8 @@ mod tests {
 
             {"case":"generate","who":"ours","allocs_per_op":3.5}
             {"case":"orphan","who":"peer","value":1.0}"#;
-        let rows = rows(side(text).unwrap());
-        assert_eq!(rows.len(), 1);
+        let (rows, without_ours) = rows(side(text).unwrap());
+        assert_eq!((rows.len(), without_ours), (1, vec!["orphan".to_owned()]));
         assert_eq!(rows[0].unit, "tokens/s");
         assert_eq!(rows[0].allocs_per_op, Some(3.5));
         assert!((rows[0].ratio(rows[0].peers["llama.cpp"]) - 0.75).abs() < 1e-9);
@@ -167,7 +174,7 @@ mod tests {
             unit: None,
             allocs_per_op: None,
         };
-        let rows = rows(vec![
+        let (rows, _) = rows(vec![
             figure("ours", 2.0),
             figure("memchr", 1.0),
             figure("floor", 0.5),

@@ -29,6 +29,9 @@ Examples:
 ///
 /// The answer goes to stdout, all else to stderr. Ctrl-C ends the request; a second one ends the program. On a
 /// terminal, control characters in the answer are shown instead of obeyed; into a file or pipe it goes as it came.
+///
+/// What is typed in a conversation is kept for the Up key, in loquat/chat-history below XDG_DATA_HOME (or ~/.local/share),
+/// which its owner alone can read; a line that begins with a space is not.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct ChatArgs {
@@ -100,7 +103,7 @@ pub(super) struct OutputArgs {
     ///
     /// Types: start, text, reasoning, reasoning_signature, refusal, tool_call, tool_arguments, choice_end, raw, and
     /// always last, exactly once: {"type":"end","ending":"finished"|"truncated"|"failed",…} with the reason and the
-    /// usage, or with the error.
+    /// usage, or with the error. Of a command line that cannot be understood nothing is printed.
     #[arg(long)]
     pub(super) json: bool,
 
@@ -127,7 +130,7 @@ pub(super) struct OutputArgs {
     #[arg(long, value_name = "URL|off")]
     pub(super) otlp: Option<String>,
 
-    /// Print to stderr what the model thinks before it answers [default: only where stderr is a terminal]
+    /// Print to stderr what the model thinks before it answers [default: only where stdout and stderr are terminals]
     #[arg(long, overrides_with = "no_reasoning")]
     pub(super) reasoning: bool,
 

@@ -68,7 +68,8 @@ pub(super) fn help() -> String {
     for (name, what) in COMMANDS {
         text += &format!("  {name:<11} {what}\n");
     }
-    text + "A line that ends in \\ goes on in the next. A message that begins with / is written with //."
+    text += "A line that ends in \\ goes on in the next. A message that begins with / is written with //.\n";
+    text + "Lines are kept in loquat/chat-history below XDG_DATA_HOME (or ~/.local/share), but for one that begins with a space."
 }
 
 #[cfg(test)]

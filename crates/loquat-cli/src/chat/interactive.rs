@@ -87,7 +87,7 @@ impl Session<'_> {
         let console = self.chat.console;
         let command = match command::parse(line) {
             Line::Empty => return Go::On,
-            Line::Words(words) => return self.turn(words.to_owned()).await,
+            Line::Words(words) => return self.turn(words.to_owned(), Vec::new()).await,
             Line::Command(command) => command,
         };
         match command {
@@ -143,19 +143,20 @@ impl Session<'_> {
         }
     }
 
-    /// Asks the last question again, its answer forgotten.
+    /// Asks the last question again. Its answer is forgotten once there is another.
     async fn retry(&mut self) -> Go {
         let last = self.messages.iter().rposition(|message| message.role == loquat::Role::User);
         let Some(last) = last else {
             self.chat.console.note("[nothing was asked yet]");
             return Go::On;
         };
-        let question = self.messages[last].text();
-        self.messages.truncate(last);
-        self.turn(question).await
+        let earlier = self.messages.split_off(last);
+        let question = earlier.first().map(Message::text).unwrap_or_default();
+        self.turn(question, earlier).await
     }
 
-    async fn turn(&mut self, words: String) -> Go {
+    /// Asks, with what this takes the place of.
+    async fn turn(&mut self, words: String, earlier: Vec<Message>) -> Go {
         let context = waits::told(self.chat.args.context(), self.chat.console);
         self.chat.interrupts.cancel(context.cancellation());
         self.messages.push(Message::user(words));
@@ -172,7 +173,7 @@ impl Session<'_> {
         if let Outcome::Unwritable(_) = asked.outcome {
             return Go::Leave(exit);
         }
-        self.keep(&asked);
+        self.keep(&asked, earlier);
         Go::On
     }
 
@@ -184,12 +185,18 @@ impl Session<'_> {
     }
 
     /// Makes the answer a part of the conversation: whole as it came, cut as far as its text goes. Where there is no
-    /// text, the question goes, too, because two questions in a row are not understood everywhere.
-    fn keep(&mut self, asked: &Asked) {
+    /// text, the question goes, too, because two questions in a row are not understood everywhere; what it was to take the place of
+    /// stays.
+    fn keep(&mut self, asked: &Asked, earlier: Vec<Message>) {
         let text = asked.response.text();
         if text.is_empty() {
             self.messages.pop();
-            self.chat.console.note("[no answer: the question is not kept, the Up key brings it back]");
+            self.chat.console.note(if earlier.is_empty() {
+                "[no answer: the question is not kept, the Up key brings it back]"
+            } else {
+                "[no answer: the earlier one is kept]"
+            });
+            self.messages.extend(earlier);
             return;
         }
         let is_whole = matches!(asked.outcome, Outcome::Ended(Ending::Finished { .. }));

@@ -78,8 +78,16 @@ struct Chat<'a> {
 /// Runs the command.
 ///
 /// # Errors
-/// What kept it from asking; what went wrong later has been shown, and is in the code.
+/// What kept it from asking; what went wrong later, or whatever it is with `--json`, has been shown, and is in the code.
 pub(crate) fn run(args: &ChatArgs, console: &Console) -> Result<Exit> {
+    match begin(args, console) {
+        // A program reads to the last line, and would take one that is missing for a crash.
+        Err(error) if args.output.json => Ok(JsonLines::stdout().end(&Asked::failed(error), console)),
+        exit => exit,
+    }
+}
+
+fn begin(args: &ChatArgs, console: &Console) -> Result<Exit> {
     let piped = !std::io::stdin().is_terminal();
     let model = args.model_name()?;
     let name = model.trim();

@@ -1,6 +1,6 @@
 //! A conversation in a file.
 
-use std::{io::Write as _, path::Path};
+use std::{fs, io, path::Path};
 
 use loquat::{Error, ErrorKind, Message, Result, Role};
 use serde::Serialize;
@@ -30,8 +30,18 @@ pub(super) fn save(file: &Path, messages: &[Message]) -> Result<()> {
     } else {
         as_text(messages)
     };
-    let mut out = private_file().write(true).create_new(true).open(file).map_err(failed)?;
-    out.write_all(text.as_bytes()).map_err(failed)
+    let out = private_file().write(true).create_new(true).open(file).map_err(failed)?;
+    whole_or_gone(file, out, text.as_bytes()).map_err(failed)
+}
+
+/// Half a conversation would stand in the way of the whole one.
+fn whole_or_gone(file: &Path, mut out: impl io::Write, bytes: &[u8]) -> io::Result<()> {
+    let written = out.write_all(bytes);
+    if written.is_err() {
+        // It was made just now; where it stays, too, the person sees it.
+        drop(fs::remove_file(file));
+    }
+    written
 }
 
 fn as_json(messages: &[Message]) -> Result<String> {
@@ -62,6 +72,26 @@ fn role(role: Role) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_not_left() {
+        /// A disk with room for eight bytes.
+        struct Full(fs::File);
+        impl io::Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let room = 8 - self.0.metadata()?.len();
+                if room == 0 { Err(io::ErrorKind::StorageFull.into()) } else { self.0.write(&bytes[..4]) }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                self.0.flush()
+            }
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("talk.md");
+        let disk = Full(fs::File::create_new(&file).expect("a new file"));
+        let error = whole_or_gone(&file, disk, b"a conversation").expect_err("no room");
+        assert_eq!((error.kind(), file.exists()), (io::ErrorKind::StorageFull, false));
+    }
 
     #[test]
     fn is_saved_once_and_privately() {

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use loquat::{
-    Result, Secret,
+    Error, Result, Secret,
     router::{
         Plan,
         config::{Config, MAX_CONFIG_BYTES, Syntax},
@@ -53,7 +53,11 @@ impl RouteFile {
 
     /// What came of what it says, with its name where that is an error.
     pub(super) fn of<T>(&self, made: Result<T>) -> Result<T> {
-        made.map_err(|error| input::unusable(&self.name, &error))
+        made.map_err(|error| self.unusable(&error))
+    }
+
+    pub(super) fn unusable(&self, error: &Error) -> Error {
+        input::unusable(&self.name, error)
     }
 }
 

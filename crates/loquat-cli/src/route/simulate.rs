@@ -41,12 +41,17 @@ pub(crate) fn run(args: &SimulateArgs, console: &Console) -> Result<()> {
         Some(path) => contents(path)?,
         None => (String::new(), Syntax::Toml),
     };
-    let name =
-        args.script.as_deref().map_or_else(String::new, |path| neutral::line(&path.display().to_string()));
-    let unusable = |error: Error| input::unusable(&name, &error);
+    // Without a script there is nothing but the routes that could be wrong.
+    let unusable = |error: Error| match &args.script {
+        Some(path) => input::unusable(&neutral::line(&path.display().to_string()), &error),
+        None => file.unusable(&error),
+    };
     let config = ScriptConfig::parse(&text, syntax).map_err(unusable)?;
     let table = router.table();
-    let route = config.route.as_deref().or_else(|| table.route_names().next()).unwrap_or_default().to_owned();
+    let route = config.route.as_deref().or_else(|| table.route_names().next());
+    let route = route
+        .ok_or_else(|| file.unusable(&Error::new(ErrorKind::NotConfigured, "there is no route in it")))?;
+    let route = route.to_owned();
     let ours = Ours::new(&router, &route).ok_or_else(|| {
         unusable(Error::new(ErrorKind::NotConfigured, format!("there is no route `{route}`")))
     })?;
@@ -65,18 +70,16 @@ pub(crate) fn run(args: &SimulateArgs, console: &Console) -> Result<()> {
 
 fn shown(report: &Report) -> String {
     let total: u32 = report.servers.iter().map(|line| line.asked).sum();
-    let width = report.servers.iter().map(|line| line.name.chars().count()).chain([8]).max().unwrap_or(8);
+    let names: Vec<_> = report.servers.iter().map(|line| neutral::line(&line.name)).collect();
+    let width = names.iter().map(|name| name.chars().count()).chain([8]).max().unwrap_or(8);
     let mut text = format!(
         "{:width$}  {:>6}  {:>8}  {:>8}  {:>8}  {:>7}\n",
         "endpoint", "share", "P50", "P95", "P99", "errors"
     );
-    for line in &report.servers {
+    for (name, line) in names.iter().zip(&report.servers) {
         let share = 100.0 * f64::from(line.asked) / f64::from(total.max(1));
         let [p50, p95, p99] = [50.0, 95.0, 99.0].map(|percent| time(Line::percentile(line, percent)));
-        text += &format!(
-            "{:width$}  {share:>5.1}%  {p50:>8}  {p95:>8}  {p99:>8}  {:>7}\n",
-            line.name, line.failed
-        );
+        text += &format!("{name:width$}  {share:>5.1}%  {p50:>8}  {p95:>8}  {p99:>8}  {:>7}\n", line.failed);
     }
     let [p50, p95, p99] = [50.0, 95.0, 99.0].map(|percent| time(report.percentile(percent)));
     text += &format!("{:width$}  {:>6}  {p50:>8}  {p95:>8}  {p99:>8}  {:>7}\n", "callers", "", report.lost);

@@ -238,6 +238,17 @@ impl Drop for Lines {
     }
 }
 
+/// Reads one line of its output, goes away, as `head -1` does, and waits for its end.
+pub(crate) fn after_a_line(mut child: Child) -> Ran {
+    let mut byte = [0];
+    let mut stdout = child.stdout.take().unwrap();
+    while byte != *b"\n" {
+        stdout.read_exact(&mut byte).unwrap();
+    }
+    drop(stdout);
+    finish(child)
+}
+
 /// Waits for the program's end.
 pub(crate) fn finish(mut child: Child) -> Ran {
     let started = Instant::now();

@@ -129,7 +129,11 @@ fn read<S: Read>(
     let mut piece = [0; 16 * 1024];
     loop {
         limit(&stream, left(due)?)?;
-        let count = stream.read(&mut piece)?;
+        let count = match stream.read(&mut piece) {
+            // A signal: sockets with a limit in time are not read on by themselves.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
         let more = piece.get(..count).unwrap_or_default();
         if more.is_empty() {
             return String::from_utf8(bytes)
@@ -145,6 +149,23 @@ fn read<S: Read>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_is_no_end() {
+        struct Interrupted(u8);
+        impl Read for Interrupted {
+            fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+                self.0 += 1;
+                match self.0 {
+                    1 => Err(io::ErrorKind::Interrupted.into()),
+                    2 => Ok(piece.iter_mut().zip(b"page").map(|(to, from)| *to = *from).count()),
+                    _ => Ok(0),
+                }
+            }
+        }
+        let due = Instant::now() + Duration::from_secs(60);
+        assert_eq!(read(Interrupted(0), due, |_, _| Ok(())).ok().as_deref(), Some("page"));
+    }
 
     #[test]
     fn addresses() {

@@ -206,9 +206,13 @@ fn shown(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.2} s") }
 }
 
-/// Nothing that moves a cursor: names come from elsewhere.
+/// Nothing that moves a cursor or turns a line round: names come from elsewhere.
 fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    /// All with the property `Bidi_Control` (UAX #9 §2).
+    const fn is_bidi_control(c: char) -> bool {
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    }
+    text.chars().map(|c| if c.is_control() || is_bidi_control(c) { ' ' } else { c }).collect()
 }
 
 /// As Prometheus' `histogram_quantile`: linear within the bucket. `None` where nothing was counted.
@@ -244,7 +248,7 @@ mod tests {
              gen_ai_client_token_usage_sum{{{LABELS},gen_ai_token_type=\"output\"}} {tokens}\n\
              loquat_cache_requests_total{{tier=\"l1\",result=\"hit\"}} {finished}\n\
              loquat_cache_requests_total{{tier=\"l1\",result=\"miss\"}} {failed}\n\
-             loquat_breaker_state{{endpoint=\"e\u{1b}\"}} 1\nloquat_pool_connections 3\n"
+             loquat_breaker_state{{endpoint=\"e\u{1b}\u{202e}\u{200f}x\"}} 1\nloquat_pool_connections 3\n"
         )
     }
 
@@ -258,7 +262,7 @@ all              50.0    10.0      7    200 ms    560 ms      2500        0     
 
 connections 3   reused 0.0 %
 cache l1 hits 90.0 %
-circuit not closed: e 
+circuit not closed: e   x
 ";
         let shown = now.since(&then, Duration::from_secs(2), 80);
         assert_eq!(shown, expected, "\n{shown}");
