@@ -18,9 +18,9 @@ struct Said<'a> {
 /// # Errors
 /// [`ErrorKind::Local`] for a file that exists already or cannot be written.
 pub(super) fn save(file: &Path, messages: &[Message]) -> Result<()> {
-    let failed = |cause: std::io::Error| {
+    let failed = |cause: io::Error| {
         let what = match cause.kind() {
-            std::io::ErrorKind::AlreadyExists => "exists already",
+            io::ErrorKind::AlreadyExists => "exists already",
             _ => "cannot be written",
         };
         Error::new(ErrorKind::Local, format!("{} {what}", file.display())).with_source(cause)
@@ -99,18 +99,18 @@ mod tests {
         let messages = [Message::system("Be brief."), Message::user("Hi"), Message::assistant("Hello.\n")];
         let file = folder.path().join("talk.md");
         save(&file, &messages).expect("a new file");
-        let text = std::fs::read_to_string(&file).expect("just written");
+        let text = fs::read_to_string(&file).expect("just written");
         assert_eq!(text, "## system\n\nBe brief.\n\n## user\n\nHi\n\n## assistant\n\nHello.\n\n");
         assert!(save(&file, &messages).is_err_and(|error| error.message().contains("exists")));
         let json = folder.path().join("talk.json");
         save(&json, &messages).expect("a new file");
         let said: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(&json).expect("written")).expect("JSON");
+            serde_json::from_slice(&fs::read(&json).expect("written")).expect("JSON");
         assert_eq!(said[2]["content"], "Hello.\n");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = std::fs::metadata(&json).expect("written").permissions().mode();
+            let mode = fs::metadata(&json).expect("written").permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
     }
