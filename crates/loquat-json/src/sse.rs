@@ -582,8 +582,8 @@ fn event_end(value: &[u8], end: usize) -> Option<usize> {
     Some(blank + line_end(value, blank)?)
 }
 
-/// The event at the front of the input, if it is at most one `event:` line, one `data:` line that is JSON as predicted, or without
-/// white space, and a blank line, when these stand otherwise around the JSON than was predicted. The data has no line end in it,
+/// The event at the front of the input, if it is at most one `event:` line, one `data:` line that is JSON, as predicted or otherwise,
+/// and a blank line, when these stand otherwise around the JSON than was predicted. The data has no line end in it,
 /// because valid JSON has none in its strings, and none outside of them that was not in the text or shape it was predicted from, which
 /// had none.
 fn unframed<'i>(input: &'i [u8], json: &mut Extractor) -> Option<(Framed<'i>, Mark)> {

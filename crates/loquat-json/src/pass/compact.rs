@@ -453,7 +453,7 @@ mod tests {
 
     /// Texts that lie among the blocks in all ways.
     #[test]
-    fn what_has_no_white_space_is_walked_through() {
+    fn what_is_of_one_line_is_walked_through() {
         let fields = Fields::compile(FIELDS).unwrap();
         for text in TEXTS {
             for before in (0..=2 * BLOCK).step_by(if cfg!(miri) { 43 } else { 1 }) {

@@ -15,8 +15,9 @@ use crate::compact::Compact;
 pub(crate) struct Ends<'t> {
     /// Those of the current block that are left.
     left: u64,
-    /// The text's last byte.
-    last: NonNull<u8>,
+    /// The text's first byte, and how far from it the last one is.
+    first: Place<'t>,
+    last: usize,
     /// Where in the text the current block begins.
     block: *const u8,
     blocks: std::slice::Iter<'t, u64>,
@@ -46,9 +47,9 @@ impl<'t> Ends<'t> {
         }
         let mut blocks = blocks.iter();
         let left = *blocks.next()?;
-        let first = Place { at: NonNull::from(text.first()?), lifetime: PhantomData };
-        let last = NonNull::from(text.last()?);
-        Some((first, Self { left, last, block: text.as_ptr(), blocks }))
+        // Of all of the text, since its neighbours are reached from it.
+        let first = Place { at: NonNull::from(text).cast(), lifetime: PhantomData };
+        Some((first, Self { left, first, last, block: text.as_ptr(), blocks }))
     }
 
     /// The next one, if there is one.
@@ -71,8 +72,9 @@ impl<'t> Ends<'t> {
     /// The place behind one of this text, if it is not the last one.
     #[inline(always)]
     pub(crate) fn behind(&self, place: Place<'t>) -> Option<Place<'t>> {
-        // SAFETY: no place of this text is behind its last one; and of another text, this one's last byte is none.
-        (place.at < self.last).then(|| unsafe { place.next() })
+        let at = place.at.addr().get().wrapping_sub(self.first.at.addr().get());
+        // SAFETY: no further from the first byte than the last one is.
+        (at < self.last).then(|| Place { at: unsafe { self.first.at.add(at + 1) }, ..self.first })
     }
 }
 
@@ -80,7 +82,8 @@ impl<'t> Place<'t> {
     /// The place of that index in the text that another one is in.
     #[inline(always)]
     pub(crate) fn new(text: &'t [u8], index: usize) -> Option<Self> {
-        let at = NonNull::from(text.get(index)?);
+        let at =
+            NonNull::new(text.get(index..)?.first().map(|_| text.as_ptr().wrapping_add(index))?.cast_mut())?;
         matches!(text.last(), Some(b'}' | b']')).then_some(Self { at, lifetime: PhantomData })
     }
 
@@ -222,6 +225,11 @@ mod tests {
         assert!(compact.draw(b"[[[[\"\"]]]]"));
         let (_, mut ends) = Ends::new(b"[1,2,3,45]", &compact).unwrap();
         assert_eq!(ends.next().map(|end| end.place().byte()), Some(b'3'));
+        // Nor is anything behind the last place of another text.
+        let two = [*b"[1]", *b"[2]"];
+        assert!(compact.draw(&two[1]));
+        let (_, ends) = Ends::new(&two[1], &compact).unwrap();
+        assert!(ends.behind(Place::new(&two[0], 2).unwrap()).is_none());
         assert!(compact.draw(b"[1,\"\"") && Ends::new(b"[1,23]", &compact).is_none());
     }
 }

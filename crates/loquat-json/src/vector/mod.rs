@@ -5,8 +5,8 @@
 //! what `--cfg loquat_scalar` leaves. Text is checked to be UTF-8 by looking for bytes that are not ASCII; the standard library
 //! alone decides about those.
 //!
-//! AVX-512 draws outlines and finds where strings end, and does nothing else: for outlines one compression of 64 places by the mask of tokens takes the place of a loop over
-//! its bits, in half of the time. Prediction with it was written and measured too (Sapphire Rapids), 1 to 2 % slower than with
+//! AVX-512 draws outlines and finds where strings end, and does nothing else: for outlines one compression of 64 places by the mask of
+//! tokens takes the place of a loop over its bits, in half of the time. Prediction with it was written and measured too (Sapphire Rapids), 1 to 2 % slower than with
 //! AVX2: events are too few blocks to make up for its masks' way into registers. NEON was run under an emulator only (`cargo
 //! xtask sanitize aarch64`): that it is right is known, how fast it is is not.
 #![allow(unsafe_code, reason = "text that has just been checked becomes a `str` without a second check")]
