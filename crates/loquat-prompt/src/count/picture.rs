@@ -104,8 +104,8 @@ impl Pictures {
 /// Tiles of a picture that are one and a half to its shorter side, once it fits into 3,072² (Firebase, "Input files and requirements").
 fn cropped(size: (u32, u32)) -> u64 {
     let (width, height) = shrunk(size, 3072, 3072);
-    // No tile is smaller (Vertex AI, "Image understanding").
-    let tile = (width.min(height) * 2 / 3).max(256);
+    // No tile is smaller or larger (Vertex AI, "Image understanding").
+    let tile = (width.min(height) * 2 / 3).clamp(256, 768);
     width.div_ceil(tile) * height.div_ceil(tile)
 }
 
