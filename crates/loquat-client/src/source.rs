@@ -185,7 +185,10 @@ fn later(one: Due, other: Due) -> Due {
 /// Whether a request asks for reasoning, as far as its own fields say. The least effort there is begins to answer at once.
 pub(crate) fn asks_to_think(request: &ChatRequest) -> bool {
     request.reasoning_budget_tokens.is_some_and(|tokens| tokens > 0)
-        || request.reasoning_effort.as_deref().is_some_and(|effort| !matches!(effort, "none" | "minimal" | "off"))
+        || request
+            .reasoning_effort
+            .as_deref()
+            .is_some_and(|effort| !matches!(effort, "none" | "minimal" | "off"))
 }
 
 /// `from + limit`, or far enough away to mean never where that overflows.

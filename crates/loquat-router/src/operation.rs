@@ -116,9 +116,9 @@ impl Operation {
             self.claim(&decision, None);
             // By the table that it was chosen from.
             let fan = self.route().map_or(Fan::One, |route| route.fan);
-            // Those of a race are asked at the same time as others, and may be as patient as they are.
-            let races = matches!(fan, Fan::Race(_)) && self.attempts == 1;
-            let there_is = self.had_alternative || (!races && self.has_alternative());
+            // Those of a race or a hedge are asked beside others, and may be as patient as they are.
+            let is_beside = !matches!(fan, Fan::One) && self.attempts == 1;
+            let there_is = self.had_alternative || (!is_beside && self.has_alternative());
             self.context.set_alternative(there_is);
             let result = match fan {
                 Fan::Race(count) if self.attempts == 1 => self.race(decision, count).await,

@@ -273,6 +273,12 @@ async fn an_endpoint_is_told_whether_another_one_would_be_asked() {
         ),
         ("the others cannot", [endpoint("a"), blind("b"), blind("c")], chain(), [Some(false), None, None]),
         ("all at once", three(), chain().with_fan(Fan::Race(3)), [Some(false); 3]),
+        (
+            "one when another is late",
+            three(),
+            chain().with_fan(Fan::Hedge(Duration::from_secs(1))),
+            [Some(false), Some(true), Some(false)],
+        ),
     ] {
         let fails = [fail(ErrorKind::Overloaded)];
         let servers = Servers::new(&["a", "b", "c"].map(|name| (name, &fails[..])));

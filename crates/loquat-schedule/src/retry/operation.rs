@@ -200,7 +200,7 @@ impl Operation {
         if is_shut && (most_shut.is_zero() || is_over) {
             return Err(Stop::Shut(self.shut));
         }
-        if self.has_alternative && wait > self.policy.max_wait_beside {
+        if self.has_alternative && is_asked_elsewhere(error) && wait > self.policy.max_wait_beside {
             return Err(Stop::Elsewhere(wait));
         }
         let left = self.share().saturating_sub(now.saturating_duration_since(self.started));
@@ -276,6 +276,13 @@ pub(crate) fn explain(error: Error, stop: Stop, retries: u32) -> Error {
         _ if attempts == 1 => format!("{message} (not tried again: {stop})"),
         _ => format!("{message} (after {attempts} attempts; not tried again: {stop})"),
     })
+}
+
+/// Whether a route asks somebody else after that; what else is asked for again only the peer that wants it is asked for.
+fn is_asked_elsewhere(error: &Error) -> bool {
+    use ErrorKind as K;
+    let kinds = [K::RateLimited, K::Overloaded, K::Connect, K::Proxy, K::Connection, K::Timeout, K::Server];
+    kinds.contains(&error.kind())
 }
 
 #[cfg(test)]
@@ -364,6 +371,8 @@ mod tests {
         let budget = Budget::new(BudgetPolicy::new(0, 1), now);
         let hinted = |ms| error(K::RateLimited, D::MaybeSent).with_retry_hint(RetryHint::after(MS(ms)));
         let elsewhere = |ms| Decision::Stop(Stop::Elsewhere(MS(ms)));
+        let mut wanted = RetryHint::after(MS(700));
+        wanted.should_retry = Some(true);
         let decide = |error: &Error, policy: RetryPolicy| {
             let mut operation = Operation::new(policy, now, None).with_alternative(true);
             operation.decide(error, now, &budget, &Random::seeded(1))
@@ -374,6 +383,11 @@ mod tests {
             (error(K::Authentication, D::MaybeSent), Decision::Stop(Stop::Pointless)),
             // Paid for by the one retry that there is: those before have cost nothing.
             (hinted(500), Decision::Retry { wait: MS(500) }),
+            // A conflict that the peer wants to be asked about again.
+            (
+                error(K::InvalidRequest, D::MaybeSent).with_retry_hint(wanted),
+                Decision::Retry { wait: MS(700) },
+            ),
         ] {
             assert_eq!(decide(&error, steady()), expected, "{error:?}");
         }
