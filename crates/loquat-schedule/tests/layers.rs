@@ -9,8 +9,8 @@ use std::{
 };
 
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Delivery, Ending, Error, ErrorKind, Model, Result, RetryHint,
-    Standing, TraceContext, Usage, test_util::seed_ids,
+    Answer, BoxFuture, ChatRequest, Context, Delivery, Ending, Error, ErrorKind, History, Model, Result,
+    RetryHint, Stage, Standing, TraceContext, Usage, test_util::seed_ids,
 };
 use loquat_schedule::{
     Random,
@@ -243,6 +243,23 @@ async fn a_caller_in_a_hurry_does_not_open_the_breaker() {
         assert_eq!(fair.expect_err("it hangs").kind(), ErrorKind::Timeout);
     }
     assert!(!breaker.availability().standing(now()).may_try(), "twice its median was time enough");
+}
+
+/// Nobody asked the endpoint: what was waited for was a place among this program's own connections.
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_place_of_our_own_does_not_open_the_breaker() {
+    let failed = |stage| {
+        let timeout = error(ErrorKind::Timeout, Delivery::NotSent);
+        Act::Fail(MS(20_000), timeout.with_history(History::new("http://endpoint", stage, MS(20_000))))
+    };
+    for (stage, may_try) in [(Stage::Pool, true), (Stage::Connecting, false)] {
+        let breaker = Arc::new(Breaker::new(BreakerPolicy::default(), now()));
+        let model = Guarded::new(Fake::new((0..3).map(|_| failed(stage))), breaker.clone());
+        for _ in 0..3 {
+            assert!(model.infer(&context(), request()).await.is_err());
+        }
+        assert_eq!(breaker.availability().standing(now()).may_try(), may_try, "{stage}");
+    }
 }
 
 /// `response.created` at once, and then nothing: what such a server says first is no sign of health.

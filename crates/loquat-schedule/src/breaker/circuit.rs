@@ -12,7 +12,11 @@ use std::{
 use loquat_core::{Availability, Error, ErrorKind, Standing};
 
 use super::{BreakerPolicy, window::Window};
-use crate::{hedge::Latencies, refusal::is_local, time::after};
+use crate::{
+    hedge::Latencies,
+    refusal::{is_local, waited_for_a_place},
+    time::after,
+};
 
 /// What an attempt says about its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +38,7 @@ impl Outcome {
     /// What that error says, of an attempt that had its share of time: [`Permit::outcome_of`] knows whether it had.
     pub fn of(error: &Error) -> Self {
         use ErrorKind as K;
-        if is_local(error) {
+        if is_local(error) || waited_for_a_place(error) {
             return Self::Unknown;
         }
         match error.kind() {
