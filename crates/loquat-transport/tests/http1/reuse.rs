@@ -87,6 +87,26 @@ async fn a_reused_connection_that_dies_on_the_request_is_retried_only_where_that
     }
 }
 
+/// The first try may have been taken: that the second met nobody takes nothing of that back.
+#[tokio::test]
+async fn a_replay_that_reaches_nobody_does_not_say_that_nothing_was_sent() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("accept");
+        drop(listener);
+        read_request(&mut socket).await.expect("the first");
+        write(&mut socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+        read_request(&mut socket).await.expect("taken, and then it dies");
+    });
+    let transport = transport();
+    text(send(&transport, post(address)).await.expect("first")).await.expect("body");
+    let error = send(&transport, post(address).with_replayable(true)).await.expect_err("nobody is left");
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Connect, Delivery::MaybeSent));
+    assert!(!error.is_retryable(), "{error}");
+    assert_eq!(transport.stats().replaced, 1);
+}
+
 #[tokio::test]
 async fn an_old_idle_connection_carries_only_what_can_be_replayed() {
     let address = listen(|_, mut socket| async move {
