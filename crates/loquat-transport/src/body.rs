@@ -360,7 +360,9 @@ impl Body {
                 let site = Arc::clone(connection.permit().site());
                 site.rest(connection);
             }
-            Inner::Http2 { mut slot, .. } => slot.settle(),
+            // An upload that has not ended is broken off, by a reset.
+            Inner::Http2 { stream, mut slot } if !stream.is_sending() => slot.settle(),
+            Inner::Http2 { .. } => {}
             Inner::Done => {}
         }
     }

@@ -19,10 +19,10 @@ use std::{
 use bytes::Bytes;
 use h2::{Reason, server};
 use loquat_core::{Context, Delivery, Error, ErrorKind};
-use loquat_transport::{Config, Http2Mode, Method, Request, Response, Transport, Upload, Url};
+use loquat_transport::{Config, Http2Limits, Http2Mode, Method, Request, Response, Transport, Upload, Url};
 use support::{
     LONG, get, listen,
-    script::{HEADERS, RST_STREAM, Step, answer, play, reset, say},
+    script::{END, HEADERS, RST_STREAM, STATUS_200, Step, answer, frame, play, reset, say},
     send, text, with,
 };
 use tokio::{
@@ -394,5 +394,28 @@ async fn a_source_that_stands_still_runs_into_the_limit() {
         let error = sent.await.expect_err("nothing more came");
         assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::MaybeSent), "{error}");
         assert!(error.message().contains("sending to"), "{error}");
+    }
+}
+
+/// The answer is whole, the upload is not: the stream is reset, which the peer may count against the connection, and so must the pool.
+#[tokio::test]
+async fn an_upload_that_is_broken_off_by_its_answer_counts_as_a_reset() {
+    let whole = frame(HEADERS, END | 4, 1, STATUS_200);
+    let script = vec![
+        Step::Preface(None),
+        Step::Until(HEADERS, 1),
+        Step::Write(whole),
+        Step::Until(RST_STREAM, 1),
+        Step::Hold,
+    ];
+    let peer = play(vec![script]).await;
+    let mut limits = Http2Limits::default();
+    limits.max_resets = 0;
+    let transport = with(Config::default().with_http2(Http2Mode::PriorKnowledge).with_http2_limits(limits));
+    for asked in 1..=2 {
+        let (_open, endless) = channel();
+        let response = upload(&transport, peer.address, endless).await.expect("answered");
+        assert_eq!(text(response).await.expect("whole"), "");
+        assert_eq!(peer.connections(), asked);
     }
 }

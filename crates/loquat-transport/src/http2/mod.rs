@@ -104,6 +104,9 @@ impl Http2 {
             .data_frame_budget(limits.frame_budget())
             .max_header_list_size(u32::try_from(head.max_bytes).unwrap_or(u32::MAX))
             .max_concurrent_reset_streams(REMEMBERED_RESETS)
+            // The pool counts those that `h2` makes, too, and lets the connection drain. `h2` would count them for ever, and end it
+            // at 1,024 with all that is on it.
+            .max_local_error_reset_streams(None)
             .reset_stream_duration(REMEMBER_RESETS_FOR)
             .initial_max_send_streams(UNSETTLED)
             .enable_push(false)
