@@ -419,3 +419,20 @@ async fn an_upload_that_is_broken_off_by_its_answer_counts_as_a_reset() {
         assert_eq!(peer.connections(), asked);
     }
 }
+
+/// What fails here says nothing of how long the server keeps connections that are idle.
+#[tokio::test]
+async fn a_source_that_fails_at_once_is_not_held_against_the_server() {
+    let answers =
+        std::iter::repeat_n([Step::Request, say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")], 3);
+    let peer = play(vec![answers.flatten().collect()]).await;
+    let transport = transport(false);
+    assert_eq!(text(send(&transport, get(peer.address)).await.expect("served")).await.expect("whole"), "hi");
+    let failing = Upload::from_poll(|_| Poll::Ready(Some(Err::<Bytes, _>(io::Error::other("broken")))));
+    let error = upload(&transport, peer.address, failing).await.expect_err("nothing to send");
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Local, Delivery::NotSent));
+    assert_eq!(text(send(&transport, get(peer.address)).await.expect("served")).await.expect("whole"), "hi");
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let response = send(&transport, get(peer.address)).await.expect("served");
+    assert!(response.connection.reused, "it was idle for a good second only");
+}
