@@ -39,7 +39,7 @@ use crate::{
     http1::has_no_body_by_nature,
     io::{self, Meter},
     pool::Permit,
-    trail::Trail,
+    trail::{Stage, Trail},
     upload::Outgoing,
 };
 use driver::{Driver, Shared, UNSETTLED};
@@ -312,3 +312,11 @@ pub(crate) fn failure(failure: impl Into<Failure>, trail: &Trail) -> Error {
     };
     trail.error(kind, what).with_source(error)
 }
+        // `h2` does not say which.
+        Some(Reason::PROTOCOL_ERROR)
+            if error.is_library() && error.is_reset() && trail.stage == Stage::Head =>
+        {
+            let what =
+                "the response's head is larger than HeadLimits::max_bytes, or malformed (PROTOCOL_ERROR)";
+            (ErrorKind::Protocol, what.to_owned())
+        }

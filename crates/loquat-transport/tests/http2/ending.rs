@@ -310,3 +310,19 @@ async fn a_server_that_speaks_no_http2_is_told_as_such() {
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     assert!(error.message().contains("does it speak HTTP/2 here?"), "{error}");
 }
+
+/// One that does not fit is refused by `h2`, which does not say why: the limit is named all the same.
+#[tokio::test]
+async fn a_head_beyond_its_limit_names_the_limit() {
+    let address = serve(
+        |_| {},
+        |_, _, _, mut respond| async move {
+            let long = http::Response::builder().header("x-long", "x".repeat(70_000)).body(());
+            let _ = respond.send_response(long.expect("valid"), true);
+        },
+    )
+    .await;
+    let error = send(&http2(), post(address)).await.expect_err("too large");
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Protocol, Delivery::MaybeSent));
+    assert!(error.message().contains("HeadLimits::max_bytes"), "{error}");
+}
