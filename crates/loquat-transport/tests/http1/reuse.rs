@@ -233,6 +233,19 @@ async fn warm_connections_are_there_for_the_first_requests() {
 }
 
 #[tokio::test]
+async fn a_connection_that_has_died_is_none_that_is_warm() {
+    let peer = play(vec![vec![], vec![Step::Hold]]).await;
+    let transport = transport();
+    let (context, url) = (Context::new(), post(peer.address).url);
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warmed"), 1);
+    eventually("the server's close arrives", || peer.done() == 1).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warmed again"), 1);
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warm already"), 0);
+    assert_eq!(transport.stats().http1_opened, 2);
+}
+
+#[tokio::test]
 async fn connections_are_replaced_at_an_age_and_socket_options_do_no_harm() {
     let address = listen(|_, mut socket| async move {
         while read_request(&mut socket).await.is_some() {

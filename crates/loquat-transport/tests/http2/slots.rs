@@ -15,7 +15,11 @@ use tokio::sync::Notify;
 
 use crate::{
     http2, ok, say, serve,
-    support::{get, post, send, spawn_text, text, with},
+    support::{
+        eventually, get, post,
+        script::{Step, play},
+        send, spawn_text, text, with,
+    },
 };
 
 #[tokio::test]
@@ -174,6 +178,17 @@ async fn resets_by_the_library_are_counted_and_harm_no_neighbour() {
         assert_eq!(text(witness).await.expect("unharmed"), "a witness");
         assert_eq!(transport.stats().http2_opened, opened, "{max_resets}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_has_died_is_none_that_is_warm() {
+    let peer = play(vec![vec![Step::Preface(None)], vec![Step::Preface(None), Step::Hold]]).await;
+    let transport = http2();
+    let (context, url) = (Context::new(), post(peer.address).url);
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warmed"), 1);
+    eventually("the server's close arrives", || transport.stats().http2_open == 0).await;
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warmed again"), 1);
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warm already"), 0);
 }
 
 /// A caller who has what it needs asks for no more: where that was the end, nothing is reset, and the connection serves on.
