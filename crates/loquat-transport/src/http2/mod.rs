@@ -190,7 +190,10 @@ impl Http2 {
             Some(upload) => Some((Pump::new(upload.clone()), stream)),
             None if no_body => None,
             None => {
-                stream.send_data(request.body.clone(), true)?;
+                // The head is out, so what comes now is told by the answer, or by its error: the peer may have ended the stream already.
+                if stream.send_data(request.body.clone(), true).is_err() {
+                    stream.send_reset(Reason::CANCEL);
+                }
                 None
             }
         };
