@@ -95,10 +95,9 @@ impl Http2 {
             Some(every) => link.stream.use_clock(every.clamp(LEAST_CLOCK, MOST_CLOCK)),
             None => link.stream,
         };
-        let window = |bytes: u32| bytes.clamp(65_535, (1 << 31) - 1);
-        let connection_window = window(limits.connection_window_bytes);
+        let connection_window = limits.connection_window();
         let (sender, connection) = client::Builder::new()
-            .initial_window_size(window(limits.stream_window_bytes))
+            .initial_window_size(limits.stream_window())
             .initial_connection_window_size(connection_window)
             .max_frame_size(limits.max_frame_bytes.clamp(1 << 14, (1 << 24) - 1))
             .data_frame_budget(limits.frame_budget())
