@@ -436,3 +436,29 @@ async fn a_source_that_fails_at_once_is_not_held_against_the_server() {
     let response = send(&transport, get(peer.address)).await.expect("served");
     assert!(response.connection.reused, "it was idle for a good second only");
 }
+
+/// A source that yields nothing, again and again, without waiting does not keep the thread from everybody else.
+#[tokio::test]
+async fn a_source_of_empty_pieces_lets_others_run() {
+    for http2 in [false, true] {
+        let script = if http2 { vec![Step::Preface(None), Step::Hold] } else { vec![Step::Hold] };
+        let peer = play(vec![script]).await;
+        let context = Context::new();
+        let mut cancel = Some(context.cancellation().clone());
+        let mut left = 100_000;
+        let empty = Upload::from_poll(move |_| {
+            left -= 1;
+            if let Some(cancel) = cancel.take() {
+                tokio::spawn(async move { cancel.cancel() });
+            }
+            Poll::Ready(Some(if left > 0 {
+                Ok(Bytes::new())
+            } else {
+                Err(io::Error::other("nobody stopped it"))
+            }))
+        });
+        let url = Url::parse(&format!("http://{}/upload", peer.address)).expect("valid");
+        let sent = transport(http2).send_upload(&context, Request::new(Method::PUT, url), empty).await;
+        assert_eq!(sent.expect_err("cancelled").kind(), ErrorKind::Cancelled);
+    }
+}
