@@ -29,7 +29,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, client};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::Authority};
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -103,10 +103,10 @@ impl Http2 {
             .data_frame_budget(limits.frame_budget())
             .max_header_list_size(u32::try_from(head.max_bytes).unwrap_or(u32::MAX))
             .max_concurrent_reset_streams(REMEMBERED_RESETS)
+            .reset_stream_duration(REMEMBER_RESETS_FOR)
             // The pool counts those that `h2` makes, too, and lets the connection drain. `h2` would count them for ever, and end it
             // at 1,024 with all that is on it.
             .max_local_error_reset_streams(None)
-            .reset_stream_duration(REMEMBER_RESETS_FOR)
             .initial_max_send_streams(UNSETTLED)
             .enable_push(false)
             .handshake::<_, Bytes>(stream)
@@ -215,7 +215,7 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
     let mut encoded = http::Request::new(());
     *encoded.version_mut() = http::Version::HTTP_2;
     *encoded.method_mut() = request.method.clone();
-    *encoded.uri_mut() = request.url.to_uri();
+    *encoded.uri_mut() = address(request);
     // A clone has no room for the length, which would move all of it once more.
     let headers = encoded.headers_mut();
     // More than fit are found below.
@@ -233,6 +233,18 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
         put(headers, &header::CONTENT_LENGTH, decimal(length));
     }
     encoded
+}
+
+/// Where to, with the caller's own `Host` for the authority (RFC 9113 §8.3.1), where it has one that can be one.
+fn address(request: &Request) -> Uri {
+    let uri = request.url.to_uri();
+    let own = request.headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    // A user's name is no part of it there.
+    let Some(own) = own.filter(|own| !own.as_str().contains('@')) else { return uri };
+    let mut parts = uri.into_parts();
+    parts.authority = Some(own);
+    // The other two are the address's, so it has all three.
+    Uri::from_parts(parts).unwrap_or_else(|_| request.url.to_uri())
 }
 
 /// Apart, since inlined it is two thousand bytes of code at each of its places, and what a request runs through does not fit the first
@@ -309,11 +321,6 @@ pub(crate) fn failure(failure: impl Into<Failure>, trail: &Trail) -> Error {
             let what = "the server sent too long an HTTP/2 frame, or none (FRAME_SIZE_ERROR): does it speak HTTP/2 here?";
             (ErrorKind::Protocol, what.to_owned())
         }
-        Some(reason) => (ErrorKind::Protocol, format!("{whose} ended the HTTP/2 exchange with {reason:?}")),
-        None => (ErrorKind::Connection, "the HTTP/2 exchange failed".to_owned()),
-    };
-    trail.error(kind, what).with_source(error)
-}
         // `h2` does not say which.
         Some(Reason::PROTOCOL_ERROR)
             if error.is_library() && error.is_reset() && trail.stage == Stage::Head =>
@@ -322,3 +329,8 @@ pub(crate) fn failure(failure: impl Into<Failure>, trail: &Trail) -> Error {
                 "the response's head is larger than HeadLimits::max_bytes, or malformed (PROTOCOL_ERROR)";
             (ErrorKind::Protocol, what.to_owned())
         }
+        Some(reason) => (ErrorKind::Protocol, format!("{whose} ended the HTTP/2 exchange with {reason:?}")),
+        None => (ErrorKind::Connection, "the HTTP/2 exchange failed".to_owned()),
+    };
+    trail.error(kind, what).with_source(error)
+}

@@ -326,3 +326,25 @@ async fn a_head_beyond_its_limit_names_the_limit() {
     assert_eq!((error.kind(), error.delivery()), (ErrorKind::Protocol, Delivery::MaybeSent));
     assert!(error.message().contains("HeadLimits::max_bytes"), "{error}");
 }
+
+/// As over HTTP/1.1, a `Host` of the caller's own takes the place of the address's.
+#[tokio::test]
+async fn a_host_of_the_callers_is_the_authority() {
+    let address = serve(
+        |_| {},
+        |_, _, request, respond| async move {
+            assert!(request.headers().get("host").is_none());
+            say(respond, request.uri().authority().expect("authority").as_str());
+        },
+    )
+    .await;
+    let transport = http2();
+    let mut request = post(address);
+    let own = address.to_string();
+    for (host, seen) in
+        [("model.internal:81", "model.internal:81"), ("not a host", &own), ("me@model.internal", &own)]
+    {
+        request.headers.insert("host", http::HeaderValue::from_static(host));
+        assert_eq!(text(send(&transport, request.clone()).await.expect("head")).await.expect("body"), seen);
+    }
+}
