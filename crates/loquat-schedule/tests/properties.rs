@@ -196,7 +196,7 @@ proptest! {
         let mut policy = AdmissionPolicy::default()
             .with_concurrency(Concurrency::Fixed(limit))
             .with_queue(max_waiting, MS(2000));
-        let per_minute = 60_000_u64;
+        let per_minute = 18_000_u64;
         if with_rates {
             policy = policy.with_rates(RateLimits::default().with_tokens_per_minute(per_minute));
         }
