@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use loquat_core::{Delivery, Error, ErrorKind, RetryHint};
+use loquat_core::{Delivery, Error, ErrorKind, RetryHint, Stage};
 
 /// The code of an error that says the breaker is open.
 pub const BREAKER_OPEN: &str = "loquat_breaker_open";
@@ -16,6 +16,12 @@ pub const QUEUE_TIMEOUT: &str = "loquat_queue_timeout";
 /// Whether this crate refused, and nothing was asked of the endpoint.
 pub fn is_local(error: &Error) -> bool {
     matches!(error.code(), Some(BREAKER_OPEN | QUEUE_FULL | QUEUE_TIMEOUT))
+}
+
+/// Whether time ran out while a place among this program's own connections was waited for: of the endpoint, that says nothing either. Who
+/// waits for a connection that another makes learns of its failure from that.
+pub(crate) fn waited_for_a_place(error: &Error) -> bool {
+    error.kind() == ErrorKind::Timeout && error.history().is_some_and(|way| way.stage == Stage::Pool)
 }
 
 pub(crate) fn refused(kind: ErrorKind, code: &'static str, message: String) -> Error {

@@ -7,7 +7,7 @@ use loquat_core::{Availability, Context, Model, Result};
 use crate::{
     Random,
     admission::{Admission, AdmissionPolicy, Admitted},
-    breaker::{Breaker, BreakerPolicy, Guarded, Outcome, guard},
+    breaker::{Breaker, BreakerPolicy, Guarded, Outcome, Permit, guard},
     hedge::{Hedge, HedgePolicy, Hedged},
     limits::{Limited, Limits, WithDeadline},
     retry::{Budget, BudgetPolicy, Operation, RetryPolicy, Retrying, repeat},
@@ -202,7 +202,7 @@ impl EndpointSchedule {
         self.budget.deposit(started);
         let attempt = || async {
             let Some(breaker) = &self.breaker else { return attempt().await };
-            let (done, mut permit) = guard(breaker, context, &attempt).await?;
+            let (done, mut permit) = guard(breaker, context, Permit::for_call, &attempt).await?;
             let now = now();
             // How long such calls take is what a fair share of time for the next ones is reckoned from.
             permit.begun(now);

@@ -4,10 +4,12 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use loquat_core::{Delivery, Error, ErrorKind, Model, Usage};
+use loquat_core::{Delivery, Error, ErrorKind, History, Model, Stage, Usage};
 use loquat_schedule::{
     Schedule,
-    admission::{Admission, AdmissionPolicy, Admitted, Concurrency, Permit, RateLimits, estimate_tokens},
+    admission::{
+        Admission, AdmissionPolicy, Admitted, Concurrency, Gradient, Permit, RateLimits, estimate_tokens,
+    },
     limits::Limits,
     refusal::{QUEUE_FULL, QUEUE_TIMEOUT},
 };
@@ -204,6 +206,39 @@ async fn what_was_refused_is_given_back_and_what_broke_off_is_not() {
         }
         let next = model.infer(&context(), request()).await.map(drop);
         assert_eq!(next.as_ref().err().and_then(Error::code), code, "{next:?}");
+    }
+}
+
+/// A caller's own deadline, before the answer or in the middle of it, says nothing of what the endpoint bears; nor does a wait for a
+/// place among this program's connections. An attempt's limit does.
+#[tokio::test(start_paused = true)]
+async fn callers_in_a_hurry_take_no_room_from_the_others() {
+    let adaptive = || {
+        let gradient = Gradient::default().with_range(16, 1, 32);
+        admission(AdmissionPolicy::default().with_concurrency(Concurrency::Adaptive(gradient)))
+    };
+    let timeout = |stage| {
+        let history = History::new("http://endpoint", stage, MS(50));
+        error(ErrorKind::Timeout, Delivery::MaybeSent).with_history(history)
+    };
+    let before = |stage| Act::Fail(MS(50), timeout(stage));
+    let amid = || Act::Answer(MS(10), 1, MS(40), End::Failed(timeout(Stage::Body)));
+    for (act, deadline, shrinks) in [
+        (before(Stage::Head), Some(MS(50)), false),
+        (amid(), Some(MS(50)), false),
+        (before(Stage::Pool), None, false),
+        (before(Stage::Head), None, true),
+        (amid(), None, true),
+    ] {
+        let admission = adaptive();
+        let model = Admitted::new(Fake::new((0..30).map(|_| act.clone())), admission.clone());
+        for _ in 0..30 {
+            let context = deadline.map_or_else(context, |deadline| context().with_timeout(deadline));
+            if let Ok(answer) = model.infer(&context, request()).await {
+                assert!(answer.collect().await.is_err());
+            }
+        }
+        assert_eq!(admission.limit() < 16, shrinks, "{act:?} {deadline:?}: {}", admission.limit());
     }
 }
 

@@ -9,11 +9,11 @@ use std::{
 };
 
 use loquat_core::{
-    Answer, BoxFuture, ChatRequest, Context, Delivery, Ending, Error, ErrorKind, Model, Result, RetryHint,
-    Standing, TraceContext, Usage, test_util::seed_ids,
+    Answer, BoxFuture, ChatRequest, Context, Delivery, Ending, Error, ErrorKind, History, Model, Result,
+    RetryHint, Stage, Standing, TraceContext, Usage, test_util::seed_ids,
 };
 use loquat_schedule::{
-    Random,
+    Random, Schedule,
     breaker::{Breaker, BreakerPolicy, Guarded},
     limits::{Limited, Limits, WithDeadline},
     refusal::{self, is_local},
@@ -243,6 +243,46 @@ async fn a_caller_in_a_hurry_does_not_open_the_breaker() {
         assert_eq!(fair.expect_err("it hangs").kind(), ErrorKind::Timeout);
     }
     assert!(!breaker.availability().standing(now()).may_try(), "twice its median was time enough");
+}
+
+/// Nobody asked the endpoint: what was waited for was a place among this program's own connections.
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_place_of_our_own_does_not_open_the_breaker() {
+    let failed = |stage| {
+        let timeout = error(ErrorKind::Timeout, Delivery::NotSent);
+        Act::Fail(MS(20_000), timeout.with_history(History::new("http://endpoint", stage, MS(20_000))))
+    };
+    for (stage, may_try) in [(Stage::Pool, true), (Stage::Connecting, false)] {
+        let breaker = Arc::new(Breaker::new(BreakerPolicy::default(), now()));
+        let model = Guarded::new(Fake::new((0..3).map(|_| failed(stage))), breaker.clone());
+        for _ in 0..3 {
+            assert!(model.infer(&context(), request()).await.is_err());
+        }
+        assert_eq!(breaker.availability().standing(now()).may_try(), may_try, "{stage}");
+    }
+}
+
+/// What a listing takes says nothing of how long an answer may take to begin.
+#[tokio::test(start_paused = true)]
+async fn quick_calls_do_not_make_a_hasty_answer_a_fair_one() {
+    let endpoint = Schedule::new().with_retry(None).with_limits(Limits::default()).for_endpoint();
+    let slow = Act::Answer(MS(2_000), 1, MS(0), End::Finished(Usage::default()));
+    let model = endpoint.around(Fake::new((0..30).map(|_| slow.clone())));
+    for _ in 0..20 {
+        model.infer(&context(), request()).await.expect("patience").collect().await.expect("whole");
+    }
+    let patient = context();
+    for _ in 0..40 {
+        let listed = endpoint.call(&patient, true, || async {
+            tokio::time::sleep(MS(5)).await;
+            Ok(())
+        });
+        listed.await.expect("listed");
+    }
+    for _ in 0..3 {
+        assert!(model.infer(&context().with_timeout(MS(900)), request()).await.is_err());
+    }
+    assert_eq!(endpoint.availability().expect("a breaker").standing(now()), Standing::Available);
 }
 
 /// `response.created` at once, and then nothing: what such a server says first is no sign of health.

@@ -272,7 +272,7 @@ impl Inner {
             Ok(Err(failure)) => {
                 let untouched = trail.written() == 0;
                 let reused = connection.info().reused;
-                let closed_early = reused && (untouched || failure.is_lost());
+                let closed_early = reused && failure.is_lost();
                 if closed_early {
                     connection.permit().site().closed_early(idle);
                 }

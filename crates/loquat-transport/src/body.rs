@@ -241,7 +241,7 @@ impl Body {
     }
 
     /// The fields that came after the body (RFC 9110 §6.5), once its end has been seen, where there were any. Bounded:
-    /// on HTTP/1.1 more than 100 fields or 16 KiB of them are a protocol error, on HTTP/2 what does not fit into
+    /// on HTTP/1.1 more than [`HeadLimits::max_fields`](crate::HeadLimits::max_fields) or 16 KiB of them are a protocol error, on HTTP/2 what does not fit into
     /// [`HeadLimits::max_bytes`](crate::HeadLimits::max_bytes) is left out.
     pub fn trailers(&self) -> Option<&HeaderMap> {
         self.rest.trailers.as_deref()
@@ -360,7 +360,9 @@ impl Body {
                 let site = Arc::clone(connection.permit().site());
                 site.rest(connection);
             }
-            Inner::Http2 { mut slot, .. } => slot.settle(),
+            // An upload that has not ended is broken off, by a reset.
+            Inner::Http2 { stream, mut slot } if !stream.is_sending() => slot.settle(),
+            Inner::Http2 { .. } => {}
             Inner::Done => {}
         }
     }

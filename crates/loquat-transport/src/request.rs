@@ -8,7 +8,8 @@ use loquat_core::Result;
 
 use crate::Url;
 
-/// One request. `Host`, `Content-Length` and what frames the message are added by the transport; no
+/// One request. `Host`, `Content-Length` and what frames the message are added by the transport (a `Host` of the caller's own is sent
+/// instead, on HTTP/2 as the `:authority`; what it connects to is `url` all the same, and so is what a forwarding proxy is asked for); no
 /// `User-Agent` and nothing else is, except `Accept-Encoding` with the feature `decompress` ([`crate::DecompressLimits`]).
 ///
 /// `Debug` shows header names only, and the body's length.

@@ -24,6 +24,8 @@ pub(crate) struct Trail {
     pub(crate) stage: Stage,
     pub(crate) info: Option<ConnectionInfo>,
     delivery: Delivery,
+    /// Whether it may have been sent over a connection before this one.
+    was_sent: bool,
     mark: Option<Mark>,
     pub(crate) upload: Option<Outgoing>,
 }
@@ -46,13 +48,15 @@ impl Trail {
             stage: Stage::Pool,
             info: None,
             delivery: Delivery::NotSent,
+            was_sent: false,
             mark: None,
             upload,
         }
     }
 
-    /// Starts over for another connection: nothing of this request is out.
+    /// Starts over for another connection: over that, nothing of this request is out.
     pub(crate) fn restart(&mut self) {
+        self.was_sent = self.delivery() != Delivery::NotSent;
         self.stage = Stage::Pool;
         self.info = None;
         self.mark = None;
@@ -103,11 +107,13 @@ impl Trail {
     }
 
     pub(crate) fn delivery(&self) -> Delivery {
-        match &self.mark {
+        let here = match &self.mark {
             Some(_) if self.written() > 0 => Delivery::MaybeSent,
             Some(_) => Delivery::NotSent,
             None => self.delivery,
-        }
+        };
+        // What was taken once stays taken, whatever became of it after that.
+        if here == Delivery::NotSent && self.was_sent { Delivery::MaybeSent } else { here }
     }
 
     /// An error at this point: `what` happened, then where.

@@ -199,7 +199,8 @@ impl Transport {
     /// Makes connections to that origin ahead of the first requests, all at once, until so many rest there; how many it made.
     /// A fresh connection costs a look-up and two or three round trips, which then no request waits for. One is enough
     /// where HTTP/2 is spoken. [`PoolConfig::max_connections_per_origin`](crate::PoolConfig::max_connections_per_origin) bounds
-    /// them, those in use included.
+    /// them, those in use included. Over HTTP/1.1 a request that may not be sent twice, as a POST, uses one within
+    /// [`PoolConfig::reuse_within`](crate::PoolConfig::reuse_within) alone; others do as long as it lives.
     ///
     /// # Errors
     /// That of the first connection that could not be made, or the context's cancellation or deadline; those that were made
@@ -216,7 +217,7 @@ impl Transport {
         }
         let site = inner.pool.site(origin, inner.connector.protocol(origin), whole.started);
         let mut making = Vec::new();
-        for ticket in std::iter::from_fn(|| site.spare(connections)) {
+        for ticket in std::iter::from_fn(|| site.spare(connections, whole.started)) {
             let mut trail = Trail::new(origin.clone(), context.deadline(), None);
             let site = &site;
             making.push(Box::pin(async move {
@@ -296,7 +297,7 @@ mod tests {
             let (peer, socket) = UnixStream::pair().expect("a pair");
             drop(peer);
             let link = Link { stream: Stream::unix(socket), info, forward: None };
-            let ticket = site.spare(1).expect("a place");
+            let ticket = site.spare(1, Instant::now()).expect("a place");
             let mut trail = Trail::new(url.origin().clone(), None, None);
             let ready = transport.0.speak(link, ticket, &mut trail).await;
             let error = ready.map(|_| ()).expect_err("nobody is there");
@@ -322,7 +323,7 @@ mod tests {
         let handle = runtime.handle().clone();
         drop(runtime);
         let _entered = handle.enter();
-        let Ticket { making, permit } = site.spare(1).expect("a place");
+        let Ticket { making, permit } = site.spare(1, Instant::now()).expect("a place");
         let slot = transport.0.share(greeted, making, permit);
         assert!(!site.is_poisoned(), "somebody counted on it");
         assert!(slot.connection().is_closing(), "nobody drives it");

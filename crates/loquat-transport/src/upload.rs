@@ -23,6 +23,9 @@ use crate::{
     trail::Trail,
 };
 
+/// Most empty pieces that are taken from a source in one turn.
+const MOST_EMPTY: usize = 16;
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's body that comes from somewhere, for [`Transport::send_upload`](crate::Transport::send_upload).
@@ -205,10 +208,16 @@ impl Outgoing {
         let Some(source) = &mut state.source else {
             return Poll::Ready(state.failed.as_ref().map(|_| Err(SourceFailed)));
         };
+        let mut empty = 0;
         let next = loop {
             match ready!(source.poll_next(cx, &state.buffers)) {
-                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(bytes)) if bytes.is_empty() => empty += 1,
                 next => break next,
+            }
+            // One that yields nothing for ever must not keep the thread, with its deadline, for itself.
+            if empty == MOST_EMPTY {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         };
         match next {

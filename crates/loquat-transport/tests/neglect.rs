@@ -242,3 +242,24 @@ async fn frames_under_way_to_a_reset_stream_do_not_end_the_connection() {
     assert_eq!(text(send(&transport, post(peer.address)).await.expect("head")).await.expect("body"), "hi");
     assert_eq!(transport.stats().http2_opened, 1);
 }
+
+/// A window below the least that HTTP/2 has is that least, also where it is reckoned how much of it lies unread.
+#[tokio::test]
+async fn a_window_that_is_set_too_small_makes_nobody_a_laggard() {
+    let peer = play(vec![vec![
+        Step::Preface(None),
+        Step::Until(HEADERS, 1),
+        Step::Write([head(1), frame(DATA, 0, 1, b"x")].concat()),
+        Step::Wait(SHORT * 4),
+        Step::Write(frame(DATA, 1, 1, b"y")),
+        Step::Hold,
+    ]])
+    .await;
+    let transport = http2(|limits| {
+        limits.connection_window_bytes = 0;
+        limits.laggard_after = Some(SHORT * 4);
+    });
+    let response = send(&transport, post(peer.address)).await.expect("head");
+    tokio::time::sleep(SHORT * 3).await;
+    assert_eq!(text(response).await.expect("a byte is not much"), "xy");
+}

@@ -64,8 +64,12 @@ async fn a_tunnel_carries_requests_and_the_credentials_stay_with_the_proxy() {
         assert!(asked.starts_with("CONNECT model.invalid:8080 HTTP/1.1\r\n"), "{asked}");
         assert!(asked.contains("Proxy-Authorization: Basic dTpw\r\n"), "{asked}");
         let mut onward = TcpStream::connect(origin).await.expect("origin");
-        // In pieces: the head's end may lie anywhere.
-        for piece in ["HTTP/1.1 200 Connection est", "ablished\r\nVia: x\r\n\r", "\n"] {
+        // After an interim answer, and in pieces: the head's end may lie anywhere.
+        for piece in [
+            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 Connection est",
+            "ablished\r\nVia: x\r\n\r",
+            "\n",
+        ] {
             write(&mut socket, piece).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

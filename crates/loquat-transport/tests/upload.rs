@@ -19,10 +19,10 @@ use std::{
 use bytes::Bytes;
 use h2::{Reason, server};
 use loquat_core::{Context, Delivery, Error, ErrorKind};
-use loquat_transport::{Config, Http2Mode, Method, Request, Response, Transport, Upload, Url};
+use loquat_transport::{Config, Http2Limits, Http2Mode, Method, Request, Response, Transport, Upload, Url};
 use support::{
     LONG, get, listen,
-    script::{HEADERS, RST_STREAM, Step, answer, play, reset, say},
+    script::{END, HEADERS, RST_STREAM, STATUS_200, Step, answer, frame, play, reset, say},
     send, text, with,
 };
 use tokio::{
@@ -394,5 +394,71 @@ async fn a_source_that_stands_still_runs_into_the_limit() {
         let error = sent.await.expect_err("nothing more came");
         assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::MaybeSent), "{error}");
         assert!(error.message().contains("sending to"), "{error}");
+    }
+}
+
+/// The answer is whole, the upload is not: the stream is reset, which the peer may count against the connection, and so must the pool.
+#[tokio::test]
+async fn an_upload_that_is_broken_off_by_its_answer_counts_as_a_reset() {
+    let whole = frame(HEADERS, END | 4, 1, STATUS_200);
+    let script = vec![
+        Step::Preface(None),
+        Step::Until(HEADERS, 1),
+        Step::Write(whole),
+        Step::Until(RST_STREAM, 1),
+        Step::Hold,
+    ];
+    let peer = play(vec![script]).await;
+    let mut limits = Http2Limits::default();
+    limits.max_resets = 0;
+    let transport = with(Config::default().with_http2(Http2Mode::PriorKnowledge).with_http2_limits(limits));
+    for asked in 1..=2 {
+        let (_open, endless) = channel();
+        let response = upload(&transport, peer.address, endless).await.expect("answered");
+        assert_eq!(text(response).await.expect("whole"), "");
+        assert_eq!(peer.connections(), asked);
+    }
+}
+
+/// What fails here says nothing of how long the server keeps connections that are idle.
+#[tokio::test]
+async fn a_source_that_fails_at_once_is_not_held_against_the_server() {
+    let answers =
+        std::iter::repeat_n([Step::Request, say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")], 3);
+    let peer = play(vec![answers.flatten().collect()]).await;
+    let transport = transport(false);
+    assert_eq!(text(send(&transport, get(peer.address)).await.expect("served")).await.expect("whole"), "hi");
+    let failing = Upload::from_poll(|_| Poll::Ready(Some(Err::<Bytes, _>(io::Error::other("broken")))));
+    let error = upload(&transport, peer.address, failing).await.expect_err("nothing to send");
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Local, Delivery::NotSent));
+    assert_eq!(text(send(&transport, get(peer.address)).await.expect("served")).await.expect("whole"), "hi");
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let response = send(&transport, get(peer.address)).await.expect("served");
+    assert!(response.connection.reused, "it was idle for a good second only");
+}
+
+/// A source that yields nothing, again and again, without waiting does not keep the thread from everybody else.
+#[tokio::test]
+async fn a_source_of_empty_pieces_lets_others_run() {
+    for http2 in [false, true] {
+        let script = if http2 { vec![Step::Preface(None), Step::Hold] } else { vec![Step::Hold] };
+        let peer = play(vec![script]).await;
+        let context = Context::new();
+        let mut cancel = Some(context.cancellation().clone());
+        let mut left = 100_000;
+        let empty = Upload::from_poll(move |_| {
+            left -= 1;
+            if let Some(cancel) = cancel.take() {
+                tokio::spawn(async move { cancel.cancel() });
+            }
+            Poll::Ready(Some(if left > 0 {
+                Ok(Bytes::new())
+            } else {
+                Err(io::Error::other("nobody stopped it"))
+            }))
+        });
+        let url = Url::parse(&format!("http://{}/upload", peer.address)).expect("valid");
+        let sent = transport(http2).send_upload(&context, Request::new(Method::PUT, url), empty).await;
+        assert_eq!(sent.expect_err("cancelled").kind(), ErrorKind::Cancelled);
     }
 }

@@ -224,7 +224,7 @@ impl Permit {
         self.report.tokens = Some(tokens);
     }
 
-    /// The endpoint said it has too much, or let the attempt time out.
+    /// The endpoint said it has too much, or let the attempt run into a limit of its own; a caller's deadline is none.
     pub fn overloaded(&mut self) {
         self.report.overloaded = true;
     }

@@ -9,7 +9,8 @@ use loquat_core::{
 use super::{Admission, Permit};
 use crate::{
     observed::{Observer, observe},
-    refusal::is_local,
+    refusal::{is_local, waited_for_a_place},
+    time::now,
 };
 
 /// A model around a model: each attempt waits for its permit, and holds it until its answer ends or is dropped.
@@ -40,17 +41,18 @@ impl<M: Model> Admitted<M> {
     async fn run(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
         let mut permit = self.admission.acquire(context, (self.estimate)(&request)).await?;
         match self.inner.infer(context, request).await {
-            Ok(answer) => Ok(observe(answer, permit)),
+            Ok(answer) => Ok(observe(answer, Visit { permit, deadline: context.deadline() })),
             Err(error) => {
-                note(&mut permit, &error);
+                note(&mut permit, &error, context.deadline(), now());
                 Err(error)
             }
         }
     }
 }
 
-/// What a failure means for the endpoint's limits.
-fn note(permit: &mut Permit, error: &Error) {
+/// What a failure means for the endpoint's limits; `deadline` is its caller's. Who is in a hurry would take room from all others, were
+/// the end of that time taken for the endpoint's weakness.
+fn note(permit: &mut Permit, error: &Error, deadline: Option<Instant>, now: Instant) {
     if error.delivery() == Delivery::NotSent {
         permit.unsent();
     } else if error.delivery() == Delivery::MaybeSent
@@ -60,8 +62,11 @@ fn note(permit: &mut Permit, error: &Error) {
         // nobody knows: there the estimate stays.
         permit.used(0);
     }
-    let too_much =
-        [ErrorKind::RateLimited, ErrorKind::Overloaded, ErrorKind::Timeout].contains(&error.kind());
+    let too_much = match error.kind() {
+        ErrorKind::RateLimited | ErrorKind::Overloaded => true,
+        ErrorKind::Timeout => deadline.is_none_or(|deadline| now < deadline) && !waited_for_a_place(error),
+        _ => false,
+    };
     if too_much && !is_local(error) {
         permit.overloaded();
     }
@@ -96,16 +101,24 @@ impl<M> fmt::Debug for Admitted<M> {
     }
 }
 
-/// The permit of an answer under way.
-impl Observer for Permit {
+/// An answer under way.
+struct Visit {
+    permit: Permit,
+    /// The caller's.
+    deadline: Option<Instant>,
+}
+
+impl Observer for Visit {
     fn begun(&mut self, now: Instant) {
-        Self::begun(self, now);
+        self.permit.begun(now);
     }
 
-    fn ended(mut self, ending: &Ending, _: Instant) {
+    fn ended(mut self, ending: &Ending, now: Instant) {
         match ending {
-            Ending::Finished { usage, .. } if !usage.is_unknown() => self.used(usage.total_tokens()),
-            Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => note(&mut self, error),
+            Ending::Finished { usage, .. } if !usage.is_unknown() => self.permit.used(usage.total_tokens()),
+            Ending::Failed(error) | Ending::Truncated { cause: Some(error) } => {
+                note(&mut self.permit, error, self.deadline, now);
+            }
             _ => {}
         }
     }

@@ -12,7 +12,11 @@ use std::{
 use loquat_core::{Availability, Error, ErrorKind, Standing};
 
 use super::{BreakerPolicy, window::Window};
-use crate::{hedge::Latencies, refusal::is_local, time::after};
+use crate::{
+    hedge::Latencies,
+    refusal::{is_local, waited_for_a_place},
+    time::after,
+};
 
 /// What an attempt says about its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +38,7 @@ impl Outcome {
     /// What that error says, of an attempt that had its share of time: [`Permit::outcome_of`] knows whether it had.
     pub fn of(error: &Error) -> Self {
         use ErrorKind as K;
-        if is_local(error) {
+        if is_local(error) || waited_for_a_place(error) {
             return Self::Unknown;
         }
         match error.kind() {
@@ -95,6 +99,8 @@ pub struct Breaker {
     memory: Mutex<Memory>,
     /// How long first contents have taken.
     first_contents: Latencies,
+    /// How long calls have taken that are no answers: a listing is there before an answer begins.
+    calls: Latencies,
 }
 
 /// What outcomes have been since the last transition, and how often it opened.
@@ -126,6 +132,7 @@ impl Breaker {
             availability: Arc::new(Availability::new(now)),
             memory: Mutex::new(memory),
             first_contents: Latencies::new(),
+            calls: Latencies::new(),
         }
     }
 
@@ -160,7 +167,14 @@ impl Breaker {
                 },
             },
         };
-        Ok(Permit { breaker: self.clone(), generation, is_probe, started: now, has_begun: false })
+        Ok(Permit {
+            breaker: self.clone(),
+            generation,
+            is_probe,
+            started: now,
+            has_begun: false,
+            is_call: false,
+        })
     }
 
     fn settle(&self, generation: u32, is_probe: bool, outcome: Outcome, now: Instant) {
@@ -209,11 +223,11 @@ impl Breaker {
     }
 
     /// Whether an attempt that began then, and ends now by its caller's deadline before its first content, had time enough: twice
-    /// what the median of first contents takes; or once that, if nobody else's answer has begun meanwhile either. As long as too few
+    /// what the median of its kind takes; or once that, if nobody else's answer has begun meanwhile either. As long as too few
     /// have begun to tell, the policy's word alone.
-    fn was_long_enough(&self, started: Instant, now: Instant) -> bool {
+    fn was_long_enough(&self, took: &Latencies, started: Instant, now: Instant) -> bool {
         let given = now.saturating_duration_since(started);
-        let median = self.first_contents.percentile(50, FEWEST_FIRST_CONTENTS).unwrap_or_default();
+        let median = took.percentile(50, FEWEST_FIRST_CONTENTS).unwrap_or_default();
         let is_silent = || {
             let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             memory.begun_at <= started
@@ -222,9 +236,8 @@ impl Breaker {
             && (given >= median.saturating_mul(2) || given >= median && is_silent())
     }
 
-    /// An answer has begun, after that time.
-    fn note_begun(&self, took: Duration, now: Instant) {
-        self.first_contents.record(took);
+    /// An answer has begun.
+    fn note_begun(&self, now: Instant) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).begun_at = now;
     }
 
@@ -271,6 +284,8 @@ pub struct Permit {
     started: Instant,
     /// Whether its first content has come.
     has_begun: bool,
+    /// Whether it is no answer that it is to bring.
+    is_call: bool,
 }
 
 impl Permit {
@@ -279,11 +294,23 @@ impl Permit {
         self.is_probe
     }
 
+    /// For what is no answer of a model: that is compared with its like.
+    pub(crate) fn for_call(mut self) -> Self {
+        self.is_call = true;
+        self
+    }
+
+    /// How long attempts of its kind have taken.
+    fn took(&self) -> &Latencies {
+        if self.is_call { &self.breaker.calls } else { &self.breaker.first_contents }
+    }
+
     /// The first content has come. A probe has succeeded; any other attempt is yet to be judged by its end, but the
     /// timeouts before it are no longer in a row.
     pub fn begun(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.has_begun, true) {
-            self.breaker.note_begun(now.saturating_duration_since(self.started), now);
+            self.took().record(now.saturating_duration_since(self.started));
+            self.breaker.note_begun(now);
         }
         if std::mem::take(&mut self.is_probe) {
             self.breaker.settle(self.generation, true, Outcome::Success, now);
@@ -306,7 +333,7 @@ impl Permit {
 
     fn is_fair(&self, deadline: Option<Instant>, now: Instant) -> bool {
         if deadline.is_some_and(|deadline| deadline <= now) {
-            return !self.has_begun && self.breaker.was_long_enough(self.started, now);
+            return !self.has_begun && self.breaker.was_long_enough(self.took(), self.started, now);
         }
         now.saturating_duration_since(self.started) >= self.breaker.policy.fair_time
     }

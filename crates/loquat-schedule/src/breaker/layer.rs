@@ -37,20 +37,23 @@ impl<M> Guarded<M> {
 
 impl<M: Model> Guarded<M> {
     async fn run(&self, context: &Context, request: Arc<ChatRequest>) -> Result<Answer> {
-        let (answer, permit) = guard(&self.breaker, context, || self.inner.infer(context, request)).await?;
+        let ask = || self.inner.infer(context, request);
+        let (answer, permit) = guard(&self.breaker, context, |permit| permit, ask).await?;
         Ok(observe(answer, Trial { permit, deadline: context.deadline() }))
     }
 }
 
 /// One attempt, if the breaker lets it pass. One that fails has been judged; what becomes of another is for the caller to say.
+/// `kind` tells a permit what it is for.
 pub(crate) async fn guard<T, F: Future<Output = Result<T>>>(
     breaker: &Arc<Breaker>,
     context: &Context,
+    kind: fn(Permit) -> Permit,
     attempt: impl FnOnce() -> F,
 ) -> Result<(T, Permit)> {
     check(context)?;
     let started = now();
-    let permit = breaker.try_pass(started).map_err(|rejected| {
+    let permit = breaker.try_pass(started).map(kind).map_err(|rejected| {
         let wait = rejected.until.saturating_duration_since(started);
         context.report(&Event::CircuitOpen { wait });
         let message = format!(

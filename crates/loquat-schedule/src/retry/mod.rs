@@ -29,7 +29,7 @@ pub use operation::{Decision, Operation, Stop};
 /// | `max_wait` | 4 s | nobody at a prompt waits longer for nothing |
 /// | `jitter_percent` | 20 | spreads a crowd that failed together (gRPC A6 uses the same) |
 /// | `share_percent` | 70 | a retry that starts later has too little time left to succeed |
-/// | `timeout` | 600 s | a generation's total limit, for operations without a deadline |
+/// | `timeout` | 600 s | a generation's total limit: what `share_percent` is of, for operations without a deadline |
 /// | `max_retry_after` | 60 s | a peer that wants more is out of service as far as this operation goes, and so is one whose breaker stays open |
 /// | `max_wait_beside` | 500 ms | room for the waits after refused connections; where another endpoint can be asked, it answers before a second is over |
 /// | `deduplicates` | no | most providers accept an `Idempotency-Key` and ignore it |
@@ -51,7 +51,8 @@ pub struct RetryPolicy {
     pub jitter_percent: u32,
     /// A retry starts only within this share of the operation's whole time, 0 to 100 percent. Default 70.
     pub share_percent: u32,
-    /// The whole time of an operation whose context has no deadline. Default 600 s.
+    /// What `share_percent` is a share of where the operation's context has no deadline. Default 600 s. It bounds when a retry may start,
+    /// not how long the last attempt takes: for that give the context a deadline, or the schedule a [`total`](crate::Schedule::total).
     pub timeout: Duration,
     /// The longest wait that a peer may ask for. Default 60 s. A longer one is not cut short, which would disobey it:
     /// the call fails at once and hands the hint on.

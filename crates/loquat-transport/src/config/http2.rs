@@ -103,6 +103,16 @@ impl Http2Limits {
         self.data_frame_budget_bytes.max(self.max_streams.saturating_mul(64 * 1024))
     }
 
+    /// What a peer may send ahead on one stream, as HTTP/2 allows it.
+    pub(crate) fn stream_window(&self) -> u32 {
+        window(self.stream_window_bytes)
+    }
+
+    /// What a peer may send ahead on all streams together, as HTTP/2 allows it.
+    pub(crate) fn connection_window(&self) -> u32 {
+        window(self.connection_window_bytes)
+    }
+
     /// With these windows, in bytes.
     #[must_use]
     pub fn with_windows(mut self, stream_bytes: u32, connection_bytes: u32) -> Self {
@@ -138,6 +148,11 @@ impl Http2Limits {
         (self.ping_every, self.ping_timeout) = (Some(every), timeout);
         self
     }
+}
+
+/// Windows begin with so many bytes, and are no larger (RFC 9113 §6.9).
+fn window(bytes: u32) -> u32 {
+    bytes.clamp(65_535, (1 << 31) - 1)
 }
 
 #[cfg(test)]

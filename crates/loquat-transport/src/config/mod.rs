@@ -248,7 +248,8 @@ impl DecompressLimits {
 #[non_exhaustive]
 pub struct HeadLimits {
     /// Most bytes of a response head; on HTTP/1.1 interim heads (`103 Early Hints`) before it count too. Default 64 KiB, four times
-    /// what proxies commonly pass on.
+    /// what proxies commonly pass on. Beyond it an attempt fails with [`ErrorKind::TooLarge`](loquat_core::ErrorKind::TooLarge); on HTTP/2 with
+    /// [`ErrorKind::Protocol`](loquat_core::ErrorKind::Protocol), since the library does not tell it from a head that is malformed.
     pub max_bytes: usize,
     /// Most header fields in an HTTP/1.1 response head, up to 16,384; `max_bytes` bounds them on HTTP/2. Default 100, hyper's
     /// and so that of most clients: up to so many are parsed on the stack. With a larger number a table of so many is made and filled

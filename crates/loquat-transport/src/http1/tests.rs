@@ -17,7 +17,7 @@ fn connection() -> (Http1, UnixStream) {
     let pool = Pool::new(config.pool, &Http2Limits::default());
     let origin = Url::parse("http://h/").expect("valid").origin().clone();
     let site = pool.site(&origin, Some(Protocol::Http1), Instant::now());
-    let ticket = site.spare(1).expect("room for one");
+    let ticket = site.spare(1, Instant::now()).expect("room for one");
     let info = ConnectionInfo { peer: None, local: None, protocol: Protocol::Http1, reused: false };
     let link = Link { stream: Stream::unix(socket), info, forward: None };
     (Http1::new(link, &config.head, ticket.permit), peer)

@@ -155,7 +155,7 @@ impl Shared {
     fn give_up_laggards(&self, limits: &Http2Limits, after: Duration) {
         let unread = self.relieve(true);
         // Before the others have no window left, less patience is had, and with less.
-        let is_scarce = unread >= limits.connection_window_bytes as usize / 4 * 3;
+        let is_scarce = unread >= limits.connection_window() as usize / 4 * 3;
         let (least, ticks) = if is_scarce { (1, 1) } else { (limits.laggard_bytes, LAGGARD_TICKS) };
         for lane in self.lanes.those(|lane| lane.tick(least) >= ticks) {
             lane.give_up(after / LAGGARD_TICKS * ticks);

@@ -22,7 +22,12 @@ pub(crate) enum Failure {
 impl Failure {
     /// Whether the peer was sent a reset for it, which is one more that it may hold against the connection.
     pub(crate) fn is_reset_here(&self) -> bool {
-        matches!(self, Self::Laggard(_) | Self::Upload(_))
+        match self {
+            Self::Laggard(_) | Self::Upload(_) => true,
+            // The library's own: an answer that it cannot take.
+            Self::H2(error) => error.is_library() && error.is_reset(),
+            Self::Silent(_) => false,
+        }
     }
 }
 

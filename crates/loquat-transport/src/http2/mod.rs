@@ -29,7 +29,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, client};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::Authority};
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -39,7 +39,7 @@ use crate::{
     http1::has_no_body_by_nature,
     io::{self, Meter},
     pool::Permit,
-    trail::Trail,
+    trail::{Stage, Trail},
     upload::Outgoing,
 };
 use driver::{Driver, Shared, UNSETTLED};
@@ -95,16 +95,18 @@ impl Http2 {
             Some(every) => link.stream.use_clock(every.clamp(LEAST_CLOCK, MOST_CLOCK)),
             None => link.stream,
         };
-        let window = |bytes: u32| bytes.clamp(65_535, (1 << 31) - 1);
-        let connection_window = window(limits.connection_window_bytes);
+        let connection_window = limits.connection_window();
         let (sender, connection) = client::Builder::new()
-            .initial_window_size(window(limits.stream_window_bytes))
+            .initial_window_size(limits.stream_window())
             .initial_connection_window_size(connection_window)
             .max_frame_size(limits.max_frame_bytes.clamp(1 << 14, (1 << 24) - 1))
             .data_frame_budget(limits.frame_budget())
             .max_header_list_size(u32::try_from(head.max_bytes).unwrap_or(u32::MAX))
             .max_concurrent_reset_streams(REMEMBERED_RESETS)
             .reset_stream_duration(REMEMBER_RESETS_FOR)
+            // The pool counts those that `h2` makes, too, and lets the connection drain. `h2` would count them for ever, and end it
+            // at 1,024 with all that is on it.
+            .max_local_error_reset_streams(None)
             .initial_max_send_streams(UNSETTLED)
             .enable_push(false)
             .handshake::<_, Bytes>(stream)
@@ -187,7 +189,10 @@ impl Http2 {
             Some(upload) => Some((Pump::new(upload.clone()), stream)),
             None if no_body => None,
             None => {
-                stream.send_data(request.body.clone(), true)?;
+                // The head is out, so what comes now is told by the answer, or by its error: the peer may have ended the stream already.
+                if stream.send_data(request.body.clone(), true).is_err() {
+                    stream.send_reset(Reason::CANCEL);
+                }
                 None
             }
         };
@@ -210,7 +215,7 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
     let mut encoded = http::Request::new(());
     *encoded.version_mut() = http::Version::HTTP_2;
     *encoded.method_mut() = request.method.clone();
-    *encoded.uri_mut() = request.url.to_uri();
+    *encoded.uri_mut() = address(request);
     // A clone has no room for the length, which would move all of it once more.
     let headers = encoded.headers_mut();
     // More than fit are found below.
@@ -228,6 +233,18 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
         put(headers, &header::CONTENT_LENGTH, decimal(length));
     }
     encoded
+}
+
+/// Where to, with the caller's own `Host` for the authority (RFC 9113 §8.3.1), where it has one that can be one.
+fn address(request: &Request) -> Uri {
+    let uri = request.url.to_uri();
+    let own = request.headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    // A user's name is no part of it there.
+    let Some(own) = own.filter(|own| !own.as_str().contains('@')) else { return uri };
+    let mut parts = uri.into_parts();
+    parts.authority = Some(own);
+    // The other two are the address's, so it has all three.
+    Uri::from_parts(parts).unwrap_or_else(|_| request.url.to_uri())
 }
 
 /// Apart, since inlined it is two thousand bytes of code at each of its places, and what a request runs through does not fit the first
@@ -302,6 +319,14 @@ pub(crate) fn failure(failure: impl Into<Failure>, trail: &Trail) -> Error {
         // Found by this side: what came has the length of no frame. So has `HTTP/1.1 400`, read as one.
         Some(Reason::FRAME_SIZE_ERROR) if !error.is_remote() => {
             let what = "the server sent too long an HTTP/2 frame, or none (FRAME_SIZE_ERROR): does it speak HTTP/2 here?";
+            (ErrorKind::Protocol, what.to_owned())
+        }
+        // `h2` does not say which.
+        Some(Reason::PROTOCOL_ERROR)
+            if error.is_library() && error.is_reset() && trail.stage == Stage::Head =>
+        {
+            let what =
+                "the response's head is larger than HeadLimits::max_bytes, or malformed (PROTOCOL_ERROR)";
             (ErrorKind::Protocol, what.to_owned())
         }
         Some(reason) => (ErrorKind::Protocol, format!("{whose} ended the HTTP/2 exchange with {reason:?}")),

@@ -59,6 +59,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether an upload has not ended.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.pump.is_some()
+    }
+
     /// When the upload last got a piece off, while it has not ended.
     pub(crate) fn last_sent(&self) -> Option<Instant> {
         self.pump.as_ref().map(|pump| pump.last_sent.into())

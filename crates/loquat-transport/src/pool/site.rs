@@ -424,15 +424,35 @@ impl Site {
     }
 
     /// The permission to make a connection that nobody has asked for yet, until so many are there or coming.
-    pub(crate) fn spare(self: &Arc<Self>, wanted: usize) -> Option<Ticket> {
-        let mut state = self.lock();
+    pub(crate) fn spare(self: &Arc<Self>, wanted: usize, now: Instant) -> Option<Ticket> {
+        let mut later = Later::default();
+        let ticket = self.find_spare(&mut self.lock(), wanted, now, &mut later);
+        later.now(self);
+        ticket
+    }
+
+    fn find_spare(
+        self: &Arc<Self>,
+        state: &mut State,
+        wanted: usize,
+        now: Instant,
+        later: &mut Later,
+    ) -> Option<Ticket> {
+        state.prune(now);
+        // Those that have died, or are about to, are none that are there.
+        let early_close = state.early_close;
+        let is_dead = |connection: &mut Box<Http1>| {
+            connection.idle_for(now) >= self.lifetime(connection, early_close, now) || !connection.is_usable()
+        };
+        later.dead.extend(state.idle.extract_if(.., is_dead));
+        let open = state.open - later.dead.len().min(state.open);
         let wanted = wanted.min(self.config.max_connections_per_origin);
         let there = state.idle.len() + state.http2.len() + state.connecting;
         // Those in use are none of those that are wanted, but they take their places all the same.
-        let has_place = state.open < self.config.max_connections_per_origin.max(1);
+        let has_place = open < self.config.max_connections_per_origin.max(1);
         let has_room =
             there < wanted && has_place && state.connecting < self.config.max_connecting_per_origin;
-        has_room.then(|| self.ticket(&mut state))
+        has_room.then(|| self.ticket(state))
     }
 
     /// Somebody has waited for a while. Where the peer pauses, one of those who wait may try another connection, now and then. What those

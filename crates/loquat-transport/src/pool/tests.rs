@@ -44,7 +44,7 @@ async fn a_hundred_connections_are_kept_for_ninety_seconds() {
         let (peer, socket) = UnixStream::pair().expect("a pair");
         let info = ConnectionInfo { peer: None, local: None, protocol: Protocol::Http1, reused: false };
         let link = Link { stream: Stream::unix(socket), info, forward: None };
-        let ticket = site.spare(1000).expect("room");
+        let ticket = site.spare(1000, Instant::now()).expect("room");
         site.rest(Box::new(Http1::new(link, &HeadLimits::default(), ticket.permit)));
         peers.push(peer);
     }

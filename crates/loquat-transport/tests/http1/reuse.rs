@@ -87,6 +87,26 @@ async fn a_reused_connection_that_dies_on_the_request_is_retried_only_where_that
     }
 }
 
+/// The first try may have been taken: that the second met nobody takes nothing of that back.
+#[tokio::test]
+async fn a_replay_that_reaches_nobody_does_not_say_that_nothing_was_sent() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("accept");
+        drop(listener);
+        read_request(&mut socket).await.expect("the first");
+        write(&mut socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+        read_request(&mut socket).await.expect("taken, and then it dies");
+    });
+    let transport = transport();
+    text(send(&transport, post(address)).await.expect("first")).await.expect("body");
+    let error = send(&transport, post(address).with_replayable(true)).await.expect_err("nobody is left");
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Connect, Delivery::MaybeSent));
+    assert!(!error.is_retryable(), "{error}");
+    assert_eq!(transport.stats().replaced, 1);
+}
+
 #[tokio::test]
 async fn an_old_idle_connection_carries_only_what_can_be_replayed() {
     let address = listen(|_, mut socket| async move {
@@ -210,6 +230,19 @@ async fn warm_connections_are_there_for_the_first_requests() {
     assert_eq!((stats.http1_opened, stats.http1_open, stats.reused), (3, 3, 1));
     let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
     assert!(transport.warm(&context, &post(dead).url, 2).await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_that_has_died_is_none_that_is_warm() {
+    let peer = play(vec![vec![], vec![Step::Hold]]).await;
+    let transport = transport();
+    let (context, url) = (Context::new(), post(peer.address).url);
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warmed"), 1);
+    eventually("the server's close arrives", || peer.done() == 1).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warmed again"), 1);
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warm already"), 0);
+    assert_eq!(transport.stats().http1_opened, 2);
 }
 
 #[tokio::test]

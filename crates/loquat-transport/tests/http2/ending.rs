@@ -310,3 +310,41 @@ async fn a_server_that_speaks_no_http2_is_told_as_such() {
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     assert!(error.message().contains("does it speak HTTP/2 here?"), "{error}");
 }
+
+/// One that does not fit is refused by `h2`, which does not say why: the limit is named all the same.
+#[tokio::test]
+async fn a_head_beyond_its_limit_names_the_limit() {
+    let address = serve(
+        |_| {},
+        |_, _, _, mut respond| async move {
+            let long = http::Response::builder().header("x-long", "x".repeat(70_000)).body(());
+            let _ = respond.send_response(long.expect("valid"), true);
+        },
+    )
+    .await;
+    let error = send(&http2(), post(address)).await.expect_err("too large");
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Protocol, Delivery::MaybeSent));
+    assert!(error.message().contains("HeadLimits::max_bytes"), "{error}");
+}
+
+/// As over HTTP/1.1, a `Host` of the caller's own takes the place of the address's.
+#[tokio::test]
+async fn a_host_of_the_callers_is_the_authority() {
+    let address = serve(
+        |_| {},
+        |_, _, request, respond| async move {
+            assert!(request.headers().get("host").is_none());
+            say(respond, request.uri().authority().expect("authority").as_str());
+        },
+    )
+    .await;
+    let transport = http2();
+    let mut request = post(address);
+    let own = address.to_string();
+    for (host, seen) in
+        [("model.internal:81", "model.internal:81"), ("not a host", &own), ("me@model.internal", &own)]
+    {
+        request.headers.insert("host", http::HeaderValue::from_static(host));
+        assert_eq!(text(send(&transport, request.clone()).await.expect("head")).await.expect("body"), seen);
+    }
+}

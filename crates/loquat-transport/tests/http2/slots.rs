@@ -9,13 +9,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use loquat_core::Context;
+use loquat_core::{Context, ErrorKind};
 use loquat_transport::{Config, Http2Limits, Http2Mode, PoolConfig, Protocol};
 use tokio::sync::Notify;
 
 use crate::{
     http2, ok, say, serve,
-    support::{post, send, spawn_text, text, with},
+    support::{
+        eventually, get, post,
+        script::{Step, play},
+        send, spawn_text, text, with,
+    },
 };
 
 #[tokio::test]
@@ -128,6 +132,63 @@ async fn a_thousand_cancels_are_spread_over_connections() {
     let stats = transport.stats();
     // Each serves 151 of them and drains: see `Http2Limits::max_resets`.
     assert_eq!((stats.http2_opened, stats.reused), (7, 993));
+}
+
+/// What `h2` itself resets, here answers that are shorter than they say, is counted as what is reset for other reasons; and where the
+/// pool is told not to mind, the library does not end the connection with all that is on it either.
+#[tokio::test]
+async fn resets_by_the_library_are_counted_and_harm_no_neighbour() {
+    const WRONG: usize = 1200;
+    for (max_resets, opened) in [(150, 1 + (WRONG - 1) as u64 / 151), (usize::MAX, 1)] {
+        let gate = Arc::new(Notify::new());
+        let told = Arc::clone(&gate);
+        let address = serve(
+            |_| {},
+            move |_, _, request, mut respond| {
+                let gate = Arc::clone(&gate);
+                async move {
+                    if request.method() == http::Method::POST {
+                        let wrong = http::Response::builder().header("content-length", "5").body(());
+                        let Ok(mut stream) = respond.send_response(wrong.expect("valid"), false) else {
+                            return;
+                        };
+                        let _ = stream.send_data(Bytes::from_static(b"hi"), true);
+                        return;
+                    }
+                    let mut stream = respond.send_response(ok(), false).expect("open");
+                    stream.send_data(Bytes::from_static(b"a "), false).expect("open");
+                    gate.notified().await;
+                    stream.send_data(Bytes::from_static(b"witness"), true).expect("open still");
+                }
+            },
+        )
+        .await;
+        let mut limits = Http2Limits::default();
+        limits.max_resets = max_resets;
+        limits.resets_within = Duration::from_secs(600);
+        let transport =
+            with(Config::default().with_http2(Http2Mode::PriorKnowledge).with_http2_limits(limits));
+        let witness = send(&transport, get(address)).await.expect("head");
+        for _ in 0..WRONG {
+            let error =
+                text(send(&transport, post(address)).await.expect("head")).await.expect_err("too short");
+            assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        }
+        told.notify_one();
+        assert_eq!(text(witness).await.expect("unharmed"), "a witness");
+        assert_eq!(transport.stats().http2_opened, opened, "{max_resets}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_has_died_is_none_that_is_warm() {
+    let peer = play(vec![vec![Step::Preface(None)], vec![Step::Preface(None), Step::Hold]]).await;
+    let transport = http2();
+    let (context, url) = (Context::new(), post(peer.address).url);
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warmed"), 1);
+    eventually("the server's close arrives", || transport.stats().http2_open == 0).await;
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warmed again"), 1);
+    assert_eq!(transport.warm(&context, &url, 1).await.expect("warm already"), 0);
 }
 
 /// A caller who has what it needs asks for no more: where that was the end, nothing is reset, and the connection serves on.

@@ -148,8 +148,16 @@ async fn tunnel(tcp: &TcpStream, authorization: Option<&Secret>, to: &Origin) ->
     }
     ask.push_str("\r\n");
     write_all(tcp, ask.as_bytes()).await?;
-    let answer = read_answer(tcp).await?;
-    let status = parse_status(&answer).ok_or("the proxy did not answer in HTTP")?;
+    let mut room = MAX_ANSWER_BYTES;
+    let status = loop {
+        let answer = read_answer(tcp, room).await?;
+        room = room.saturating_sub(answer.len());
+        match parse_status(&answer).ok_or("the proxy did not answer in HTTP")? {
+            // Before the one that counts there may be others (RFC 9110 §15.2).
+            status @ 100..200 if status != 101 => {}
+            status => break status,
+        }
+    };
     match status {
         200..=299 => Ok(()),
         407 => Err(unauthorized(authorization.is_some()).into()),
@@ -197,8 +205,8 @@ async fn read_exact(tcp: &TcpStream, buffer: &mut [u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads up to the blank line and not a byte beyond: it looks ahead, then takes what belongs to the head.
-async fn read_answer(tcp: &TcpStream) -> Result<Vec<u8>, String> {
+/// Reads up to the blank line, so many bytes at most, and not a byte beyond: it looks ahead, then takes what belongs to the head.
+async fn read_answer(tcp: &TcpStream, most_bytes: usize) -> Result<Vec<u8>, String> {
     let mut answer = Vec::new();
     let mut ahead = [0_u8; 1024];
     loop {
@@ -213,12 +221,12 @@ async fn read_answer(tcp: &TcpStream) -> Result<Vec<u8>, String> {
         let end = answer[from..].windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at + 4);
         let take = end.unwrap_or(answer.len()) - before;
         read_exact(tcp, ahead.get_mut(..take).unwrap_or_default()).await?;
+        if end.unwrap_or(answer.len()) > most_bytes {
+            return Err(format!("the proxy's answer is longer than {MAX_ANSWER_BYTES} bytes"));
+        }
         if let Some(end) = end {
             answer.truncate(end);
             return Ok(answer);
-        }
-        if answer.len() > MAX_ANSWER_BYTES {
-            return Err(format!("the proxy's answer is longer than {MAX_ANSWER_BYTES} bytes"));
         }
     }
 }
