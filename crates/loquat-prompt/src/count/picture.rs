@@ -101,13 +101,20 @@ impl Pictures {
     }
 }
 
-/// Tiles of a picture that are one and a half to its shorter side, once it fits into 3,072² (Firebase, "Input files and requirements").
+/// The most tiles that a picture may be. Of a side of two thirds of its shorter side (Google, "Image understanding"); or of 256 to 768
+/// pixels, once the picture fits into 3,072² (Vertex AI, of the same name): nobody says which holds for which model. No window holds more
+/// tokens than they are at most.
 fn cropped(size: (u32, u32)) -> u64 {
-    let (width, height) = shrunk(size, 3072, 3072);
-    // No tile is smaller or larger (Vertex AI, "Image understanding").
-    let tile = (width.min(height) * 2 / 3).clamp(256, 768);
-    width.div_ceil(tile) * height.div_ceil(tile)
+    let tiles = |(width, height): (u64, u64), least, most| {
+        let side = (width.min(height) * 2 / 3).clamp(least, most);
+        width.div_ceil(side) * height.div_ceil(side)
+    };
+    let as_it_is = (u64::from(size.0), u64::from(size.1));
+    tiles(as_it_is, 1, u64::MAX).max(tiles(shrunk(size, 3072, 3072), 256, 768)).min(WINDOW / 258)
 }
+
+/// Tokens of the largest windows.
+const WINDOW: u64 = 1 << 20;
 
 /// Patches of that side in a picture scaled into `most`², and a break for each row.
 fn rows(size: (u32, u32), most: u64, patch: u64) -> u64 {
@@ -319,6 +326,7 @@ mod tests {
         // Google's guide: 960 x 540 is 6 tiles. A banner is many.
         assert_eq!(Pictures::Gemini.count(Some((960, 540))).high(), 6 * 258);
         assert_eq!(Pictures::Gemini.count(Some((10_000, 500))).high(), 62 * 258);
+        assert_eq!(Pictures::Gemini.count(Some((3072, 3072))).high(), 16 * 258);
         // `mistral-common`: 64 rows of 64 and a break, and 37 of 37 with the larger patches; 55 of what is scaled to 1,540².
         let mistral = Pictures::Mistral.count(Some((1024, 1024)));
         assert_eq!((mistral.low(), mistral.high()), (37 * 38, 64 * 65));
