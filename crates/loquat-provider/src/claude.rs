@@ -15,11 +15,17 @@
 //! to 2,048, `medium` 4,096 or a budget up to 8,192, every other word 16,384 and every larger budget `high`. `none`,
 //! `off` and `minimal` are no efforts of Claude's and mean not to think, as a budget of nothing does.
 //!
+//! Thoughts are refused beside a forced call, beside most `temperature`s and `top_p`s, and, where they have a budget, in a loop of
+//! calls that began without any. An effort is a wish and turns none on there; a budget that the caller named stays theirs, but for
+//! such a loop, which another provider may have begun.
+//!
 //! Follows <https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking>, `…/effort` and the models' migration
 //! guides, as of November 2026.
 
-use loquat_core::ChatRequest;
+use loquat_core::{ChatRequest, Message, Part, Role, ToolChoice};
 use serde::Serialize;
+
+use crate::seal::Family;
 
 /// What goes out.
 #[derive(Default)]
@@ -67,8 +73,11 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
         (None, Some(_)) => 16_384,
         (None, None) => return Thinking::default(),
     };
+    let is_forced = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_));
+    let is_refused = budget.is_none() && (is_forced || is_sampled(request));
     match kind {
         Kind::Thoughtless => Thinking::default(),
+        Kind::Budget if is_refused || began_without_thoughts(&request.messages) => Thinking::default(),
         Kind::Budget => {
             // A budget must be smaller than the limit of the whole answer. One that nobody named leaves half of that for
             // words, or is none at all where that is less than the smallest there is.
@@ -80,7 +89,7 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
             }
             Thinking { mode: Some(Mode::Enabled { budget_tokens: tokens }), effort: None, tokens }
         }
-        Kind::Adaptive { knows_xhigh, .. } => {
+        Kind::Adaptive { knows_xhigh, off } => {
             let effort = match effort {
                 Some("xhigh") if !knows_xhigh => "high",
                 Some(word) => word,
@@ -88,6 +97,14 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
                 None if tokens <= 8192 => "medium",
                 None => "high",
             };
+            if is_refused && off == Off::Silence {
+                return Thinking { effort: Some(effort), ..Thinking::default() };
+            }
+            if is_refused && is_forced && off == Off::Disabled {
+                // Which is refused beside the words above `high`.
+                let effort = if matches!(effort, "low" | "medium") { effort } else { "high" };
+                return Thinking { mode: Some(Mode::Disabled), effort: Some(effort), tokens: 0 };
+            }
             Thinking { mode: Some(Mode::Adaptive { display: "summarized" }), effort: Some(effort), tokens }
         }
         Kind::Other => Thinking {
@@ -95,6 +112,43 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
             effort,
             tokens: budget.unwrap_or(0),
         },
+    }
+}
+
+/// Whether words are chosen in a way that a model that thinks does not take.
+fn is_sampled(request: &ChatRequest) -> bool {
+    request.temperature.is_some_and(|temperature| temperature != 1.0)
+        || request.top_p.is_some_and(|top_p| top_p < 0.95)
+}
+
+/// Whether what the model has said since the user's last words, results of tools apart, does not begin with thoughts. A loop of
+/// calls is thought about from its first answer on or not at all.
+fn began_without_thoughts(messages: &[Message]) -> bool {
+    let is_result = |part: &Part| matches!(part, Part::ToolResult(_));
+    // What the loop's first answer begins with; whether there are results since the last answer.
+    let (mut first, mut has_results) = (None, false);
+    for message in messages {
+        match message.role {
+            Role::Assistant => {
+                first = first.or_else(|| message.parts.iter().find(|part| is_sent(part)));
+                has_results = false;
+            }
+            Role::User | Role::Tool => {
+                has_results |= message.parts.iter().any(is_result);
+                first = first.filter(|_| has_results);
+            }
+            _ => {}
+        }
+    }
+    first.is_some_and(|part| !matches!(part, Part::Reasoning(_)))
+}
+
+/// Whether such a part of an answer goes back.
+fn is_sent(part: &Part) -> bool {
+    match part {
+        Part::Text(text) | Part::Refusal(text) => !text.trim().is_empty(),
+        Part::Reasoning(thoughts) => Family::Anthropic.own(thoughts).is_some(),
+        _ => true,
     }
 }
 
