@@ -4,13 +4,14 @@
 //! |---|---|---|
 //! | before 3.7 | cannot: nothing is said | nothing is said |
 //! | 3.7 to 4.5 | `enabled`, with a budget | nothing is said |
+//! | Opus 4.5 | the same where a budget is named; an effort, thoughts or none | nothing is said |
 //! | 4.6 to 4.8 | `adaptive`, with an effort | nothing is said |
 //! | Opus 5, Sonnet 5, Haiku 5 and 5.5 | `adaptive`, with an effort | `disabled` |
 //! | Sonnet 5.5 | `adaptive`, with an effort | `between_tools` |
 //! | Opus 5.5, Fable, Mythos, every later and every unknown one | `adaptive`, with an effort | cannot be told: the effort `low` |
 //! | other vendors' | `enabled`, with a budget; an effort as it is | `disabled` |
 //!
-//! What a model is not told in its own way is refused, a budget by all since Opus 4.7. An unknown name (an inference profile,
+//! What a model is not told in its own way is refused, a budget by all since Opus 4.7, an effort by all but Opus before 4.6. An unknown name (an inference profile,
 //! a deployment) is read as the newest model's. Efforts and budgets stand for each other: `low` is 1,024 tokens or a budget up
 //! to 2,048, `medium` 4,096 or a budget up to 8,192, every other word 16,384 and every larger budget `high`. `none`,
 //! `off` and `minimal` are no efforts of Claude's and mean not to think, as a budget of nothing does.
@@ -59,7 +60,9 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
     let kind = Kind::of(model);
     if budget == Some(0) || matches!(effort, Some("none" | "minimal" | "off")) {
         let (mode, effort) = match kind {
-            Kind::Thoughtless | Kind::Budget | Kind::Adaptive { off: Off::Silence, .. } => (None, None),
+            Kind::Thoughtless | Kind::Budget { .. } | Kind::Adaptive { off: Off::Silence, .. } => {
+                (None, None)
+            }
             Kind::Adaptive { off: Off::Disabled, .. } | Kind::Other => (Some(Mode::Disabled), None),
             Kind::Adaptive { off: Off::BetweenTools, .. } => (Some(Mode::BetweenTools), None),
             Kind::Adaptive { off: Off::Never, .. } => (None, Some("low")),
@@ -77,8 +80,13 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
     let is_refused = budget.is_none() && (is_forced || is_sampled(request));
     match kind {
         Kind::Thoughtless => Thinking::default(),
-        Kind::Budget if is_refused || began_without_thoughts(&request.messages) => Thinking::default(),
-        Kind::Budget => {
+        Kind::Budget { takes_effort } => {
+            let effort = effort.filter(|_| takes_effort).map(up_to_high);
+            // An effort that can be said needs no budget in its stead.
+            let is_silent = is_refused || (budget.is_none() && effort.is_some());
+            if is_silent || began_without_thoughts(&request.messages) {
+                return Thinking { effort, ..Thinking::default() };
+            }
             // A budget must be smaller than the limit of the whole answer. One that nobody named leaves half of that for
             // words, or is none at all where that is less than the smallest there is.
             let most =
@@ -87,7 +95,7 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
             if budget.is_none() && tokens < 1024 {
                 return Thinking::default();
             }
-            Thinking { mode: Some(Mode::Enabled { budget_tokens: tokens }), effort: None, tokens }
+            Thinking { mode: Some(Mode::Enabled { budget_tokens: tokens }), effort, tokens }
         }
         Kind::Adaptive { knows_xhigh, off } => {
             let effort = match effort {
@@ -102,8 +110,7 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
             }
             if is_refused && is_forced && off == Off::Disabled {
                 // Which is refused beside the words above `high`.
-                let effort = if matches!(effort, "low" | "medium") { effort } else { "high" };
-                return Thinking { mode: Some(Mode::Disabled), effort: Some(effort), tokens: 0 };
+                return Thinking { mode: Some(Mode::Disabled), effort: Some(up_to_high(effort)), tokens: 0 };
             }
             Thinking { mode: Some(Mode::Adaptive { display: "summarized" }), effort: Some(effort), tokens }
         }
@@ -113,6 +120,11 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
             tokens: budget.unwrap_or(0),
         },
     }
+}
+
+/// The effort, without the words above `high`.
+fn up_to_high(effort: &str) -> &str {
+    if matches!(effort, "low" | "medium") { effort } else { "high" }
 }
 
 /// Whether words are chosen in a way that a model that thinks does not take.
@@ -156,7 +168,7 @@ fn is_sent(part: &Part) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Thoughtless,
-    Budget,
+    Budget { takes_effort: bool },
     Adaptive { knows_xhigh: bool, off: Off },
     Other,
 }
@@ -188,7 +200,9 @@ impl Kind {
         let family = ["opus", "sonnet", "haiku"].into_iter().find(|family| name.contains(family));
         match (family, version) {
             _ if version < (3, 7) => Self::Thoughtless,
-            _ if version < (4, 6) => Self::Budget,
+            _ if version < (4, 6) => {
+                Self::Budget { takes_effort: family == Some("opus") && version == (4, 5) }
+            }
             (_, (4, minor)) => Self::Adaptive { knows_xhigh: minor > 6, off: Off::Silence },
             (Some("opus" | "sonnet"), (5, 0)) | (Some("haiku"), (5, _)) => {
                 Self::Adaptive { knows_xhigh: true, off: Off::Disabled }
@@ -226,14 +240,15 @@ mod tests {
     fn names_of_all_doors() {
         let adaptive = |knows_xhigh, off| Kind::Adaptive { knows_xhigh, off };
         let newest = adaptive(true, Off::Never);
+        let budget = Kind::Budget { takes_effort: false };
         for (name, expected) in [
             ("anthropic.claude-3-5-sonnet-20241022-v2:0", Kind::Thoughtless),
             ("anthropic.claude-v2:1", Kind::Thoughtless),
-            ("claude-3-7-sonnet-20250219", Kind::Budget),
-            ("claude-sonnet-4@20250514", Kind::Budget),
-            ("claude-opus-4-20250514", Kind::Budget),
-            ("us.anthropic.claude-haiku-4-5-20251001-v1:0", Kind::Budget),
-            ("anthropic/claude-opus-4.5", Kind::Budget),
+            ("claude-3-7-sonnet-20250219", budget),
+            ("claude-sonnet-4@20250514", budget),
+            ("claude-opus-4-20250514", budget),
+            ("us.anthropic.claude-haiku-4-5-20251001-v1:0", budget),
+            ("anthropic/claude-opus-4.5", Kind::Budget { takes_effort: true }),
             ("global.anthropic.claude-opus-4-6-v1", adaptive(false, Off::Silence)),
             ("claude-sonnet-4-6", adaptive(false, Off::Silence)),
             ("claude-opus-4-7", adaptive(true, Off::Silence)),
