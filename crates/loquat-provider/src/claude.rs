@@ -8,12 +8,13 @@
 //! | 4.6 to 4.8 | `adaptive`, with an effort | nothing is said |
 //! | Opus 5, Sonnet 5, Haiku 5 and 5.5 | `adaptive`, with an effort | `disabled` |
 //! | Sonnet 5.5 | `adaptive`, with an effort | `between_tools` |
-//! | Opus 5.5, Fable, Mythos, every later and every unknown one | `adaptive`, with an effort | cannot be told: the effort `low` |
-//! | other vendors' | `enabled`, with a budget; an effort as it is | `disabled` |
+//! | Opus 5.5, Fable, Mythos and every later one | `adaptive`, with an effort | cannot be told: the effort `low` |
+//! | other vendors' and names that say nothing | `enabled`, with a budget; an effort as it is | `disabled` |
 //!
-//! What a model is not told in its own way is refused, a budget by all since Opus 4.7, an effort by all but Opus before 4.6. An unknown name (an inference profile,
-//! a deployment) is read as the newest model's. Efforts and budgets stand for each other: `low` is 1,024 tokens or a budget up
-//! to 2,048, `medium` 4,096 or a budget up to 8,192, every other word 16,384 and every larger budget `high`. `none`,
+//! What a model is not told in its own way is refused, a budget by all since Opus 4.7, an effort by all before 4.6 but Opus 4.5.
+//! Behind a name that says nothing (an inference profile, a deployment) may be any of them: it gets what is asked for in the
+//! plainest form. Efforts and budgets stand for each other: `low` is 1,024 tokens or a budget up to 2,048, `medium` 4,096 or a
+//! budget up to 8,192, every other word 16,384 and every larger budget `high`. `none`,
 //! `off` and `minimal` are no efforts of Claude's and mean not to think, as a budget of nothing does.
 //!
 //! Thoughts are refused beside a forced call, beside most `temperature`s and `top_p`s, and, where they have a budget, in a loop of
@@ -63,7 +64,9 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
             Kind::Thoughtless | Kind::Budget { .. } | Kind::Adaptive { off: Off::Silence, .. } => {
                 (None, None)
             }
-            Kind::Adaptive { off: Off::Disabled, .. } | Kind::Other => (Some(Mode::Disabled), None),
+            Kind::Adaptive { off: Off::Disabled, .. } | Kind::Other | Kind::Unknown => {
+                (Some(Mode::Disabled), None)
+            }
             Kind::Adaptive { off: Off::BetweenTools, .. } => (Some(Mode::BetweenTools), None),
             Kind::Adaptive { off: Off::Never, .. } => (None, Some("low")),
         };
@@ -114,7 +117,7 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
             }
             Thinking { mode: Some(Mode::Adaptive { display: "summarized" }), effort: Some(effort), tokens }
         }
-        Kind::Other => Thinking {
+        Kind::Other | Kind::Unknown => Thinking {
             mode: budget.map(|budget_tokens| Mode::Enabled { budget_tokens }),
             effort,
             tokens: budget.unwrap_or(0),
@@ -171,6 +174,7 @@ enum Kind {
     Budget { takes_effort: bool },
     Adaptive { knows_xhigh: bool, off: Off },
     Other,
+    Unknown,
 }
 
 /// How such a model is told not to think.
@@ -194,7 +198,7 @@ impl Kind {
         let model = model.to_ascii_lowercase();
         let Some((_, name)) = model.split_once("claude") else {
             let is_other = |word: &str| OTHERS.iter().any(|other| word.starts_with(other));
-            return if words(&model).any(is_other) { Self::Other } else { newest };
+            return if words(&model).any(is_other) { Self::Other } else { Self::Unknown };
         };
         let Some(version) = version(name) else { return newest };
         let family = ["opus", "sonnet", "haiku"].into_iter().find(|family| name.contains(family));
@@ -262,8 +266,8 @@ mod tests {
             ("claude-fable-5", newest),
             ("anthropic.claude-mythos-preview", newest),
             ("claude-opus-latest", newest),
-            ("arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1b2", newest),
-            ("m", newest),
+            ("arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1b2", Kind::Unknown),
+            ("m", Kind::Unknown),
             ("us.amazon.nova-pro-v1:0", Kind::Other),
             ("deepseek-chat", Kind::Other),
             ("zai-org/GLM-4.6", Kind::Other),

@@ -59,7 +59,7 @@ fn texts_of_white_space_are_left_out() {
     );
 }
 
-/// Each generation in its own way: a budget is refused by all since Opus 4.7, an effort by those before Opus 4.5, an end of
+/// Each generation in its own way, and a name that says nothing in the plainest: a budget is refused by all since Opus 4.7, an effort by those before Opus 4.5 and by others of its time, an end of
 /// thinking by Opus 5.5. The words that are no efforts of Claude's are never sent.
 #[test]
 fn each_model_is_told_to_think_in_its_own_way() {
@@ -81,7 +81,10 @@ fn each_model_is_told_to_think_in_its_own_way() {
         ("claude-sonnet-5-5", None, Some(0), &json!({"type": "between_tools"}), none.clone(), 8192),
         ("claude-opus-5-5", Some("off"), None, &none, low.clone(), 8192),
         ("claude-fable-5", Some("low"), None, &adaptive, low.clone(), 9216),
-        ("a-deployment", Some("low"), None, &adaptive, low.clone(), 9216),
+        ("a-deployment", Some("low"), None, &none, low.clone(), 8192),
+        ("a-deployment", Some("none"), None, &json!({"type": "disabled"}), none.clone(), 8192),
+        ("a-deployment", None, Some(0), &json!({"type": "disabled"}), none.clone(), 8192),
+        ("a-deployment", None, Some(4000), &enabled(4000), none.clone(), 12_192),
         ("claude-haiku-4-5-20251001", Some("low"), None, &enabled(1024), none.clone(), 9216),
         ("claude-sonnet-4-5", Some("high"), None, &enabled(16_384), none.clone(), 8192 + 16_384),
         ("claude-sonnet-4-5", None, Some(5000), &enabled(5000), none.clone(), 13_192),

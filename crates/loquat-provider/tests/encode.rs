@@ -142,7 +142,6 @@ fn parameters() {
         &request,
         concat!(
             r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"#,
-            r#""thinking":{"type":"adaptive","display":"summarized"},"#,
             r#""output_config":{"effort":"low","format":{"type":"json_schema","schema":{"b":1,"a":2}}},"#,
             r#""temperature":0.7,"top_p":0.5,"stop_sequences":["a","b"],"stream":true,"new":[1, 2]}"#
         ),
