@@ -188,11 +188,8 @@ fn a_loop_of_calls_that_began_without_thoughts_goes_on_without() {
     let called = |before: Vec<Part>| {
         Message::new(Role::Assistant, before.into_iter().chain([Part::ToolCall(call.clone())]).collect())
     };
-    let seal = |format: &str| {
-        let mut thoughts = Reasoning::new("hm").with_signature("c2VhbA==");
-        thoughts.format = Some(format.to_owned());
-        Part::Reasoning(thoughts)
-    };
+    let seal =
+        |format: &str| Part::Reasoning(Reasoning::new("hm").with_signature("c2VhbA==").with_format(format));
     let bare = || called(Vec::new());
     let thought = || called(vec![Part::Text("\n".to_owned()), seal("anthropic")]);
     let foreign = || called(vec![seal("google")]);
