@@ -263,9 +263,8 @@ mod tests {
     fn everything() -> Vec<Part> {
         let mut call = ToolCall::new("c", "f", "{\"x\":");
         call.signature = Some("s".into());
-        let mut hidden = Reasoning::new("").with_signature("blob");
+        let mut hidden = Reasoning::new("").with_signature("blob").with_format("anthropic");
         hidden.redacted = true;
-        hidden.format = Some("anthropic-messages".into());
         let mut named = Media::bytes("application/pdf", vec![0, 255, 7]);
         named.name = Some("a.pdf".into());
         let by_id = Media { media_type: String::new(), source: MediaSource::FileId("f1".into()), name: None };

@@ -271,7 +271,9 @@ pub struct Reasoning {
     /// Whether the provider gave only the encrypted form.
     pub redacted: bool,
     /// Whose the signature is: the family of wire formats that it came in, and in which alone it goes back, as others refuse a whole
-    /// conversation for it. `None` where that is not known: it is then sent wherever it may be the right one.
+    /// conversation for it. `anthropic` (Claude's, at Bedrock and Vertex too), `google` (Gemini's, interactions too),
+    /// `openai-responses` or `openai-chat` (chat completions with `reasoning_details`); under every other word it goes nowhere. `None`
+    /// where that is not known: it is then sent wherever it may be the right one.
     pub format: Option<String>,
 }
 
@@ -285,6 +287,13 @@ impl Reasoning {
     #[must_use]
     pub fn with_signature(mut self, signature: impl Into<String>) -> Self {
         self.signature = Some(signature.into());
+        self
+    }
+
+    /// With the word for whose the signature is ([`format`](Self::format)).
+    #[must_use]
+    pub fn with_format(mut self, format: impl Into<String>) -> Self {
+        self.format = Some(format.into());
         self
     }
 }

@@ -148,6 +148,7 @@ pub struct ChatRequest {
     pub seed: Option<u64>,
     /// How hard to think: `low`, `medium`, `high`, or a provider's own word; `none` for not at all. Models of Claude's that
     /// count a budget instead get one of that size, and those that cannot stop thinking the least effort.
+    /// Where it and the budget disagree, the one that says not to think counts.
     pub reasoning_effort: Option<String>,
     /// Tokens the model may spend on thinking, where the provider counts them; 0 for not at all. Claude's models since 4.6
     /// take no number: they get an effort of that size.

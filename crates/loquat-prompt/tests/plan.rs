@@ -147,6 +147,7 @@ fn every_field_that_is_sent_is_compared() {
         thought(|thought| thought.text.clear()),
         thought(|thought| thought.signature = None),
         thought(|thought| thought.redacted = true),
+        thought(|thought| thought.format = Some("f".to_owned())),
         Part::Image(picture(same)),
         Part::Audio(picture(same)),
         Part::File(picture(same)),

@@ -4,22 +4,30 @@
 //! |---|---|---|
 //! | before 3.7 | cannot: nothing is said | nothing is said |
 //! | 3.7 to 4.5 | `enabled`, with a budget | nothing is said |
+//! | Opus 4.5 | the same where a budget is named; an effort, thoughts or none | nothing is said |
 //! | 4.6 to 4.8 | `adaptive`, with an effort | nothing is said |
 //! | Opus 5, Sonnet 5, Haiku 5 and 5.5 | `adaptive`, with an effort | `disabled` |
 //! | Sonnet 5.5 | `adaptive`, with an effort | `between_tools` |
-//! | Opus 5.5, Fable, Mythos, every later and every unknown one | `adaptive`, with an effort | cannot be told: the effort `low` |
-//! | other vendors' | `enabled`, with a budget; an effort as it is | `disabled` |
+//! | Opus 5.5, Fable, Mythos and every later one | `adaptive`, with an effort | cannot be told: the effort `low` |
+//! | other vendors' and names that say nothing | `enabled`, with a budget; an effort as it is | `disabled` |
 //!
-//! What a model is not told in its own way is refused, a budget by all since Opus 4.7. An unknown name (an inference profile,
-//! a deployment) is read as the newest model's. Efforts and budgets stand for each other: `low` is 1,024 tokens or a budget up
-//! to 2,048, `medium` 4,096 or a budget up to 8,192, every other word 16,384 and every larger budget `high`. `none`,
+//! What a model is not told in its own way is refused, a budget by all since Opus 4.7, an effort by all before 4.6 but Opus 4.5.
+//! Behind a name that says nothing (an inference profile, a deployment) may be any of them: it gets what is asked for in the
+//! plainest form. Efforts and budgets stand for each other: `low` is 1,024 tokens or a budget up to 2,048, `medium` 4,096 or a
+//! budget up to 8,192, every other word 16,384 and every larger budget `high`. `none`,
 //! `off` and `minimal` are no efforts of Claude's and mean not to think, as a budget of nothing does.
+//!
+//! Thoughts are refused beside a forced call, beside most `temperature`s and `top_p`s, and, where they have a budget, in a loop of
+//! calls that began without any. An effort is a wish and turns none on there; a budget that the caller named stays theirs, but for
+//! such a loop, which another provider may have begun.
 //!
 //! Follows <https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking>, `…/effort` and the models' migration
 //! guides, as of November 2026.
 
-use loquat_core::ChatRequest;
+use loquat_core::{ChatRequest, Message, Part, Role, ToolChoice};
 use serde::Serialize;
+
+use crate::seal::Family;
 
 /// What goes out.
 #[derive(Default)]
@@ -53,8 +61,12 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
     let kind = Kind::of(model);
     if budget == Some(0) || matches!(effort, Some("none" | "minimal" | "off")) {
         let (mode, effort) = match kind {
-            Kind::Thoughtless | Kind::Budget | Kind::Adaptive { off: Off::Silence, .. } => (None, None),
-            Kind::Adaptive { off: Off::Disabled, .. } | Kind::Other => (Some(Mode::Disabled), None),
+            Kind::Thoughtless | Kind::Budget { .. } | Kind::Adaptive { off: Off::Silence, .. } => {
+                (None, None)
+            }
+            Kind::Adaptive { off: Off::Disabled, .. } | Kind::Other | Kind::Unknown => {
+                (Some(Mode::Disabled), None)
+            }
             Kind::Adaptive { off: Off::BetweenTools, .. } => (Some(Mode::BetweenTools), None),
             Kind::Adaptive { off: Off::Never, .. } => (None, Some("low")),
         };
@@ -67,9 +79,17 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
         (None, Some(_)) => 16_384,
         (None, None) => return Thinking::default(),
     };
+    let is_forced = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_));
+    let is_refused = budget.is_none() && (is_forced || is_sampled(request));
     match kind {
         Kind::Thoughtless => Thinking::default(),
-        Kind::Budget => {
+        Kind::Budget { takes_effort } => {
+            let effort = effort.filter(|_| takes_effort).map(up_to_high);
+            // An effort that can be said needs no budget in its stead.
+            let is_silent = is_refused || (budget.is_none() && effort.is_some());
+            if is_silent || began_without_thoughts(&request.messages) {
+                return Thinking { effort, ..Thinking::default() };
+            }
             // A budget must be smaller than the limit of the whole answer. One that nobody named leaves half of that for
             // words, or is none at all where that is less than the smallest there is.
             let most =
@@ -78,9 +98,9 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
             if budget.is_none() && tokens < 1024 {
                 return Thinking::default();
             }
-            Thinking { mode: Some(Mode::Enabled { budget_tokens: tokens }), effort: None, tokens }
+            Thinking { mode: Some(Mode::Enabled { budget_tokens: tokens }), effort, tokens }
         }
-        Kind::Adaptive { knows_xhigh, .. } => {
+        Kind::Adaptive { knows_xhigh, off } => {
             let effort = match effort {
                 Some("xhigh") if !knows_xhigh => "high",
                 Some(word) => word,
@@ -88,9 +108,16 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
                 None if tokens <= 8192 => "medium",
                 None => "high",
             };
+            if is_refused && off == Off::Silence {
+                return Thinking { effort: Some(effort), ..Thinking::default() };
+            }
+            if is_refused && is_forced && off == Off::Disabled {
+                // Which is refused beside the words above `high`.
+                return Thinking { mode: Some(Mode::Disabled), effort: Some(up_to_high(effort)), tokens: 0 };
+            }
             Thinking { mode: Some(Mode::Adaptive { display: "summarized" }), effort: Some(effort), tokens }
         }
-        Kind::Other => Thinking {
+        Kind::Other | Kind::Unknown => Thinking {
             mode: budget.map(|budget_tokens| Mode::Enabled { budget_tokens }),
             effort,
             tokens: budget.unwrap_or(0),
@@ -98,13 +125,56 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
     }
 }
 
+/// The effort, without the words above `high`.
+fn up_to_high(effort: &str) -> &str {
+    if matches!(effort, "low" | "medium") { effort } else { "high" }
+}
+
+/// Whether words are chosen in a way that a model that thinks does not take.
+fn is_sampled(request: &ChatRequest) -> bool {
+    request.temperature.is_some_and(|temperature| temperature != 1.0)
+        || request.top_p.is_some_and(|top_p| top_p < 0.95)
+}
+
+/// Whether what the model has said since the user's last words, results of tools apart, does not begin with thoughts. A loop of
+/// calls is thought about from its first answer on or not at all.
+fn began_without_thoughts(messages: &[Message]) -> bool {
+    let is_result = |part: &Part| matches!(part, Part::ToolResult(_));
+    // What the loop's first answer begins with; whether there are results since the last answer.
+    let (mut first, mut has_results) = (None, false);
+    for message in messages {
+        match message.role {
+            Role::Assistant => {
+                first = first.or_else(|| message.parts.iter().find(|part| is_sent(part)));
+                has_results = false;
+            }
+            Role::User | Role::Tool => {
+                has_results |= message.parts.iter().any(is_result);
+                first = first.filter(|_| has_results);
+            }
+            _ => {}
+        }
+    }
+    first.is_some_and(|part| !matches!(part, Part::Reasoning(_)))
+}
+
+/// Whether such a part of an answer goes back.
+fn is_sent(part: &Part) -> bool {
+    match part {
+        Part::Text(text) | Part::Refusal(text) => !text.trim().is_empty(),
+        Part::Reasoning(thoughts) => Family::Anthropic.own(thoughts).is_some(),
+        _ => true,
+    }
+}
+
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Thoughtless,
-    Budget,
+    Budget { takes_effort: bool },
     Adaptive { knows_xhigh: bool, off: Off },
     Other,
+    Unknown,
 }
 
 /// How such a model is told not to think.
@@ -128,13 +198,15 @@ impl Kind {
         let model = model.to_ascii_lowercase();
         let Some((_, name)) = model.split_once("claude") else {
             let is_other = |word: &str| OTHERS.iter().any(|other| word.starts_with(other));
-            return if words(&model).any(is_other) { Self::Other } else { newest };
+            return if words(&model).any(is_other) { Self::Other } else { Self::Unknown };
         };
         let Some(version) = version(name) else { return newest };
         let family = ["opus", "sonnet", "haiku"].into_iter().find(|family| name.contains(family));
         match (family, version) {
             _ if version < (3, 7) => Self::Thoughtless,
-            _ if version < (4, 6) => Self::Budget,
+            _ if version < (4, 6) => {
+                Self::Budget { takes_effort: family == Some("opus") && version == (4, 5) }
+            }
             (_, (4, minor)) => Self::Adaptive { knows_xhigh: minor > 6, off: Off::Silence },
             (Some("opus" | "sonnet"), (5, 0)) | (Some("haiku"), (5, _)) => {
                 Self::Adaptive { knows_xhigh: true, off: Off::Disabled }
@@ -172,14 +244,15 @@ mod tests {
     fn names_of_all_doors() {
         let adaptive = |knows_xhigh, off| Kind::Adaptive { knows_xhigh, off };
         let newest = adaptive(true, Off::Never);
+        let budget = Kind::Budget { takes_effort: false };
         for (name, expected) in [
             ("anthropic.claude-3-5-sonnet-20241022-v2:0", Kind::Thoughtless),
             ("anthropic.claude-v2:1", Kind::Thoughtless),
-            ("claude-3-7-sonnet-20250219", Kind::Budget),
-            ("claude-sonnet-4@20250514", Kind::Budget),
-            ("claude-opus-4-20250514", Kind::Budget),
-            ("us.anthropic.claude-haiku-4-5-20251001-v1:0", Kind::Budget),
-            ("anthropic/claude-opus-4.5", Kind::Budget),
+            ("claude-3-7-sonnet-20250219", budget),
+            ("claude-sonnet-4@20250514", budget),
+            ("claude-opus-4-20250514", budget),
+            ("us.anthropic.claude-haiku-4-5-20251001-v1:0", budget),
+            ("anthropic/claude-opus-4.5", Kind::Budget { takes_effort: true }),
             ("global.anthropic.claude-opus-4-6-v1", adaptive(false, Off::Silence)),
             ("claude-sonnet-4-6", adaptive(false, Off::Silence)),
             ("claude-opus-4-7", adaptive(true, Off::Silence)),
@@ -193,8 +266,8 @@ mod tests {
             ("claude-fable-5", newest),
             ("anthropic.claude-mythos-preview", newest),
             ("claude-opus-latest", newest),
-            ("arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1b2", newest),
-            ("m", newest),
+            ("arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1b2", Kind::Unknown),
+            ("m", Kind::Unknown),
             ("us.amazon.nova-pro-v1:0", Kind::Other),
             ("deepseek-chat", Kind::Other),
             ("zai-org/GLM-4.6", Kind::Other),

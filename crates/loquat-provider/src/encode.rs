@@ -142,6 +142,12 @@ pub(crate) fn authenticate(
     Ok(())
 }
 
+/// How many tokens the thoughts may take, none where the effort beside that number says not to think.
+pub(crate) fn thought_tokens(request: &ChatRequest) -> Option<u32> {
+    let is_off = matches!(request.reasoning_effort.as_deref(), Some("none" | "off"));
+    request.reasoning_budget_tokens.map(|tokens| if is_off { 0 } else { tokens })
+}
+
 /// Refuses what no format can send.
 pub(crate) fn check(request: &ChatRequest, model: &str) -> Result<()> {
     if model.is_empty() {

@@ -1,8 +1,8 @@
 //! The formats in which Claude is spoken to: what of a conversation they leave out, word differently or refuse.
 
 use loquat_core::{
-    ChatRequest, ErrorKind, JsonText, Media, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
-    ToolResult,
+    ChatRequest, ErrorKind, JsonText, Media, Message, Part, Reasoning, ResponseFormat, Role, Tool, ToolCall,
+    ToolChoice, ToolResult,
 };
 use loquat_provider::{ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, Format};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ fn texts_of_white_space_are_left_out() {
     );
 }
 
-/// Each generation in its own way: a budget is refused by all since Opus 4.7, an effort by those before Opus 4.5, an end of
+/// Each generation in its own way, and a name that says nothing in the plainest: a budget is refused by all since Opus 4.7, an effort by those before Opus 4.5 and by others of its time, an end of
 /// thinking by Opus 5.5. The words that are no efforts of Claude's are never sent.
 #[test]
 fn each_model_is_told_to_think_in_its_own_way() {
@@ -81,11 +81,20 @@ fn each_model_is_told_to_think_in_its_own_way() {
         ("claude-sonnet-5-5", None, Some(0), &json!({"type": "between_tools"}), none.clone(), 8192),
         ("claude-opus-5-5", Some("off"), None, &none, low.clone(), 8192),
         ("claude-fable-5", Some("low"), None, &adaptive, low.clone(), 9216),
-        ("a-deployment", Some("low"), None, &adaptive, low.clone(), 9216),
+        ("a-deployment", Some("low"), None, &none, low.clone(), 8192),
+        ("a-deployment", Some("none"), None, &json!({"type": "disabled"}), none.clone(), 8192),
+        ("a-deployment", None, Some(0), &json!({"type": "disabled"}), none.clone(), 8192),
+        ("a-deployment", None, Some(4000), &enabled(4000), none.clone(), 12_192),
         ("claude-haiku-4-5-20251001", Some("low"), None, &enabled(1024), none.clone(), 9216),
         ("claude-sonnet-4-5", Some("high"), None, &enabled(16_384), none.clone(), 8192 + 16_384),
         ("claude-sonnet-4-5", None, Some(5000), &enabled(5000), none.clone(), 13_192),
         ("claude-sonnet-4-5", Some("none"), None, &none, none.clone(), 8192),
+        ("claude-opus-4-5", Some("low"), None, &none, low.clone(), 8192),
+        ("claude-opus-4-5", Some("max"), None, &none, json!("high"), 8192),
+        ("claude-opus-4-5", Some("low"), Some(5000), &enabled(5000), low.clone(), 13_192),
+        ("claude-opus-4-5", None, Some(5000), &enabled(5000), none.clone(), 13_192),
+        ("claude-opus-4-5", Some("off"), None, &none, none.clone(), 8192),
+        ("claude-opus-4-1", Some("low"), None, &enabled(1024), none.clone(), 9216),
         ("claude-3-5-haiku-20241022", Some("high"), None, &none, none.clone(), 8192),
         ("deepseek-chat", Some("high"), None, &none, json!("high"), 8192),
         ("deepseek-chat", None, Some(0), &json!({"type": "disabled"}), none.clone(), 8192),
@@ -119,6 +128,101 @@ fn a_budget_nobody_named_leaves_room_for_words() {
     assert_eq!(budget(Some("high"), None, 8000), 4000);
     assert_eq!(budget(Some("high"), None, 2047), Value::Null);
     assert_eq!(budget(None, Some(8000), 4000), 8000);
+}
+
+/// Anthropic refuses thoughts beside a forced call and beside most ways to sample; an effort is a wish and goes without them.
+#[test]
+fn an_effort_turns_no_thoughts_on_where_they_are_refused() {
+    let adaptive = json!({"type": "adaptive", "display": "summarized"});
+    let disabled = json!({"type": "disabled"});
+    let enabled = json!({"type": "enabled", "budget_tokens": 2000});
+    let none = Value::Null;
+    let changed = |mut request: ChatRequest, change: &dyn Fn(&mut ChatRequest)| {
+        change(&mut request);
+        request
+    };
+    let asked = |effort: &str| {
+        changed(request().with_tool(Tool::new("f", "", "{}")), &|it| {
+            it.reasoning_effort = Some(effort.to_owned());
+        })
+    };
+    let forced = |effort, choice: ToolChoice| changed(asked(effort), &|it| it.tool_choice = choice.clone());
+    let named = |request| changed(request, &|it| it.reasoning_budget_tokens = Some(2000));
+    let top_p = |p| changed(asked("low"), &|it| it.top_p = Some(p));
+    let required = ToolChoice::Required;
+    let tool = ToolChoice::Tool("f".to_owned());
+    for (number, (model, request, thinking, effort)) in [
+        ("claude-sonnet-4-6", forced("low", required.clone()), &none, json!("low")),
+        ("claude-opus-4-8", forced("max", tool.clone()), &none, json!("max")),
+        ("claude-opus-4-8", forced("low", ToolChoice::Auto), &adaptive, json!("low")),
+        ("claude-opus-4-8", named(forced("low", required.clone())), &adaptive, json!("low")),
+        ("claude-opus-5", forced("low", required.clone()), &disabled, json!("low")),
+        ("claude-opus-5", forced("max", tool), &disabled, json!("high")),
+        ("claude-opus-5", asked("max"), &adaptive, json!("max")),
+        ("claude-haiku-4-5", forced("high", required.clone()), &none, none.clone()),
+        ("claude-haiku-4-5", named(forced("high", required)), &enabled, none.clone()),
+        ("claude-sonnet-4-6", asked("low").with_temperature(0.5), &none, json!("low")),
+        ("claude-sonnet-4-6", asked("low").with_temperature(1.0), &adaptive, json!("low")),
+        ("claude-haiku-4-5", asked("low").with_temperature(0.5), &none, none.clone()),
+        ("claude-opus-4-5", forced("low", ToolChoice::Required), &none, json!("low")),
+        ("claude-sonnet-4-6", top_p(0.9), &none, json!("low")),
+        ("claude-sonnet-4-6", top_p(0.95), &adaptive, json!("low")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let body = sent(&ANTHROPIC_MESSAGES, &request, model);
+        let seen = (&body["thinking"], &body["output_config"]["effort"]);
+        assert_eq!(seen, (thinking, &effort), "{number}: {model}");
+        let body = sent(&BEDROCK_CONVERSE, &request, &format!("eu.anthropic.{model}"));
+        let fields = &body["additionalModelRequestFields"];
+        let seen = (&fields["thinking"], &fields["output_config"]["effort"]);
+        assert_eq!(seen, (thinking, &effort), "{number}: {model}");
+    }
+}
+
+/// "Expected `thinking` or `redacted_thinking`, but found `tool_use`": the call was forced, or another provider made it.
+#[test]
+fn a_loop_of_calls_that_began_without_thoughts_goes_on_without() {
+    let call = ToolCall::new("c", "f", "{}");
+    let called = |before: Vec<Part>| {
+        Message::new(Role::Assistant, before.into_iter().chain([Part::ToolCall(call.clone())]).collect())
+    };
+    let seal =
+        |format: &str| Part::Reasoning(Reasoning::new("hm").with_signature("c2VhbA==").with_format(format));
+    let bare = || called(Vec::new());
+    let thought = || called(vec![Part::Text("\n".to_owned()), seal("anthropic")]);
+    let foreign = || called(vec![seal("google")]);
+    let result = || Message::tool(ToolResult::new(&call, "5"));
+    let said = || Message::user("so?");
+    let thinks = |model: &str, messages: Vec<Message>, budget| {
+        let mut request = request().with_tool(Tool::new("f", "", "{}"));
+        request.reasoning_effort = Some("high".to_owned());
+        request.reasoning_budget_tokens = budget;
+        request.messages.extend(messages);
+        !sent(&ANTHROPIC_MESSAGES, &request, model)["thinking"].is_null()
+    };
+    for (number, (messages, expected)) in [
+        (vec![], true),
+        (vec![bare(), result()], false),
+        (vec![foreign(), result()], false),
+        (vec![called(vec![Part::Text("let me see".to_owned())]), result()], false),
+        (vec![thought(), result()], true),
+        // Between calls of one loop nothing has to be thought.
+        (vec![thought(), result(), bare(), result()], true),
+        (vec![bare(), result(), thought(), result()], false),
+        (vec![bare(), result(), said()], false),
+        (vec![bare(), result(), Message::assistant("5"), said()], true),
+        (vec![Message::assistant("5"), said()], true),
+        (vec![Message::assistant("The answer is")], false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(thinks("claude-haiku-4-5", messages.clone(), None), expected, "{number}");
+        assert_eq!(thinks("claude-haiku-4-5", messages.clone(), Some(2000)), expected, "{number}");
+        assert!(thinks("claude-sonnet-4-6", messages, None), "{number}: not asked for in that mode");
+    }
 }
 
 #[test]

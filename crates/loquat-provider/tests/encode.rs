@@ -6,7 +6,8 @@ use loquat_core::{
     ToolCall, ToolChoice, ToolResult,
 };
 use loquat_provider::{
-    ANTHROPIC_MESSAGES, Format, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_COMPATIBLE, by_name, format_names, profile,
+    ANTHROPIC_MESSAGES, Format, GEMINI, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_COMPATIBLE, by_name, format_names,
+    profile,
 };
 
 fn check(format: &dyn Format, request: &ChatRequest, expected: &str) {
@@ -142,7 +143,6 @@ fn parameters() {
         &request,
         concat!(
             r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"#,
-            r#""thinking":{"type":"adaptive","display":"summarized"},"#,
             r#""output_config":{"effort":"low","format":{"type":"json_schema","schema":{"b":1,"a":2}}},"#,
             r#""temperature":0.7,"top_p":0.5,"stop_sequences":["a","b"],"stream":true,"new":[1, 2]}"#
         ),
@@ -214,6 +214,17 @@ fn choices_of_tools_and_budgets() {
         ("false", "null")
     );
     assert_eq!(member(openrouter, &off, "reasoning_effort"), r#""none""#);
+    off.reasoning_budget_tokens = Some(5000);
+    let cohere = profile("cohere").expect("known").format;
+    assert_eq!(
+        (&*member(qwen, &off, "enable_thinking"), &*member(qwen, &off, "thinking_budget")),
+        ("false", "null"),
+        "not to think, whichever of the two says so"
+    );
+    assert_eq!(member(openrouter, &off, "reasoning"), r#"{"effort":"none"}"#);
+    assert_eq!(member(cohere, &off, "thinking"), r#"{"type":"disabled"}"#);
+    let config = member(&GEMINI, &off, "generationConfig");
+    assert_eq!(config, r#"{"thinkingConfig":{"thinkingBudget":0}}"#);
     off.reasoning_budget_tokens = Some(0);
     assert_eq!(member(openrouter, &off, "reasoning"), r#"{"effort":"none"}"#);
     for (provider, has_schema) in [("deepseek", false), ("zai", false), ("zhipu", false), ("moonshot", true)]

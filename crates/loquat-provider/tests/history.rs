@@ -74,7 +74,37 @@ fn items_of_a_response_go_back_whole() {
     let changed = json!({"role": "assistant", "content": "changed"});
     assert_eq!(body["input"][4], changed, "{body}");
     assert!(!body.to_string().contains("rs_1"), "thoughts that nothing follows are refused: {body}");
+    for (position, id, call_id) in [(2, "fc_1", "c1"), (3, "ct_1", "c2")] {
+        assert!(!body.to_string().contains(id), "refused without the thoughts that led to it: {body}");
+        assert_eq!(body["input"][position]["call_id"], call_id, "{body}");
+    }
     assert!(!body.to_string().contains("url_citation"), "{body}");
+}
+
+/// Only what the thoughts led to that have been left out loses its name.
+#[test]
+fn names_go_with_the_thoughts_they_need() {
+    let message = |id: &str, text: &str| json!({"type": "message", "id": id, "role": "assistant", "content": [{"type": "output_text", "text": text, "annotations": []}]});
+    let thoughts = |id: &str| json!({"type": "reasoning", "id": id, "summary": [], "encrypted_content": "E"});
+    let output = json!([
+        thoughts("rs_1"),
+        message("msg_1", "a"),
+        message("msg_2", "b"),
+        thoughts("rs_2"),
+        {"type": "function_call", "id": "fc_2", "call_id": "c2", "name": "f", "arguments": "{}"},
+    ]);
+    let mut edited =
+        said(&OPENAI_RESPONSES, &json!({"object": "response", "status": "completed", "output": output}));
+    for part in &mut edited.parts {
+        if let Part::Text(text) = part
+            && text == "a"
+        {
+            *text = "changed".to_owned();
+        }
+    }
+    let body = sent(&OPENAI_RESPONSES, [edited]).to_string();
+    let kept = ["rs_1", "msg_1", "msg_2", "rs_2", "fc_2"].map(|id| body.contains(id));
+    assert_eq!(kept, [false, false, false, true, true], "{body}");
 }
 
 #[test]

@@ -365,10 +365,11 @@ impl Run {
         if !is_cut || message.parts.iter().any(|part| !matches!(part, Part::Reasoning(_) | Part::Opaque(_))) {
             messages.push(message);
         }
-        if is_paused && calls.is_empty() && self.turns < self.limits.max_turns {
-            match self.context.check() {
-                Ok(()) => self.ask(),
-                Err(error) => self.end(Ending::Failed(error)),
+        if is_paused && calls.is_empty() {
+            if self.turns >= self.limits.max_turns {
+                self.exceed("paused");
+            } else {
+                self.go_on();
             }
         } else if calls.is_empty() || is_cut {
             self.end(ending);
@@ -379,15 +380,7 @@ impl Run {
                 Part::ToolResult(ToolResult::new(call, words).with_error())
             };
             messages.push(Message::new(Role::Tool, calls.iter().map(refused).collect()));
-            let error = Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "the model still asked for tools after max_turns ({}) answers",
-                    self.limits.max_turns
-                ),
-            );
-            self.broken = Some(self.response.clone());
-            self.end(Ending::Failed(error));
+            self.exceed("asked for tools");
         } else {
             self.state = State::Executing(Executing::new(calls, self.limits.max_calls_per_turn));
         }
@@ -398,8 +391,20 @@ impl Run {
     fn executed(&mut self) {
         let State::Executing(executing) = mem::replace(&mut self.state, State::Ended) else { return };
         let results = executing.results.into_iter().flatten().map(Part::ToolResult).collect();
+        Arc::make_mut(&mut self.request).messages.push(Message::new(Role::Tool, results));
+        self.go_on();
+    }
+
+    /// Ends a run whose last turn was not the model's last, and says what it did there.
+    fn exceed(&mut self, what: &str) {
+        let message = format!("the model still {what} after max_turns ({}) answers", self.limits.max_turns);
+        self.broken = Some(self.response.clone());
+        self.end(Ending::Failed(Error::new(ErrorKind::TooLarge, message)));
+    }
+
+    /// Asks again, after the results of calls or in the middle of a turn of the model's.
+    fn go_on(&mut self) {
         let request = Arc::make_mut(&mut self.request);
-        request.messages.push(Message::new(Role::Tool, results));
         if request.tool_choice != loquat_core::ToolChoice::None {
             // What was demanded has been called; demanded again, it would be called for ever.
             request.tool_choice = loquat_core::ToolChoice::Auto;

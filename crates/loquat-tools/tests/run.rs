@@ -195,6 +195,7 @@ async fn a_turn_that_was_paused_goes_on() {
     let asked = model.asked();
     let last = asked[1].messages.last().expect("what was said so far");
     assert_eq!((asked.len(), last.role, last.text()), (2, Role::Assistant, "so far".to_owned()));
+    assert_eq!(asked[1].tool_choice, ToolChoice::Auto, "what is demanded again is called again");
 
     let model = Arc::new(Scripted::new().then(paused()).then(paused()));
     let mut limits = RunLimits::default();
@@ -202,6 +203,9 @@ async fn a_turn_that_was_paused_goes_on() {
     let mut run = self::run(&model).with_limits(limits);
     events(&mut run).await;
     assert_eq!(model.asked().len(), 1);
+    let error = run.finish().await.expect_err("half an answer");
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert_eq!(error.message(), "the model still paused after max_turns (1) answers");
 }
 
 /// What a cut answer leaves can be said again: no call, nothing that belongs to one, and no thoughts that nothing follows.

@@ -12,7 +12,7 @@ use crate::{
     Encoded,
     encode::{
         Body, check, checked, data_url, function_tools, has_tools, invalid, media_type, one_choice,
-        unsupported,
+        thought_tokens, unsupported,
     },
 };
 
@@ -42,8 +42,8 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     }
     body.set_some("seed", request.seed)?;
     body.set_some("logprobs", request.top_logprobs.map(|_| true))?;
-    match (request.reasoning_budget_tokens, request.reasoning_effort.as_deref()) {
-        (Some(0), _) | (None, Some("none")) => body.set("thinking", json!({"type": "disabled"}))?,
+    match (thought_tokens(request), request.reasoning_effort.as_deref()) {
+        (Some(0), _) | (None, Some("none" | "off")) => body.set("thinking", json!({"type": "disabled"}))?,
         (Some(budget), _) => {
             body.set("thinking", json!({"type": "enabled", "token_budget": budget}))?;
         }

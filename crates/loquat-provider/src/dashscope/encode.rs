@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::DashScope;
 use crate::{
     Encoded,
-    encode::{Body, check, function_tools, has_tools, invalid, unsupported},
+    encode::{Body, check, function_tools, has_tools, invalid, thought_tokens, unsupported},
     openai::wire_messages,
 };
 
@@ -65,18 +65,18 @@ pub(super) fn encode(format: &DashScope, request: &ChatRequest, model: &str) -> 
         ResponseFormat::JsonObject => parameters.set("response_format", json!({"type": "json_object"}))?,
         _ => return Err(unsupported("response_format", "a schema", FORMAT)),
     }
-    if let Some(budget) = request.reasoning_budget_tokens {
-        parameters.set("enable_thinking", budget > 0)?;
-        if budget > 0 {
-            parameters.set("thinking_budget", budget)?;
-        }
-    }
     match request.reasoning_effort.as_deref() {
         None => {}
         Some("none" | "off") => parameters.set("enable_thinking", false)?,
         Some("on") => parameters.set("enable_thinking", true)?,
         Some(_) => {
             return Err(unsupported("reasoning_effort", "an effort (say reasoning_budget_tokens)", FORMAT));
+        }
+    }
+    if let Some(budget) = thought_tokens(request) {
+        parameters.set("enable_thinking", budget > 0)?;
+        if budget > 0 {
+            parameters.set("thinking_budget", budget)?;
         }
     }
     body.set("parameters", parameters.into_raw()?)?;

@@ -113,12 +113,14 @@ fn set_generation(body: &mut Body, request: &ChatRequest, model: &str) -> Result
     // Gemini 2.5 refuses levels.
     let as_budget = |effort: &str| budget(effort, model).filter(|_| name(model).starts_with("gemini-2.5"));
     let effort = request.reasoning_effort.as_deref();
-    match (request.reasoning_budget_tokens.or_else(|| as_budget(effort?)), effort) {
+    let is_off = matches!(effort, Some("none" | "off"));
+    let named = request.reasoning_budget_tokens.filter(|_| !is_off);
+    match (named.or_else(|| as_budget(effort?)), effort) {
         (Some(0), _) => config.set("thinkingConfig", json!({"thinkingBudget": 0}))?,
         (Some(budget), _) => {
             config.set("thinkingConfig", json!({"includeThoughts": true, "thinkingBudget": budget}))?;
         }
-        (None, Some("none")) => config.set("thinkingConfig", json!({"thinkingBudget": 0}))?,
+        (None, Some("none" | "off")) => config.set("thinkingConfig", json!({"thinkingBudget": 0}))?,
         (None, Some(effort)) => {
             config.set(
                 "thinkingConfig",
@@ -139,8 +141,8 @@ fn name(model: &str) -> &str {
 /// <https://ai.google.dev/gemini-api/docs/openai#thinking>
 fn budget(effort: &str, model: &str) -> Option<u32> {
     Some(match effort {
-        "none" if name(model).starts_with("gemini-2.5-pro") => 128,
-        "none" => 0,
+        "none" | "off" if name(model).starts_with("gemini-2.5-pro") => 128,
+        "none" | "off" => 0,
         "minimal" | "low" => 1024,
         "medium" => 8192,
         "high" | "xhigh" | "max" => 24576,

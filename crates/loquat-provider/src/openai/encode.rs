@@ -16,7 +16,8 @@ use super::{BudgetField, OPAQUE, OpenAiChat};
 use crate::{
     Encoded, Format as _,
     encode::{
-        Body, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type, unsupported,
+        Body, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type,
+        thought_tokens, unsupported,
     },
     seal::Family,
 };
@@ -67,7 +68,7 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
         (BudgetField::ReasoningMaxTokens, Some(_)) if request.reasoning_budget_tokens.is_some() => {}
         (_, Some(effort)) => body.set("reasoning_effort", effort)?,
     }
-    if let Some(budget) = request.reasoning_budget_tokens {
+    if let Some(budget) = thought_tokens(request) {
         match format.budget {
             BudgetField::ThinkingBudget => {
                 body.set("enable_thinking", budget > 0)?;

@@ -248,6 +248,8 @@ fn result<'a>(result: &'a ToolResult, items: &[Item<'a>]) -> Tagged<'a> {
 fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>) -> Result<()> {
     let mut said = Vec::new();
     let role = "assistant";
+    // Whether the last thoughts have been left out: what they led to is then refused under its name.
+    let mut is_nameless = false;
     let first = items.len();
     let flush = |said: &mut Vec<WirePart<'a>>, items: &mut Vec<Item<'a>>| {
         if !said.is_empty() {
@@ -271,26 +273,36 @@ fn answered<'a>(message: &'a Message, position: usize, items: &mut Vec<Item<'a>>
                 Item::Tagged(Tagged::FunctionCall { call_id: &call.id, name: &call.name, arguments })
             }
             Part::Reasoning(thoughts) => match Family::Responses.own(thoughts).and_then(sealed) {
-                Some(item) => Item::Whole(item),
+                Some(item) => {
+                    is_nameless = false;
+                    Item::Whole(item)
+                }
                 None => continue,
             },
             Part::Opaque(opaque) if opaque.format == OPAQUE => {
                 let raw = checked(&opaque.json, place)?;
                 match Kept::read(raw.get()) {
                     Some(Kept::Message(rest)) => match kept::message(rest, &words(&said)) {
-                        Some(item) => {
+                        Some(mut item) => {
                             said.clear();
+                            if is_nameless {
+                                item.remove("id");
+                            }
                             Item::Whole(item)
                         }
                         None => {
                             // Thoughts with a name are refused where what they led to has none.
                             while items.len() > first && items.last().is_some_and(is_reasoning) {
                                 items.pop();
+                                is_nameless = true;
                             }
                             continue;
                         }
                     },
-                    Some(Kept::Call(rest)) => {
+                    Some(Kept::Call(mut rest)) => {
+                        if is_nameless {
+                            rest.remove("id");
+                        }
                         restore(rest, items);
                         continue;
                     }

@@ -3,6 +3,7 @@
 //! A message or a call that is complete leaves an opaque part behind it: the item without its words, of which there is the
 //! length instead. On the way back the words are put in again, if they are still the same length; a text that somebody has
 //! changed goes back without, as citations point into it by number, and without the thoughts before it, which are not taken alone.
+//! What else those thoughts led to goes back without its name, under which it is not taken without them.
 
 use serde_json::{Map, Value};
 

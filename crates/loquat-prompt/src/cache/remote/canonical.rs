@@ -137,7 +137,7 @@ fn media(tag: u8, media: &Media, to: &mut Vec<u8>) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use loquat_core::{CacheHint, JsonText, Role, Tool, ToolCall, ToolResult};
+    use loquat_core::{CacheHint, JsonText, Reasoning, Role, Tool, ToolCall, ToolResult};
 
     /// A field that is new in `ChatRequest` must be thought of here: does it change the answer?
     #[test]
@@ -199,6 +199,11 @@ mod tests {
             base().with_message(Message::new(Role::Assistant, vec![signed(None)])),
             base().with_message(Message::new(Role::Assistant, vec![signed(Some(""))])),
             base().with_message(Message::new(Role::Assistant, vec![signed(Some("\0none"))])),
+            base().with_message(Message::new(Role::Assistant, vec![Part::Reasoning(Reasoning::new("hm"))])),
+            base().with_message(Message::new(
+                Role::Assistant,
+                vec![Part::Reasoning(Reasoning::new("hm").with_format("f"))],
+            )),
             base().with_tool(Tool::new("t", "", "{}")),
             base().with_tool(Tool::new("", "t", "{}")),
             base().with_temperature(0.0),

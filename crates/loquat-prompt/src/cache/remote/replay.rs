@@ -247,3 +247,29 @@ impl Source for Replay {
         self.current.as_ref().map_or(Delta::Start { id: "", model: "" }, OwnedDelta::as_delta)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signature(format: &str) -> OwnedDelta {
+        let (signature, format) = ("s".to_owned(), format.to_owned());
+        OwnedDelta::ReasoningSignature { choice: 1, signature, redacted: true, format }
+    }
+
+    /// Answers that were kept before seals had a format are still played.
+    #[test]
+    fn seals_are_played_with_their_format_and_without() {
+        let mut bytes = Vec::new();
+        write(signature("f").as_delta(), &mut bytes).expect("can be kept");
+        let mut old = vec![3];
+        (0..2).for_each(|_| write_number(1, &mut old));
+        write_text("s", &mut old);
+        for (bytes, format) in [(bytes, "f"), (old, "")] {
+            let (tag, rest) = bytes.split_first().expect("a tag");
+            let mut reader = Reader(rest);
+            assert_eq!(read(*tag, &mut reader), Some(signature(format)));
+            assert!(reader.0.is_empty());
+        }
+    }
+}
