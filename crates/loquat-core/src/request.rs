@@ -164,7 +164,8 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Members added to the request's JSON object: whatever this type does not know. Where an object of that name is there already, its
     /// members are kept but for those said here, at any depth, and lists named `tools` or `include` are put together; anything else of
-    /// that name, or an object of another `type`, is replaced.
+    /// that name is replaced, as are objects of another `type`, a `toolChoice` and JSON Schemas named `schema` or `responseJsonSchema`. Of
+    /// other members that exclude each other, say `null` for the one that shall not be.
     pub extra_body: Vec<(String, JsonText)>,
     /// Whether all events of the answer, or the whole of one that is no stream, are also told as they came: each is a
     /// [`Detail`](crate::Detail) named `raw`. For what a provider says and this library has no word for. Default `false`, as it costs a

@@ -2,7 +2,8 @@
 //!
 //! Most options of vendors stand inside objects that encoders fill, too: Ollama's `options`, Gemini's `generationConfig`. So objects are
 //! merged member by member, where the caller's word counts, and lists of what a model may use are put together. All else is replaced:
-//! values, other lists, and an object by one that is of another `type`, whose members are not the same ones.
+//! values, other lists, an object by one that is of another `type`, whose members are not the same ones, and one that makes sense whole
+//! only ([`WHOLE`]).
 
 use std::fmt;
 
@@ -12,6 +13,9 @@ use serde_json::{Value, value::RawValue};
 /// Deepest member that is merged: deeper ones are replaced, so that a hostile document cannot make this recurse at will. None of ours
 /// that a caller adds to is deeper than four.
 const MAX_DEPTH: usize = 16;
+
+/// Members that are no sum of two: a union, of which there may be one member, and schemas.
+const WHOLE: [&str; 3] = ["toolChoice", "schema", "responseJsonSchema"];
 
 /// An object's members in their order.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
@@ -57,7 +61,7 @@ fn write(
     to: &mut String,
 ) -> Result<(), serde_json::Error> {
     let begins = |with: char| ours.get().starts_with(with) && added.get().starts_with(with);
-    if depth > 0 && begins('{') {
+    if depth > 0 && begins('{') && !WHOLE.contains(&name) {
         let (ours, added): (Members<'_>, Members<'_>) =
             (serde_json::from_str(ours.get())?, serde_json::from_str(added.get())?);
         if is_same_kind(&ours, &added) {
@@ -141,6 +145,18 @@ mod tests {
                 r#"{"type":"adaptive"}"#,
             ),
             ("format", r#"{"type":"a","x":1}"#, r#"{"type":"a","y":2}"#, r#"{"type":"a","x":1,"y":2}"#),
+            (
+                "toolConfig",
+                r#"{"toolChoice":{"any":{}},"a":1}"#,
+                r#"{"toolChoice":{"auto":{}}}"#,
+                r#"{"toolChoice":{"auto":{}},"a":1}"#,
+            ),
+            (
+                "json_schema",
+                r#"{"name":"n","schema":{"a":1}}"#,
+                r#"{"schema":{"b":2}}"#,
+                r#"{"name":"n","schema":{"b":2}}"#,
+            ),
             ("deep", &deep(r#"{"x":1}"#), &deep(r#"{"y":2}"#), &deep(r#"{"y":2}"#)),
         ] {
             let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
