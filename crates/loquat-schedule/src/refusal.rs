@@ -18,8 +18,8 @@ pub fn is_local(error: &Error) -> bool {
     matches!(error.code(), Some(BREAKER_OPEN | QUEUE_FULL | QUEUE_TIMEOUT))
 }
 
-/// Whether time ran out while a place among this program's own connections was waited for: of the endpoint, that says nothing either. Who
-/// waits for a connection that another makes learns of its failure from that.
+/// Whether time ran out while a place among this program's own connections was waited for, which were all in use: of the endpoint, that
+/// says nothing either.
 pub(crate) fn waited_for_a_place(error: &Error) -> bool {
     error.kind() == ErrorKind::Timeout && error.history().is_some_and(|way| way.stage == Stage::Pool)
 }

@@ -174,10 +174,18 @@ impl Inner {
                 }
             }
         };
-        match checkout.map_err(|expired| trail.expired(expired, "connect + tls"))? {
+        let checkout = checkout.map_err(|expired| {
+            if site.waits_for_peer() {
+                // Then it is the peer that was too slow.
+                trail.stage = Stage::Connecting;
+            }
+            trail.expired(expired, "connect + tls")
+        })?;
+        match checkout {
             Checkout::Http1(connection) => Ok(Ready::Http1(connection)),
             Checkout::Http2(slot) => Ok(Ready::Http2(slot)),
-            Checkout::Failed(error) => Err(error),
+            // What was made of another's request says nothing of this one.
+            Checkout::Failed(error) => Err(error.with_delivery(trail.delivery())),
             // Boxed, because its state is large, and would make every request's as large.
             Checkout::Connect(ticket) => Box::pin(self.open(ticket, trail)).await,
         }

@@ -38,7 +38,7 @@ use crate::{
     connect::Link,
     http1::has_no_body_by_nature,
     io::{self, Meter},
-    pool::Permit,
+    pool::{MOST_RESETS, Permit},
     trail::{Stage, Trail},
     upload::Outgoing,
 };
@@ -104,9 +104,10 @@ impl Http2 {
             .max_header_list_size(u32::try_from(head.max_bytes).unwrap_or(u32::MAX))
             .max_concurrent_reset_streams(REMEMBERED_RESETS)
             .reset_stream_duration(REMEMBER_RESETS_FOR)
-            // The pool counts those that `h2` makes, too, and lets the connection drain. `h2` would count them for ever, and end it
-            // at 1,024 with all that is on it.
-            .max_local_error_reset_streams(None)
+            // `h2` counts those that it makes itself for as long as the connection lives, and ends it past so many with all that is on
+            // it: a bound against a peer that makes it reset one stream after another and reads nothing (RUSTSEC-2024-0003). Those of
+            // requests the pool counts, too, and lets the connection drain long before.
+            .max_local_error_reset_streams(Some(MOST_RESETS.max(limits.max_streams.saturating_mul(4))))
             .initial_max_send_streams(UNSETTLED)
             .enable_push(false)
             .handshake::<_, Bytes>(stream)

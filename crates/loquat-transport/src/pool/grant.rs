@@ -113,6 +113,7 @@ impl Making {
                     retire_at: site.retire_at(),
                     resets: 0,
                     resets_since: now,
+                    all_resets: 0,
                 });
             }
         });

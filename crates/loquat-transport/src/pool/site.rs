@@ -22,6 +22,8 @@ use crate::{Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats
 /// writes, and a close that is found then has cost nothing of the request. A look costs a tenth of a small request.
 const TRUSTED_FOR: Duration = Duration::from_millis(1);
 
+/// Streams that `h2` may reset by itself in a connection's life. New ones go elsewhere after half as many resets.
+pub(crate) const MOST_RESETS: usize = 16 * 1024;
 /// While a peer pauses, another connection is tried after that time, for who has waited as long...
 pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(1);
 /// ...and then after twice as long each time, up to this: within the 20 s that a request waits by default there are four or five.
@@ -91,6 +93,8 @@ pub(super) struct Shared {
     /// Streams reset by this side since then.
     pub(super) resets: usize,
     pub(super) resets_since: Instant,
+    /// Those since it was made.
+    pub(super) all_resets: usize,
 }
 
 impl State {
@@ -153,7 +157,8 @@ impl Shared {
             (self.resets, self.resets_since) = (0, now);
         }
         self.resets += 1;
-        if self.resets > limits.max_resets {
+        self.all_resets += 1;
+        if self.resets > limits.max_resets || self.all_resets > MOST_RESETS / 2 {
             self.connection.retire();
         }
     }
@@ -188,6 +193,13 @@ enum Wait {
 }
 
 impl Site {
+    /// Whether who waits here waits for the peer, which is being connected to, has yet to say how many streams it takes or takes none for
+    /// now; and not for a place among connections that are all in use.
+    pub(crate) fn waits_for_peer(&self) -> bool {
+        let state = self.lock();
+        state.places() > 0 || state.is_paused()
+    }
+
     pub(super) fn new(
         config: PoolConfig,
         http2: &Http2Limits,
