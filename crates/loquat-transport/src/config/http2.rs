@@ -63,8 +63,8 @@ pub struct Http2Limits {
     /// takes a fifth less of a processor (7.0 µs for 8.7; beside other work, a quarter), half of them come within 2.4 ms and 99 of 100
     /// within 5 (`cargo xtask bench stream`, `h2/s400`).
     pub read_every: Option<Duration>,
-    /// Streams of one connection that may be reset by this side (a body dropped early, a limit passed) within
-    /// `resets_within`; past that, new requests go to another connection and this one drains. Default 150: servers close
+    /// Streams of one connection that may be reset by this side (a body dropped early, an upload that its answer broke off, a limit
+    /// passed, an answer that is no HTTP) within `resets_within`, or 8,192 in its life; past that, new requests go to another connection and this one drains. Default 150: servers close
     /// a connection with all that is on it at 200 resets in 30 s and more.
     pub max_resets: usize,
     /// See `max_resets`. Default 30 s.
