@@ -64,8 +64,8 @@ pub struct Http2Limits {
     /// within 5 (`cargo xtask bench stream`, `h2/s400`).
     pub read_every: Option<Duration>,
     /// Streams of one connection that may be reset by this side (a body dropped early, an upload that its answer broke off, a limit
-    /// passed, an answer that is no HTTP) within `resets_within`, or 8,192 in its life; past that, new requests go to another connection and this one drains. Default 150: servers close
-    /// a connection with all that is on it at 200 resets in 30 s and more.
+    /// passed, an answer that is no HTTP) within `resets_within`, or 8,192 in its life; past that, new requests go to another connection
+    /// and this one drains. Default 150: servers close a connection with all that is on it at 200 resets in 30 s and more.
     pub max_resets: usize,
     /// See `max_resets`. Default 30 s.
     pub resets_within: Duration,
