@@ -112,9 +112,7 @@ impl Table {
         }
         Err(if some_able { Nobody::Well } else { Nobody::Able })
     }
-}
 
-impl Table {
     /// Whether a route has somebody who is well at this moment, can do what is asked, and was not tried. The canary is asked for nobody else's
     /// sake.
     pub(crate) fn has_others(

@@ -66,9 +66,7 @@ impl<'t> Ends<'t> {
         let at = unsafe { NonNull::new_unchecked(at.cast_mut()) };
         Some(Closing(Place { at, lifetime: PhantomData }))
     }
-}
 
-impl<'t> Ends<'t> {
     /// The place behind one of this text, if it is not the last one.
     #[inline(always)]
     pub(crate) fn behind(&self, place: Place<'t>) -> Option<Place<'t>> {
