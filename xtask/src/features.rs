@@ -3,7 +3,8 @@
 //! `cargo test --workspace` cannot see this: there the features of all members are added up, and a crate that forgot to ask
 //! for one of tokio's compiles because its neighbour did. The shapes are no default features, the defaults, each feature
 //! alone, and all of them; shapes that come to the same set of features are checked once, which is exact, not an estimate:
-//! the set is what cargo compiles with. Tests are compiled in every shape, and run where `--test` asks for it.
+//! the set is what cargo compiles with. Tests and examples are compiled with no features, the defaults, and all of them: what they forgot
+//! to ask for is missing in the first, and nobody runs them with one feature alone. They run where `--test` asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +17,8 @@ use crate::{
 
 /// Check each crate alone: no default features, defaults, each feature, all
 ///
-/// Every shape is type-checked by itself and then with its tests and examples; shapes with the same set of features are
-/// checked once.
+/// Every shape is type-checked by itself, and those with none of the features, the defaults and all of them then with their tests and
+/// examples; shapes with the same set of features are checked once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only this package (may be repeated)
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             // First without the tests: their dev-dependencies add features that would hide what the crate forgot to ask for.
             steps.run(&name, || {
                 cargo(package, &["check"], &shape)?;
-                cargo(package, &["check", "--all-targets"], &shape)
+                if shape.has_tests { cargo(package, &["check", "--all-targets"], &shape) } else { Ok(()) }
             });
             if args.test && shape.is_bare {
                 steps.run(&format!("{name} tests"), || cargo(package, &["test"], &shape));
@@ -74,6 +75,8 @@ struct Shape {
     flags: Vec<String>,
     /// Whether it is the shape without default features.
     is_bare: bool,
+    /// Whether its tests and examples are compiled, too.
+    has_tests: bool,
 }
 
 /// The shapes that differ, plainest first.
@@ -89,11 +92,14 @@ fn shapes(features: &BTreeMap<String, Vec<String>>) -> Vec<Shape> {
     }
     asked.push(("all features".to_owned(), vec!["--all-features".to_owned()], all.clone()));
 
+    let tested = [vec![], vec!["default"], all].map(|wanted| enabled(features, &wanted));
     let mut seen = BTreeSet::new();
     let mut shapes = Vec::new();
     for (name, flags, wanted) in asked {
-        if seen.insert(enabled(features, &wanted)) {
-            shapes.push(Shape { is_bare: wanted.is_empty(), name, flags });
+        let enabled = enabled(features, &wanted);
+        let has_tests = tested.contains(&enabled);
+        if seen.insert(enabled) {
+            shapes.push(Shape { is_bare: wanted.is_empty(), has_tests, name, flags });
         }
     }
     shapes
@@ -138,6 +144,26 @@ mod tests {
             names(&[("a", &[]), ("b", &[])]),
             ["no default features", "only a", "only b", "all features"]
         );
+    }
+
+    #[test]
+    fn tests_are_compiled_with_nothing_the_defaults_and_all() {
+        let table = [("default", vec!["a"]), ("a", vec![]), ("b", vec![]), ("c", vec!["a"])];
+        let features = table
+            .map(|(name, on)| (name.to_owned(), on.into_iter().map(str::to_owned).collect()))
+            .into_iter()
+            .collect();
+        let shapes = shapes(&features);
+        let tested: Vec<(&str, bool)> =
+            shapes.iter().map(|shape| (shape.name.as_str(), shape.has_tests)).collect();
+        let expected = [
+            ("no default features", true),
+            ("default", true),
+            ("only b", false),
+            ("only c", false),
+            ("all features", true),
+        ];
+        assert_eq!(tested, expected);
     }
 
     #[test]
