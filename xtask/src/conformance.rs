@@ -64,6 +64,18 @@ impl Suite {
             Self::Tokens => ("loquat-prompt", "reference"),
         }
     }
+
+    /// What it counts under, or what that begins with.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Sse => "sse",
+            Self::Transcripts => "transcripts",
+            Self::Refusals => "refusals",
+            Self::Usage => "usage",
+            Self::Tokens => "tokens",
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -109,9 +121,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ok(())
         });
     }
+    tell(&counts);
+    steps.finish()
+}
+
+fn tell(counts: &[Count]) {
     let rows: Vec<Vec<String>> = counts.iter().map(Count::row).collect();
     term::table(&["suite", "passed", "failed", "skipped", "share", "unknown events"], &rows, true);
-    steps.finish()
+}
+
+/// Shows what the suites said of themselves among all tests.
+///
+/// # Errors
+/// A suite that needs no more than the data has passed nothing.
+pub(crate) fn finish(counts: &[Count]) -> Result<()> {
+    term::step("conformance");
+    tell(counts);
+    let has_passed =
+        |suite: &Suite| counts.iter().any(|count| count.name.starts_with(suite.name()) && count.passed > 0);
+    let missing: Vec<&str> =
+        Suite::ALL.iter().filter(|suite| !has_passed(suite)).map(|suite| suite.name()).collect();
+    if missing.is_empty() { Ok(()) } else { bail!("no case passed of {}", missing.join(", ")) }
 }
 
 fn check_data() -> Result<()> {
@@ -153,7 +183,7 @@ fn tokens_environment(command: &mut Command, args: &Args) -> Result<()> {
 
 /// What one suite printed about itself.
 #[derive(Debug, PartialEq, Eq)]
-struct Count {
+pub(crate) struct Count {
     name: String,
     passed: u64,
     failed: u64,
@@ -164,7 +194,7 @@ struct Count {
 
 impl Count {
     /// Finds the line; libtest may have put `test name ... ` in front of it.
-    fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let (_, rest) = line.split_once("conformance: ")?;
         let mut words = rest.split_whitespace();
         let name = words.next()?.to_owned();
@@ -215,6 +245,17 @@ mod tests {
         assert_eq!(Count::parse("conformance: sse passed=28"), None);
         assert_eq!(Count::parse("conformance: sse passed=x failed=0 skipped=0"), None);
         assert_eq!(Count::parse("test result: ok. 3 passed; 0 failed"), None);
+    }
+
+    #[test]
+    fn a_suite_that_passed_nothing_is_missed() {
+        let count =
+            |name: &str, passed| Count { name: name.into(), passed, failed: 0, skipped: 0, unknown: None };
+        let mut counts: Vec<Count> =
+            ["json", "sse", "transcripts/openai", "refusals", "usage"].map(|name| count(name, 1)).into();
+        assert!(finish(&counts).is_ok());
+        counts[3].passed = 0;
+        assert_eq!(finish(&counts).unwrap_err().to_string(), "no case passed of refusals");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{shell, term};
+use crate::{conformance::Count, shell, term};
 
 /// What is in all that must not come out.
 const PLANTED: &[u8] = b"planted";
@@ -53,12 +53,13 @@ impl Leaks {
         }
     }
 
-    /// Runs `cargo test`, which is told to show what passed tests print; on the terminal that is left out. Its output goes through
-    /// files in that folder: a pipe would not end before the last process that some test left behind.
+    /// Runs `cargo test`, which is told to show what passed tests print; on the terminal that is left out. What conformance suites say of
+    /// themselves in it is returned. Its output goes through files in that folder: a pipe would not end before the last process that some
+    /// test left behind.
     ///
     /// # Errors
     /// As the command.
-    pub(crate) fn watch(&mut self, command: &mut Command, folder: &Path) -> Result<()> {
+    pub(crate) fn watch(&mut self, command: &mut Command, folder: &Path) -> Result<Vec<Count>> {
         term::detail(&shell::show(command));
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let (mut out, to_out) = Growing::new(&folder.join("out.txt"))?;
@@ -88,7 +89,7 @@ impl Leaks {
             if !status.success() {
                 bail!("`{}` ended with {status}", shell::show(command));
             }
-            return Ok(());
+            return Ok(passed.counts);
         }
     }
 
@@ -171,6 +172,8 @@ struct Passed {
     test: String,
     /// What each skipped.
     skipped: BTreeMap<String, Vec<String>>,
+    /// What conformance suites say of themselves.
+    counts: Vec<Count>,
 }
 
 impl Passed {
@@ -190,6 +193,8 @@ impl Passed {
             test.clone_into(&mut self.test);
         } else if let Some(what) = line.strip_prefix("skipped: ") {
             self.skipped.entry(self.test.clone()).or_default().push(what.to_owned());
+        } else {
+            self.counts.extend(Count::parse(line));
         }
     }
 
@@ -252,11 +257,12 @@ mod tests {
 
     #[test]
     fn what_passed_tests_printed_is_not_shown() {
-        let output = "running 1 test\nsuccesses:\n\n---- a stdout ----\nx\nskipped: no node\n\nsuccesses:\n    a\n\nfailures:\ny\ntest result: ok";
+        let output = "running 1 test\nsuccesses:\n\n---- a stdout ----\nx\nskipped: no node\nconformance: a passed=1 failed=0 skipped=0\n\nsuccesses:\n    a\n\nfailures:\ny\ntest result: ok";
         let mut passed = Passed::default();
         let shown: Vec<&str> = output.lines().filter(|line| passed.is_shown(line.as_bytes())).collect();
         assert_eq!(shown, ["running 1 test", "failures:", "y", "test result: ok"]);
         let skipped = BTreeMap::from([("a".to_owned(), vec!["no node".to_owned()])]);
         assert_eq!(passed.skipped, skipped, "what they skipped is told all the same");
+        assert_eq!(passed.counts.len(), 1, "and so is what suites say");
     }
 }

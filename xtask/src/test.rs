@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{leaks::Leaks, peers, setup, shell, term, tools, workspace};
+use crate::{conformance, leaks::Leaks, peers, setup, shell, term, tools, workspace};
 
 /// Run every test: units, integration, doc tests
 ///
@@ -20,6 +20,7 @@ use crate::{leaks::Leaks, peers, setup, shell, term, tools, workspace};
 /// LOQUAT_CLIENTS_NODE to those for JavaScript where there is node, LOQUAT_OTLP_PYTHON to the one that has an OpenTelemetry
 /// collector, LOQUAT_GRAFANA_PYTHON to the one that has Grafana's types of dashboards, LOQUAT_GO to the command whose `pprof` reads profiles, LOQUAT_GGUF (unless it is set) to the model that the engine's
 /// tests run. What tests skipped for want of any of these is listed at the end, unless arguments are passed on.
+/// What conformance suites say of themselves is shown as by `cargo xtask conformance`, and one that passed nothing fails.
 /// What the tests print and leave in files is looked through for the words that they planted as keys and prompts, unless
 /// arguments are passed on; before that, tests that leak on purpose have to be caught.
 /// loquat-json is tested twice, the second time with its vector code left out, as on machines that it has none for.
@@ -98,7 +99,12 @@ fn with_leaks(args: &Args) -> Result<()> {
     let result = leaks.watch(command(args)?.args(["--", "--show-output"]), &output);
     term::step("planted words");
     leaks.search(&left);
-    result.and(leaks.finish())
+    let planted = leaks.finish();
+    let counts = result?;
+    planted?;
+    // Without the data they have said that they skip all.
+    let is_whole = args.package.is_empty() && std::env::var_os("LOQUAT_DATA").is_some();
+    if is_whole { conformance::finish(&counts) } else { Ok(()) }
 }
 
 /// Where the tests leave files: without those of earlier runs.
