@@ -44,7 +44,7 @@ pub(crate) struct Compact {
     length: usize,
     /// How many strings it has, names included.
     strings: usize,
-    /// All escapes are between these places.
+    /// All backslashes are between these places.
     escapes: Range<usize>,
     /// All bytes that are not ASCII are between these.
     highs: Range<usize>,
@@ -169,7 +169,7 @@ impl<const LINE: bool> Task for Draw<'_, LINE> {
 
 /// What was seen of rare bytes.
 struct Looks {
-    /// Where the blocks are that have escapes.
+    /// Where the backslashes are.
     escapes: Range<usize>,
     /// Where the bytes are that are not ASCII.
     highs: Range<usize>,
@@ -215,10 +215,12 @@ impl Looks {
             if escaped.wrong != 0 {
                 return None;
             }
-            if self.escapes.is_empty() {
-                self.escapes.start = start;
+            if backslashes != 0 {
+                if self.escapes.is_empty() {
+                    self.escapes.start = start + backslashes.trailing_zeros() as usize;
+                }
+                self.escapes.end = start + BLOCK - backslashes.leading_zeros() as usize;
             }
-            self.escapes.end = start + BLOCK;
         }
         Some(end)
     }

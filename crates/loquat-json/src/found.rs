@@ -43,10 +43,25 @@ pub struct Likeness(NonZeroU64);
 /// What [`Found::is_only`] looks at.
 #[derive(Default, Clone, Copy)]
 struct Summary {
-    /// A bit for each field that has a value other than `null`.
-    values: u128,
+    /// A bit for each field that has a value other than `null`: in two halves, as one more is quickly noted.
+    values: [u64; 2],
     /// A field has two values, or one that has no bit has any.
     is_mixed: bool,
+}
+
+impl Summary {
+    #[inline(always)]
+    fn note_value(&mut self, field: u32) {
+        if let Some(half) = self.values.get_mut(field as usize / 64) {
+            *half |= 1 << (field % 64);
+        }
+    }
+
+    #[inline(always)]
+    fn values(&self) -> u128 {
+        let [low, high] = self.values;
+        u128::from(high) << 64 | u128::from(low)
+    }
 }
 
 /// Hits kept for reuse: a list of embeddings is asked for more, an event of a stream for a few.
@@ -89,7 +104,7 @@ impl Hits {
         if let Some(last) = last.get_mut(hit.field as usize) {
             summary.is_mixed |= *last > 0 || hit.field >= u128::BITS;
             if hit.kind != Kind::Null {
-                summary.values |= 1_u128.checked_shl(hit.field).unwrap_or(0);
+                summary.note_value(hit.field);
             }
             *last = all.len() as u32;
         }
@@ -112,7 +127,7 @@ impl Hits {
             if let (Some(last), true) = (last.get_mut(hit.field as usize), hit.kind != Kind::Superseded) {
                 summary.is_mixed |= *last > 0 || hit.field >= u128::BITS;
                 if hit.kind != Kind::Null {
-                    summary.values |= 1_u128.checked_shl(hit.field).unwrap_or(0);
+                    summary.note_value(hit.field);
                 }
                 *last = position;
             }
@@ -145,7 +160,7 @@ impl Hits {
     /// Which hit is the last of each field, which fields have a value other than `null`, and whether one has two.
     #[cfg(test)]
     pub(crate) fn known(&self) -> (&[u32], (u128, bool)) {
-        (&self.last, (self.summary.values, self.summary.is_mixed))
+        (&self.last, (self.summary.values(), self.summary.is_mixed))
     }
 
     #[cfg(test)]
@@ -294,7 +309,7 @@ impl<'e> Found<'e> {
     /// `null`. One comparison, however much was found: how a stream's plainest events are told from all others.
     #[inline]
     pub fn is_only(&self, fields: u128) -> bool {
-        !self.hits.summary.is_mixed && self.hits.summary.values & !fields == 0
+        !self.hits.summary.is_mixed && self.hits.summary.values() & !fields == 0
     }
 
     /// What this event has in common with others that look the same. Two events of one likeness have the same fields, at the

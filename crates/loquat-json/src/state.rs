@@ -65,17 +65,18 @@ struct Member {
     name: Box<str>,
 }
 
-/// What is compared of a name where its end is found first.
-struct Ending {
+/// A name that is asked for, and what is compared of it where its end is found first.
+pub(crate) struct Ending {
     /// The last eight bytes of a quote and the name, the last one highest, and which of these bytes there are.
     last: u64,
     mask: u64,
     /// The name's first eight bytes, if it has as many, and its length.
     head: u64,
     /// A bit of its own, if it is among the first sixty-four of its object, or none.
-    bit: u64,
+    pub(crate) bit: u64,
     length: u32,
-    state: u32,
+    /// What the member is.
+    pub(crate) state: u32,
 }
 
 /// The tree of pointers, as far as states are made of it.
@@ -293,10 +294,10 @@ impl State {
         self.endings
     }
 
-    /// A bit for the member whose name's closing quote is at `end`, none for one of very many, and what it is, if it is asked for; its
-    /// [`ending`] is that of one that is. There are no escapes in the name, and something is before its quotes.
+    /// The member whose name's closing quote is at `end`, if it is asked for; its [`ending`] is that of one that is. There are no escapes
+    /// in the name, and something is before its quotes.
     #[inline(always)]
-    pub(crate) fn member_before(&self, json: &[u8], end: usize, two: [u8; 2]) -> Option<(u64, u32)> {
+    pub(crate) fn member_before(&self, json: &[u8], end: usize, two: [u8; 2]) -> Option<&Ending> {
         let number = usize::from(self.firsts[ending(two) as usize % HINTS]);
         let name = self.names.get(number)?;
         let last: &[u8; 8] = match json.get(end.wrapping_sub(8)..end).and_then(<[u8]>::first_chunk) {
@@ -306,7 +307,7 @@ impl State {
         // No quote is in this name, and none in one without escapes, so that the one found is where it begins.
         if u64::from_le_bytes(*last) & name.mask == name.last {
             if name.length < 8 {
-                return Some((name.bit, name.state));
+                return Some(name);
             }
             let start = end.wrapping_sub(name.length as usize);
             let quoted = json.get(start.wrapping_sub(1)..).and_then(<[u8]>::first_chunk::<9>);
@@ -314,7 +315,7 @@ impl State {
                 && u64::from_le_bytes(*head) == name.head
                 && name.length <= 16
             {
-                return Some((name.bit, name.state));
+                return Some(name);
             }
         }
         // Another name may have that ending, too, or this one is long.
@@ -324,7 +325,7 @@ impl State {
     /// [`member_before`](Self::member_before) for any name, wherever in the text.
     #[cold]
     #[inline(never)]
-    fn any_member_before(&self, json: &[u8], end: usize) -> Option<(u64, u32)> {
+    fn any_member_before(&self, json: &[u8], end: usize) -> Option<&Ending> {
         let mut members = self.members.iter().zip(&self.names);
         let is_it = |member: &Member, name: &Ending| {
             let start = end.wrapping_sub(member.length);
@@ -332,8 +333,7 @@ impl State {
                 && json.get(start.wrapping_sub(1)) == Some(&b'"')
                 && json.get(start..end) == Some(member.name.as_bytes())
         };
-        let (_, name) = members.find(|(member, name)| is_it(member, name))?;
-        Some((name.bit, name.state))
+        members.find(|(member, name)| is_it(member, name)).map(|(_, name)| name)
     }
 
     #[inline(never)]

@@ -237,14 +237,14 @@ impl<'w, 'f> Walk<'w, 'f> {
     #[inline(never)]
     fn member(&mut self, object: &'f State, end: Closing<'_>) -> Option<Option<&'f State>> {
         let found = object.member_before(self.json, end.place().index(self.json), end.before());
-        let Some((bit, member)) = found else { return Some(None) };
+        let Some(member) = found else { return Some(None) };
         let seen = &mut self.levels.last_mut()?.seen;
         // There was one of that name, or nobody would know.
-        if *seen & bit != 0 || bit == 0 {
+        if *seen & member.bit != 0 || member.bit == 0 {
             return None;
         }
-        *seen |= bit;
-        Some(Some(self.states.get(member)))
+        *seen |= member.bit;
+        Some(Some(self.states.get(member.state)))
     }
 
     /// Whether there is an escape in the string that begins and ends there.
