@@ -43,7 +43,7 @@ const PACKAGE: &str = "loquat-json";
 
 /// The modules whose unit tests Miri runs: the vector code, and what is a thin wrapper around it. All else is free of unsafe code,
 /// and takes Miri hours.
-const MODULES: [&str; 5] = ["vector::", "outline::", "pattern::", "text::", "pass::compact::"];
+const MODULES: [&str; 5] = ["vector::", "outline::", "pattern::", "text::", "pass::by_ends::"];
 
 /// Levels as Miri is told of them, without AVX-512: a name, a target unless it is this machine's, compiler flags. It detects what the flags enable.
 const LEVELS: [(&str, Option<&str>, &str); 4] = [

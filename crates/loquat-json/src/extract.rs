@@ -185,7 +185,7 @@ impl Extractor {
     /// is found in it is known to the predictor; otherwise the pass knows.
     fn look_through(&mut self, json: &str, predicts: bool) -> Result<bool, Error> {
         if self.pass.attempts.is_due() {
-            let is_drawn = self.pass.compact.draw(json.as_bytes());
+            let is_drawn = self.pass.string_ends.draw(json.as_bytes());
             let looked = if is_drawn { self.look_along(json, predicts) } else { None };
             self.pass.attempts.note(looked.is_some());
             if let Some(is_adapted) = looked {
@@ -219,14 +219,14 @@ impl Extractor {
         let Self { pass, predictor, fields, max_depth, max_matches, .. } = self;
         let bounds = Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: false };
         if !predicts {
-            return pass.run_compact::<false>(json.as_bytes(), bounds).then_some(false);
+            return pass.run_by_ends::<false>(json.as_bytes(), bounds).then_some(false);
         }
-        let strings = pass.compact.strings();
+        let strings = pass.string_ends.strings();
         let is_allowed = |shape: &Shape| shape.depth <= *max_depth && shape.matches <= *max_matches;
-        if predictor.adapt(json, Drawn::Compact(strings), fields.shapes(), is_allowed) {
+        if predictor.adapt(json, Drawn::Strings(strings), fields.shapes(), is_allowed) {
             return Some(true);
         }
-        if !pass.run_compact::<true>(json.as_bytes(), bounds) {
+        if !pass.run_by_ends::<true>(json.as_bytes(), bounds) {
             return None;
         }
         let Counts { names, scalars, containers } = pass.counts;
@@ -362,15 +362,15 @@ impl Extractor {
         self.mark.turn += 1;
         let Self { pass, predictor, fields, max_depth, max_matches, mark, .. } = self;
         let bounds = Bounds { fields, max_depth: *max_depth, max_matches: *max_matches, has_tokens: false };
-        let mut compact = None;
+        let mut walked = None;
         if pass.attempts.is_due() {
-            compact = vector::draw_compact_line(&mut pass.compact, input).and_then(|json| {
+            walked = vector::draw_ends_line(&mut pass.string_ends, input).and_then(|json| {
                 let accepted = accept(json.len())?;
-                pass.run_compact::<false>(json.as_bytes(), bounds).then_some((json, accepted, *mark))
+                pass.run_by_ends::<false>(json.as_bytes(), bounds).then_some((json, accepted, *mark))
             });
-            pass.attempts.note(compact.is_some());
+            pass.attempts.note(walked.is_some());
         }
-        let found = compact.or_else(|| {
+        let found = walked.or_else(|| {
             let json = vector::draw_line(&mut pass.outline, input)?;
             let accepted = accept(json.len())?;
             pass.run(json.as_bytes(), bounds).ok()?;
@@ -399,7 +399,7 @@ impl Extractor {
         if !self.pass.attempts.is_due() {
             return None;
         }
-        let looked = vector::draw_compact_line(&mut self.pass.compact, input).and_then(|json| {
+        let looked = vector::draw_ends_line(&mut self.pass.string_ends, input).and_then(|json| {
             let accepted = accept(json.len())?;
             self.predictor.settle(self.fields.shapes());
             let is_adapted = self.look_along(json, true)?;

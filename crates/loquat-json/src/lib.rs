@@ -26,7 +26,6 @@ mod keep;
 #[cfg(feature = "document")]
 pub mod document;
 
-mod compact;
 mod explain;
 mod extract;
 mod found;
@@ -35,6 +34,7 @@ mod partial;
 mod pass;
 mod pointer;
 mod state;
+mod string_ends;
 mod text;
 mod value;
 

@@ -8,12 +8,11 @@
 //! Everything is linear in the document, hostile ones included: a repeated member name makes it look again only at what was
 //! found since the previous member of that name.
 
-mod compact;
+mod by_ends;
 mod walk;
 
 use std::mem;
 
-use crate::compact::Compact;
 use crate::error::{Error, ErrorKind};
 use crate::explain::explain;
 use crate::found::{Hit, Hits, Indices, Kind};
@@ -22,7 +21,8 @@ use crate::pattern::Content;
 use crate::pointer::Fields;
 use crate::shape::{MAX_SLOTS, Token};
 use crate::state::State;
-pub(crate) use compact::Counts;
+use crate::string_ends::StringEnds;
+pub(crate) use by_ends::Counts;
 
 /// What may be found, and how much of it.
 #[derive(Clone, Copy)]
@@ -57,7 +57,7 @@ pub(crate) struct Pass {
     latest: Vec<Latest>,
     frames_opened: u64,
     pub(crate) outline: Outline,
-    pub(crate) compact: Compact,
+    pub(crate) string_ends: StringEnds,
     /// What there is in the text that was walked along that.
     pub(crate) counts: Counts,
     /// For texts of one line, and whether the next one is looked at as if it were one.
@@ -164,9 +164,9 @@ impl Pass {
     /// Walks the text of one line that was drawn; with `COUNTS`, what there is in it is known then. `false` when it has to be drawn as an
     /// outline, and [`run`](Self::run) through.
     #[inline]
-    pub(crate) fn run_compact<const COUNTS: bool>(&mut self, json: &[u8], bounds: Bounds<'_>) -> bool {
+    pub(crate) fn run_by_ends<const COUNTS: bool>(&mut self, json: &[u8], bounds: Bounds<'_>) -> bool {
         self.hits.begin(bounds.fields.len());
-        compact::walk::<COUNTS>(self, json, &bounds).is_some()
+        by_ends::walk::<COUNTS>(self, json, &bounds).is_some()
     }
 
     /// Its memory, for other texts, if it is not much: it is of no more use itself.
@@ -177,7 +177,7 @@ impl Pass {
             && self.stack.capacity() <= MAX_SMALL_DEPTH
             && self.latest.len() <= MAX_SMALL_STATES
             && self.outline.is_small()
-            && self.compact.is_small();
+            && self.string_ends.is_small();
         if is_small { mem::take(self) } else { Self::default() }
     }
 
@@ -186,7 +186,7 @@ impl Pass {
         let tokens = self.tokens.capacity() * size_of::<Token>();
         let frames = self.stack.capacity() * size_of::<Frame>();
         let latest = self.latest.capacity() * size_of::<Latest>();
-        self.hits.bytes() + tokens + frames + latest + self.outline.bytes() + self.compact.bytes()
+        self.hits.bytes() + tokens + frames + latest + self.outline.bytes() + self.string_ends.bytes()
     }
 
     /// An array or object begins at `at`.

@@ -58,7 +58,7 @@ pub(crate) enum Drawn<'o> {
     /// Where all its tokens are.
     Outline(&'o Outline),
     /// How many strings it has that is of one line.
-    Compact(usize),
+    Strings(usize),
 }
 
 /// How many tokens and strings the documents of a shape have: another number means another shape, which tells most apart without a look
@@ -74,7 +74,7 @@ impl Size {
     pub(crate) fn is_of(self, drawn: Drawn<'_>) -> bool {
         match drawn {
             Drawn::Outline(outline) => self.tokens == outline.places().len(),
-            Drawn::Compact(strings) => self.strings == strings,
+            Drawn::Strings(strings) => self.strings == strings,
         }
     }
 }
@@ -185,7 +185,7 @@ impl Shape {
         self.size.is_of(drawn)
             && match drawn {
                 Drawn::Outline(outline) => self.shift(json.as_bytes(), outline, shifts).is_some(),
-                Drawn::Compact(_) => self
+                Drawn::Strings(_) => self
                     .match_document(json.as_bytes(), shifts)
                     .is_some_and(|found| found.len() == json.len()),
             }

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::BLOCK;
-use crate::compact::Compact;
+use crate::string_ends::StringEnds;
 
 /// What is left of a text's closing quotes.
 pub(crate) struct Ends<'t> {
@@ -37,8 +37,8 @@ pub(crate) struct Closing<'t>(Place<'t>);
 impl<'t> Ends<'t> {
     /// The bracket that a text begins with that was drawn last, and where its strings end; `None` for one that cannot be that.
     #[inline(always)]
-    pub(crate) fn new(text: &'t [u8], compact: &'t Compact) -> Option<(Place<'t>, Self)> {
-        let blocks = compact.blocks(text)?;
+    pub(crate) fn new(text: &'t [u8], string_ends: &'t StringEnds) -> Option<(Place<'t>, Self)> {
+        let blocks = string_ends.blocks(text)?;
         let last = text.len().checked_sub(1)?;
         let is_last = blocks.get(last / BLOCK)? >> (last % BLOCK) & 1 != 0;
         let is_first = blocks.first()? & 0b11 != 0;
@@ -169,12 +169,12 @@ mod tests {
     #[track_caller]
     fn check(text: &str) {
         let bytes = text.as_bytes();
-        let mut compact = Compact::default();
-        assert!(compact.draw(bytes), "{text}");
-        let blocks = compact.blocks(bytes).unwrap();
+        let mut string_ends = StringEnds::default();
+        assert!(string_ends.draw(bytes), "{text}");
+        let blocks = string_ends.blocks(bytes).unwrap();
         let set = |at: &usize| blocks[at / BLOCK] >> (at % BLOCK) & 1 != 0;
         let expected: Vec<usize> = (0..blocks.len() * BLOCK).filter(set).collect();
-        let (first, mut ends) = Ends::new(bytes, &compact).unwrap();
+        let (first, mut ends) = Ends::new(bytes, &string_ends).unwrap();
         assert_eq!((first.index(bytes), first.byte()), (0, bytes[0]));
         for &at in &expected {
             let end = ends.next().unwrap();
@@ -197,7 +197,7 @@ mod tests {
         assert!(Place::new(bytes, bytes.len()).is_none());
         let is_ended = matches!(bytes[bytes.len() - 2], b'}' | b']');
         assert_eq!(Place::new(&bytes[..bytes.len() - 1], 0).is_some(), is_ended, "{text}");
-        assert!(Ends::new(&bytes[1..], &compact).is_none(), "another text");
+        assert!(Ends::new(&bytes[1..], &string_ends).is_none(), "another text");
     }
 
     #[test]
@@ -213,21 +213,21 @@ mod tests {
 
     #[test]
     fn what_was_not_drawn_has_none() {
-        let mut compact = Compact::default();
-        assert!(Ends::new(b"[1]", &compact).is_none());
+        let mut string_ends = StringEnds::default();
+        assert!(Ends::new(b"[1]", &string_ends).is_none());
         for unsound in ["", "[1]:", "[1],", "[\"a\"", "\"\"", "\"\"]", "x", "\"a]\""] {
-            let is_drawn = compact.draw(unsound.as_bytes());
-            assert!(!is_drawn || Ends::new(unsound.as_bytes(), &compact).is_none(), "{unsound}");
+            let is_drawn = string_ends.draw(unsound.as_bytes());
+            assert!(!is_drawn || Ends::new(unsound.as_bytes(), &string_ends).is_none(), "{unsound}");
         }
         // As long as another one that was drawn, whose strings end elsewhere: nothing is read that is not there.
-        assert!(compact.draw(b"[[[[\"\"]]]]"));
-        let (_, mut ends) = Ends::new(b"[1,2,3,45]", &compact).unwrap();
+        assert!(string_ends.draw(b"[[[[\"\"]]]]"));
+        let (_, mut ends) = Ends::new(b"[1,2,3,45]", &string_ends).unwrap();
         assert_eq!(ends.next().map(|end| end.place().byte()), Some(b'3'));
         // Nor is anything behind the last place of another text.
         let two = [*b"[1]", *b"[2]"];
-        assert!(compact.draw(&two[1]));
-        let (_, ends) = Ends::new(&two[1], &compact).unwrap();
+        assert!(string_ends.draw(&two[1]));
+        let (_, ends) = Ends::new(&two[1], &string_ends).unwrap();
         assert!(ends.behind(Place::new(&two[0], 2).unwrap()).is_none());
-        assert!(compact.draw(b"[1,\"\"") && Ends::new(b"[1,23]", &compact).is_none());
+        assert!(string_ends.draw(b"[1,\"\"") && Ends::new(b"[1,23]", &string_ends).is_none());
     }
 }

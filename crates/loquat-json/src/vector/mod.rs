@@ -33,10 +33,10 @@ cfg_select! {
     _ => { use words::Words as Always; }
 }
 
-use crate::compact::{Compact, Quotes};
 use crate::outline::{Classes, Outline};
 use crate::pattern::{Content, Pattern, Shift};
 use crate::scan;
+use crate::string_ends::{Quotes, StringEnds};
 pub(crate) use ends::{Closing, Ends, Place};
 pub(crate) use tokens::{AHEAD, Tokens};
 
@@ -211,11 +211,11 @@ pub(crate) fn draw_line<'i>(outline: &mut Outline, input: &'i [u8]) -> Option<&'
     Some(unsafe { std::str::from_utf8_unchecked(line) })
 }
 
-/// [`draw_line`] for a text of one line: [`Compact::draw_line`].
+/// [`draw_line`] for a text of one line: [`StringEnds::draw_line`].
 #[inline]
-pub(crate) fn draw_compact_line<'i>(compact: &mut Compact, input: &'i [u8]) -> Option<&'i str> {
-    let line = input.get(..compact.draw_line(input)?)?;
-    let others = compact.highs();
+pub(crate) fn draw_ends_line<'i>(string_ends: &mut StringEnds, input: &'i [u8]) -> Option<&'i str> {
+    let line = input.get(..string_ends.draw_line(input)?)?;
+    let others = string_ends.highs();
     if !others.is_empty() && !is_utf8(line.get(others)?) {
         return None;
     }

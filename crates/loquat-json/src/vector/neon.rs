@@ -10,8 +10,8 @@ use std::arch::aarch64::{
 };
 
 use super::Vector;
-use crate::compact::Quotes;
 use crate::outline::Classes;
+use crate::string_ends::Quotes;
 
 /// Sixteen bytes at a time.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,8 @@
 //! The scalar twin: eight bytes at a time in a machine word, for every machine, and the oracle of the others.
 
 use super::Vector;
-use crate::compact::Quotes;
 use crate::outline::Classes;
+use crate::string_ends::Quotes;
 
 /// One bit in each byte of a word.
 const ONES: u64 = u64::MAX / 255;

@@ -15,9 +15,9 @@ use std::arch::x86_64::{
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::{Part, Vector};
-use crate::compact::Quotes;
 use crate::outline::Classes;
 use crate::pattern::{Pattern, Shift};
+use crate::string_ends::Quotes;
 
 /// Sixteen bytes at a time.
 #[derive(Debug, Clone, Copy)]

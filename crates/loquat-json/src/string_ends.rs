@@ -35,7 +35,7 @@ const MAX_SMALL: usize = 64;
 
 /// Where the strings of a text end. Reused from text to text: eight bytes for each of 257 blocks at most.
 #[derive(Default)]
-pub(crate) struct Compact {
+pub(crate) struct StringEnds {
     /// Of each block, a bit for each closing quote.
     blocks: Vec<u64>,
     /// Of how many of these the text drawn last consists; 0 if that is none of these.
@@ -50,19 +50,19 @@ pub(crate) struct Compact {
     highs: Range<usize>,
 }
 
-impl Compact {
+impl StringEnds {
     /// Draws a text. `false` when it is not one of these.
     pub(crate) fn draw(&mut self, json: &[u8]) -> bool {
         self.drawn = 0;
         json.len() <= MAX_TEXT_BYTES
-            && vector::run_widest(Draw::<false> { compact: self, text: json }).is_some()
+            && vector::run_widest(Draw::<false> { string_ends: self, text: json }).is_some()
     }
 
     /// [`draw`](Self::draw) for the text at the front of `input` that a line end ends, if there is one and it is one of these. How long
     /// it is.
     pub(crate) fn draw_line(&mut self, input: &[u8]) -> Option<usize> {
         let input = input.get(..MAX_TEXT_BYTES + 1).unwrap_or(input);
-        vector::run_widest(Draw::<true> { compact: self, text: input })
+        vector::run_widest(Draw::<true> { string_ends: self, text: input })
     }
 
     /// How many strings the text has that was drawn last, names included.
@@ -106,7 +106,7 @@ impl Compact {
 
 /// `LINE`: up to a line end, otherwise all of it.
 struct Draw<'c, const LINE: bool> {
-    compact: &'c mut Compact,
+    string_ends: &'c mut StringEnds,
     text: &'c [u8],
 }
 
@@ -115,7 +115,7 @@ impl<const LINE: bool> Task for Draw<'_, LINE> {
 
     #[inline(always)]
     fn run<V: Vector>(self, vector: V) -> Self::Output {
-        let Self { compact: Compact { blocks, drawn, length, strings, escapes, highs }, text } = self;
+        let Self { string_ends: StringEnds { blocks, drawn, length, strings, escapes, highs }, text } = self;
         *drawn = 0;
         let mut looks = Looks { escapes: 0..0, highs: 0..0, escaped: 0 };
         // All ones after a block that ends inside of a string, without its closing quote.
@@ -261,22 +261,22 @@ mod tests {
                     is_escaped = byte == b'\\' && !is_escaped;
                 }
                 let highs = text.find('é').map_or(0..0, |at| at..at + 2);
-                let mut compact = Compact::default();
+                let mut string_ends = StringEnds::default();
                 for line in [None, Some("\n"), Some("\r\n\"")] {
                     match line {
-                        None => assert!(compact.draw(text.as_bytes()), "{text}"),
+                        None => assert!(string_ends.draw(text.as_bytes()), "{text}"),
                         Some(behind) => {
-                            let drawn = compact.draw_line([&text, behind].concat().as_bytes());
+                            let drawn = string_ends.draw_line([&text, behind].concat().as_bytes());
                             assert_eq!(drawn, Some(text.len()), "{text}");
                         }
                     }
-                    assert_eq!(compact.strings(), expected.len(), "{text}");
-                    assert_eq!(compact.highs(), highs, "{text}");
-                    let blocks = compact.blocks(text.as_bytes()).unwrap();
+                    assert_eq!(string_ends.strings(), expected.len(), "{text}");
+                    assert_eq!(string_ends.highs(), highs, "{text}");
+                    let blocks = string_ends.blocks(text.as_bytes()).unwrap();
                     let is_end = |at: &usize| blocks[at / BLOCK] >> (at % BLOCK) & 1 != 0;
                     let ends: Vec<usize> = (0..blocks.len() * BLOCK).filter(is_end).collect();
                     assert_eq!(ends, expected, "{text}");
-                    assert!(compact.blocks(&text.as_bytes()[1..]).is_none(), "another text");
+                    assert!(string_ends.blocks(&text.as_bytes()[1..]).is_none(), "another text");
                 }
             }
         }
@@ -284,10 +284,10 @@ mod tests {
 
     #[test]
     fn the_longest_text_takes_as_much_memory_as_is_said() {
-        let mut compact = Compact::default();
+        let mut string_ends = StringEnds::default();
         let line = |length: usize| format!("[\"{}\"]\n", "x".repeat(length - 4));
-        assert_eq!(compact.draw_line(line(MAX_TEXT_BYTES).as_bytes()), Some(MAX_TEXT_BYTES));
-        assert_eq!(compact.bytes(), 257 * 8);
-        assert_eq!(compact.draw_line(line(MAX_TEXT_BYTES + 1).as_bytes()), None);
+        assert_eq!(string_ends.draw_line(line(MAX_TEXT_BYTES).as_bytes()), Some(MAX_TEXT_BYTES));
+        assert_eq!(string_ends.bytes(), 257 * 8);
+        assert_eq!(string_ends.draw_line(line(MAX_TEXT_BYTES + 1).as_bytes()), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The way of a pass through a text of one line: from the end of a string to that of the next, and what is between them.
 //!
-//! Where its strings end is known ([`Compact`]), and that they are sound. It gives up at whatever is wrong or unusual, a second member of
+//! Where its strings end is known ([`StringEnds`]), and that they are sound. It gives up at whatever is wrong or unusual, a second member of
 //! the same name included: then [`walk`](super::walk) has to look.
 
 use std::hint::cold_path;
@@ -9,10 +9,10 @@ use std::ops::Range;
 use arrayvec::ArrayVec;
 
 use super::{Bounds, Pass, indices_of};
-use crate::compact::Compact;
 use crate::found::{Hit, Hits, Indices, Kind};
 use crate::scan;
 use crate::state::{self, NOTHING, ROOT, State, States};
+use crate::string_ends::StringEnds;
 use crate::vector::{Closing, Ends, Place};
 
 /// How deep a text may nest. Of 20,000 recorded events of thirty providers the deepest nests 12 levels.
@@ -43,7 +43,7 @@ pub(crate) struct Counts {
 /// What a walk needs in its hands.
 struct Walk<'w, 'f> {
     json: &'w [u8],
-    compact: &'w Compact,
+    string_ends: &'w StringEnds,
     bounds: &'w Bounds<'f>,
     states: &'f States,
     hits: &'w mut Hits,
@@ -53,11 +53,11 @@ struct Walk<'w, 'f> {
 
 /// Walks the whole text. `None` when somebody else has to; what was noted is of no use then. With `COUNTS`, says what there is in it.
 pub(super) fn walk<const COUNTS: bool>(pass: &mut Pass, json: &[u8], bounds: &Bounds<'_>) -> Option<()> {
-    let Pass { hits, compact, counts: counted, .. } = pass;
-    let (mut at, mut ends) = Ends::new(json, compact)?;
+    let Pass { hits, string_ends, counts: counted, .. } = pass;
+    let (mut at, mut ends) = Ends::new(json, string_ends)?;
     let states = bounds.fields.states();
-    let mut walk = Walk { json, compact, bounds, states, hits, levels: ArrayVec::new() };
-    let has_escapes = compact.has_escapes();
+    let mut walk = Walk { json, string_ends, bounds, states, hits, levels: ArrayVec::new() };
+    let has_escapes = string_ends.has_escapes();
     let mut counts = Counts::default();
     // A bit for each array or object that is open, one if it is an object, the innermost one lowest.
     let mut open: u32 = 0;
@@ -251,7 +251,7 @@ impl<'w, 'f> Walk<'w, 'f> {
     #[inline(always)]
     fn is_escaped(&self, start: Place<'w>, end: Closing<'w>) -> bool {
         let string = start.index(self.json)..end.place().index(self.json);
-        self.compact.may_have_escapes(&string) && self.has_backslash(string)
+        self.string_ends.may_have_escapes(&string) && self.has_backslash(string)
     }
 
     #[cold]
@@ -410,10 +410,10 @@ mod tests {
         let is_sound =
             oracle.draw(json.as_bytes(), bounds).is_ok() && oracle.run(json.as_bytes(), bounds).is_ok();
         let counts = |pass: &mut Pass| {
-            let is_walked = pass.run_compact::<true>(json.as_bytes(), bounds);
-            is_walked.then(|| (pass.counts, pass.compact.strings()))
+            let is_walked = pass.run_by_ends::<true>(json.as_bytes(), bounds);
+            is_walked.then(|| (pass.counts, pass.string_ends.strings()))
         };
-        let walked = if pass.compact.draw(json.as_bytes()) { counts(&mut pass) } else { None };
+        let walked = if pass.string_ends.draw(json.as_bytes()) { counts(&mut pass) } else { None };
         if let Some(counts) = walked {
             assert!(is_sound, "{json}");
             assert_eq!(found(&pass.hits), found(&oracle.hits), "{json}");
@@ -421,14 +421,14 @@ mod tests {
         }
         for behind in ["\n", "\r\n: next"] {
             let line = [json, behind].concat();
-            let length = pass.compact.draw_line(line.as_bytes());
+            let length = pass.string_ends.draw_line(line.as_bytes());
             let as_line = if length == Some(json.len()) { counts(&mut pass) } else { None };
             assert_eq!(as_line, walked, "{json}");
             if as_line.is_some() {
                 assert_eq!(found(&pass.hits), found(&oracle.hits), "{json}");
             }
         }
-        assert!(pass.compact.draw_line(json.as_bytes()).is_none_or(|length| length < json.len()));
+        assert!(pass.string_ends.draw_line(json.as_bytes()).is_none_or(|length| length < json.len()));
         walked.is_some()
     }
 
