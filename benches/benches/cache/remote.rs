@@ -41,7 +41,10 @@ async fn run(case: &str, text: &str, url: &str) {
     let remote = Remote::try_new(config).expect("a configuration");
     remote.connect().await.expect("Redis answers");
     let plain: Arc<dyn Tokenizer> = o200k_base().expect("it is built in");
-    let cache = TokenCache::new(CacheLimits::default());
+    let mut limits = CacheLimits::default();
+    // One value, as the raw GET asks for.
+    limits.segment_bytes = text.len();
+    let cache = TokenCache::new(limits);
     let tokens =
         RemoteTokens::try_new(cache.tokenizer("tenant", &plain), remote.clone()).expect("it encodes");
     tokens.prepare(&[text]).await.expect("it encodes");
