@@ -66,6 +66,12 @@ const NEEDS: &[Need] = &[
         present: || tools::go().is_some(),
     },
     Need {
+        what: "valgrind",
+        why: "instructions are counted: a bound on them holds on every machine",
+        packages: &["valgrind"],
+        present: || tools::on_path("valgrind"),
+    },
+    Need {
         what: "etcd",
         why: "discovery watches a real one, started by the test; where systemd runs, the package starts a service, too",
         packages: &["etcd-server"],
