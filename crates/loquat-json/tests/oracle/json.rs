@@ -2,6 +2,7 @@
 
 use loquat_json::{ErrorKind, Extractor, Fields, Value};
 use serde_json::Value as Tree;
+use std::sync::LazyLock;
 
 /// serde_json refuses the 128th level; the extractor is set to the same.
 pub const MAX_DEPTH: usize = 127;
@@ -161,8 +162,9 @@ pub fn check_unpredicted(json: &[u8], unpredicted: &mut Extractor) {
 
 /// A default extractor refuses at worst for its own limits, and never differently.
 pub fn check_limits(json: &[u8]) {
-    let fields = Fields::compile(&["/*/*", "/a"]).expect("the pointers are valid");
-    let mut strict = Extractor::new(fields).with_max_depth(4).with_max_matches(3);
+    static FIELDS: LazyLock<Fields> =
+        LazyLock::new(|| Fields::compile(&["/*/*", "/a"]).expect("the pointers are valid"));
+    let mut strict = Extractor::new(FIELDS.clone()).with_max_depth(4).with_max_matches(3);
     let accepted = accepts(json, usize::MAX);
     match strict.extract(json).map(|found| found.iter().count()) {
         Ok(count) => assert!(accepted && count <= 3),

@@ -1,6 +1,7 @@
 //! A text in pieces against the extractor on the whole.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use super::cut;
 use loquat_json::{Error, ErrorKind, Extractor, Fields, Part, Partial, Value};
@@ -22,6 +23,10 @@ pub const POINTERS: &[&str] = &[
     "/a/*/b/*",
     "/*/b",
 ];
+
+/// Compiled once: a fuzzer would do little else.
+static FIELDS: LazyLock<Fields> =
+    LazyLock::new(|| Fields::compile(POINTERS).expect("the pointers are valid"));
 
 const MAX_DEPTH: usize = 16;
 
@@ -63,7 +68,7 @@ pub fn note(shown: &mut Vec<Shown>, part: &Part<'_>) {
 
 /// Whole, by characters and as cut, every text ends as the extractor says, has its values, and shows the same of each.
 pub fn check(text: &str, lengths: &[u8]) {
-    let fields = Fields::compile(POINTERS).expect("the pointers are valid");
+    let fields = &*FIELDS;
     let mut extractor = Extractor::new(fields.clone())
         .with_prediction(false)
         .with_max_depth(MAX_DEPTH)
