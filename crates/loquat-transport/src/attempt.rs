@@ -306,8 +306,9 @@ impl Inner {
         let mut stream = match slot.connection().start(request, trail.upload.as_ref()) {
             Ok(stream) => stream,
             Err(error) => {
-                // The connection is on its way out and took nothing.
+                // The connection is on its way out, or has no number left for a stream, and took nothing.
                 let leaving = error.is_go_away() || error.is_io() || error.is_reset();
+                let leaving = leaving || slot.connection().takes_no_more();
                 slot.connection().retire();
                 slot.settle();
                 let again = if leaving { Again::Surely } else { Again::No };

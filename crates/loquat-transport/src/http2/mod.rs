@@ -24,6 +24,7 @@ use std::{
     fmt,
     future::Future,
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -170,6 +171,12 @@ impl Http2 {
     /// Whether new streams should go elsewhere.
     pub(crate) fn is_closing(&self) -> bool {
         self.shared.closing.load(Relaxed)
+    }
+
+    /// Whether no new stream can begin, for good: it is closing, or its numbers for streams are used up (RFC 9113 §5.1.1).
+    pub(crate) fn takes_no_more(&self) -> bool {
+        let polled = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(polled, Poll::Ready(Err(_)))
     }
 
     /// Sends no new stream here.
