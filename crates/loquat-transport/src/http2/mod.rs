@@ -29,7 +29,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, client};
+use h2::{Reason, SendStream, client};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::Authority};
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
@@ -60,6 +60,9 @@ const MOST_OWED: usize = 16 * 1024;
 /// What [`Http2Limits::read_every`] may be: less is less than a timer's step, and more would be seen by who reads along.
 const LEAST_CLOCK: Duration = Duration::from_millis(1);
 const MOST_CLOCK: Duration = Duration::from_millis(100);
+
+/// Longest piece of a body that `h2` is given at once, in bytes: it counts them in 32 bits, and takes 2³¹ − 1 at most.
+const MOST_PIECE: usize = 1 << 30;
 
 /// A connection on which this side has said what it has to say, and which nobody drives yet.
 pub(crate) struct Greeted {
@@ -198,7 +201,7 @@ impl Http2 {
             None if no_body => None,
             None => {
                 // The head is out, so what comes now is told by the answer, or by its error: the peer may have ended the stream already.
-                if stream.send_data(request.body.clone(), true).is_err() {
+                if send_whole(&mut stream, request.body.clone()).is_err() {
                     stream.send_reset(Reason::CANCEL);
                 }
                 None
@@ -206,6 +209,14 @@ impl Http2 {
         };
         Ok(Stream::new(response, pump, Arc::clone(&self.shared), self.most_owed))
     }
+}
+
+/// Puts the whole body into `h2`'s buffer, which takes no piece that is longer than a window can be (RFC 9113 §6.9.1).
+fn send_whole(stream: &mut SendStream<Bytes>, mut body: Bytes) -> Result<(), h2::Error> {
+    while body.len() > MOST_PIECE {
+        stream.send_data(body.split_to(MOST_PIECE), false)?;
+    }
+    stream.send_data(body, true)
 }
 
 impl fmt::Debug for Http2 {
