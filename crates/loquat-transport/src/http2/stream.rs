@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Instant,
 };
 
@@ -62,6 +62,13 @@ impl Stream {
     /// Whether an upload has not ended.
     pub(crate) fn is_sending(&self) -> bool {
         self.pump.is_some()
+    }
+
+    /// Whether the peer has reset it before the upload was through: then there is nothing left that could be reset here.
+    pub(crate) fn was_reset_by_peer(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = self.lane.with_sender(|sender| sender.poll_reset(&mut cx));
+        matches!(polled, Some(Poll::Ready(Ok(_))))
     }
 
     /// When the upload last got a piece off, while it has not ended.
