@@ -258,8 +258,7 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
 fn address(request: &Request) -> Uri {
     let uri = request.url.to_uri();
     let own = request.headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    // A user's name is no part of it there.
-    let Some(own) = own.filter(|own| !own.as_str().contains('@')) else { return uri };
+    let Some(own) = own else { return uri };
     let mut parts = uri.into_parts();
     parts.authority = Some(own);
     // The other two are the address's, so it has all three.
