@@ -329,7 +329,7 @@ mod tests {
         drop(runtime);
         let _entered = handle.enter();
         let Ticket { making, permit } = site.spare(1, Instant::now()).expect("a place");
-        let slot = transport.0.share(greeted, making, permit);
+        let slot = transport.0.share(greeted, making, permit, url.origin().clone());
         assert!(!site.is_poisoned(), "somebody counted on it");
         assert!(slot.connection().is_closing(), "nobody drives it");
         let wants = Wants { replayable: false, fresh: false };

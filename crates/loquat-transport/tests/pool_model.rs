@@ -33,7 +33,7 @@ mod pool {
     use std::{sync::Arc, time::Instant};
 
     pub(crate) use grant::{Permit, Slot, Ticket};
-    pub(crate) use queue::Turn;
+    pub(crate) use queue::{Attempt, Failure, Turn};
     pub(crate) use site::{Checkout, Site, Wants};
 
     use crate::{Http2Limits, PoolConfig, http2::Http2};
@@ -263,6 +263,10 @@ struct Waiter {
 
 /// The driver's end of an HTTP/2 connection: while it lives, so does the connection's place.
 struct Driver {
+    /// What its making was.
+    attempt: pool::Attempt,
+    /// Which one that was, of all.
+    number: usize,
     connection: Weak<Http2>,
     said: Arc<http2::Said>,
     own_limit: usize,
@@ -422,7 +426,7 @@ impl World {
             let gone = self.drivers.iter().position(|driver| driver.connection.strong_count() == 0);
             match (awake.is_empty(), gone) {
                 (true, None) => return,
-                (_, Some(index)) => self.end(index),
+                (_, Some(index)) => self.end(index, false),
                 (false, None) => {
                     let index = self.random.below(awake.len());
                     self.poll(awake[index]);
@@ -431,13 +435,14 @@ impl World {
         }
     }
 
-    /// As a driver does when its connection has ended.
-    fn end(&mut self, index: usize) {
-        let Driver { said, permit, .. } = self.drivers.remove(index);
-        self.site.learnt(|| {
-            said.closing.store(true, SeqCst);
-            None
+    /// As a driver does when its connection has ended, or was given up because its peer has not said how many streams it takes.
+    fn end(&mut self, index: usize, is_failure: bool) {
+        let Driver { attempt, number, said, permit, .. } = self.drivers.remove(index);
+        let failure = is_failure.then(|| {
+            self.failing = self.those_without_hope(number);
+            pool::Failure { error: Error::new(ErrorKind::Timeout, "no way"), attempt }
         });
+        self.site.lost(|| said.closing.store(true, SeqCst), failure.as_ref());
         drop(permit);
     }
 
@@ -454,13 +459,13 @@ impl World {
                 if limit > 0 {
                     said.has_allowed.store(true, SeqCst);
                 }
-                Some(streams)
+                streams
             });
         }
     }
 
     fn connected(&mut self, index: usize) {
-        let Attempt { caller, ticket: Ticket { mut permit, making }, .. } = self.tickets.remove(index);
+        let Attempt { caller, ticket: Ticket { mut permit, making }, number } = self.tickets.remove(index);
         let either = [Protocol::Http1, Protocol::Http2][self.random.below(2)];
         let protocol = self.will_speak.unwrap_or(either);
         self.speaks = Some(protocol);
@@ -481,9 +486,12 @@ impl World {
                 });
                 let info = ConnectionInfo { reused: false, more: () };
                 let connection = Http2 { said: Arc::clone(&said), own_limit: self.own_limit, info };
+                let attempt = making.attempt();
                 let slot = making.made_http2(connection);
                 let connection = pool::whose(&self.site, &slot).expect("it has just been made");
                 let driver = Driver {
+                    attempt,
+                    number,
                     connection: Arc::downgrade(&connection),
                     said,
                     own_limit: self.own_limit,
@@ -598,7 +606,10 @@ impl World {
             }
             95..98 if drivers > 0 => {
                 let index = self.random.below(drivers);
-                self.end(index);
+                let said = &self.drivers[index].said;
+                let counts = said.limit.load(SeqCst) == http2::UNSETTLED && !said.closing.load(SeqCst);
+                let is_failure = counts && self.random.percent(50);
+                self.end(index, is_failure);
             }
             98 => drop(pool::sweep(&self.site, Instant::now() + Duration::from_secs(3600))),
             // Who holds a stream finds its connection closing, and says so; somebody comes before the stream is given back.

@@ -9,6 +9,7 @@ mod failure;
 mod lane;
 mod lanes;
 mod pump;
+mod settling;
 mod stream;
 mod unread;
 
@@ -35,11 +36,11 @@ use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use crate::{
-    ConnectionInfo, HeadLimits, Http2Limits, Request,
+    ConnectionInfo, HeadLimits, Http2Limits, Origin, Request,
     connect::Link,
     http1::has_no_body_by_nature,
     io::{self, Meter},
-    pool::{MOST_RESETS, Permit},
+    pool::{Attempt, MOST_RESETS, Permit},
     trail::{Stage, Trail},
     upload::Outgoing,
 };
@@ -47,6 +48,7 @@ use driver::{Driver, Shared, UNSETTLED};
 pub(crate) use failure::Failure;
 pub use failure::Laggard;
 use pump::Pump;
+use settling::Settling;
 pub(crate) use stream::Stream;
 
 /// Streams that were reset here are remembered so that what the peer still sends on them is ignored, not answered
@@ -119,17 +121,21 @@ impl Http2 {
         Ok(Greeted { sender, connection, info: link.info, meter, connection_window })
     }
 
-    /// With its driver, which is to be spawned. That keeps the permit until the socket is closed.
+    /// With its driver, which is to be spawned. That keeps the permit until the socket is closed, and tells those who count on the
+    /// connection, as the one of that attempt, where the peer never says how many streams it takes.
     pub(crate) fn new(
         greeted: Greeted,
         limits: &Http2Limits,
         permit: Permit,
+        attempt: Attempt,
+        origin: Origin,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let Greeted { sender, connection, info, meter, connection_window } = greeted;
         let shared = Shared::new();
         let (unwanted_sender, unwanted) = oneshot::channel();
         let own_limit = limits.max_streams.max(1);
-        let driver = Driver::new(Arc::clone(&shared), Arc::clone(&meter), limits.clone(), permit);
+        let settling = Settling::new(limits.settings_timeout, attempt, origin, info);
+        let driver = Driver::new(Arc::clone(&shared), Arc::clone(&meter), limits.clone(), permit, settling);
         let this = Self {
             sender,
             shared,
@@ -299,9 +305,18 @@ pub(crate) fn is_refusal(failure: &Failure) -> bool {
 pub(crate) fn ends_connection(failure: &Failure) -> bool {
     match failure {
         Failure::H2(error) => error.is_go_away() || error.is_io(),
-        Failure::Silent(_) => true,
+        Failure::Silent(_) | Failure::Unsettled(_) => true,
         Failure::Laggard(_) | Failure::Upload(_) => false,
     }
+}
+
+/// The error of a connection whose peer has sent no SETTINGS for so long.
+fn unsettled(time: Duration, trail: &Trail) -> Error {
+    let seconds = time.as_secs_f64();
+    let what = format_args!(
+        "the server sent no SETTINGS within {seconds:.2} s (settings_timeout): does it speak HTTP/2 here?"
+    );
+    trail.error(ErrorKind::Timeout, what)
 }
 
 /// The error of an attempt that failed with that.
@@ -322,6 +337,7 @@ pub(crate) fn failure(failure: impl Into<Failure>, trail: &Trail) -> Error {
             let what = format_args!("the server did not answer a PING within {seconds:.2} s (ping_timeout)");
             return trail.error(ErrorKind::Connection, what);
         }
+        Failure::Unsettled(time) => return unsettled(time, trail),
     };
     let reason = error.reason();
     let whose = if error.is_remote() { "the server" } else { "this side" };

@@ -18,7 +18,7 @@ use std::{
 };
 
 pub(crate) use grant::{Making, Permit, Slot, Ticket};
-pub(crate) use queue::Turn;
+pub(crate) use queue::{Attempt, Failure, Turn};
 pub(crate) use site::{Checkout, MOST_RESETS, PROBE_AFTER, Site, Wants};
 
 use crate::{Http2Limits, Origin, PoolConfig, Protocol, stats::Counters};

@@ -480,16 +480,25 @@ impl Site {
         drop(spare); // its driver is woken outside the lock
     }
 
-    /// One of the HTTP/2 connections here learns by that, under the lock, how many streams its peer allows, or that it is gone. Nobody
-    /// who comes finds it out before those who wait are told.
-    pub(crate) fn learnt(self: &Arc<Self>, learn: impl FnOnce() -> Option<usize>) {
+    /// One of the HTTP/2 connections here learns by that, under the lock, how many streams its peer allows. Nobody who comes finds it out
+    /// before those who wait are told.
+    pub(crate) fn learnt(self: &Arc<Self>, learn: impl FnOnce() -> usize) {
         self.change(|state| {
             // None at all is what it takes for a while, and not what another connection will take.
-            if let Some(streams) = learn().filter(|streams| *streams > 0) {
+            let streams = learn();
+            if streams > 0 {
                 state.streams = streams;
                 state.probes = Probes::default();
             }
         });
+    }
+
+    /// One of the HTTP/2 connections here is gone, or going, by that, under the lock. Those who counted on it look for another one, or fail
+    /// with the same error, where there is one.
+    pub(crate) fn lost(self: &Arc<Self>, lose: impl FnOnce(), failure: Option<&Failure>) {
+        let state = self.lock();
+        lose();
+        self.serve(state, failure);
     }
 
     /// Lets go of everything idle, now and later. What is in use ends with its use.
