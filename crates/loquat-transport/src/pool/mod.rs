@@ -10,6 +10,11 @@ mod site;
 #[cfg(test)]
 mod tests;
 
+/// What a site's lock is here; its model under loom has another.
+mod parts {
+    pub(super) use std::sync::{Mutex, MutexGuard};
+}
+
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
