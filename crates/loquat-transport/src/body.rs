@@ -373,11 +373,13 @@ impl Body {
 /// What has come to its end needs no reset, although nobody asked for the end.
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Inner::Http2 { stream, slot } = &mut self.inner {
-            if stream.was_reset_by_peer() {
-                slot.settle();
-            }
+        if matches!(self.inner, Inner::Http2 { .. }) {
             self.settle();
+        }
+        if let Inner::Http2 { stream, slot } = &mut self.inner
+            && stream.was_reset_by_peer()
+        {
+            slot.settle();
         }
     }
 }

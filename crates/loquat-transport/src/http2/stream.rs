@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
@@ -64,11 +64,10 @@ impl Stream {
         self.pump.is_some()
     }
 
-    /// Whether the peer has reset it before the upload was through: then there is nothing left that could be reset here.
+    /// Whether the peer has reset it: then there is nothing left that could be reset here. For a stream that nobody reads any more, whose
+    /// data this throws away.
     pub(crate) fn was_reset_by_peer(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        let polled = self.lane.with_sender(|sender| sender.poll_reset(&mut cx));
-        matches!(polled, Some(Poll::Ready(Ok(_))))
+        self.lane.was_reset_by_peer()
     }
 
     /// When the upload last got a piece off, while it has not ended.

@@ -17,7 +17,7 @@ use crate::{
     http2, ok, say, serve,
     support::{
         eventually, get, post,
-        script::{HEADERS, Step, answer, frame, play},
+        script::{DATA, HEADERS, Step, answer, frame, head, play, reset},
         send, spawn_text, text, with,
     },
 };
@@ -258,6 +258,25 @@ async fn a_warmed_connection_is_there_for_the_first_request() {
     assert_eq!(text(send(&transport, post(address)).await.expect("head")).await.expect("body"), "hi");
     let stats = transport.stats();
     assert_eq!((stats.http2_opened, stats.reused), (1, 1));
+}
+
+/// Nobody reads what came before the reset, nor hears of it; but it is the peer's, and nothing is reset here.
+#[tokio::test]
+async fn a_body_that_the_peer_has_reset_is_dropped_without_a_reset() {
+    let streams = [1, 3, 5];
+    let answers = streams.map(|stream| {
+        let begun = [head(stream), frame(DATA, 0, stream, b"some"), frame(DATA, 0, stream, b"more")];
+        [Step::Until(HEADERS, 1), Step::Write([begun.concat(), reset(stream, 8)].concat())]
+    });
+    let script = [Step::Preface(None)].into_iter().chain(answers.into_iter().flatten());
+    let peer = play(vec![script.chain([Step::Hold]).collect()]).await;
+    let mut limits = Http2Limits::default();
+    limits.max_resets = 0;
+    let transport = with(Config::default().with_http2(Http2Mode::PriorKnowledge).with_http2_limits(limits));
+    for _ in streams {
+        drop(send(&transport, post(peer.address)).await.expect("head"));
+    }
+    assert_eq!(peer.connections(), 1);
 }
 
 /// Each stream has a number that is used once (RFC 9113 §5.1.1). A peer can end them all at once: what is wrong with a stream that this
