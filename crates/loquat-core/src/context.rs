@@ -6,7 +6,10 @@
 use std::{
     cell::Cell,
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -27,6 +30,8 @@ pub struct Context {
     joined: bool,
     /// Whether somebody else can be asked where this one fails.
     has_alternative: bool,
+    /// For how long that is so, where it is not for good.
+    alternative_lasts: Option<Arc<AtomicBool>>,
     cancellation: CancellationToken,
     /// The system's, where there is none: a context is made for each request.
     clock: Option<Arc<dyn Clock>>,
@@ -44,6 +49,7 @@ impl Context {
             idempotency_key: None,
             joined: false,
             has_alternative: false,
+            alternative_lasts: None,
             cancellation: CancellationToken::new(),
             clock: None,
             probe: None,
@@ -115,7 +121,13 @@ impl Context {
     /// Says whether somebody else can be asked at once where this one fails, as a route says it to its endpoints. Who would wait before
     /// asking the same one again then fails instead, where the wait is long.
     pub fn set_alternative(&mut self, there_is: bool) {
-        self.has_alternative = there_is;
+        (self.has_alternative, self.alternative_lasts) = (there_is, None);
+    }
+
+    /// Says that somebody else can be asked for as long as `lasts` is true, as a route says it that asks another one itself after a while:
+    /// from then on nobody else is left for who was asked first. Who waits looks at it anew after each failure.
+    pub fn set_alternative_while(&mut self, lasts: Arc<AtomicBool>) {
+        (self.has_alternative, self.alternative_lasts) = (true, Some(lasts));
     }
 
     /// Stands at that position of the trace, which is sent on if it [is recorded](TraceContext::is_sampled) or had
@@ -170,7 +182,7 @@ impl Context {
 
     /// Whether somebody else can be asked at once where this one fails. `false` where nobody said so.
     pub fn has_alternative(&self) -> bool {
-        self.has_alternative
+        self.has_alternative && self.alternative_lasts.as_ref().is_none_or(|lasts| lasts.load(Relaxed))
     }
 
     /// The name of this operation for a peer that deduplicates.

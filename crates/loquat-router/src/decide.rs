@@ -113,13 +113,14 @@ impl Table {
         Err(if some_able { Nobody::Well } else { Nobody::Able })
     }
 
-    /// Whether a route has somebody who is well at this moment, can do what is asked, and was not tried. The canary is asked for nobody else's
-    /// sake.
+    /// Whether a route has somebody who is well at this moment, can do what is asked, was not tried and, where `allowed` says so, whose
+    /// allowance has an attempt left. The canary is asked for nobody else's sake.
     pub(crate) fn has_others(
         &self,
         route: usize,
         asked: &Asked,
         tried: &Tried,
+        allowed: bool,
         (now, now_ms): (Instant, u64),
     ) -> bool {
         let Some(found) = self.routes.get(route) else { return false };
@@ -130,7 +131,8 @@ impl Table {
             group.strategy.filters().iter().for_each(|filter| filter.filter(&view, &mut mask));
             let members = group.pool.members();
             let mut others = mask.iter().filter(|&index| !tried.contains(members[index].index));
-            !panics && others.any(|index| group.pool.takes(index, now, now_ms))
+            let is_allowed = |index| !allowed || group.pool.allows(index, now);
+            !panics && others.any(|index| group.pool.takes(index, now, now_ms) && is_allowed(index))
         })
     }
 }
@@ -228,7 +230,9 @@ impl Group {
         // The first time it is cheaper to look at everybody than to draw on.
         for _ in 0..if patient { MAX_MEMBERS } else { DRAWS } {
             let picked = self.strategy.pick(view, mask, draw)?;
-            if panics || self.pool.takes(picked.index, view.now, view.now_ms) {
+            // A further attempt goes to who may be asked for it, as long as there is somebody.
+            let is_allowed = || tried.count == 0 || self.pool.allows(picked.index, view.now);
+            if (panics || self.pool.takes(picked.index, view.now, view.now_ms)) && is_allowed() {
                 return Some(picked);
             }
             mask.remove(picked.index);

@@ -114,8 +114,15 @@ impl EndpointSpec {
     }
 }
 
-/// Asks whether one more attempt may be made: the scheduler's budget, which fallbacks draw on as retries do.
-pub type Allowance = Arc<dyn Fn(Instant) -> bool + Send + Sync>;
+/// What further attempts at an endpoint are allowed by: the scheduler's budget, which fallbacks draw on as retries do.
+pub trait Allowance: Send + Sync {
+    /// Takes one attempt out, if there is one.
+    fn try_take(&self, now: Instant) -> bool;
+
+    /// Whether there is one, without taking it. Who cannot be asked after a failure is no alternative
+    /// ([`Context::has_alternative`](loquat_core::Context::has_alternative)), and is passed over for who can.
+    fn has_left(&self, now: Instant) -> bool;
+}
 
 /// What a router asks an endpoint through.
 #[derive(Clone)]
@@ -126,7 +133,7 @@ pub struct Connected {
     /// Its circuit breaker's word, where it has one.
     pub availability: Option<Arc<Availability>>,
     /// What a fallback to it is allowed by; `None` for always.
-    pub allowance: Option<Allowance>,
+    pub allowance: Option<Arc<dyn Allowance>>,
 }
 
 impl Connected {
@@ -144,7 +151,7 @@ impl Connected {
 
     /// With the budget that fallbacks to it draw on.
     #[must_use]
-    pub fn with_allowance(mut self, allowance: Allowance) -> Self {
+    pub fn with_allowance(mut self, allowance: Arc<dyn Allowance>) -> Self {
         self.allowance = Some(allowance);
         self
     }

@@ -2,7 +2,10 @@
 
 use std::{
     future::poll_fn,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
@@ -102,22 +105,18 @@ impl Operation {
             // Also where an answer is gone on with: it is one answer, and those asked before count.
             let is_further = self.attempts > 0;
             let decision = match self.next() {
-                Ok(decision) => decision,
-                // What the last endpoint said is worth more than that there is no other.
-                Err(nobody) => return Err(last.map_or(nobody, |last| self.note(last))),
+                Ok(decision) if !is_further || self.is_allowed(&decision) => decision,
+                Err(nobody) if !is_further || !self.has_others(false) => {
+                    // What the last endpoint said is worth more than that there is no other.
+                    return Err(last.map_or(nobody, |last| self.note(last)));
+                }
+                _ => return Err(self.used_up(last)),
             };
-            if is_further && !self.is_allowed(&decision) {
-                let used_up = "the budget for further attempts is used up";
-                let none = || Error::new(ErrorKind::Overloaded, used_up);
-                return Err(last.map_or_else(none, |last| {
-                    self.note(last).map_message(|text| format!("{text}; {used_up}"))
-                }));
-            }
             self.claim(&decision, None);
             // By the table that it was chosen from.
             let fan = self.route().map_or(Fan::One, |route| route.fan);
-            // Those of a race or a hedge are asked beside others, and may be as patient as they are.
-            let is_beside = !matches!(fan, Fan::One) && self.attempts == 1;
+            // Those of a race are asked beside others, and may be as patient as they are.
+            let is_beside = matches!(fan, Fan::Race(_)) && self.attempts == 1;
             let there_is = self.had_alternative || (!is_beside && self.has_alternative());
             self.context.set_alternative(there_is);
             let result = match fan {
@@ -176,9 +175,23 @@ impl Operation {
         const RETRIED: [Class; 4] = [Class::Overload, Class::Timeout, Class::Connection, Class::Server];
         let allowed =
             |policy: &crate::FallbackPolicy| RETRIED.iter().all(|class| policy.classes.contains(class));
+        self.fallback().is_some_and(allowed) && self.has_others(true)
+    }
+
+    /// Whether there is somebody else to be asked now, of those who may be (`allowed`) or of all.
+    fn has_others(&self, allowed: bool) -> bool {
+        let (table, now) = (&self.table, self.context.now());
         self.has_attempts_left()
-            && self.fallback().is_some_and(allowed)
-            && self.inner.has_others(&self.table, self.route, &self.asked, &self.tried, self.context.now())
+            && self.inner.has_others(table, self.route, &self.asked, &self.tried, allowed, now)
+    }
+
+    /// There are others, and none of them may be asked any more.
+    fn used_up(&self, last: Option<Error>) -> Error {
+        let used_up = "the budget for further attempts is used up";
+        match last {
+            Some(last) => self.note(last).map_message(|text| format!("{text}; {used_up}")),
+            None => Error::new(ErrorKind::Overloaded, used_up),
+        }
     }
 
     fn choose(&self) -> Result<Decision> {
@@ -241,7 +254,7 @@ impl Operation {
     fn is_allowed(&self, decision: &Decision) -> bool {
         let node = self.table.nodes.get(decision.endpoint as usize);
         let allowance = node.and_then(|node| node.connected.allowance.as_ref());
-        allowance.is_none_or(|allowed| allowed(self.context.now()))
+        allowance.is_none_or(|allowance| allowance.try_take(self.context.now()))
     }
 
     /// After a prompt that was too long, only a wider window will do.
@@ -358,14 +371,20 @@ impl Operation {
     }
 
     /// Another one, when the first takes longer than that and there is an attempt left. It is chosen, and paid for, when it is
-    /// asked. Where the first fails before, it is for the policy to say whether another one is asked.
+    /// asked. Where the first fails before, it is for the policy to say whether another one is asked, and so the first need not be
+    /// patient; once the second is asked, each may be as patient as the other.
     async fn hedge(&mut self, first: Decision, delay: Duration) -> Result<Begun, Vec<Failure>> {
         let timer = self.inner.timer.clone().filter(|_| self.has_attempts_left());
         let Some(timer) = timer else { return self.attempt(first).await.map_err(|failure| vec![failure]) };
         let asked = OnceLock::new();
+        let is_alone = Arc::new(AtomicBool::new(true));
+        if !self.had_alternative && self.context.has_alternative() {
+            self.context.set_alternative_while(is_alone.clone());
+        }
         let this = &*self;
         let ask = || -> Option<Attempt<'_>> {
             let second = this.choose().ok().filter(|second| this.is_allowed(second))?;
+            is_alone.store(false, Relaxed);
             this.tell(&second, Some("hedge"));
             Some(Box::pin(this.attempt(*asked.get_or_init(|| second))))
         };

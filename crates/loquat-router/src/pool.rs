@@ -5,6 +5,7 @@
 //! sweeps only the member that is chosen is asked. A thousand pointers are not followed for one decision.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    Abilities, Asked, EndpointSpec, Mask,
+    Abilities, Allowance, Asked, EndpointSpec, Mask,
     health::HealthPolicy,
     load::{Live, millis},
 };
@@ -51,7 +52,6 @@ struct Limits {
 }
 
 /// An endpoint as a member of a pool.
-#[derive(Debug)]
 pub struct Member {
     /// What is said of it.
     pub spec: Arc<EndpointSpec>,
@@ -61,6 +61,8 @@ pub struct Member {
     pub id: u64,
     /// Its number in the table of all endpoints.
     pub(crate) index: usize,
+    /// What a further attempt there is allowed by; `None` for always.
+    pub(crate) allowance: Option<Arc<dyn Allowance>>,
 }
 
 /// A price, and who asks it.
@@ -259,6 +261,12 @@ impl Pool {
         self.members.get(index).is_some_and(|member| member.live.takes(now, now_ms))
     }
 
+    /// Whether a further attempt at that member would be allowed at this moment.
+    pub(crate) fn allows(&self, index: usize, now: Instant) -> bool {
+        let allowance = self.members.get(index).and_then(|member| member.allowance.as_ref());
+        allowance.is_none_or(|allowance| allowance.has_left(now))
+    }
+
     /// How slow that member is, in microseconds for each 1,000 tokens of work to a first token: as measured, or as its like.
     pub fn slowness_us(&self, index: usize, now: Instant) -> f32 {
         let now_ms = millis(self.epoch, now);
@@ -308,6 +316,17 @@ impl Pool {
     /// Prices from the cheapest on, with those that ask it.
     pub fn price_tiers(&self) -> &[Tier] {
         &self.tiers
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("spec", &self.spec)
+            .field("live", &self.live)
+            .field("id", &self.id)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 

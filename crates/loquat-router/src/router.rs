@@ -194,9 +194,10 @@ impl Inner {
         route: usize,
         asked: &Asked,
         tried: &Tried,
+        allowed: bool,
         now: Instant,
     ) -> bool {
-        table.has_others(route, asked, tried, (now, millis(self.epoch, now)))
+        table.has_others(route, asked, tried, allowed, (now, millis(self.epoch, now)))
     }
 }
 

@@ -251,6 +251,7 @@ impl Table {
             live: node.live.clone(),
             id: hash(0, node.spec.name.as_bytes()),
             index,
+            allowance: node.connected.allowance.clone(),
         };
         let mut found: Vec<_> = included.map(member).collect();
         if let Members::Named(names) = members {

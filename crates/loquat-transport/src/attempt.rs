@@ -16,7 +16,7 @@ use http::StatusCode;
 use loquat_core::{Error, ErrorKind, Result};
 
 use crate::{
-    ConnectionInfo, HeadLimits, Http2Limits, Limits, Protocol, Request,
+    ConnectionInfo, HeadLimits, Http2Limits, Limits, Origin, Protocol, Request,
     buffers::Buffers,
     connect::{Connector, Link, unauthorized},
     http1::{Head, Http1},
@@ -214,7 +214,9 @@ impl Inner {
             Protocol::Http2 => {
                 let greeting = Http2::greet(link, &self.http2, &self.head);
                 match within(Some(self.limits.tls), trail.deadline, greeting).await {
-                    Ok(Ok(greeted)) => Ok(Ready::Http2(self.share(greeted, making, permit))),
+                    Ok(Ok(greeted)) => {
+                        Ok(Ready::Http2(self.share(greeted, making, permit, trail.origin.clone())))
+                    }
                     Ok(Err(error)) => Err(give_up(making, http2::failure(error, trail), trail)),
                     Err(expired) => Err(give_up(making, trail.expired(expired, "tls"), trail)),
                 }
@@ -223,8 +225,8 @@ impl Inner {
     }
 
     /// Its driver may end at once, and gives the place back then: so it begins when nobody counts on a connection being made any more.
-    pub(crate) fn share(&self, greeted: Greeted, making: Making, permit: Permit) -> Slot {
-        let (connection, driver) = Http2::new(greeted, &self.http2, permit);
+    pub(crate) fn share(&self, greeted: Greeted, making: Making, permit: Permit, origin: Origin) -> Slot {
+        let (connection, driver) = Http2::new(greeted, &self.http2, permit, making.attempt(), origin);
         let slot = making.made_http2(connection);
         tokio::spawn(driver);
         slot
@@ -306,8 +308,9 @@ impl Inner {
         let mut stream = match slot.connection().start(request, trail.upload.as_ref()) {
             Ok(stream) => stream,
             Err(error) => {
-                // The connection is on its way out and took nothing.
+                // The connection is on its way out, or has no number left for a stream, and took nothing.
                 let leaving = error.is_go_away() || error.is_io() || error.is_reset();
+                let leaving = leaving || slot.connection().takes_no_more();
                 slot.connection().retire();
                 slot.settle();
                 let again = if leaving { Again::Surely } else { Again::No };

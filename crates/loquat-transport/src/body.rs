@@ -360,8 +360,10 @@ impl Body {
                 let site = Arc::clone(connection.permit().site());
                 site.rest(connection);
             }
-            // An upload that has not ended is broken off, by a reset.
-            Inner::Http2 { stream, mut slot } if !stream.is_sending() => slot.settle(),
+            // An upload that has not ended is broken off, by a reset, unless the peer has done that.
+            Inner::Http2 { stream, mut slot } if !stream.is_sending() || stream.was_reset_by_peer() => {
+                slot.settle();
+            }
             Inner::Http2 { .. } => {}
             Inner::Done => {}
         }
@@ -373,6 +375,11 @@ impl Drop for Body {
     fn drop(&mut self) {
         if matches!(self.inner, Inner::Http2 { .. }) {
             self.settle();
+        }
+        if let Inner::Http2 { stream, slot } = &mut self.inner
+            && stream.was_reset_by_peer()
+        {
+            slot.settle();
         }
     }
 }

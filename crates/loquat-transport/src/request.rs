@@ -3,14 +3,14 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 use loquat_core::Result;
 
 use crate::Url;
 
 /// One request. `Host`, `Content-Length` and what frames the message are added by the transport (a `Host` of the caller's own is sent
-/// instead, on HTTP/2 as the `:authority`; what it connects to is `url` all the same, and so is what a forwarding proxy is asked for); no
-/// `User-Agent` and nothing else is, except `Accept-Encoding` with the feature `decompress` ([`crate::DecompressLimits`]).
+/// instead, on HTTP/2 as the `:authority`, and with a user's name in it is an error; what it connects to is `url` all the same, and so is
+/// what a forwarding proxy is asked for); no `User-Agent` and nothing else is, except `Accept-Encoding` with the feature `decompress` ([`crate::DecompressLimits`]).
 ///
 /// `Debug` shows header names only, and the body's length.
 #[derive(Clone)]
@@ -81,6 +81,11 @@ impl Request {
     pub fn with_replayable(mut self, replayable: bool) -> Self {
         self.replayable = replayable;
         self
+    }
+
+    /// Whether a `Host` of the caller's names a user, who has no place in it (RFC 9110 §7.2), nor in an `:authority` (RFC 9113 §8.3.1).
+    pub(crate) fn names_a_user(&self) -> bool {
+        self.headers.get_all(header::HOST).iter().any(|host| host.as_bytes().contains(&b'@'))
     }
 }
 

@@ -153,6 +153,11 @@ impl Transport {
         if let Err(error) = context.check_at(trail.started) {
             return Err(trail.error(error.kind(), error.message()));
         }
+        if request.names_a_user() {
+            let what = "the Host header holds a user name or password: it is the server's name and port alone, and credentials go \
+                into a header of their own (Authorization)";
+            return Err(trail.error(ErrorKind::InvalidRequest, what));
+        }
         let answered = {
             let mut attempt = pin!(self.0.attempt(request, trail));
             // A head is waited for in two or three polls: so the token itself is asked, which takes two locks each time and no memory.
@@ -324,7 +329,7 @@ mod tests {
         drop(runtime);
         let _entered = handle.enter();
         let Ticket { making, permit } = site.spare(1, Instant::now()).expect("a place");
-        let slot = transport.0.share(greeted, making, permit);
+        let slot = transport.0.share(greeted, making, permit, url.origin().clone());
         assert!(!site.is_poisoned(), "somebody counted on it");
         assert!(slot.connection().is_closing(), "nobody drives it");
         let wants = Wants { replayable: false, fresh: false };

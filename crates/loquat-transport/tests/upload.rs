@@ -420,6 +420,34 @@ async fn an_upload_that_is_broken_off_by_its_answer_counts_as_a_reset() {
     }
 }
 
+/// The peer has what it needs, says so, and takes the stream back itself (RFC 9113 §8.1): nothing is left to be reset here, whether the answer
+/// is read or not, and nothing is held against the connection.
+#[tokio::test]
+async fn an_upload_that_the_peer_has_reset_counts_as_no_reset_of_this_side() {
+    for is_read in [true, false] {
+        let streams = [1, 3, 5];
+        let answers = streams.map(|stream| {
+            let whole = [answer(stream, "enough"), reset(stream, 0)].concat();
+            [Step::Until(HEADERS, 1), Step::Write(whole)]
+        });
+        let script = [Step::Preface(None)].into_iter().chain(answers.into_iter().flatten());
+        let peer = play(vec![script.chain([Step::Hold]).collect()]).await;
+        let mut limits = Http2Limits::default();
+        limits.max_resets = 0;
+        let transport =
+            with(Config::default().with_http2(Http2Mode::PriorKnowledge).with_http2_limits(limits));
+        for _ in streams {
+            // It never has more to send, so nobody who sends hears of the reset.
+            let (_open, endless) = channel();
+            let response = upload(&transport, peer.address, endless).await.expect("answered");
+            if is_read {
+                assert_eq!(text(response).await.expect("whole"), "enough");
+            }
+        }
+        assert_eq!(peer.connections(), 1, "read: {is_read}");
+    }
+}
+
 /// What fails here says nothing of how long the server keeps connections that are idle.
 #[tokio::test]
 async fn a_source_that_fails_at_once_is_not_held_against_the_server() {

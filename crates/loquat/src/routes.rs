@@ -1,10 +1,14 @@
 //! A router over a client's endpoints: each a provider's format over the client's connections, inside its schedule.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use loquat_client::HttpModel;
 use loquat_core::{BoxFuture, Endpoint, Error, ErrorKind, Result};
-use loquat_router::{Connected, EndpointSpec, Plan, Router, RouterBuilder, Timer};
+use loquat_router::{Allowance, Connected, EndpointSpec, Plan, Router, RouterBuilder, Timer};
+use loquat_schedule::retry::Budget;
 
 use crate::Client;
 
@@ -57,8 +61,7 @@ impl Client {
         let (model, schedule) = self.0.routed(http, &name);
         let mut connected = Connected::new(model);
         if let Some(schedule) = schedule {
-            let budget = schedule.budget().clone();
-            connected = connected.with_allowance(Arc::new(move |now| budget.try_withdraw_fallback(now)));
+            connected = connected.with_allowance(Arc::new(Fallbacks(schedule.budget().clone())));
             if let Some(word) = schedule.availability() {
                 connected = connected.with_availability(word.clone());
             }
@@ -88,6 +91,19 @@ impl Client {
         endpoint.plain_credential |= spec.endpoint.plain_credential;
         endpoint.addresses.clone_from(addresses);
         self.0.model_at(profile.format, endpoint)
+    }
+}
+
+/// The budget of an endpoint's retries, on which fallbacks to it draw.
+struct Fallbacks(Arc<Budget>);
+
+impl Allowance for Fallbacks {
+    fn try_take(&self, now: Instant) -> bool {
+        self.0.try_withdraw_fallback(now)
+    }
+
+    fn has_left(&self, now: Instant) -> bool {
+        self.0.has_left(now)
     }
 }
 

@@ -5,6 +5,7 @@ mod estimate;
 mod in_flight;
 mod percentiles;
 mod sparing;
+mod ticket;
 mod word;
 
 use std::{
@@ -18,9 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loquat_core::{Availability, Error, ErrorKind, Fault, Standing};
+use loquat_core::{Availability, Standing};
 
 pub use percentiles::{SIZES, SizeLatency};
+pub use ticket::{Outcome, Ticket};
 
 use crate::health::{Health, Reason, State};
 use estimate::Estimate;
@@ -66,44 +68,6 @@ impl Default for LoadPolicy {
             max_sparing: Duration::from_secs(30),
             max_rest: Duration::from_secs(300),
             slow_start: Duration::from_secs(30),
-        }
-    }
-}
-
-/// How an attempt came out, as far as its endpoint's load and health go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// It answered.
-    Success,
-    /// It failed, and that is the endpoint's doing or the way's.
-    Failure {
-        /// What it said about trying again.
-        retry_after: Option<Duration>,
-        /// Whether it is only busy: then it is spared, and not held to be ill.
-        is_busy: bool,
-    },
-    /// It says nothing about the endpoint: the caller's error, or a cancellation.
-    Neutral,
-}
-
-impl Outcome {
-    /// What that error says of the endpoint.
-    pub fn of(error: &Error) -> Self {
-        use ErrorKind as K;
-        match error.kind() {
-            // A key that is refused is the configuration's fault, and yet this endpoint will refuse the next, too.
-            K::Authentication | K::Permission | K::NotFound | K::QuotaExceeded => {
-                Self::Failure { retry_after: None, is_busy: false }
-            }
-            K::ContentFiltered | K::TooLarge => Self::Neutral,
-            K::RateLimited | K::Overloaded => {
-                Self::Failure { retry_after: error.retry_hint().after, is_busy: true }
-            }
-            _ => match error.fault() {
-                Fault::Caller | Fault::Local => Self::Neutral,
-                _ => Self::Failure { retry_after: error.retry_hint().after, is_busy: false },
-            },
         }
     }
 }
@@ -349,76 +313,8 @@ const FAILURES_TO_REST: u32 = 5;
 
 /// What a request weighs besides its prompt until its first token: what each costs, however short. In tokens of prompt.
 pub(crate) const REQUEST_TOKENS: u32 = 256;
-/// What it weighs after that: writing answers slows reading prompts a little, since servers do both in batches.
-const ANSWER_TOKENS: u32 = 16;
 /// What the moving average is of: this many tokens of work.
 pub(crate) const UNIT_TOKENS: f32 = 1_000.0;
-
-/// A request on its way. Dropped without a verdict it says nothing about the endpoint; where a caller gave it up,
-/// [`give_up`](Self::give_up) says for how long nothing came.
-#[derive(Debug)]
-#[must_use = "dropping a ticket ends its request"]
-pub struct Ticket {
-    live: Arc<Live>,
-    started: Instant,
-    prompt_tokens: u32,
-    /// What is still counted as in flight.
-    tokens: u32,
-    /// What was in flight at its beginning, itself included.
-    work: u64,
-    answered: bool,
-    /// Whether it tries an endpoint that was spared.
-    is_trial: bool,
-}
-
-impl Ticket {
-    /// The first token is here: the prompt is off the endpoint's hands.
-    pub fn first_token(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.answered, true) {
-            return;
-        }
-        self.live.answered(self.prompt_tokens, self.work, self.started, self.is_trial, now);
-        self.live.hot.in_flight.lessen(self.tokens.saturating_sub(ANSWER_TOKENS));
-        self.tokens = self.tokens.min(ANSWER_TOKENS);
-    }
-
-    /// How it came out.
-    pub fn settle(self, outcome: Outcome, now: Instant) {
-        match outcome {
-            Outcome::Success => self.live.hot.health.succeeded(),
-            Outcome::Failure { retry_after, is_busy } => {
-                self.live.failed(retry_after, is_busy, &self, now);
-            }
-            Outcome::Neutral => {}
-        }
-    }
-
-    /// Nobody waits for it any more. Where its first token had not come by then, the endpoint is taken for no faster than that:
-    /// one that hangs would otherwise be forgotten, since whoever is hedged against gets no other verdict. `typical` is what its
-    /// pool takes it for while nothing is known of it ([`Pool::typical`](crate::Pool::typical)); without it that is
-    /// [`LoadPolicy::seed`].
-    pub fn give_up(self, typical: Option<Duration>, now: Instant) {
-        if !self.answered {
-            self.live.waited(self.work, self.started, typical, now);
-        }
-    }
-
-    /// When it began.
-    pub fn started(&self) -> Instant {
-        self.started
-    }
-
-    /// The endpoint's load and health.
-    pub fn live(&self) -> &Arc<Live> {
-        &self.live
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.live.hot.in_flight.leave(self.tokens);
-    }
-}
 
 /// Whole milliseconds since the epoch, down.
 pub(crate) fn millis(epoch: Instant, now: Instant) -> u64 {
@@ -442,7 +338,7 @@ fn micros(duration: Duration) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{ticket::ANSWER_TOKENS, *};
 
     #[test]
     fn a_request_weighs_until_it_ends_and_its_prompt_until_it_answers() {

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
     },
     task::{self, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use loquat_core::{
@@ -16,8 +16,8 @@ use loquat_core::{
     Message, Model, OwnedDelta, Probe, Result, Source, Step, Usage,
 };
 use loquat_router::{
-    Abilities, Connected, EndpointSpec, FallbackPolicy, GroupSpec, Plan, RouteSpec, Router, RouterBuilder,
-    Strategy,
+    Abilities, Allowance, Connected, EndpointSpec, FallbackPolicy, GroupSpec, Plan, RouteSpec, Router,
+    RouterBuilder, Strategy,
 };
 
 /// What an endpoint does with one request.
@@ -217,15 +217,26 @@ pub(crate) fn two(first: &[Act], second: &[Act], fallback: FallbackPolicy) -> (S
     (servers, router)
 }
 
+/// What is left for further attempts.
+pub(crate) struct Purse(pub(crate) Arc<AtomicU32>);
+
+impl Allowance for Purse {
+    fn try_take(&self, _: Instant) -> bool {
+        self.0.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+
+    fn has_left(&self, _: Instant) -> bool {
+        self.0.load(SeqCst) > 0
+    }
+}
+
 /// A router whose endpoints share a budget for further attempts, and what is left of it.
 pub(crate) fn with_budget(servers: &Servers, budget: u32) -> (RouterBuilder, Arc<AtomicU32>) {
     let (own, left) = (servers.clone(), Arc::new(AtomicU32::new(budget)));
     let purse = left.clone();
     let builder = Router::builder(move |spec: &EndpointSpec| {
         let purse = purse.clone();
-        Ok(Connected::new(own.0[&spec.name].clone()).with_allowance(Arc::new(move |_| {
-            purse.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
-        })))
+        Ok(Connected::new(own.0[&spec.name].clone()).with_allowance(Arc::new(Purse(purse))))
     });
     (builder, left)
 }

@@ -97,9 +97,9 @@ pub struct Breaker {
     policy: BreakerPolicy,
     availability: Arc<Availability>,
     memory: Mutex<Memory>,
-    /// How long first contents have taken.
+    /// How long answers have taken to their first contents.
     first_contents: Latencies,
-    /// How long calls have taken that are no answers: a listing is there before an answer begins.
+    /// How long calls have taken that are no answers, as a whole: a listing is there before an answer begins.
     calls: Latencies,
 }
 
@@ -112,7 +112,7 @@ struct Memory {
     ejections: u32,
     closed_at: Instant,
     last_ejection: Duration,
-    /// When an answer last began, whoever had asked.
+    /// When an answer last began or a call came back, whoever had asked.
     begun_at: Instant,
 }
 
@@ -222,12 +222,12 @@ impl Breaker {
         }
     }
 
-    /// Whether an attempt that began then, and ends now by its caller's deadline before its first content, had time enough: twice
-    /// what the median of its kind takes; or once that, if nobody else's answer has begun meanwhile either. As long as too few
-    /// have begun to tell, the policy's word alone.
+    /// Whether an attempt that began then, and ends now by its caller's deadline before anything came of it, had time enough: twice
+    /// what the median of its kind takes; or once that, if nobody else has had anything meanwhile either, an answer's beginning or a
+    /// call's result. As long as too few of its kind have been seen to tell, the policy's word alone.
     fn was_long_enough(&self, took: &Latencies, started: Instant, now: Instant) -> bool {
         let given = now.saturating_duration_since(started);
-        let median = took.percentile(50, FEWEST_FIRST_CONTENTS).unwrap_or_default();
+        let median = took.percentile(50, FEWEST_TIMES).unwrap_or_default();
         let is_silent = || {
             let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             memory.begun_at <= started
@@ -236,12 +236,12 @@ impl Breaker {
             && (given >= median.saturating_mul(2) || given >= median && is_silent())
     }
 
-    /// An answer has begun.
+    /// An answer has begun, or a call come back.
     fn note_begun(&self, now: Instant) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).begun_at = now;
     }
 
-    /// An answer has begun: timeouts are not in a row any more.
+    /// An answer has begun, or a call come back: timeouts are not in a row any more.
     fn interrupt(&self, generation: u32) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if self.availability.generation() == generation {
@@ -264,7 +264,7 @@ impl Breaker {
 const PROBE_FORECAST: Duration = Duration::from_secs(1);
 
 /// A median of fewer is a few requests' luck.
-const FEWEST_FIRST_CONTENTS: usize = 20;
+const FEWEST_TIMES: usize = 20;
 
 impl Memory {
     fn forget(&mut self) {
@@ -282,7 +282,7 @@ pub struct Permit {
     generation: u32,
     is_probe: bool,
     started: Instant,
-    /// Whether its first content has come.
+    /// Whether its first content has come, or a call's result.
     has_begun: bool,
     /// Whether it is no answer that it is to bring.
     is_call: bool,
@@ -305,7 +305,7 @@ impl Permit {
         if self.is_call { &self.breaker.calls } else { &self.breaker.first_contents }
     }
 
-    /// The first content has come. A probe has succeeded; any other attempt is yet to be judged by its end, but the
+    /// The first content has come; or the result, of a call that is no answer. A probe has succeeded; any other attempt is yet to be judged by its end, but the
     /// timeouts before it are no longer in a row.
     pub fn begun(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.has_begun, true) {
@@ -322,8 +322,9 @@ impl Permit {
     /// What that error says, which ended the attempt now; `deadline` is its caller's.
     ///
     /// A timeout counts only if the attempt had a fair share of time: at least [`BreakerPolicy::fair_time`], and where the
-    /// caller's own deadline ended it, twice the median time that first contents take here, or once that if no other answer
-    /// has begun meanwhile. A caller's deadline in the middle of an answer says nothing: the endpoint was answering.
+    /// caller's own deadline ended it, twice the median time that its kind takes here (an answer to its first content, a call that is
+    /// none to its end), or once that if nobody else has had anything from the endpoint meanwhile. A caller's deadline in the middle of
+    /// an answer says nothing: the endpoint was answering.
     pub fn outcome_of(&self, error: &Error, deadline: Option<Instant>, now: Instant) -> Outcome {
         match Outcome::of(error) {
             Outcome::Timeout if !self.is_fair(deadline, now) => Outcome::Unknown,
@@ -483,7 +484,7 @@ mod tests {
         assert_eq!(pass().outcome_of(&timeout, far, after(500)), Outcome::Timeout, "not the caller's doing");
 
         // First contents take two seconds here.
-        for _ in 0..FEWEST_FIRST_CONTENTS {
+        for _ in 0..FEWEST_TIMES {
             let mut permit = pass();
             permit.begun(after(2_000));
             permit.begun(after(9_000));
@@ -517,7 +518,7 @@ mod tests {
             let mut patient = bench.breaker.try_pass(at).expect("closed");
             patient.begun(at + S(2));
             let hasty: Vec<_> = (0..5).map(|_| bench.breaker.try_pass(at).expect("closed")).collect();
-            if n >= FEWEST_FIRST_CONTENTS as u64 {
+            if n >= FEWEST_TIMES as u64 {
                 let deadline = at + Duration::from_millis(600);
                 for mut permit in hasty {
                     let is_cut = n % 2 == 0;

@@ -14,7 +14,7 @@ use crate::{
 /// A model around a model: asks only while the endpoint's [`Breaker`] lets it.
 ///
 /// An attempt is judged by its error, or by its answer's ending: an endpoint that answers every request and finishes
-/// none is not well. A probe is judged by its first content already, and an answer that the caller drops not at all.
+/// none is not well. A probe is judged by its answer's first content already, and an answer that the caller drops not at all.
 ///
 /// Put it inside retries and the queue, and outside of [`Limited`](crate::limits::Limited): what times an attempt out
 /// must be below, or the breaker sees a cancelled attempt where there was a timeout.

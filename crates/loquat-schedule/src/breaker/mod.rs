@@ -30,9 +30,11 @@ pub(crate) use layer::guard;
 /// | `probe_limit` | 90 s | a probe's first token may take 60 s; one that is lost altogether must not block the next |
 /// | `fair_time` | 500 ms | an attempt that had less says more about its caller than about the endpoint |
 ///
-/// What ends by its caller's deadline, and not by a limit of the attempt, counts only if it had twice the median time to
-/// first content here, or once that while nobody else's answer began, and never once it has begun itself: one tenant's haste
-/// shuts an endpoint for nobody else. An endpoint of whose callers none grants it its median is not shut by their timeouts.
+/// What ends by its caller's deadline, and not by a limit of the attempt, counts only if it had twice the median time that its kind
+/// takes here, or once that while nobody else had anything from the endpoint, and never once its answer has begun: one tenant's haste
+/// shuts an endpoint for nobody else. There are two kinds: answers, which take to their first content, and calls that are none, such as
+/// a listing ([`EndpointSchedule::call`](crate::EndpointSchedule::call)), which take to their end. An endpoint of whose callers none
+/// grants it its median is not shut by their timeouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerPolicy {

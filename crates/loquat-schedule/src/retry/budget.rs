@@ -75,17 +75,18 @@ impl Budget {
 
     /// Takes one extra attempt out, if there is one.
     pub fn try_withdraw(&self, now: Instant) -> bool {
-        let BudgetPolicy { percent, per_second } = self.policy;
         self.with_window(now, |window, slot| {
-            let sum = |slots: &[u32]| slots.iter().map(|&n| u64::from(n)).sum::<u64>();
-            let floor = u64::from(per_second) * SLOTS as u64 * 100;
-            let earned = floor.saturating_add(sum(&window.requests).saturating_mul(percent.into()));
-            let fits = (sum(&window.extra) + 1) * 100 <= earned;
+            let fits = window.has_left(self.policy);
             if fits {
                 window.extra[slot] = window.extra[slot].saturating_add(1);
             }
             fits
         })
+    }
+
+    /// Whether there is an extra attempt to take out, without taking it. Somebody else may take it meanwhile.
+    pub fn has_left(&self, now: Instant) -> bool {
+        self.with_window(now, |window, _| window.has_left(self.policy))
     }
 
     /// Takes one extra attempt out, if there is one, for an operation that comes here from another endpoint: a fallback, or one more of
@@ -117,6 +118,15 @@ impl Budget {
     }
 }
 
+impl Window {
+    fn has_left(&self, BudgetPolicy { percent, per_second }: BudgetPolicy) -> bool {
+        let sum = |slots: &[u32]| slots.iter().map(|&n| u64::from(n)).sum::<u64>();
+        let floor = u64::from(per_second) * SLOTS as u64 * 100;
+        let earned = floor.saturating_add(sum(&self.requests).saturating_mul(percent.into()));
+        (sum(&self.extra) + 1) * 100 <= earned
+    }
+}
+
 fn slot(second: u64) -> usize {
     #[allow(clippy::cast_possible_truncation, reason = "below SLOTS")]
     let slot = (second % SLOTS as u64) as usize;
@@ -134,7 +144,12 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let budget = Budget::new(BudgetPolicy::new(20, 1), start);
-        let drawn = |at| (0..1000).filter(|_| budget.try_withdraw(at)).count();
+        let drawn = |at| {
+            let drawn = (0..1000).filter(|_| budget.has_left(at) && budget.try_withdraw(at)).count();
+            assert!(!budget.has_left(at) && !budget.try_withdraw(at));
+            drawn
+        };
+        assert!((0..1000).all(|_| budget.has_left(at(0))), "to ask takes nothing");
         assert_eq!(drawn(at(0)), 10, "the floor of ten seconds");
         (0..100).for_each(|_| budget.deposit(at(1)));
         assert_eq!(drawn(at(1)), 20, "a fifth of a hundred");

@@ -66,7 +66,6 @@ pub(crate) async fn repeat<T, F: Future<Output = Result<T>>>(
     random: &Random,
     attempt: impl Fn() -> F,
 ) -> Result<T> {
-    operation = operation.with_alternative(context.has_alternative());
     // Of the attempts so far, one that may have run.
     let mut ran = None;
     loop {
@@ -75,6 +74,8 @@ pub(crate) async fn repeat<T, F: Future<Output = Result<T>>>(
             Err(error) => error,
         };
         let (failed_at, retries) = (now(), operation.retries());
+        // As it is now: who could be asked before may be asked already.
+        operation = operation.with_alternative(context.has_alternative());
         match operation.decide(&error, failed_at, budget, random) {
             Decision::Retry { wait } => {
                 // A breaker that was open has told of itself, and the endpoint has not been asked.

@@ -55,6 +55,12 @@ pub struct Http2Limits {
     pub ping_every: Option<Duration>,
     /// How long the peer may then still send nothing before the connection and its streams are given up. Default 20 s.
     pub ping_timeout: Duration,
+    /// How long the server of a new connection may take to its first frame, which is its SETTINGS (RFC 9113 §3.4). Until then one request
+    /// alone is sent there, and all others at that origin wait for how many it takes; past it the connection is given up, with an error of
+    /// kind [`Timeout`](loquat_core::ErrorKind::Timeout). Who waited has a connection made anew, and after a second one that stays
+    /// silent fails with the same error, not sent. Default 5 s: servers send it with the end of the TLS handshake, a lost packet is repeated
+    /// after 1 s and 3 s, and two such connections end within [`Limits::connect`](crate::Limits::connect).
+    pub settings_timeout: Duration,
     /// Where 16 streams and more are open on a connection and what comes on them is a trickle (at most 16 KiB in so long), looks
     /// once in so long what has come, instead of at each piece as it comes: one read and one wake-up then serve many streams. Each
     /// token, and so the first, and the head of an answer, comes up to so much and two milliseconds later, and so does the peer's leave to
@@ -83,6 +89,7 @@ impl Default for Http2Limits {
             laggard_bytes: 64 * 1024,
             ping_every: None,
             ping_timeout: Duration::from_secs(20),
+            settings_timeout: Duration::from_secs(5),
             read_every: None,
             max_resets: 150,
             resets_within: Duration::from_secs(30),
@@ -142,6 +149,13 @@ impl Http2Limits {
         self
     }
 
+    /// With that limit for a new connection's first SETTINGS.
+    #[must_use]
+    pub fn with_settings_timeout(mut self, limit: Duration) -> Self {
+        self.settings_timeout = limit;
+        self
+    }
+
     /// Asks silent peers whether they live.
     #[must_use]
     pub fn with_ping(mut self, every: Duration, timeout: Duration) -> Self {
@@ -172,6 +186,7 @@ mod tests {
             laggard_bytes,
             ping_every,
             ping_timeout,
+            settings_timeout,
             read_every,
             max_resets,
             resets_within,
@@ -181,5 +196,6 @@ mod tests {
         assert_eq!((max_frame_bytes, data_frame_budget_bytes), (64 << 10, 64 << 20));
         assert_eq!((laggard_after, laggard_bytes), (Some(Duration::from_secs(60)), 64 << 10));
         assert_eq!((ping_every, read_every, ping_timeout), (None, None, Duration::from_secs(20)));
+        assert_eq!(settings_timeout, Duration::from_secs(5));
     }
 }

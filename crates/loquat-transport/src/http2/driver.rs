@@ -23,8 +23,12 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{failure::Failure, lanes::Lanes};
-use crate::{Http2Limits, io, io::Meter, pool::Permit};
+use super::{failure::Failure, lanes::Lanes, settling::Settling};
+use crate::{
+    Http2Limits, io,
+    io::Meter,
+    pool::{self, Permit},
+};
 
 /// Stands for the peer's stream limit until its first SETTINGS are in. No peer can send it.
 pub(super) const UNSETTLED: usize = usize::MAX - 1;
@@ -49,8 +53,8 @@ pub(super) struct Shared {
     pub(super) has_allowed: AtomicBool,
     pub(super) closing: AtomicBool,
     pub(super) lanes: Lanes,
-    /// Set once the peer answered no PING for so long.
-    silent: OnceLock<Duration>,
+    /// Set once the connection is given up for its peer's silence.
+    silence: OnceLock<Silence>,
 }
 
 impl Shared {
@@ -60,17 +64,27 @@ impl Shared {
             has_allowed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             lanes: Lanes::new(),
-            silent: OnceLock::new(),
+            silence: OnceLock::new(),
         })
     }
 
     /// Why the stream ended: `h2` only knows that the connection is gone.
     pub(super) fn blame(&self, error: h2::Error) -> Failure {
-        match self.silent.get() {
-            Some(silence) if error.is_io() => Failure::Silent(*silence),
+        match self.silence.get() {
+            Some(Silence::Ping(time)) if error.is_io() => Failure::Silent(*time),
+            Some(Silence::Settings(time)) if error.is_io() => Failure::Unsettled(*time),
             _ => Failure::H2(error),
         }
     }
+}
+
+/// What the peer did not say for so long.
+#[derive(Debug, Clone, Copy)]
+enum Silence {
+    /// An answer to a PING.
+    Ping(Duration),
+    /// Its first SETTINGS.
+    Settings(Duration),
 }
 
 /// See the [module](self).
@@ -79,11 +93,18 @@ pub(super) struct Driver {
     leaving: Leaving,
     meter: Arc<Meter>,
     limits: Http2Limits,
+    settling: Settling,
 }
 
 impl Driver {
-    pub(super) fn new(shared: Arc<Shared>, meter: Arc<Meter>, limits: Http2Limits, permit: Permit) -> Self {
-        Self { leaving: Leaving { shared, permit }, meter, limits }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        meter: Arc<Meter>,
+        limits: Http2Limits,
+        permit: Permit,
+        settling: Settling,
+    ) -> Self {
+        Self { leaving: Leaving { shared, permit, failure: None }, meter, limits, settling }
     }
 
     /// Until the connection ends, or nobody wants it any more.
@@ -92,7 +113,7 @@ impl Driver {
         connection: Connection<io::Stream, Bytes>,
         mut unwanted: oneshot::Receiver<()>,
     ) {
-        let Self { leaving, meter, limits } = self;
+        let Self { mut leaving, meter, limits, mut settling } = self;
         let shared = Arc::clone(&leaving.shared);
         let own_limit = limits.max_streams.max(1);
         let mut connection = connection; // declared after it, and so closed before it
@@ -111,11 +132,14 @@ impl Driver {
                     if limit > 0 {
                         shared.has_allowed.store(true, Relaxed);
                     }
-                    Some(limit.min(own_limit))
+                    limit.min(own_limit)
                 });
             }
             if done.is_ready() {
                 return Poll::Ready(End::Closed);
+            }
+            if limit == UNSETTLED && settling.poll(cx).is_ready() {
+                return Poll::Ready(End::Unsettled);
             }
             if meter.is_paused() {
                 // It has woken itself, and reads on in the next turn.
@@ -132,7 +156,11 @@ impl Driver {
         match finished {
             End::Closed => {}
             // Nothing that is said would be heard. The streams learn of it when the connection is dropped.
-            End::Silent => drop(shared.silent.set(limits.ping_timeout)),
+            End::Silent => drop(shared.silence.set(Silence::Ping(limits.ping_timeout))),
+            End::Unsettled => {
+                let _ = shared.silence.set(Silence::Settings(settling.limit));
+                leaving.failure = Some(settling.failure());
+            }
             // No handle is left: `h2` says GOAWAY and closes when polled. A peer that does not take it is not waited for.
             End::Unwanted => drop(tokio::time::timeout(GOODBYE, pin!(connection)).await),
         }
@@ -142,6 +170,7 @@ impl Driver {
 enum End {
     Closed,
     Silent,
+    Unsettled,
     Unwanted,
 }
 
@@ -259,13 +288,12 @@ fn poll_timer(
 struct Leaving {
     shared: Arc<Shared>,
     permit: Permit,
+    /// Why it was of no use to those who counted on it.
+    failure: Option<pool::Failure>,
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        self.permit.site().learnt(|| {
-            self.shared.closing.store(true, Relaxed);
-            None
-        });
+        self.permit.site().lost(|| self.shared.closing.store(true, Relaxed), self.failure.as_ref());
     }
 }

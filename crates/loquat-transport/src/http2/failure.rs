@@ -15,6 +15,8 @@ pub(crate) enum Failure {
     Laggard(Laggard),
     /// The connection was given up: its peer answered no PING for so long.
     Silent(Duration),
+    /// The connection was given up: its peer sent no SETTINGS for so long after it was made.
+    Unsettled(Duration),
     /// The source of the request's body failed.
     Upload(Outgoing),
 }
@@ -26,7 +28,7 @@ impl Failure {
             Self::Laggard(_) | Self::Upload(_) => true,
             // The library's own: an answer that it cannot take.
             Self::H2(error) => error.is_library() && error.is_reset(),
-            Self::Silent(_) => false,
+            Self::Silent(_) | Self::Unsettled(_) => false,
         }
     }
 }

@@ -125,6 +125,31 @@ impl Lane {
         self.lock().sender.as_mut().map(act)
     }
 
+    /// See [`Stream::was_reset_by_peer`](super::Stream::was_reset_by_peer).
+    pub(super) fn was_reset_by_peer(&self) -> bool {
+        let (mut state, mut cx) = (self.lock(), Context::from_waker(Waker::noop()));
+        let state = &mut *state;
+        let by_peer = |error: &h2::Error| error.is_remote() && error.is_reset();
+        match &mut state.flow {
+            Flow::Failed(error) => by_peer(error),
+            // A reset is told of behind the data that came before it, which is no more than the stream's window.
+            Flow::Body(stream) => loop {
+                match stream.poll_data(&mut cx) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(error))) => break by_peer(&error),
+                    // After the end of its answer only who sends on is told.
+                    Poll::Ready(None) => {
+                        let sender = state.sender.as_mut();
+                        break sender
+                            .is_some_and(|sender| matches!(sender.poll_reset(&mut cx), Poll::Ready(Ok(_))));
+                    }
+                    Poll::Pending => break false,
+                }
+            },
+            Flow::Head(_) | Flow::Laggard(_) | Flow::Over => false,
+        }
+    }
+
     /// Takes over what a caller who has fallen behind has left with `h2`. How much lies unread.
     pub(super) fn relieve(&self, even_if_caught_up: bool) -> usize {
         let mut state = self.lock();

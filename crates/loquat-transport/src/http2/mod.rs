@@ -9,6 +9,7 @@ mod failure;
 mod lane;
 mod lanes;
 mod pump;
+mod settling;
 mod stream;
 mod unread;
 
@@ -24,21 +25,22 @@ use std::{
     fmt,
     future::Future,
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
-use h2::{Reason, client};
+use h2::{Reason, SendStream, client};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::Authority};
 use loquat_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use crate::{
-    ConnectionInfo, HeadLimits, Http2Limits, Request,
+    ConnectionInfo, HeadLimits, Http2Limits, Origin, Request,
     connect::Link,
     http1::has_no_body_by_nature,
     io::{self, Meter},
-    pool::{MOST_RESETS, Permit},
+    pool::{Attempt, MOST_RESETS, Permit},
     trail::{Stage, Trail},
     upload::Outgoing,
 };
@@ -46,6 +48,7 @@ use driver::{Driver, Shared, UNSETTLED};
 pub(crate) use failure::Failure;
 pub use failure::Laggard;
 use pump::Pump;
+use settling::Settling;
 pub(crate) use stream::Stream;
 
 /// Streams that were reset here are remembered so that what the peer still sends on them is ignored, not answered
@@ -59,6 +62,9 @@ const MOST_OWED: usize = 16 * 1024;
 /// What [`Http2Limits::read_every`] may be: less is less than a timer's step, and more would be seen by who reads along.
 const LEAST_CLOCK: Duration = Duration::from_millis(1);
 const MOST_CLOCK: Duration = Duration::from_millis(100);
+
+/// Longest piece of a body that `h2` is given at once, in bytes: it counts them in 32 bits, and takes 2³¹ − 1 at most.
+const MOST_PIECE: usize = 1 << 30;
 
 /// A connection on which this side has said what it has to say, and which nobody drives yet.
 pub(crate) struct Greeted {
@@ -115,17 +121,21 @@ impl Http2 {
         Ok(Greeted { sender, connection, info: link.info, meter, connection_window })
     }
 
-    /// With its driver, which is to be spawned. That keeps the permit until the socket is closed.
+    /// With its driver, which is to be spawned. That keeps the permit until the socket is closed, and tells those who count on the
+    /// connection, as the one of that attempt, where the peer never says how many streams it takes.
     pub(crate) fn new(
         greeted: Greeted,
         limits: &Http2Limits,
         permit: Permit,
+        attempt: Attempt,
+        origin: Origin,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let Greeted { sender, connection, info, meter, connection_window } = greeted;
         let shared = Shared::new();
         let (unwanted_sender, unwanted) = oneshot::channel();
         let own_limit = limits.max_streams.max(1);
-        let driver = Driver::new(Arc::clone(&shared), Arc::clone(&meter), limits.clone(), permit);
+        let settling = Settling::new(limits.settings_timeout, attempt, origin, info);
+        let driver = Driver::new(Arc::clone(&shared), Arc::clone(&meter), limits.clone(), permit, settling);
         let this = Self {
             sender,
             shared,
@@ -172,6 +182,12 @@ impl Http2 {
         self.shared.closing.load(Relaxed)
     }
 
+    /// Whether no new stream can begin, for good: it is closing, or its numbers for streams are used up (RFC 9113 §5.1.1).
+    pub(crate) fn takes_no_more(&self) -> bool {
+        let polled = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(polled, Poll::Ready(Err(_)))
+    }
+
     /// Sends no new stream here.
     pub(crate) fn retire(&self) {
         self.shared.closing.store(true, Relaxed);
@@ -191,7 +207,7 @@ impl Http2 {
             None if no_body => None,
             None => {
                 // The head is out, so what comes now is told by the answer, or by its error: the peer may have ended the stream already.
-                if stream.send_data(request.body.clone(), true).is_err() {
+                if send_whole(&mut stream, request.body.clone()).is_err() {
                     stream.send_reset(Reason::CANCEL);
                 }
                 None
@@ -199,6 +215,14 @@ impl Http2 {
         };
         Ok(Stream::new(response, pump, Arc::clone(&self.shared), self.most_owed))
     }
+}
+
+/// Puts the whole body into `h2`'s buffer, which takes no piece that is longer than a window can be (RFC 9113 §6.9.1).
+fn send_whole(stream: &mut SendStream<Bytes>, mut body: Bytes) -> Result<(), h2::Error> {
+    while body.len() > MOST_PIECE {
+        stream.send_data(body.split_to(MOST_PIECE), false)?;
+    }
+    stream.send_data(body, true)
 }
 
 impl fmt::Debug for Http2 {
@@ -240,8 +264,7 @@ fn encode(request: &Request, upload: Option<&Outgoing>) -> http::Request<()> {
 fn address(request: &Request) -> Uri {
     let uri = request.url.to_uri();
     let own = request.headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    // A user's name is no part of it there.
-    let Some(own) = own.filter(|own| !own.as_str().contains('@')) else { return uri };
+    let Some(own) = own else { return uri };
     let mut parts = uri.into_parts();
     parts.authority = Some(own);
     // The other two are the address's, so it has all three.
@@ -282,9 +305,18 @@ pub(crate) fn is_refusal(failure: &Failure) -> bool {
 pub(crate) fn ends_connection(failure: &Failure) -> bool {
     match failure {
         Failure::H2(error) => error.is_go_away() || error.is_io(),
-        Failure::Silent(_) => true,
+        Failure::Silent(_) | Failure::Unsettled(_) => true,
         Failure::Laggard(_) | Failure::Upload(_) => false,
     }
+}
+
+/// The error of a connection whose peer has sent no SETTINGS for so long.
+fn unsettled(time: Duration, trail: &Trail) -> Error {
+    let seconds = time.as_secs_f64();
+    let what = format_args!(
+        "the server sent no SETTINGS within {seconds:.2} s (settings_timeout): does it speak HTTP/2 here?"
+    );
+    trail.error(ErrorKind::Timeout, what)
 }
 
 /// The error of an attempt that failed with that.
@@ -305,6 +337,7 @@ pub(crate) fn failure(failure: impl Into<Failure>, trail: &Trail) -> Error {
             let what = format_args!("the server did not answer a PING within {seconds:.2} s (ping_timeout)");
             return trail.error(ErrorKind::Connection, what);
         }
+        Failure::Unsettled(time) => return unsettled(time, trail),
     };
     let reason = error.reason();
     let whose = if error.is_remote() { "the server" } else { "this side" };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use tokio::time::Instant;
 
-use super::{failure::Failure, lane::Lane};
+use super::{MOST_PIECE, failure::Failure, lane::Lane};
 use crate::upload::Outgoing;
 
 /// See the [module](self).
@@ -58,7 +58,7 @@ fn push(
         let _ = sender.send_data(Bytes::new(), true);
         return Poll::Ready(false);
     }
-    sender.reserve_capacity(pending.len());
+    sender.reserve_capacity(pending.len().min(MOST_PIECE));
     let Some(Ok(room)) = ready!(sender.poll_capacity(cx)) else {
         return Poll::Ready(false);
     };

@@ -64,6 +64,12 @@ impl Stream {
         self.pump.is_some()
     }
 
+    /// Whether the peer has reset it: then there is nothing left that could be reset here. For a stream that nobody reads any more, whose
+    /// data this throws away.
+    pub(crate) fn was_reset_by_peer(&self) -> bool {
+        self.lane.was_reset_by_peer()
+    }
+
     /// When the upload last got a piece off, while it has not ended.
     pub(crate) fn last_sent(&self) -> Option<Instant> {
         self.pump.as_ref().map(|pump| pump.last_sent.into())

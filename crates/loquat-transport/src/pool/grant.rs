@@ -93,6 +93,11 @@ pub(crate) struct Making {
 }
 
 impl Making {
+    /// Which attempt it is, for who has to tell those who count on it of what comes of it later.
+    pub(crate) fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
     /// It speaks HTTP/1.1.
     pub(crate) fn made_http1(self) {
         self.made(|state| state.speaks = Some(Protocol::Http1));

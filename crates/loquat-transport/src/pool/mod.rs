@@ -10,6 +10,11 @@ mod site;
 #[cfg(test)]
 mod tests;
 
+/// What a site's lock is here; its model under loom has another.
+mod parts {
+    pub(super) use std::sync::{Mutex, MutexGuard};
+}
+
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
@@ -18,7 +23,7 @@ use std::{
 };
 
 pub(crate) use grant::{Making, Permit, Slot, Ticket};
-pub(crate) use queue::Turn;
+pub(crate) use queue::{Attempt, Failure, Turn};
 pub(crate) use site::{Checkout, MOST_RESETS, PROBE_AFTER, Site, Wants};
 
 use crate::{Http2Limits, Origin, PoolConfig, Protocol, stats::Counters};

@@ -31,13 +31,13 @@ pub(crate) struct Turn(u64);
 
 /// An attempt to connect, among all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Attempt(u64);
+pub(crate) struct Attempt(u64);
 
 /// Why a connection could not be made.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: Error,
-    pub(super) attempt: Attempt,
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    pub(crate) attempt: Attempt,
 }
 
 struct Waiter {

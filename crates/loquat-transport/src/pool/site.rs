@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -14,6 +14,7 @@ use loquat_core::Error;
 
 use super::{
     grant::{Permit, Slot, Ticket},
+    parts::{Mutex, MutexGuard},
     queue::{Failure, Later, Queue, Turn},
 };
 use crate::{Http2Limits, PoolConfig, Protocol, http1::Http1, http2::Http2, stats::Counters};
@@ -31,7 +32,7 @@ const MOST_BETWEEN_PROBES: Duration = Duration::from_secs(8);
 
 /// See the [module](self).
 pub(crate) struct Site {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     pub(super) config: PoolConfig,
     http2: Http2Limits,
     pub(crate) counters: Arc<Counters>,
@@ -86,7 +87,8 @@ impl Probes {
 
 pub(super) struct Shared {
     pub(super) connection: Arc<Http2>,
-    /// Streams reserved. Nobody looks at it but under this lock, so it is no atomic, and there is no order of accesses for loom to try.
+    /// Streams reserved. Nobody looks at it but under this lock, so it is no atomic; whether that is enough is what `tests/slots_model.rs`
+    /// tries.
     pub(super) in_use: usize,
     pub(super) idle_since: Instant,
     pub(super) retire_at: Option<Instant>,
@@ -223,12 +225,6 @@ impl Site {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.counters.locks.lock(&self.state)
-    }
-
-    /// Whether somebody has panicked under the lock, wherever that panic went.
-    #[cfg(test)]
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.state.is_poisoned()
     }
 
     /// What can be had without waiting: nothing, where others wait. Who has not come before has from here.
@@ -480,16 +476,25 @@ impl Site {
         drop(spare); // its driver is woken outside the lock
     }
 
-    /// One of the HTTP/2 connections here learns by that, under the lock, how many streams its peer allows, or that it is gone. Nobody
-    /// who comes finds it out before those who wait are told.
-    pub(crate) fn learnt(self: &Arc<Self>, learn: impl FnOnce() -> Option<usize>) {
+    /// One of the HTTP/2 connections here learns by that, under the lock, how many streams its peer allows. Nobody who comes finds it out
+    /// before those who wait are told.
+    pub(crate) fn learnt(self: &Arc<Self>, learn: impl FnOnce() -> usize) {
         self.change(|state| {
             // None at all is what it takes for a while, and not what another connection will take.
-            if let Some(streams) = learn().filter(|streams| *streams > 0) {
+            let streams = learn();
+            if streams > 0 {
                 state.streams = streams;
                 state.probes = Probes::default();
             }
         });
+    }
+
+    /// One of the HTTP/2 connections here is gone, or going, by that, under the lock. Those who counted on it look for another one, or fail
+    /// with the same error, where there is one.
+    pub(crate) fn lost(self: &Arc<Self>, lose: impl FnOnce(), failure: Option<&Failure>) {
+        let state = self.lock();
+        lose();
+        self.serve(state, failure);
     }
 
     /// Lets go of everything idle, now and later. What is in use ends with its use.

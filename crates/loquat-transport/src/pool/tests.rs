@@ -1,5 +1,5 @@
-//! How long connections are kept. Apart, since the rest of the pool is compiled a second time by `tests/pool_model.rs`, without any
-//! connection of the network.
+//! How long connections are kept. Apart, since the rest of the pool is compiled once more by each of its models, without any connection
+//! of the network.
 
 use std::{
     sync::Arc,
@@ -8,6 +8,13 @@ use std::{
 
 use super::{Pool, Site};
 use crate::{Http2Limits, PoolConfig, Url};
+
+impl Site {
+    /// Whether somebody has panicked under the lock, wherever that panic went.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.state.is_poisoned()
+    }
+}
 
 #[test]
 fn connections_made_together_are_not_replaced_together() {

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use h2::{Reason, server};
 use loquat_core::{Context, Delivery, ErrorKind};
-use loquat_transport::Request;
+use loquat_transport::{Config, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, mpsc},
@@ -22,8 +22,8 @@ use crate::{
     http2, ok, say, serve,
     support::{
         LONG, eventually, listen, post,
-        script::{DATA, GOAWAY, HEADERS, SETTINGS, STATUS_200, frame, until_frame},
-        send, text, until_closed, write,
+        script::{DATA, GOAWAY, HEADERS, SETTINGS, STATUS_200, Step, frame, play, until_frame},
+        send, text, until_closed, with, write,
     },
 };
 
@@ -341,10 +341,26 @@ async fn a_host_of_the_callers_is_the_authority() {
     let transport = http2();
     let mut request = post(address);
     let own = address.to_string();
-    for (host, seen) in
-        [("model.internal:81", "model.internal:81"), ("not a host", &own), ("me@model.internal", &own)]
-    {
+    for (host, seen) in [("model.internal:81", "model.internal:81"), ("not a host", &own)] {
         request.headers.insert("host", http::HeaderValue::from_static(host));
         assert_eq!(text(send(&transport, request.clone()).await.expect("head")).await.expect("body"), seen);
     }
+}
+
+/// Not dropped, nor sent on: a name and a password in it were meant for somebody (RFC 9113 §8.3.1). What they are is not repeated.
+#[tokio::test]
+async fn a_host_with_a_users_name_is_refused_before_anything_is_sent() {
+    let peer = play(vec![vec![Step::Hold]]).await;
+    for transport in [http2(), with(Config::default())] {
+        for host in ["me@model.internal", "me:hunter2@model.internal:81"] {
+            let mut request = post(peer.address);
+            request.headers.append("host", http::HeaderValue::from_static("model.internal"));
+            request.headers.append("host", http::HeaderValue::from_static(host));
+            let error = send(&transport, request).await.expect_err(host);
+            assert_eq!((error.kind(), error.delivery()), (ErrorKind::InvalidRequest, Delivery::NotSent));
+            assert!(error.message().contains("(Authorization)"), "{error}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+    }
+    assert_eq!(peer.connections(), 0);
 }

@@ -7,6 +7,9 @@ mod clock;
 mod ending;
 mod flow;
 mod lanes;
+#[cfg(target_pointer_width = "64")]
+mod long;
+mod settling;
 mod slots;
 
 use std::{future::Future, net::SocketAddr, sync::Arc};

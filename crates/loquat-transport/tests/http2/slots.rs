@@ -17,7 +17,7 @@ use crate::{
     http2, ok, say, serve,
     support::{
         eventually, get, post,
-        script::{Step, play},
+        script::{DATA, HEADERS, Step, answer, frame, head, play, reset},
         send, spawn_text, text, with,
     },
 };
@@ -258,4 +258,56 @@ async fn a_warmed_connection_is_there_for_the_first_request() {
     assert_eq!(text(send(&transport, post(address)).await.expect("head")).await.expect("body"), "hi");
     let stats = transport.stats();
     assert_eq!((stats.http2_opened, stats.reused), (1, 1));
+}
+
+/// Nobody reads what came before the reset, nor hears of it; but it is the peer's, and nothing is reset here.
+#[tokio::test]
+async fn a_body_that_the_peer_has_reset_is_dropped_without_a_reset() {
+    let streams = [1, 3, 5];
+    let answers = streams.map(|stream| {
+        let begun = [head(stream), frame(DATA, 0, stream, b"some"), frame(DATA, 0, stream, b"more")];
+        [Step::Until(HEADERS, 1), Step::Write([begun.concat(), reset(stream, 8)].concat())]
+    });
+    let script = [Step::Preface(None)].into_iter().chain(answers.into_iter().flatten());
+    let peer = play(vec![script.chain([Step::Hold]).collect()]).await;
+    let mut limits = Http2Limits::default();
+    limits.max_resets = 0;
+    let transport = with(Config::default().with_http2(Http2Mode::PriorKnowledge).with_http2_limits(limits));
+    for _ in streams {
+        drop(send(&transport, post(peer.address)).await.expect("head"));
+    }
+    assert_eq!(peer.connections(), 1);
+}
+
+/// Each stream has a number that is used once (RFC 9113 §5.1.1). A peer can end them all at once: what is wrong with a stream that this
+/// side has not begun is answered with a reset, and after that the library takes its number for used.
+#[tokio::test]
+async fn a_connection_without_a_number_left_for_a_stream_gives_way_to_another() {
+    const LAST: u32 = (1 << 31) - 1;
+    // A status behind a field (RFC 9113 §8.3), which is written out, without indexing.
+    let malformed = frame(HEADERS, 4, LAST, &[0x00, 1, b'a', 1, b'b', 0x88]);
+    let first = vec![
+        Step::Preface(None),
+        Step::Until(HEADERS, 1),
+        Step::Write([malformed, answer(1, "the last")].concat()),
+        Step::Hold,
+    ];
+    let second = vec![
+        Step::Preface(None),
+        Step::Until(HEADERS, 1),
+        Step::Write(answer(1, "one")),
+        Step::Until(HEADERS, 1),
+        Step::Write(answer(3, "two")),
+        Step::Hold,
+    ];
+    let peer = play(vec![first, second]).await;
+    let transport = http2();
+    for said in ["the last", "one", "two"] {
+        let answered = send(&transport, post(peer.address)).await;
+        assert_eq!(text(answered.expect("head")).await.expect("body"), said);
+    }
+    // Nothing was sent twice, and the first one is let go of.
+    let stats = transport.stats();
+    assert_eq!((peer.connections(), stats.http2_opened, stats.replaced), (2, 2, 0));
+    eventually("the first is closed", || transport.stats().http2_open == 1).await;
 }

@@ -1,16 +1,24 @@
 //! The pool's decisions against a simple model of them, in random worlds: callers who come, wait, leave and are done; connections that
-//! come up, fail, end, and change how many streams they allow. The pool is compiled here a second time, over connections that are nothing
-//! but what it asks them; a seed that fails is printed.
+//! come up, fail, end, and change how many streams they allow. A seed that fails is printed.
+
+mod expected;
+#[path = "../pool_parts/mod.rs"]
+mod pool_parts;
+
+/// The standard library's.
+mod parts {
+    pub(crate) use std::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicUsize},
+    };
+}
 
 use std::{
     future::Future,
     pin::Pin,
     sync::{
         Arc, Weak,
-        atomic::{
-            AtomicBool, AtomicUsize,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
@@ -19,183 +27,13 @@ use std::{
 use loquat_core::{Error, ErrorKind};
 use loquat_transport::{Http2Limits, PoolConfig, Protocol};
 
-use crate::{http1::Http1, http2::Http2};
-use pool::{Checkout, Permit, Site, Slot, Ticket, Turn, Wants};
-
-#[path = "../src/pool"]
-#[allow(dead_code, unreachable_pub, reason = "who uses it all is the crate")]
-mod pool {
-    mod grant;
-    mod keep;
-    mod queue;
-    mod site;
-
-    use std::{sync::Arc, time::Instant};
-
-    pub(crate) use grant::{Permit, Slot, Ticket};
-    pub(crate) use queue::Turn;
-    pub(crate) use site::{Checkout, Site, Wants};
-
-    use crate::{Http2Limits, PoolConfig, http2::Http2};
-
-    pub(crate) fn site(config: PoolConfig, http2: &Http2Limits) -> Arc<Site> {
-        Site::new(config, http2, Arc::default(), None)
-    }
-
-    /// What the site counts.
-    #[derive(Debug, PartialEq, Eq)]
-    pub(crate) struct Counts {
-        pub(crate) open: usize,
-        pub(crate) connecting: usize,
-        pub(crate) idle: usize,
-    }
-
-    pub(crate) fn counts(site: &Site) -> Counts {
-        let state = site.lock();
-        Counts { open: state.open, connecting: state.connecting, idle: state.idle.len() }
-    }
-
-    /// Streams in use there; `None` where the site has let go of it.
-    pub(crate) fn in_use(site: &Site, connection: &Arc<Http2>) -> Option<usize> {
-        let state = site.lock();
-        state
-            .http2
-            .iter()
-            .find(|shared| Arc::ptr_eq(&shared.connection, connection))
-            .map(|shared| shared.in_use)
-    }
-
-    /// The connection that it is a stream of.
-    pub(crate) fn whose(site: &Site, slot: &Slot) -> Option<Arc<Http2>> {
-        let state = site.lock();
-        let mut all = state.http2.iter().map(|shared| &shared.connection);
-        all.find(|connection| std::ptr::eq(&***connection, slot.connection())).cloned()
-    }
-
-    /// Closes what has been idle for a minute and a half. Whether nothing is left.
-    pub(crate) fn sweep(site: &Site, now: Instant) -> bool {
-        site.sweep(now, &mut Vec::new())
-    }
-}
-
-/// Of a connection, what the site asks.
-#[derive(Debug, Clone, Copy)]
-#[expect(dead_code, reason = "nobody asks here")]
-struct ConnectionInfo {
-    reused: bool,
-    more: (),
-}
-
-mod http1 {
-    use super::{Arc, Duration, Instant, Permit};
-
-    #[derive(Debug)]
-    pub(crate) struct Http1 {
-        pub(crate) idle_since: Instant,
-        pub(crate) permit: Permit,
-        pub(crate) _life: Arc<()>,
-    }
-
-    impl Http1 {
-        pub(crate) fn idle_for(&self, now: Instant) -> Duration {
-            now.saturating_duration_since(self.idle_since)
-        }
-
-        pub(crate) fn rest(&mut self, now: Instant) {
-            self.idle_since = now;
-        }
-
-        pub(crate) fn keep_alive(&self) -> Option<Duration> {
-            None
-        }
-
-        pub(crate) fn is_too_old(&self, _: Instant) -> bool {
-            false
-        }
-
-        pub(crate) fn is_settled(&self) -> bool {
-            true
-        }
-
-        pub(crate) fn is_usable(&mut self) -> bool {
-            true
-        }
-    }
-}
-
-mod http2 {
-    use super::{Arc, AtomicBool, AtomicUsize, ConnectionInfo, Relaxed};
-
-    /// What the peer has said, and whether it closes.
-    #[derive(Debug)]
-    pub(crate) struct Said {
-        /// [`UNSETTLED`] until it has said any.
-        pub(crate) limit: AtomicUsize,
-        pub(crate) has_allowed: AtomicBool,
-        pub(crate) closing: AtomicBool,
-    }
-
-    pub(crate) const UNSETTLED: usize = usize::MAX - 1;
-
-    #[derive(Debug)]
-    pub(crate) struct Http2 {
-        pub(crate) said: Arc<Said>,
-        pub(crate) own_limit: usize,
-        pub(crate) info: ConnectionInfo,
-    }
-
-    impl Http2 {
-        pub(crate) fn limit(&self) -> usize {
-            match self.said.limit.load(Relaxed) {
-                UNSETTLED => 1,
-                limit => limit.min(self.own_limit),
-            }
-        }
-
-        pub(crate) fn is_settled(&self) -> bool {
-            self.said.limit.load(Relaxed) != UNSETTLED
-        }
-
-        pub(crate) fn takes_none(&self, in_use: usize) -> bool {
-            self.limit() == 0 && (in_use == 0 || !self.said.has_allowed.load(Relaxed))
-        }
-
-        pub(crate) fn is_closing(&self) -> bool {
-            self.said.closing.load(Relaxed)
-        }
-
-        pub(crate) fn retire(&self) {
-            self.said.closing.store(true, Relaxed);
-        }
-    }
-}
-
-mod stats {
-    use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
-
-    use super::Protocol;
-
-    #[derive(Debug, Default)]
-    pub(crate) struct Counters {
-        pub(crate) reused: AtomicU64,
-        pub(crate) locks: Locks,
-    }
-
-    impl Counters {
-        pub(crate) fn opened(&self, _: Protocol) {}
-
-        pub(crate) fn closed(&self, _: Protocol) {}
-    }
-
-    #[derive(Debug, Default)]
-    pub(crate) struct Locks;
-
-    impl Locks {
-        pub(crate) fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
-            mutex.lock().unwrap_or_else(PoisonError::into_inner)
-        }
-    }
-}
+use pool_parts::{
+    ConnectionInfo,
+    http1::{self, Http1},
+    http2::{self, Http2},
+    pool::{self, Checkout, Permit, Site, Slot, Ticket, Turn, Wants},
+    stats,
+};
 
 /// Xorshift: `below` is all that is needed.
 struct Random(u64);
@@ -263,6 +101,10 @@ struct Waiter {
 
 /// The driver's end of an HTTP/2 connection: while it lives, so does the connection's place.
 struct Driver {
+    /// What its making was.
+    attempt: pool::Attempt,
+    /// Which one that was, of all.
+    number: usize,
     connection: Weak<Http2>,
     said: Arc<http2::Said>,
     own_limit: usize,
@@ -422,7 +264,7 @@ impl World {
             let gone = self.drivers.iter().position(|driver| driver.connection.strong_count() == 0);
             match (awake.is_empty(), gone) {
                 (true, None) => return,
-                (_, Some(index)) => self.end(index),
+                (_, Some(index)) => self.end(index, false),
                 (false, None) => {
                     let index = self.random.below(awake.len());
                     self.poll(awake[index]);
@@ -431,13 +273,14 @@ impl World {
         }
     }
 
-    /// As a driver does when its connection has ended.
-    fn end(&mut self, index: usize) {
-        let Driver { said, permit, .. } = self.drivers.remove(index);
-        self.site.learnt(|| {
-            said.closing.store(true, SeqCst);
-            None
+    /// As a driver does when its connection has ended, or was given up because its peer has not said how many streams it takes.
+    fn end(&mut self, index: usize, is_failure: bool) {
+        let Driver { attempt, number, said, permit, .. } = self.drivers.remove(index);
+        let failure = is_failure.then(|| {
+            self.failing = self.those_without_hope(number);
+            pool::Failure { error: Error::new(ErrorKind::Timeout, "no way"), attempt }
         });
+        self.site.lost(|| said.closing.store(true, SeqCst), failure.as_ref());
         drop(permit);
     }
 
@@ -454,13 +297,13 @@ impl World {
                 if limit > 0 {
                     said.has_allowed.store(true, SeqCst);
                 }
-                Some(streams)
+                streams
             });
         }
     }
 
     fn connected(&mut self, index: usize) {
-        let Attempt { caller, ticket: Ticket { mut permit, making }, .. } = self.tickets.remove(index);
+        let Attempt { caller, ticket: Ticket { mut permit, making }, number } = self.tickets.remove(index);
         let either = [Protocol::Http1, Protocol::Http2][self.random.below(2)];
         let protocol = self.will_speak.unwrap_or(either);
         self.speaks = Some(protocol);
@@ -474,16 +317,15 @@ impl World {
                 self.http1.push((caller, Box::new(connection)));
             }
             _ => {
-                let said = Arc::new(http2::Said {
-                    limit: AtomicUsize::new(http2::UNSETTLED),
-                    has_allowed: AtomicBool::new(false),
-                    closing: AtomicBool::new(false),
-                });
+                let said = http2::Said::new(http2::UNSETTLED);
                 let info = ConnectionInfo { reused: false, more: () };
                 let connection = Http2 { said: Arc::clone(&said), own_limit: self.own_limit, info };
+                let attempt = making.attempt();
                 let slot = making.made_http2(connection);
                 let connection = pool::whose(&self.site, &slot).expect("it has just been made");
                 let driver = Driver {
+                    attempt,
+                    number,
                     connection: Arc::downgrade(&connection),
                     said,
                     own_limit: self.own_limit,
@@ -598,7 +440,10 @@ impl World {
             }
             95..98 if drivers > 0 => {
                 let index = self.random.below(drivers);
-                self.end(index);
+                let said = &self.drivers[index].said;
+                let counts = said.limit.load(SeqCst) == http2::UNSETTLED && !said.closing.load(SeqCst);
+                let is_failure = counts && self.random.percent(50);
+                self.end(index, is_failure);
             }
             98 => drop(pool::sweep(&self.site, Instant::now() + Duration::from_secs(3600))),
             // Who holds a stream finds its connection closing, and says so; somebody comes before the stream is given back.
@@ -627,134 +472,6 @@ impl World {
             assert!(is_kept, "a connection was closed because a caller left");
         }
         self.settle();
-    }
-
-    /// HTTP/1.1 connections, wherever they are.
-    fn alive(&self) -> usize {
-        self.lives.iter().filter(|life| life.strong_count() > 0).count()
-    }
-
-    /// That what the site counts is what there is, and within its limits.
-    fn check_counts(&self) {
-        let counts = pool::counts(&self.site);
-        let held = self.tickets.len() + self.http1.len() + self.drivers.len();
-        let open = held + counts.idle;
-        assert_eq!(counts, pool::Counts { open, connecting: self.tickets.len(), idle: counts.idle });
-        assert!(open <= self.max_open, "{open} open");
-        assert!(self.tickets.len() <= self.max_connecting, "{} at once", self.tickets.len());
-        for connection in self.connections() {
-            let held = self.held(&connection);
-            let counted = pool::in_use(&self.site, &connection);
-            assert!(counted.is_none_or(|counted| counted == held), "{counted:?} in use, {held} held");
-        }
-    }
-
-    /// Those that new streams may go to.
-    fn connections(&self) -> impl Iterator<Item = Arc<Http2>> {
-        let live = self.drivers.iter().filter_map(|driver| driver.connection.upgrade());
-        live.filter(|connection| !connection.is_closing())
-    }
-
-    fn held(&self, connection: &Arc<Http2>) -> usize {
-        self.slots.iter().filter(|(_, other, _)| Arc::ptr_eq(other, connection)).count()
-    }
-
-    /// How many may wait for the connections that others are making, where so many are.
-    fn room(&self, coming: usize) -> usize {
-        match self.speaks {
-            Some(Protocol::Http1) => 0,
-            _ if coming == 0 => 0,
-            None => usize::MAX,
-            Some(_) => coming * (self.streams - 1),
-        }
-    }
-
-    /// After that attempt failed, which is no longer among those that are being made: who counted on it, finds no room in what others
-    /// make, and waited all the while that it was tried.
-    fn those_without_hope(&self, attempt: usize) -> Vec<usize> {
-        if self.connections().next().is_some() {
-            return Vec::new();
-        }
-        let coming = self.coming();
-        let (room, had_room) = (self.room(coming), self.room(coming + 1));
-        let counted = self.waiters.iter().take(had_room).skip(room);
-        counted.filter(|waiter| waiter.begun < attempt).map(|waiter| waiter.number).collect()
-    }
-
-    fn coming(&self) -> usize {
-        self.tickets.len() + self.connections().filter(|connection| !connection.is_settled()).count()
-    }
-
-    /// Whether another connection would hardly take streams either.
-    fn is_paused(&self) -> bool {
-        let all = || self.connections();
-        let pausing = all().filter(|connection| connection.limit() == 0).count();
-        let taking = all().filter(|connection| connection.is_settled() && connection.limit() > 0).count();
-        match all().any(|connection| connection.takes_none(self.held(&connection))) {
-            true => pausing > taking,
-            false => pausing > taking + 1,
-        }
-    }
-
-    /// That nobody waits for what there is.
-    fn check_waiters(&self) {
-        if self.waiters.is_empty() {
-            return;
-        }
-        let has_stream = self.connections().any(|connection| self.held(&connection) < connection.limit());
-        assert!(!has_stream, "a stream is free, and {} waits", self.waiters[0].number);
-        let counts = pool::counts(&self.site);
-        // All but those for whom a connection that others are making has room.
-        let others = &self.waiters[self.waiters.len().min(self.room(self.coming()))..];
-        // Also behind one who needs a place and has none.
-        for waiter in &self.waiters {
-            assert!(waiter.wants.fresh || counts.idle == 0, "one is idle, and {} waits", waiter.number);
-        }
-        if let Some(first) = others.first() {
-            let may_connect = counts.connecting < self.max_connecting
-                && (counts.open < self.max_open || counts.idle > 0)
-                && !self.is_paused();
-            assert!(!may_connect, "a place is free, and {} waits", first.number);
-        }
-    }
-
-    /// That nobody was given what somebody would have taken who came before and still waits.
-    fn check_order(&mut self) {
-        let mut given = std::mem::take(&mut self.given);
-        given.sort_by_key(|(number, ..)| *number);
-        let made = given.iter().filter(|(.., kind)| *kind == Kind::Connect).count();
-
-        // Before any of them was asked to make one, and with what was given to who then left.
-        let mut coming = self.coming() - made + usize::from(std::mem::take(&mut self.has_left));
-        let failed = given.iter().filter(|(.., kind)| *kind == Kind::Failed).map(|(number, ..)| *number);
-        assert_eq!(
-            failed.collect::<Vec<_>>(),
-            std::mem::take(&mut self.failing),
-            "who learns that none was made"
-        );
-        for (number, wants, kind) in given {
-            let ahead: Vec<_> = self.waiters.iter().filter(|waiter| waiter.number < number).collect();
-            let is_fair = match kind {
-                Kind::Http2 => ahead.is_empty(),
-                Kind::Failed => true, // see above
-                Kind::Http1 => ahead.iter().all(|waiter| waiter.wants.fresh) && !wants.fresh,
-                Kind::Connect => {
-                    coming += 1;
-                    ahead.len() <= self.room(coming - 1)
-                }
-            };
-            assert!(
-                is_fair,
-                "{number} was given {kind:?} before {}",
-                ahead.first().map_or(0, |first| first.number)
-            );
-        }
-    }
-
-    fn check(&mut self) {
-        self.check_counts();
-        self.check_order();
-        self.check_waiters();
     }
 
     /// Nobody comes any more, and everybody who is here is done in time.
