@@ -36,7 +36,8 @@ pub struct Tool {
     pub description: String,
     /// JSON Schema of the arguments (an object).
     pub parameters: JsonText,
-    /// Whether the provider shall hold the model to the schema exactly, where it can.
+    /// Whether the provider shall hold the model to the schema exactly, where it can: a schema that its strict mode
+    /// refuses goes out as it is, and loosely.
     pub strict: Option<bool>,
 }
 

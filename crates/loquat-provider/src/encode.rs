@@ -8,7 +8,7 @@ use loquat_core::{
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::{Encoded, merge::merged};
+use crate::{Encoded, StrictMode, merge::merged};
 
 /// A JSON object in the making. Members keep the order they are set in, so that the same request gives the same bytes
 /// and a provider's prompt cache is hit.
@@ -244,13 +244,14 @@ struct Function<'a> {
     strict: Option<bool>,
 }
 
-/// The tools as functions.
-pub(crate) fn function_tools(tools: &[Tool]) -> Result<Vec<FunctionTool<'_>>> {
+/// The tools as functions. One that shall be strict, and has a schema that strict mode refuses, goes without that word.
+pub(crate) fn function_tools(tools: &[Tool], mode: StrictMode) -> Result<Vec<FunctionTool<'_>>> {
     let mut written = Vec::with_capacity(tools.len());
     for (position, tool) in tools.iter().enumerate() {
         let Tool { name, description, strict, .. } = tool;
-        let function =
-            Function { name, description, parameters: parameters(tool, position)?, strict: *strict };
+        let parameters = parameters(tool, position)?;
+        let strict = strict.filter(|strict| !strict || mode.takes(parameters));
+        let function = Function { name, description, parameters, strict };
         written.push(FunctionTool { kind: "function", function });
     }
     Ok(written)

@@ -72,6 +72,7 @@ pub use anthropic::{
 pub use bedrock::{BEDROCK_CONVERSE, BedrockConverse};
 /// The bytes that a [`Decoder`] is handed.
 pub use bytes::Bytes;
+pub use closed::StrictMode;
 pub use cohere::{COHERE_CHAT, CohereChat};
 pub use completions::{OLLAMA_GENERATE, OPENAI_COMPLETIONS, OllamaGenerate, OpenAiCompletions};
 pub use dashscope::{DASHSCOPE, DASHSCOPE_CUMULATIVE, DashScope};

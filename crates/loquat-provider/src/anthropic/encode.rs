@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue};
 use loquat_core::{
-    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
+    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, Tool, ToolChoice,
+    ToolResult,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -118,7 +119,7 @@ struct WireTool<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
-    input_schema: &'a RawValue,
+    input_schema: Cow<'a, RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
 }
@@ -139,12 +140,15 @@ fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
     }
     let mut tools = Vec::with_capacity(request.tools.len());
     for (position, tool) in request.tools.iter().enumerate() {
-        tools.push(WireTool {
-            name: &tool.name,
-            description: &tool.description,
-            input_schema: parameters(tool, position)?,
-            strict: tool.strict,
-        });
+        let Tool { name, description, strict, .. } = tool;
+        let schema = parameters(tool, position)?;
+        // What the format takes for the form of an answer it takes of a strict tool; of another tool nothing is said of that.
+        let (input_schema, strict) = match strict.map(|strict| strict.then(|| fitted(schema))) {
+            Some(Some(Ok(closed))) => (Cow::Owned(closed), Some(true)),
+            Some(Some(Err(_))) => (Cow::Borrowed(schema), None),
+            _ => (Cow::Borrowed(schema), *strict),
+        };
+        tools.push(WireTool { name, description, input_schema, strict });
     }
     body.set("tools", tools)?;
     let disable = request.parallel_tool_calls.map(|parallel| !parallel);

@@ -39,7 +39,7 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
         ResponseFormat::JsonSchema { name, schema } => {
             let schema = checked(schema, || "response_format.schema".to_owned())?;
             // Asked for by schema, an answer is to follow it and not merely to be inspired by it.
-            let json_schema = JsonSchema { name, schema, strict: crate::closed::is_closed(schema) };
+            let json_schema = JsonSchema { name, schema, strict: format.strict.takes(schema) };
             body.set("response_format", ResponseSchema { kind: "json_schema", json_schema })?;
         }
         _ => return Err(unsupported("response_format", "this form", FORMAT)),
@@ -114,7 +114,7 @@ fn set_tools(format: &OpenAiChat, body: &mut Body, request: &ChatRequest) -> Res
     if !has_tools(request)? {
         return Ok(());
     }
-    body.set("tools", function_tools(&request.tools)?)?;
+    body.set("tools", function_tools(&request.tools, format.strict)?)?;
     match &request.tool_choice {
         ToolChoice::Auto => {}
         ToolChoice::None => body.set("tool_choice", "none")?,

@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{
-    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, encode as shared, failure, framing::Json,
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, StrictMode, encode as shared, failure,
+    framing::Json,
 };
 
 /// The format's name in an opaque part: an element of a content list, of a kind that is not known.
@@ -52,6 +53,8 @@ pub struct OpenAiChat {
     pub budget: BudgetField,
     /// Whether an answer can be asked for by a schema. Where it cannot, a schema is an `Unsupported` error.
     pub json_schema: bool,
+    /// Which schemas may be asked for strictly. A tool or an answer whose schema is another is asked for loosely.
+    pub strict: StrictMode,
     /// Whether hints about the prompt cache are understood (OpenAI, and Azure without versions).
     pub prompt_cache: bool,
     /// The member for a seed.
@@ -88,6 +91,7 @@ pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
     reasoning_details: false,
     budget: BudgetField::None,
     json_schema: true,
+    strict: StrictMode::OpenAi,
     prompt_cache: true,
     seed_field: "seed",
     required_choice: "required",
@@ -127,7 +131,8 @@ pub(crate) static MOONSHOT_CHAT: OpenAiChat =
 /// So do DeepSeek and Z.ai, which know JSON and no schema of it.
 /// <https://api-docs.deepseek.com/api/create-chat-completion>
 /// <https://docs.z.ai/guides/capabilities/struct-output>
-pub(crate) static DEEPSEEK_CHAT: OpenAiChat = OpenAiChat { json_schema: false, ..MOONSHOT_CHAT };
+pub(crate) static DEEPSEEK_CHAT: OpenAiChat =
+    OpenAiChat { json_schema: false, strict: StrictMode::DeepSeek, ..MOONSHOT_CHAT };
 
 /// DashScope's compatible mode.
 pub(crate) static QWEN_CHAT: OpenAiChat =

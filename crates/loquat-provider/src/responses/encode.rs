@@ -18,7 +18,7 @@ use super::{
     kept::{self, Kept, Words},
 };
 use crate::{
-    Encoded,
+    Encoded, StrictMode,
     encode::{
         Body, check, checked, data_url, has_tools, invalid, media_type, one_choice, parameters, unsupported,
     },
@@ -45,7 +45,7 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
                 kind: "json_schema",
                 name,
                 schema,
-                strict: crate::closed::is_closed(schema),
+                strict: StrictMode::OpenAi.takes(schema),
             };
             body.set("text", TextFormat { format })?;
         }
@@ -105,7 +105,7 @@ fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
     for (position, tool) in request.tools.iter().enumerate() {
         let Tool { name, description, strict, .. } = tool;
         let parameters = parameters(tool, position)?;
-        let strict = strict.unwrap_or(false);
+        let strict = strict.unwrap_or(false) && StrictMode::OpenAi.takes(parameters);
         tools.push(WireTool { kind: "function", name, description, parameters, strict });
     }
     body.set("tools", tools)?;
