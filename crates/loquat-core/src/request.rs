@@ -131,7 +131,8 @@ pub struct ChatRequest {
     pub messages: Vec<Message>,
     /// Tools the model may ask for.
     pub tools: Vec<Tool>,
-    /// Whether it may, must or must not.
+    /// Whether it may, must or must not. Of Claude's models that always think, the newer ones cannot be made to: that is
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
     pub tool_choice: ToolChoice,
     /// Whether it may ask for several at once.
     pub parallel_tool_calls: Option<bool>,
@@ -139,7 +140,9 @@ pub struct ChatRequest {
     pub response_format: ResponseFormat,
     /// Most tokens to generate.
     pub max_output_tokens: Option<u32>,
-    /// Randomness, 0 (greedy) to 2.
+    /// Randomness, 0 (greedy) to 2. Many models that think, and all of Claude's since Opus 4.7, choose in their own way:
+    /// to those that are known any but 1 is [`Unsupported`](crate::ErrorKind::Unsupported) before anything is sent, as
+    /// are `top_p` and `top_logprobs`.
     pub temperature: Option<f32>,
     /// Nucleus sampling: smallest set of tokens with that probability, 0 to 1.
     pub top_p: Option<f32>,

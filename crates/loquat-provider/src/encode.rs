@@ -167,6 +167,31 @@ pub(crate) fn check(request: &ChatRequest, model: &str) -> Result<()> {
     Ok(())
 }
 
+/// How words are chosen, as far as that is said.
+#[derive(Debug, Default)]
+pub(crate) struct Sampling {
+    pub(crate) temperature: Option<f32>,
+    pub(crate) top_p: Option<f32>,
+}
+
+impl Sampling {
+    /// As the request has it.
+    pub(crate) fn of(request: &ChatRequest) -> Self {
+        Self { temperature: request.temperature, top_p: request.top_p }
+    }
+
+    /// Nothing, to a model that chooses in its own way; refuses what would be another one.
+    pub(crate) fn none(request: &ChatRequest, least_top_p: f32, format: &str) -> Result<Self> {
+        if request.temperature.is_some_and(|temperature| temperature != 1.0) {
+            return Err(unsupported("temperature", "any but 1 to this model", format));
+        }
+        if request.top_p.is_some_and(|top_p| top_p < least_top_p) {
+            return Err(unsupported("top_p", "a part of the tokens to this model", format));
+        }
+        Ok(Self::default())
+    }
+}
+
 /// Refuses several alternatives, where a format gives one.
 pub(crate) fn one_choice(request: &ChatRequest, format: &str) -> Result<()> {
     match request.choices {

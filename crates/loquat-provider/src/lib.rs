@@ -38,6 +38,7 @@ mod cohere;
 mod completions;
 mod dashscope;
 mod gemini;
+mod gpt;
 mod interactions;
 mod ollama;
 mod openai;

@@ -16,8 +16,7 @@ use serde_json::value::RawValue;
 
 use super::{AnthropicMessages, AnthropicPlace, decode::OPAQUE, schema::fitted};
 use crate::{
-    Encoded,
-    claude::thinking,
+    Encoded, claude,
     encode::{
         Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
         one_choice, parameters, path_segment, said, unsupported,
@@ -40,7 +39,8 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
         AnthropicPlace::Bedrock => body.set("anthropic_version", "bedrock-2023-05-31")?,
         AnthropicPlace::Vertex => body.set("anthropic_version", "vertex-2023-10-16")?,
     }
-    let thinking = thinking(request, model);
+    let thinking = claude::thinking(request, model);
+    let sampling = claude::sampling(request, &thinking, model, FORMAT)?;
     let max_tokens = request
         .max_output_tokens
         .unwrap_or_else(|| format.default_max_tokens.saturating_add(thinking.tokens));
@@ -72,8 +72,8 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
     if output_format.is_some() || effort.is_some() {
         body.set("output_config", OutputConfig { effort, format: output_format })?;
     }
-    body.set_some("temperature", request.temperature)?;
-    body.set_some("top_p", request.top_p)?;
+    body.set_some("temperature", sampling.temperature)?;
+    body.set_some("top_p", sampling.top_p)?;
     if !request.stop.is_empty() {
         body.set("stop_sequences", &request.stop)?;
     }

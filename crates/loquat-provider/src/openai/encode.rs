@@ -16,9 +16,10 @@ use super::{BudgetField, OPAQUE, OpenAiChat};
 use crate::{
     Encoded, Format as _,
     encode::{
-        Body, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type,
+        Body, Sampling, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type,
         thought_tokens, unsupported,
     },
+    gpt,
     seal::Family,
 };
 
@@ -45,8 +46,12 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
         _ => return Err(unsupported("response_format", "this form", FORMAT)),
     }
     body.set_some(format.max_tokens_field, request.max_output_tokens)?;
-    body.set_some("temperature", request.temperature)?;
-    body.set_some("top_p", request.top_p)?;
+    let sampling = match format.refuses_sampling {
+        true => gpt::sampling(request, model, FORMAT)?,
+        false => Sampling::of(request),
+    };
+    body.set_some("temperature", sampling.temperature)?;
+    body.set_some("top_p", sampling.top_p)?;
     if !request.stop.is_empty() {
         body.set("stop", &request.stop)?;
     }

@@ -57,6 +57,10 @@ pub struct OpenAiChat {
     pub strict: StrictMode,
     /// Whether hints about the prompt cache are understood (OpenAI, and Azure without versions).
     pub prompt_cache: bool,
+    /// Whether models of OpenAI's are known by their names, which say whether they take a `temperature`, a `top_p` and log
+    /// probabilities (OpenAI, Azure): what one refuses is an `Unsupported` error. Servers that hand models of others on may
+    /// leave those members out instead.
+    pub refuses_sampling: bool,
     /// The member for a seed.
     pub seed_field: &'static str,
     /// The word for a demand of some tool.
@@ -93,6 +97,7 @@ pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
     json_schema: true,
     strict: StrictMode::OpenAi,
     prompt_cache: true,
+    refuses_sampling: true,
     seed_field: "seed",
     required_choice: "required",
     thinking_chunks: false,
@@ -118,11 +123,13 @@ pub static OPENAI_COMPATIBLE: OpenAiChat = OpenAiChat {
     name: "openai-compatible",
     max_tokens_field: "max_tokens",
     prompt_cache: false,
+    refuses_sampling: false,
     ..OPENAI_CHAT
 };
 
 /// Companies that took over OpenAI's newer member names, and not its prompt cache.
-pub(crate) static OPENAI_LIKE_CHAT: OpenAiChat = OpenAiChat { prompt_cache: false, ..OPENAI_CHAT };
+pub(crate) static OPENAI_LIKE_CHAT: OpenAiChat =
+    OpenAiChat { prompt_cache: false, refuses_sampling: false, ..OPENAI_CHAT };
 
 /// Moonshot wants the reasoning back with the tool calls it led to.
 pub(crate) static MOONSHOT_CHAT: OpenAiChat =

@@ -22,6 +22,7 @@ use crate::{
     encode::{
         Body, check, checked, data_url, has_tools, invalid, media_type, one_choice, parameters, unsupported,
     },
+    gpt,
     seal::Family,
 };
 
@@ -52,8 +53,9 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
         _ => return Err(unsupported("response_format", "this form", FORMAT)),
     }
     body.set_some("max_output_tokens", request.max_output_tokens)?;
-    body.set_some("temperature", request.temperature)?;
-    body.set_some("top_p", request.top_p)?;
+    let sampling = gpt::sampling(request, model, FORMAT)?;
+    body.set_some("temperature", sampling.temperature)?;
+    body.set_some("top_p", sampling.top_p)?;
     if request.reasoning_budget_tokens.is_some() {
         return Err(unsupported("reasoning_budget_tokens", "a budget (say reasoning_effort)", FORMAT));
     }
