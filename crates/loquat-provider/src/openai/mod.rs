@@ -63,6 +63,8 @@ pub struct OpenAiChat {
     pub refuses_sampling: bool,
     /// The member for a seed.
     pub seed_field: &'static str,
+    /// The member for the length of embeddings.
+    pub dimensions_field: &'static str,
     /// The word for a demand of some tool.
     pub required_choice: &'static str,
     /// Whether an assistant's earlier reasoning, and chunks of kinds not known, are sent back as chunks of its content (Mistral).
@@ -99,6 +101,7 @@ pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
     prompt_cache: true,
     refuses_sampling: true,
     seed_field: "seed",
+    dimensions_field: "dimensions",
     required_choice: "required",
     thinking_chunks: false,
     short_call_ids: false,
@@ -160,6 +163,7 @@ pub(crate) static OPENROUTER_CHAT: OpenAiChat = OpenAiChat {
 pub(crate) static MISTRAL_CHAT: OpenAiChat = OpenAiChat {
     stream_options: false,
     seed_field: "random_seed",
+    dimensions_field: "output_dimension",
     required_choice: "any",
     thinking_chunks: true,
     short_call_ids: true,
@@ -182,6 +186,10 @@ impl Format for OpenAiChat {
             }
             _ => path.to_owned(),
         }
+    }
+
+    fn dimensions_field(&self) -> &'static str {
+        self.dimensions_field
     }
 
     fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {
