@@ -85,8 +85,9 @@ impl Server {
 impl Client {
     /// A client configured by the environment: each provider's key from its own variable (`OPENAI_API_KEY`,
     /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, `OPENAI_BASE_URL`, `ANTHROPIC_BASE_URL`, `GROQ_BASE_URL`,
-    /// `AZURE_OPENAI_ENDPOINT` and `OPENAI_API_VERSION` (of `azure-deployment`) as those vendors' own clients read them, `AWS_REGION` or
-    /// `AWS_DEFAULT_REGION`, with the feature `aws` the key pair in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `LOQUAT_BASE_URL` with `LOQUAT_KEY_ENV` (the
+    /// `AZURE_OPENAI_ENDPOINT` and `OPENAI_API_VERSION` (of `azure-deployment`) as those vendors' own clients read them,
+    /// `AWS_REGION` or `AWS_DEFAULT_REGION`, with the feature `aws` the key pair in `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY`, and `LOQUAT_BASE_URL` with `LOQUAT_KEY_ENV` (the
     /// *name* of the variable that holds that server's key).
     ///
     /// # Errors
