@@ -12,6 +12,7 @@ mod completions;
 mod discover;
 mod doctor;
 mod embed;
+mod man;
 mod models;
 mod prompt;
 mod pull;
@@ -76,6 +77,7 @@ enum Command {
     Route(route::RouteArgs),
     Discover(Box<discover::DiscoverArgs>),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -105,6 +107,7 @@ fn main() -> ExitCode {
         Command::Route(args) => route::run(args, &console),
         Command::Discover(args) => discover::run(args, &console),
         Command::Completions(args) => completions::run(args, Cli::command()),
+        Command::Man(args) => man::run(args, Cli::command()),
     };
     exit.unwrap_or_else(|error| {
         if is_reader_gone(&error) {

@@ -116,6 +116,23 @@ fn help_is_worth_reading() {
     assert!(ran.code == Some(0) && ran.stdout.contains("_loquat"), "{ran:#?}");
 }
 
+#[test]
+fn each_command_has_a_manual_page() {
+    for (arguments, title, says) in [
+        (&["man"][..], ".TH loquat 1", "loquat\\-route(1)"),
+        (&["man", "chat"], ".TH loquat-chat 1", "\\-\\-base\\-url"),
+        (&["man", "route", "check"], ".TH loquat-route-check 1", "\\-\\-verbose"),
+    ] {
+        let ran = Program::new(arguments.iter().copied()).run();
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        for words in [title, says] {
+            assert!(ran.stdout.contains(words), "{arguments:?}: {words}: {}", ran.stdout);
+        }
+    }
+    Program::new(["man", "rout"]).run().check(2, "", &["loquat has no command \"rout\"", "route"]);
+    Program::new(["man", "chat", "x"]).run().check(2, "", &["loquat-chat has no command", "none"]);
+}
+
 #[cfg(not(feature = "engine"))]
 #[test]
 fn a_build_without_the_engine_says_so() {

@@ -2,6 +2,8 @@
 //!
 //! It opens no connection and knows providers by their paths alone.
 
+use std::borrow::Cow;
+
 use loquat_core::ChatRequest;
 use loquat_provider::Format;
 
@@ -70,6 +72,18 @@ pub(crate) fn base_of<'a>(base_url: &'a str, format: &dyn Format) -> Option<&'a 
     let asked = format.encode(&ChatRequest::new("").with_user("?"), "model").ok()?.path;
     let of_format = CALLS.iter().filter(|calls| calls.contains(&asked.as_str()));
     of_format.copied().flatten().find_map(base)
+}
+
+/// A call's path with these members in its query, in place of its own of the same names.
+pub(crate) fn with_query<'a>(path: &'a str, said: &[(String, String)]) -> Cow<'a, str> {
+    if said.is_empty() {
+        return path.into();
+    }
+    let (place, query) = path.split_once('?').unwrap_or((path, ""));
+    let is_said = |member: &str| said.iter().any(|(name, _)| member.split('=').next() == Some(name));
+    let own = query.split('&').filter(|member| !member.is_empty() && !is_said(member)).map(str::to_owned);
+    let members = own.chain(said.iter().map(|(name, value)| format!("{name}={value}")));
+    format!("{place}?{}", members.collect::<Vec<_>>().join("&")).into()
 }
 
 #[cfg(test)]
@@ -144,5 +158,19 @@ mod tests {
         assert!(elsewhere.is_some_and(|what| what.contains("give https://gw.example/x/openai/v1 and")));
         let other = no_base("https://gw.example/v1?api-version=1");
         assert!(other.is_some_and(|what| what.contains("has a query") && !what.contains("Azure")));
+    }
+
+    #[test]
+    fn members_of_a_query_are_put_in_place_of_those_of_their_name() {
+        let version = [("api-version".to_owned(), "preview".to_owned())];
+        for (path, said, expected) in [
+            ("models", &version[..], "models?api-version=preview"),
+            ("models?pageSize=9", &version, "models?pageSize=9&api-version=preview"),
+            ("a/b?api-version=2024-10-21", &version, "a/b?api-version=preview"),
+            ("a?api-version=1&b=2&", &version, "a?b=2&api-version=preview"),
+            ("a?b=2&", &[], "a?b=2&"),
+        ] {
+            assert_eq!(with_query(path, said), expected);
+        }
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::{
     GenerationLimits,
-    address::{base_of, no_base, shown},
+    address::{base_of, no_base, shown, with_query},
     blot::Blot,
     source::{BodySource, Watch, asks_to_think},
 };
@@ -55,6 +55,8 @@ struct Inner {
     deadline_header: Option<HeaderName>,
     /// What each request has besides.
     headers: HeaderMap,
+    /// What each request's query has besides.
+    query: Vec<(String, String)>,
     /// What is blotted out of what the peer says.
     blot: Blot,
     /// What answers leave for those after them; made for the first.
@@ -97,6 +99,7 @@ impl HttpModel {
             decode_limits: DecodeLimits::default(),
             deadline_header: None,
             headers: HeaderMap::new(),
+            query: Vec::new(),
             memory: OnceLock::new(),
         })))
     }
@@ -138,6 +141,25 @@ impl HttpModel {
         }))
     }
 
+    /// With that member in each request's query, in place of the format's own of that name: which version of an API is
+    /// asked (`api-version` at Azure). No secret: addresses are shown and logged on the way.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`] for a name or a value with other characters than letters, digits and `-._~`, which
+    /// need no escape (RFC 3986 §2.3).
+    pub fn with_query(self, name: &str, value: &str) -> Result<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if name.is_empty() || !name.bytes().chain(value.bytes()).all(is_plain) {
+            let what =
+                format!("the query {name:?}: its name or value has characters that have no place there");
+            return Err(Error::new(ErrorKind::InvalidRequest, what));
+        }
+        Ok(self.change(|inner| {
+            inner.query.retain(|(known, _)| known != name);
+            inner.query.push((name.to_owned(), value.to_owned()));
+        }))
+    }
+
     /// Learns what the endpoint's events look like in that memory. Default: one of its own, which its clones share: for who makes a new
     /// one for each request to the same endpoint.
     #[must_use]
@@ -156,6 +178,7 @@ impl HttpModel {
             decode_limits: shared.decode_limits,
             deadline_header: shared.deadline_header.clone(),
             headers: shared.headers.clone(),
+            query: shared.query.clone(),
             blot: shared.blot.clone(),
             memory: shared.memory.clone(),
         });
@@ -177,7 +200,7 @@ impl HttpModel {
         let inner = &*self.0;
         let limit = inner.patience(context);
         let context = context.clone().with_timeout(limit);
-        let mut request = Request::get(format!("{}{}", inner.base_url, inner.format.models_path()))?;
+        let mut request = Request::get(inner.address(inner.format.models_path()))?;
         inner.authenticate(&mut request)?;
         inner.add_context(&mut request.headers, &context)?;
         inner.add_headers(&mut request.headers, &[])?;
@@ -260,7 +283,7 @@ impl HttpModel {
         let encoded = inner.format.encode(request, model).map_err(unsent)?;
 
         let path = encoded.path;
-        let mut outgoing = Request::post(format!("{}{path}", inner.base_url), Bytes::from(encoded.body))?;
+        let mut outgoing = Request::post(inner.address(&path), Bytes::from(encoded.body))?;
         outgoing.headers = encoded.headers;
         inner.authenticate(&mut outgoing)?;
         inner.add_context(&mut outgoing.headers, context)?;
@@ -307,6 +330,11 @@ impl HttpModel {
 impl Inner {
     /// How long a listing or a count may take. Whoever asks for one waits for it before anything else can begin; how long is theirs
     /// to say.
+    /// Where that path is asked.
+    fn address(&self, path: &str) -> String {
+        format!("{}{}", self.base_url, with_query(path, &self.query))
+    }
+
     fn patience(&self, context: &Context) -> Duration {
         context.remaining().unwrap_or(self.limits.listing)
     }
@@ -325,7 +353,7 @@ impl Inner {
         let call = call.into();
         let context = context.clone().with_timeout(limit);
         let (method, path) = (call.method, call.path);
-        let mut request = Request::post(format!("{}{path}", self.base_url), call.body)?;
+        let mut request = Request::post(self.address(&path), call.body)?;
         request.replayable = method.is_idempotent();
         request.method = method.clone();
         request.headers = call.headers;

@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request cannot be sent or was refused as malformed (HTTP 400, 413, 422 and the like).
+    /// The request cannot be sent or was refused as malformed (HTTP 400, 422 and the like).
     InvalidRequest,
     /// No provider, model or address goes by that name here; the message says what exists.
     NotConfigured,
@@ -29,7 +29,8 @@ pub enum ErrorKind {
     RateLimited,
     /// The account's quota or credit is used up; waiting does not help.
     QuotaExceeded,
-    /// The prompt does not fit into the model's context window.
+    /// The prompt is too long: for the model's context window, or for what the server takes at all (HTTP 413). Another
+    /// endpoint may take it; the same one never will.
     ContextLength,
     /// The provider refused the content.
     ContentFiltered,

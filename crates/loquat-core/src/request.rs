@@ -36,7 +36,8 @@ pub struct Tool {
     pub description: String,
     /// JSON Schema of the arguments (an object).
     pub parameters: JsonText,
-    /// Whether the provider shall hold the model to the schema exactly, where it can.
+    /// Whether the provider shall hold the model to the schema exactly, where it can: a schema that its strict mode
+    /// refuses goes out as it is, and loosely.
     pub strict: Option<bool>,
 }
 
@@ -130,7 +131,8 @@ pub struct ChatRequest {
     pub messages: Vec<Message>,
     /// Tools the model may ask for.
     pub tools: Vec<Tool>,
-    /// Whether it may, must or must not.
+    /// Whether it may, must or must not. Of Claude's models that always think, the newer ones cannot be made to: that is
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
     pub tool_choice: ToolChoice,
     /// Whether it may ask for several at once.
     pub parallel_tool_calls: Option<bool>,
@@ -138,7 +140,9 @@ pub struct ChatRequest {
     pub response_format: ResponseFormat,
     /// Most tokens to generate.
     pub max_output_tokens: Option<u32>,
-    /// Randomness, 0 (greedy) to 2.
+    /// Randomness, 0 (greedy) to 2. Many models that think, and all of Claude's since Opus 4.7, choose in their own way:
+    /// to those that are known any but 1 is [`Unsupported`](crate::ErrorKind::Unsupported) before anything is sent, as
+    /// are `top_p` and `top_logprobs`.
     pub temperature: Option<f32>,
     /// Nucleus sampling: smallest set of tokens with that probability, 0 to 1.
     pub top_p: Option<f32>,

@@ -19,15 +19,21 @@
 //!
 //! Thoughts are refused beside a forced call, beside most `temperature`s and `top_p`s, and, where they have a budget, in a loop of
 //! calls that began without any. An effort is a wish and turns none on there; a budget that the caller named stays theirs, but for
-//! such a loop, which another provider may have begun.
+//! such a loop, which another provider may have begun. What then contradicts itself is an error here.
 //!
-//! Follows <https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking>, `…/effort` and the models' migration
-//! guides, as of November 2026.
+//! So is what a model never takes: a `temperature` but 1 and a `top_p` below 0.99 all since Opus 4.7, a forced call Opus 5.5,
+//! Sonnet 5.5, Fable 5.1, Mythos 5.1 and every later one.
+//!
+//! Follows <https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking>, `…/thinking#limits-and-feature-compatibility`,
+//! `…/effort`, <https://platform.claude.com/docs/en/api/messages> and the models' migration guides, as of November 2026.
 
-use loquat_core::{ChatRequest, Message, Part, Role, ToolChoice};
+use loquat_core::{ChatRequest, Message, Part, Result, Role, ToolChoice};
 use serde::Serialize;
 
-use crate::seal::Family;
+use crate::{
+    encode::{Sampling, unsupported},
+    seal::Family,
+};
 
 /// What goes out.
 #[derive(Default)]
@@ -79,7 +85,7 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
         (None, Some(_)) => 16_384,
         (None, None) => return Thinking::default(),
     };
-    let is_forced = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_));
+    let is_forced = is_forced(request);
     let is_refused = budget.is_none() && (is_forced || is_sampled(request));
     match kind {
         Kind::Thoughtless => Thinking::default(),
@@ -100,7 +106,7 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
             }
             Thinking { mode: Some(Mode::Enabled { budget_tokens: tokens }), effort, tokens }
         }
-        Kind::Adaptive { knows_xhigh, off } => {
+        Kind::Adaptive { knows_xhigh, off, .. } => {
             let effort = match effort {
                 Some("xhigh") if !knows_xhigh => "high",
                 Some(word) => word,
@@ -123,6 +129,52 @@ pub(crate) fn thinking<'a>(request: &'a ChatRequest, model: &str) -> Thinking<'a
             tokens: budget.unwrap_or(0),
         },
     }
+}
+
+/// How words are chosen, beside those thoughts.
+///
+/// # Errors
+/// `Unsupported` for what that model refuses, a forced call included.
+pub(crate) fn sampling(
+    request: &ChatRequest,
+    thinking: &Thinking<'_>,
+    model: &str,
+    format: &str,
+) -> Result<Sampling> {
+    let refused = |place, what| Err(unsupported(place, what, format));
+    let kind = Kind::of(model);
+    if is_forced(request) {
+        match (kind, &thinking.mode) {
+            (Kind::Adaptive { is_forcible: false, .. }, _) => {
+                return refused("tool_choice", "a demand for a call to this model");
+            }
+            // Others' models may do with it what they like.
+            (Kind::Budget { .. }, Some(Mode::Enabled { .. })) => {
+                return refused(
+                    "tool_choice",
+                    "a demand for a call beside a budget of thoughts to this model",
+                );
+            }
+            _ => {}
+        }
+    }
+    match (kind, &thinking.mode) {
+        (Kind::Adaptive { knows_xhigh: true, .. }, _) => Sampling::none(request, 0.99, format),
+        (Kind::Budget { .. } | Kind::Adaptive { .. }, Some(Mode::Enabled { .. } | Mode::Adaptive { .. })) => {
+            if request.temperature.is_some_and(|temperature| temperature != 1.0) {
+                return refused("temperature", "any but 1 beside thoughts to this model");
+            }
+            if request.top_p.is_some_and(|top_p| top_p < 0.95) {
+                return refused("top_p", "less than 0.95 beside thoughts to this model");
+            }
+            Ok(Sampling::of(request))
+        }
+        _ => Ok(Sampling::of(request)),
+    }
+}
+
+fn is_forced(request: &ChatRequest) -> bool {
+    matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_))
 }
 
 /// The effort, without the words above `high`.
@@ -171,8 +223,15 @@ fn is_sent(part: &Part) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Thoughtless,
-    Budget { takes_effort: bool },
-    Adaptive { knows_xhigh: bool, off: Off },
+    Budget {
+        takes_effort: bool,
+    },
+    /// Those that know `xhigh` take no other `temperature` than their own.
+    Adaptive {
+        knows_xhigh: bool,
+        off: Off,
+        is_forcible: bool,
+    },
     Other,
     Unknown,
 }
@@ -194,25 +253,27 @@ pub(crate) fn is_other(model: &str) -> bool {
 
 impl Kind {
     fn of(model: &str) -> Self {
-        let newest = Self::Adaptive { knows_xhigh: true, off: Off::Never };
+        let adaptive = |off, is_forcible| Self::Adaptive { knows_xhigh: true, off, is_forcible };
         let model = model.to_ascii_lowercase();
         let Some((_, name)) = model.split_once("claude") else {
             let is_other = |word: &str| OTHERS.iter().any(|other| word.starts_with(other));
             return if words(&model).any(is_other) { Self::Other } else { Self::Unknown };
         };
-        let Some(version) = version(name) else { return newest };
+        // A name without a number may be that of Mythos's first, which could be forced.
+        let Some(version) = version(name) else { return adaptive(Off::Never, true) };
         let family = ["opus", "sonnet", "haiku"].into_iter().find(|family| name.contains(family));
         match (family, version) {
             _ if version < (3, 7) => Self::Thoughtless,
             _ if version < (4, 6) => {
                 Self::Budget { takes_effort: family == Some("opus") && version == (4, 5) }
             }
-            (_, (4, minor)) => Self::Adaptive { knows_xhigh: minor > 6, off: Off::Silence },
-            (Some("opus" | "sonnet"), (5, 0)) | (Some("haiku"), (5, _)) => {
-                Self::Adaptive { knows_xhigh: true, off: Off::Disabled }
+            (_, (4, minor)) => {
+                Self::Adaptive { knows_xhigh: minor > 6, off: Off::Silence, is_forcible: true }
             }
-            (Some("sonnet"), (5, 5)) => Self::Adaptive { knows_xhigh: true, off: Off::BetweenTools },
-            _ => newest,
+            (Some("opus" | "sonnet"), (5, 0)) | (Some("haiku"), (5, _)) => adaptive(Off::Disabled, true),
+            (Some("sonnet"), (5, 5)) => adaptive(Off::BetweenTools, false),
+            (None, (5, 0)) => adaptive(Off::Never, true),
+            _ => adaptive(Off::Never, false),
         }
     }
 }
@@ -242,8 +303,10 @@ mod tests {
 
     #[test]
     fn names_of_all_doors() {
-        let adaptive = |knows_xhigh, off| Kind::Adaptive { knows_xhigh, off };
-        let newest = adaptive(true, Off::Never);
+        let adaptive = |knows_xhigh, off| Kind::Adaptive { knows_xhigh, off, is_forcible: true };
+        let unforcible = |off| Kind::Adaptive { knows_xhigh: true, off, is_forcible: false };
+        let newest = unforcible(Off::Never);
+        let nameless = adaptive(true, Off::Never);
         let budget = Kind::Budget { takes_effort: false };
         for (name, expected) in [
             ("anthropic.claude-3-5-sonnet-20241022-v2:0", Kind::Thoughtless),
@@ -260,12 +323,13 @@ mod tests {
             ("claude-opus-5", adaptive(true, Off::Disabled)),
             ("claude-sonnet-5-20260630", adaptive(true, Off::Disabled)),
             ("claude-haiku-5-5", adaptive(true, Off::Disabled)),
-            ("claude-sonnet-5-5", adaptive(true, Off::BetweenTools)),
+            ("claude-sonnet-5-5", unforcible(Off::BetweenTools)),
             ("claude-opus-5-5", newest),
             ("claude-sonnet-6", newest),
-            ("claude-fable-5", newest),
-            ("anthropic.claude-mythos-preview", newest),
-            ("claude-opus-latest", newest),
+            ("claude-fable-5", nameless),
+            ("claude-fable-5-1", newest),
+            ("anthropic.claude-mythos-preview", nameless),
+            ("claude-opus-latest", nameless),
             ("arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1b2", Kind::Unknown),
             ("m", Kind::Unknown),
             ("us.amazon.nova-pro-v1:0", Kind::Other),

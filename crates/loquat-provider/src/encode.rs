@@ -8,7 +8,7 @@ use loquat_core::{
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::{Encoded, merge::merged};
+use crate::{Encoded, StrictMode, merge::merged};
 
 /// A JSON object in the making. Members keep the order they are set in, so that the same request gives the same bytes
 /// and a provider's prompt cache is hit.
@@ -167,6 +167,31 @@ pub(crate) fn check(request: &ChatRequest, model: &str) -> Result<()> {
     Ok(())
 }
 
+/// How words are chosen, as far as that is said.
+#[derive(Debug, Default)]
+pub(crate) struct Sampling {
+    pub(crate) temperature: Option<f32>,
+    pub(crate) top_p: Option<f32>,
+}
+
+impl Sampling {
+    /// As the request has it.
+    pub(crate) fn of(request: &ChatRequest) -> Self {
+        Self { temperature: request.temperature, top_p: request.top_p }
+    }
+
+    /// Nothing, to a model that chooses in its own way; refuses what would be another one.
+    pub(crate) fn none(request: &ChatRequest, least_top_p: f32, format: &str) -> Result<Self> {
+        if request.temperature.is_some_and(|temperature| temperature != 1.0) {
+            return Err(unsupported("temperature", "any but 1 to this model", format));
+        }
+        if request.top_p.is_some_and(|top_p| top_p < least_top_p) {
+            return Err(unsupported("top_p", "a part of the tokens to this model", format));
+        }
+        Ok(Self::default())
+    }
+}
+
 /// Refuses several alternatives, where a format gives one.
 pub(crate) fn one_choice(request: &ChatRequest, format: &str) -> Result<()> {
     match request.choices {
@@ -244,13 +269,14 @@ struct Function<'a> {
     strict: Option<bool>,
 }
 
-/// The tools as functions.
-pub(crate) fn function_tools(tools: &[Tool]) -> Result<Vec<FunctionTool<'_>>> {
+/// The tools as functions. One that shall be strict, and has a schema that strict mode refuses, goes without that word.
+pub(crate) fn function_tools(tools: &[Tool], mode: StrictMode) -> Result<Vec<FunctionTool<'_>>> {
     let mut written = Vec::with_capacity(tools.len());
     for (position, tool) in tools.iter().enumerate() {
         let Tool { name, description, strict, .. } = tool;
-        let function =
-            Function { name, description, parameters: parameters(tool, position)?, strict: *strict };
+        let parameters = parameters(tool, position)?;
+        let strict = strict.filter(|strict| !strict || mode.takes(parameters));
+        let function = Function { name, description, parameters, strict };
         written.push(FunctionTool { kind: "function", function });
     }
     Ok(written)

@@ -204,6 +204,9 @@ impl<'a> Said<'a> {
         let kind = self.kind.as_deref().unwrap_or_default();
         self.is_filtered
             .then_some(ErrorKind::ContentFiltered)
+            // Whatever else is said: Groq's code for a request that is larger than what a minute may hold is that of one
+            // too many, and no wait makes it fit.
+            .or_else(|| (status == Some(413)).then_some(ErrorKind::ContextLength))
             .or_else(|| by_message(self.message.as_deref().unwrap_or_default(), status))
             .or_else(|| by_word(code))
             .or_else(|| by_word(kind))
@@ -309,6 +312,7 @@ fn by_word(word: &str) -> Option<ErrorKind> {
         ("exceed_context_size", K::ContextLength),
         ("too_many_prompt_tokens", K::ContextLength),
         ("tokens_limit_reached", K::ContextLength),
+        ("request_too_large", K::ContextLength), // Anthropic, in a stream or behind a proxy's own status
         ("string_above_max_length", K::ContextLength),
         ("content_filter", K::ContentFiltered),
         ("content_policy", K::ContentFiltered),
@@ -491,6 +495,25 @@ mod tests {
                 K::ContentFiltered,
             ),
             (400, "", r#"{"message":"Input is too long for requested model."}"#, K::ContextLength),
+            (413, "", "", K::ContextLength),
+            (
+                413,
+                "",
+                r#"{"error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#,
+                K::ContextLength,
+            ),
+            (
+                413,
+                "",
+                r#"{"error":{"message":"Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 7000","type":"tokens","code":"rate_limit_exceeded"}}"#,
+                K::ContextLength,
+            ),
+            (
+                502,
+                "",
+                r#"{"type":"error","error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#,
+                K::ContextLength,
+            ),
             (429, "", r#"{"message":"Too many tokens: slow down"}"#, K::RateLimited),
         ] {
             assert_eq!(kind(status, header, body), expected, "{body}");
@@ -502,6 +525,16 @@ mod tests {
         );
         assert_eq!(of_frame("validationException", "no such member"), K::InvalidRequest);
         assert_eq!(of_frame("throttlingException", "Too many tokens: slow down"), K::RateLimited);
+    }
+
+    /// Neither tried again, though it says when, nor the server's fault.
+    #[test]
+    fn a_request_that_is_too_large_is_the_callers() {
+        let headers =
+            http::HeaderMap::from_iter([(http::header::RETRY_AFTER, "1".parse().expect("a header"))]);
+        let error = of_response(&Head { status: 413, headers: &headers }, b"Payload Too Large");
+        let seen = (error.kind(), error.fault(), error.is_retryable());
+        assert_eq!(seen, (ErrorKind::ContextLength, loquat_core::Fault::Caller, false));
     }
 
     #[test]

@@ -35,6 +35,11 @@ pub trait Format: Send + Sync + fmt::Debug {
         path.to_owned()
     }
 
+    /// The member of a request for embeddings that says how long they shall be.
+    fn dimensions_field(&self) -> &'static str {
+        "dimensions"
+    }
+
     /// Adds the headers that carry the credential, marked sensitive.
     ///
     /// # Errors

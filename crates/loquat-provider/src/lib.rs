@@ -52,6 +52,8 @@ mod eventstream;
 mod failure;
 mod fields;
 mod framing;
+mod gpt;
+mod habits;
 mod limits;
 mod list;
 mod losses;
@@ -72,6 +74,7 @@ pub use anthropic::{
 pub use bedrock::{BEDROCK_CONVERSE, BedrockConverse};
 /// The bytes that a [`Decoder`] is handed.
 pub use bytes::Bytes;
+pub use closed::StrictMode;
 pub use cohere::{COHERE_CHAT, CohereChat};
 pub use completions::{OLLAMA_GENERATE, OPENAI_COMPLETIONS, OllamaGenerate, OpenAiCompletions};
 pub use dashscope::{DASHSCOPE, DASHSCOPE_CUMULATIVE, DashScope};

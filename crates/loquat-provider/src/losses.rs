@@ -10,7 +10,7 @@ use std::fmt;
 
 use loquat_core::{
     CacheHint, ChatRequest, Error, Media, MediaSource, Message, Opaque, Part, Reasoning, ResponseFormat,
-    Role, ToolCall, ToolResult,
+    Role, ToolCall, ToolChoice, ToolResult,
 };
 
 use crate::{Format, encode::base64};
@@ -36,15 +36,18 @@ impl fmt::Display for Loss {
     }
 }
 
-/// What that format cannot carry of the request, in its order: parts first, then options. Costs a small encoding per part
-/// and per option that is set.
+/// What that format cannot carry of the request, in its order: parts first, then options, each by itself. Costs a small
+/// encoding per part and per option that is set. The request's model is the one that is asked: some refuse an option
+/// that others of theirs take.
 pub fn losses(format: &dyn Format, request: &ChatRequest) -> Vec<Loss> {
+    // Each format wants a name; this one says nothing.
+    let model = if request.model.is_empty() { "m" } else { &request.model };
     let mut losses = Vec::new();
     for (message, said) in request.messages.iter().enumerate() {
         for (part, content) in said.parts.iter().enumerate() {
             let place = Some((message, part));
             for Probe { what, part, mark } in probes(content) {
-                match encoded(format, &conversation(said.role, part)) {
+                match encoded(format, &conversation(model, said.role, part)) {
                     Err(refusal) => {
                         losses.push(Loss { place, what, refusal: Some(refusal) });
                         break;
@@ -55,7 +58,7 @@ pub fn losses(format: &dyn Format, request: &ChatRequest) -> Vec<Loss> {
             }
         }
     }
-    let plain = ChatRequest::new("m").with_user("hi");
+    let plain = ChatRequest::new(model).with_user("hi");
     let without = encoded(format, &plain);
     for (what, set) in OPTIONS {
         let mut with = plain.clone();
@@ -110,6 +113,14 @@ const OPTIONS: &[(&str, Copy)] = &[
     ("tools", |from, to| {
         to.tools.clone_from(&from.tools);
         !from.tools.is_empty()
+    }),
+    ("tool_choice", |from, to| {
+        // A choice is of some tools; where it is taken back they stay.
+        if !from.tools.is_empty() {
+            to.tools.clone_from(&from.tools);
+        }
+        to.tool_choice.clone_from(&from.tool_choice);
+        from.tool_choice != ToolChoice::Auto && !from.tools.is_empty()
     }),
     ("response_format", |from, to| {
         to.response_format.clone_from(&from.response_format);
@@ -245,7 +256,7 @@ fn marked(media: &Media) -> (Media, String) {
 }
 
 /// The shortest sound conversation with that part in it.
-fn conversation(role: Role, part: Part) -> ChatRequest {
+fn conversation(model: &str, role: Role, part: Part) -> ChatRequest {
     let messages = match (role, part) {
         (role, Part::ToolResult(result)) => {
             let call = ToolCall::new(result.call_id.clone(), result.name.clone(), "{}");
@@ -263,13 +274,13 @@ fn conversation(role: Role, part: Part) -> ChatRequest {
         (Role::System, part) => vec![Message::new(Role::System, vec![part]), Message::user("hi")],
         (role, part) => vec![Message::new(role, vec![part])],
     };
-    let mut request = ChatRequest::new("m");
+    let mut request = ChatRequest::new(model);
     request.messages = messages;
     request
 }
 
 fn encoded(format: &dyn Format, request: &ChatRequest) -> Result<Vec<u8>, Error> {
-    format.encode(request, "m").map(|encoded| encoded.body)
+    format.encode(request, &request.model).map(|encoded| encoded.body)
 }
 
 fn contains(body: &[u8], mark: &str) -> bool {

@@ -32,6 +32,8 @@ pub struct AwsCredentials {
     pub session_token: Option<Secret>,
     /// The region to sign for; `None` takes it from the address, `bedrock-runtime.REGION.amazonaws.com`.
     pub region: Option<String>,
+    /// The region to sign for where neither is known: at a proxy, or an address of one's own.
+    pub default_region: Option<String>,
 }
 
 /// What a [`Secret`] begins with that is one of these; no header may carry a line break, so that it is nobody's key.
@@ -47,6 +49,7 @@ impl AwsCredentials {
             secret_access_key: secret_access_key.into(),
             session_token: None,
             region: None,
+            default_region: None,
         }
     }
 
@@ -64,14 +67,22 @@ impl AwsCredentials {
         self
     }
 
+    /// For that region where the address does not say.
+    #[must_use]
+    pub fn with_default_region(mut self, region: impl Into<String>) -> Self {
+        self.default_region = Some(region.into());
+        self
+    }
+
     /// The credentials in a secret that was made of some.
     pub(crate) fn read(secret: &Secret) -> Option<Self> {
         let mut parts = secret.expose().strip_prefix(MARK)?.split('\n');
         let mut next = || parts.next().filter(|part| !part.is_empty());
-        let (id, secret, token, region) = (next()?, next()?, next(), next());
+        let (id, secret, token, region, default_region) = (next()?, next()?, next(), next(), next());
         let mut credentials = Self::new(id, secret);
         credentials.session_token = token.map(Secret::new);
         credentials.region = region.map(str::to_owned);
+        credentials.default_region = default_region.map(str::to_owned);
         Some(credentials)
     }
 }
@@ -79,10 +90,10 @@ impl AwsCredentials {
 impl From<AwsCredentials> for Secret {
     fn from(credentials: AwsCredentials) -> Self {
         let token = credentials.session_token.as_ref().map_or("", Secret::expose);
-        let region = credentials.region.as_deref().unwrap_or_default();
-        let parts = [&credentials.access_key_id, credentials.secret_access_key.expose(), token, region]
-            .map(str::trim);
-        Secret::new(format!("{MARK}{}", parts.join("\n")))
+        let or_none = |region: &'_ Option<String>| region.as_deref().unwrap_or_default().trim().to_owned();
+        let key = [&credentials.access_key_id, credentials.secret_access_key.expose(), token].map(str::trim);
+        let regions = [or_none(&credentials.region), or_none(&credentials.default_region)];
+        Secret::new(format!("{MARK}{}\n{}", key.join("\n"), regions.join("\n")))
     }
 }
 
@@ -91,6 +102,7 @@ impl std::fmt::Debug for AwsCredentials {
         f.debug_struct("AwsCredentials")
             .field("access_key_id", &self.access_key_id)
             .field("region", &self.region)
+            .field("default_region", &self.default_region)
             .finish_non_exhaustive()
     }
 }
@@ -103,7 +115,8 @@ pub(crate) fn sign(
     headers: &mut HeaderMap,
 ) -> Result<bool> {
     let Some(credentials) = AwsCredentials::read(secret) else { return Ok(false) };
-    let region = credentials.region.as_deref().or_else(|| region_of(outgoing.host)).ok_or_else(|| {
+    let told = credentials.region.as_deref().or_else(|| region_of(outgoing.host));
+    let region = told.or(credentials.default_region.as_deref()).ok_or_else(|| {
         let why = "the address does not tell the region to sign for: give AwsCredentials one";
         Error::new(ErrorKind::NotConfigured, why)
     })?;
@@ -126,12 +139,17 @@ pub(crate) fn sign(
     Ok(true)
 }
 
-/// `bedrock-runtime.eu-central-1.amazonaws.com`, with `-fips` or without.
+/// `bedrock-runtime.eu-central-1.amazonaws.com`, with `-fips` or without; `….vpce.amazonaws.com`, a private address's; `….api.aws`.
 fn region_of(host: &str) -> Option<&str> {
-    let mut labels = host.split('.');
-    let first = labels.next()?;
+    let mut labels = host.split('.').skip_while(|label| !label.starts_with("bedrock"));
+    labels.next()?;
     let region = labels.next()?;
-    (first.starts_with("bedrock") && labels.next() == Some("amazonaws")).then_some(region)
+    let is_amazons = match labels.next()? {
+        "vpce" => labels.next() == Some("amazonaws"),
+        "api" => labels.next() == Some("aws"),
+        label => label == "amazonaws",
+    };
+    is_amazons.then_some(region)
 }
 
 struct Signer<'a> {
@@ -280,7 +298,9 @@ mod tests {
     fn credentials_are_a_secret_and_back() {
         let plain = AwsCredentials::new("id", "secret");
         let all = plain.clone().with_session_token("token").with_region("eu-west-1");
-        for credentials in [plain.clone(), all, plain.with_region("eu-west-1")] {
+        let default = plain.clone().with_default_region("eu-west-2");
+        let both = all.clone().with_default_region("eu-west-2");
+        for credentials in [plain.clone(), all, default, both, plain.with_region("eu-west-1")] {
             assert_eq!(AwsCredentials::read(&credentials.clone().into()), Some(credentials));
         }
         assert_eq!(AwsCredentials::read(&Secret::new("a-bearers-key")), None);
@@ -301,7 +321,35 @@ mod tests {
     fn the_address_tells_the_region() {
         assert_eq!(region_of("bedrock-runtime.eu-central-1.amazonaws.com"), Some("eu-central-1"));
         assert_eq!(region_of("bedrock-runtime-fips.us-east-1.amazonaws.com"), Some("us-east-1"));
+        let private = "vpce-0a1b-2c3d.bedrock-runtime.eu-west-3.vpce.amazonaws.com";
+        assert_eq!(region_of(private), Some("eu-west-3"));
+        assert_eq!(region_of("bedrock-runtime.us-west-2.api.aws"), Some("us-west-2"));
         assert_eq!(region_of("127.0.0.1:8080"), None);
+        assert_eq!(region_of("bedrock.internal"), None);
+        assert_eq!(region_of("bedrock-runtime.eu-west-3.example.com"), None);
         assert_eq!(region_of("proxy.eu-central-1.example.com"), None);
+    }
+
+    #[test]
+    fn what_is_said_first_is_signed_for() {
+        let signed = |credentials: AwsCredentials, host: &str| {
+            let mut headers = HeaderMap::new();
+            let outgoing = Outgoing::new(&Method::POST, host, "/model/m/converse", b"{}");
+            sign(&outgoing, &credentials.into(), SystemTime::UNIX_EPOCH, &mut headers)
+                .map(|_| headers[header::AUTHORIZATION].to_str().expect("a text").to_owned())
+        };
+        let pair = || AwsCredentials::new("id", "secret");
+        let default = || pair().with_default_region("eu-west-2");
+        let (amazons, own) = ("bedrock-runtime.eu-west-1.amazonaws.com", "bedrock.internal");
+        for (credentials, host, region) in [
+            (default(), own, "eu-west-2"),
+            (default(), amazons, "eu-west-1"),
+            (default().with_region("eu-west-3"), amazons, "eu-west-3"),
+            (default().with_region("eu-west-3"), own, "eu-west-3"),
+        ] {
+            let authorization = signed(credentials, host).expect("told");
+            assert!(authorization.contains(&format!("/{region}/bedrock/")), "{authorization}");
+        }
+        assert_eq!(signed(pair(), own).map_err(|error| error.kind()), Err(ErrorKind::NotConfigured));
     }
 }

@@ -160,7 +160,7 @@ fn an_effort_turns_no_thoughts_on_where_they_are_refused() {
         ("claude-opus-5", forced("max", tool), &disabled, json!("high")),
         ("claude-opus-5", asked("max"), &adaptive, json!("max")),
         ("claude-haiku-4-5", forced("high", required.clone()), &none, none.clone()),
-        ("claude-haiku-4-5", named(forced("high", required)), &enabled, none.clone()),
+        ("claude-haiku-4-5", named(forced("high", ToolChoice::Auto)), &enabled, none.clone()),
         ("claude-sonnet-4-6", asked("low").with_temperature(0.5), &none, json!("low")),
         ("claude-sonnet-4-6", asked("low").with_temperature(1.0), &adaptive, json!("low")),
         ("claude-haiku-4-5", asked("low").with_temperature(0.5), &none, none.clone()),
@@ -178,6 +178,71 @@ fn an_effort_turns_no_thoughts_on_where_they_are_refused() {
         let fields = &body["additionalModelRequestFields"];
         let seen = (&fields["thinking"], &fields["output_config"]["effort"]);
         assert_eq!(seen, (thinking, &effort), "{number}: {model}");
+    }
+}
+
+/// "`temperature` is deprecated for this model", "`temperature` may only be set to 1 when thinking is enabled", "tool_choice: type
+/// "tool" and "any" are not supported for this model": said before anything is sent. What means the same unsaid is left out.
+#[test]
+fn what_a_model_refuses_is_an_error_that_names_it() {
+    let temperature = |value| request().with_temperature(value);
+    let top_p = |value| {
+        let mut request = request();
+        request.top_p = Some(value);
+        request
+    };
+    let forced = || {
+        let mut request = request().with_tool(Tool::new("f", "", "{}"));
+        request.tool_choice = ToolChoice::Required;
+        request
+    };
+    let thoughtful = |mut request: ChatRequest| {
+        request.reasoning_budget_tokens = Some(2000);
+        request
+    };
+    for (model, request, refused) in [
+        ("claude-opus-4-7", temperature(0.0), Some("temperature")),
+        ("claude-opus-4-8", temperature(1.0), None),
+        ("claude-sonnet-5", temperature(0.5), Some("temperature")),
+        ("claude-haiku-5-5", top_p(0.95), Some("top_p")),
+        ("claude-fable-5", top_p(0.99), None),
+        ("claude-opus-latest", temperature(0.5), Some("temperature")),
+        ("claude-opus-4-6", temperature(0.5), None),
+        ("claude-3-5-haiku", temperature(0.5), None),
+        // Names that say nothing, and other vendors'.
+        ("m", temperature(0.5), None),
+        ("deepseek-v3", top_p(0.5), None),
+        ("claude-haiku-4-5", thoughtful(temperature(0.5)), Some("temperature")),
+        ("claude-haiku-4-5", thoughtful(temperature(1.0)), None),
+        ("claude-sonnet-4-6", thoughtful(top_p(0.9)), Some("top_p")),
+        ("claude-sonnet-4-6", thoughtful(top_p(0.95)), None),
+        ("claude-haiku-4-5", thoughtful(forced()), Some("tool_choice")),
+        ("claude-haiku-4-5", forced(), None),
+        ("claude-opus-4-6", thoughtful(forced()), None),
+        ("claude-opus-5", forced(), None),
+        ("claude-opus-5-5", forced(), Some("tool_choice")),
+        ("claude-sonnet-5-5", forced(), Some("tool_choice")),
+        ("claude-fable-5-1", forced(), Some("tool_choice")),
+        ("claude-haiku-5-5", forced(), None),
+        ("claude-fable-5", forced(), None),
+        ("m", thoughtful(forced()), None),
+    ] {
+        for format in [&ANTHROPIC_MESSAGES as &dyn Format, &BEDROCK_CONVERSE] {
+            let encoded = format.encode(&request, model);
+            match (refused, encoded) {
+                (Some(place), Err(error)) => {
+                    assert_eq!(error.kind(), ErrorKind::Unsupported, "{model}: {error}");
+                    assert!(error.message().starts_with(&format!("{place}: ")), "{model}: {error}");
+                }
+                (None, Ok(_)) => {}
+                (_, encoded) => panic!("{model} at {format:?}: {encoded:?}"),
+            }
+        }
+    }
+    for (model, request) in [("claude-opus-4-8", temperature(1.0)), ("claude-opus-5", top_p(0.99))] {
+        let body = sent(&ANTHROPIC_MESSAGES, &request, model);
+        assert_eq!((&body["temperature"], &body["top_p"]), (&Value::Null, &Value::Null), "{model}");
+        assert_eq!(sent(&BEDROCK_CONVERSE, &request, model)["inferenceConfig"], Value::Null, "{model}");
     }
 }
 

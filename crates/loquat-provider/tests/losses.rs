@@ -1,7 +1,8 @@
 //! What each format says it cannot carry, and that what is left can be carried.
 
 use loquat_core::{
-    CacheHint, ChatRequest, Media, Message, Opaque, Part, Reasoning, Role, ToolCall, ToolResult,
+    CacheHint, ChatRequest, Media, Message, Opaque, Part, Reasoning, Role, Tool, ToolCall, ToolChoice,
+    ToolResult,
 };
 use loquat_provider::{
     ANTHROPIC_MESSAGES, Format, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_RESPONSES, by_name, fitted, format_names,
@@ -84,6 +85,29 @@ fn what_is_left_can_be_carried_by_every_format() {
         );
     }
     assert!(names >= 4);
+}
+
+/// The same format carries to one model what another of its own refuses.
+#[test]
+fn what_a_model_refuses_is_lost_to_that_model() {
+    let mut request = ChatRequest::new("").with_user("hi").with_temperature(0.0);
+    request.tools = vec![Tool::new("f", "", "{}")];
+    request.tool_choice = ToolChoice::Required;
+    request.top_logprobs = Some(1);
+    for (format, model, expected) in [
+        (&ANTHROPIC_MESSAGES as &dyn Format, "claude-sonnet-4-6", &["top_logprobs"][..]),
+        (&ANTHROPIC_MESSAGES, "claude-opus-4-8", &["temperature", "top_logprobs"]),
+        (&ANTHROPIC_MESSAGES, "claude-opus-5-5", &["tool_choice", "temperature", "top_logprobs"]),
+        (&OPENAI_CHAT, "gpt-4o", &[]),
+        (&OPENAI_CHAT, "o3", &["temperature", "top_logprobs"]),
+        (&OPENAI_RESPONSES, "gpt-6-astra", &["temperature", "top_logprobs"]),
+    ] {
+        model.clone_into(&mut request.model);
+        let (fitted, losses) = fitted(format, &request);
+        assert_eq!(losses.iter().map(|loss| loss.what).collect::<Vec<_>>(), expected, "{model}");
+        assert_eq!(fitted.tools.len(), 1, "{model}");
+        assert!(format.encode(&fitted, model).is_ok(), "{model}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use loquat_client::{GenerationLimits, HttpModel};
 use loquat_core::{Context, Endpoint, Error, ErrorKind, Model, Result, Secret};
-use loquat_provider::{DecoderMemory, Format, Profile};
+use loquat_provider::{AZURE_OPENAI_DEPLOYMENT, DecoderMemory, Format, Profile};
 use loquat_schedule::{EndpointSchedule, Schedule};
 use loquat_transport::{AddressPolicy, HeaderName, HeaderValue, Transport, Url};
 
@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     plain_keys: HashSet<&'static str>,
     /// What requests to a provider's own address have besides, by provider name.
     headers: HashMap<&'static str, Vec<(HeaderName, HeaderValue)>>,
+    /// Which version of Azure OpenAI's API by deployment is asked; `None` for the one that the format knows.
+    azure_version: Option<String>,
     /// One server for everything, in place of the providers' own.
     pub(crate) server: Option<Server>,
     /// Who lists names that come without a provider.
@@ -83,8 +85,9 @@ impl Server {
 impl Client {
     /// A client configured by the environment: each provider's key from its own variable (`OPENAI_API_KEY`,
     /// `ANTHROPIC_API_KEY`, `DASHSCOPE_API_KEY`, …), `OLLAMA_HOST`, `OPENAI_BASE_URL`, `ANTHROPIC_BASE_URL`, `GROQ_BASE_URL`,
-    /// `AZURE_OPENAI_ENDPOINT` as those vendors' own clients read them, `AWS_REGION`, with the feature `aws` the key pair in
-    /// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and `LOQUAT_BASE_URL` with `LOQUAT_KEY_ENV` (the
+    /// `AZURE_OPENAI_ENDPOINT` and `OPENAI_API_VERSION` (of `azure-deployment`) as those vendors' own clients read them,
+    /// `AWS_REGION` or `AWS_DEFAULT_REGION`, with the feature `aws` the key pair in `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY`, and `LOQUAT_BASE_URL` with `LOQUAT_KEY_ENV` (the
     /// *name* of the variable that holds that server's key).
     ///
     /// # Errors
@@ -216,6 +219,14 @@ impl Inner {
     pub(crate) fn model_at(&self, format: &'static dyn Format, endpoint: Endpoint) -> Result<HttpModel> {
         let transport = self.transport_within(endpoint.addresses.as_ref());
         let model = HttpModel::new(transport, format, endpoint)?.with_limits(self.limits);
+        let model = match &self.azure_version {
+            Some(version) if format.name() == AZURE_OPENAI_DEPLOYMENT.name => {
+                model.with_query(crate::azure::VERSION_MEMBER, version).map_err(|error| {
+                    error.map_message(|what| format!("{}: {what}", crate::azure::VERSION_VARIABLE))
+                })?
+            }
+            _ => model,
+        };
         let with = |model: HttpModel, (name, value): &(HeaderName, HeaderValue)| {
             model.with_header(name.clone(), value.clone())
         };

@@ -8,15 +8,15 @@ use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue};
 use loquat_core::{
-    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
+    ChatRequest, Media, MediaSource, Message, Part, ResponseFormat, Result, Role, Tool, ToolChoice,
+    ToolResult,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{AnthropicMessages, AnthropicPlace, decode::OPAQUE, schema::fitted};
 use crate::{
-    Encoded,
-    claude::thinking,
+    Encoded, claude,
     encode::{
         Body, arguments, base64, check, checked, escaped, has_tools, invalid, media_type, no_logprobs,
         one_choice, parameters, path_segment, said, unsupported,
@@ -39,7 +39,8 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
         AnthropicPlace::Bedrock => body.set("anthropic_version", "bedrock-2023-05-31")?,
         AnthropicPlace::Vertex => body.set("anthropic_version", "vertex-2023-10-16")?,
     }
-    let thinking = thinking(request, model);
+    let thinking = claude::thinking(request, model);
+    let sampling = claude::sampling(request, &thinking, model, FORMAT)?;
     let max_tokens = request
         .max_output_tokens
         .unwrap_or_else(|| format.default_max_tokens.saturating_add(thinking.tokens));
@@ -71,8 +72,8 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
     if output_format.is_some() || effort.is_some() {
         body.set("output_config", OutputConfig { effort, format: output_format })?;
     }
-    body.set_some("temperature", request.temperature)?;
-    body.set_some("top_p", request.top_p)?;
+    body.set_some("temperature", sampling.temperature)?;
+    body.set_some("top_p", sampling.top_p)?;
     if !request.stop.is_empty() {
         body.set("stop_sequences", &request.stop)?;
     }
@@ -118,7 +119,7 @@ struct WireTool<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
-    input_schema: &'a RawValue,
+    input_schema: Cow<'a, RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
 }
@@ -139,12 +140,15 @@ fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
     }
     let mut tools = Vec::with_capacity(request.tools.len());
     for (position, tool) in request.tools.iter().enumerate() {
-        tools.push(WireTool {
-            name: &tool.name,
-            description: &tool.description,
-            input_schema: parameters(tool, position)?,
-            strict: tool.strict,
-        });
+        let Tool { name, description, strict, .. } = tool;
+        let schema = parameters(tool, position)?;
+        // What the format takes for the form of an answer it takes of a strict tool; of another tool nothing is said of that.
+        let (input_schema, strict) = match strict.map(|strict| strict.then(|| fitted(schema))) {
+            Some(Some(Ok(closed))) => (Cow::Owned(closed), Some(true)),
+            Some(Some(Err(_))) => (Cow::Borrowed(schema), None),
+            _ => (Cow::Borrowed(schema), *strict),
+        };
+        tools.push(WireTool { name, description, input_schema, strict });
     }
     body.set("tools", tools)?;
     let disable = request.parallel_tool_calls.map(|parallel| !parallel);

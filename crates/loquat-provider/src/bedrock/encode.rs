@@ -36,6 +36,8 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     if request.reasoning_effort.is_some() && claude::is_other(model) {
         return Err(unsupported("reasoning_effort", "an effort to this model", FORMAT));
     }
+    let thinking = claude::thinking(request, model);
+    let sampling = claude::sampling(request, &thinking, model, FORMAT)?;
     let mut body = Body::default();
     let (mut system, mut messages) = messages(request)?;
     if request.cache.keep {
@@ -57,8 +59,8 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     }
     let mut config = Body::default();
     config.set_some("maxTokens", request.max_output_tokens)?;
-    config.set_some("temperature", request.temperature)?;
-    config.set_some("topP", request.top_p)?;
+    config.set_some("temperature", sampling.temperature)?;
+    config.set_some("topP", sampling.top_p)?;
     if !request.stop.is_empty() {
         config.set("stopSequences", &request.stop)?;
     }
@@ -66,7 +68,6 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
         body.set("inferenceConfig", config.into_raw()?)?;
     }
     set_tools(&mut body, request)?;
-    let thinking = claude::thinking(request, model);
     let mut fields = Body::default();
     fields.set_some("thinking", thinking.mode)?;
     fields.set_some("output_config", thinking.effort.map(|effort| json!({"effort": effort})))?;

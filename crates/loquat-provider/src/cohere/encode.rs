@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
 use crate::{
-    Encoded,
+    Encoded, StrictMode,
     encode::{
         Body, check, checked, data_url, function_tools, has_tools, invalid, media_type, one_choice,
         thought_tokens, unsupported,
@@ -70,7 +70,7 @@ fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
     if request.parallel_tool_calls == Some(false) {
         return Err(unsupported("parallel_tool_calls", "a ban on parallel calls", FORMAT));
     }
-    body.set("tools", function_tools(&request.tools)?)?;
+    body.set("tools", function_tools(&request.tools, StrictMode::OpenAi)?)?;
     match &request.tool_choice {
         ToolChoice::Auto => Ok(()),
         ToolChoice::None => body.set("tool_choice", "NONE"),

@@ -29,6 +29,10 @@ impl Format for CohereChat {
         encode::encode(request, model)
     }
 
+    fn dimensions_field(&self) -> &'static str {
+        "output_dimension"
+    }
+
     fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {
         shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::DashScope;
 use crate::{
-    Encoded,
+    Encoded, StrictMode,
     encode::{Body, check, function_tools, has_tools, invalid, thought_tokens, unsupported},
     openai::wire_messages,
 };
@@ -49,7 +49,7 @@ pub(super) fn encode(format: &DashScope, request: &ChatRequest, model: &str) -> 
         parameters.set("top_logprobs", others)?;
     }
     if has_tools(request)? {
-        parameters.set("tools", function_tools(&request.tools)?)?;
+        parameters.set("tools", function_tools(&request.tools, StrictMode::OpenAi)?)?;
         match &request.tool_choice {
             ToolChoice::Auto => {}
             ToolChoice::None => parameters.set("tool_choice", "none")?,

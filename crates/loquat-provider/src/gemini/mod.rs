@@ -42,6 +42,10 @@ impl Format for Gemini {
         encode::encode(request, model)
     }
 
+    fn dimensions_field(&self) -> &'static str {
+        "outputDimensionality"
+    }
+
     fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {
         if self.bearer {
             shared::authenticate(headers, header::AUTHORIZATION, "Bearer ", secret)

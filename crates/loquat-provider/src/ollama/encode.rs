@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    Encoded,
+    Encoded, StrictMode,
     encode::{Body, arguments, base64, checked, function_tools, invalid, one_choice, unsupported},
 };
 
@@ -107,7 +107,7 @@ fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
     if request.parallel_tool_calls == Some(false) {
         return Err(unsupported("parallel_tool_calls", "a ban on parallel calls", FORMAT));
     }
-    body.set("tools", function_tools(&request.tools)?)
+    body.set("tools", function_tools(&request.tools, StrictMode::OpenAi)?)
 }
 
 #[derive(Serialize, Default)]

@@ -16,9 +16,10 @@ use super::{BudgetField, OPAQUE, OpenAiChat};
 use crate::{
     Encoded, Format as _,
     encode::{
-        Body, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type,
+        Body, Sampling, base64, check, checked, data_url, function_tools, has_tools, invalid, media_type,
         thought_tokens, unsupported,
     },
+    gpt,
     seal::Family,
 };
 
@@ -39,14 +40,18 @@ pub(super) fn encode(format: &OpenAiChat, request: &ChatRequest, model: &str) ->
         ResponseFormat::JsonSchema { name, schema } => {
             let schema = checked(schema, || "response_format.schema".to_owned())?;
             // Asked for by schema, an answer is to follow it and not merely to be inspired by it.
-            let json_schema = JsonSchema { name, schema, strict: crate::closed::is_closed(schema) };
+            let json_schema = JsonSchema { name, schema, strict: format.strict.takes(schema) };
             body.set("response_format", ResponseSchema { kind: "json_schema", json_schema })?;
         }
         _ => return Err(unsupported("response_format", "this form", FORMAT)),
     }
     body.set_some(format.max_tokens_field, request.max_output_tokens)?;
-    body.set_some("temperature", request.temperature)?;
-    body.set_some("top_p", request.top_p)?;
+    let sampling = match format.refuses_sampling {
+        true => gpt::sampling(request, model, FORMAT)?,
+        false => Sampling::of(request),
+    };
+    body.set_some("temperature", sampling.temperature)?;
+    body.set_some("top_p", sampling.top_p)?;
     if !request.stop.is_empty() {
         body.set("stop", &request.stop)?;
     }
@@ -114,7 +119,7 @@ fn set_tools(format: &OpenAiChat, body: &mut Body, request: &ChatRequest) -> Res
     if !has_tools(request)? {
         return Ok(());
     }
-    body.set("tools", function_tools(&request.tools)?)?;
+    body.set("tools", function_tools(&request.tools, format.strict)?)?;
     match &request.tool_choice {
         ToolChoice::Auto => {}
         ToolChoice::None => body.set("tool_choice", "none")?,

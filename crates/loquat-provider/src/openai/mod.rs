@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, header};
 use loquat_core::{ChatRequest, Error, ModelInfo, Result, Secret};
 
 use crate::{
-    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, encode as shared, failure, framing::Json,
+    DecodeLimits, Decoder, DecoderMemory, Encoded, Format, Head, StrictMode, encode as shared, failure,
+    framing::Json,
 };
 
 /// The format's name in an opaque part: an element of a content list, of a kind that is not known.
@@ -52,10 +53,18 @@ pub struct OpenAiChat {
     pub budget: BudgetField,
     /// Whether an answer can be asked for by a schema. Where it cannot, a schema is an `Unsupported` error.
     pub json_schema: bool,
+    /// Which schemas may be asked for strictly. A tool or an answer whose schema is another is asked for loosely.
+    pub strict: StrictMode,
     /// Whether hints about the prompt cache are understood (OpenAI, and Azure without versions).
     pub prompt_cache: bool,
+    /// Whether models of OpenAI's are known by their names, which say whether they take a `temperature`, a `top_p` and log
+    /// probabilities (OpenAI, Azure): what one refuses is an `Unsupported` error. Servers that hand models of others on may
+    /// leave those members out instead.
+    pub refuses_sampling: bool,
     /// The member for a seed.
     pub seed_field: &'static str,
+    /// The member for the length of embeddings.
+    pub dimensions_field: &'static str,
     /// The word for a demand of some tool.
     pub required_choice: &'static str,
     /// Whether an assistant's earlier reasoning, and chunks of kinds not known, are sent back as chunks of its content (Mistral).
@@ -88,8 +97,11 @@ pub static OPENAI_CHAT: OpenAiChat = OpenAiChat {
     reasoning_details: false,
     budget: BudgetField::None,
     json_schema: true,
+    strict: StrictMode::OpenAi,
     prompt_cache: true,
+    refuses_sampling: true,
     seed_field: "seed",
+    dimensions_field: "dimensions",
     required_choice: "required",
     thinking_chunks: false,
     short_call_ids: false,
@@ -114,11 +126,13 @@ pub static OPENAI_COMPATIBLE: OpenAiChat = OpenAiChat {
     name: "openai-compatible",
     max_tokens_field: "max_tokens",
     prompt_cache: false,
+    refuses_sampling: false,
     ..OPENAI_CHAT
 };
 
 /// Companies that took over OpenAI's newer member names, and not its prompt cache.
-pub(crate) static OPENAI_LIKE_CHAT: OpenAiChat = OpenAiChat { prompt_cache: false, ..OPENAI_CHAT };
+pub(crate) static OPENAI_LIKE_CHAT: OpenAiChat =
+    OpenAiChat { prompt_cache: false, refuses_sampling: false, ..OPENAI_CHAT };
 
 /// Moonshot wants the reasoning back with the tool calls it led to.
 pub(crate) static MOONSHOT_CHAT: OpenAiChat =
@@ -127,7 +141,8 @@ pub(crate) static MOONSHOT_CHAT: OpenAiChat =
 /// So do DeepSeek and Z.ai, which know JSON and no schema of it.
 /// <https://api-docs.deepseek.com/api/create-chat-completion>
 /// <https://docs.z.ai/guides/capabilities/struct-output>
-pub(crate) static DEEPSEEK_CHAT: OpenAiChat = OpenAiChat { json_schema: false, ..MOONSHOT_CHAT };
+pub(crate) static DEEPSEEK_CHAT: OpenAiChat =
+    OpenAiChat { json_schema: false, strict: StrictMode::DeepSeek, ..MOONSHOT_CHAT };
 
 /// DashScope's compatible mode.
 pub(crate) static QWEN_CHAT: OpenAiChat =
@@ -148,6 +163,7 @@ pub(crate) static OPENROUTER_CHAT: OpenAiChat = OpenAiChat {
 pub(crate) static MISTRAL_CHAT: OpenAiChat = OpenAiChat {
     stream_options: false,
     seed_field: "random_seed",
+    dimensions_field: "output_dimension",
     required_choice: "any",
     thinking_chunks: true,
     short_call_ids: true,
@@ -170,6 +186,10 @@ impl Format for OpenAiChat {
             }
             _ => path.to_owned(),
         }
+    }
+
+    fn dimensions_field(&self) -> &'static str {
+        self.dimensions_field
     }
 
     fn authenticate(&self, secret: &Secret, headers: &mut HeaderMap) -> Result<()> {

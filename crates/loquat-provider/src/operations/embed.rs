@@ -2,7 +2,7 @@
 //!
 //! <https://platform.openai.com/docs/api-reference/embeddings>, <https://ai.google.dev/api/embeddings>,
 //! <https://github.com/ollama/ollama/blob/main/docs/api.md#generate-embeddings>,
-//! <https://docs.cohere.com/v2/reference/embed>,
+//! <https://docs.cohere.com/v2/reference/embed>, <https://docs.mistral.ai/api/endpoint/embeddings>,
 //! <https://learn.microsoft.com/azure/ai-services/openai/reference#embeddings>.
 
 use loquat_core::{EmbedPurpose, EmbedRequest, Embeddings, Error, ErrorKind, Result};
@@ -54,7 +54,7 @@ pub fn encode_embed(format: &dyn Format, request: &EmbedRequest, model: &str) ->
                     one["taskType"] = purpose.into();
                 }
                 if let Some(dimensions) = request.dimensions {
-                    one["outputDimensionality"] = dimensions.into();
+                    one[format.dimensions_field()] = dimensions.into();
                 }
                 one
             });
@@ -64,8 +64,7 @@ pub fn encode_embed(format: &dyn Format, request: &EmbedRequest, model: &str) ->
         Dialect::Anthropic | Dialect::None => return Err(unsupported(format, "embeddings")),
     };
     if let Some(dimensions) = request.dimensions {
-        let member = if dialect(format) == Dialect::Cohere { "output_dimension" } else { "dimensions" };
-        body[member] = dimensions.into();
+        body[format.dimensions_field()] = dimensions.into();
     }
     Ok(encoded(path, &body))
 }

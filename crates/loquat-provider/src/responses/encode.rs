@@ -18,10 +18,11 @@ use super::{
     kept::{self, Kept, Words},
 };
 use crate::{
-    Encoded,
+    Encoded, StrictMode,
     encode::{
         Body, check, checked, data_url, has_tools, invalid, media_type, one_choice, parameters, unsupported,
     },
+    gpt,
     seal::Family,
 };
 
@@ -45,15 +46,16 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
                 kind: "json_schema",
                 name,
                 schema,
-                strict: crate::closed::is_closed(schema),
+                strict: StrictMode::OpenAi.takes(schema),
             };
             body.set("text", TextFormat { format })?;
         }
         _ => return Err(unsupported("response_format", "this form", FORMAT)),
     }
     body.set_some("max_output_tokens", request.max_output_tokens)?;
-    body.set_some("temperature", request.temperature)?;
-    body.set_some("top_p", request.top_p)?;
+    let sampling = gpt::sampling(request, model, FORMAT)?;
+    body.set_some("temperature", sampling.temperature)?;
+    body.set_some("top_p", sampling.top_p)?;
     if request.reasoning_budget_tokens.is_some() {
         return Err(unsupported("reasoning_budget_tokens", "a budget (say reasoning_effort)", FORMAT));
     }
@@ -105,7 +107,7 @@ fn set_tools(body: &mut Body, request: &ChatRequest) -> Result<()> {
     for (position, tool) in request.tools.iter().enumerate() {
         let Tool { name, description, strict, .. } = tool;
         let parameters = parameters(tool, position)?;
-        let strict = strict.unwrap_or(false);
+        let strict = strict.unwrap_or(false) && StrictMode::OpenAi.takes(parameters);
         tools.push(WireTool { kind: "function", name, description, parameters, strict });
     }
     body.set("tools", tools)?;

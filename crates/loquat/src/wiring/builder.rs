@@ -273,6 +273,11 @@ impl ClientBuilder {
             limits: self.limits,
             deadline_header: self.deadline_header,
             from_env: self.from_env,
+            azure_version: self
+                .from_env
+                .then(|| variable(crate::azure::VERSION_VARIABLE))
+                .flatten()
+                .map(|version| version.trim().to_owned()),
             keys,
             addresses,
             plain_keys,
