@@ -97,6 +97,9 @@ pub enum ResponseFormat {
 pub struct CacheHint {
     /// Keep all of this prompt, tools and system included (Anthropic, and Bedrock's Converse: `cache_control`, `cachePoint`).
     pub keep: bool,
+    /// With `keep`, whether tools and system are too short to be kept by themselves, as whoever counted them knows: then there is no mark
+    /// behind them, and they are kept as a part of what follows. Default `false`: they are marked.
+    pub is_system_short: bool,
     /// With `keep`, which of the messages before the last end a beginning that has been kept already (positions in
     /// [`ChatRequest::messages`]; the last two count). Providers look back from a mark over so many blocks (Anthropic: 20) for what they
     /// have: where a turn added more, as tools do, they find it by a mark of its own alone.
@@ -111,6 +114,11 @@ impl CacheHint {
     /// Keep this prompt.
     pub fn keep() -> Self {
         Self { keep: true, ..Self::default() }
+    }
+
+    /// Whether the end of the system is marked, and with it the tools, which stand before it.
+    pub fn marks_system(&self) -> bool {
+        self.keep && !self.is_system_short
     }
 
     /// Whether that message, which is not the last, is marked, too. No more are than providers take (Anthropic, Bedrock: four with those

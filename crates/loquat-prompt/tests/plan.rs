@@ -59,6 +59,35 @@ fn marks_only_where_the_prompt_is_long_enough() {
     assert_eq!(one.affinity, two.affinity);
 }
 
+/// Each model has a minimum of its own, and a beginning that is shorter is not kept, mark or none.
+#[test]
+fn the_system_is_marked_only_where_it_is_long_enough_by_itself() {
+    let words = Words::default();
+    for (model, min_tokens) in
+        [("claude-sonnet-4-5", 1024), ("claude-3-5-haiku-20241022", 2048), ("claude-haiku-4-5", 4096)]
+    {
+        let rules = CacheRules::of(model).unwrap();
+        assert_eq!(rules.min_tokens, min_tokens, "{model}");
+        // The counted beginning, by what the plan itself says; and whether it is marked.
+        let planned = |system_words: usize, turns: usize| {
+            let request = request(&"kind ".repeat(system_words), turns);
+            let plan = Planner::default().plan("t", "c", &request, &rules, &words).unwrap();
+            let system = plan.segments.iter().find(|segment| segment.name == "system").unwrap();
+            assert!(plan.hint.keep || !plan.hint.is_system_short, "said of what is kept alone");
+            (system.tokens_to_here, plan.hint.keep, plan.hint.marks_system())
+        };
+        assert!(!planned(300, 0).1, "{model}: nothing is long enough");
+        let (short, keeps, marks) = planned(300, 60);
+        assert!(short < 1024 && keeps && !marks, "{model}: {short} tokens and a long conversation");
+        // To the token.
+        let frame = planned(1000, 0).0 - 1000;
+        let words_for = |tokens: u64| usize::try_from(tokens - frame).unwrap();
+        assert_eq!(planned(words_for(min_tokens - 1), 60), (min_tokens - 1, true, false), "{model}");
+        assert_eq!(planned(words_for(min_tokens), 60), (min_tokens, true, true), "{model}");
+        assert_eq!(planned(words_for(min_tokens - 1), 0), (min_tokens - 1, false, false), "{model}");
+    }
+}
+
 #[test]
 fn a_miss_names_the_first_segment_that_differs() {
     let (planner, words) = (Planner::default(), Words::default());

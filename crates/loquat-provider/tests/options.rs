@@ -106,7 +106,7 @@ fn hints_about_the_prompt_cache() {
     // Where the prompt before this one ended, which may be more blocks ago than a provider looks back.
     let mut longer = request.clone().with_message(Message::assistant("ho")).with_user("he").with_user("hm");
     longer.cache.key = None;
-    let marked = |places: &[usize]| {
+    let marked = |longer: &ChatRequest, places: &[usize]| {
         let mut request = longer.clone();
         request.cache.also_after = places.to_vec();
         let [body, bedrock] = [&ANTHROPIC_MESSAGES as &dyn Format, &BEDROCK_CONVERSE]
@@ -123,12 +123,19 @@ fn hints_about_the_prompt_cache() {
             is_marked
         })
     };
-    assert_eq!(marked(&[]), [true, false, false, false, true]);
-    assert_eq!(marked(&[0]), [true, true, false, false, true]);
-    assert_eq!(marked(&[1]), [true, false, false, false, true], "the system's own is marked in any case");
-    assert_eq!(marked(&[1, 2, 3]), [true, false, true, true, true], "four are allowed");
-    assert_eq!(marked(&[0, 3]), [true, true, false, true, true]);
-    assert_eq!(marked(&[4, 9]), [true, false, false, false, true], "once");
+    assert_eq!(marked(&longer, &[]), [true, false, false, false, true]);
+    assert_eq!(marked(&longer, &[0]), [true, true, false, false, true]);
+    assert_eq!(
+        marked(&longer, &[1]),
+        [true, false, false, false, true],
+        "the system's own is marked in any case"
+    );
+    assert_eq!(marked(&longer, &[1, 2, 3]), [true, false, true, true, true], "four are allowed");
+    assert_eq!(marked(&longer, &[0, 3]), [true, true, false, true, true]);
+    assert_eq!(marked(&longer, &[4, 9]), [true, false, false, false, true], "once");
+    longer.cache.is_system_short = true;
+    assert_eq!(marked(&longer, &[]), [false, false, false, false, true], "too short to be kept by itself");
+    assert_eq!(marked(&longer, &[2]), [false, false, true, false, true]);
 
     request.cache.long = true;
     check(

@@ -26,7 +26,9 @@ pub(super) enum Pictures {
     /// A patch for each 16² of at most 1,024², or for each 28² of at most 1,540², and one more for each row (Mistral's `mistral-common`,
     /// `ImageEncoder`).
     Mistral,
-    /// A patch for each 28² or 32², at most 16,384, between two more (Qwen's `smart_resize`); who serves it may allow less.
+    /// A patch for each 28² or 32², at most 16,384, between two more; of what is smaller, as if enlarged to four of 28²
+    /// (Qwen 2.5) or 64 of 32² (Qwen 3; `smart_resize` with the least size of the models' own `preprocessor_config.json`).
+    /// Who serves it may allow less.
     Qwen,
     Unknown,
 }
@@ -92,7 +94,8 @@ impl Pictures {
             }
             (Self::Qwen, Some((width, height))) => {
                 let by = |side: u32| u64::from(width.div_ceil(side)) * u64::from(height.div_ceil(side));
-                ((by(32) * 3 / 4).clamp(4, 1024), by(28).clamp(4, 16_384) + 2)
+                let high = by(28).max(enlarged((width, height), 64, 32)).min(16_384);
+                ((by(32) * 3 / 4).clamp(4, 1024), high + 2)
             }
             (Self::Qwen, None) => (4, 16_386),
             (Self::Unknown, _) => (50, 4000),
@@ -115,6 +118,22 @@ fn cropped(size: (u32, u32)) -> u64 {
 
 /// Tokens of the largest windows.
 const WINDOW: u64 = 1 << 20;
+
+/// Patches of that side in a picture that is enlarged until it has the area of so many, both sides rounded up; 0 for one
+/// that has it.
+fn enlarged((width, height): (u32, u32), least: u64, side: u64) -> u64 {
+    let (width, height) = (u64::from(width.max(1)), u64::from(height.max(1)));
+    if width * height >= least * side * side {
+        return 0;
+    }
+    // Scaled to that area, one side has √(least · one ÷ other) patches.
+    let along = |one: u64, other: u64| {
+        let square = (least * one).div_ceil(other);
+        let root = square.isqrt();
+        root + u64::from(root * root < square)
+    };
+    along(width, height) * along(height, width)
+}
 
 /// Patches of that side in a picture scaled into `most`², and a break for each row.
 fn rows(size: (u32, u32), most: u64, patch: u64) -> u64 {
@@ -336,6 +355,13 @@ mod tests {
         let qwen = Pictures::Qwen.count(Some((1036, 644)));
         assert!(qwen.low() <= 37 * 23 && qwen.high() == 37 * 23 + 2, "{qwen}");
         assert_eq!(Pictures::Qwen.count(Some((10_000, 10_000))).high(), 16_386);
+        // What is small is enlarged: to 8 by 8 patches of 32², and where it is narrow to more, as sides are rounded up.
+        for (size, patches) in
+            [((32, 32), 64), ((64, 64), 64), ((100, 10), 26 * 3), ((1, 200), 114), ((200, 1), 114)]
+        {
+            let small = Pictures::Qwen.count(Some(size));
+            assert!(small.low() <= 5 && small.high() == patches + 2, "{size:?}: {small}");
+        }
         let anthropic = Pictures::Anthropic.count(Some((1000, 1000)));
         assert!(anthropic.low() <= 1334 && 1334 <= anthropic.high());
     }

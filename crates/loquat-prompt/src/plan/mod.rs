@@ -4,7 +4,7 @@
 //! [`Planner`] cuts a request into the segments that go out one after the other (tools, system, messages), counts them, and says:
 //!
 //! - what to ask for ([`Plan::hint`], a [`CacheHint`] that provider formats write out): to keep the prompt only where it is long
-//!   enough to be kept at all, and a key under which its beginning is found;
+//!   enough to be kept at all, tools and system by themselves only where they are, and a key under which its beginning is found;
 //! - where its beginning is ([`Plan::affinity`]), for a router that sends it to whoever has it;
 //! - how much to expect, and, once the answer's [`Usage`] is there, whether it came true; and if not, which segment was the first
 //!   to differ from the last prompt of the same conversation ([`Outcome`]). A clock in the system prompt or tools in
@@ -131,6 +131,8 @@ impl Planner {
         let mut hint = CacheHint::default();
         if is_kept {
             hint.keep = rules.wants_marks;
+            // A mark behind a beginning that is not kept is one of the few there may be, for nothing.
+            hint.is_system_short = rules.wants_marks && !rules.keeps(stable_tokens);
             // By the stable beginning where that is worth finding; else by the conversation, whose own turns are.
             let key = if rules.keeps(stable_tokens) {
                 affinity

@@ -46,9 +46,11 @@ pub(super) fn encode(format: &AnthropicMessages, request: &ChatRequest, model: &
         .unwrap_or_else(|| format.default_max_tokens.saturating_add(thinking.tokens));
     body.set("max_tokens", max_tokens)?;
     let (mut system, mut messages) = messages(request)?;
-    if request.cache.keep {
+    if request.cache.marks_system() {
         // The mark covers all that stands before it, tools included.
         mark(system.last_mut(), request.cache.long)?;
+    }
+    if request.cache.keep {
         mark(messages.last_mut().and_then(|message| message.content.last_mut()), request.cache.long)?;
     }
     if !system.is_empty() {

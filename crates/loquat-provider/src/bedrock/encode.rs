@@ -40,15 +40,14 @@ pub(super) fn encode(request: &ChatRequest, model: &str) -> Result<Encoded> {
     let sampling = claude::sampling(request, &thinking, model, FORMAT)?;
     let mut body = Body::default();
     let (mut system, mut messages) = messages(request)?;
-    if request.cache.keep {
-        if !system.is_empty() {
-            system.push(POINT);
-        }
-        if let Some(last) = messages.last_mut()
-            && !matches!(last.content.last(), Some(Block::CachePoint { .. }))
-        {
-            last.content.push(POINT);
-        }
+    if request.cache.marks_system() && !system.is_empty() {
+        system.push(POINT);
+    }
+    if request.cache.keep
+        && let Some(last) = messages.last_mut()
+        && !matches!(last.content.last(), Some(Block::CachePoint { .. }))
+    {
+        last.content.push(POINT);
     }
     if messages.is_empty() {
         return Err(invalid("messages: there are none besides those of the system".to_owned()));
