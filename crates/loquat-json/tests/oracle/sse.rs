@@ -4,6 +4,9 @@ use super::{Owned, Transcript, splits, transcribe};
 use loquat_json::{ErrorKind, Framer, Limits, sse};
 use std::time::Duration;
 
+/// Longest id that is kept.
+const MAX_ID_BYTES: usize = 64 * 1024;
+
 /// What a client that follows the standard sees, and what it drops.
 pub fn whatwg(stream: &[u8]) -> Transcript {
     // "Streams must be decoded using the UTF-8 decode algorithm", which strips one leading byte order mark.
@@ -79,7 +82,10 @@ impl State {
                 self.data.push_str(value);
                 self.data.push('\n');
             }
-            "id" if !value.contains('\0') => self.last_event_id = value.to_owned(),
+            // Beyond the standard: one so long is ignored (`Event::id`).
+            "id" if !value.contains('\0') && value.len() <= MAX_ID_BYTES => {
+                self.last_event_id = value.to_owned()
+            }
             "retry" if !value.is_empty() && value.chars().all(|digit| digit.is_ascii_digit()) => {
                 self.reconnection_time = Some(Duration::from_millis(value.parse().unwrap_or(u64::MAX)));
             }
