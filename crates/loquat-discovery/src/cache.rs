@@ -115,7 +115,10 @@ enum Found<V> {
 impl<V: Clone + Send + 'static> Cache<V> {
     pub(crate) fn new(limits: CacheLimits, is_nothing: fn(&V) -> bool) -> Self {
         let most = NonZeroUsize::new(limits.max_entries).unwrap_or(NonZeroUsize::MIN);
-        let entries = Arc::new(Mutex::new(LruCache::new(most)));
+        // Its room is made as it is needed: what is allowed may be more than there is memory for.
+        let mut entries = LruCache::unbounded();
+        entries.resize(most);
+        let entries = Arc::new(Mutex::new(entries));
         Self { entries, limits, turns: Arc::new(Semaphore::new(AT_ONCE)), is_nothing }
     }
 
@@ -287,6 +290,12 @@ mod tests {
         assert_eq!(ask(&cache, Ok(4)).await, Ok(1), "one asks already, and will do");
         sleep(S(3)).await;
         assert_eq!(ask(&cache, Ok(5)).await, Ok(3), "fetched meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_may_be_allowed_than_there_is_memory_for() {
+        let cache = Cache::new(CacheLimits::default().with_max_entries(usize::MAX), |value| *value == 0);
+        assert_eq!(ask(&cache, Ok(1)).await, Ok(1));
     }
 
     #[tokio::test(start_paused = true)]

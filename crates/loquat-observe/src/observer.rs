@@ -316,7 +316,8 @@ impl ObserverBuilder {
         self
     }
 
-    /// Only these models get labels of their own, all others are `_other`: for a gateway, whose callers name models.
+    /// Only these models and those with a [price](Self::prices) get labels of their own, all others are `_other`: for a gateway, whose
+    /// callers name models.
     pub fn models<S: Into<Arc<str>>>(mut self, models: impl IntoIterator<Item = S>) -> Self {
         self.models = Some(models.into_iter().map(Into::into).collect());
         self

@@ -207,10 +207,13 @@ impl Catalog {
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let listed = self.models.as_ref().is_none_or(|models| models.contains(&key.1));
-        let key = match listed && known.len() < self.max_models {
+        // What a model costs is asked of its own row, which no other model has.
+        let has_price = self.prices.contains_key(&key.1);
+        // Providers are configured, and so few; but somebody may configure by what callers say.
+        let has_room = known.len() < self.max_models.saturating_mul(2);
+        let key = match listed && known.len() < self.max_models || has_price && has_room {
             true => key,
-            // Providers are configured, and so few; but somebody may configure by what callers say.
-            false if known.len() < self.max_models.saturating_mul(2) => (key.0, OTHER.into()),
+            false if has_room => (key.0, OTHER.into()),
             false => (OTHER.into(), OTHER.into()),
         };
         known.entry(key).or_insert_with_key(|(provider, model)| self.make(provider, model)).clone()

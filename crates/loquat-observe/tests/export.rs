@@ -237,6 +237,18 @@ async fn a_collector_that_stands_still_delays_nobody() {
     assert_eq!(exporter.exported() + exporter.dropped(), 16 + 1000 + 5, "every one is accounted for");
 }
 
+#[tokio::test]
+async fn a_queue_shorter_than_a_batch_goes_out_when_it_is_full() {
+    let collector = Collector::start();
+    let mut config = config();
+    config.max_queued = 16;
+    let exporter = Exporter::otlp_http(&collector.endpoint(), config).expect("an exporter");
+    let observer = Observer::builder().sampling(Sampling::all()).export(exporter.clone()).build();
+    many(&observer, 16).await;
+    until("a full queue on its way", || exporter.exported() == 16);
+    assert_eq!(exporter.dropped(), 0);
+}
+
 /// How a collector may fail who delivers to it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {

@@ -96,6 +96,19 @@ async fn callers_do_not_make_labels_without_end() {
         "gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\",gen_ai_request_model=\"_other\"";
     assert_eq!(sample(&shown, &format!("gen_ai_client_operation_duration_seconds_count{{{other}}}")), 97.0);
 
+    // What a model costs is told, however many came before it.
+    let observer = Observer::builder().max_models(1).models(["first"]);
+    let observer = observer.prices("EUR", [("dear", Price::per_million(1.0, 1.0))]).build();
+    let server =
+        Scripted::new().then(Ok(finished(&["x"], 1, 1))).then(Ok(finished(&["x"], 1_000_000, 1_000_000)));
+    let model = observer.operation(server, place());
+    for name in ["first", "dear"] {
+        drain(ask(&model, name).await.expect("answered")).await;
+    }
+    let shown = text(&observer);
+    let cost = shown.lines().find(|line| line.starts_with("loquat_cost_total{"));
+    assert!(cost.is_some_and(|line| line.contains("\"dear\"") && line.ends_with(" 2")), "{shown}");
+
     let observer = Observer::new();
     let model = observer.operation(Scripted::new(), place());
     for index in 0..3 {

@@ -7,7 +7,7 @@ use loquat_core::{Availability, Model};
 use loquat_observe::{Observer, Place};
 use loquat_transport::{Stats, Transport};
 
-/// The model inside of its schedule, watched from either side of that.
+/// The model inside of its schedule, watched from either side of that, under its own name; `name` is that of one without.
 pub(crate) fn wrap(
     observer: &Observer,
     model: HttpModel,
@@ -15,7 +15,9 @@ pub(crate) fn wrap(
     schedule: impl FnOnce(loquat_observe::Attempted<HttpModel>) -> Arc<dyn Model>,
 ) -> Arc<dyn Model> {
     let endpoint = model.endpoint();
-    let place = Place::new(endpoint.provider.as_str(), name).with_base_url(&endpoint.base_url);
+    // What a route's schedule is known by is no model's name.
+    let shown = if endpoint.model.is_empty() { name } else { &endpoint.model };
+    let place = Place::new(endpoint.provider.as_str(), shown).with_base_url(&endpoint.base_url);
     let attempt = observer.attempt(model, place.clone());
     Arc::new(observer.operation(schedule(attempt), place))
 }

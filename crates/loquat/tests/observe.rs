@@ -72,3 +72,34 @@ async fn a_retried_call_is_one_operation_of_two_attempts() {
     assert!(shown.contains("loquat_breaker_state{endpoint=\"127.0.0.1:"), "{shown}");
     assert!(!shown.contains("planted") && !format!("{calls:?}").contains("planted"));
 }
+
+#[cfg(feature = "router")]
+#[tokio::test]
+async fn a_routed_call_is_known_by_its_models_name_and_has_a_price() {
+    use loquat::{
+        ModelExt,
+        core::Endpoint,
+        observe::Price,
+        router::{EndpointSpec, Plan},
+    };
+
+    let server = Server::start([Reply::events([
+        "{\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}",
+        "{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1000000,\"completion_tokens\":0}}",
+        "[DONE]",
+    ])])
+    .await
+    .expect("a server");
+    let observer = Observer::builder().prices("USD", [("m", Price::per_million(3.0, 1.0))]).build();
+    let endpoint = Endpoint::new("openai", format!("{}/v1", server.base_url()), "m");
+    let plan = Plan::new().with_endpoint(EndpointSpec::new("near", endpoint)).with_chain("chat", ["near"]);
+    let client = Client::builder().observer(observer.clone()).build().expect("built");
+    let router = client.router(&plan).expect("a plan");
+    let said = router.chat("chat").user("hi").send().await.expect("answered");
+    assert_eq!(said.text(), "hi");
+
+    let shown = observer.metrics(TextFormat::Prometheus);
+    assert!(shown.contains("gen_ai_request_model=\"m\"") && !shown.contains(" as m"), "{shown}");
+    let cost = shown.lines().find(|line| line.starts_with("loquat_cost_total{"));
+    assert!(cost.is_some_and(|line| line.ends_with(" 3")), "{shown}");
+}

@@ -26,8 +26,9 @@ const CREDENTIALS: &str = concat!(
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
     // `Authorization` (RFC 9110 §11.6.2), and user information in addresses (RFC 3986 §3.2.1).
     r"|(?i:\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{12,})",
-    r"|://[^/\s:@]{1,256}:[^/\s@]{1,256}@",
-    r"|-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[^-]*(?:-----END [A-Z ]{0,32}PRIVATE KEY-----)?",
+    r"|://[^/\s:@]{0,256}:[^/\s@]{1,256}@",
+    // RFC 7468, and with headers before the key (RFC 1421), which have dashes; to the end, where that is cut off.
+    r"|(?s:-----BEGIN [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----|\z))",
     // Written beside its name.
     r#"|(?i:\b(?:password|passwd|passphrase|secret|client[_-]?secret|api[_-]?key|access[_-]?key|auth[_-]?token|access[_-]?token|refresh[_-]?token)["']?\s*[:=]\s*["']?[^\s"',;}\]]{4,})"#,
 );
@@ -280,6 +281,9 @@ mod tests {
             "postgres://user:hunter2222@db/x",
             "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\nMIIdef\n-----END RSA PRIVATE KEY-----",
             "-----BEGIN PRIVATE KEY-----\nMIIcut off",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0\n\nMIIabc\n-----END RSA PRIVATE KEY-----",
+            "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nMIIabc\n-----END PGP PRIVATE KEY BLOCK-----",
+            "redis://:hunter2222@db/0",
             "password = hunter2222",
             "export API_KEY='hunter2222'",
         ] {

@@ -52,7 +52,8 @@ impl Queue {
             wake: Condvar::new(),
             done: Condvar::new(),
             max_queued,
-            max_batch: max_batch.max(1),
+            // More than fit would never be there.
+            max_batch: max_batch.min(max_queued).max(1),
             accepted: Counter::default(),
             exported: Counter::default(),
             overflown: Counter::default(),
