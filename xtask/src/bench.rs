@@ -19,7 +19,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    peers,
+    peers, setup,
     shell::{self, Steps},
     term, workspace,
 };
@@ -71,7 +71,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     steps.finish()
 }
 
+/// Programs of the system that a group measures beside, or counts by.
+fn programs(group: &str) -> &'static [&'static str] {
+    match group {
+        "cache" => &[setup::REDIS, setup::VALGRIND],
+        "observe" | "route" | "stream" | "tokens" | "transport" => &[setup::VALGRIND],
+        _ => &[],
+    }
+}
+
 fn bench(group: &str, args: &Args) -> Result<()> {
+    setup::programs(programs(group))?;
     let target = workspace::metadata("")?.target_directory;
     let out = target.join("bench");
     let criterion = out.join("criterion").join(group);

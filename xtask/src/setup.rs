@@ -34,6 +34,9 @@ struct Need {
     present: fn() -> bool,
 }
 
+pub(crate) const REDIS: &str = "Redis";
+pub(crate) const VALGRIND: &str = "valgrind";
+
 const NEEDS: &[Need] = &[
     Need {
         what: "a C and C++ compiler",
@@ -54,7 +57,7 @@ const NEEDS: &[Need] = &[
         present: || tools::python_works().is_ok(),
     },
     Need {
-        what: "Redis",
+        what: REDIS,
         why: "the shared cache is tested with real servers; these tools hold one, and start no service",
         packages: &["redis-tools"],
         present: || tools::on_path("redis-server") || tools::on_path("redis-check-rdb"),
@@ -66,7 +69,7 @@ const NEEDS: &[Need] = &[
         present: || tools::go().is_some(),
     },
     Need {
-        what: "valgrind",
+        what: VALGRIND,
         why: "instructions are counted: a bound on them holds on every machine",
         packages: &["valgrind"],
         present: || tools::on_path("valgrind"),
@@ -154,6 +157,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     detail("setup: everything is there");
     Ok(())
+}
+
+/// Installs those of these programs of the system that are missing, for who needs no more.
+pub(crate) fn programs(wanted: &[&str]) -> Result<()> {
+    let is_missing = |need: &&Need| wanted.contains(&need.what) && !(need.present)();
+    let missing: Vec<&Need> = NEEDS.iter().filter(is_missing).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
 fn install(missing: &[&Need]) -> Result<()> {
