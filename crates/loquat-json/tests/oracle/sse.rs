@@ -84,7 +84,7 @@ impl State {
             }
             // Beyond the standard: one so long is ignored (`Event::id`).
             "id" if !value.contains('\0') && value.len() <= MAX_ID_BYTES => {
-                self.last_event_id = value.to_owned()
+                self.last_event_id = value.to_owned();
             }
             "retry" if !value.is_empty() && value.chars().all(|digit| digit.is_ascii_digit()) => {
                 self.reconnection_time = Some(Duration::from_millis(value.parse().unwrap_or(u64::MAX)));
